@@ -1,0 +1,85 @@
+# `make` or `make help` lists the verbs. Each makes what it needs, so a fresh checkout starts with any of them.
+
+PYTHON ?= python3
+VENV ?= .venv
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+LOCK_ARGS ?=
+
+UV_VERSION := 0.13.8
+PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+
+# Written last, so an interrupted install is never taken for a finished one; named after the version, so that another
+# PYTHON gets another environment.
+STAMP := $(VENV)/.installed-$(PYTHON_VERSION)
+
+# Programs which the verbs start by name (gunicorn, broker) must come from this environment, whichever is active.
+RUN := PATH="$(abspath $(VENV))/bin:$$PATH" VIRTUAL_ENV="$(abspath $(VENV))" $(VENV)/bin/python -m
+
+# What an active environment or a user's pip settings would redirect.
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP VIRTUAL_ENV CONDA_PREFIX
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIREMENT
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test lint types format bench lock clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo "  PYTHON=python3.12 chooses the interpreter (now: $(PYTHON)), VENV=.venv the environment's folder"
+
+venv: $(STAMP) ## the environment in .venv, from constraints.txt
+
+demo: $(STAMP) ## train a classifier, serve it from gunicorn workers, send them real requests
+	@$(RUN) benchmarks.demo
+
+test: $(STAMP) ## all tests but the slow ones; PYTEST_ARGS="-m slow" for those
+	@$(RUN) pytest $(PYTEST_ARGS)
+
+lint: $(STAMP) ## ruff (rules and format) and the import contracts
+	@echo "ruff: rules"; $(RUN) ruff check .
+	@echo "ruff: format"; $(RUN) ruff format --check .
+	@echo "import-linter: contracts"; $(VENV)/bin/lint-imports --no-logo
+
+types: $(STAMP) ## mypy --strict over broker and worker_client
+	@echo "mypy: types"; $(RUN) mypy
+
+format: $(STAMP) ## let ruff rewrite what it can
+	@$(RUN) ruff check --fix-only --quiet . && $(RUN) ruff format .
+
+bench: $(STAMP) ## latency beside the targets; BENCH_ARGS for its options
+	@$(RUN) benchmarks latency $(BENCH_ARGS)
+
+lock: ## write constraints.txt anew, keeping pins that still fit; LOCK_ARGS=--upgrade moves all of them
+	@echo "[1/2] a passing environment with uv $(UV_VERSION)"; \
+	lock=$$(mktemp -d); trap 'rm -rf "$$lock"' EXIT; \
+	$(PYTHON) -m venv "$$lock/venv" && "$$lock/venv/bin/python" -m pip install --quiet uv==$(UV_VERSION); \
+	echo "[2/2] resolving for Python 3.10 to 3.13, x86-64 and aarch64"; \
+	cp constraints.txt "$$lock/constraints.txt" 2>/dev/null || true; \
+	UV_PYTHON_DOWNLOADS=never "$$lock/venv/bin/uv" pip compile pyproject.toml --quiet --universal --python-version 3.10 \
+	    --extra tensorflow --extra tensorflow-cpu --extra dev --annotation-style line \
+	    --custom-compile-command "make lock" --output-file "$$lock/constraints.txt" $(LOCK_ARGS); \
+	sed -E -f .ci/markers.sed "$$lock/constraints.txt" > constraints.txt; \
+	echo "constraints.txt: $$(grep -c == constraints.txt) pins"
+
+clean: ## remove the environment and every cache
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { \
+	    echo "There is no '$(PYTHON)' here. Name a Python 3.10 to 3.13: make PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { \
+	    echo "$(PYTHON) is $$($(PYTHON) --version 2>&1); this needs 3.10 to 3.13. Name one: make PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+	    echo "$(PYTHON) cannot make environments: its venv module is missing (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
+	@echo "[1/3] a fresh environment in $(VENV), Python $(PYTHON_VERSION)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@echo "[2/3] the build backend"
+	@$(VENV)/bin/python -m pip install --constraint constraints.txt hatchling editables
+	@echo "[3/3] onesession, TensorFlow and the tools, about 2 GB unpacked"
+	@$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[tensorflow-cpu,dev]'
+	@touch $@

@@ -1,0 +1,176 @@
+"""The broker's end of one worker's channel: its segments, semaphores, ring and slots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from broker.memory import Account, Memory
+from broker.models.repository import Entry
+from broker.settings import Settings
+from broker.slot import Slot
+from worker_client.wire import semaphore
+from worker_client.wire.errors import BrokerError, InvalidInput, Overloaded
+from worker_client.wire.layout import (
+    MAX_REGION,
+    POLL_NO,
+    POLL_WORD,
+    POLL_YES,
+    RING_END,
+    SLOT_HEADER,
+    block_bytes,
+    header_offset,
+    input_offset,
+    output_offset,
+)
+from worker_client.wire.ring import EMPTY, RingConsumer
+from worker_client.wire.segment import Segment
+from worker_client.wire.semaphore import Semaphore
+
+PushOutput = Callable[[dict[str, Any], Segment], None]
+
+
+class Violation(BrokerError):
+    """A worker wrote what no client writes. Its channel is closed; nobody else is concerned."""
+
+
+class Channel:
+    """Made and grown by the control thread, served by the intake thread, disposed of by the intake thread."""
+
+    def __init__(self, number: int, pid: int, memory: Memory, settings: Settings, push: PushOutput) -> None:
+        self.number = number
+        self.pid = pid
+        self.closed = False  # the worker is gone: what is not running yet need not run
+        self.last_taken_ns = 0
+        self.requests = 0
+        self.slots: list[Slot] = []
+        self._settings = settings
+        self._memory = memory
+        self._push = push
+        self._account: Account = memory.account()
+        self._semaphores: list[Semaphore] = []
+        self._unlinked = 0
+        self._regions: dict[tuple[int, str], int] = {}
+        try:
+            segment = self._account.new_segment(settings.first_segment_bytes)
+            self.words = segment.bytes.cast("Q")
+            self.words[POLL_WORD] = POLL_NO
+            self.submitted, self.bell = self._new_semaphore(), self._new_semaphore()
+            self.ring = RingConsumer(self.words, self.submitted)
+            self.first_segment = segment
+            self.first_block = self._add_block(segment, RING_END)
+        except BaseException:
+            self.dispose()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Channel {self.number} of pid {self.pid}>"
+
+    # -- intake thread -------------------------------------------------------------------------------------------
+
+    def take(self, entries: Sequence[Entry | None], now_ns: int) -> Slot | None:
+        """The next submitted request, read and checked; None if there is none. Raises Violation."""
+        while True:
+            index = self.ring.take()
+            if index == EMPTY:
+                return None
+            if index >= len(self.slots) or self.slots[index].busy:
+                raise Violation(f"worker {self.pid} submitted slot {index}, which it does not own")
+            slot = self.slots[index]
+            self.last_taken_ns = now_ns
+            self.requests += 1
+            if slot.accept(entries, now_ns):
+                return slot
+
+    def allow_polling(self, allowed: bool) -> None:
+        self.words[POLL_WORD] = POLL_YES if allowed else POLL_NO
+
+    @property
+    def idle(self) -> bool:
+        return not any(slot.busy for slot in self.slots)
+
+    def dispose(self) -> None:
+        """Close what the channel holds. Only once it is idle and out of the intake's sight."""
+        self.closed = True
+        self.unlink_names()
+        for item in self._semaphores:
+            item.close()
+        self._account.drop(self._account.used_bytes)
+
+    # -- control thread ------------------------------------------------------------------------------------------
+
+    def add_slots(self) -> tuple[dict[str, Any], Segment]:
+        """Another block of slots. Raises Overloaded at `max_slots` or past a budget."""
+        settings = self._settings
+        if len(self.slots) >= settings.max_slots:
+            raise Overloaded(f"a worker has at most {settings.max_slots} slots; raise max_slots")
+        count = min(settings.slots, settings.max_slots - len(self.slots))
+        segment = self._account.new_segment(block_bytes(count, settings.region_bytes, settings.region_bytes))
+        return self._add_block(segment, 0, count), segment
+
+    def grow_input(self, index: Any, nbytes: Any) -> Segment:
+        """A larger input region for a slot that the worker has claimed. Raises Overloaded or InvalidInput."""
+        slot = self._slot(index)
+        if not isinstance(nbytes, int) or not 0 < nbytes <= MAX_REGION or slot.busy:
+            raise InvalidInput(f"slot {index} cannot be given an input region of {nbytes!r} bytes")
+        segment = self._new_region(slot, "input", nbytes)
+        slot.bind_input(segment.bytes)
+        return segment
+
+    def unlink_names(self) -> None:
+        """The worker has opened the semaphores: from now on nobody can find them."""
+        while self._unlinked < len(self._semaphores):
+            semaphore.unlink(self._semaphores[self._unlinked])
+            self._unlinked += 1
+
+    @property
+    def used_bytes(self) -> int:
+        return self._account.used_bytes
+
+    # -- any thread that completes a request ---------------------------------------------------------------------
+
+    def new_output(self, slot: Slot, nbytes: int, region: int) -> memoryview:
+        """A larger output region, announced to the worker as number `region` of the slot."""
+        if self.closed:
+            raise BrokerError("the worker is gone")
+        segment = self._new_region(slot, "output", nbytes)
+        self._push({"op": "output", "slot": slot.index, "region": region, "nbytes": segment.nbytes}, segment)
+        return segment.bytes
+
+    def _new_region(self, slot: Slot, side: str, nbytes: int) -> Segment:
+        """The region it replaces is counted off: both sides let go of it with the last view of it."""
+        key = slot.index, side
+        self._account.drop(self._regions.pop(key, 0))
+        segment = self._account.new_region(nbytes)
+        self._regions[key] = segment.nbytes
+        return segment
+
+    def _slot(self, index: Any) -> Slot:
+        if not isinstance(index, int) or not 0 <= index < len(self.slots):
+            raise InvalidInput(f"there is no slot {index!r}")
+        return self.slots[index]
+
+    def _new_semaphore(self) -> Semaphore:
+        made = self._memory.new_semaphore()
+        self._semaphores.append(made)
+        return made
+
+    def _add_block(self, segment: Segment, start: int, count: int | None = None) -> dict[str, Any]:
+        count = count or self._settings.slots
+        nbytes = self._settings.region_bytes
+        memory = segment.bytes[start:]
+        names = []
+        for index in range(count):
+            completed = self._new_semaphore()
+            names.append(completed.name)
+            header = memory[header_offset(index) :][:SLOT_HEADER]
+            region_in = memory[input_offset(index, count, nbytes, nbytes) :][:nbytes]
+            region_out = memory[output_offset(index, count, nbytes, nbytes) :][:nbytes]
+            self.slots.append(Slot(self, len(self.slots), header, region_in, region_out, completed))
+        return {
+            "offset": start,
+            "count": count,
+            "input_bytes": nbytes,
+            "output_bytes": nbytes,
+            "completed": names,
+        }

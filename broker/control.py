@@ -1,0 +1,217 @@
+"""The control plane's end in the broker: one thread, one selector, every worker's connection.
+
+    accept -> SO_PEERCRED -> Session --message--> handler by op --reply, descriptors--> outbox -> socket
+    a session ends -> its channel is taken out of the intake
+
+A session that reads slowly fills its own outbox and is closed; one that sends nonsense is closed; neither delays another.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from broker.channel import Channel
+from worker_client.wire import control
+from worker_client.wire.control import Decoder, Message, ProtocolError
+from worker_client.wire.errors import BrokerError
+from worker_client.wire.layout import PROTOCOL
+from worker_client.wire.segment import Segment
+
+_log = logging.getLogger("onesession.control")
+
+_MAX_OUTBOX = 256  # messages a peer may leave unread
+
+Reply = tuple[Message, Segment | None]
+Handler = Callable[["Session", Message], Reply]
+
+
+class Session:
+    """One connected peer. `channel` is there once it has attached."""
+
+    def __init__(self, sock: socket.socket, pid: int, uid: int) -> None:
+        self.sock = sock
+        self.pid = pid
+        self.uid = uid
+        self.greeted = False
+        self.channel: Channel | None = None
+        self.decoder = Decoder()
+        self._outbox: deque[tuple[bytes, int]] = deque()
+
+    def __repr__(self) -> str:
+        return f"<Session of pid {self.pid}>"
+
+    def queue(self, message: Message, segment: Segment | None) -> None:
+        """Put a message, and the descriptor of a segment, into the outbox. The segment's own fd is then closed."""
+        if len(self._outbox) >= _MAX_OUTBOX:
+            raise ProtocolError(f"pid {self.pid} does not read its {_MAX_OUTBOX} messages")
+        fd = -1
+        if segment is not None:
+            fd = os.dup(segment.fd)
+            segment.close_fd()
+            message = {**message, "fds": 1}
+        self._outbox.append((control.encode(message), fd))
+
+    def flush(self) -> bool:
+        """Write what the socket takes. True when the outbox is empty. Raises OSError."""
+        while self._outbox:
+            data, fd = self._outbox[0]
+            try:
+                sent = socket.send_fds(self.sock, [data], [fd] if fd >= 0 else [])
+            except BlockingIOError:
+                return False
+            if fd >= 0:
+                os.close(fd)
+            self._outbox.popleft()
+            if sent < len(data):
+                self._outbox.appendleft((data[sent:], -1))
+        return True
+
+    def close(self) -> None:
+        self.sock.close()
+        self.decoder.close()
+        while self._outbox:
+            _data, fd = self._outbox.popleft()
+            if fd >= 0:
+                os.close(fd)
+
+
+class ControlServer:
+    """`run` is the body of the control thread; `push`, `drop` and `stop` may come from any."""
+
+    def __init__(self, listener: socket.socket, handlers: dict[str, Handler], on_end: Callable[[Session], None]) -> None:
+        self.sessions: set[Session] = set()
+        self._listener = listener
+        self._handlers = {"hello": self._hello, **handlers}
+        self._on_end = on_end
+        self._selector = selectors.DefaultSelector()
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._pushes: deque[tuple[Session, Message | None, Segment | None]] = deque()
+        self._stopping = False
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._selector.register(self._wakeup, selectors.EVENT_READ)
+
+    def push(self, session: Session, message: Message, segment: Segment) -> None:
+        """Send a message of the broker's own accord."""
+        self._pushes.append((session, message, segment))
+        os.eventfd_write(self._wakeup, 1)
+
+    def drop(self, session: Session) -> None:
+        """End a session that broke the rules."""
+        self._pushes.append((session, None, None))
+        os.eventfd_write(self._wakeup, 1)
+
+    def stop(self) -> None:
+        self._stopping = True
+        os.eventfd_write(self._wakeup, 1)
+
+    def run(self) -> None:
+        try:
+            while not self._stopping:
+                for key, events in self._selector.select():
+                    if key.fileobj is self._listener:
+                        self._accept()
+                    elif key.fd == self._wakeup:
+                        self._send_pushes()
+                    elif key.data in self.sessions:
+                        self._serve(key.data, events)
+        finally:
+            for session in list(self.sessions):
+                self._end(session)
+            self._selector.close()
+            os.close(self._wakeup)
+
+    def _accept(self) -> None:
+        try:
+            sock, _ = self._listener.accept()
+        except BlockingIOError:
+            return
+        except OSError as error:
+            _log.error("cannot take a worker's connection: %s", error)
+            return
+        sock.setblocking(False)
+        pid, uid = control.peer_of(sock)
+        session = Session(sock, pid, uid)
+        if uid not in (0, os.geteuid()):
+            _log.warning("refused pid %d of uid %d", pid, uid)
+            session.close()
+            return
+        self.sessions.add(session)
+        self._selector.register(sock, selectors.EVENT_READ, session)
+
+    def _serve(self, session: Session, events: int) -> None:
+        try:
+            if events & selectors.EVENT_READ:
+                alive = session.decoder.receive(session.sock)
+                while (item := session.decoder.next_message()) is not None:
+                    self._handle(session, *item)
+                if not alive:
+                    self._end(session)
+                    return
+            self._flush(session)
+        except BlockingIOError:
+            pass
+        except (OSError, ProtocolError) as error:
+            self._end(session, error)
+
+    def _handle(self, session: Session, message: Message, fds: list[int]) -> None:
+        for fd in fds:
+            os.close(fd)  # no request carries descriptors
+        op, number = message.get("op"), message.get("id")
+        handler = self._handlers.get(op) if isinstance(op, str) else None
+        if handler is None or not (session.greeted or op == "hello"):
+            raise ProtocolError(f"pid {session.pid} sent op {op!r}")
+        segment = None
+        try:
+            reply, segment = handler(session, message)
+        except ProtocolError:
+            raise
+        except BrokerError as error:
+            reply = control.error_fields(error)
+        if number is not None:
+            session.queue({**reply, "re": number}, segment)
+
+    def _hello(self, session: Session, message: Message) -> Reply:
+        theirs: Any = message.get("protocol")
+        if theirs != PROTOCOL:
+            raise BrokerError(
+                f"the worker speaks protocol {theirs!r}, this broker {PROTOCOL}: "
+                "install the same version of onesession on both sides"
+            )
+        session.greeted = True
+        return {"protocol": PROTOCOL, "pid": os.getpid()}, None
+
+    def _flush(self, session: Session) -> None:
+        wanted = selectors.EVENT_READ if session.flush() else selectors.EVENT_READ | selectors.EVENT_WRITE
+        self._selector.modify(session.sock, wanted, session)
+
+    def _send_pushes(self) -> None:
+        os.eventfd_read(self._wakeup)
+        while self._pushes:
+            session, message, segment = self._pushes.popleft()
+            if session not in self.sessions:
+                if segment is not None:
+                    segment.close_fd()
+                continue
+            try:
+                if message is None:
+                    raise ProtocolError(f"pid {session.pid} broke the rules of its channel")
+                session.queue(message, segment)
+                self._flush(session)
+            except (OSError, ProtocolError) as error:
+                self._end(session, error)
+
+    def _end(self, session: Session, error: Exception | None = None) -> None:
+        if session not in self.sessions:
+            return
+        if error is not None and not isinstance(error, ConnectionError):
+            _log.warning("closed the connection of pid %d: %s", session.pid, error)
+        self.sessions.remove(session)
+        self._selector.unregister(session.sock)
+        session.close()
+        self._on_end(session)

@@ -1,0 +1,231 @@
+"""The thread that takes requests from every worker's ring, and runs the light models itself.
+
+    rings --scan--> slots --route--> light: batcher --> Runner (here)
+                             \\-----> heavy: HeavyRunner of the model (its own thread)
+
+    nothing there: poll the rings for a while, then block on the doorbell
+
+Only this thread reads rings and owns the list of channels; others ask it through `call`. A request that comes alone
+for a light model is run at once, with no queue between its slot and the session.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from time import monotonic_ns
+
+from broker.batcher import Batcher
+from broker.channel import Channel, Violation
+from broker.models.repository import Repository
+from broker.runner import HeavyRunner, Runner
+from broker.settings import cores
+from broker.slot import Slot
+from broker.stats import Stats
+from worker_client.wire import semaphore
+from worker_client.wire.layout import TAIL_WORD
+from worker_client.wire.semaphore import Busy, Semaphore
+from worker_client.wire.waiting import PollBudget, WaitMode
+
+_log = logging.getLogger("onesession.intake")
+
+_ACTIVE_NS = 10_000_000  # a worker that submitted this recently counts as running
+_RECOUNT_NS = 2_000_000
+
+
+class Intake:
+    """`run` is the body of the intake thread; `call` and `stop` may come from any."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        doorbell: Semaphore,
+        mode: WaitMode,
+        on_violation: Callable[[Channel], None],
+    ) -> None:
+        self.stats = Stats(repository.entries)
+        self.channels: list[Channel] = []
+        self._entries = repository.entries
+        self._doorbell = doorbell
+        self._on_violation = on_violation
+        self._runner = Runner(self.stats)
+        self._batcher: Batcher[Slot] = Batcher()
+        self._heavy: dict[str, HeavyRunner] = {}
+        self._calls: deque[Callable[[], None]] = deque()
+        self._retired: list[Channel] = []
+        self._stopping = False
+        self._budget = PollBudget(mode)
+        self._cores = cores()
+        self._cores_free = True
+        self._recount_ns = 0
+
+    # -- any thread ----------------------------------------------------------------------------------------------
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Have the intake thread do this between two scans."""
+        self._calls.append(action)
+        self._doorbell.release()
+
+    def stop(self) -> None:
+        """Finish what has been submitted so far, then end `run`."""
+        self.call(self._stop)
+
+    def add(self, channel: Channel) -> None:
+        self.call(lambda: self._add(channel))
+
+    def remove(self, channel: Channel) -> None:
+        """The worker is gone: forget its channel, and dispose of it when nothing of it runs any more."""
+        channel.closed = True
+        self.call(lambda: self._remove(channel))
+
+    # -- intake thread -------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        while True:
+            if self._calls:
+                self._do_calls()
+                if self._stopping:
+                    break
+            taken = self._scan()
+            if len(taken) == 1 and not self._batcher and self.stats.is_light(taken[0].plan.entry):
+                self._runner.run_one(taken[0])
+            else:
+                for slot in taken:
+                    self._route(slot)
+                if self._batcher:
+                    self._runner.run(self._batcher.next_batch())
+                elif not taken:
+                    self._idle()
+                    continue
+            self._answer_doorbell(len(taken))
+        self._finish()
+
+    def _scan(self) -> list[Slot]:
+        """Take what is submitted in every ring."""
+        taken: list[Slot] = []
+        now = 0
+        for channel in self.channels:
+            if channel.words[TAIL_WORD] != channel.ring.head:
+                now = now or monotonic_ns()
+                self._take_all(channel, now, taken)
+        if now > self._recount_ns:
+            self._count_workers(now)
+        return taken
+
+    def _take_all(self, channel: Channel, now: int, taken: list[Slot]) -> None:
+        try:
+            while (slot := channel.take(self._entries, now)) is not None:
+                taken.append(slot)
+        except Violation as violation:
+            _log.warning("%s; its channel is closed", violation)
+            channel.closed = True
+            self._remove(channel)
+            self._on_violation(channel)
+
+    def _route(self, slot: Slot) -> None:
+        plan = slot.plan
+        if self.stats.is_light(plan.entry):
+            self._batcher.add(slot, plan.group, plan.rows, plan.entry.max_batch_size)
+        else:
+            self._heavy_runner(plan.entry.model.spec.name).put(slot)
+
+    def _heavy_runner(self, model: str) -> HeavyRunner:
+        runner = self._heavy.get(model)
+        if runner is None:
+            runner = self._heavy[model] = HeavyRunner(model, self.stats, self._doorbell.release)
+        return runner
+
+    def _answer_doorbell(self, posts: int) -> None:
+        """Take back the posts that came with the requests, off their critical path: the count stays small."""
+        doorbell = self._doorbell
+        try:
+            for _ in range(posts):
+                doorbell.acquire(0)
+        except Busy:
+            pass
+
+    # -- with nothing to do --------------------------------------------------------------------------------------
+
+    def _idle(self) -> None:
+        """Poll the rings, then block. Every submission rings the doorbell after it shows in its ring, so one that
+        the last scan missed is either seen by the polls or keeps the block from blocking."""
+        start = monotonic_ns()
+        if not self._poll(start):
+            semaphore.drain(self._doorbell)
+            if not self._anything_waits() and not self._calls:
+                semaphore.acquire(self._doorbell)
+        self._budget.observe(monotonic_ns() - start)
+
+    def _poll(self, start: int) -> bool:
+        budget = self._budget.budget_ns(start, self._cores_free and not self._busy_runners())
+        limit = start + budget
+        while monotonic_ns() < limit:
+            for _ in range(8):
+                if self._anything_waits():
+                    return True
+            if self._calls:
+                return True
+        return False
+
+    def _anything_waits(self) -> bool:
+        for channel in self.channels:  # noqa: SIM110 - any() with a generator takes three times as long
+            if channel.words[TAIL_WORD] != channel.ring.head:
+                return True
+        return False
+
+    def _busy_runners(self) -> bool:
+        return any(runner.busy for runner in self._heavy.values())
+
+    def _count_workers(self, now: int) -> None:
+        """Polling pays only while every worker that is active, and this thread, can have a core."""
+        self._recount_ns = now + _RECOUNT_NS
+        active = sum(1 for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS)
+        free = active < self._cores
+        if free != self._cores_free:
+            self._cores_free = free
+            for channel in self.channels:
+                channel.allow_polling(free)
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def _do_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+        for channel in [channel for channel in self._retired if channel.idle]:
+            self._retired.remove(channel)
+            channel.dispose()
+
+    def _add(self, channel: Channel) -> None:
+        channel.allow_polling(self._cores_free)
+        self.channels.append(channel)
+
+    def _remove(self, channel: Channel) -> None:
+        if channel in self.channels:
+            self.channels.remove(channel)
+            self._retired.append(channel)
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _finish(self) -> None:
+        for slot in self._scan():
+            self._route(slot)
+        while self._batcher:
+            self._runner.run(self._batcher.next_batch())
+        for runner in self._heavy.values():
+            runner.stop()
+
+    def join_runners(self, seconds: float) -> bool:
+        """After `run` has ended: True if the heavy runners finish their work within `seconds`."""
+        deadline = monotonic_ns() + int(seconds * 1e9)
+        return all(
+            runner.join(max(0.0, (deadline - monotonic_ns()) / 1e9)) for runner in list(self._heavy.values())
+        )
+
+    def close(self) -> None:
+        """After everything has ended: let go of all channels."""
+        for channel in self.channels + self._retired:
+            channel.dispose()
+        self.channels.clear()
+        self._retired.clear()

@@ -1,0 +1,97 @@
+"""Shared memory that the broker hands out: names, budgets, and what a killed broker left."""
+
+from __future__ import annotations
+
+import os
+import threading
+from itertools import count
+from pathlib import Path
+
+from worker_client.wire import semaphore
+from worker_client.wire.errors import Overloaded
+from worker_client.wire.layout import size_class
+from worker_client.wire.segment import Segment
+from worker_client.wire.semaphore import Semaphore
+
+_SHM = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
+
+
+class Memory:
+    """All shared memory of one broker, counted against `max_total_bytes`. Thread-safe."""
+
+    def __init__(self, prefix: str, max_total_bytes: int, max_channel_bytes: int) -> None:
+        self.prefix = prefix
+        self.max_total_bytes = max_total_bytes
+        self.max_channel_bytes = max_channel_bytes
+        self.used_bytes = 0
+        self._numbers = count(1)
+        self._lock = threading.Lock()
+
+    def account(self) -> Account:
+        """A budget of its own for one channel."""
+        return Account(self)
+
+    def new_name(self) -> str:
+        return f"{self.prefix}{os.getpid()}.{next(self._numbers)}"
+
+    def new_semaphore(self) -> Semaphore:
+        return semaphore.create(self.new_name())
+
+    def take(self, nbytes: int) -> None:
+        with self._lock:
+            if self.used_bytes + nbytes > self.max_total_bytes:
+                raise Overloaded(
+                    f"the broker's shared memory is used up: {self.used_bytes:,} of {self.max_total_bytes:,} bytes, "
+                    f"{nbytes:,} more wanted; raise max_total_bytes (broker serve --max-total-bytes)"
+                )
+            self.used_bytes += nbytes
+
+    def give(self, nbytes: int) -> None:
+        with self._lock:
+            self.used_bytes -= nbytes
+
+
+class Account:
+    """The segments of one channel, counted against `max_channel_bytes` as well."""
+
+    def __init__(self, memory: Memory) -> None:
+        self._memory = memory
+        self.used_bytes = 0
+
+    def new_region(self, nbytes: int) -> Segment:
+        """A segment of the size class that holds `nbytes`, or of exactly that if only this is in the budget."""
+        left = self._memory.max_channel_bytes - self.used_bytes
+        wanted = size_class(nbytes)
+        return self.new_segment(wanted if wanted <= left else nbytes)
+
+    def new_segment(self, nbytes: int) -> Segment:
+        """Raises Overloaded past either budget, or where /dev/shm is full."""
+        most = self._memory.max_channel_bytes
+        if self.used_bytes + nbytes > most:
+            raise Overloaded(
+                f"this worker's shared memory is used up: {self.used_bytes:,} of {most:,} bytes, "
+                f"{nbytes:,} more wanted; send smaller requests or raise max_channel_bytes "
+                "(broker serve --max-channel-bytes)"
+            )
+        self._memory.take(nbytes)
+        try:
+            segment = Segment.create(self._memory.new_name(), nbytes)
+        except BaseException:
+            self._memory.give(nbytes)
+            raise
+        self.used_bytes += nbytes
+        return segment
+
+    def drop(self, nbytes: int) -> None:
+        """A segment of this size is no longer used."""
+        self.used_bytes -= nbytes
+        self._memory.give(nbytes)
+
+
+def sweep(prefix: str) -> list[str]:
+    """Remove the names that a killed broker of this address left. Only for the holder of its lock."""
+    stem = prefix.lstrip("/")
+    left = [path for path in _SHM.iterdir() if path.name.startswith((stem, f"sem.{stem}"))]
+    for path in left:
+        path.unlink(missing_ok=True)
+    return [path.name for path in left]

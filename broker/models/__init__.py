@@ -1,0 +1,1 @@
+"""The models a broker serves: what is asked for (spec), what is loaded (model), all of them (repository)."""

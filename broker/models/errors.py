@@ -1,0 +1,23 @@
+"""Why a model cannot be served: the errors of loading, which stop the broker's start."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from worker_client.wire.errors import BrokerError
+
+
+class ModelLoadError(BrokerError):
+    """A model could not be loaded. The message names the model, its source, the cause and the remedy."""
+
+    @classmethod
+    def of(cls, name: str, source: str, cause: str, remedy: str) -> ModelLoadError:
+        return cls(f"model {name!r} from {source!r} cannot be loaded: {cause}. {remedy}")
+
+    @classmethod
+    def joined(cls, errors: Sequence[ModelLoadError]) -> ModelLoadError:
+        """One error that tells all of `errors`, so that one start shows everything there is to repair."""
+        if len(errors) == 1:
+            return errors[0]
+        lines = "".join(f"\n  - {error}" for error in errors)
+        return cls(f"{len(errors)} models cannot be loaded:{lines}")

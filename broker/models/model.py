@@ -1,0 +1,76 @@
+"""A model that is loaded and can be run, whatever is behind it: the contract of session and function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from broker.models.spec import ModelSpec
+from worker_client.wire.errors import ModelNotFound
+from worker_client.wire.signature import Signature
+
+Run = Callable[..., Sequence[np.ndarray]]
+"""One signature as a function of arrays.
+
+Takes one array for each of `signature.inputs`, by position, and returns one for each of `signature.outputs`.
+It is the hot path and checks nothing: dtypes and shapes are the caller's duty. It may be called from several
+threads at once and runs on the thread that calls it. Raises ModelFailed with the model's own message.
+
+The arrays returned may be views of the arrays fed (a model that passes an input through), or of memory the
+model keeps: use or copy them before the fed memory is reused, and never write to them. Only for Python
+models is it checked that they have as many rows as were fed; a SavedModel may declare free first dimensions
+and still return fewer or more.
+"""
+
+DEFAULT_SIGNATURE = "serving_default"
+
+
+class LoadedModel(Protocol):
+    """One version of one model, ready to run.
+
+    `version` is 1 unless the source is a directory of numbered versions. `left_out` tells for each signature
+    that cannot be served the reason why. `default_signature` is always one of `signatures`.
+    """
+
+    @property
+    def spec(self) -> ModelSpec: ...
+
+    @property
+    def version(self) -> int: ...
+
+    @property
+    def signatures(self) -> Mapping[str, Signature]: ...
+
+    @property
+    def default_signature(self) -> str: ...
+
+    @property
+    def intra_op_threads(self) -> int | None:
+        """Threads that one op may use; 0 is TensorFlow's default, None stands for a model without TensorFlow."""
+        ...
+
+    @property
+    def left_out(self) -> Mapping[str, str]: ...
+
+    def callable(self, signature_name: str) -> Run:
+        """The function that runs this signature. Raises ModelNotFound if the model has none of this name."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the model holds. Idempotent; afterwards its callables raise ModelFailed."""
+        ...
+
+
+def default_of(signatures: Mapping[str, Signature]) -> str:
+    """The signature a caller means who names none: `serving_default`, else the first by name."""
+    return DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in signatures else min(signatures)
+
+
+def no_such_signature(name: str, model: LoadedModel) -> ModelNotFound:
+    text = (
+        f"model {model.spec.name!r} has no signature {name!r}; it has {', '.join(sorted(model.signatures))}"
+    )
+    reason = model.left_out.get(name)
+    return ModelNotFound(f"{text} ({name!r} was left out: {reason})" if reason else text)

@@ -1,0 +1,53 @@
+"""A library's start-up chatter kept off stderr, and nothing else lost."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+_CHATTER = re.compile(
+    rb"""WARNING:\ All\ log\ messages\ before\ absl::InitializeLog
+      | I\d{4}\ [\d:.]+\s+\d+\ \S+\]                              # absl: I0000 00:00:17.15 6135 port.cc:153]
+      | \d{4}-\d\d-\d\d\ [\d:.]+:\ I\                             # before 2.19: 2024-08-10 09:16:11.56: I
+      | .*Unable\ to\ register\ cu(FFT|DNN|BLAS)\ factory         # said by every GPU build, of no consequence
+      | .*computation_placer\ already\ registered
+      | .*Could\ not\ find\ (cuda\ drivers|TensorRT)
+      | To\ enable\ the\ following\ instructions""",
+    re.VERBOSE,
+)
+
+
+@contextmanager
+def import_chatter_dropped(*, wanted: bool) -> Iterator[None]:
+    """Hold back what is written to descriptor 2, and pass on all but the chatter at the end.
+
+    TensorFlow 2.19 to 2.21 log while their libraries are loaded, before they look at TF_CPP_MIN_LOG_LEVEL. Only where
+    this thread is the process's only one: another could fork, and leave the child with our buffer for a stderr.
+    """
+    if not wanted or threading.active_count() > 1 or not hasattr(os, "memfd_create"):
+        yield
+        return
+    sys.stderr.flush()
+    buffer = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    stderr = os.dup(2)
+    os.dup2(buffer, 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        _pass_on(buffer)
+        os.close(buffer)
+
+
+def _pass_on(buffer: int) -> None:
+    os.lseek(buffer, 0, os.SEEK_SET)
+    with open(buffer, "rb", closefd=False) as held:
+        for line in held:
+            if not _CHATTER.match(line):
+                os.write(2, line)

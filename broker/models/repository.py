@@ -1,0 +1,158 @@
+"""Every model the broker serves, each signature under a small number: what a slot's model id points at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from broker.models import function
+from broker.models.errors import ModelLoadError
+from broker.models.model import LoadedModel, Run, no_such_signature
+from broker.models.spec import ModelSpec, check_distinct
+from broker.models.warmup import Cost, measure
+from worker_client.wire.errors import ModelNotFound
+from worker_client.wire.signature import Signature
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """One signature of one model version as the runners see it."""
+
+    id: int
+    model: LoadedModel
+    signature: Signature
+    run: Run
+    cost: Cost
+    batchable: bool
+    """True if requests may be joined: the signature allows it and `batching` is on."""
+    max_batch_size: int
+
+    def __repr__(self) -> str:
+        kind = "light" if self.cost.light else "heavy"
+        return f"<Entry {self.id} {self.model.spec.name}/{self.signature.name} {kind}>"
+
+
+class Repository:
+    """The loaded models. `entries[id]` is the hot path's look-up; ids are dense from 1, entries[0] None."""
+
+    def __init__(self, models: Mapping[str, LoadedModel], entries: list[Entry | None]) -> None:
+        self.models = models
+        self.entries = entries
+        self._by_name = {(e.model.spec.name, e.signature.name): e for e in entries if e is not None}
+
+    def entry(self, model: str, signature: str | None = None) -> Entry:
+        """The entry of this model's signature, or of its default one. Raises ModelNotFound."""
+        loaded = self.models.get(model)
+        if loaded is None:
+            known = ", ".join(sorted(self.models)) or "none"
+            raise ModelNotFound(f"the broker serves no model {model!r}; it serves {known}")
+        name = loaded.default_signature if signature is None else signature
+        found = self._by_name.get((model, name))
+        if found is None:
+            raise no_such_signature(name, loaded)
+        return found
+
+    def describe(self) -> dict[str, Any]:
+        """The models as plain values for the control plane: {name: {version, signatures, ...}}."""
+        return {name: self._describe(model) for name, model in self.models.items()}
+
+    def _describe(self, model: LoadedModel) -> dict[str, Any]:
+        spec = model.spec
+        default = self.entry(spec.name)
+        return {
+            "name": spec.name,
+            "source": spec.source,
+            "version": model.version,
+            "default_signature": model.default_signature,
+            "max_batch_size": spec.max_batch_size,
+            "intra_op_threads": model.intra_op_threads,
+            "light": default.cost.light,
+            "p50_us": default.cost.p50_us,
+            "signatures": [_describe_entry(self.entry(spec.name, name)) for name in model.signatures],
+            "left_out": dict(model.left_out),
+        }
+
+    def close(self) -> None:
+        """Close every model. No run may be under way."""
+        for model in self.models.values():
+            model.close()
+
+    def __repr__(self) -> str:
+        return f"<Repository of {len(self.models)} models, {len(self.entries) - 1} signatures>"
+
+
+def _describe_entry(entry: Entry) -> dict[str, Any]:
+    return {
+        **entry.signature.to_message(),
+        "id": entry.id,
+        "batchable": entry.batchable,
+        "light": entry.cost.light,
+        "p50_us": entry.cost.p50_us,
+        "note": entry.cost.note,
+    }
+
+
+def load(specs: Iterable[ModelSpec], *, warm: bool = True) -> Repository:
+    """Load and warm every model. `warm=False` skips the first runs: all signatures then count as heavy.
+
+    Raises ModelLoadError that tells every model that could not be loaded; those that could are closed again.
+    Raises InvalidInput if two models share a name.
+    """
+    specs = list(specs)
+    check_distinct(specs)
+    models: dict[str, LoadedModel] = {}
+    errors: list[ModelLoadError] = []
+    for spec in specs:
+        try:
+            models[spec.name] = load_model(spec)
+        except ModelLoadError as error:
+            errors.append(error)
+    if errors:
+        _close_quietly(models)
+        raise ModelLoadError.joined(errors)
+    try:
+        return Repository(models, _entries(models, warm))
+    except BaseException:
+        _close_quietly(models)
+        raise
+
+
+def load_model(spec: ModelSpec) -> LoadedModel:
+    """The model behind `spec.source`. TensorFlow is imported when the first SavedModel is asked for."""
+    if spec.is_function:
+        return function.load(spec)
+    try:
+        from broker.models import session
+    except ImportError as error:
+        raise ModelLoadError.of(
+            spec.name,
+            spec.source,
+            f"TensorFlow cannot be imported ({error})",
+            'Install it beside the broker: pip install "onesession[tensorflow]"',
+        ) from error
+    return session.load(spec)
+
+
+def _entries(models: Mapping[str, LoadedModel], warm: bool) -> list[Entry | None]:
+    entries: list[Entry | None] = [None]
+    for model in models.values():
+        for name in model.signatures:
+            entries.append(_entry(len(entries), model, name, warm))
+    return entries
+
+
+def _entry(number: int, model: LoadedModel, name: str, warm: bool) -> Entry:
+    signature = model.signatures[name]
+    run = model.callable(name)
+    batchable = model.spec.batching and signature.batchable
+    max_rows = model.spec.max_batch_size if batchable else 1
+    cost = measure(run, signature, max_rows) if warm else Cost(None, False, "not measured")
+    return Entry(number, model, signature, run, cost, batchable, max_rows)
+
+
+def _close_quietly(models: Mapping[str, LoadedModel]) -> None:
+    for model in models.values():
+        with suppress(Exception):
+            model.close()

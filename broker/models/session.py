@@ -1,0 +1,354 @@
+"""TensorFlow: SavedModels as models, each with a Graph and a Session of its own. The only module that imports it.
+
+What is done for speed, each point measured (see docs): feeds and fetches pass no copy; a run stays on the thread
+that calls it (`inter_op_thread_pool = -1`); the call goes straight to the C layer; every session has an intra-op
+pool of its own, of one thread where the model is light.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from broker.models.errors import ModelLoadError
+from broker.models.failure import clean
+from broker.models.model import Run, default_of, no_such_signature
+from broker.models.quiet import import_chatter_dropped
+from broker.models.saved_model import locate, missing_variables, weight_bytes
+from broker.models.spec import ModelSpec
+from broker.models.warmup import Cost, measure
+from worker_client.wire.dtypes import SUPPORTED, dtype_named
+from worker_client.wire.errors import InvalidInput, ModelFailed
+from worker_client.wire.signature import Shape, Signature, TensorSpec
+from worker_client.wire.tensors import MAX_RANK
+
+# Only where the import is ours to make: who has TensorFlow already, or set the level, has chosen what to see.
+_QUIET = "tensorflow" not in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+if _QUIET:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+# Without this the first session of the process fixes the intra-op threads of all later ones (TensorFlow's
+# local_device.cc: one global pool). Read once, when the first session is made.
+os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
+
+with import_chatter_dropped(wanted=_QUIET):
+    import tensorflow as tf
+    from tensorflow.core.protobuf import config_pb2
+    from tensorflow.python.client import pywrap_tf_session
+    from tensorflow.python.saved_model.loader_impl import SavedModelLoader
+
+ONE_THREAD = 1
+ALL_CORES = 0
+"""TensorFlow's own default for intra-op threads: one for each core this process may use."""
+
+LIGHT_WEIGHT_BYTES = 2_000_000
+"""Models with less on disk are first opened with one thread, others with all cores; a measurement then decides."""
+PROBE_SECONDS = 0.05
+
+CALLER_THREAD = -1
+"""The `inter_op_thread_pool` that means: run every op on the thread that calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One signature and the graph's tensors behind it, in the order of the signature's inputs and outputs."""
+
+    signature: Signature
+    feeds: tuple[str, ...]
+    fetches: tuple[str, ...]
+
+
+class SessionModel:
+    """A SavedModel as a LoadedModel: one Graph, one Session, one callable for each signature."""
+
+    def __init__(
+        self,
+        spec: ModelSpec,
+        version: int,
+        session: Any,
+        runs: Mapping[str, tuple[Signature, Run]],
+        left_out: Mapping[str, str],
+        intra_op_threads: int,
+    ) -> None:
+        self.spec = spec
+        self.version = version
+        self.signatures: Mapping[str, Signature] = {name: signature for name, (signature, _) in runs.items()}
+        self.default_signature = default_of(self.signatures)
+        self.left_out = left_out
+        self.intra_op_threads = intra_op_threads
+        self._session = session
+        self._runs = {name: run for name, (_, run) in runs.items()}
+
+    def callable(self, signature_name: str) -> Run:
+        run = self._runs.get(signature_name)
+        if run is None:
+            raise no_such_signature(signature_name, self)
+        return run
+
+    def close(self) -> None:
+        self._session.close()
+
+    def __repr__(self) -> str:
+        return f"<SessionModel {self.spec.name} version {self.version}, {self.intra_op_threads or 'all'} threads>"
+
+
+# --- loading ---
+
+
+def load(spec: ModelSpec) -> SessionModel:
+    """Load the SavedModel at `spec.source` and restore its variables and tables. Raises ModelLoadError.
+
+    Unless the spec says how many intra-op threads it wants, the model gets one if it is light and TensorFlow's
+    default if it is heavy. This is guessed from the weights, then measured; a wrong guess costs a second load.
+    """
+    directory, version = locate(spec)
+    if spec.intra_op_threads is not None:
+        return _open(spec, directory, version, spec.intra_op_threads)
+    threads = ONE_THREAD if weight_bytes(directory) < LIGHT_WEIGHT_BYTES else ALL_CORES
+    model = _open(spec, directory, version, threads)
+    cost = _probe(model)
+    wanted = ONE_THREAD if cost.light else ALL_CORES
+    if wanted == threads or cost.p50_us is None:
+        return model
+    model.close()
+    return _open(spec, directory, version, wanted)
+
+
+def _probe(model: SessionModel) -> Cost:
+    """What one row costs, measured on a thread of its own.
+
+    oneDNN keeps the plan it made for a shape, with its number of threads, for each calling thread. A probe with
+    the wrong setting on the thread that later serves the model would slow it for good.
+    """
+    costs: list[Cost] = []
+    signature = model.signatures[model.default_signature]
+    run = model.callable(model.default_signature)
+    prober = threading.Thread(
+        target=lambda: costs.append(measure(run, signature, seconds=PROBE_SECONDS)), name="onesession-probe"
+    )
+    prober.start()
+    prober.join()
+    return costs[0]
+
+
+def _open(spec: ModelSpec, directory: Path, version: int, intra_op_threads: int) -> SessionModel:
+    loader, meta_graph = _read(spec, directory)
+    graph = tf.Graph()
+    config = tf.compat.v1.ConfigProto(
+        intra_op_parallelism_threads=intra_op_threads, allow_soft_placement=True
+    )
+    config.gpu_options.allow_growth = True
+    session = tf.compat.v1.Session(graph=graph, config=config)
+    try:
+        _restore(spec, directory, loader, session)
+        runs, left_out = _runs(spec, session, meta_graph.signature_def)
+        if not runs:
+            raise _nothing_to_serve(spec, left_out)
+        return SessionModel(spec, version, session, runs, left_out, intra_op_threads)
+    except BaseException:
+        session.close()
+        raise
+
+
+def _read(spec: ModelSpec, directory: Path) -> tuple[Any, Any]:
+    """The loader with the parsed graph file, and the MetaGraph that has the spec's tags."""
+    try:
+        loader = SavedModelLoader(str(directory))
+    except (OSError, ValueError) as error:
+        raise _refused(
+            spec, f"the graph file in {directory} cannot be read: {error}", "Copy or export the model again"
+        ) from error
+    meta_graphs = loader.saved_model.meta_graphs
+    if not meta_graphs:
+        raise _refused(
+            spec, f"the graph file in {directory} is empty or cut off", "Copy or export the model again"
+        )
+    for meta_graph in meta_graphs:
+        if set(meta_graph.meta_info_def.tags) == set(spec.tags):
+            if meta_graph.HasField("saver_def") and (index := missing_variables(directory)):
+                raise _refused(
+                    spec, f"its variables are missing: there is no {index}", "Copy the whole directory again"
+                )
+            return loader, meta_graph
+    there = " or ".join(repr(tuple(sorted(m.meta_info_def.tags))) for m in meta_graphs)
+    raise _refused(
+        spec,
+        f"it has no graph with the tags {spec.tags!r}, only with {there}",
+        "Set the model's tags to these",
+    )
+
+
+def _restore(spec: ModelSpec, directory: Path, loader: Any, session: Any) -> None:
+    """Import the graph, read the variables, fill the tables: the steps of TensorFlow's loader, named apart."""
+    step, remedy = "", ""
+    try:
+        step, remedy = "its graph cannot be imported", "Serve it with the TensorFlow version that exported it"
+        saver, _ = loader.load_graph(session.graph, spec.tags)
+        step, remedy = "its variables cannot be restored", f"Copy or export {directory} again"
+        loader.restore_variables(session, saver)
+        step, remedy = "its initialisation failed", f"Check the files in {directory / 'assets'}"
+        loader.run_init_ops(session, spec.tags)
+    except Exception as error:
+        raise _refused(spec, f"{step}: {_text(error)}", remedy) from error
+
+
+def _refused(spec: ModelSpec, cause: str, remedy: str) -> ModelLoadError:
+    return ModelLoadError.of(spec.name, spec.source, cause, remedy)
+
+
+def _nothing_to_serve(spec: ModelSpec, left_out: Mapping[str, str]) -> ModelLoadError:
+    if not left_out:
+        return _refused(
+            spec,
+            "it has no signatures",
+            "Export it with some: tf.saved_model.save(module, path, signatures=module.serve)",
+        )
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+    return _refused(
+        spec, f"none of its signatures can be served ({reasons})", "Export a signature of numeric tensors"
+    )
+
+
+# --- signatures ---
+
+
+def _runs(
+    spec: ModelSpec, session: Any, definitions: Mapping[str, Any]
+) -> tuple[dict[str, tuple[Signature, Run]], dict[str, str]]:
+    """The signatures that can be served, by name, and the reasons why others cannot."""
+    runs: dict[str, tuple[Signature, Run]] = {}
+    left_out: dict[str, str] = {}
+    for name in sorted(definitions):
+        if name.startswith("__saved_model"):
+            continue  # TensorFlow's own: the initialiser and the training step
+        try:
+            endpoint = _endpoint(session.graph, name, definitions[name])
+            runs[name] = endpoint.signature, _run(spec.name, session, endpoint)
+        except _NotServable as reason:
+            left_out[name] = str(reason)
+        except tf.errors.OpError as error:
+            left_out[name] = f"TensorFlow cannot run it: {_text(error)}"
+    return runs, left_out
+
+
+class _NotServable(Exception):
+    """Why a signature is left out."""
+
+
+def _endpoint(graph: Any, name: str, definition: Any) -> Endpoint:
+    feeds, inputs = _side(graph, "input", definition.inputs)
+    fetches, outputs = _side(graph, "output", definition.outputs)
+    if not outputs:
+        raise _NotServable("it returns nothing")
+    return Endpoint(Signature(name, inputs, outputs), feeds, fetches)
+
+
+def _side(graph: Any, side: str, infos: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[TensorSpec, ...]]:
+    """Tensor names and specs sorted by name: the map in the file has no order of its own."""
+    names = sorted(infos)
+    tensors = tuple(_tensor_name(graph, f"{side} {name!r}", infos[name]) for name in names)
+    specs = tuple(_tensor_spec(f"{side} {name!r}", name, infos[name]) for name in names)
+    return tensors, specs
+
+
+def _tensor_name(graph: Any, what: str, info: Any) -> str:
+    if info.WhichOneof("encoding") != "name":
+        raise _NotServable(f"{what} is a sparse or composite tensor")
+    try:
+        return str(graph.get_tensor_by_name(info.name).name)
+    except (KeyError, ValueError):
+        raise _NotServable(f"{what} is tensor {info.name!r}, which the graph does not have") from None
+
+
+def _tensor_spec(what: str, name: str, info: Any) -> TensorSpec:
+    dtype = tf.dtypes.as_dtype(info.dtype).name
+    if dtype not in SUPPORTED:
+        raise _NotServable(f"{what} is {dtype}, which has no fixed size or no numpy type")
+    shape = _shape(info.tensor_shape)
+    if shape is not None and len(shape) > MAX_RANK:
+        raise _NotServable(f"{what} has {len(shape)} dimensions; at most {MAX_RANK} cross to the workers")
+    return TensorSpec(name, dtype_named(dtype), shape)
+
+
+def _shape(shape: Any) -> Shape | None:
+    if shape.unknown_rank:
+        return None
+    return tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
+
+
+# --- running ---
+
+
+def _run(model: str, session: Any, endpoint: Endpoint) -> Run:
+    """The endpoint as a Run, in its plainest form where every tensor is fed or fetched just once."""
+    feeds = tuple(dict.fromkeys(endpoint.feeds))
+    fetches = tuple(name for name in dict.fromkeys(endpoint.fetches) if name not in feeds)
+    if feeds == endpoint.feeds and fetches == endpoint.fetches:
+        return _bare(model, session, feeds, fetches)
+    return _composed(model, session, endpoint, feeds, fetches)
+
+
+def _bare(model: str, session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Run:
+    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+    options.run_options.inter_op_thread_pool = CALLER_THREAD
+    made = session._make_callable_from_options(options)  # noqa: SLF001 (no public way gives these options)
+    # What `made(*arrays)` does, without its layer of Python. `made` owns the handle and must live as long.
+    run_callable = pywrap_tf_session.TF_SessionRunCallable
+    c_session, handle = session._session, made._handle  # noqa: SLF001
+
+    def run(*arrays: np.ndarray) -> Sequence[np.ndarray]:
+        try:
+            return run_callable(c_session, handle, arrays, None)  # type: ignore[no-any-return]
+        except Exception as error:
+            raise _failed(model, made, error) from None
+
+    return run
+
+
+def _composed(
+    model: str, session: Any, endpoint: Endpoint, feeds: Sequence[str], fetches: Sequence[str]
+) -> Run:
+    """TensorFlow refuses to feed a tensor twice, and to fetch one that is fed: both are done here."""
+    bare = _bare(model, session, feeds, fetches) if fetches else None
+    first = [endpoint.feeds.index(name) for name in feeds]
+    names = [spec.name for spec in endpoint.signature.inputs]
+    twins = [
+        (index, endpoint.feeds.index(tensor))
+        for index, tensor in enumerate(endpoint.feeds)
+        if endpoint.feeds.index(tensor) != index
+    ]
+
+    def run(*arrays: np.ndarray) -> Sequence[np.ndarray]:
+        for one, other in twins:
+            if not _same(arrays[one], arrays[other]):
+                raise InvalidInput(
+                    f"the inputs {names[other]!r} and {names[one]!r} of model {model!r} are one tensor of its "
+                    "graph: give both the same values"
+                )
+        fed = [arrays[index] for index in first]
+        known = dict(zip(feeds, fed, strict=True))
+        if bare is not None:
+            known.update(zip(fetches, bare(*fed), strict=True))
+        return [known[name] for name in endpoint.fetches]
+
+    return run
+
+
+def _same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Bit by bit, so that a NaN equals itself."""
+    return one is other or (one.shape == other.shape and one.tobytes() == other.tobytes())
+
+
+def _failed(model: str, made: Any, error: Exception) -> ModelFailed:
+    del made  # named here so that the callable's owner lives as long as the function that uses its handle
+    return ModelFailed(f"model {model!r} failed: {type(error).__name__}: {_text(error)}")
+
+
+def _text(error: Exception) -> str:
+    return clean(error.message if isinstance(error, tf.errors.OpError) else str(error))

@@ -1,0 +1,148 @@
+"""Runs batches on the thread that calls it: gather, run, scatter.
+
+    one request     feeds straight from its slot ---------> run --> copy into its output region
+    several         gather rows into aligned buffers -----> run --> each slot's rows into its output region
+                    (a batch that fails is run again one by one, so that the guilty request fails alone)
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Hashable
+from time import monotonic_ns
+
+import numpy as np
+
+from broker.batcher import Batcher
+from broker.models.aligned import aligned_empty
+from broker.slot import Slot
+from broker.stats import Stats
+from worker_client.wire.errors import BrokerError, DeadlineExceeded, ModelFailed
+
+
+class Runner:
+    """One thread's runner: it owns the batch buffers, so each thread has its own."""
+
+    def __init__(self, stats: Stats) -> None:
+        self._stats = stats
+        self._buffers: dict[Hashable, list[np.ndarray]] = {}
+
+    def run_one(self, slot: Slot) -> None:
+        """Run one request, fed from where the worker wrote it."""
+        if slot.unwanted:
+            slot.fail(DeadlineExceeded("dropped before it ran: nobody waits for it any more"))
+            return
+        plan = slot.plan
+        started = monotonic_ns()
+        try:
+            outputs = plan.entry.run(*plan.feeds)
+        except Exception as error:
+            slot.fail(_as_broker_error(error))
+            self._stats.failed(plan.entry)
+            return
+        finished = monotonic_ns()
+        slot.complete(outputs, started, finished, plan.rows)
+        self._stats.ran(plan.entry, 1, plan.rows, finished - started)
+
+    def run(self, batch: list[Slot]) -> None:
+        """Run requests of one group as one batch."""
+        if len(batch) == 1:
+            self.run_one(batch[0])
+            return
+        wanted = [slot for slot in batch if not slot.unwanted]
+        if len(wanted) < 2:
+            for slot in batch:
+                self.run_one(slot)
+            return
+        for slot in batch:
+            if slot not in wanted:
+                self.run_one(slot)
+        self._run_joined(wanted)
+
+    def _run_joined(self, batch: list[Slot]) -> None:
+        entry = batch[0].plan.entry
+        rows = sum([slot.plan.rows for slot in batch])
+        feeds = self._gather(batch, rows)
+        started = monotonic_ns()
+        try:
+            outputs = entry.run(*feeds)
+        except Exception:
+            outputs = ()
+        finished = monotonic_ns()
+        if not outputs or any(output.shape[:1] != (rows,) for output in outputs):
+            # One of them is guilty, or the model gives other rows than it took: let each answer for itself.
+            for slot in batch:
+                self.run_one(slot)
+            return
+        start = 0
+        for slot in batch:
+            end = start + slot.plan.rows
+            slot.complete([output[start:end] for output in outputs], started, finished, rows)
+            start = end
+        self._stats.ran(entry, len(batch), rows, finished - started)
+
+    def _gather(self, batch: list[Slot], rows: int) -> list[np.ndarray]:
+        first = batch[0].plan
+        buffers = self._buffers.get(first.group)
+        if buffers is None or len(buffers[0]) < rows:
+            size = max(rows, first.entry.max_batch_size)
+            buffers = [aligned_empty((size, *feed.shape[1:]), feed.dtype) for feed in first.feeds]
+            self._buffers[first.group] = buffers
+        start = 0
+        for slot in batch:
+            end = start + slot.plan.rows
+            for buffer, feed in zip(buffers, slot.plan.feeds):
+                buffer[start:end] = feed
+            start = end
+        return [buffer[:rows] for buffer in buffers]
+
+
+class HeavyRunner:
+    """A heavy model's own thread, so that it delays nobody else's model."""
+
+    def __init__(self, name: str, stats: Stats, on_done: Callable[[], None]) -> None:
+        self._runner = Runner(stats)
+        self._inbox: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
+        self._batcher: Batcher[Slot] = Batcher()
+        self._on_done = on_done
+        self.busy = False
+        self._thread = threading.Thread(target=self._serve, name=f"onesession-runner-{name}", daemon=True)
+        self._thread.start()
+
+    def put(self, slot: Slot) -> None:
+        self._inbox.put(slot)
+
+    def stop(self) -> None:
+        """Finish what was put, then end."""
+        self._inbox.put(None)
+
+    def join(self, timeout: float) -> bool:
+        """True if the thread has ended within `timeout` seconds."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _serve(self) -> None:
+        stopping = False
+        while not stopping or self._batcher:
+            if not self._batcher:
+                stopping |= self._receive(self._inbox.get())
+            while not self._inbox.empty():
+                stopping |= self._receive(self._inbox.get())
+            if self._batcher:
+                self.busy = True
+                self._runner.run(self._batcher.next_batch())
+                self.busy = False
+                self._on_done()
+
+    def _receive(self, slot: Slot | None) -> bool:
+        if slot is None:
+            return True
+        plan = slot.plan
+        self._batcher.add(slot, plan.group, plan.rows, plan.entry.max_batch_size)
+        return False
+
+
+def _as_broker_error(error: Exception) -> BrokerError:
+    return error if isinstance(error, BrokerError) else ModelFailed(f"{type(error).__name__}: {error}")
+

@@ -1,0 +1,166 @@
+"""One broker, put together: address, models, memory, intake thread, control thread; started and stopped in order."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from itertools import count
+from time import time, time_ns
+
+from broker.channel import Channel
+from broker.control import ControlServer, Reply, Session
+from broker.instance import Instance
+from broker.intake import Intake
+from broker.memory import Memory
+from broker.models import repository
+from broker.settings import Settings
+from worker_client.wire.address import socket_path
+from worker_client.wire.control import Message, ProtocolError
+from worker_client.wire.waiting import WaitMode
+
+_log = logging.getLogger("onesession.server")
+
+
+class Server:
+    """The broker in this process. `start` returns when workers can attach; `stop` drains and cleans up.
+
+    `on_failure` is called, from the failing thread, if the intake or control thread ends with an exception.
+    """
+
+    def __init__(self, settings: Settings, on_failure: Callable[[], None] = lambda: None) -> None:
+        self.settings = settings
+        self._on_failure = on_failure
+        self._started = time()
+        self._epoch = time_ns()
+        self._numbers = count(1)
+        self._threads: list[threading.Thread] = []
+        for entry in reversed(settings.python_path):
+            if entry not in sys.path:
+                sys.path.insert(0, entry)
+        self.instance = Instance(socket_path(settings.address))
+        try:
+            self.repository = repository.load(settings.models)
+            self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
+            self.doorbell = self.memory.new_semaphore()
+            self.intake = Intake(self.repository, self.doorbell, WaitMode(settings.wait), self._on_violation)
+            handlers = {
+                "attach": self._attach,
+                "opened": self._opened,
+                "slots": self._slots,
+                "grow": self._grow,
+                "models": self._models,
+                "status": self._status,
+            }
+            self.control = ControlServer(self.instance.listen(), handlers, self._on_end)
+        except BaseException:
+            self.instance.release()
+            raise
+
+    def start(self) -> None:
+        for name, body in (("intake", self.intake.run), ("control", self.control.run)):
+            thread = threading.Thread(target=self._guard, args=(body,), name=f"onesession-{name}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """Finish the accepted requests (at most `drain_seconds`), tell the workers, leave nothing behind."""
+        intake, control = self._threads
+        self.intake.stop()
+        intake.join()
+        if not self.intake.join_runners(self.settings.drain_seconds):
+            _log.warning("requests still ran after %g s and were given up", self.settings.drain_seconds)
+        self.control.stop()
+        control.join()
+        self.intake.close()
+        self.doorbell.close()
+        self.repository.close()
+        self.instance.release()
+
+    def _guard(self, body: Callable[[], None]) -> None:
+        try:
+            body()
+        except BaseException:
+            _log.critical("the broker cannot go on", exc_info=True)
+            self._on_failure()
+
+    # -- control thread ------------------------------------------------------------------------------------------
+
+    def _attach(self, session: Session, message: Message) -> Reply:
+        if session.channel is not None:
+            raise ProtocolError(f"pid {session.pid} attached twice")
+        channel = Channel(
+            next(self._numbers),
+            session.pid,
+            self.memory,
+            self.settings,
+            lambda message, segment: self.control.push(session, message, segment),
+        )
+        session.channel = channel
+        self.intake.add(channel)
+        reply = {
+            "epoch": self._epoch,
+            "nbytes": channel.first_segment.nbytes,
+            "submitted": channel.submitted.name,
+            "bell": channel.bell.name,
+            "doorbell": self.doorbell.name,
+            "max_slots": self.settings.max_slots,
+            "block": channel.first_block,
+            "models": self.repository.describe(),
+        }
+        return reply, channel.first_segment
+
+    def _opened(self, session: Session, message: Message) -> Reply:
+        _channel_of(session).unlink_names()
+        return {}, None
+
+    def _slots(self, session: Session, message: Message) -> Reply:
+        block, segment = _channel_of(session).add_slots()
+        return {"nbytes": segment.nbytes, "block": block}, segment
+
+    def _grow(self, session: Session, message: Message) -> Reply:
+        segment = _channel_of(session).grow_input(message.get("slot"), message.get("nbytes"))
+        return {"nbytes": segment.nbytes}, segment
+
+    def _models(self, session: Session, message: Message) -> Reply:
+        return {"models": self.repository.describe()}, None
+
+    def _status(self, session: Session, message: Message) -> Reply:
+        channels = [session.channel for session in self.control.sessions if session.channel is not None]
+        status = {
+            "pid": os.getpid(),
+            "address": os.fspath(self.instance.path),
+            "uptime_seconds": time() - self._started,
+            "shared_memory_bytes": self.memory.used_bytes,
+            "max_total_bytes": self.memory.max_total_bytes,
+            "workers": [_describe(channel) for channel in channels],
+            "models": self.intake.stats.to_message(),
+        }
+        return {"status": status}, None
+
+    def _on_end(self, session: Session) -> None:
+        if session.channel is not None:
+            self.intake.remove(session.channel)
+
+    def _on_violation(self, channel: Channel) -> None:
+        for session in list(self.control.sessions):
+            if session.channel is channel:
+                self.control.drop(session)
+
+
+def _describe(channel: Channel) -> Message:
+    return {
+        "pid": channel.pid,
+        "slots": len(channel.slots),
+        "in_flight": sum(slot.busy for slot in channel.slots),
+        "requests": channel.requests,
+        "shared_memory_bytes": channel.used_bytes,
+    }
+
+
+def _channel_of(session: Session) -> Channel:
+    if session.channel is None:
+        raise ProtocolError(f"pid {session.pid} has not attached")
+    return session.channel

@@ -1,0 +1,67 @@
+"""What a broker is started with, and the defaults."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from broker.models.spec import ModelSpec
+from worker_client.wire.errors import InvalidInput
+from worker_client.wire.layout import LINE, MAX_SLOTS, RING_END, block_bytes
+from worker_client.wire.waiting import WaitMode
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One broker. Byte counts bound shared memory: a worker past them gets Overloaded, which names the setting.
+
+    A channel starts with `slots` slots, each with an input and an output region of `region_bytes`, and grows to
+    at most `max_slots`; regions grow by themselves. `wait` is for benchmarks.
+    """
+
+    models: tuple[ModelSpec, ...]
+    address: str = "default"
+    slots: int = 8
+    max_slots: int = 64
+    region_bytes: int = 4096
+    max_channel_bytes: int = 256 * MIB
+    max_total_bytes: int = 1024 * MIB
+    drain_seconds: float = 30.0
+    wait: str = WaitMode.ADAPTIVE.value
+    python_path: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        _check("slots", self.slots, 1, MAX_SLOTS)
+        _check("max_slots", self.max_slots, self.slots, MAX_SLOTS)
+        _check("region_bytes", self.region_bytes, LINE, 1 << 30)
+        if self.region_bytes % LINE:
+            raise InvalidInput(f"region_bytes must be a multiple of {LINE}, got {self.region_bytes}")
+        _check("max_channel_bytes", self.max_channel_bytes, self.first_segment_bytes, 1 << 44)
+        _check("max_total_bytes", self.max_total_bytes, self.first_segment_bytes, 1 << 44)
+        WaitMode(self.wait)
+
+    @property
+    def first_segment_bytes(self) -> int:
+        return RING_END + block_bytes(self.slots, self.region_bytes, self.region_bytes)
+
+    def to_message(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> Settings:
+        models = tuple(ModelSpec(**{**model, "tags": tuple(model["tags"])}) for model in message["models"])
+        path = tuple(message["python_path"])
+        return cls(**{**message, "models": models, "python_path": path})
+
+
+def cores() -> int:
+    """Processors this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+def _check(name: str, value: Any, least: int, most: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise InvalidInput(f"{name} must be a whole number from {least} to {most}, got {value!r}")

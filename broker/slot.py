@@ -1,0 +1,235 @@
+"""One request in flight, as the broker sees it. Nothing read from the slot is believed before it is checked.
+
+A slot is the intake's from `Channel.take` on, then the runner's that it is routed to, and the worker's again with the
+post in `_finish`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from broker.models.repository import Entry
+from worker_client.wire.errors import STATUS_OK, BrokerError, InvalidInput, ModelFailed, ModelNotFound, status_of
+from worker_client.wire.layout import (
+    BATCH_ROWS,
+    CANCELLED,
+    COMPLETED_NS,
+    DEADLINE_NS,
+    DONE,
+    FINISHED_NS,
+    INPUT_BYTES,
+    NOTIFY,
+    NOTIFY_BELL,
+    OUTPUT_BYTES,
+    OUTPUT_REGION,
+    SEQUENCE,
+    SIGNATURE,
+    STARTED_NS,
+    STATUS,
+    TAKEN_NS,
+)
+from worker_client.wire.semaphore import Semaphore
+from worker_client.wire.signature import format_shape
+from worker_client.wire.tensors import MAX_TABLE, Placement, TensorLayout, lay_out, read_table, views
+
+if TYPE_CHECKING:
+    from broker.channel import Channel
+
+_CACHED = 64
+Shapes = tuple[tuple[int, ...], ...]
+
+
+class Plan:
+    """A checked request shape of one slot: ready to run again whenever the same table comes."""
+
+    __slots__ = ("entry", "feeds", "group", "outputs", "rows")
+
+    def __init__(self, entry: Entry, feeds: tuple[np.ndarray, ...]) -> None:
+        self.entry = entry
+        self.feeds = feeds
+        shared = {feed.shape[0] if feed.ndim else 0 for feed in feeds}
+        self.rows = feeds[0].shape[0] if feeds and feeds[0].ndim else 1
+        joinable = entry.batchable and len(shared) == 1
+        self.group = (entry.id, *(feed.shape[1:] for feed in feeds)) if joinable else None
+        self.outputs: dict[Shapes, tuple[TensorLayout, tuple[np.ndarray, ...]]] = {}
+
+
+class Slot:
+    __slots__ = (
+        "_laid_out",
+        "_output_regions",
+        "busy",
+        "channel",
+        "completed",
+        "deadline_ns",
+        "index",
+        "input",
+        "notify",
+        "output",
+        "plan",
+        "plans",
+        "sequence",
+        "taken_ns",
+        "words",
+    )
+
+    plan: Plan
+
+    def __init__(
+        self,
+        channel: Channel,
+        index: int,
+        header: memoryview,
+        input: memoryview,
+        output: memoryview,
+        completed: Semaphore,
+    ) -> None:
+        self.channel = channel
+        self.index = index
+        self.words = header.cast("Q")
+        self.input = input
+        self.output = output
+        self.completed = completed
+        self.busy = False
+        self.sequence = 0
+        self.deadline_ns = 0
+        self.notify = 0
+        self.taken_ns = 0
+        self.plans: dict[tuple[int, bytes], Plan] = {}
+        self._laid_out: TensorLayout | None = None
+        self._output_regions = 1
+
+    def __repr__(self) -> str:
+        return f"<Slot {self.index} of {self.channel!r} {'busy' if self.busy else 'free'}>"
+
+    # -- taking --------------------------------------------------------------------------------------------------
+
+    def accept(self, entries: Sequence[Entry | None], now_ns: int) -> bool:
+        """Read the request and find or make its plan. False if it was refused, and the worker told."""
+        words = self.words
+        self.busy = True
+        self.sequence = words[SEQUENCE]
+        self.deadline_ns = words[DEADLINE_NS]
+        self.notify = words[NOTIFY]
+        self.taken_ns = now_ns
+        nbytes = words[INPUT_BYTES]
+        key = words[SIGNATURE], bytes(self.input[: nbytes if nbytes <= MAX_TABLE else 0])
+        plan = self.plans.get(key)
+        if plan is None:
+            try:
+                plan = self._make_plan(key, entries)
+            except BrokerError as error:
+                self.fail(error)
+                return False
+        self.plan = plan
+        return True
+
+    def _make_plan(self, key: tuple[int, bytes], entries: Sequence[Entry | None]) -> Plan:
+        number, table = key
+        entry = entries[number] if 0 < number < len(entries) else None
+        if entry is None:
+            raise ModelNotFound(f"no model has the signature id {number}; attach again")
+        try:
+            placements = read_table(table, len(self.input))
+        except ValueError as error:
+            raise InvalidInput(f"the request cannot be read: {error}") from None
+        _check_against(entry, placements)
+        plan = Plan(entry, views(placements, self.input))
+        if len(self.plans) >= _CACHED:
+            self.plans.clear()
+        self.plans[key] = plan
+        return plan
+
+    @property
+    def unwanted(self) -> bool:
+        """True if nobody waits for the answer any more."""
+        return bool(
+            self.channel.closed or self.words[CANCELLED] == self.sequence or monotonic_ns() >= self.deadline_ns
+        )
+
+    def bind_input(self, region: memoryview) -> None:
+        self.input = region
+        self.plans = {}
+
+    # -- completing ----------------------------------------------------------------------------------------------
+
+    def complete(self, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int) -> None:
+        """Copy the outputs into the output region and hand the slot back."""
+        shapes = tuple([array.shape for array in outputs])
+        found = self.plan.outputs.get(shapes)
+        if found is None:
+            try:
+                found = self._lay_out(outputs, shapes)
+            except BrokerError as error:
+                self.fail(error)
+                return
+        layout, targets = found
+        for target, array in zip(targets, outputs):
+            target[...] = array
+        if self._laid_out is not layout:
+            self.output[: len(layout.table)] = layout.table
+            self._laid_out = layout
+        words = self.words
+        words[BATCH_ROWS] = batch_rows
+        words[STARTED_NS] = started_ns
+        words[FINISHED_NS] = finished_ns
+        self._finish(STATUS_OK, len(layout.table))
+
+    def fail(self, error: BrokerError) -> None:
+        """Hand the slot back with an error, its message in the output region."""
+        text = str(error).encode("utf-8", "replace")[: len(self.output)]
+        self.output[: len(text)] = text
+        self._laid_out = None
+        self._finish(status_of(error), len(text))
+
+    def _finish(self, status: int, nbytes: int) -> None:
+        words = self.words
+        words[STATUS] = status
+        words[OUTPUT_BYTES] = nbytes
+        words[OUTPUT_REGION] = self._output_regions
+        words[TAKEN_NS] = self.taken_ns
+        words[COMPLETED_NS] = monotonic_ns()
+        self.busy = False
+        words[DONE] = self.sequence
+        self.completed.release()  # SYNC completed
+        if self.notify == NOTIFY_BELL:
+            self.channel.bell.release()
+
+    def _lay_out(self, outputs: Sequence[np.ndarray], shapes: Shapes) -> tuple[TensorLayout, tuple[np.ndarray, ...]]:
+        specs = self.plan.entry.signature.outputs
+        try:
+            layout = lay_out([(spec.dtype, shape) for spec, shape in zip(specs, shapes, strict=True)])
+        except (TypeError, ValueError) as error:
+            raise ModelFailed(f"the model's outputs cannot be sent: {error}") from None
+        if layout.nbytes > len(self.output):
+            self._grow_output(layout.nbytes)
+        if len(self.plan.outputs) >= _CACHED:
+            self.plan.outputs.clear()
+        found = self.plan.outputs[shapes] = layout, views(layout.placements, self.output)
+        return found
+
+    def _grow_output(self, nbytes: int) -> None:
+        """Take a larger output region and send it to the worker, who looks for it when the completion names it."""
+        segment = self.channel.new_output(self, nbytes, self._output_regions + 1)
+        self._output_regions += 1
+        self.output = segment
+        self._laid_out = None
+        for plan in self.plans.values():
+            plan.outputs.clear()
+        self.plan.outputs.clear()
+
+
+def _check_against(entry: Entry, placements: tuple[Placement, ...]) -> None:
+    """The worker has checked this, too; it may have been lying, or attached to an older model."""
+    specs = entry.signature.inputs
+    if len(placements) != len(specs):
+        raise InvalidInput(f"{entry.signature.name!r} takes {len(specs)} inputs, got {len(placements)}")
+    for spec, placement in zip(specs, placements):
+        if placement.dtype != spec.dtype or not spec.accepts(placement.shape):
+            raise InvalidInput(
+                f"input {spec.name!r} wants {spec}, got {placement.dtype.name}{format_shape(placement.shape)}"
+            )

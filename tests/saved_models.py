@@ -1,0 +1,310 @@
+"""Small SavedModels, made on the fly: each `export_<kind>(path)` writes one.
+
+TensorFlow is imported inside the functions only. A process that forks, or that wants its TensorFlow as a broker has
+it, exports in another one: `python -m tests.saved_models KIND PATH [KIND PATH ...]`, or `export(kinds)` from Python.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from worker_client.wire.dtypes import SUPPORTED
+
+ROOT = Path(__file__).parents[1]
+
+
+def mlp_weights() -> list[np.ndarray]:
+    """float32 weights and biases of `mlp`, the same in every process: [128,64], [64], [64,10], [10]."""
+    rng = np.random.default_rng(7)
+    shapes = [(128, 64), (64,), (64, 10), (10,)]
+    return [rng.normal(scale=0.2, size=shape).astype(np.float32) for shape in shapes]
+
+
+def mlp_answer(x: np.ndarray) -> np.ndarray:
+    """What `mlp` must answer for float32 [n, 128]: float32 [n, 10], to about 1e-6."""
+    w1, b1, w2, b2 = mlp_weights()
+    logits = np.maximum(x @ w1 + b1, 0) @ w2 + b2
+    e = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return np.asarray(e / e.sum(axis=1, keepdims=True), np.float32)
+
+
+def export_mlp(path: str) -> None:
+    """float32 [?, 128] `x` -> dense 64 relu -> dense 10 softmax `y`, as a TF2 module."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.w1, module.b1, module.w2, module.b2 = weights = [tf.Variable(w) for w in mlp_weights()]
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 128], tf.float32, name="x")])
+    def serve(x):
+        w1, b1, w2, b2 = weights
+        return {"y": tf.nn.softmax(tf.matmul(tf.nn.relu(tf.matmul(x, w1) + b1), w2) + b2)}
+
+    module.serve = serve
+    tf.saved_model.save(module, path, signatures=serve)
+
+
+def export_identity(path: str) -> None:
+    """One signature a dtype, named like it: `x` [?, 3] -> `y` the same, through an Identity op."""
+    import tensorflow as tf
+
+    def identity_of(dtype):
+        @tf.function(input_signature=[tf.TensorSpec([None, 3], dtype, name="x")])
+        def serve(x):
+            return {"y": tf.identity(x)}
+
+        return serve
+
+    module = tf.Module()
+    module.functions = {name: identity_of(tf.dtypes.as_dtype(name)) for name in SUPPORTED}
+    tf.saved_model.save(module, path, signatures=dict(module.functions))
+
+
+def export_failing(path: str) -> None:
+    """Signatures that raise: `serving_default` gathers int64 `i` from 3 values, `positive` asserts that `x` >= 0."""
+    import tensorflow as tf
+
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="i")])
+    def gather(i):
+        return {"y": tf.gather(tf.constant([10.0, 20.0, 30.0]), i)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def positive(x):
+        tf.debugging.assert_non_negative(x, message="x must not be negative")
+        return {"y": x * 2}
+
+    module.gather, module.positive = gather, positive
+    tf.saved_model.save(module, path, signatures={"serving_default": gather, "positive": positive})
+
+
+def export_shapes(path: str) -> None:
+    """Signatures of every form: scalars, several inputs and outputs, unknown rank, no inputs, fixed rows."""
+    import tensorflow as tf
+
+    spec = tf.TensorSpec
+    module = tf.Module()
+
+    @tf.function(input_signature=[spec([], tf.float32, name="a"), spec([], tf.float32, name="b")])
+    def scalars(a, b):
+        return {"sum": a + b, "difference": a - b}
+
+    @tf.function(
+        input_signature=[
+            spec([None, 2], tf.float32, name="zeta"),
+            spec([None], tf.int32, name="alpha"),
+            spec([None, 2, 2], tf.float64, name="mid"),
+        ]
+    )
+    def several(zeta, alpha, mid):
+        return {"third": tf.reduce_sum(mid, [1, 2]), "first": zeta + 1, "second": alpha * 2}
+
+    @tf.function(input_signature=[spec(None, tf.float32, name="x")])
+    def any_rank(x):
+        return {"y": x * 2}
+
+    @tf.function(input_signature=[])
+    def constant():
+        return {"y": tf.constant([1.0, 2.0])}
+
+    @tf.function(input_signature=[spec([2, 3], tf.float32, name="x")])
+    def fixed(x):
+        return {"y": tf.reduce_sum(x, 1)}
+
+    @tf.function(input_signature=[spec([None, None], tf.float32, name="x")])
+    def nonzero(x):
+        return {"y": tf.boolean_mask(x, x[:, 0] > 0)}
+
+    functions = {
+        "scalars": scalars,
+        "several": several,
+        "any_rank": any_rank,
+        "constant": constant,
+        "fixed": fixed,
+        "nonzero": nonzero,
+    }
+    module.functions = dict(functions)
+    tf.saved_model.save(module, path, signatures=functions)
+
+
+def export_strings(path: str) -> None:
+    """One signature of numbers, `serving_default`, beside those that cannot cross: string in, string out, sparse."""
+    import tensorflow as tf
+
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def length(text):
+        return {"y": tf.strings.length(text)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="x")])
+    def label(x):
+        return {"label": tf.strings.as_string(x)}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def double(x):
+        return {"y": x * 2}
+
+    module.length, module.label, module.double = length, label, double
+    tf.saved_model.save(module, path, signatures={"length": length, "label": label, "serving_default": double})
+
+
+def export_only_strings(path: str) -> None:
+    """A model that cannot be served: its one signature takes strings."""
+    import tensorflow as tf
+
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
+    def length(text):
+        return {"y": tf.strings.length(text)}
+
+    module.length = length
+    tf.saved_model.save(module, path, signatures=length)
+
+
+def export_no_signature(path: str) -> None:
+    """A model that was exported without signatures."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.v = tf.Variable(1.0)
+    tf.saved_model.save(module, path)
+
+
+def export_classic(path: str) -> None:
+    """A TF1 SavedModel: variables, a main op, an int64 -> int64 table, and a table filled from an asset file.
+
+    `serving_default`: float32 [?, 2] `x` -> x @ [[1], [10]] + 100. `lookup`: int64 [?] `key` -> 1 -> 11, 2 -> 22,
+    else -1. `asset`: int64 [?] `line` -> the number in that line of the asset (7, 8, 9), else -1.
+    """
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    asset = Path(f"{path}.numbers.txt")
+    asset.write_text("7\n8\n9\n")
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 2], name="x")
+        w = v1.get_variable("w", initializer=[[1.0], [10.0]], use_resource=False)
+        b = v1.get_variable("b", initializer=[100.0], use_resource=True)
+        y = tf.add(tf.matmul(x, w), b, name="y")
+
+        key = v1.placeholder(tf.int64, [None], name="key")
+        pairs = tf.lookup.KeyValueTensorInitializer(
+            tf.constant([1, 2], tf.int64), tf.constant([11, 22], tf.int64)
+        )
+        value = tf.lookup.StaticHashTable(pairs, -1).lookup(key)
+
+        line = v1.placeholder(tf.int64, [None], name="line")
+        file = tf.constant(str(asset))
+        v1.add_to_collection(v1.GraphKeys.ASSET_FILEPATHS, file)
+        whole = tf.lookup.TextFileIndex
+        lines = tf.lookup.TextFileInitializer(
+            file, tf.int64, whole.LINE_NUMBER, tf.int64, whole.WHOLE_LINE, delimiter=" "
+        )
+        number = tf.lookup.StaticHashTable(lines, -1).lookup(line)
+
+        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        _save_classic(
+            session,
+            path,
+            {
+                "serving_default": ({"x": x}, {"y": y}),
+                "lookup": ({"key": key}, {"value": value}),
+                "asset": ({"line": line}, {"number": number}),
+            },
+            main_op=v1.tables_initializer(),
+        )
+    asset.unlink()
+
+
+def export_aliases(path: str) -> None:
+    """Signatures whose names share tensors of the graph, as only TF1 can write them.
+
+    `passthrough`: `x` [?, 2] -> `same` is x itself, `double`. `only_passthrough`: `x` -> `same`. `twins`: `a` and `b`
+    are one tensor -> `double`. `twice`: `x` -> `one` and `two` are one tensor. `missing`: an output the graph lacks.
+    """
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 2], name="x")
+        double = tf.multiply(x, 2.0, name="double")
+        signatures = {
+            "passthrough": ({"x": x}, {"same": x, "double": double}),
+            "only_passthrough": ({"x": x}, {"same": x}),
+            "twins": ({"a": x, "b": x}, {"double": double}),
+            "twice": ({"x": x}, {"one": double, "two": double}),
+        }
+        _save_classic(session, path, signatures, tags=("serve", "special"), break_one=True)
+
+
+def _save_classic(session, path, signatures, main_op=None, tags=("serve",), break_one=False) -> None:
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    info = v1.saved_model.build_tensor_info
+    definitions = {
+        name: v1.saved_model.build_signature_def(
+            {key: info(tensor) for key, tensor in inputs.items()},
+            {key: info(tensor) for key, tensor in outputs.items()},
+            "tests/predict",
+        )
+        for name, (inputs, outputs) in signatures.items()
+    }
+    if break_one:
+        broken = type(next(iter(definitions.values())))()
+        broken.CopyFrom(definitions["passthrough"])
+        broken.outputs["double"].name = "gone:0"
+        definitions["missing"] = broken
+    builder = v1.saved_model.Builder(path)
+    builder.add_meta_graph_and_variables(
+        session,
+        list(tags),
+        signature_def_map=definitions,
+        assets_collection=v1.get_collection(v1.GraphKeys.ASSET_FILEPATHS),
+        main_op=main_op,
+    )
+    builder.save()
+
+
+KINDS: Mapping[str, Callable[[str], None]] = {
+    name.removeprefix("export_"): function
+    for name, function in list(globals().items())
+    if name.startswith("export_")
+}
+
+
+def export(kinds: Mapping[str, str | os.PathLike[str]]) -> None:
+    """Write {kind: path} in one process of its own. Raises RuntimeError with its output if it fails."""
+    arguments = [text for kind, path in kinds.items() for text in (kind, os.fspath(path))]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.saved_models", *arguments],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"exporting {dict(kinds)} failed:\n{done.stdout}{done.stderr}")
+
+
+def main(arguments: list[str]) -> None:
+    if not arguments or len(arguments) % 2:
+        sys.exit(f"usage: python -m tests.saved_models KIND PATH [KIND PATH ...]\nkinds: {', '.join(KINDS)}")
+    for kind, path in zip(arguments[::2], arguments[1::2], strict=True):
+        if kind not in KINDS:
+            sys.exit(f"no kind {kind!r}; the kinds are {', '.join(KINDS)}")
+        KINDS[kind](path)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,38 @@
+"""The client that forked workers embed: numpy, posix_ipc and msgpack, never TensorFlow.
+
+    client = worker_client.connect()
+    y = client.model("digits").predict(x)
+"""
+
+from worker_client.client import Client, connect
+from worker_client.metadata import ModelInfo
+from worker_client.model import Model
+from worker_client.request import Request, Result
+from worker_client.wire.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    DeadlineExceeded,
+    InvalidInput,
+    ModelFailed,
+    ModelNotFound,
+    Overloaded,
+)
+from worker_client.wire.signature import Signature, TensorSpec
+
+__all__ = [
+    "BrokerError",
+    "BrokerUnavailable",
+    "Client",
+    "DeadlineExceeded",
+    "InvalidInput",
+    "Model",
+    "ModelFailed",
+    "ModelInfo",
+    "ModelNotFound",
+    "Overloaded",
+    "Request",
+    "Result",
+    "Signature",
+    "TensorSpec",
+    "connect",
+]

@@ -1,0 +1,288 @@
+"""The worker's end of its channel: claims slots, submits them, waits for them.
+
+    claim -> Slot.lay, write -> submit -> wait -> Slot.result -> release
+                                   \\-> (timeout, cancel, exception) abandon: back when the broker let go of it
+
+Any thread may call. A slot belongs to the thread that claimed it; the ring's tail to whoever holds `_push_lock`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from time import monotonic_ns
+from typing import Any
+
+from worker_client.futures import FutureDispatcher
+from worker_client.link import ControlLink
+from worker_client.slot import Slot
+from worker_client.wire import control, semaphore
+from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, Overloaded
+from worker_client.wire.layout import (
+    COMPLETED_NS,
+    DONE,
+    NO_DEADLINE,
+    NOTIFY_BELL,
+    NOTIFY_SLOT,
+    OUTPUT_REGION,
+    POLL_WORD,
+    POLL_YES,
+    SLOT_HEADER,
+    SUBMITTED_NS,
+    header_offset,
+    input_offset,
+    output_offset,
+)
+from worker_client.wire.ring import RingProducer
+from worker_client.wire.segment import Segment
+from worker_client.wire.waiting import PollBudget, WaitMode, poll_word
+
+_CONTROL_TIMEOUT = 30.0  # seconds for the broker's control thread to answer: it never runs a model
+
+
+class Channel:
+    """One attached worker process. Made by `Connection`; closed when its control connection ends."""
+
+    def __init__(self, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode) -> None:
+        self.open = True
+        self.epoch: int = reply["epoch"]
+        self.max_slots: int = reply["max_slots"]
+        self.slots: list[Slot] = []
+        self.bell = semaphore.attach(reply["bell"])
+        self._link = link
+        self._segments = [Segment.attach(fd, reply["nbytes"])]
+        self._words = self._segments[0].bytes.cast("Q")
+        self._ring = RingProducer(
+            self._words, semaphore.attach(reply["submitted"]), semaphore.attach(reply["doorbell"])
+        )
+        self._budget = PollBudget(mode)
+        self._free: deque[Slot] = deque()
+        self._abandoned: list[Slot] = []
+        self._push_lock = threading.Lock()
+        self._growing = threading.Lock()
+        self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
+        self._claimers = 0
+        self.futures = FutureDispatcher(self)
+        self._output_regions: dict[tuple[int, int], Segment] = {}
+        self._add_block(reply["block"], self._segments[0])
+
+    def __repr__(self) -> str:
+        state = "open" if self.open else "closed"
+        return f"<Channel {state}, {len(self._free)} of {len(self.slots)} slots free>"
+
+    # -- slots ---------------------------------------------------------------------------------------------------
+
+    def claim(self, nbytes: int, deadline_ns: int) -> Slot:
+        """A slot whose input region holds `nbytes`. Raises Overloaded or BrokerUnavailable."""
+        if self._abandoned:
+            self._reap()
+        try:
+            slot = self._free.pop()
+        except IndexError:
+            slot = self._claim_slowly(deadline_ns)
+        if nbytes > len(slot.input):
+            try:
+                self._grow(slot, nbytes)
+            except BaseException:
+                self.release(slot)
+                raise
+        return slot
+
+    def release(self, slot: Slot) -> None:
+        """Give a slot back, whatever became of it."""
+        if slot.busy or slot.extra_posts:
+            slot.deadline_ns = NO_DEADLINE
+            slot.cancel()
+            self._abandoned.append(slot)
+            if not slot.busy:
+                self._reap()
+        else:
+            self._free.append(slot)
+        if self._claimers:
+            with self._slow:
+                self._slow.notify()
+
+    def _claim_slowly(self, deadline_ns: int) -> Slot:
+        with self._slow:
+            self._claimers += 1
+        try:
+            while True:
+                if not self.open:
+                    raise self.gone()
+                if self._abandoned:
+                    self._reap()
+                try:
+                    return self._free.pop()
+                except IndexError:
+                    if not self._more_slots():
+                        self._wait_for_release(deadline_ns)
+        finally:
+            with self._slow:
+                self._claimers -= 1
+
+    def _wait_for_release(self, deadline_ns: int) -> None:
+        left = (deadline_ns - monotonic_ns()) / 1e9
+        if left <= 0:
+            raise Overloaded(
+                f"all {len(self.slots)} slots of this worker were in flight until the deadline; "
+                "send less at a time or raise the broker's max_slots"
+            )
+        with self._slow:
+            if not self._free and self.open:
+                # Abandoned slots come back without a notification, so look for them now and then.
+                self._slow.wait(min(left, 0.05) if self._abandoned else min(left, threading.TIMEOUT_MAX))
+
+    def _more_slots(self) -> bool:
+        """Ask for another block, one thread at a time. False if there are as many slots as there may be."""
+        with self._growing:
+            if self._free:
+                return True
+            if len(self.slots) >= self.max_slots:
+                return False
+            reply, fds = self._link.request({"op": "slots"}, _CONTROL_TIMEOUT)
+            segment = Segment.attach(fds[0], reply["nbytes"])
+            self._segments.append(segment)
+            self._add_block(reply["block"], segment)
+            return True
+
+    def _add_block(self, block: dict[str, Any], segment: Segment) -> None:
+        start, sizes = block["offset"], (block["count"], block["input_bytes"], block["output_bytes"])
+        memory = segment.bytes[start:]
+        for index, name in enumerate(block["completed"]):
+            header = memory[header_offset(index) :][:SLOT_HEADER]
+            region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
+            region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
+            slot = Slot(len(self.slots), header, region_in, region_out, semaphore.attach(name))
+            self.slots.append(slot)
+            self._free.append(slot)
+        self._link.send({"op": "opened"})
+
+    def _grow(self, slot: Slot, nbytes: int) -> None:
+        message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}
+        reply, fds = self._link.request(message, _CONTROL_TIMEOUT)
+        slot.bind_input(Segment.attach(fds[0], reply["nbytes"]).bytes)
+
+    def _reap(self) -> None:
+        """Take back the abandoned slots that the broker has completed since."""
+        for slot in list(self._abandoned):
+            if slot.busy and slot.done and semaphore.try_acquire(slot.completed):
+                slot.busy = False
+            while not slot.busy and slot.extra_posts and semaphore.try_acquire(slot.completed):
+                slot.extra_posts -= 1
+            if slot.busy or slot.extra_posts:
+                continue
+            try:
+                self._abandoned.remove(slot)
+            except ValueError:
+                continue  # another thread was faster
+            self._free.append(slot)
+
+    # -- one call ------------------------------------------------------------------------------------------------
+
+    def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
+        """Hand a written slot to the broker."""
+        if not self.open:
+            raise self.gone()
+        slot.prepare(signature_id, deadline_ns, notify, monotonic_ns())
+        with self._push_lock:
+            self._ring.push(slot.index)
+
+    def wait(self, slot: Slot, deadline_ns: int) -> None:
+        """Return when the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""
+        words = slot.words
+        start = words[SUBMITTED_NS]
+        alone = len(self._free) + 1 == len(self.slots)
+        budget = self._budget.budget_ns(start, alone and self._words[POLL_WORD] == POLL_YES)
+        if budget:
+            limit = min(start + budget, deadline_ns)
+            poll_word(words, DONE, slot.sequence, self._budget, start, limit)
+        self._acquire(slot, deadline_ns)
+        slot.busy = False
+        self._budget.observe(words[COMPLETED_NS] - start)
+        if slot.awaits_region:
+            self.await_region(slot, deadline_ns)
+
+    def _acquire(self, slot: Slot, deadline_ns: int) -> None:
+        if not slot.done:
+            self._arm(slot, deadline_ns)
+        while True:
+            semaphore.acquire(slot.completed)  # SYNC completed
+            if not slot.extra_posts:
+                if slot.done:
+                    slot.deadline_ns = NO_DEADLINE
+                    return
+                continue
+            # This post may be the deadline keeper's or the closing channel's, so it hands nothing over.
+            slot.extra_posts -= 1
+            if not self.open:
+                raise self.gone()
+            if monotonic_ns() >= deadline_ns:
+                raise self.deadline_exceeded(slot)
+
+    def _arm(self, slot: Slot, deadline_ns: int) -> None:
+        slot.deadline_ns = deadline_ns
+        if deadline_ns < self._link.next_wake_ns:
+            self._link.arm(deadline_ns)
+
+    def watch(self, slot: Slot, deadline_ns: int) -> None:
+        """Have the bell rung when `deadline_ns` passes, for a slot that nobody waits for in person."""
+        self._arm(slot, deadline_ns)
+
+    def deadline_exceeded(self, slot: Slot) -> DeadlineExceeded:
+        waited = (monotonic_ns() - slot.words[SUBMITTED_NS]) / 1e6
+        return DeadlineExceeded(f"no answer within the call's timeout; waited {waited:.0f} ms")
+
+    def gone(self) -> BrokerUnavailable:
+        return BrokerUnavailable(f"the broker at {self._link.path} went away while the call was under way")
+
+    # -- called by the watcher thread ----------------------------------------------------------------------------
+
+    def expire(self, now_ns: int) -> int:
+        """Wake the calls whose deadline has passed; the earliest deadline of the others."""
+        earliest = NO_DEADLINE
+        for slot in self.slots:
+            if slot.deadline_ns <= now_ns:
+                slot.deadline_ns = NO_DEADLINE
+                self._post(slot)
+            else:
+                earliest = min(earliest, slot.deadline_ns)
+        return earliest
+
+    def _post(self, slot: Slot) -> None:
+        if slot.notify == NOTIFY_BELL:
+            self.bell.release()
+        else:
+            slot.extra_posts += 1  # before the post: the waiter counts it off
+            slot.completed.release()
+
+    def accept_output(self, message: control.Message, fd: int) -> None:
+        """The broker bound a slot to a new output region; its next completion says from when on."""
+        segment = Segment.attach(fd, message["nbytes"])
+        with self._slow:
+            self._output_regions[message["slot"], message["region"]] = segment
+            self._slow.notify_all()
+
+    def await_region(self, slot: Slot, deadline_ns: int) -> None:
+        key = slot.index, slot.words[OUTPUT_REGION]
+        with self._slow:
+            while key not in self._output_regions:
+                left = (deadline_ns - monotonic_ns()) / 1e9
+                if not self.open:
+                    raise self.gone()
+                if left <= 0:
+                    raise self.deadline_exceeded(slot)
+                self._slow.wait(min(left, threading.TIMEOUT_MAX))
+            slot.bind_output(key[1], self._output_regions.pop(key).bytes)
+
+    def close(self) -> None:
+        """The control connection is gone: every waiting call wakes and finds the channel closed."""
+        self.open = False
+        for slot in self.slots:
+            self._post(slot)
+        self.bell.release()
+        with self._slow:
+            self._slow.notify_all()
+
+    def dispose(self) -> None:
+        """After `close`: end the thread behind the futures. Memory goes with the last view of it."""
+        self.futures.join()

@@ -1,0 +1,128 @@
+"""From an address to a live channel: attach at first use, again after a fork, again after the broker was away."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from pathlib import Path
+from time import monotonic_ns
+
+from worker_client.channel import Channel
+from worker_client.link import ControlLink
+from worker_client.metadata import ModelInfo
+from worker_client.wire import control
+from worker_client.wire.errors import BrokerUnavailable
+from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
+from worker_client.wire.waiting import WaitMode
+
+_HANDSHAKE_TIMEOUT = 10.0  # seconds, if the caller's deadline allows
+
+_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+
+
+class Connection:
+    """What a process shares to reach one broker. Any thread may call; nothing happens before the first call."""
+
+    def __init__(self, path: Path, mode: WaitMode) -> None:
+        self.path = path
+        self.mode = mode
+        self._link: ControlLink | None = None
+        self._channel: Channel | None = None
+        self._models: dict[str, ModelInfo] = {}
+        self._lock = threading.Lock()
+        _connections.add(self)
+
+    def __repr__(self) -> str:
+        return f"<Connection {self.path} {self._channel or 'not attached'}>"
+
+    def channel(self, deadline_ns: int = NO_DEADLINE) -> Channel:
+        """This process's channel. Raises BrokerUnavailable if there is no broker to attach to."""
+        channel = self._channel
+        if channel is not None and channel.open:
+            return channel
+        with self._lock:
+            if self._channel is None or not self._channel.open:
+                self._drop()
+                self._channel = self._attach(deadline_ns)
+            return self._channel
+
+    def models(self, deadline_ns: int = NO_DEADLINE) -> dict[str, ModelInfo]:
+        """The broker's models, as it told them when this process attached."""
+        self.channel(deadline_ns)
+        return self._models
+
+    def ask(self, op: str, deadline_ns: int = NO_DEADLINE) -> control.Message:
+        """One request on the control plane, without a channel if there is none yet."""
+        link = self._link
+        if link is None or link.closed:
+            with self._lock:
+                if self._link is None or self._link.closed:
+                    self._link = self._greet(deadline_ns)
+                link = self._link
+        return link.request({"op": op}, _seconds_left(deadline_ns))[0]
+
+    def close(self) -> None:
+        with self._lock:
+            self._drop()
+
+    def _greet(self, deadline_ns: int) -> ControlLink:
+        timeout = _seconds_left(deadline_ns)
+        link = ControlLink.connect(self.path, timeout)
+        try:
+            link.request({"op": "hello", "protocol": PROTOCOL, "pid": os.getpid()}, timeout)
+        except BaseException:
+            link.close()
+            raise
+        return link
+
+    def _attach(self, deadline_ns: int) -> Channel:
+        link = self._link = self._greet(deadline_ns)
+        try:
+            reply, fds = link.request({"op": "attach"}, _seconds_left(deadline_ns))
+            self._models = {name: ModelInfo.from_message(name, info) for name, info in reply["models"].items()}
+            channel = Channel(link, reply, fds[0], self.mode)
+        except BaseException:
+            link.close()
+            raise
+        link.channel = channel
+        if link.closed:  # the watcher may have ended before it knew the channel
+            channel.close()
+            raise BrokerUnavailable(f"the broker at {self.path} went away")
+        return channel
+
+    def _drop(self) -> None:
+        link, self._link = self._link, None
+        channel, self._channel = self._channel, None
+        if link is not None:
+            link.close()
+        if channel is not None:
+            channel.dispose()
+
+    def _forget(self) -> None:
+        """In a forked child: the parent's channel is not ours, and its socket must not be held open by us."""
+        self._lock = threading.Lock()
+        channel, self._channel = self._channel, None
+        link, self._link = self._link, None
+        if channel is not None:
+            channel.open = False
+        if link is not None:
+            link.forget()
+
+    def __del__(self) -> None:
+        if self._link is not None:
+            self._link.close()
+
+
+def _seconds_left(deadline_ns: int) -> float:
+    if deadline_ns == NO_DEADLINE:
+        return _HANDSHAKE_TIMEOUT
+    return min(_HANDSHAKE_TIMEOUT, max(0.001, (deadline_ns - monotonic_ns()) / 1e9))
+
+
+def _forget_all() -> None:
+    for connection in list(_connections):
+        connection._forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)

@@ -1,0 +1,122 @@
+"""Checks what a caller passes against a signature, before anything is sent.
+
+A shape that was accepted once is remembered with its layout, so a repeated call costs one look-up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from worker_client.metadata import SignatureInfo
+from worker_client.wire.errors import InvalidInput
+from worker_client.wire.signature import TensorSpec, format_shape
+from worker_client.wire.tensors import TensorLayout, lay_out
+
+_REMEMBERED = 256
+Arrays = tuple[np.ndarray, ...]
+
+
+class Fitter:
+    """Turns inputs for one signature into arrays in wire order and their layout. Thread-safe."""
+
+    __slots__ = ("_layouts", "label", "names", "signature")
+
+    def __init__(self, model: str, info: SignatureInfo) -> None:
+        self.signature = info.signature
+        self.label = f"model {model!r}, signature {info.signature.name!r}"
+        self.names = tuple(spec.name for spec in info.signature.inputs)
+        self._layouts: dict[Any, TensorLayout] = {}
+
+    def fit(self, inputs: Any) -> tuple[Arrays, TensorLayout]:
+        """Arrays and layout of `inputs`: an array (signatures with one input) or {name: array}.
+
+        Raises InvalidInput that names the input, what was expected and what came.
+        """
+        if type(inputs) is np.ndarray and len(self.names) == 1:
+            arrays: Arrays = (inputs,)
+            layout = self._layouts.get((inputs.dtype, inputs.shape))
+            if layout is not None:
+                return arrays, layout
+        else:
+            arrays = self._collect(inputs)
+        key = tuple((array.dtype, array.shape) for array in arrays)
+        layout = self._layouts.get(key[0] if len(key) == 1 else key)
+        if layout is None:
+            for spec, array in zip(self.signature.inputs, arrays):
+                self._check(spec, array)
+            layout = self._remember(key)
+        return arrays, layout
+
+    def layout_of(self, shapes: list[tuple[int, ...]]) -> TensorLayout:
+        """The layout of inputs of these shapes, in wire order, with the signature's dtypes."""
+        for spec, shape in zip(self.signature.inputs, shapes):
+            self._check_shape(spec, shape)
+        key = tuple((spec.dtype, shape) for spec, shape in zip(self.signature.inputs, shapes))
+        return self._layouts.get(key[0] if len(key) == 1 else key) or self._remember(key)
+
+    def _remember(self, key: tuple[tuple[np.dtype, tuple[int, ...]], ...]) -> TensorLayout:
+        try:
+            layout = lay_out(key)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"{self.label}: {error}") from None
+        if len(self._layouts) >= _REMEMBERED:
+            self._layouts.clear()
+        self._layouts[key[0] if len(key) == 1 else key] = layout
+        return layout
+
+    def _collect(self, inputs: Any) -> Arrays:
+        specs = self.signature.inputs
+        if not isinstance(inputs, Mapping):
+            if len(specs) != 1:
+                raise InvalidInput(
+                    f"{self.label} has {len(specs)} inputs, so pass a dict with {self._wanted()}; "
+                    f"got {type(inputs).__name__}"
+                )
+            inputs = {specs[0].name: inputs}
+        unknown = [str(name) for name in inputs if name not in self.names]
+        if unknown:
+            raise InvalidInput(f"{self.label} has no input {', '.join(unknown)}; it takes {self._wanted()}")
+        missing = [name for name in self.names if name not in inputs]
+        if missing:
+            raise InvalidInput(f"{self.label}: input {', '.join(missing)} is missing; it takes {self._wanted()}")
+        return tuple(self._as_array(spec, inputs[spec.name]) for spec in specs)
+
+    def _as_array(self, spec: TensorSpec, value: Any) -> np.ndarray:
+        """An array as it is; lists and numbers take the input's dtype, as TensorFlow's feeds do."""
+        if isinstance(value, (np.ndarray, np.generic)):
+            return np.asarray(value)
+        try:
+            return np.asarray(value, dtype=spec.dtype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidInput(
+                f"{self.label}: input {spec.name!r} wants {spec}; the {type(value).__name__} given "
+                f"cannot be converted: {error}"
+            ) from None
+
+    def _check(self, spec: TensorSpec, array: np.ndarray) -> None:
+        if array.dtype != spec.dtype:
+            raise InvalidInput(
+                f"{self.label}: input {spec.name!r} wants dtype {spec.dtype.name}, got {array.dtype.name}"
+                f"{'' if array.dtype.isnative else ' of foreign byte order'}; "
+                f"convert it with .astype({spec.dtype.name!r})"
+            )
+        self._check_shape(spec, array.shape)
+
+    def _check_shape(self, spec: TensorSpec, shape: tuple[int, ...]) -> None:
+        if not spec.accepts(shape):
+            raise InvalidInput(
+                f"{self.label}: input {spec.name!r} wants shape {format_shape(spec.shape)}, "
+                f"got {format_shape(shape)}{_missing_batch_dimension(spec, shape)}"
+            )
+
+    def _wanted(self) -> str:
+        return ", ".join(f"{spec.name!r}: {spec}" for spec in self.signature.inputs) or "no inputs"
+
+
+def _missing_batch_dimension(spec: TensorSpec, shape: tuple[int, ...]) -> str:
+    if spec.shape and spec.shape[0] is None and spec.accepts((1, *shape)):
+        return "; the first dimension counts rows: pass x[None] for one row"
+    return ""

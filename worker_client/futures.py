@@ -1,0 +1,121 @@
+"""Calls that nobody waits for in person: one thread per channel completes their futures.
+
+    submit -> slot in the ring, NOTIFY_BELL      broker: completes the slot, rings the channel's bell
+    deadline keeper, closing channel: ring the bell too
+    dispatcher: acquire bell -> look at every slot in flight -> set results, errors, expiries
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from time import monotonic_ns
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from worker_client.slot import Slot
+from worker_client.wire import semaphore
+from worker_client.wire.errors import BrokerError
+from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
+
+if TYPE_CHECKING:
+    from worker_client.channel import Channel
+
+Finish = Callable[[tuple[np.ndarray, ...]], Any]
+
+
+class CallFuture(Future[Any]):
+    """A `concurrent.futures.Future` of one call. `cancel()` works until the result is there."""
+
+    _slot: Slot | None = None
+
+    def cancel(self) -> bool:
+        cancelled = super().cancel()
+        slot = self._slot
+        if cancelled and slot is not None and slot.busy:
+            slot.cancel()
+        return cancelled
+
+
+class _Call:
+    __slots__ = ("deadline_ns", "finish", "future", "slot")
+
+    def __init__(self, slot: Slot, deadline_ns: int, finish: Finish) -> None:
+        self.slot = slot
+        self.deadline_ns = deadline_ns
+        self.finish = finish
+        self.future = CallFuture()
+        self.future._slot = slot
+
+
+class FutureDispatcher:
+    """The thread behind `submit`; it starts with the first future and ends with the channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._calls: dict[Slot, _Call] = {}
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, slot: Slot, signature_id: int, deadline_ns: int, finish: Finish) -> CallFuture:
+        """Submit a written slot. `finish` makes the result of the output views. Any thread."""
+        call = _Call(slot, deadline_ns, finish)
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._dispatch, name="onesession-futures", daemon=True)
+                self._thread.start()
+            self._calls[slot] = call
+        try:
+            self._channel.submit(slot, signature_id, deadline_ns, NOTIFY_BELL)
+        except BaseException:
+            self._calls.pop(slot, None)
+            raise
+        if deadline_ns != NO_DEADLINE:
+            self._channel.watch(slot, deadline_ns)
+        return call.future
+
+    def join(self) -> None:
+        """Wait for the thread's end, which the channel's closing brings about."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _dispatch(self) -> None:
+        channel = self._channel
+        while channel.open:
+            semaphore.acquire(channel.bell)
+            for call in list(self._calls.values()):
+                self._settle(call, monotonic_ns())
+        for call in list(self._calls.values()):
+            self._finish(call, channel.gone())
+
+    def _settle(self, call: _Call, now_ns: int) -> None:
+        slot = call.slot
+        if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
+            slot.busy = False
+            slot.deadline_ns = NO_DEADLINE
+            self._finish(call, None)
+        elif now_ns >= call.deadline_ns:
+            self._finish(call, self._channel.deadline_exceeded(slot))
+        elif call.future.cancelled():
+            self._finish(call, None)
+
+    def _finish(self, call: _Call, error: BrokerError | None) -> None:
+        """Give the slot back first: a future's callbacks may well submit the next call."""
+        del self._calls[call.slot]
+        value = None
+        try:
+            if error is None and not call.slot.busy and not call.future.cancelled():
+                if call.slot.awaits_region:
+                    self._channel.await_region(call.slot, call.deadline_ns)
+                value = call.finish(call.slot.result())
+        except BrokerError as raised:
+            error = raised
+        self._channel.release(call.slot)
+        if not call.future.set_running_or_notify_cancel():
+            return
+        if error is not None:
+            call.future.set_exception(error)
+        else:
+            call.future.set_result(value)

@@ -1,0 +1,186 @@
+"""The control connection of one worker, and the thread that watches it.
+
+    caller threads  -- request, send -->  socket  -->  broker
+                                            |
+    watcher thread: poll(socket, wake-up) --+--> reply        -> the caller that waits for it
+                          |                 +--> output push  -> Channel.accept_output
+                          |                 +--> closed       -> Channel.close: every waiting call wakes
+                          +--> a deadline passed              -> Channel.expire: that call wakes
+
+The watcher keeps the deadlines of blocked calls on the monotonic clock. It is armed only when an earlier one comes,
+so a stream of calls with the same timeout wakes it once per timeout, and an idle worker never.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import select
+import socket
+import threading
+from itertools import count
+from pathlib import Path
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+from worker_client.wire import control
+from worker_client.wire.address import unavailable
+from worker_client.wire.errors import BrokerError, BrokerUnavailable
+from worker_client.wire.layout import NO_DEADLINE
+
+if TYPE_CHECKING:
+    from worker_client.channel import Channel
+
+_Reply = tuple[control.Message, list[int]] | None
+
+
+class ControlLink:
+    """Thread-safe. `channel` is set once, before any message for it can come."""
+
+    def __init__(self, path: Path, sock: socket.socket) -> None:
+        self.path = path
+        self.closed = False
+        self.channel: Channel | None = None
+        self.next_wake_ns = NO_DEADLINE
+        self._sock = sock
+        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._decoder = control.Decoder()
+        self._ids = count(1)
+        self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
+        self._send_lock = threading.Lock()
+        self._close_lock = threading.Lock()
+        self._thread = threading.Thread(target=self._watch, name="onesession-watcher", daemon=True)
+        self._thread.start()
+
+    @classmethod
+    def connect(cls, path: Path, timeout: float | None) -> ControlLink:
+        """Raises BrokerUnavailable if nobody listens, BrokerError if somebody does whom we must not trust."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock.settimeout(timeout)
+            sock.connect(os.fspath(path))
+            sock.settimeout(None)
+            _pid, uid = control.peer_of(sock)
+            if uid not in (os.geteuid(), 0):
+                raise BrokerError(f"{path} is served by uid {uid}, neither yours nor root's: not trusted")
+            return cls(path, sock)
+        except OSError as error:
+            sock.close()
+            raise unavailable(path, error.strerror or str(error)) from None
+        except BrokerError:
+            sock.close()
+            raise
+
+    def request(self, message: control.Message, timeout: float | None) -> tuple[control.Message, list[int]]:
+        """Send, wait for the reply, and raise the error it may carry. `timeout` in seconds."""
+        number = next(self._ids)
+        answer: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
+        self._waiting[number] = answer
+        try:
+            self.send({**message, "id": number})
+            reply = answer.get(timeout=timeout)
+        except queue.Empty:
+            raise unavailable(self.path, f"no reply to {message['op']!r} within {timeout:g} s") from None
+        finally:
+            self._waiting.pop(number, None)
+        if reply is None:
+            raise BrokerUnavailable(f"the broker at {self.path} went away")
+        control.raise_if_error(reply[0])
+        return reply
+
+    def send(self, message: control.Message) -> None:
+        with self._send_lock:
+            if self.closed:
+                raise BrokerUnavailable(f"the broker at {self.path} went away")
+            try:
+                control.send(self._sock, message)
+            except OSError as error:
+                raise unavailable(self.path, error.strerror or str(error)) from None
+
+    def arm(self, deadline_ns: int) -> None:
+        """Have `Channel.expire` called at `deadline_ns` at the latest."""
+        self.next_wake_ns = deadline_ns
+        self._wake()
+
+    def close(self) -> None:
+        """Close from this side; returns when the watcher has ended (unless it is the caller)."""
+        self.closed = True
+        self._wake()
+        if self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's connection without closing it for the parent."""
+        self.closed = True
+        self._sock.close()
+        self._close_wakeup()
+
+    def _wake(self) -> None:
+        with self._close_lock:
+            if self._wakeup >= 0:
+                os.eventfd_write(self._wakeup, 1)
+
+    def _close_wakeup(self) -> None:
+        fd, self._wakeup = self._wakeup, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _watch(self) -> None:
+        poll = select.poll()
+        poll.register(self._sock, select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
+        try:
+            while not self.closed:
+                ready = [fd for fd, _event in poll.poll(self._milliseconds_left())]
+                if self._wakeup in ready:
+                    os.eventfd_read(self._wakeup)
+                if self._sock.fileno() in ready and not self._receive():
+                    break
+                self._keep_deadlines()
+        finally:
+            self._end()
+
+    def _milliseconds_left(self) -> int | None:
+        if self.next_wake_ns == NO_DEADLINE:
+            return None
+        left = self.next_wake_ns - monotonic_ns()
+        return min(max(0, -(-left // 1_000_000)), 1 << 30)
+
+    def _keep_deadlines(self) -> None:
+        # The order matters: a call that blocks after our look finds NO_DEADLINE here, or our result, and arms us.
+        self.next_wake_ns = NO_DEADLINE
+        if self.channel is not None:
+            earliest = self.channel.expire(monotonic_ns())
+            self.next_wake_ns = min(self.next_wake_ns, earliest)
+
+    def _receive(self) -> bool:
+        try:
+            if not self._decoder.receive(self._sock):
+                return False
+            while (item := self._decoder.next_message()) is not None:
+                self._deliver(*item)
+        except (OSError, control.ProtocolError):
+            return False
+        return True
+
+    def _deliver(self, message: control.Message, fds: list[int]) -> None:
+        waiting = self._waiting.get(message.get("re", 0))
+        if waiting is not None:
+            waiting.put((message, fds))
+        elif message.get("op") == "output" and self.channel is not None and len(fds) == 1:
+            self.channel.accept_output(message, fds[0])
+        else:
+            for fd in fds:
+                os.close(fd)
+
+    def _end(self) -> None:
+        self.closed = True
+        with self._close_lock:
+            self._close_wakeup()
+        with self._send_lock:
+            self._sock.close()
+        self._decoder.close()
+        for answer in list(self._waiting.values()):
+            answer.put(None)
+        if self.channel is not None:
+            self.channel.close()

@@ -1,0 +1,161 @@
+"""The handle on one served model: what an app calls."""
+
+from __future__ import annotations
+
+from time import monotonic_ns
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from worker_client.channel import Channel
+from worker_client.connection import Connection
+from worker_client.fitting import Fitter
+from worker_client.futures import CallFuture
+from worker_client.metadata import ModelInfo, SignatureInfo
+from worker_client.request import Request
+from worker_client.wire.errors import InvalidInput, ModelNotFound
+from worker_client.wire.layout import NO_DEADLINE
+from worker_client.wire.signature import Signature
+
+
+class Bound(NamedTuple):
+    """A signature as this process's channel knows it. Replaced when the channel is."""
+
+    channel: Channel
+    id: int
+    fitter: Fitter
+    output_names: tuple[str, ...]
+
+
+class Model:
+    """One model at one signature. Cheap to make, thread-safe, and usable in children forked later.
+
+    Nothing is asked of the broker before the first call. Every call can raise InvalidInput (nothing was sent),
+    DeadlineExceeded, Overloaded, BrokerUnavailable, ModelNotFound and ModelFailed.
+    """
+
+    def __init__(
+        self, connection: Connection, name: str, version: int | None, signature: str | None, timeout: float
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.signature_name = signature
+        self.timeout = timeout
+        self._connection = connection
+        self._bound: Bound | None = None
+
+    def __repr__(self) -> str:
+        return f"<Model {self.name!r} at {self._connection.path}>"
+
+    @property
+    def signature(self) -> Signature:
+        """Names, dtypes and shapes of inputs and outputs."""
+        return self._bind(self._deadline(None)).fitter.signature
+
+    def predict(self, inputs: Any, timeout: float | None = None) -> Any:
+        """Run the model on `inputs` and return private copies of its outputs.
+
+        `inputs` is an ndarray (or anything numpy makes one of) for a signature with one input, else {name: array};
+        dtypes must be the signature's, the first dimension counts rows. The answer is an ndarray if an array
+        went in and the signature has one output, else {name: ndarray}. `timeout` in seconds overrides the
+        client's.
+        """
+        deadline = self._deadline(timeout)
+        bound = self._bound
+        if bound is None or not bound.channel.open:
+            bound = self._bind(deadline)
+        channel = bound.channel
+        arrays, layout = bound.fitter.fit(inputs)
+        slot = channel.claim(layout.nbytes, deadline)
+        try:
+            for view, array in zip(slot.lay(layout), arrays):
+                view[...] = array
+            channel.submit(slot, bound.id, deadline)
+            channel.wait(slot, deadline)
+            return _copied(bound, slot.result(), inputs)
+        finally:
+            channel.release(slot)
+
+    def request(self, rows: int | None = 1, shapes: dict[str, tuple[int, ...]] | None = None) -> Request:
+        """A request whose inputs are written in place, in shared memory, and whose results are read there.
+
+        `rows` fills the free first dimension of every input; `shapes` gives whole shapes by input name where
+        another dimension is free as well. Use it in a `with` block; raises InvalidInput if a shape stays open.
+        """
+        deadline = self._deadline(None)
+        bound = self._bind(deadline)
+        layout = bound.fitter.layout_of(_input_shapes(bound.fitter, rows, shapes or {}))
+        return Request(bound.channel, bound.id, bound.fitter.names, bound.output_names, layout, self.timeout)
+
+    def submit(self, inputs: Any, timeout: float | None = None) -> CallFuture:
+        """Like `predict`, but returns a `concurrent.futures.Future` at once. Cancelling it cancels the request.
+
+        Waits only if all of this worker's slots are in flight, at most until the deadline (then Overloaded).
+        """
+        deadline = self._deadline(timeout)
+        bound = self._bind(deadline)
+        channel = bound.channel
+        arrays, layout = bound.fitter.fit(inputs)
+        slot = channel.claim(layout.nbytes, deadline)
+        try:
+            for view, array in zip(slot.lay(layout), arrays):
+                view[...] = array
+            return channel.futures.submit(
+                slot, bound.id, deadline, lambda outputs: _copied(bound, outputs, inputs)
+            )
+        except BaseException:
+            channel.release(slot)
+            raise
+
+    def _deadline(self, timeout: float | None) -> int:
+        seconds = self.timeout if timeout is None else timeout
+        return NO_DEADLINE if seconds >= 1e9 else monotonic_ns() + int(seconds * 1e9)
+
+    def _bind(self, deadline_ns: int) -> Bound:
+        bound = self._bound
+        if bound is None or not bound.channel.open:
+            channel = self._connection.channel(deadline_ns)
+            info = self._find(self._connection.models(deadline_ns))
+            outputs = tuple(spec.name for spec in info.signature.outputs)
+            bound = self._bound = Bound(channel, info.id, Fitter(self.name, info), outputs)
+        return bound
+
+    def _find(self, models: dict[str, ModelInfo]) -> SignatureInfo:
+        model = models.get(self.name)
+        if model is None:
+            raise ModelNotFound(
+                f"the broker at {self._connection.path} has no model {self.name!r}; "
+                f"it serves {', '.join(sorted(models)) or 'none'}"
+            )
+        if self.version not in (None, model.version):
+            raise ModelNotFound(f"model {self.name!r} has no version {self.version}; it has {model.version}")
+        signature = model.signatures.get(self.signature_name or model.default_signature)
+        if signature is None:
+            raise ModelNotFound(
+                f"model {self.name!r} has no signature {self.signature_name!r}; "
+                f"it has {', '.join(sorted(model.signatures))}"
+            )
+        return signature
+
+
+def _input_shapes(fitter: Fitter, rows: int | None, shapes: dict[str, tuple[int, ...]]) -> list[tuple[int, ...]]:
+    unknown = [name for name in shapes if name not in fitter.names]
+    if unknown:
+        raise InvalidInput(f"{fitter.label} has no input {', '.join(unknown)}; it has {', '.join(fitter.names)}")
+    found = []
+    for spec in fitter.signature.inputs:
+        shape = shapes.get(spec.name) or spec.with_rows(rows)
+        if shape is None:
+            raise InvalidInput(
+                f"{fitter.label}: input {spec.name!r} is {spec}; give its whole shape: "
+                f"request(shapes={{{spec.name!r}: (...)}})"
+            )
+        found.append(tuple(shape))
+    return found
+
+
+def _copied(bound: Bound, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
+    """Private copies of the outputs, in the form that `predict` answers `inputs` with."""
+    if len(outputs) == 1 and not isinstance(inputs, dict):
+        return outputs[0].copy()
+    return {name: array.copy() for name, array in zip(bound.output_names, outputs)}

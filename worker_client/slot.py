@@ -1,0 +1,136 @@
+"""One request in flight, as the worker sees it: a header, an input region to write, an output region to read."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from worker_client.wire.errors import STATUS_OK, BrokerError, from_status
+from worker_client.wire.layout import (
+    CANCELLED,
+    DEADLINE_NS,
+    DONE,
+    INPUT_BYTES,
+    NO_DEADLINE,
+    NOTIFY,
+    NOTIFY_SLOT,
+    OUTPUT_BYTES,
+    OUTPUT_REGION,
+    SEQUENCE,
+    SIGNATURE,
+    STATUS,
+    SUBMITTED_NS,
+)
+from worker_client.wire.semaphore import Semaphore
+from worker_client.wire.tensors import TensorLayout, read_table, views
+
+_CACHED = 64  # layouts a slot remembers on each side; shapes beyond that start over
+
+
+class Slot:
+    """Owned by one thread between `Channel.claim` and `Channel.release`."""
+
+    __slots__ = (
+        "_input_views",
+        "_layout",
+        "_output_views",
+        "busy",
+        "completed",
+        "deadline_ns",
+        "extra_posts",
+        "index",
+        "input",
+        "notify",
+        "output",
+        "output_region",
+        "sequence",
+        "words",
+    )
+
+    def __init__(
+        self, index: int, header: memoryview, input: memoryview, output: memoryview, completed: Semaphore
+    ) -> None:
+        self.index = index
+        self.words = header.cast("Q")
+        self.input = input
+        self.output = output
+        self.output_region = 1
+        self.completed = completed
+        self.sequence = 0
+        self.busy = False  # submitted, and its completion not yet acquired
+        self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline keeper reads it
+        self.extra_posts = 0  # posts that did not come from the broker
+        self.notify = NOTIFY_SLOT
+        self._layout: TensorLayout | None = None
+        self._input_views: dict[TensorLayout, tuple[np.ndarray, ...]] = {}
+        self._output_views: dict[bytes, tuple[np.ndarray, ...]] = {}
+
+    def bind_input(self, region: memoryview) -> None:
+        """Use another input region, larger than the one before."""
+        self.input = region
+        self._layout = None
+        self._input_views.clear()
+
+    def bind_output(self, number: int, region: memoryview) -> None:
+        """Use another output region, of which the broker announced the number."""
+        self.output = region
+        self.output_region = number
+        self._output_views.clear()
+
+    def lay(self, layout: TensorLayout) -> tuple[np.ndarray, ...]:
+        """Views to write the inputs through. `layout` must fit into the input region."""
+        arrays = self._input_views.get(layout)
+        if arrays is None:
+            if len(self._input_views) >= _CACHED:
+                self._input_views.clear()
+            arrays = self._input_views[layout] = views(layout.placements, self.input)
+        if self._layout is not layout:
+            self.input[: len(layout.table)] = layout.table
+            self.words[INPUT_BYTES] = len(layout.table)
+            self._layout = layout
+        return arrays
+
+    def prepare(self, signature_id: int, deadline_ns: int, notify: int, now_ns: int) -> None:
+        """Fill the request line: the last step before the slot goes into the ring."""
+        words = self.words
+        self.sequence += 1
+        words[SEQUENCE] = self.sequence
+        words[SIGNATURE] = signature_id
+        words[DEADLINE_NS] = deadline_ns
+        words[NOTIFY] = self.notify = notify
+        words[SUBMITTED_NS] = now_ns
+        self.busy = True
+
+    @property
+    def done(self) -> bool:
+        """A hint: the result may be read only after acquiring `completed`."""
+        return bool(self.words[DONE] == self.sequence)
+
+    def cancel(self) -> None:
+        """Tell the broker that nobody waits for this use of the slot; it may then skip the run."""
+        self.words[CANCELLED] = self.sequence
+
+    @property
+    def awaits_region(self) -> bool:
+        return bool(self.words[OUTPUT_REGION] != self.output_region)
+
+    def result(self) -> tuple[np.ndarray, ...]:
+        """Views of the outputs, valid until the slot is used again. Raises what the broker reports."""
+        words = self.words
+        nbytes = words[OUTPUT_BYTES]
+        raw = bytes(self.output[:nbytes])
+        if words[STATUS] != STATUS_OK:
+            raise from_status(words[STATUS], raw.decode("utf-8", "replace"))
+        arrays = self._output_views.get(raw)
+        return self._read_output(raw) if arrays is None else arrays
+
+    def _read_output(self, table: bytes) -> tuple[np.ndarray, ...]:
+        if len(self._output_views) >= _CACHED:
+            self._output_views.clear()
+        try:
+            arrays = views(read_table(table, len(self.output)), self.output)
+        except ValueError as error:
+            raise BrokerError(f"the broker's answer cannot be read: {error}") from None
+        for array in arrays:
+            array.flags.writeable = False
+        self._output_views[table] = arrays
+        return arrays

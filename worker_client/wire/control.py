@@ -1,0 +1,128 @@
+"""The control plane: msgpack messages on a Unix stream socket, each behind its length; descriptors ride along.
+
+    +----------------+------------------------+
+    | length, u32 LE | msgpack map            |   <= MAX_MESSAGE bytes
+    +----------------+------------------------+
+
+A request carries "op" and "id"; its reply carries "re" with that id, and "error" (a status code and a message) if it
+failed. A message of the broker's own accord carries "op" and no "id". A descriptor (SCM_RIGHTS) belongs to the
+message in whose bytes it arrived; one that says "fds": n takes the next n of them.
+
+| op      | from   | means                                                                |
+|---------|--------|----------------------------------------------------------------------|
+| hello   | worker | protocol and version; answered by the same of the broker             |
+| attach  | worker | give me a channel; answered by its segment and the names of its semaphores |
+| opened  | worker | I have opened the semaphores: take their names away (no reply)       |
+| slots   | worker | give me another block of slots                                       |
+| grow    | worker | slot needs an input region of this many bytes                        |
+| models  | anyone | models and signatures                                                |
+| status  | anyone | what `broker status` prints                                          |
+| output  | broker | slot has a new output region, in the descriptor that comes with this |
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+import msgpack
+
+from worker_client.wire.errors import BrokerError, from_status, status_of
+
+MAX_MESSAGE = 4 << 20
+MAX_FDS = 16
+_LENGTH = struct.Struct("<I")
+_READ = 64 << 10
+
+Message = dict[str, Any]
+
+
+class ProtocolError(BrokerError):
+    """The other side sent something that is no message of this protocol."""
+
+
+def encode(message: Message) -> bytes:
+    body = msgpack.packb(message)
+    if len(body) > MAX_MESSAGE:
+        raise ProtocolError(f"control message of {len(body)} bytes; the limit is {MAX_MESSAGE}")
+    return _LENGTH.pack(len(body)) + bytes(body)
+
+
+def error_fields(error: BrokerError) -> Message:
+    return {"error": [status_of(error), str(error)]}
+
+
+def raise_if_error(reply: Message) -> Message:
+    if "error" in reply:
+        raise from_status(*reply["error"])
+    return reply
+
+
+class Decoder:
+    """Turns the bytes and descriptors of one socket into messages."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._fds: deque[int] = deque()
+
+    def receive(self, sock: socket.socket) -> bool:
+        """Read once from the socket. False at its end."""
+        data, fds, _flags, _peer = socket.recv_fds(sock, _READ, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
+        self._fds.extend(fds)
+        if len(self._fds) > MAX_FDS:
+            raise ProtocolError("more descriptors than messages that want them")
+        self._buffer += data
+        return bool(data)
+
+    def next_message(self) -> tuple[Message, list[int]] | None:
+        """The next whole message with its descriptors, or None. Raises ProtocolError."""
+        if len(self._buffer) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._buffer)
+        if length > MAX_MESSAGE:
+            raise ProtocolError(f"control message of {length} bytes; the limit is {MAX_MESSAGE}")
+        end = _LENGTH.size + length
+        if len(self._buffer) < end:
+            return None
+        message = _unpack(bytes(self._buffer[_LENGTH.size : end]))
+        del self._buffer[:end]
+        return message, self._take_fds(message)
+
+    def _take_fds(self, message: Message) -> list[int]:
+        wanted = message.get("fds", 0)
+        if not isinstance(wanted, int) or not 0 <= wanted <= len(self._fds):
+            raise ProtocolError(f"control message announces {wanted!r} descriptors, {len(self._fds)} came")
+        return [self._fds.popleft() for _ in range(wanted)]
+
+    def close(self) -> None:
+        """Close the descriptors that no message asked for."""
+        while self._fds:
+            os.close(self._fds.popleft())
+
+
+def _unpack(body: bytes) -> Message:
+    try:
+        message = msgpack.unpackb(body)
+    except Exception as error:
+        raise ProtocolError(f"control message is not msgpack: {error}") from None
+    if not isinstance(message, dict):
+        raise ProtocolError(f"control message is {type(message).__name__}, not a map")
+    return message
+
+
+def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None:
+    """Send one message on a blocking socket."""
+    data = encode({**message, "fds": len(fds)} if fds else message)
+    sent = socket.send_fds(sock, [data], list(fds)) if fds else sock.send(data)
+    if sent < len(data):
+        sock.sendall(data[sent:])
+
+
+def peer_of(sock: socket.socket) -> tuple[int, int]:
+    """(pid, uid) of the process at the other end, as the kernel knows them."""
+    pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return pid, uid

@@ -1,0 +1,109 @@
+"""Every offset in shared memory, each computed from the one before. The only file that knows them.
+
+A *channel segment* holds the submission ring and the first block of slots; a *block segment* holds more slots; a
+*region segment* is nothing but the tensors of one slot, once they have outgrown its block. All words are native
+unsigned 64-bit; a line is 64 bytes and is written by one side only.
+
+    channel segment
+    +--------+--------+--------+-----------------------+----------------------------------------+
+    | broker | tail   | head   | ring entries          | block of slots                         |
+    | line   | worker | broker | worker                |                                        |
+    +--------+--------+--------+-----------------------+----------------------------------------+
+    0        64       128      192                     RING_END
+
+    block of `count` slots
+    +----------------+---------------+--------------+---------------+-----
+    | count headers  | input slot 0  | output slot 0| input slot 1  | ...
+    +----------------+---------------+--------------+---------------+-----
+
+    slot header, 256 bytes
+    +----------------------------+-----------+-------------------------+----------------------------+
+    | request line: worker       | (spare)   | completion line: broker | time line: broker          |
+    +----------------------------+-----------+-------------------------+----------------------------+
+    0                            64          128                       192
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+PROTOCOL: Final = 1
+"""Counts up with any change to this file, the tensor table or the control messages."""
+
+WORD: Final = 8
+LINE: Final = 64
+LINE_WORDS: Final = LINE // WORD
+
+# Broker line of a channel: what the broker tells this worker about waiting.
+POLL_WORD: Final = 0
+POLL_YES: Final = 1
+POLL_NO: Final = 2
+
+# Submission ring: one producer (the worker), one consumer (the broker). A slot is in it at most once, so a ring of
+# MAX_SLOTS entries is never full.
+TAIL_WORD: Final = LINE_WORDS
+HEAD_WORD: Final = 2 * LINE_WORDS
+ENTRIES_WORD: Final = 3 * LINE_WORDS
+RING_ENTRIES: Final = 256
+MAX_SLOTS: Final = RING_ENTRIES
+RING_END: Final = (ENTRIES_WORD + RING_ENTRIES) * WORD
+
+# Request line of a slot header (worker).
+SEQUENCE: Final = 0  # number of this use of the slot, from 1
+SIGNATURE: Final = 1  # id of the signature, as told at attach
+INPUT_BYTES: Final = 2  # length of the tensor table at the head of the input region
+DEADLINE_NS: Final = 3  # CLOCK_MONOTONIC, or NO_DEADLINE
+NOTIFY: Final = 4  # NOTIFY_SLOT or NOTIFY_BELL
+CANCELLED: Final = 5  # the sequence that nobody waits for any more
+SUBMITTED_NS: Final = 6
+
+NO_DEADLINE: Final = (1 << 63) - 1
+NOTIFY_SLOT: Final = 1
+NOTIFY_BELL: Final = 2
+
+# Completion line (broker). DONE is stored last and is only a hint to pollers: the hand-over is the semaphore.
+DONE: Final = 2 * LINE_WORDS
+STATUS: Final = DONE + 1
+OUTPUT_BYTES: Final = DONE + 2  # length of the output's tensor table, or of the error message
+OUTPUT_REGION: Final = DONE + 3  # number of the output region that holds them, from 1
+BATCH_ROWS: Final = DONE + 4  # rows of the batch in which the request ran
+
+# Time line (broker), CLOCK_MONOTONIC nanoseconds.
+TAKEN_NS: Final = 3 * LINE_WORDS
+STARTED_NS: Final = TAKEN_NS + 1
+FINISHED_NS: Final = TAKEN_NS + 2
+COMPLETED_NS: Final = TAKEN_NS + 3
+
+SLOT_HEADER: Final = 4 * LINE
+
+# Size classes of a region: powers of two from the page.
+MIN_REGION: Final = 4096
+MAX_REGION: Final = 1 << 40
+
+
+def align(nbytes: int) -> int:
+    """`nbytes` rounded up to whole lines. TensorFlow feeds a tensor without a copy only from a line's start."""
+    return (nbytes + LINE - 1) & -LINE
+
+
+def size_class(nbytes: int) -> int:
+    """The smallest region that holds `nbytes`."""
+    return max(MIN_REGION, 1 << max(nbytes - 1, 0).bit_length())
+
+
+def block_bytes(count: int, input_bytes: int, output_bytes: int) -> int:
+    """Size of a block of `count` slots with regions of these sizes (multiples of a line)."""
+    return count * (SLOT_HEADER + input_bytes + output_bytes)
+
+
+def header_offset(index: int) -> int:
+    """Where the header of the block's slot `index` starts, in bytes from the block."""
+    return index * SLOT_HEADER
+
+
+def input_offset(index: int, count: int, input_bytes: int, output_bytes: int) -> int:
+    return count * SLOT_HEADER + index * (input_bytes + output_bytes)
+
+
+def output_offset(index: int, count: int, input_bytes: int, output_bytes: int) -> int:
+    return input_offset(index, count, input_bytes, output_bytes) + input_bytes

@@ -1,0 +1,69 @@
+"""The submission ring: slot numbers from one worker to the broker, without a lock between the processes.
+
+Only the worker writes the tail and the entries, only the broker the head, so a process that is killed at any
+instruction holds nothing. The hand-over of an entry, and of the slot it names, is the *submitted* semaphore:
+
+    worker   write slot; entry; tail; post submitted  -- SYNC submitted -->  acquire submitted; read entry; read slot
+                                      post doorbell   -- wakes only    -->   acquire doorbell; look at every ring
+
+The tail that the broker reads is a hint where to try, never a proof that an entry is there.
+"""
+
+from __future__ import annotations
+
+from worker_client.wire.layout import ENTRIES_WORD, HEAD_WORD, RING_ENTRIES, TAIL_WORD
+from worker_client.wire.semaphore import Busy, Semaphore
+
+_MASK = RING_ENTRIES - 1
+EMPTY = -1
+
+
+class RingProducer:
+    """The worker's end. One thread at a time: the caller holds the channel's lock."""
+
+    __slots__ = ("_doorbell", "_submitted", "_tail", "_words")
+
+    def __init__(self, words: memoryview, submitted: Semaphore, doorbell: Semaphore) -> None:
+        self._words = words
+        self._submitted = submitted
+        self._doorbell = doorbell
+        self._tail = words[TAIL_WORD]
+
+    def push(self, slot: int) -> None:
+        """Hand a slot to the broker. Never full: there are more entries than slots."""
+        words = self._words
+        tail = self._tail
+        words[ENTRIES_WORD + (tail & _MASK)] = slot
+        self._tail = words[TAIL_WORD] = tail + 1
+        self._submitted.release()  # SYNC submitted
+        self._doorbell.release()
+
+
+class RingConsumer:
+    """The broker's end. Intake thread only. Trusts nothing it reads: the caller checks the slot number."""
+
+    __slots__ = ("_submitted", "_words", "head")
+
+    def __init__(self, words: memoryview, submitted: Semaphore) -> None:
+        self._words = words
+        self._submitted = submitted
+        self.head = 0
+
+    def take(self) -> int:
+        """The next submitted slot number, or EMPTY."""
+        words = self._words
+        head = self.head
+        if words[TAIL_WORD] == head:
+            return EMPTY
+        try:
+            self._submitted.acquire(0)  # SYNC submitted
+        except Busy:
+            return EMPTY  # the tail shows before its post; the doorbell follows both
+        slot: int = words[ENTRIES_WORD + (head & _MASK)]
+        self.head = words[HEAD_WORD] = head + 1
+        return slot
+
+    @property
+    def waiting(self) -> int:
+        """How many entries the worker says are there: for display, not for decisions."""
+        return max(0, min(RING_ENTRIES, self._words[TAIL_WORD] - self.head))

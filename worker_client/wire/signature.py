@@ -1,0 +1,86 @@
+"""What a model takes and gives: names, dtypes and shapes, as the broker tells them to its workers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from worker_client.wire.dtypes import dtype_named
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output. `shape` is None where the rank is unknown; a dimension is None where it is free."""
+
+    name: str
+    dtype: np.dtype
+    shape: Shape | None
+
+    def accepts(self, shape: tuple[int, ...]) -> bool:
+        if self.shape is None:
+            return True
+        if len(shape) != len(self.shape):
+            return False
+        return all(want is None or want == have for want, have in zip(self.shape, shape))
+
+    def with_rows(self, rows: int | None) -> tuple[int, ...] | None:
+        """The concrete shape for `rows` rows, or None where another dimension is free."""
+        if self.shape is None:
+            return None
+        shape = self.shape
+        if shape and shape[0] is None and rows is not None:
+            shape = (rows, *shape[1:])
+        return None if None in shape else tuple(int(n) for n in shape if n is not None)
+
+    def __str__(self) -> str:
+        return f"{self.dtype.name}{format_shape(self.shape)}"
+
+
+def format_shape(shape: Shape | None) -> str:
+    """`[?, 128]` for (None, 128); `[...]` for an unknown rank."""
+    if shape is None:
+        return "[...]"
+    return "[" + ", ".join("?" if n is None else str(n) for n in shape) + "]"
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One callable of a model; inputs and outputs are in the order in which the wire carries them."""
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @property
+    def batchable(self) -> bool:
+        """True if every tensor's first dimension is free: requests can then be joined along it."""
+        specs = (*self.inputs, *self.outputs)
+        return bool(self.inputs) and all(spec.shape and spec.shape[0] is None for spec in specs)
+
+    def __str__(self) -> str:
+        def side(specs: tuple[TensorSpec, ...]) -> str:
+            return ", ".join(f"{spec.name}: {spec}" for spec in specs)
+
+        return f"{self.name}({side(self.inputs)}) -> ({side(self.outputs)})"
+
+    def to_message(self) -> dict[str, Any]:
+        """This signature as plain values for the control plane."""
+
+        def side(specs: tuple[TensorSpec, ...]) -> list[Any]:
+            return [[s.name, s.dtype.name, None if s.shape is None else list(s.shape)] for s in specs]
+
+        return {"name": self.name, "inputs": side(self.inputs), "outputs": side(self.outputs)}
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> Signature:
+        def side(rows: list[Any]) -> tuple[TensorSpec, ...]:
+            return tuple(
+                TensorSpec(name, dtype_named(dtype), None if shape is None else tuple(shape))
+                for name, dtype, shape in rows
+            )
+
+        return cls(message["name"], side(message["inputs"]), side(message["outputs"]))

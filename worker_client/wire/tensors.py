@@ -1,0 +1,112 @@
+"""The tensor table at the head of a region, and the numpy views that it describes.
+
+    word 0      1       2      3        4 ...            (next tensor)
+    +-------+-------+-------+--------+----------------+-------+---
+    | count | dtype | rank  | offset | dim 0 .. rank-1| dtype | ...
+    +-------+-------+-------+--------+----------------+-------+---
+
+`offset` is in bytes from the start of the region, a multiple of 64, so that TensorFlow takes the tensor where it is.
+Requests repeat their shapes, so both sides build a layout or its views once and then compare the table's bytes only.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Sequence
+from math import prod
+from typing import Final, NamedTuple
+
+import numpy as np
+
+from worker_client.wire.dtypes import code_of, dtype_of
+from worker_client.wire.layout import LINE, MAX_REGION, WORD, align
+
+MAX_RANK: Final = 8
+MAX_TENSORS: Final = 1024
+MAX_TABLE: Final = WORD * (1 + MAX_TENSORS * (3 + MAX_RANK))
+
+
+class Placement(NamedTuple):
+    """Where one tensor of a region lies."""
+
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    offset: int
+
+
+class TensorLayout:
+    """The tensors of one region: their table as it is written, their places, and the bytes they need in all."""
+
+    __slots__ = ("nbytes", "placements", "table")
+
+    def __init__(self, table: bytes, placements: tuple[Placement, ...], nbytes: int) -> None:
+        self.table = table
+        self.placements = placements
+        self.nbytes = nbytes
+
+
+def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]]) -> TensorLayout:
+    """Place tensors of these dtypes and shapes one after the other, each on a line of its own.
+
+    Raises TypeError for a dtype that has no code and ValueError for a rank above MAX_RANK or too many tensors.
+    """
+    items = [(dtype, tuple(shape)) for dtype, shape in tensors]
+    if len(items) > MAX_TENSORS:
+        raise ValueError(f"{len(items)} tensors in one request; the limit is {MAX_TENSORS}")
+    end = align(WORD * (1 + sum(3 + len(shape) for _, shape in items)))
+    words = [len(items)]
+    placements = []
+    for dtype, shape in items:
+        if len(shape) > MAX_RANK:
+            raise ValueError(f"a tensor of rank {len(shape)}; the limit is {MAX_RANK}")
+        words += (code_of(dtype), len(shape), end, *shape)
+        placements.append(Placement(dtype, shape, end))
+        end = align(end + dtype.itemsize * prod(shape))
+    return TensorLayout(array("Q", words).tobytes(), tuple(placements), end)
+
+
+def read_table(table: bytes, capacity: int) -> tuple[Placement, ...]:
+    """The placements in a table that came from the other side, each checked to lie within `capacity` bytes.
+
+    `table` must be a private copy. Raises ValueError for any table that `lay_out` could not have written.
+    """
+    if len(table) % WORD or not WORD <= len(table) <= MAX_TABLE:
+        raise ValueError(f"tensor table of {len(table)} bytes")
+    words = memoryview(table).cast("Q").tolist()
+    count, at = words[0], 1
+    placements = []
+    for _ in range(min(count, MAX_TENSORS + 1)):
+        placement, at = _read_placement(words, at)
+        _check_bounds(placement, len(table), capacity)
+        placements.append(placement)
+    if len(placements) != count or at != len(words):
+        raise ValueError(f"tensor table announces {count} tensors in {len(table)} bytes")
+    return tuple(placements)
+
+
+def _read_placement(words: Sequence[int], at: int) -> tuple[Placement, int]:
+    if at + 3 > len(words):
+        raise ValueError("tensor table ends within a tensor")
+    code, rank, offset = words[at : at + 3]
+    end = at + 3 + rank
+    if rank > MAX_RANK or end > len(words):
+        raise ValueError(f"tensor table gives rank {rank}")
+    try:
+        dtype = dtype_of(code)
+    except TypeError as error:
+        raise ValueError(str(error)) from None
+    return Placement(dtype, tuple(words[at + 3 : end]), offset), end
+
+
+def _check_bounds(placement: Placement, table_bytes: int, capacity: int) -> None:
+    dtype, shape, offset = placement
+    if offset % LINE or offset < table_bytes:
+        raise ValueError(f"tensor at offset {offset} is not on a line behind the table")
+    nbytes = dtype.itemsize * prod(max(n, 1) for n in shape)
+    if nbytes > MAX_REGION or offset + dtype.itemsize * prod(shape) > capacity:
+        raise ValueError(f"tensor {dtype.name}{list(shape)} at offset {offset} leaves a region of {capacity} bytes")
+
+
+def views(placements: Iterable[Placement], region: memoryview) -> tuple[np.ndarray, ...]:
+    """Arrays on the tensors of a region: no copy. They keep the mapping alive."""
+    return tuple(np.ndarray(shape, dtype, region, offset) for dtype, shape, offset in placements)
