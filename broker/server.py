@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 from collections.abc import Callable
 from itertools import count
@@ -37,9 +36,6 @@ class Server:
         self._epoch = time_ns()
         self._numbers = count(1)
         self._threads: list[threading.Thread] = []
-        for entry in reversed(settings.python_path):
-            if entry not in sys.path:
-                sys.path.insert(0, entry)
         self.instance = Instance(socket_path(settings.address))
         try:
             self.repository = repository.load(settings.models)

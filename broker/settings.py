@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from broker.models.spec import ModelSpec
@@ -31,7 +31,6 @@ class Settings:
     max_total_bytes: int = 1024 * MIB
     drain_seconds: float = 30.0
     wait: str = WaitMode.ADAPTIVE.value
-    python_path: tuple[str, ...] = field(default=())
 
     def __post_init__(self) -> None:
         _check("slots", self.slots, 1, MAX_SLOTS)
@@ -53,8 +52,7 @@ class Settings:
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Settings:
         models = tuple(ModelSpec(**{**model, "tags": tuple(model["tags"])}) for model in message["models"])
-        path = tuple(message["python_path"])
-        return cls(**{**message, "models": models, "python_path": path})
+        return cls(**{**message, "models": models})
 
 
 def cores() -> int:

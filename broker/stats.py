@@ -30,7 +30,7 @@ class EntryStats:
             "rows": self.rows,
             "runs": self.runs,
             "failures": self.failures,
-            "batch_rows": dict(self.batch_rows),
+            "batch_rows": {str(rows): runs for rows, runs in sorted(self.batch_rows.copy().items())},
             "light": self.light,
             "run_us": self.expected_ns / 1000,
         }

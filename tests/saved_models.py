@@ -153,7 +153,9 @@ def export_strings(path: str) -> None:
         return {"y": x * 2}
 
     module.length, module.label, module.double = length, label, double
-    tf.saved_model.save(module, path, signatures={"length": length, "label": label, "serving_default": double})
+    tf.saved_model.save(
+        module, path, signatures={"length": length, "label": label, "serving_default": double}
+    )
 
 
 def export_only_strings(path: str) -> None:
@@ -211,7 +213,7 @@ def export_classic(path: str) -> None:
         )
         number = tf.lookup.StaticHashTable(lines, -1).lookup(line)
 
-        session.run([v1.global_variables_initializer(), v1.tables_initializer()])
+        session.run(v1.global_variables_initializer())
         _save_classic(
             session,
             path,

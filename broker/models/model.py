@@ -18,10 +18,11 @@ Takes one array for each of `signature.inputs`, by position, and returns one for
 It is the hot path and checks nothing: dtypes and shapes are the caller's duty. It may be called from several
 threads at once and runs on the thread that calls it. Raises ModelFailed with the model's own message.
 
-The arrays returned may be views of the arrays fed (a model that passes an input through), or of memory the
-model keeps: use or copy them before the fed memory is reused, and never write to them. Only for Python
-models is it checked that they have as many rows as were fed; a SavedModel may declare free first dimensions
-and still return fewer or more.
+The arrays returned may be views of the arrays fed (a model that passes an input through), or of memory the model
+keeps: use or copy them before the fed memory is reused, and never write to them. Where they are views of fed memory,
+TensorFlow holds that memory until the first run of any model after they were dropped; a segment can be unmapped only
+then. Only for Python models is it checked that the answers have as many rows as were fed; a SavedModel may declare
+free first dimensions and still return fewer or more.
 """
 
 DEFAULT_SIGNATURE = "serving_default"

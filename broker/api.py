@@ -1,0 +1,119 @@
+"""`Broker`: the broker in Python, as a process of its own or around forked workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from types import TracebackType
+from typing import Any
+
+from broker.engine import EngineProcess
+from broker.models.spec import ModelSpec
+from broker.nursery import Nursery
+from broker.server import Server
+from broker.settings import Settings
+from worker_client.wire.address import socket_path
+from worker_client.wire.errors import BrokerError
+
+_LOOK_SECONDS = 1.0
+
+
+class Broker:
+    """Serves `models` to this machine's workers.
+
+        with Broker(models={"digits": "models/digits"}, name="default"):
+            ...                                       # a process of its own, while the block runs
+
+        Broker(models=...).run_workers(work, processes=4)   # this process serves its own forked workers
+
+    `models` maps names to SavedModel directories, `module:function`, dicts of ModelSpec's fields or ModelSpecs.
+    `name` is a name or socket path, None for $BROKER_ADDRESS, else "default". `options` are those of Settings.
+    Raises InvalidInput for values that cannot be; `start` and `run_workers` raise BrokerError if it cannot start.
+    """
+
+    def __init__(
+        self, models: Mapping[str, Any] | Iterable[ModelSpec], name: str | None = None, **options: Any
+    ) -> None:
+        specs = tuple(ModelSpec.coerce_all(models))
+        self.settings = Settings(models=specs, address=os.fspath(socket_path(name)), **options)
+        self._engine: EngineProcess | None = None
+
+    def __repr__(self) -> str:
+        state = f"pid {self.pid}" if self._engine is not None else "not started"
+        return f"<Broker {self.address} {state}>"
+
+    @property
+    def address(self) -> str:
+        """What `worker_client.connect` takes, in this process or any other."""
+        return self.settings.address
+
+    @property
+    def pid(self) -> int | None:
+        """Of the broker's process, None while there is none."""
+        return None if self._engine is None else self._engine.pid
+
+    def start(self) -> None:
+        """Start the broker's process; return when workers can attach."""
+        if self._engine is not None:
+            raise BrokerError(f"this broker is started already, as pid {self.pid}")
+        engine = EngineProcess(self.settings)
+        engine.start()
+        self._engine = engine
+
+    def stop(self) -> None:
+        """Finish the accepted requests and end the broker's process. Idempotent."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.stop()
+
+    def __enter__(self) -> Broker:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def run_workers(
+        self, target: Callable[..., object], processes: int, args: tuple[Any, ...] = (), max_restarts: int = 10
+    ) -> int:
+        """Fork `processes` workers that run `target(*args)`, and serve them from this process until all are done.
+
+        Call it before this process has used TensorFlow: it forks first and loads the models then. A worker finds
+        its number in $BROKER_WORKER_INDEX and its broker with `worker_client.connect()`. A worker that dies (a
+        signal, an exception, a status other than 0) is replaced. Returns how many were; raises BrokerError when
+        more than `max_restarts` would be.
+        """
+        if self._engine is not None:
+            raise BrokerError("run_workers serves from this process; leave the `with` block out")
+        with contextlib.ExitStack() as stack:
+            nursery = Nursery(self.address, target, args)
+            stack.callback(nursery.stop)
+            failed = threading.Event()
+            server = Server(self.settings, on_failure=failed.set)
+            server.start()
+            stack.callback(server.stop)
+            stack.callback(nursery.stop)  # workers end before their broker does
+            return _supervise(nursery, failed, processes, max_restarts)
+
+
+def _supervise(nursery: Nursery, failed: threading.Event, processes: int, max_restarts: int) -> int:
+    for index in range(processes):
+        nursery.start(index)
+    running, restarts = processes, 0
+    while running:
+        while not nursery.wait(_LOOK_SECONDS):
+            if failed.is_set():
+                raise BrokerError("the broker failed; see the log above")
+        index, status = nursery.next_exit()
+        if status == 0:
+            running -= 1
+        elif restarts == max_restarts:
+            raise BrokerError(f"worker {index} ended with status {status} after {restarts} replacements: giving up")
+        else:
+            restarts += 1
+            nursery.start(index)
+    return restarts

@@ -1,0 +1,20 @@
+"""The command `broker`. Each subcommand has a module of its own."""
+
+from __future__ import annotations
+
+import click
+
+from broker.cli.models import models
+from broker.cli.run import run
+from broker.cli.serve import serve
+from broker.cli.status import status
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="onesession")
+def main() -> None:
+    """One TensorFlow session for all prefork workers."""
+
+
+for command in (serve, run, status, models):
+    main.add_command(command)

@@ -1,0 +1,88 @@
+"""Options that several commands share, and what they mean in Python."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from broker.models.spec import ModelSpec
+from broker.settings import Settings
+from worker_client.wire.address import socket_path
+from worker_client.wire.errors import BrokerError
+
+Function = Callable[..., Any]
+
+
+def name_option(function: Function) -> Function:
+    return click.option(
+        "--name",
+        metavar="NAME|PATH",
+        help='The broker\'s name or socket path.  [default: $BROKER_ADDRESS, else "default"]',
+    )(function)
+
+
+def settings_options(function: Function) -> Function:
+    """The options that make a Settings; the command gets it as `settings`."""
+
+    @functools.wraps(function)
+    def with_settings(model: tuple[str, ...], name: str | None, **values: Any) -> Any:
+        sys.path.insert(0, os.getcwd())  # a model may be a module:function of the project we stand in
+        chosen = {key: values.pop(key) for key in list(values) if key in _SETTINGS}
+        with told_errors():
+            specs = tuple(ModelSpec.coerce_all([ModelSpec.parse(text) for text in model]))
+            settings = Settings(models=specs, address=os.fspath(socket_path(name)), **chosen)
+        return function(settings=settings, **values)
+
+    for option in reversed(_OPTIONS):
+        with_settings = option(with_settings)
+    return with_settings
+
+
+_SETTINGS = ("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds")
+_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Settings) if field.name in _SETTINGS}
+_OPTIONS = (
+    click.option(
+        "--model",
+        multiple=True,
+        required=True,
+        metavar="NAME=SOURCE",
+        help="A SavedModel directory or module:function to serve. May be given several times.",
+    ),
+    name_option,
+    click.option(
+        "--slots", default=_DEFAULTS["slots"], show_default=True, help="Requests a worker can have in flight at first."
+    ),
+    click.option("--max-slots", default=_DEFAULTS["max_slots"], show_default=True, help="And at most."),
+    click.option(
+        "--max-channel-bytes",
+        default=_DEFAULTS["max_channel_bytes"],
+        show_default=True,
+        help="Shared memory one worker may use.",
+    ),
+    click.option(
+        "--max-total-bytes",
+        default=_DEFAULTS["max_total_bytes"],
+        show_default=True,
+        help="Shared memory all workers may use.",
+    ),
+    click.option(
+        "--drain-seconds",
+        default=_DEFAULTS["drain_seconds"],
+        show_default=True,
+        help="How long accepted requests may still run when the broker is stopped.",
+    ),
+)
+@contextlib.contextmanager
+def told_errors() -> Iterator[None]:
+    """Turns BrokerError into one line on the console and exit status 1."""
+    try:
+        yield
+    except BrokerError as error:
+        raise click.ClickException(str(error)) from None

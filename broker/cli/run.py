@@ -1,0 +1,27 @@
+"""`broker run`: the broker as the parent of a prefork server."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from broker import engine, supervisor
+from broker.cli.options import settings_options, told_errors
+from broker.settings import Settings
+
+
+@click.command(context_settings={"ignore_unknown_options": True})
+@settings_options
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(settings: Settings, command: tuple[str, ...]) -> None:
+    """Start a broker, then COMMAND with $BROKER_ADDRESS set; stop the broker when it ends.
+
+    Signals go to COMMAND; its exit status is returned. Example:
+
+        broker run --model digits=models/digits -- gunicorn -w 8 app:app
+    """
+    engine.log_to_stderr()
+    with told_errors():
+        status = supervisor.run(settings, command)
+    sys.exit(status)

@@ -1,0 +1,26 @@
+"""`broker serve`: the broker in the foreground."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from broker import engine
+from broker.cli.options import settings_options, told_errors
+from broker.settings import Settings
+
+
+@click.command()
+@settings_options
+def serve(settings: Settings) -> None:
+    """Serve models until Ctrl-C or SIGTERM.
+
+    The first signal finishes the accepted requests, a second one stops at once.
+    """
+    engine.log_to_stderr()
+    names = ", ".join(spec.name for spec in settings.models)
+    click.echo(f"loading {names} ...", err=True)
+    with told_errors():
+        status = engine.serve(settings, lambda: click.echo(f"serving {names} at {settings.address}", err=True))
+    sys.exit(status)

@@ -1,0 +1,54 @@
+"""`broker status`: is it there, who is attached, what has it done."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from broker.cli.options import name_option, told_errors
+from broker.query import ask
+
+
+@click.command()
+@name_option
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def status(name: str | None, as_json: bool) -> None:
+    """Show a running broker, its workers and its models. Fails if none answers."""
+    with told_errors():
+        found = ask(name, "status")["status"]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+        return
+    console = Console()
+    used, most = found["shared_memory_bytes"], found["max_total_bytes"]
+    console.print(f"broker pid {found['pid']} at {found['address']}, up {found['uptime_seconds']:.0f} s")
+    console.print(f"shared memory {_mib(used)} of {_mib(most)} MiB")
+    console.print(_models(found["models"]))
+    console.print(_workers(found["workers"]))
+
+
+def _models(models: dict[str, Any]) -> Table:
+    table = Table("model", "signature", "runs on", "requests", "rows", "batches", "rows a batch", "failed", "run us")
+    for model, signatures in models.items():
+        for name, stats in signatures.items():
+            mean = f"{stats['rows'] / stats['runs']:.1f}" if stats["runs"] else "-"
+            place = "intake" if stats["light"] else "own runner"
+            counts = [str(stats[key]) for key in ("requests", "rows", "runs")]
+            table.add_row(model, name, place, *counts, mean, str(stats["failures"]), f"{stats['run_us']:.0f}")
+    return table
+
+
+def _workers(workers: list[dict[str, Any]]) -> Table:
+    table = Table("worker pid", "slots", "in flight", "requests", "shared MiB")
+    for worker in workers:
+        counts = [str(worker[key]) for key in ("pid", "slots", "in_flight", "requests")]
+        table.add_row(*counts, _mib(worker["shared_memory_bytes"]))
+    return table
+
+
+def _mib(nbytes: int) -> str:
+    return f"{nbytes / (1 << 20):.1f}"

@@ -1,0 +1,183 @@
+"""The broker as a process: `serve` is its body; `EngineProcess` is how another process starts, watches and stops it.
+
+    parent                                   engine
+    settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
+    report  <---- READY pipe -------------   {"pid"} once workers can attach, or {"error"}
+    SIGTERM ----------------------------->   drain and stop; a second one: stop at once
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgpack
+
+from broker.server import Server
+from broker.settings import Settings
+from worker_client.wire.errors import BrokerError
+
+_log = logging.getLogger("onesession.engine")
+_LENGTH = struct.Struct("<I")
+
+_ENTRY = "import sys; from broker.engine import main; sys.exit(main())"
+
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def serve(settings: Settings, on_ready: Callable[[], None], parent: int | None = None) -> int:
+    """Serve until SIGTERM or SIGINT, or until the pipe `parent` ends; the exit status. Main thread only.
+
+    Raises BrokerError if the broker cannot start.
+    """
+    stop = threading.Event()
+    failed = threading.Event()
+
+    def fail() -> None:
+        failed.set()
+        stop.set()
+
+    with _stop_signals(stop):
+        server = Server(settings, on_failure=fail)
+        server.start()
+        on_ready()
+        if parent is not None:
+            threading.Thread(target=_wait_for_end, args=(parent, stop), name="onesession-parent", daemon=True).start()
+        stop.wait()
+        _log.info("stopping")
+        server.stop()
+    return 1 if failed.is_set() else 0
+
+
+@contextlib.contextmanager
+def _stop_signals(stop: threading.Event) -> Iterator[None]:
+    """The first signal stops in order, the second at once."""
+
+    def on_signal(number: int, frame: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _wait_for_end(pipe: int, stop: threading.Event) -> None:
+    while os.read(pipe, 4096):
+        pass
+    stop.set()
+
+
+class EngineProcess:
+    """A broker in a process of its own, which ends with this one, however this one ends."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Return when workers can attach. Raises BrokerError with the engine's own message."""
+        ready, report = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", _ENTRY, str(report)],
+                stdin=subprocess.PIPE,
+                pass_fds=[report],
+                env={**os.environ, "PYTHONPATH": _python_path()},
+                start_new_session=True,  # a Ctrl-C is for the parent, which then stops the engine
+            )
+        finally:
+            os.close(report)
+        try:
+            self._send_settings()
+            self._await_report(ready)
+        except BaseException:
+            self.stop()
+            raise
+        finally:
+            os.close(ready)
+
+    def poll(self) -> int | None:
+        """The exit status, or None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def stop(self) -> None:
+        """Stop in order and wait; kill it if it takes longer than its drain allows."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None
+        process.stdin.close()  # its end stops the engine as SIGTERM would
+        try:
+            process.wait(self.settings.drain_seconds + 10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _send_settings(self) -> None:
+        assert self._process is not None and self._process.stdin is not None
+        body = msgpack.packb(self.settings.to_message())
+        with contextlib.suppress(BrokenPipeError):  # then it has died, and the report says so
+            self._process.stdin.write(_LENGTH.pack(len(body)) + body)
+            self._process.stdin.flush()
+
+    def _await_report(self, ready: int) -> None:
+        assert self._process is not None
+        with open(ready, "rb", closefd=False) as pipe:
+            report = pipe.read()
+        if not report:
+            status = self._process.wait()
+            raise BrokerError(f"the broker's process ended with status {status} before it was ready")
+        message = msgpack.unpackb(report)
+        if "error" in message:
+            raise BrokerError(message["error"])
+
+
+def _python_path() -> str:
+    """What this process can import, the engine can: models may be `module:function`."""
+    return os.pathsep.join(dict.fromkeys(entry or os.getcwd() for entry in sys.path))
+
+
+def log_to_stderr(level: int = logging.INFO) -> None:
+    logging.basicConfig(stream=sys.stderr, format="%(asctime)s broker[%(process)d] %(levelname)s: %(message)s")
+    logging.getLogger("onesession").setLevel(level)
+
+
+def _read_settings() -> Settings:
+    stdin = sys.stdin.buffer
+    (length,) = _LENGTH.unpack(stdin.read(_LENGTH.size))
+    message: dict[str, Any] = msgpack.unpackb(stdin.read(length))
+    return Settings.from_message(message)
+
+
+def main() -> int:
+    log_to_stderr(logging.WARNING)
+    report = int(sys.argv[1])
+
+    def tell(message: dict[str, Any]) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            os.write(report, msgpack.packb(message))
+        os.close(report)
+
+    try:
+        return serve(_read_settings(), lambda: tell({"pid": os.getpid()}), sys.stdin.fileno())
+    except BrokerError as error:
+        tell({"error": str(error)})
+        return 1
+

@@ -1,0 +1,35 @@
+"""One question to a running broker on its control plane, without attaching."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+from worker_client.wire import control
+from worker_client.wire.address import socket_path, unavailable
+from worker_client.wire.layout import PROTOCOL
+
+_TIMEOUT = 10.0
+
+
+def ask(address: str | None, op: str) -> control.Message:
+    """The broker's reply to `op` ("status" or "models"). Raises BrokerUnavailable."""
+    path = socket_path(address)
+    decoder = control.Decoder()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(_TIMEOUT)
+        try:
+            sock.connect(os.fspath(path))
+            for number, message in enumerate(({"op": "hello", "protocol": PROTOCOL}, {"op": op}), start=1):
+                control.send(sock, {**message, "id": number})
+                reply = _receive(sock, decoder)
+        except OSError as error:
+            raise unavailable(path, error.strerror or str(error)) from None
+    return reply
+
+
+def _receive(sock: socket.socket, decoder: control.Decoder) -> control.Message:
+    while (item := decoder.next_message()) is None:
+        if not decoder.receive(sock):
+            raise ConnectionError("the broker closed the connection")
+    return control.raise_if_error(item[0])

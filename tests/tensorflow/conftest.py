@@ -1,0 +1,45 @@
+"""Real SavedModels, exported once for the run in a process of their own: this one then has TensorFlow as a broker has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker.models import session
+from broker.models.session import SessionModel
+from broker.models.spec import ModelSpec
+from tests.saved_models import KINDS, export
+
+TAGS = {"aliases": ("serve", "special")}
+
+
+@pytest.fixture(scope="session")
+def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """{kind: directory} for every kind of tests/saved_models.py. Read-only: copy what you want to break."""
+    root = tmp_path_factory.mktemp("saved_models")
+    paths = {kind: root / kind for kind in KINDS}
+    export(paths)
+    return paths
+
+
+@pytest.fixture(scope="session")
+def mlp_path(saved_models: Mapping[str, Path]) -> Path:
+    return saved_models["mlp"]
+
+
+@pytest.fixture
+def load(saved_models: Mapping[str, Path]) -> Iterator[Callable[..., SessionModel]]:
+    """`load(kind, **settings)` is the loaded model, closed after the test; one intra-op thread unless told."""
+    loaded: list[SessionModel] = []
+
+    def load_kind(kind: str, **settings: Any) -> SessionModel:
+        settings = {"intra_op_threads": 1, "tags": TAGS.get(kind, ("serve",)), **settings}
+        loaded.append(session.load(ModelSpec(kind, str(saved_models[kind]), **settings)))
+        return loaded[-1]
+
+    yield load_kind
+    for model in loaded:
+        model.close()

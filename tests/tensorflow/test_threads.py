@@ -1,0 +1,97 @@
+"""How many threads an op of a model may use: settled for each session, whatever came first."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import pytest
+
+from broker.models import session
+from broker.models.session import ALL_CORES, ONE_THREAD
+from broker.models.spec import ModelSpec
+from broker.models.warmup import Cost
+
+
+def pool_threads() -> int:
+    """The threads of this process that belong to TensorFlow's intra-op pools."""
+    names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
+    return sum(name.endswith("Eige") or name.endswith("Eigen") for name in names)
+
+
+def test_each_session_has_the_intra_op_threads_it_asked_for(load):
+    """The first session of a process does not fix the threads of later ones, as it does in plain TensorFlow."""
+    load("mlp", intra_op_threads=1)
+    before = pool_threads()
+    for threads in (3, 1, 2):
+        load("mlp", intra_op_threads=threads)
+        assert pool_threads() == before + threads
+        before += threads
+
+
+def test_a_closed_session_gives_its_threads_back(load):
+    """A model that is unloaded leaves no pool behind."""
+    before = pool_threads()
+    model = load("mlp", intra_op_threads=5)
+    assert pool_threads() == before + 5
+    model.close()
+    model.__dict__.clear()
+    gc.collect()
+    assert pool_threads() == before
+
+
+@pytest.mark.parametrize(
+    ("weights", "cost", "opened"),
+    [
+        (1000, Cost(10.0, light=True), [ONE_THREAD]),
+        (1000, Cost(9000.0, light=False), [ONE_THREAD, ALL_CORES]),
+        (10**9, Cost(9000.0, light=False), [ALL_CORES]),
+        (10**9, Cost(10.0, light=True), [ALL_CORES, ONE_THREAD]),
+        (1000, Cost(None, light=False), [ONE_THREAD]),
+        (10**9, Cost(None, light=False), [ALL_CORES]),
+    ],
+    ids=[
+        "small and light",
+        "small but heavy",
+        "large and heavy",
+        "large but light",
+        "small, unmeasured",
+        "large, unmeasured",
+    ],
+)
+def test_light_models_get_one_thread_and_heavy_ones_all_cores(
+    saved_models, monkeypatch, weights, cost, opened
+):
+    """The weights give the first guess, the measurement decides, and a wrong guess is opened once more."""
+    seen: list[int] = []
+    really_open = session._open
+
+    def open_and_note(spec, directory, version, threads):
+        seen.append(threads)
+        return really_open(spec, directory, version, threads)
+
+    monkeypatch.setattr(session, "weight_bytes", lambda directory: weights)
+    monkeypatch.setattr(session, "_probe", lambda model: cost)
+    monkeypatch.setattr(session, "_open", open_and_note)
+    model = session.load(ModelSpec("mlp", str(saved_models["mlp"])))
+    try:
+        assert seen == opened
+        assert model.intra_op_threads == opened[-1]
+    finally:
+        model.close()
+
+
+def test_a_setting_is_obeyed_and_nothing_is_measured(saved_models, monkeypatch):
+    """Who says intra_op_threads gets them."""
+    monkeypatch.setattr(session, "_probe", lambda model: pytest.fail("measured although told"))
+    model = session.load(ModelSpec("mlp", str(saved_models["mlp"]), intra_op_threads=4))
+    try:
+        assert model.intra_op_threads == 4
+    finally:
+        model.close()
+
+
+def test_the_probe_measures_on_a_thread_of_its_own(load):
+    """A probe that cannot run tells so instead of failing the load."""
+    assert session._probe(load("mlp")).p50_us is not None
+    assert session._probe(load("shapes")).note == "not measured: the rank of input x is unknown"
