@@ -1,7 +1,7 @@
 """The broker: one process holds the only TensorFlow session and serves forked workers through shared memory.
 
-    with broker.Broker(models={"digits": "models/digits"}):
-        ...
+with broker.Broker(models={"digits": "models/digits"}):
+    ...
 """
 
 from broker.api import Broker

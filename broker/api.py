@@ -78,7 +78,11 @@ class Broker:
         self.stop()
 
     def run_workers(
-        self, target: Callable[..., object], processes: int, args: tuple[Any, ...] = (), max_restarts: int = 10
+        self,
+        target: Callable[..., object],
+        processes: int,
+        args: tuple[Any, ...] = (),
+        max_restarts: int = 10,
     ) -> int:
         """Fork `processes` workers that run `target(*args)`, and serve them from this process until all are done.
 
@@ -112,7 +116,9 @@ def _supervise(nursery: Nursery, failed: threading.Event, processes: int, max_re
         if status == 0:
             running -= 1
         elif restarts == max_restarts:
-            raise BrokerError(f"worker {index} ended with status {status} after {restarts} replacements: giving up")
+            raise BrokerError(
+                f"worker {index} ended with status {status} after {restarts} replacements: giving up"
+            )
         else:
             restarts += 1
             nursery.start(index)

@@ -3,7 +3,8 @@
     accept -> SO_PEERCRED -> Session --message--> handler by op --reply, descriptors--> outbox -> socket
     a session ends -> its channel is taken out of the intake
 
-A session that reads slowly fills its own outbox and is closed; one that sends nonsense is closed; neither delays another.
+A session that reads slowly fills its own outbox and is closed; so is one that sends nonsense. Neither delays
+another.
 """
 
 from __future__ import annotations
@@ -84,7 +85,9 @@ class Session:
 class ControlServer:
     """`run` is the body of the control thread; `push`, `drop` and `stop` may come from any."""
 
-    def __init__(self, listener: socket.socket, handlers: dict[str, Handler], on_end: Callable[[Session], None]) -> None:
+    def __init__(
+        self, listener: socket.socket, handlers: dict[str, Handler], on_end: Callable[[Session], None]
+    ) -> None:
         self.sessions: set[Session] = set()
         self._listener = listener
         self._handlers = {"hello": self._hello, **handlers}

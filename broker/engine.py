@@ -1,9 +1,9 @@
 """The broker as a process: `serve` is its body; `EngineProcess` is how another process starts, watches and stops it.
 
-    parent                                   engine
-    settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
-    report  <---- READY pipe -------------   {"pid"} once workers can attach, or {"error"}
-    SIGTERM ----------------------------->   drain and stop; a second one: stop at once
+parent                                   engine
+settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
+report  <---- READY pipe -------------   {"pid"} once workers can attach, or {"error"}
+SIGTERM ----------------------------->   drain and stop; a second one: stop at once
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def serve(settings: Settings, on_ready: Callable[[], None], parent: int | None =
         server.start()
         on_ready()
         if parent is not None:
-            threading.Thread(target=_wait_for_end, args=(parent, stop), name="onesession-parent", daemon=True).start()
+            threading.Thread(
+                target=_wait_for_end, args=(parent, stop), name="onesession-parent", daemon=True
+            ).start()
         stop.wait()
         _log.info("stopping")
         server.stop()
@@ -61,7 +63,7 @@ def serve(settings: Settings, on_ready: Callable[[], None], parent: int | None =
 def _stop_signals(stop: threading.Event) -> Iterator[None]:
     """The first signal stops in order, the second at once."""
 
-    def on_signal(number: int, frame: object) -> None:
+    def on_signal(number: int, _frame: object) -> None:
         if stop.is_set():
             os._exit(128 + number)
         stop.set()
@@ -131,7 +133,8 @@ class EngineProcess:
             process.wait()
 
     def _send_settings(self) -> None:
-        assert self._process is not None and self._process.stdin is not None
+        assert self._process is not None
+        assert self._process.stdin is not None
         body = msgpack.packb(self.settings.to_message())
         with contextlib.suppress(BrokenPipeError):  # then it has died, and the report says so
             self._process.stdin.write(_LENGTH.pack(len(body)) + body)
@@ -155,7 +158,9 @@ def _python_path() -> str:
 
 
 def log_to_stderr(level: int = logging.INFO) -> None:
-    logging.basicConfig(stream=sys.stderr, format="%(asctime)s broker[%(process)d] %(levelname)s: %(message)s")
+    logging.basicConfig(
+        stream=sys.stderr, format="%(asctime)s broker[%(process)d] %(levelname)s: %(message)s"
+    )
     logging.getLogger("onesession").setLevel(level)
 
 
@@ -180,4 +185,3 @@ def main() -> int:
     except BrokerError as error:
         tell({"error": str(error)})
         return 1
-

@@ -83,10 +83,16 @@ def _check_directory(directory: Path) -> None:
     try:
         found = directory.stat()
     except FileNotFoundError:
-        raise BrokerError(f"directory {directory} for the broker's socket does not exist; make it first") from None
+        raise BrokerError(
+            f"directory {directory} for the broker's socket does not exist; make it first"
+        ) from None
     if not stat.S_ISDIR(found.st_mode):
         raise BrokerError(f"{directory}, where the broker's socket shall be, is no directory")
     if directory == runtime_directory() and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
-        raise BrokerError(f"{directory} belongs to uid {found.st_uid} or may be written by others: not safe to use")
+        raise BrokerError(
+            f"{directory} belongs to uid {found.st_uid} or may be written by others: not safe to use"
+        )
     if not os.access(directory, os.W_OK | os.X_OK):
-        raise BrokerError(f"directory {directory} for the broker's socket may not be written by uid {os.geteuid()}")
+        raise BrokerError(
+            f"directory {directory} for the broker's socket may not be written by uid {os.geteuid()}"
+        )

@@ -13,7 +13,7 @@ from worker_client.wire.layout import size_class
 from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Semaphore
 
-_SHM = Path("/dev/shm")  # noqa: S108 - where Linux keeps POSIX shared memory
+_SHM = Path("/dev/shm")
 
 
 class Memory:

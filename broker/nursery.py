@@ -16,7 +16,7 @@ import os
 import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
-from multiprocessing.process import BaseProcess
+from multiprocessing.context import ForkProcess
 from typing import Any
 
 from worker_client.wire.address import VARIABLE
@@ -58,18 +58,26 @@ class Nursery:
 
 
 def _main(
-    pipe: Connection, parents_end: Connection, address: str, target: Callable[..., object], args: tuple[Any, ...]
+    pipe: Connection,
+    parents_end: Connection,
+    address: str,
+    target: Callable[..., object],
+    args: tuple[Any, ...],
 ) -> None:
     parents_end.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the workers and the parent; then comes our turn
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C ends the workers and the parent; then comes our turn
     os.environ[VARIABLE] = address
-    workers: dict[int, tuple[int, BaseProcess]] = {}
+    workers: dict[int, tuple[int, ForkProcess]] = {}
     with contextlib.suppress(EOFError, OSError):
         while True:
             for ready in wait([pipe, *workers]):
                 if ready is pipe:
                     index = pipe.recv()
-                    worker = _fork.Process(target=_worker, args=(pipe, index, target, args), name=f"worker-{index}")
+                    worker = _fork.Process(
+                        target=_worker, args=(pipe, index, target, args), name=f"worker-{index}"
+                    )
                     worker.start()
                     workers[worker.sentinel] = index, worker
                 else:
@@ -88,7 +96,7 @@ def _worker(pipe: Connection, index: int, target: Callable[..., object], args: t
     target(*args)
 
 
-def _end(workers: list[BaseProcess]) -> None:
+def _end(workers: list[ForkProcess]) -> None:
     for worker in workers:
         worker.terminate()
     for worker in workers:

@@ -20,12 +20,12 @@ def ask(address: str | None, op: str) -> control.Message:
         sock.settimeout(_TIMEOUT)
         try:
             sock.connect(os.fspath(path))
-            for number, message in enumerate(({"op": "hello", "protocol": PROTOCOL}, {"op": op}), start=1):
-                control.send(sock, {**message, "id": number})
-                reply = _receive(sock, decoder)
+            control.send(sock, {"op": "hello", "protocol": PROTOCOL, "id": 1})
+            _receive(sock, decoder)
+            control.send(sock, {"op": op, "id": 2})
+            return _receive(sock, decoder)
         except OSError as error:
             raise unavailable(path, error.strerror or str(error)) from None
-    return reply
 
 
 def _receive(sock: socket.socket, decoder: control.Decoder) -> control.Message:

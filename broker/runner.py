@@ -1,8 +1,8 @@
 """Runs batches on the thread that calls it: gather, run, scatter.
 
-    one request     feeds straight from its slot ---------> run --> copy into its output region
-    several         gather rows into aligned buffers -----> run --> each slot's rows into its output region
-                    (a batch that fails is run again one by one, so that the guilty request fails alone)
+one request     feeds straight from its slot ---------> run --> copy into its output region
+several         gather rows into aligned buffers -----> run --> each slot's rows into its output region
+                (a batch that fails is run again one by one, so that the guilty request fails alone)
 """
 
 from __future__ import annotations
@@ -145,4 +145,3 @@ class HeavyRunner:
 
 def _as_broker_error(error: Exception) -> BrokerError:
     return error if isinstance(error, BrokerError) else ModelFailed(f"{type(error).__name__}: {error}")
-

@@ -10,7 +10,7 @@ from itertools import count
 from time import time, time_ns
 
 from broker.channel import Channel
-from broker.control import ControlServer, Reply, Session
+from broker.control import ControlServer, Handler, Reply, Session
 from broker.instance import Instance
 from broker.intake import Intake
 from broker.memory import Memory
@@ -42,7 +42,7 @@ class Server:
             self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
             self.doorbell = self.memory.new_semaphore()
             self.intake = Intake(self.repository, self.doorbell, WaitMode(settings.wait), self._on_violation)
-            handlers = {
+            handlers: dict[str, Handler] = {
                 "attach": self._attach,
                 "opened": self._opened,
                 "slots": self._slots,
@@ -57,7 +57,9 @@ class Server:
 
     def start(self) -> None:
         for name, body in (("intake", self.intake.run), ("control", self.control.run)):
-            thread = threading.Thread(target=self._guard, args=(body,), name=f"onesession-{name}", daemon=True)
+            thread = threading.Thread(
+                target=self._guard, args=(body,), name=f"onesession-{name}", daemon=True
+            )
             thread.start()
             self._threads.append(thread)
 

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from broker.models.repository import Entry
-from worker_client.wire.errors import STATUS_OK, BrokerError, InvalidInput, ModelFailed, ModelNotFound, status_of
+from worker_client.wire.errors import (
+    STATUS_OK,
+    BrokerError,
+    InvalidInput,
+    ModelFailed,
+    ModelNotFound,
+    status_of,
+)
 from worker_client.wire.layout import (
     BATCH_ROWS,
     CANCELLED,
@@ -148,7 +155,9 @@ class Slot:
     def unwanted(self) -> bool:
         """True if nobody waits for the answer any more."""
         return bool(
-            self.channel.closed or self.words[CANCELLED] == self.sequence or monotonic_ns() >= self.deadline_ns
+            self.channel.closed
+            or self.words[CANCELLED] == self.sequence
+            or monotonic_ns() >= self.deadline_ns
         )
 
     def bind_input(self, region: memoryview) -> None:
@@ -157,7 +166,9 @@ class Slot:
 
     # -- completing ----------------------------------------------------------------------------------------------
 
-    def complete(self, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int) -> None:
+    def complete(
+        self, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
+    ) -> None:
         """Copy the outputs into the output region and hand the slot back."""
         shapes = tuple([array.shape for array in outputs])
         found = self.plan.outputs.get(shapes)
@@ -199,7 +210,9 @@ class Slot:
         if self.notify == NOTIFY_BELL:
             self.channel.bell.release()
 
-    def _lay_out(self, outputs: Sequence[np.ndarray], shapes: Shapes) -> tuple[TensorLayout, tuple[np.ndarray, ...]]:
+    def _lay_out(
+        self, outputs: Sequence[np.ndarray], shapes: Shapes
+    ) -> tuple[TensorLayout, tuple[np.ndarray, ...]]:
         specs = self.plan.entry.signature.outputs
         try:
             layout = lay_out([(spec.dtype, shape) for spec, shape in zip(specs, shapes, strict=True)])

@@ -1,7 +1,7 @@
 """`broker run`: one parent for the broker and for any prefork server. It imports no TensorFlow.
 
-    broker run ---+-- engine (session of its own: the terminal's Ctrl-C does not reach it)
-                  +-- COMMAND, with $BROKER_ADDRESS; gets the signals that we get; its exit status is ours
+broker run ---+-- engine (session of its own: the terminal's Ctrl-C does not reach it)
+              +-- COMMAND, with $BROKER_ADDRESS; gets the signals that we get; its exit status is ours
 """
 
 from __future__ import annotations
@@ -56,7 +56,9 @@ def _run_command(engine: EngineProcess, address: str, command: Sequence[str]) ->
         process = _start(command, address, before)
         while process.poll() is None:
             if engine.poll() is not None:
-                _log.critical("the broker's process ended with status %s; stopping %s", engine.poll(), command[0])
+                _log.critical(
+                    "the broker's process ended with status %s; stopping %s", engine.poll(), command[0]
+                )
                 _end(process)
                 raise BrokerError("the broker's process died while the command ran")
             _pass_on(signal.sigwaitinfo(waited), process)
@@ -65,7 +67,7 @@ def _run_command(engine: EngineProcess, address: str, command: Sequence[str]) ->
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _start(command: Sequence[str], address: str, mask: set[signal.Signals]) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], address: str, mask: set[int | signal.Signals]) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(command),

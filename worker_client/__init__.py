@@ -1,7 +1,7 @@
 """The client that forked workers embed: numpy, posix_ipc and msgpack, never TensorFlow.
 
-    client = worker_client.connect()
-    y = client.model("digits").predict(x)
+client = worker_client.connect()
+y = client.model("digits").predict(x)
 """
 
 from worker_client.client import Client, connect

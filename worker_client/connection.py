@@ -80,7 +80,9 @@ class Connection:
         link = self._link = self._greet(deadline_ns)
         try:
             reply, fds = link.request({"op": "attach"}, _seconds_left(deadline_ns))
-            self._models = {name: ModelInfo.from_message(name, info) for name, info in reply["models"].items()}
+            self._models = {
+                name: ModelInfo.from_message(name, info) for name, info in reply["models"].items()
+            }
             channel = Channel(link, reply, fds[0], self.mode)
         except BaseException:
             link.close()
@@ -99,7 +101,7 @@ class Connection:
         if channel is not None:
             channel.dispose()
 
-    def _forget(self) -> None:
+    def forget(self) -> None:
         """In a forked child: the parent's channel is not ours, and its socket must not be held open by us."""
         self._lock = threading.Lock()
         channel, self._channel = self._channel, None
@@ -122,7 +124,7 @@ def _seconds_left(deadline_ns: int) -> float:
 
 def _forget_all() -> None:
     for connection in list(_connections):
-        connection._forget()
+        connection.forget()
 
 
 os.register_at_fork(after_in_child=_forget_all)

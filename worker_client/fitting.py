@@ -81,7 +81,9 @@ class Fitter:
             raise InvalidInput(f"{self.label} has no input {', '.join(unknown)}; it takes {self._wanted()}")
         missing = [name for name in self.names if name not in inputs]
         if missing:
-            raise InvalidInput(f"{self.label}: input {', '.join(missing)} is missing; it takes {self._wanted()}")
+            raise InvalidInput(
+                f"{self.label}: input {', '.join(missing)} is missing; it takes {self._wanted()}"
+            )
         return tuple(self._as_array(spec, inputs[spec.name]) for spec in specs)
 
     def _as_array(self, spec: TensorSpec, value: Any) -> np.ndarray:

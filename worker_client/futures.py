@@ -1,8 +1,8 @@
 """Calls that nobody waits for in person: one thread per channel completes their futures.
 
-    submit -> slot in the ring, NOTIFY_BELL      broker: completes the slot, rings the channel's bell
-    deadline keeper, closing channel: ring the bell too
-    dispatcher: acquire bell -> look at every slot in flight -> set results, errors, expiries
+submit -> slot in the ring, NOTIFY_BELL      broker: completes the slot, rings the channel's bell
+deadline keeper, closing channel: ring the bell too
+dispatcher: acquire bell -> look at every slot in flight -> set results, errors, expiries
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ Finish = Callable[[tuple[np.ndarray, ...]], Any]
 class CallFuture(Future[Any]):
     """A `concurrent.futures.Future` of one call. `cancel()` works until the result is there."""
 
-    _slot: Slot | None = None
+    slot: Slot | None = None
 
     def cancel(self) -> bool:
         cancelled = super().cancel()
-        slot = self._slot
+        slot = self.slot
         if cancelled and slot is not None and slot.busy:
             slot.cancel()
         return cancelled
@@ -47,7 +47,7 @@ class _Call:
         self.deadline_ns = deadline_ns
         self.finish = finish
         self.future = CallFuture()
-        self.future._slot = slot
+        self.future.slot = slot
 
 
 class FutureDispatcher:

@@ -28,6 +28,7 @@ class ModelInfo:
     @classmethod
     def from_message(cls, name: str, message: dict[str, Any]) -> ModelInfo:
         signatures = {
-            item["name"]: SignatureInfo(item["id"], Signature.from_message(item)) for item in message["signatures"]
+            item["name"]: SignatureInfo(item["id"], Signature.from_message(item))
+            for item in message["signatures"]
         }
         return cls(name, message["version"], message["default_signature"], signatures)

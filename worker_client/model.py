@@ -138,10 +138,14 @@ class Model:
         return signature
 
 
-def _input_shapes(fitter: Fitter, rows: int | None, shapes: dict[str, tuple[int, ...]]) -> list[tuple[int, ...]]:
+def _input_shapes(
+    fitter: Fitter, rows: int | None, shapes: dict[str, tuple[int, ...]]
+) -> list[tuple[int, ...]]:
     unknown = [name for name in shapes if name not in fitter.names]
     if unknown:
-        raise InvalidInput(f"{fitter.label} has no input {', '.join(unknown)}; it has {', '.join(fitter.names)}")
+        raise InvalidInput(
+            f"{fitter.label} has no input {', '.join(unknown)}; it has {', '.join(fitter.names)}"
+        )
     found = []
     for spec in fitter.signature.inputs:
         shape = shapes.get(spec.name) or spec.with_rows(rows)

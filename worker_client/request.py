@@ -66,7 +66,9 @@ class Request:
         if slot is None:
             raise BrokerError("a request runs only inside its `with` block")
         if slot.busy:
-            raise BrokerError("the last run of this request timed out and still holds its slot; make a new request")
+            raise BrokerError(
+                "the last run of this request timed out and still holds its slot; make a new request"
+            )
         deadline = self._deadline(timeout)
         self._channel.submit(slot, self._signature_id, deadline)
         self._channel.wait(slot, deadline)

@@ -30,7 +30,11 @@ def models(name: str | None, as_json: bool) -> None:
         p50 = f"{info['p50_us']:.0f} us a row" if info["p50_us"] is not None else "not measured"
         branch = tree.add(escape(f"{model}, version {info['version']}, {kind}, {p50}, from {info['source']}"))
         for signature in info["signatures"]:
-            marks = [mark for mark, there in (("batches", signature["batchable"]), (signature["note"], True)) if there]
+            marks = [
+                mark
+                for mark, there in (("batches", signature["batchable"]), (signature["note"], True))
+                if there
+            ]
             branch.add(escape(f"{Signature.from_message(signature)}  {', '.join(m for m in marks if m)}"))
         for left_out, reason in info["left_out"].items():
             branch.add(escape(f"{left_out}: left out, {reason}"))

@@ -32,7 +32,7 @@ def settings_options(function: Function) -> Function:
     """The options that make a Settings; the command gets it as `settings`."""
 
     @functools.wraps(function)
-    def with_settings(model: tuple[str, ...], name: str | None, **values: Any) -> Any:
+    def called(model: tuple[str, ...], name: str | None, **values: Any) -> Any:
         sys.path.insert(0, os.getcwd())  # a model may be a module:function of the project we stand in
         chosen = {key: values.pop(key) for key in list(values) if key in _SETTINGS}
         with told_errors():
@@ -40,13 +40,16 @@ def settings_options(function: Function) -> Function:
             settings = Settings(models=specs, address=os.fspath(socket_path(name)), **chosen)
         return function(settings=settings, **values)
 
+    with_settings: Function = called
     for option in reversed(_OPTIONS):
         with_settings = option(with_settings)
     return with_settings
 
 
 _SETTINGS = ("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds")
-_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Settings) if field.name in _SETTINGS}
+_DEFAULTS: dict[str, Any] = {
+    field.name: field.default for field in fields(Settings) if field.name in _SETTINGS
+}
 _OPTIONS = (
     click.option(
         "--model",
@@ -57,7 +60,10 @@ _OPTIONS = (
     ),
     name_option,
     click.option(
-        "--slots", default=_DEFAULTS["slots"], show_default=True, help="Requests a worker can have in flight at first."
+        "--slots",
+        default=_DEFAULTS["slots"],
+        show_default=True,
+        help="Requests a worker can have in flight at first.",
     ),
     click.option("--max-slots", default=_DEFAULTS["max_slots"], show_default=True, help="And at most."),
     click.option(
@@ -79,6 +85,8 @@ _OPTIONS = (
         help="How long accepted requests may still run when the broker is stopped.",
     ),
 )
+
+
 @contextlib.contextmanager
 def told_errors() -> Iterator[None]:
     """Turns BrokerError into one line on the console and exit status 1."""

@@ -22,5 +22,7 @@ def serve(settings: Settings) -> None:
     names = ", ".join(spec.name for spec in settings.models)
     click.echo(f"loading {names} ...", err=True)
     with told_errors():
-        status = engine.serve(settings, lambda: click.echo(f"serving {names} at {settings.address}", err=True))
+        status = engine.serve(
+            settings, lambda: click.echo(f"serving {names} at {settings.address}", err=True)
+        )
     sys.exit(status)

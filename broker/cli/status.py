@@ -32,7 +32,9 @@ def status(name: str | None, as_json: bool) -> None:
 
 
 def _models(models: dict[str, Any]) -> Table:
-    table = Table("model", "signature", "runs on", "requests", "rows", "batches", "rows a batch", "failed", "run us")
+    table = Table(
+        "model", "signature", "runs on", "requests", "rows", "batches", "rows a batch", "failed", "run us"
+    )
     for model, signatures in models.items():
         for name, stats in signatures.items():
             mean = f"{stats['rows'] / stats['runs']:.1f}" if stats["runs"] else "-"

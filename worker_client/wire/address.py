@@ -23,7 +23,7 @@ def runtime_directory() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base and os.path.isdir(base):
         return Path(base, "onesession")
-    return Path("/tmp", f"onesession-{os.geteuid()}")  # noqa: S108 - made 0700 and checked for its owner
+    return Path("/tmp", f"onesession-{os.geteuid()}")
 
 
 def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
@@ -38,7 +38,9 @@ def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
             f"{text!r} is no broker address: give a name (letters, digits, . _ -) or the path of a socket"
         )
     if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise BrokerError(f"socket path {path} is longer than {_LONGEST_PATH} bytes; choose a shorter directory")
+        raise BrokerError(
+            f"socket path {path} is longer than {_LONGEST_PATH} bytes; choose a shorter directory"
+        )
     return path
 
 

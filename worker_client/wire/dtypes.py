@@ -43,7 +43,8 @@ def dtype_named(name: str) -> np.dtype:
         import ml_dtypes
     except ImportError:
         raise TypeError("a bfloat16 tensor needs the package ml_dtypes: pip install ml_dtypes") from None
-    return np.dtype(ml_dtypes.bfloat16)
+    dtype: np.dtype = np.dtype(ml_dtypes.bfloat16)
+    return dtype
 
 
 def code_of(dtype: np.dtype) -> int:
@@ -51,7 +52,9 @@ def code_of(dtype: np.dtype) -> int:
     code = _CODES.get(dtype.name)
     if code is None or not dtype.isnative:
         shown = dtype.str if not dtype.isnative else dtype.name
-        raise TypeError(f"dtype {shown!r} cannot be sent to the broker; it takes native {', '.join(SUPPORTED)}")
+        raise TypeError(
+            f"dtype {shown!r} cannot be sent to the broker; it takes native {', '.join(SUPPORTED)}"
+        )
     return code
 
 

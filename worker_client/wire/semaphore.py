@@ -17,6 +17,7 @@ Semaphore = posix_ipc.Semaphore
 Busy = posix_ipc.BusyError
 Interrupted = posix_ipc.SignalError
 
+
 def create(name: str, mode: int = 0o600) -> Semaphore:
     """A new semaphore at 0. Raises Overloaded if /dev/shm or the descriptor limit has no room for it."""
     try:

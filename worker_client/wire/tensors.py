@@ -104,7 +104,9 @@ def _check_bounds(placement: Placement, table_bytes: int, capacity: int) -> None
         raise ValueError(f"tensor at offset {offset} is not on a line behind the table")
     nbytes = dtype.itemsize * prod(max(n, 1) for n in shape)
     if nbytes > MAX_REGION or offset + dtype.itemsize * prod(shape) > capacity:
-        raise ValueError(f"tensor {dtype.name}{list(shape)} at offset {offset} leaves a region of {capacity} bytes")
+        raise ValueError(
+            f"tensor {dtype.name}{list(shape)} at offset {offset} leaves a region of {capacity} bytes"
+        )
 
 
 def views(placements: Iterable[Placement], region: memoryview) -> tuple[np.ndarray, ...]:

@@ -57,7 +57,9 @@ class PollBudget:
         self._no_polling_before_ns = now_ns + _PENALTY_NS
 
 
-def poll_word(words: memoryview, index: int, value: int, budget: PollBudget, start_ns: int, limit_ns: int) -> bool:
+def poll_word(
+    words: memoryview, index: int, value: int, budget: PollBudget, start_ns: int, limit_ns: int
+) -> bool:
     """Poll until `words[index]` is `value` (True) or `limit_ns` passes or the core is lost (False).
 
     What it sees is a hint: the caller still acquires the semaphore that hands the memory over.
