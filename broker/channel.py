@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from broker.memory import Account, Memory
-from broker.models.repository import Entry
+from broker.serving import Serving
 from broker.settings import Settings
 from broker.slot import Slot
 from worker_client.wire import semaphore
@@ -68,7 +68,7 @@ class Channel:
 
     # -- intake thread -------------------------------------------------------------------------------------------
 
-    def take(self, entries: Sequence[Entry | None], now_ns: int) -> Slot | None:
+    def take(self, servings: Sequence[Serving | None], now_ns: int) -> Slot | None:
         """The next submitted request, read and checked; None if there is none. Raises Violation."""
         while True:
             index = self.ring.take()
@@ -79,7 +79,7 @@ class Channel:
             slot = self.slots[index]
             self.last_taken_ns = now_ns
             self.requests += 1
-            if slot.accept(entries, now_ns):
+            if slot.accept(servings, now_ns):
                 return slot
 
     def allow_polling(self, allowed: bool) -> None:

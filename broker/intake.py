@@ -20,9 +20,9 @@ from broker.batcher import Batcher
 from broker.channel import Channel, Violation
 from broker.models.repository import Repository
 from broker.runner import HeavyRunner, Runner
+from broker.serving import Serving
 from broker.settings import cores
 from broker.slot import Slot
-from broker.stats import Stats
 from worker_client.wire import semaphore
 from worker_client.wire.layout import TAIL_WORD
 from worker_client.wire.semaphore import Busy, Semaphore
@@ -44,12 +44,11 @@ class Intake:
         mode: WaitMode,
         on_violation: Callable[[Channel], None],
     ) -> None:
-        self.stats = Stats(repository.entries)
+        self.servings = [None if entry is None else Serving(entry) for entry in repository.entries]
         self.channels: list[Channel] = []
-        self._entries = repository.entries
         self._doorbell = doorbell
         self._on_violation = on_violation
-        self._runner = Runner(self.stats)
+        self._runner = Runner()
         self._batcher: Batcher[Slot] = Batcher()
         self._heavy: dict[str, HeavyRunner] = {}
         self._calls: deque[Callable[[], None]] = deque()
@@ -88,7 +87,7 @@ class Intake:
                 if self._stopping:
                     break
             taken = self._scan()
-            if len(taken) == 1 and not self._batcher and self.stats.is_light(taken[0].plan.entry):
+            if len(taken) == 1 and not self._batcher and taken[0].plan.serving.light:
                 self._runner.run_one(taken[0])
             else:
                 for slot in taken:
@@ -115,7 +114,7 @@ class Intake:
 
     def _take_all(self, channel: Channel, now: int, taken: list[Slot]) -> None:
         try:
-            while (slot := channel.take(self._entries, now)) is not None:
+            while (slot := channel.take(self.servings, now)) is not None:
                 taken.append(slot)
         except Violation as violation:
             _log.warning("%s; its channel is closed", violation)
@@ -125,15 +124,15 @@ class Intake:
 
     def _route(self, slot: Slot) -> None:
         plan = slot.plan
-        if self.stats.is_light(plan.entry):
-            self._batcher.add(slot, plan.group, plan.rows, plan.entry.max_batch_size)
+        if plan.serving.light:
+            self._batcher.add(slot, plan.group, plan.rows, plan.serving.entry.max_batch_size)
         else:
-            self._heavy_runner(plan.entry.model.spec.name).put(slot)
+            self._heavy_runner(plan.serving.model).put(slot)
 
     def _heavy_runner(self, model: str) -> HeavyRunner:
         runner = self._heavy.get(model)
         if runner is None:
-            runner = self._heavy[model] = HeavyRunner(model, self.stats, self._doorbell.release)
+            runner = self._heavy[model] = HeavyRunner(model, self._doorbell.release)
         return runner
 
     def _answer_doorbell(self, posts: int) -> None:

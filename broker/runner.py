@@ -17,40 +17,40 @@ import numpy as np
 from broker.batcher import Batcher
 from broker.models.aligned import aligned_empty
 from broker.slot import Slot
-from broker.stats import Stats
 from worker_client.wire.errors import BrokerError, DeadlineExceeded, ModelFailed
 
 
 class Runner:
     """One thread's runner: it owns the batch buffers, so each thread has its own."""
 
-    def __init__(self, stats: Stats) -> None:
-        self._stats = stats
+    def __init__(self) -> None:
         self._buffers: dict[Hashable, list[np.ndarray]] = {}
 
     def run_one(self, slot: Slot) -> None:
         """Run one request, fed from where the worker wrote it."""
-        if slot.unwanted:
+        started = monotonic_ns()
+        if slot.unwanted(started):
             slot.fail(DeadlineExceeded("dropped before it ran: nobody waits for it any more"))
             return
         plan = slot.plan
-        started = monotonic_ns()
+        serving = plan.serving
         try:
-            outputs = plan.entry.run(*plan.feeds)
+            outputs = serving.run(*plan.feeds)
         except Exception as error:
             slot.fail(_as_broker_error(error))
-            self._stats.failed(plan.entry)
+            serving.failed()
             return
         finished = monotonic_ns()
         slot.complete(outputs, started, finished, plan.rows)
-        self._stats.ran(plan.entry, 1, plan.rows, finished - started)
+        serving.ran(1, plan.rows, finished - started)
 
     def run(self, batch: list[Slot]) -> None:
         """Run requests of one group as one batch."""
         if len(batch) == 1:
             self.run_one(batch[0])
             return
-        wanted = [slot for slot in batch if not slot.unwanted]
+        now = monotonic_ns()
+        wanted = [slot for slot in batch if not slot.unwanted(now)]
         if len(wanted) < 2:
             for slot in batch:
                 self.run_one(slot)
@@ -61,12 +61,12 @@ class Runner:
         self._run_joined(wanted)
 
     def _run_joined(self, batch: list[Slot]) -> None:
-        entry = batch[0].plan.entry
+        serving = batch[0].plan.serving
         rows = sum([slot.plan.rows for slot in batch])
         feeds = self._gather(batch, rows)
         started = monotonic_ns()
         try:
-            outputs = entry.run(*feeds)
+            outputs = serving.run(*feeds)
         except Exception:
             outputs = ()
         finished = monotonic_ns()
@@ -80,13 +80,13 @@ class Runner:
             end = start + slot.plan.rows
             slot.complete([output[start:end] for output in outputs], started, finished, rows)
             start = end
-        self._stats.ran(entry, len(batch), rows, finished - started)
+        serving.ran(len(batch), rows, finished - started)
 
     def _gather(self, batch: list[Slot], rows: int) -> list[np.ndarray]:
         first = batch[0].plan
         buffers = self._buffers.get(first.group)
         if buffers is None or len(buffers[0]) < rows:
-            size = max(rows, first.entry.max_batch_size)
+            size = max(rows, first.serving.entry.max_batch_size)
             buffers = [aligned_empty((size, *feed.shape[1:]), feed.dtype) for feed in first.feeds]
             self._buffers[first.group] = buffers
         start = 0
@@ -101,8 +101,8 @@ class Runner:
 class HeavyRunner:
     """A heavy model's own thread, so that it delays nobody else's model."""
 
-    def __init__(self, name: str, stats: Stats, on_done: Callable[[], None]) -> None:
-        self._runner = Runner(stats)
+    def __init__(self, name: str, on_done: Callable[[], None]) -> None:
+        self._runner = Runner()
         self._inbox: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
         self._batcher: Batcher[Slot] = Batcher()
         self._on_done = on_done
@@ -139,7 +139,7 @@ class HeavyRunner:
         if slot is None:
             return True
         plan = slot.plan
-        self._batcher.add(slot, plan.group, plan.rows, plan.entry.max_batch_size)
+        self._batcher.add(slot, plan.group, plan.rows, plan.serving.entry.max_batch_size)
         return False
 
 

@@ -15,6 +15,7 @@ from broker.instance import Instance
 from broker.intake import Intake
 from broker.memory import Memory
 from broker.models import repository
+from broker.serving import describe
 from broker.settings import Settings
 from worker_client.wire.address import socket_path
 from worker_client.wire.control import Message, ProtocolError
@@ -134,7 +135,7 @@ class Server:
             "shared_memory_bytes": self.memory.used_bytes,
             "max_total_bytes": self.memory.max_total_bytes,
             "workers": [_describe(channel) for channel in channels],
-            "models": self.intake.stats.to_message(),
+            "models": describe(self.intake.servings),
         }
         return {"status": status}, None
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from broker.models.repository import Entry
+from broker.serving import Serving
 from worker_client.wire.errors import (
     STATUS_OK,
     BrokerError,
@@ -40,7 +40,7 @@ from worker_client.wire.layout import (
     TAKEN_NS,
 )
 from worker_client.wire.semaphore import Semaphore
-from worker_client.wire.signature import format_shape
+from worker_client.wire.signature import Signature, format_shape
 from worker_client.wire.tensors import MAX_TABLE, Placement, TensorLayout, lay_out, read_table, views
 
 if TYPE_CHECKING:
@@ -53,10 +53,11 @@ Shapes = tuple[tuple[int, ...], ...]
 class Plan:
     """A checked request shape of one slot: ready to run again whenever the same table comes."""
 
-    __slots__ = ("entry", "feeds", "group", "outputs", "rows")
+    __slots__ = ("feeds", "group", "outputs", "rows", "serving")
 
-    def __init__(self, entry: Entry, feeds: tuple[np.ndarray, ...]) -> None:
-        self.entry = entry
+    def __init__(self, serving: Serving, feeds: tuple[np.ndarray, ...]) -> None:
+        entry = serving.entry
+        self.serving = serving
         self.feeds = feeds
         shared = {feed.shape[0] if feed.ndim else 0 for feed in feeds}
         self.rows = feeds[0].shape[0] if feeds and feeds[0].ndim else 1
@@ -115,7 +116,7 @@ class Slot:
 
     # -- taking --------------------------------------------------------------------------------------------------
 
-    def accept(self, entries: Sequence[Entry | None], now_ns: int) -> bool:
+    def accept(self, servings: Sequence[Serving | None], now_ns: int) -> bool:
         """Read the request and find or make its plan. False if it was refused, and the worker told."""
         words = self.words
         self.busy = True
@@ -128,37 +129,34 @@ class Slot:
         plan = self.plans.get(key)
         if plan is None:
             try:
-                plan = self._make_plan(key, entries)
+                plan = self._make_plan(key, servings)
             except BrokerError as error:
                 self.fail(error)
                 return False
         self.plan = plan
         return True
 
-    def _make_plan(self, key: tuple[int, bytes], entries: Sequence[Entry | None]) -> Plan:
+    def _make_plan(self, key: tuple[int, bytes], servings: Sequence[Serving | None]) -> Plan:
         number, table = key
-        entry = entries[number] if 0 < number < len(entries) else None
-        if entry is None:
+        serving = servings[number] if 0 < number < len(servings) else None
+        if serving is None:
             raise ModelNotFound(f"no model has the signature id {number}; attach again")
         try:
             placements = read_table(table, len(self.input))
         except ValueError as error:
             raise InvalidInput(f"the request cannot be read: {error}") from None
-        _check_against(entry, placements)
-        plan = Plan(entry, views(placements, self.input))
+        _check_against(serving.entry.signature, placements)
+        plan = Plan(serving, views(placements, self.input))
         if len(self.plans) >= _CACHED:
             self.plans.clear()
         self.plans[key] = plan
         return plan
 
-    @property
-    def unwanted(self) -> bool:
+    def unwanted(self, now_ns: int) -> bool:
         """True if nobody waits for the answer any more."""
-        return bool(
-            self.channel.closed
-            or self.words[CANCELLED] == self.sequence
-            or monotonic_ns() >= self.deadline_ns
-        )
+        if now_ns >= self.deadline_ns or self.channel.closed:
+            return True
+        return bool(self.words[CANCELLED] == self.sequence)
 
     def bind_input(self, region: memoryview) -> None:
         self.input = region
@@ -213,7 +211,7 @@ class Slot:
     def _lay_out(
         self, outputs: Sequence[np.ndarray], shapes: Shapes
     ) -> tuple[TensorLayout, tuple[np.ndarray, ...]]:
-        specs = self.plan.entry.signature.outputs
+        specs = self.plan.serving.entry.signature.outputs
         try:
             layout = lay_out([(spec.dtype, shape) for spec, shape in zip(specs, shapes, strict=True)])
         except (TypeError, ValueError) as error:
@@ -236,11 +234,11 @@ class Slot:
         self.plan.outputs.clear()
 
 
-def _check_against(entry: Entry, placements: tuple[Placement, ...]) -> None:
+def _check_against(signature: Signature, placements: tuple[Placement, ...]) -> None:
     """The worker has checked this, too; it may have been lying, or attached to an older model."""
-    specs = entry.signature.inputs
+    specs = signature.inputs
     if len(placements) != len(specs):
-        raise InvalidInput(f"{entry.signature.name!r} takes {len(specs)} inputs, got {len(placements)}")
+        raise InvalidInput(f"{signature.name!r} takes {len(specs)} inputs, got {len(placements)}")
     for spec, placement in zip(specs, placements):
         if placement.dtype != spec.dtype or not spec.accepts(placement.shape):
             raise InvalidInput(

@@ -77,11 +77,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def timeout_s(item: pytest.Item) -> float:
+    """The limit that pytest-timeout goes by: the test's marker, else the command line, else pyproject.toml."""
     marker = item.get_closest_marker("timeout")
-    if marker is None:
-        option = item.config.getoption("timeout", None)
-        return float(item.config.getini("timeout") if option is None else option)
-    return float(marker.args[0] if marker.args else marker.kwargs["timeout"])
+    of_marker = (*marker.args, marker.kwargs.get("timeout"))[0] if marker else None
+    for limit in (of_marker, item.config.getoption("timeout", None), item.config.getini("timeout")):
+        if limit is not None:
+            return float(limit or 0)
+    return 0
 
 
 @pytest.fixture(scope="session", autouse=True)

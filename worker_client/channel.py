@@ -35,6 +35,7 @@ from worker_client.wire.layout import (
 )
 from worker_client.wire.ring import RingProducer
 from worker_client.wire.segment import Segment
+from worker_client.wire.semaphore import Interrupted
 from worker_client.wire.waiting import PollBudget, WaitMode, poll_word
 
 _CONTROL_TIMEOUT = 30.0  # seconds for the broker's control thread to answer: it never runs a model
@@ -63,7 +64,7 @@ class Channel:
         self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
         self._claimers = 0
         self.futures = FutureDispatcher(self)
-        self._output_regions: dict[tuple[int, int], Segment] = {}
+        self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
         self._add_block(reply["block"], self._segments[0])
 
     def __repr__(self) -> str:
@@ -196,19 +197,22 @@ class Channel:
         if budget:
             limit = min(start + budget, deadline_ns)
             poll_word(words, DONE, slot.sequence, self._budget, start, limit)
+        if words[DONE] != slot.sequence:
+            self.watch(slot, deadline_ns)
         self._acquire(slot, deadline_ns)
         slot.busy = False
         self._budget.observe(words[COMPLETED_NS] - start)
-        if slot.awaits_region:
+        if words[OUTPUT_REGION] != slot.output_region:
             self.await_region(slot, deadline_ns)
 
     def _acquire(self, slot: Slot, deadline_ns: int) -> None:
-        if not slot.done:
-            self._arm(slot, deadline_ns)
         while True:
-            semaphore.acquire(slot.completed)  # SYNC completed
+            try:
+                slot.completed.acquire()  # SYNC completed
+            except Interrupted:
+                continue  # its handlers have run; had one raised, we would not be here
             if not slot.extra_posts:
-                if slot.done:
+                if slot.words[DONE] == slot.sequence:
                     slot.deadline_ns = NO_DEADLINE
                     return
                 continue
@@ -219,14 +223,11 @@ class Channel:
             if monotonic_ns() >= deadline_ns:
                 raise self.deadline_exceeded(slot)
 
-    def _arm(self, slot: Slot, deadline_ns: int) -> None:
+    def watch(self, slot: Slot, deadline_ns: int) -> None:
+        """Have the slot's waiter woken when `deadline_ns` passes."""
         slot.deadline_ns = deadline_ns
         if deadline_ns < self._link.next_wake_ns:
             self._link.arm(deadline_ns)
-
-    def watch(self, slot: Slot, deadline_ns: int) -> None:
-        """Have the bell rung when `deadline_ns` passes, for a slot that nobody waits for in person."""
-        self._arm(slot, deadline_ns)
 
     def deadline_exceeded(self, slot: Slot) -> DeadlineExceeded:
         waited = (monotonic_ns() - slot.words[SUBMITTED_NS]) / 1e6
@@ -259,20 +260,24 @@ class Channel:
         """The broker bound a slot to a new output region; its next completion says from when on."""
         segment = Segment.attach(fd, message["nbytes"])
         with self._slow:
-            self._output_regions[message["slot"], message["region"]] = segment
+            self._output_regions[message["slot"]] = message["region"], segment
             self._slow.notify_all()
 
     def await_region(self, slot: Slot, deadline_ns: int) -> None:
-        key = slot.index, slot.words[OUTPUT_REGION]
+        """Bind the output region that the completion names, if the slot has another one yet."""
+        number = slot.words[OUTPUT_REGION]
+        if number == slot.output_region:
+            return
         with self._slow:
-            while key not in self._output_regions:
+            while (found := self._output_regions.get(slot.index)) is None or found[0] != number:
                 left = (deadline_ns - monotonic_ns()) / 1e9
                 if not self.open:
                     raise self.gone()
                 if left <= 0:
                     raise self.deadline_exceeded(slot)
                 self._slow.wait(min(left, threading.TIMEOUT_MAX))
-            slot.bind_output(key[1], self._output_regions.pop(key).bytes)
+            slot.bind_output(number, found[1].bytes)
+            del self._output_regions[slot.index]
 
     def close(self) -> None:
         """The control connection is gone: every waiting call wakes and finds the channel closed."""

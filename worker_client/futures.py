@@ -107,8 +107,7 @@ class FutureDispatcher:
         value = None
         try:
             if error is None and not call.slot.busy and not call.future.cancelled():
-                if call.slot.awaits_region:
-                    self._channel.await_region(call.slot, call.deadline_ns)
+                self._channel.await_region(call.slot, call.deadline_ns)
                 value = call.finish(call.slot.result())
         except BrokerError as raised:
             error = raised

@@ -14,7 +14,6 @@ from worker_client.wire.layout import (
     NOTIFY,
     NOTIFY_SLOT,
     OUTPUT_BYTES,
-    OUTPUT_REGION,
     SEQUENCE,
     SIGNATURE,
     STATUS,
@@ -92,8 +91,7 @@ class Slot:
     def prepare(self, signature_id: int, deadline_ns: int, notify: int, now_ns: int) -> None:
         """Fill the request line: the last step before the slot goes into the ring."""
         words = self.words
-        self.sequence += 1
-        words[SEQUENCE] = self.sequence
+        words[SEQUENCE] = self.sequence = self.sequence + 1
         words[SIGNATURE] = signature_id
         words[DEADLINE_NS] = deadline_ns
         words[NOTIFY] = self.notify = notify
@@ -108,10 +106,6 @@ class Slot:
     def cancel(self) -> None:
         """Tell the broker that nobody waits for this use of the slot; it may then skip the run."""
         self.words[CANCELLED] = self.sequence
-
-    @property
-    def awaits_region(self) -> bool:
-        return bool(self.words[OUTPUT_REGION] != self.output_region)
 
     def result(self) -> tuple[np.ndarray, ...]:
         """Views of the outputs, valid until the slot is used again. Raises what the broker reports."""

@@ -7,6 +7,7 @@ pool of its own, of one thread where the model is light.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import threading
@@ -117,6 +118,8 @@ def load(spec: ModelSpec) -> SessionModel:
     if wanted == threads or cost.p50_us is None:
         return model
     model.close()
+    del model
+    gc.collect()  # a Graph is full of cycles; without this both copies of the weights would be in memory
     return _open(spec, directory, version, wanted)
 
 

@@ -28,14 +28,14 @@ def test_each_session_has_the_intra_op_threads_it_asked_for(load):
         before += threads
 
 
-def test_a_closed_session_gives_its_threads_back(load):
-    """A model that is unloaded leaves no pool behind."""
+def test_a_model_that_is_dropped_gives_its_threads_back(load, mlp_path):
+    """Closed and unreferenced, a model leaves no pool behind, and so nothing else of its session."""
     load("mlp")
     before = os_threads()
-    model = load("mlp", intra_op_threads=5)
+    model = session.load(ModelSpec("mlp", str(mlp_path), intra_op_threads=5))
     assert os_threads() == before + 5
     model.close()
-    model.__dict__.clear()
+    del model
     gc.collect()
     assert os_threads() == before
 

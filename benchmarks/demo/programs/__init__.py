@@ -1,0 +1,1 @@
+"""What the demo runs in processes of its own. Nothing here is imported by the demo's process."""

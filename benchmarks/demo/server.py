@@ -1,0 +1,170 @@
+"""gunicorn with one of the demo's apps, under `broker run` or alone: started, warmed up, measured, stopped.
+
+What it tells comes from programs/hooks.py as datagrams, so nothing here sleeps and hopes: `listening` with the port
+that the kernel chose, and `answered` from each worker with the time from its fork to its first answer.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+from benchmarks import memory
+from benchmarks.demo.program import ROOT, DemoError, Message, Program
+
+START_SECONDS = 120.0
+REQUEST_SECONDS = 60.0  # a worker that imports TensorFlow may let the first request wait as long
+_HEADERS = {"Content-Type": "application/json"}
+
+
+@dataclass(frozen=True)
+class WorkerStart:
+    """One worker's first answer."""
+
+    pid: int
+    seconds: float
+
+
+class Server:
+    """One gunicorn. `address` is (host, port) once it listens."""
+
+    def __init__(self, app: str, workers: int, directory: Path, broker: Broker | None = None) -> None:
+        self.workers = workers
+        self.address = ("", 0)
+        self.arbiter_pid = 0
+        path = directory / "inbox.sock"
+        path.unlink(missing_ok=True)
+        self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._inbox.bind(os.fspath(path))
+        self._inbox.settimeout(0.2)
+        command = [sys.executable, "-m", "gunicorn", "--workers", str(workers), "--bind", "127.0.0.1:0"]
+        command += ["--log-level", "warning", "--config", "python:benchmarks.demo.programs.hooks", app]
+        if broker is not None:
+            command = [*broker.run_command, *command]
+        environment = {"DEMO_INBOX": os.fspath(path), "DEMO_MODEL": os.fspath(directory / "digits")}
+        try:
+            self.program = Program("broker run" if broker else "gunicorn", command, directory, environment)
+        except BaseException:
+            self._inbox.close()
+            raise
+
+    def wait_until_listening(self) -> None:
+        event = self._next_event("listening", monotonic() + START_SECONDS)
+        self.address = tuple(event["address"])
+        self.arbiter_pid = event["pid"]
+
+    def warm_up(self, pixels: list[int]) -> list[WorkerStart]:
+        """Send requests until every worker has answered one; how long each took from its fork to there."""
+        stop = threading.Event()
+        failures: list[str] = []
+        threads = [
+            threading.Thread(target=self._knock, args=(pixels, stop, failures)) for _ in range(self.workers)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            return self._first_answers(failures)
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+
+    def post(self, pixels: list[int]) -> tuple[int, Any]:
+        """One request: the status and the answer."""
+        connection = http.client.HTTPConnection(*self.address, timeout=REQUEST_SECONDS)
+        try:
+            connection.request("POST", "/digit", json.dumps({"pixels": pixels}), _HEADERS)
+            response = connection.getresponse()
+            body = response.read()
+        finally:
+            connection.close()
+        try:
+            return response.status, json.loads(body)
+        except ValueError:
+            return response.status, body.decode("utf-8", "replace")
+
+    def memory(self) -> list[memory.ProcessMemory]:
+        """Of every process of this tree, parents first."""
+        return memory.tree(self.program.pid)
+
+    def stop(self) -> None:
+        self.program.stop()
+        self._inbox.close()
+
+    def __enter__(self) -> Server:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _knock(self, pixels: list[int], stop: threading.Event, failures: list[str]) -> None:
+        """The pause leaves the processors to the workers that are still starting."""
+        while not stop.wait(0.005):
+            try:
+                status, answer = self.post(pixels)
+            except (OSError, http.client.HTTPException) as error:
+                status, answer = 0, f"{type(error).__name__}: {error}"
+            if status != 200:
+                failures.append(f"a worker answered its first request with {status or 'nothing'}: {answer}")
+                return
+
+    def _first_answers(self, failures: list[str]) -> list[WorkerStart]:
+        deadline = monotonic() + START_SECONDS
+        starts: dict[int, WorkerStart] = {}
+        while len(starts) < self.workers:
+            event = self._next_event("answered", deadline, failures)
+            starts[event["pid"]] = WorkerStart(event["pid"], event["seconds"])
+        return list(starts.values())
+
+    def _next_event(self, kind: str, deadline: float, failures: list[str] | None = None) -> Message:
+        while monotonic() < deadline:
+            if failures:
+                raise DemoError(f"{failures[0]}\n{self.program.log_tail()}")
+            self.program.check()
+            try:
+                event: Message = json.loads(self._inbox.recv(4096))
+            except TimeoutError:
+                continue
+            if event["event"] == kind:
+                return event
+        raise DemoError(
+            f"{self.program.name}: not {kind} after {START_SECONDS:g} s\n{self.program.log_tail()}"
+        )
+
+
+class Broker:
+    """The broker that `broker run` makes: how to start it, and what it says of itself."""
+
+    def __init__(self, name: str, model: Path) -> None:
+        self.name = name
+        self.run_command = [
+            *(sys.executable, "-m", "broker", "run"),
+            *("--model", f"digits={model}", "--name", name, "--"),
+        ]
+
+    def status(self) -> Message:
+        """What `broker status --json` prints."""
+        command = [sys.executable, "-m", "broker", "status", "--name", self.name, "--json"]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+        if done.returncode:
+            raise DemoError(f"`broker status` failed: {done.stderr.strip()}")
+        found: Message = json.loads(done.stdout)
+        return found
+
+
+def describe(status: int) -> str:
+    """An exit status as a reader understands it."""
+    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"
