@@ -48,13 +48,12 @@ class Session:
         return f"<Session of pid {self.pid}>"
 
     def queue(self, message: Message, segment: Segment | None) -> None:
-        """Put a message, and the descriptor of a segment, into the outbox. The segment's own fd is then closed."""
+        """Put a message, and the descriptor of a segment with it, into the outbox."""
         if len(self._outbox) >= _MAX_OUTBOX:
             raise ProtocolError(f"pid {self.pid} does not read its {_MAX_OUTBOX} messages")
         fd = -1
         if segment is not None:
-            fd = os.dup(segment.fd)
-            segment.close_fd()
+            fd = segment.detach_fd()
             message = {**message, "fds": 1}
         self._outbox.append((control.encode(message), fd))
 
@@ -178,6 +177,8 @@ class ControlServer:
             reply = control.error_fields(error)
         if number is not None:
             session.queue({**reply, "re": number}, segment)
+        elif segment is not None:
+            segment.close_fd()
 
     def _hello(self, session: Session, message: Message) -> Reply:
         theirs: Any = message.get("protocol")

@@ -30,11 +30,11 @@ _LENGTH = struct.Struct("<I")
 
 _ENTRY = "import sys; from broker.engine import main; sys.exit(main())"
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 def serve(settings: Settings, on_ready: Callable[[], None], parent: int | None = None) -> int:
-    """Serve until SIGTERM or SIGINT, or until the pipe `parent` ends; the exit status. Main thread only.
+    """Serve until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. Main thread only.
 
     Raises BrokerError if the broker cannot start.
     """

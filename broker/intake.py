@@ -88,7 +88,7 @@ class Intake:
                     break
             taken = self._scan()
             if len(taken) == 1 and not self._batcher and taken[0].plan.serving.light:
-                self._runner.run_one(taken[0])
+                self._runner.run(taken)
             else:
                 for slot in taken:
                     self._route(slot)
@@ -116,8 +116,10 @@ class Intake:
         try:
             while (slot := channel.take(self.servings, now)) is not None:
                 taken.append(slot)
-        except Violation as violation:
-            _log.warning("%s; its channel is closed", violation)
+        except Exception as error:
+            if not isinstance(error, Violation):
+                _log.exception("the channel of pid %d cannot be read", channel.pid)
+            _log.warning("%s; its channel is closed", error)
             channel.closed = True
             self._remove(channel)
             self._on_violation(channel)
@@ -132,7 +134,7 @@ class Intake:
     def _heavy_runner(self, model: str) -> HeavyRunner:
         runner = self._heavy.get(model)
         if runner is None:
-            runner = self._heavy[model] = HeavyRunner(model, self._doorbell.release)
+            runner = self._heavy[model] = HeavyRunner(model, self._dispose_later)
         return runner
 
     def _answer_doorbell(self, posts: int) -> None:
@@ -191,6 +193,13 @@ class Intake:
     def _do_calls(self) -> None:
         while self._calls:
             self._calls.popleft()()
+        self._dispose_idle()
+
+    def _dispose_later(self) -> None:
+        """For heavy runners: a run has ended whose worker is gone."""
+        self.call(self._dispose_idle)
+
+    def _dispose_idle(self) -> None:
         for channel in [channel for channel in self._retired if channel.idle]:
             self._retired.remove(channel)
             channel.dispose()
@@ -212,14 +221,14 @@ class Intake:
             self._route(slot)
         while self._batcher:
             self._runner.run(self._batcher.next_batch())
-        for runner in self._heavy.values():
-            runner.stop()
 
     def join_runners(self, seconds: float) -> bool:
         """After `run` has ended: True if the heavy runners finish their work within `seconds`."""
         deadline = monotonic_ns() + int(seconds * 1e9)
+        for runner in self._heavy.values():
+            runner.stop()
         return all(
-            runner.join(max(0.0, (deadline - monotonic_ns()) / 1e9)) for runner in list(self._heavy.values())
+            runner.join(max(0.0, (deadline - monotonic_ns()) / 1e9)) for runner in self._heavy.values()
         )
 
     def close(self) -> None:

@@ -37,18 +37,20 @@ class Memory:
     def new_semaphore(self) -> Semaphore:
         return semaphore.create(self.new_name())
 
-    def take(self, nbytes: int) -> None:
+    def take(self, account: Account, nbytes: int) -> None:
+        """Count `nbytes` for an account. Raises Overloaded that names the budget which is used up."""
         with self._lock:
-            if self.used_bytes + nbytes > self.max_total_bytes:
-                raise Overloaded(
-                    f"the broker's shared memory is used up: {self.used_bytes:,} of {self.max_total_bytes:,} bytes, "
-                    f"{nbytes:,} more wanted; raise max_total_bytes (broker serve --max-total-bytes)"
-                )
+            _check_budget(
+                "this worker's", account.used_bytes, nbytes, self.max_channel_bytes, "max_channel_bytes"
+            )
+            _check_budget("the broker's", self.used_bytes, nbytes, self.max_total_bytes, "max_total_bytes")
             self.used_bytes += nbytes
+            account.used_bytes += nbytes
 
-    def give(self, nbytes: int) -> None:
+    def give(self, account: Account, nbytes: int) -> None:
         with self._lock:
             self.used_bytes -= nbytes
+            account.used_bytes -= nbytes
 
 
 class Account:
@@ -66,26 +68,24 @@ class Account:
 
     def new_segment(self, nbytes: int) -> Segment:
         """Raises Overloaded past either budget, or where /dev/shm is full."""
-        most = self._memory.max_channel_bytes
-        if self.used_bytes + nbytes > most:
-            raise Overloaded(
-                f"this worker's shared memory is used up: {self.used_bytes:,} of {most:,} bytes, "
-                f"{nbytes:,} more wanted; send smaller requests or raise max_channel_bytes "
-                "(broker serve --max-channel-bytes)"
-            )
-        self._memory.take(nbytes)
+        self._memory.take(self, nbytes)
         try:
-            segment = Segment.create(self._memory.new_name(), nbytes)
+            return Segment.create(self._memory.new_name(), nbytes)
         except BaseException:
-            self._memory.give(nbytes)
+            self._memory.give(self, nbytes)
             raise
-        self.used_bytes += nbytes
-        return segment
 
     def drop(self, nbytes: int) -> None:
         """A segment of this size is no longer used."""
-        self.used_bytes -= nbytes
-        self._memory.give(nbytes)
+        self._memory.give(self, nbytes)
+
+
+def _check_budget(whose: str, used: int, wanted: int, most: int, setting: str) -> None:
+    if used + wanted > most:
+        raise Overloaded(
+            f"{whose} shared memory is used up: {used:,} of {most:,} bytes, {wanted:,} more wanted; "
+            f"send smaller requests or raise {setting} (broker serve --{setting.replace('_', '-')})"
+        )
 
 
 def sweep(prefix: str) -> list[str]:

@@ -7,6 +7,7 @@ several         gather rows into aligned buffers -----> run --> each slot's rows
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 from collections.abc import Callable, Hashable
@@ -19,6 +20,8 @@ from broker.models.aligned import aligned_empty
 from broker.slot import Slot
 from worker_client.wire.errors import BrokerError, DeadlineExceeded, ModelFailed
 
+_log = logging.getLogger("onesession.runner")
+
 
 class Runner:
     """One thread's runner: it owns the batch buffers, so each thread has its own."""
@@ -26,8 +29,20 @@ class Runner:
     def __init__(self) -> None:
         self._buffers: dict[Hashable, list[np.ndarray]] = {}
 
-    def run_one(self, slot: Slot) -> None:
-        """Run one request, fed from where the worker wrote it."""
+    def run(self, batch: list[Slot]) -> None:
+        """Run requests of one group, and complete each of them whatever happens. Raises nothing."""
+        try:
+            if len(batch) == 1:
+                self._run_one(batch[0])
+            else:
+                self._run_several(batch)
+        except Exception as error:  # a fault of the broker, or of a worker that meddles with its semaphores
+            _log.exception("a batch of %d requests failed outside the model", len(batch))
+            for slot in batch:
+                _give_up(slot, error)
+
+    def _run_one(self, slot: Slot) -> None:
+        """Feed it from where the worker wrote it."""
         started = monotonic_ns()
         if slot.unwanted(started):
             slot.fail(DeadlineExceeded("dropped before it ran: nobody waits for it any more"))
@@ -44,20 +59,16 @@ class Runner:
         slot.complete(outputs, started, finished, plan.rows)
         serving.ran(1, plan.rows, finished - started)
 
-    def run(self, batch: list[Slot]) -> None:
-        """Run requests of one group as one batch."""
-        if len(batch) == 1:
-            self.run_one(batch[0])
-            return
+    def _run_several(self, batch: list[Slot]) -> None:
         now = monotonic_ns()
         wanted = [slot for slot in batch if not slot.unwanted(now)]
         if len(wanted) < 2:
             for slot in batch:
-                self.run_one(slot)
+                self._run_one(slot)
             return
         for slot in batch:
             if slot not in wanted:
-                self.run_one(slot)
+                self._run_one(slot)
         self._run_joined(wanted)
 
     def _run_joined(self, batch: list[Slot]) -> None:
@@ -73,7 +84,7 @@ class Runner:
         if not outputs or any(output.shape[:1] != (rows,) for output in outputs):
             # One of them is guilty, or the model gives other rows than it took: let each answer for itself.
             for slot in batch:
-                self.run_one(slot)
+                self._run_one(slot)
             return
         start = 0
         for slot in batch:
@@ -101,11 +112,11 @@ class Runner:
 class HeavyRunner:
     """A heavy model's own thread, so that it delays nobody else's model."""
 
-    def __init__(self, name: str, on_done: Callable[[], None]) -> None:
+    def __init__(self, name: str, on_orphan: Callable[[], None]) -> None:
         self._runner = Runner()
         self._inbox: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
         self._batcher: Batcher[Slot] = Batcher()
-        self._on_done = on_done
+        self._on_orphan = on_orphan  # told when a run has ended whose worker is gone
         self.busy = False
         self._thread = threading.Thread(target=self._serve, name=f"onesession-runner-{name}", daemon=True)
         self._thread.start()
@@ -131,9 +142,11 @@ class HeavyRunner:
                 stopping |= self._receive(self._inbox.get())
             if self._batcher:
                 self.busy = True
-                self._runner.run(self._batcher.next_batch())
+                batch = self._batcher.next_batch()
+                self._runner.run(batch)
                 self.busy = False
-                self._on_done()
+                if any(slot.channel.closed for slot in batch):
+                    self._on_orphan()
 
     def _receive(self, slot: Slot | None) -> bool:
         if slot is None:
@@ -141,6 +154,14 @@ class HeavyRunner:
         plan = slot.plan
         self._batcher.add(slot, plan.group, plan.rows, plan.serving.entry.max_batch_size)
         return False
+
+
+def _give_up(slot: Slot, error: Exception) -> None:
+    if slot.busy:
+        try:
+            slot.fail(BrokerError(f"the broker failed on this request: {type(error).__name__}: {error}"))
+        except Exception:
+            slot.channel.closed = True
 
 
 def _as_broker_error(error: Exception) -> BrokerError:

@@ -287,7 +287,3 @@ class Channel:
         self.bell.release()
         with self._slow:
             self._slow.notify_all()
-
-    def dispose(self) -> None:
-        """After `close`: end the thread behind the futures. Memory goes with the last view of it."""
-        self.futures.join()

@@ -11,7 +11,6 @@ from time import monotonic_ns
 from worker_client.channel import Channel
 from worker_client.link import ControlLink
 from worker_client.metadata import ModelInfo
-from worker_client.wire import control
 from worker_client.wire.errors import BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
 from worker_client.wire.waiting import WaitMode
@@ -52,19 +51,11 @@ class Connection:
         self.channel(deadline_ns)
         return self._models
 
-    def ask(self, op: str, deadline_ns: int = NO_DEADLINE) -> control.Message:
-        """One request on the control plane, without a channel if there is none yet."""
-        link = self._link
-        if link is None or link.closed:
-            with self._lock:
-                if self._link is None or self._link.closed:
-                    self._link = self._greet(deadline_ns)
-                link = self._link
-        return link.request({"op": op}, _seconds_left(deadline_ns))[0]
-
     def close(self) -> None:
         with self._lock:
-            self._drop()
+            channel = self._drop()
+        if channel is not None:
+            channel.futures.join()
 
     def _greet(self, deadline_ns: int) -> ControlLink:
         timeout = _seconds_left(deadline_ns)
@@ -93,13 +84,12 @@ class Connection:
             raise BrokerUnavailable(f"the broker at {self.path} went away")
         return channel
 
-    def _drop(self) -> None:
+    def _drop(self) -> Channel | None:
         link, self._link = self._link, None
         channel, self._channel = self._channel, None
         if link is not None:
             link.close()
-        if channel is not None:
-            channel.dispose()
+        return channel
 
     def forget(self) -> None:
         """In a forked child: the parent's channel is not ours, and its socket must not be held open by us."""

@@ -9,9 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import signal
 import socket
-import subprocess
 import sys
 import threading
 from dataclasses import dataclass
@@ -21,7 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from benchmarks import memory
-from benchmarks.demo.program import ROOT, DemoError, Message, Program
+from benchmarks.demo.broker import Broker
+from benchmarks.demo.program import DemoError, Message, Program
 
 START_SECONDS = 120.0
 REQUEST_SECONDS = 60.0  # a worker that imports TensorFlow may let the first request wait as long
@@ -43,6 +42,9 @@ class Server:
         self.workers = workers
         self.address = ("", 0)
         self.arbiter_pid = 0
+        self._enough = threading.Event()
+        self._knockers: list[threading.Thread] = []
+        self._failures: list[str] = []
         path = directory / "inbox.sock"
         path.unlink(missing_ok=True)
         self._inbox = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -66,19 +68,13 @@ class Server:
 
     def warm_up(self, pixels: list[int]) -> list[WorkerStart]:
         """Send requests until every worker has answered one; how long each took from its fork to there."""
-        stop = threading.Event()
-        failures: list[str] = []
-        threads = [
-            threading.Thread(target=self._knock, args=(pixels, stop, failures)) for _ in range(self.workers)
-        ]
-        for thread in threads:
+        for _ in range(self.workers):
+            thread = threading.Thread(target=self._knock, args=(pixels,), daemon=True)
             thread.start()
-        try:
-            return self._first_answers(failures)
-        finally:
-            stop.set()
-            for thread in threads:
-                thread.join()
+            self._knockers.append(thread)
+        starts = self._first_answers()
+        self._end_knocking()
+        return starts
 
     def post(self, pixels: list[int]) -> tuple[int, Any]:
         """One request: the status and the answer."""
@@ -99,7 +95,10 @@ class Server:
         return memory.tree(self.program.pid)
 
     def stop(self) -> None:
+        """Ends gunicorn first: a knocker may be waiting for an answer that will not come."""
+        self._enough.set()
         self.program.stop()
+        self._end_knocking()
         self._inbox.close()
 
     def __enter__(self) -> Server:
@@ -110,29 +109,34 @@ class Server:
     ) -> None:
         self.stop()
 
-    def _knock(self, pixels: list[int], stop: threading.Event, failures: list[str]) -> None:
+    def _end_knocking(self) -> None:
+        self._enough.set()
+        while self._knockers:
+            self._knockers.pop().join()
+
+    def _knock(self, pixels: list[int]) -> None:
         """The pause leaves the processors to the workers that are still starting."""
-        while not stop.wait(0.005):
+        while not self._enough.wait(0.005):
             try:
                 status, answer = self.post(pixels)
             except (OSError, http.client.HTTPException) as error:
                 status, answer = 0, f"{type(error).__name__}: {error}"
             if status != 200:
-                failures.append(f"a worker answered its first request with {status or 'nothing'}: {answer}")
+                self._failures.append(f"a worker answered its first request with {status or 'nothing'}: {answer}")
                 return
 
-    def _first_answers(self, failures: list[str]) -> list[WorkerStart]:
+    def _first_answers(self) -> list[WorkerStart]:
         deadline = monotonic() + START_SECONDS
         starts: dict[int, WorkerStart] = {}
         while len(starts) < self.workers:
-            event = self._next_event("answered", deadline, failures)
+            event = self._next_event("answered", deadline)
             starts[event["pid"]] = WorkerStart(event["pid"], event["seconds"])
         return list(starts.values())
 
-    def _next_event(self, kind: str, deadline: float, failures: list[str] | None = None) -> Message:
+    def _next_event(self, kind: str, deadline: float) -> Message:
         while monotonic() < deadline:
-            if failures:
-                raise DemoError(f"{failures[0]}\n{self.program.log_tail()}")
+            if self._failures:
+                raise DemoError(f"{self._failures[0]}\n{self.program.log_tail()}")
             self.program.check()
             try:
                 event: Message = json.loads(self._inbox.recv(4096))
@@ -144,27 +148,3 @@ class Server:
             f"{self.program.name}: not {kind} after {START_SECONDS:g} s\n{self.program.log_tail()}"
         )
 
-
-class Broker:
-    """The broker that `broker run` makes: how to start it, and what it says of itself."""
-
-    def __init__(self, name: str, model: Path) -> None:
-        self.name = name
-        self.run_command = [
-            *(sys.executable, "-m", "broker", "run"),
-            *("--model", f"digits={model}", "--name", name, "--"),
-        ]
-
-    def status(self) -> Message:
-        """What `broker status --json` prints."""
-        command = [sys.executable, "-m", "broker", "status", "--name", self.name, "--json"]
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
-        if done.returncode:
-            raise DemoError(f"`broker status` failed: {done.stderr.strip()}")
-        found: Message = json.loads(done.stdout)
-        return found
-
-
-def describe(status: int) -> str:
-    """An exit status as a reader understands it."""
-    return f"signal {signal.Signals(-status).name}" if status < 0 else f"status {status}"

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from broker.models.aliases import aliased
 from broker.models.errors import ModelLoadError
 from broker.models.failure import clean
 from broker.models.model import Run, default_of, no_such_signature
@@ -26,7 +27,7 @@ from broker.models.saved_model import locate, missing_variables, weight_bytes
 from broker.models.spec import ModelSpec
 from broker.models.warmup import Cost, measure
 from worker_client.wire.dtypes import SUPPORTED, dtype_named
-from worker_client.wire.errors import InvalidInput, ModelFailed
+from worker_client.wire.errors import ModelFailed
 from worker_client.wire.signature import Shape, Signature, TensorSpec
 from worker_client.wire.tensors import MAX_RANK
 
@@ -289,12 +290,13 @@ def _shape(shape: Any) -> Shape | None:
 
 
 def _run(model: str, session: Any, endpoint: Endpoint) -> Run:
-    """The endpoint as a Run, in its plainest form where every tensor is fed or fetched just once."""
+    """The endpoint as a Run: TensorFlow's own callable where every tensor is fed or fetched just once."""
     feeds = tuple(dict.fromkeys(endpoint.feeds))
     fetches = tuple(name for name in dict.fromkeys(endpoint.fetches) if name not in feeds)
-    if feeds == endpoint.feeds and fetches == endpoint.fetches:
-        return _bare(model, session, feeds, fetches)
-    return _composed(model, session, endpoint, feeds, fetches)
+    bare = _bare(model, session, feeds, fetches) if fetches else None
+    if bare is not None and feeds == endpoint.feeds and fetches == endpoint.fetches:
+        return bare
+    return aliased(bare, endpoint.signature, endpoint.feeds, endpoint.fetches)
 
 
 def _bare(model: str, session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Run:
@@ -312,40 +314,6 @@ def _bare(model: str, session: Any, feeds: Sequence[str], fetches: Sequence[str]
             raise _failed(model, made, error) from None
 
     return run
-
-
-def _composed(
-    model: str, session: Any, endpoint: Endpoint, feeds: Sequence[str], fetches: Sequence[str]
-) -> Run:
-    """TensorFlow refuses to feed a tensor twice, and to fetch one that is fed: both are done here."""
-    bare = _bare(model, session, feeds, fetches) if fetches else None
-    first = [endpoint.feeds.index(name) for name in feeds]
-    names = [spec.name for spec in endpoint.signature.inputs]
-    twins = [
-        (index, endpoint.feeds.index(tensor))
-        for index, tensor in enumerate(endpoint.feeds)
-        if endpoint.feeds.index(tensor) != index
-    ]
-
-    def run(*arrays: np.ndarray) -> Sequence[np.ndarray]:
-        for one, other in twins:
-            if not _same(arrays[one], arrays[other]):
-                raise InvalidInput(
-                    f"the inputs {names[other]!r} and {names[one]!r} of model {model!r} are one tensor of its "
-                    "graph: give both the same values"
-                )
-        fed = [arrays[index] for index in first]
-        known = dict(zip(feeds, fed, strict=True))
-        if bare is not None:
-            known.update(zip(fetches, bare(*fed), strict=True))
-        return [known[name] for name in endpoint.fetches]
-
-    return run
-
-
-def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Bit by bit, so that a NaN equals itself."""
-    return one is other or (one.shape == other.shape and one.tobytes() == other.tobytes())
 
 
 def _failed(model: str, made: Any, error: Exception) -> ModelFailed:

@@ -1,4 +1,4 @@
-"""Real SavedModels, exported once for the run in a process of their own: this one then has TensorFlow as a broker has."""
+"""Real SavedModels, exported once for the run by another process: this one has TensorFlow as a broker has it."""
 
 from __future__ import annotations
 

@@ -6,8 +6,6 @@ import os
 import subprocess
 import sys
 
-import pytest
-
 from tests.saved_models import ROOT
 
 
@@ -23,7 +21,6 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.slow
 def test_a_start_is_silent(mlp_path):
     """Importing TensorFlow, loading and running a model write nothing to the terminal."""
     code = f"""
@@ -35,7 +32,6 @@ load([ModelSpec("mlp", {str(mlp_path)!r})]).close()
     assert (done.stdout, done.stderr) == ("", "")
 
 
-@pytest.mark.slow
 def test_a_log_level_of_the_users_is_left_alone():
     """Who sets TF_CPP_MIN_LOG_LEVEL sees what TensorFlow says."""
     code = "import os, broker.models.session; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
@@ -44,7 +40,6 @@ def test_a_log_level_of_the_users_is_left_alone():
     assert "oneDNN" in done.stderr
 
 
-@pytest.mark.slow
 def test_a_process_that_has_tensorflow_keeps_its_log_level():
     """Adopting models in a process with TensorFlow changes nothing about its logging."""
     code = "import tensorflow, os, broker.models.session; print('TF_CPP_MIN_LOG_LEVEL' in os.environ)"
@@ -77,5 +72,7 @@ except ModelLoadError as error:
     print(error)
 """
     text = run(code).stdout
-    assert text.startswith(f"model 'mlp' from {str(mlp_path)!r} cannot be loaded: TensorFlow cannot be imported")
+    assert text.startswith(
+        f"model 'mlp' from {str(mlp_path)!r} cannot be loaded: TensorFlow cannot be imported"
+    )
     assert text.endswith('pip install "onesession[tensorflow]"\n')

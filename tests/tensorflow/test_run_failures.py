@@ -21,7 +21,9 @@ def test_tensorflows_message_reaches_the_caller(load):
 
 def test_an_assertion_of_the_model_is_told(load):
     """The text of tf.debugging.assert_* is in the message."""
-    with pytest.raises(ModelFailed, match=r"InvalidArgumentError: assertion failed: \[x must not be negative"):
+    with pytest.raises(
+        ModelFailed, match=r"InvalidArgumentError: assertion failed: \[x must not be negative"
+    ):
         load("failing").callable("positive")(np.array([1, -1], np.float32))
 
 
@@ -36,7 +38,7 @@ def test_a_failed_run_leaves_the_model_as_it_was(load):
 
 def test_a_wrong_dtype_is_refused_by_tensorflow_too(load):
     """Whoever skips the checks before it gets an error and not an answer."""
-    with pytest.raises(ModelFailed, match="Type mismatch: actual double vs. expect float"):
+    with pytest.raises(ModelFailed, match=r"Type mismatch: actual double vs\. expect float"):
         load("mlp").callable("serving_default")(np.ones((1, 128)))
 
 

@@ -109,14 +109,14 @@ def test_two_inputs_may_be_one_tensor(load):
     run = load("aliases").callable("twins")
     x = np.array([[1, np.nan]], np.float32)
     np.testing.assert_array_equal(run(x, x.copy())[0], x * 2)
-    with pytest.raises(InvalidInput, match="'a' and 'b' of model 'aliases' are one tensor"):
+    with pytest.raises(InvalidInput, match="'a' and 'b' of signature 'twins' are one tensor"):
         run(x, x + 1)
 
 
 def test_an_unknown_signature_is_named_with_those_there_are(load):
     """The error lists the signatures, and tells why the one asked for was left out."""
     model: LoadedModel = load("strings")
-    with pytest.raises(ModelNotFound, match="'strings' has no signature 'nope'; it has serving_default$"):
+    with pytest.raises(ModelNotFound, match=r"'strings' has no signature 'nope'; it has serving_default$"):
         model.callable("nope")
     with pytest.raises(ModelNotFound, match="'length' was left out: input 'text' is string"):
         model.callable("length")

@@ -21,22 +21,27 @@ EMPTY = -1
 class RingProducer:
     """The worker's end. One thread at a time: the caller holds the channel's lock."""
 
-    __slots__ = ("_doorbell", "_submitted", "_tail", "_words")
+    __slots__ = ("_doorbell", "_interrupted", "_submitted", "_tail", "_words")
 
     def __init__(self, words: memoryview, submitted: Semaphore, doorbell: Semaphore) -> None:
         self._words = words
         self._submitted = submitted
         self._doorbell = doorbell
         self._tail = words[TAIL_WORD]
+        self._interrupted = False
 
     def push(self, slot: int) -> None:
         """Hand a slot to the broker. Never full: there are more entries than slots."""
+        if self._interrupted:  # a signal handler raised inside the last push: its posts may be missing
+            self._submitted.release()
+        self._interrupted = True
         words = self._words
         tail = self._tail
         words[ENTRIES_WORD + (tail & _MASK)] = slot
         self._tail = words[TAIL_WORD] = tail + 1
         self._submitted.release()  # SYNC submitted
         self._doorbell.release()
+        self._interrupted = False
 
 
 class RingConsumer:

@@ -54,6 +54,11 @@ class Segment:
         segment.fd = -1
         return segment
 
+    def detach_fd(self) -> int:
+        """The descriptor, now the caller's to close."""
+        fd, self.fd = self.fd, -1
+        return fd
+
     def close_fd(self) -> None:
         if self.fd >= 0:
             os.close(self.fd)

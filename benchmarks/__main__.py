@@ -1,0 +1,20 @@
+"""`python -m benchmarks COMMAND`: what the project is measured with, each command a folder of this package."""
+
+from __future__ import annotations
+
+import click
+
+from benchmarks.call_path.command import profile
+from benchmarks.latency.command import latency
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+def main() -> None:
+    """Measure onesession beside its alternatives, on this machine, in one run."""
+
+
+main.add_command(latency)
+main.add_command(profile)
+
+if __name__ == "__main__":
+    main(prog_name="python -m benchmarks")

@@ -1,0 +1,77 @@
+"""TensorFlow in the caller's own process: what a worker pays that has a session to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.harness.timed import Timed
+from benchmarks.workloads import Workload
+
+ONE_THREAD = 1
+"""Intra-op threads of the bare callable wherever it is used: what the broker gives to a light model."""
+
+
+class Loaded(NamedTuple):
+    """A SavedModel with one input and one output in a Session."""
+
+    session: Any
+    feed: str
+    fetch: str
+
+
+@contextmanager
+def session_run(workload: Workload, path: str) -> Iterator[Timed]:
+    """`Session.run(out, {in: x})` with TensorFlow's defaults, as its users write it."""
+    session, feed, fetch = load(path)
+    yield Timed(lambda x: session.run(fetch, {feed: x}))
+
+
+@contextmanager
+def make_callable(workload: Workload, path: str) -> Iterator[Timed]:
+    """`Session.make_callable`, TensorFlow's public way to a faster call, with its defaults."""
+    session, feed, fetch = load(path)
+    call = session.make_callable(fetch, [feed])
+    yield Timed(call)
+
+
+@contextmanager
+def bare_callable(workload: Workload, path: str) -> Iterator[Timed]:
+    """The quickest call that TensorFlow's Python has: on the caller's thread, one intra-op thread."""
+    yield Timed(bare(path))
+
+
+def bare(path: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The bare callable as a function of one array."""
+    from tensorflow.core.protobuf import config_pb2
+
+    session, feed, fetch = load(path, ONE_THREAD)
+    options = config_pb2.CallableOptions(feed=[feed], fetch=[fetch])
+    options.run_options.inter_op_thread_pool = -1
+    made = session._make_callable_from_options(options)  # noqa: SLF001 - no public way gives these options
+
+    def call(x: np.ndarray) -> np.ndarray:
+        answer: np.ndarray = made(x)[0]
+        return answer
+
+    return call
+
+
+def load(path: str, intra_op_threads: int = 0) -> Loaded:
+    """`intra_op_threads` 0 is TensorFlow's default. Imports TensorFlow."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    config = v1.ConfigProto(
+        intra_op_parallelism_threads=intra_op_threads, use_per_session_threads=bool(intra_op_threads)
+    )
+    session = v1.Session(graph=tf.Graph(), config=config)
+    with session.graph.as_default():
+        meta_graph = v1.saved_model.load(session, ["serve"], path)
+    signature = meta_graph.signature_def["serving_default"]
+    (feed,) = (info.name for info in signature.inputs.values())
+    (fetch,) = (info.name for info in signature.outputs.values())
+    return Loaded(session, feed, fetch)

@@ -1,0 +1,41 @@
+"""The demo's broker, as its user sees it: the command that runs it, and what it says of itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.demo.program import ROOT, DemoError, Message
+from worker_client.wire.address import name_prefix, socket_path
+
+_STATUS_SECONDS = 30
+
+
+class Broker:
+    """`broker run --model digits=MODEL --name NAME`."""
+
+    def __init__(self, name: str, model: Path) -> None:
+        self.name = name
+        self.run_command = [
+            *(sys.executable, "-m", "broker", "run"),
+            *("--model", f"digits={model}", "--name", name, "--"),
+        ]
+
+    def status(self) -> Message:
+        """What `broker status --json` prints. Raises DemoError."""
+        command = [sys.executable, "-m", "broker", "status", "--name", self.name, "--json"]
+        done = subprocess.run(
+            command, cwd=ROOT, capture_output=True, text=True, timeout=_STATUS_SECONDS, check=False
+        )
+        if done.returncode:
+            raise DemoError(f"`broker status` failed: {done.stderr.strip()}")
+        found: Message = json.loads(done.stdout)
+        return found
+
+
+def traces(name: str) -> tuple[list[Path], str]:
+    """Where the broker of this name can leave something: its files, and how its names in /dev/shm start."""
+    path = socket_path(name)
+    return [path, path.with_name(f"{path.name}.lock")], name_prefix(path).lstrip("/")

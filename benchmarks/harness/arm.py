@@ -1,0 +1,98 @@
+"""One arm of a comparison, and the process that it runs in."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import tempfile
+from array import array
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any, BinaryIO
+
+from benchmarks.machine import ROOT
+
+START_TIMEOUT_S = 120.0
+WINDOW_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 20.0
+
+
+class ArmFailed(Exception):
+    """An arm could not be run, or answered wrongly. There is no figure then, and no run."""
+
+
+@dataclass(frozen=True)
+class Arm:
+    """`factory` is "package.module:name" of a `subject.Factory`; `calls` is this arm's share of a window's calls."""
+
+    name: str
+    label: str
+    factory: str
+    workload: str
+    options: dict[str, Any] = field(default_factory=dict)
+    calls: float = 1.0
+
+
+class ArmProcess:
+    """An arm, running. Its windows are run one at a time."""
+
+    def __init__(self, arm: Arm, seed: int) -> None:
+        self.arm = arm
+        spec = {"factory": arm.factory, "workload": arm.workload, "options": arm.options, "seed": seed}
+        ours, theirs = socket.socketpair()
+        self._output: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmarks.harness.subject", str(theirs.fileno()), json.dumps(spec)],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._output,
+                stderr=self._output,
+                cwd=ROOT,
+            )
+        self._connection = Connection(ours.detach())
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def await_ready(self) -> None:
+        """Return when the arm has answered each input once. Raises ArmFailed."""
+        self._receive(START_TIMEOUT_S, "start")
+
+    def window(self, calls: int, warm_up: int) -> tuple[array[int], int]:
+        """Nanoseconds of each call, and how many answers were checked. Raises ArmFailed."""
+        try:
+            self._connection.send({"run": (calls, warm_up)})
+        except BrokenPipeError:
+            raise self._failed("ended by itself") from None
+        message = self._receive(WINDOW_TIMEOUT_S, "finish a window")
+        return message["taken_ns"], message["checked"]
+
+    def stop(self) -> None:
+        """Idempotent."""
+        self._connection.close()  # the arm closes by itself then
+        try:
+            self._process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._output.close()
+
+    def _receive(self, timeout_s: float, what: str) -> dict[str, Any]:
+        try:
+            if not self._connection.poll(timeout_s):
+                raise self._failed(f"took longer than {timeout_s:g} s to {what}")
+            message: dict[str, Any] = self._connection.recv()
+        except (EOFError, ConnectionError):
+            raise self._failed("ended by itself") from None
+        if "error" in message:
+            raise self._failed(message["error"].strip().splitlines()[-1])
+        return message
+
+    def _failed(self, why: str) -> ArmFailed:
+        self._output.seek(0)
+        said = self._output.read().decode(errors="replace").strip().splitlines()
+        return ArmFailed("\n".join([f"the arm {self.arm.name!r} failed: {why}", *said[-20:]]))

@@ -1,0 +1,77 @@
+"""CPU time and context switches of other processes, and waiting until they use none.
+
+An arm that polls goes on doing so for a while after its last call. The next arm's window must not begin before that
+has ended, or it would measure two programs.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+
+import psutil
+
+_LOOK_S = 0.01
+_QUIET_NS = 300_000  # CPU time that all of them together may use within a look: housekeeping, not polling
+
+
+class NotQuiet(Exception):
+    """Something of ours kept a core busy for longer than anything of ours should."""
+
+
+def cpu_ns(pid: int) -> int:
+    """CPU time of all threads of a process, of those that have ended too; in nanoseconds where /proc counts in ticks
+    of 10 ms. Raises ProcessLookupError."""
+    clock = (~pid << 3) | 2  # clock_getcpuclockid(3): CPUCLOCK_SCHED of the process
+    try:
+        return time.clock_gettime_ns(clock)
+    except OSError as error:
+        raise ProcessLookupError(f"process {pid} has ended: {error.strerror}") from None
+
+
+def context_switches(pid: int) -> int:
+    """Of all threads that live, voluntary or not."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for line in (task / "status").read_text().splitlines():
+            if "ctxt_switches" in line:
+                total += int(line.split()[1])
+    return total
+
+
+def descendants() -> list[int]:
+    """Process ids of all below this process."""
+    return [process.pid for process in psutil.Process(os.getpid()).children(recursive=True)]
+
+
+def wait_until_quiet(pids: Iterable[int], timeout_s: float = 20.0) -> None:
+    """Return when these processes use no CPU. Raises NotQuiet."""
+    pids = list(pids)
+    limit = time.monotonic() + timeout_s
+    before = {pid: _cpu_ns_or_0(pid) for pid in pids}
+    while True:
+        time.sleep(_LOOK_S)
+        now = {pid: _cpu_ns_or_0(pid) for pid in pids}
+        used = {pid: now[pid] - before[pid] for pid in pids}
+        if sum(used.values()) < _QUIET_NS:
+            return
+        if time.monotonic() > limit:
+            busy = ", ".join(f"{pid} ({' '.join(_command(pid))})" for pid, ns in used.items() if ns > 0)
+            raise NotQuiet(f"still busy after {timeout_s:g} s without a call: {busy}")
+        before = now
+
+
+def _cpu_ns_or_0(pid: int) -> int:
+    try:
+        return cpu_ns(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def _command(pid: int) -> list[str]:
+    try:
+        return psutil.Process(pid).cmdline()[:4]
+    except psutil.NoSuchProcess:
+        return ["ended"]

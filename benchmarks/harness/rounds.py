@@ -1,0 +1,67 @@
+"""Arms in turns: round after round, one window of each, so that a drifting machine meets all of them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from benchmarks.harness.arm import Arm, ArmProcess
+from benchmarks.harness.cpu import descendants, wait_until_quiet
+from benchmarks.sampling import Series, Window
+
+WARM_UP_SHARE = 0.1
+Progress = Callable[[int, int, str], None]
+"""Told the windows done, those in all, and what is measured."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How long to measure. `calls` are one window's; `warm_up` calls before each window are not counted."""
+
+    rounds: int
+    calls: int
+    seed: int
+    warm_up_share: float = WARM_UP_SHARE
+
+    def calls_of(self, arm: Arm) -> int:
+        return max(1, round(self.calls * arm.calls))
+
+    def warm_up_of(self, arm: Arm) -> int:
+        return round(self.calls_of(arm) * self.warm_up_share)
+
+
+@contextmanager
+def running(arms: Sequence[Arm], seed: int) -> Iterator[list[ArmProcess]]:
+    """The arms' processes, all ready. They start side by side: that is not what is measured here."""
+    with ExitStack() as stack:
+        processes = []
+        for arm in arms:
+            process = ArmProcess(arm, seed)
+            stack.callback(process.stop)
+            processes.append(process)
+        for process in processes:
+            process.await_ready()
+        yield processes
+
+
+def run_rounds(arms: Sequence[Arm], plan: Plan, progress: Progress) -> dict[str, Series]:
+    """Every arm's windows, by the arm's name. Raises ArmFailed."""
+    series = {arm.name: Series(arm.name, arm.label) for arm in arms}
+    with running(arms, plan.seed) as processes:
+        everybody = descendants()
+        for number in range(plan.rounds):
+            for turn, process in enumerate(_in_turn(processes, number)):
+                arm = process.arm
+                progress(number * len(arms) + turn, plan.rounds * len(arms), arm.label)
+                wait_until_quiet(everybody)
+                taken_ns, checked = process.window(plan.calls_of(arm), plan.warm_up_of(arm))
+                series[arm.name].windows.append(Window.of(taken_ns))
+                series[arm.name].checked += checked
+    return series
+
+
+def _in_turn(processes: list[ArmProcess], number: int) -> list[ArmProcess]:
+    """Each round starts with another arm, so that none always runs after the same one."""
+    start = number % len(processes)
+    return processes[start:] + processes[:start]

@@ -1,0 +1,83 @@
+"""The process of one arm: opens the arm, then runs windows of calls when it is told to.
+
+    rounds (another process)                     this process
+    {"run": (calls, warm-up)}  -- socket -->     calls, each timed, each answer checked
+                               <-- socket --     {"taken_ns": array, "checked": n} or {"error": text}
+    end of the socket          ----------->      closes the arm and ends
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+import traceback
+from array import array
+from multiprocessing.connection import Connection
+from time import perf_counter_ns
+from typing import Any
+
+from benchmarks import workloads
+from benchmarks.harness.lifetime import die_with_parent
+from benchmarks.harness.timed import Factory, Timed
+from benchmarks.workloads import Checker, Workload
+
+
+def run_window(timed: Timed, workload: Workload, checker: Checker, calls: int) -> array[int]:
+    """Nanoseconds of each call. Raises WrongAnswer."""
+    call, prepare, read, elapsed_ns = timed.call, timed.prepare, timed.read, timed.elapsed_ns
+    inputs, check, clock = workload.inputs, checker.check, perf_counter_ns
+    taken = array("q", bytes(8 * calls))
+    for number in range(calls):
+        index = number % len(inputs)
+        x = inputs[index]
+        if prepare is not None:
+            prepare(x)
+        start = clock()
+        result = call(x)
+        end = clock()
+        taken[number] = end - start if elapsed_ns is None else elapsed_ns(result)
+        check(index, result if read is None else read(result))
+    return taken
+
+
+def serve(connection: Connection, spec: dict[str, Any]) -> None:
+    workload = workloads.make(spec["workload"], spec["seed"])
+    checker = Checker(workload)
+    with resolve(spec["factory"])(workload, **spec["options"]) as timed:
+        run_window(timed, workload, checker, len(workload.inputs))  # first use is not what is measured
+        connection.send({"ready": True})
+        while True:
+            try:
+                calls, warm_up = connection.recv()["run"]
+            except EOFError:
+                return
+            run_window(timed, workload, checker, warm_up)
+            checked = checker.checked
+            taken = run_window(timed, workload, checker, calls)
+            connection.send({"taken_ns": taken, "checked": checker.checked - checked})
+
+
+def resolve(factory: str) -> Factory:
+    """The factory in "package.module:name"."""
+    module, _, name = factory.partition(":")
+    found: Factory = getattr(importlib.import_module(module), name)
+    return found
+
+
+def main() -> None:
+    die_with_parent()
+    connection = Connection(int(sys.argv[1]))
+    try:
+        serve(connection, json.loads(sys.argv[2]))
+    except Exception:
+        traceback.print_exc()
+        try:
+            connection.send({"error": traceback.format_exc(limit=-3)})
+        except BrokenPipeError:
+            pass
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,14 @@
+"""Models that benchmarks serve beside those of `broker.models.echo`."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from benchmarks import workloads
+from broker.models.function import signature
+
+
+@signature(inputs={"x": ("float32", [None, *workloads.IMAGE_SHAPE])}, outputs={"y": ("float32", [None, 10])})
+def strided(x: np.ndarray) -> np.ndarray:
+    """Ten values of each image. `echo_image` does not read its input; this shows that the input arrives."""
+    return workloads.strided(x)

@@ -1,0 +1,148 @@
+"""Results as tables for the reader and as JSON for the next run to be compared with."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.figures import NS_PER, Figure, Result
+from benchmarks.machine import ROOT
+from benchmarks.sampling import Series, Spread
+
+RESULTS = ROOT / "benchmarks" / "results"
+BUSY = 0.05  # other load, as a share of all cores, from which on the reader is warned
+
+
+def print_machine(console: Console, document: dict[str, Any]) -> None:
+    facts = document["machine"]
+    options = ", ".join(f"{name} {value}" for name, value in document["options"].items())
+    console.print(
+        f"{facts['cpu']}, {facts['cores']} cores, Linux {facts['kernel']}, Python {facts['python']}, "
+        f"TensorFlow {facts['tensorflow']}, numpy {facts['numpy']}\n"
+        f"commit {facts['commit']}{' with uncommitted changes' if facts['uncommitted_changes'] else ''}; {options}",
+        highlight=False,
+    )
+    share = document["other_load"]
+    if share > BUSY:
+        console.print(f"Something else took {share:.0%} of the machine meanwhile: do not trust these figures.", style="red")
+
+
+def print_result(console: Console, result: Result) -> None:
+    console.print()
+    console.print(_arms(result))
+    console.print(_figures(result))
+    for note in result.notes:
+        console.print(note, style="dim")
+
+
+def _arms(result: Result) -> Table:
+    table = Table(title=f"{result.target}: {result.title}", title_justify="left", title_style="bold")
+    table.add_column("arm", no_wrap=True)
+    for heading in (f"p50, {result.unit}", "lowest to highest", "p90", "p99", "answers checked"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    scale = NS_PER[result.unit]
+    for series in result.series.values():
+        p50 = series.p50_ns
+        table.add_row(
+            series.label,
+            f"{p50.median / scale:.1f}",
+            f"{p50.low / scale:.1f} to {p50.high / scale:.1f}",
+            f"{series.p90_ns.median / scale:.1f}",
+            f"{series.p99_ns.median / scale:.1f}",
+            f"{series.checked:,}",
+        )
+    return table
+
+
+def _figures(result: Result) -> Table:
+    table = Table(show_edge=False, pad_edge=False)
+    table.add_column("figure", no_wrap=True)
+    for heading in ("measured", "lowest to highest", "target"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("stretch", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for figure in result.figures:
+        value = figure.value
+        table.add_row(
+            figure.label,
+            f"[bold]{_number(value.median)} {figure.unit}[/]",
+            f"{_number(value.low)} to {_number(value.high)}",
+            _bound(figure.target, figure),
+            _verdict(figure.reached),
+            _bound(figure.stretch, figure),
+            _verdict(figure.stretch_reached),
+        )
+    return table
+
+
+def _bound(bound: float | None, figure: Figure) -> str:
+    return "" if bound is None else f"<= {bound:g} {figure.unit}"
+
+
+def _verdict(reached: bool | None) -> str:
+    if reached is None:
+        return ""
+    return "[green]reached[/]" if reached else "[red]not reached[/]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
+
+
+def to_json(result: Result) -> dict[str, Any]:
+    return {
+        "title": result.title,
+        "arms": {series.name: _series(series) for series in result.series.values()},
+        "figures": [_figure(figure) for figure in result.figures],
+        "notes": result.notes,
+    }
+
+
+def _series(series: Series) -> dict[str, Any]:
+    return {
+        "label": series.label,
+        "p50_us": _us(series.p50_ns),
+        "p90_us": _us(series.p90_ns),
+        "p99_us": _us(series.p99_ns),
+        "samples": series.samples,
+        "answers_checked": series.checked,
+        "windows": [
+            {"p50_us": w.p50_ns / 1e3, "p90_us": w.p90_ns / 1e3, "p99_us": w.p99_ns / 1e3, "samples": w.samples}
+            for w in series.windows
+        ],
+    }
+
+
+def _us(spread: Spread) -> dict[str, float]:
+    return {"median": spread.median / 1e3, "low": spread.low / 1e3, "high": spread.high / 1e3}
+
+
+def _figure(figure: Figure) -> dict[str, Any]:
+    value = figure.value
+    return {
+        "label": figure.label,
+        "unit": figure.unit,
+        "value": value.median,
+        "low": value.low,
+        "high": value.high,
+        "target": figure.target,
+        "reached": figure.reached,
+        "stretch": figure.stretch,
+        "stretch_reached": figure.stretch_reached,
+    }
+
+
+def write(document: dict[str, Any], path: Path | None) -> Path:
+    """Write the run's JSON; where, if the reader did not say: results/COMMAND-TIME.json."""
+    if path is None:
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{document['command']}-{datetime.now().astimezone():%Y%m%d-%H%M%S}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    return path

@@ -1,0 +1,84 @@
+"""Percentiles of windows, and what many windows of one arm say together. Pure arithmetic.
+
+A window is a short run of calls of one arm; a round is one window of every arm of a target. The machine drifts (other
+work, clock frequency, memory), so an arm's figure is the median over its windows, and two arms are compared inside
+each round, where they met the same machine; the median of those ratios is the ratio that is reported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+
+
+def percentile(ordered: Sequence[int], share: float) -> int:
+    """The sample of nearest rank. `ordered` ascends and is not empty; `share` from 0 to 1."""
+    return ordered[round(share * (len(ordered) - 1))]
+
+
+@dataclass(frozen=True)
+class Window:
+    """What one window of calls took, in nanoseconds."""
+
+    p50_ns: int
+    p90_ns: int
+    p99_ns: int
+    samples: int
+
+    @classmethod
+    def of(cls, taken_ns: Sequence[int]) -> Window:
+        ordered = sorted(taken_ns)
+        return cls(*(percentile(ordered, share) for share in (0.5, 0.9, 0.99)), len(ordered))
+
+
+@dataclass(frozen=True)
+class Spread:
+    """The median over the rounds, and the lowest and highest round."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        return cls(median(values), min(values), max(values))
+
+
+@dataclass
+class Series:
+    """One arm's windows, one a round, and how many of its answers were compared with the expected ones."""
+
+    name: str
+    label: str
+    windows: list[Window] = field(default_factory=list)
+    checked: int = 0
+
+    @property
+    def samples(self) -> int:
+        return sum(window.samples for window in self.windows)
+
+    def ns(self, pick: Callable[[Window], float]) -> Spread:
+        return Spread.of([pick(window) for window in self.windows])
+
+    @property
+    def p50_ns(self) -> Spread:
+        return self.ns(lambda window: window.p50_ns)
+
+    @property
+    def p90_ns(self) -> Spread:
+        return self.ns(lambda window: window.p90_ns)
+
+    @property
+    def p99_ns(self) -> Spread:
+        return self.ns(lambda window: window.p99_ns)
+
+
+def per_round(combine: Callable[..., float], *series: Series) -> Spread:
+    """`combine` of the arms' p50 in nanoseconds, within each round."""
+    rounds = zip(*(one.windows for one in series), strict=True)
+    return Spread.of([combine(*(window.p50_ns for window in windows)) for windows in rounds])
+
+
+def ratio(one: Series, other: Series) -> Spread:
+    return per_round(lambda a, b: a / b, one, other)

@@ -1,0 +1,113 @@
+"""What every arm of a target is asked, and what it must answer.
+
+Several inputs take turns, so that an answer left from the call before is found out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from broker.models.echo import ANSWERS
+from tests.saved_models import mlp_answer
+
+ROWS = 8
+IMAGES = 4  # 2.4 MB: more than a core's own cache, as fresh images are
+IMAGE_SHAPE = (224, 224, 3)
+TOLERANCE = 1e-5
+
+
+class WrongAnswer(Exception):
+    """An arm did not answer what its workload expects: its times mean nothing."""
+
+
+@dataclass(frozen=True)
+class Workload:
+    """`answers[i]` is what `inputs[i]` gives."""
+
+    name: str
+    inputs: list[np.ndarray]
+    answers: list[np.ndarray]
+
+
+class Checker:
+    """Compares answers with the expected ones: numerically once, then with the bytes that were right, which is quick
+    enough to be done for every call without cooling the machine down between calls."""
+
+    def __init__(self, workload: Workload) -> None:
+        self._answers = workload.answers
+        self._right: list[bytes] = [b""] * len(workload.answers)
+        self.checked = 0
+
+    def check(self, index: int, answer: np.ndarray) -> None:
+        """Raises WrongAnswer."""
+        if answer.tobytes() != self._right[index]:
+            self._compare(index, answer)
+        self.checked += 1
+
+    def _compare(self, index: int, answer: np.ndarray) -> None:
+        expected = self._answers[index]
+        if answer.dtype != expected.dtype or answer.shape != expected.shape:
+            raise WrongAnswer(
+                f"input {index}: expected {expected.dtype}{list(expected.shape)}, got {answer.dtype}{list(answer.shape)}"
+            )
+        if not np.allclose(answer, expected, rtol=0, atol=TOLERANCE):
+            raise WrongAnswer(f"input {index}: expected {expected.ravel()[:4]}..., got {answer.ravel()[:4]}...")
+        self._right[index] = answer.tobytes()
+
+
+def make(name: str, seed: int) -> Workload:
+    return Workload(name, *_MAKERS[name](np.random.default_rng(seed)))
+
+
+Pairs = tuple[list[np.ndarray], list[np.ndarray]]
+
+
+def _rows(rng: np.random.Generator, count: int = ROWS) -> list[np.ndarray]:
+    return [rng.normal(size=(1, 128)).astype(np.float32) for _ in range(count)]
+
+
+def _images(rng: np.random.Generator) -> list[np.ndarray]:
+    return [rng.random((1, *IMAGE_SHAPE), np.float32) for _ in range(IMAGES)]
+
+
+def _mlp(rng: np.random.Generator) -> Pairs:
+    inputs = _rows(rng)
+    return inputs, [mlp_answer(x) for x in inputs]
+
+
+def _first_row(rng: np.random.Generator) -> Pairs:
+    inputs = _rows(rng, 1)
+    return inputs, [mlp_answer(x) for x in inputs]
+
+
+def _echo(rng: np.random.Generator) -> Pairs:
+    inputs = _rows(rng)
+    return inputs, [ANSWERS[:1]] * len(inputs)
+
+
+def _image(rng: np.random.Generator) -> Pairs:
+    inputs = _images(rng)
+    return inputs, [ANSWERS[:1]] * len(inputs)
+
+
+def _image_copy(rng: np.random.Generator) -> Pairs:
+    inputs = _images(rng)
+    return inputs, [strided(x) for x in inputs]
+
+
+def strided(images: np.ndarray) -> np.ndarray:
+    """Ten values of each image from its first to its last: enough to see that all of it came over. float32 [n, 10]."""
+    flat = images.reshape(len(images), -1)
+    return flat[:, np.linspace(0, flat.shape[1] - 1, 10, dtype=int)]
+
+
+_MAKERS: dict[str, Callable[[np.random.Generator], Pairs]] = {
+    "mlp": _mlp,
+    "first_row": _first_row,
+    "echo": _echo,
+    "image": _image,
+    "image_copy": _image_copy,
+}

@@ -1,0 +1,138 @@
+"""All models of a broker: their numbers, their description, their end."""
+
+from __future__ import annotations
+
+import sys
+import types
+
+import msgpack
+import pytest
+
+from broker.models import repository
+from broker.models.errors import ModelLoadError
+from broker.models.function import signature
+from broker.models.repository import load
+from broker.models.spec import ModelSpec
+from broker.models.warmup import Cost
+from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
+from worker_client.wire.signature import Signature
+
+ECHO = "broker.models.echo:echo"
+
+
+@pytest.fixture
+def scalar_model(monkeypatch) -> str:
+    """The source of a model without a batch dimension."""
+    module = types.ModuleType("app_models")
+    module.f = signature(inputs={"x": ("float32", [])}, outputs={"y": ("float32", [])}, name="scalar")(
+        lambda x: x
+    )
+    monkeypatch.setitem(sys.modules, "app_models", module)
+    return "app_models:f"
+
+
+def test_ids_are_dense_from_one(scalar_model):
+    """`entries[id]` finds an entry by the id it carries; 0 is none."""
+    models = load([ModelSpec("a", ECHO), ModelSpec("b", scalar_model), ModelSpec("c", ECHO)])
+    assert models.entries[0] is None
+    assert [entry.id for entry in models.entries[1:]] == [1, 2, 3]
+    assert [entry.model.spec.name for entry in models.entries[1:]] == ["a", "b", "c"]
+
+
+def test_an_entry_is_found_by_names(scalar_model):
+    """By model and signature; without one, the default signature is meant."""
+    models = load([ModelSpec("a", ECHO), ModelSpec("b", scalar_model)])
+    assert models.entry("b") is models.entry("b", "scalar") is models.entries[2]
+
+
+def test_unknown_names_are_told_with_the_known():
+    """The errors list what the broker serves."""
+    models = load([ModelSpec("b", ECHO), ModelSpec("a", ECHO)])
+    with pytest.raises(ModelNotFound, match="the broker serves no model 'x'; it serves a, b"):
+        models.entry("x")
+    with pytest.raises(ModelNotFound, match="model 'a' has no signature 'x'; it has serving_default"):
+        models.entry("a", "x")
+    with pytest.raises(ModelNotFound, match="it serves none"):
+        load([]).entry("a")
+
+
+def test_what_may_be_batched(scalar_model):
+    """Batching needs a signature that allows it and a model that has it switched on."""
+    models = load(
+        [
+            ModelSpec("on", ECHO, max_batch_size=16),
+            ModelSpec("off", ECHO, batching=False),
+            ModelSpec("scalar", scalar_model),
+        ]
+    )
+    told = [(entry.batchable, entry.max_batch_size) for entry in models.entries[1:]]
+    assert told == [(True, 16), (False, 1), (False, 1)]
+
+
+def test_the_description_crosses_the_control_plane():
+    """It is plain values, and each signature in it can be rebuilt by the client."""
+    models = load([ModelSpec("m", ECHO)])
+    told = msgpack.unpackb(msgpack.packb(models.describe()))["m"]
+    (described,) = told.pop("signatures")
+    assert told.pop("p50_us") > 0
+    assert told == {
+        "name": "m",
+        "source": ECHO,
+        "version": 1,
+        "default_signature": "serving_default",
+        "max_batch_size": 64,
+        "intra_op_threads": None,
+        "light": True,
+        "left_out": {},
+    }
+    assert Signature.from_message(described) == models.entry("m").signature
+    assert (described["id"], described["batchable"], described["light"]) == (1, True, True)
+
+
+def test_without_warming_nothing_is_run():
+    """`warm=False` leaves the costs unknown."""
+    assert load([ModelSpec("m", ECHO)], warm=False).entry("m").cost == Cost(None, False, "not measured")
+
+
+def test_every_failure_is_told_and_the_rest_closed(monkeypatch):
+    """One start shows everything there is to repair; a model that did load is closed again."""
+    closed: list[str] = []
+    monkeypatch.setattr(
+        repository.function.FunctionModel, "close", lambda model: closed.append(model.spec.name), raising=True
+    )
+    with pytest.raises(ModelLoadError) as caught:
+        load(
+            [
+                ModelSpec("good", ECHO),
+                ModelSpec("a", "no_module:f"),
+                ModelSpec("b", "broker.models.echo:nope"),
+            ]
+        )
+    assert isinstance(caught.value, BrokerError)
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "2 models cannot be loaded:"
+    assert lines[1].startswith(
+        "  - model 'a' from 'no_module:f' cannot be loaded: there is no module 'no_module'"
+    )
+    assert lines[2].startswith("  - model 'b' from 'broker.models.echo:nope' cannot be loaded: ")
+    assert closed == ["good"]
+
+
+def test_a_single_failure_stands_alone():
+    """One model that fails is told in one line."""
+    with pytest.raises(ModelLoadError, match=r"^model 'a' from 'no_module:f' cannot be loaded: [^\n]*$"):
+        load([ModelSpec("a", "no_module:f")])
+
+
+def test_models_of_one_name_are_refused():
+    """Before anything is loaded."""
+    with pytest.raises(InvalidInput, match="two models are called 'm'"):
+        load([ModelSpec("m", ECHO), ModelSpec("m", "no_module:f")])
+
+
+def test_repr_tells_what_is_served():
+    """A repository and its entries can be read in a debugger."""
+    models = load([ModelSpec("m", ECHO)], warm=False)
+    assert repr(models) == "<Repository of 1 models, 1 signatures>"
+    assert repr(models.entries[1]) == "<Entry 1 m/serving_default heavy>"
+    models.close()

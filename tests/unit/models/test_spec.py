@@ -1,0 +1,121 @@
+"""What a user may write for a model, and what is said to one who writes something else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from broker.models.spec import ModelSpec, check_distinct
+from worker_client.wire.errors import InvalidInput
+
+
+def test_the_command_line_form():
+    """NAME=SOURCE gives a model with every setting at its default."""
+    spec = ModelSpec.parse("digits=models/digits")
+    assert spec == ModelSpec("digits", "models/digits", 64, True, None, ("serve",))
+
+
+def test_a_source_may_hold_an_equals_sign():
+    """Only the first = divides."""
+    assert ModelSpec.parse("a=runs/lr=0.1/export").source == "runs/lr=0.1/export"
+
+
+@pytest.mark.parametrize("text", ["digits", "=models/digits", "digits=", ""])
+def test_what_is_not_of_that_form(text):
+    """The error shows both forms."""
+    with pytest.raises(
+        InvalidInput, match=r"--model digits=models/digits for .* --model digits=package\.module:function"
+    ):
+        ModelSpec.parse(text)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "models/digits",
+        Path("models/digits"),
+        ModelSpec("other", "models/digits"),
+        {"source": "models/digits"},
+        {"source": Path("models/digits")},
+    ],
+)
+def test_the_python_forms(value):
+    """A path, a dict and a ModelSpec mean the same; the key names the model."""
+    assert ModelSpec.coerce("digits", value) == ModelSpec("digits", "models/digits")
+
+
+def test_a_dict_carries_settings():
+    """Each field of a ModelSpec is a setting; lists from TOML and JSON become tuples."""
+    spec = ModelSpec.coerce(
+        "m", {"source": "p", "max_batch_size": 8, "batching": False, "tags": ["serve", "gpu"]}
+    )
+    assert spec == ModelSpec("m", "p", 8, False, None, ("serve", "gpu"))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (7, "model 'm': expected a path, .* got int 7"),
+        ({}, "model 'm' has no 'source'"),
+        (
+            {"source": "p", "batchsize": 1},
+            "model 'm' has no setting 'batchsize'; the settings are source, max_batch",
+        ),
+        ({"source": ""}, "source must be the path of a SavedModel directory or 'module:function', got ''"),
+        ({"source": 3}, "source must be .* got 3"),
+        ({"source": "p", "max_batch_size": 0}, "max_batch_size must be a whole number of at least 1, got 0"),
+        (
+            {"source": "p", "max_batch_size": True},
+            "max_batch_size must be a whole number of at least 1, got True",
+        ),
+        ({"source": "p", "max_batch_size": "8"}, "max_batch_size must be .* got '8'"),
+        ({"source": "p", "batching": "no"}, "batching must be True or False, got 'no'"),
+        (
+            {"source": "p", "intra_op_threads": 0},
+            "intra_op_threads must be a whole number of at least 1, got 0",
+        ),
+        ({"source": "p", "tags": "serve"}, "tags must be a list of tags such as"),
+        ({"source": "p", "tags": [1]}, "tags must be a list of tags such as"),
+        ({"source": "p", "tags": None}, "tags must be a list of tags such as"),
+    ],
+)
+def test_a_wrong_value_is_told(value, message):
+    """The error names the model, the setting, what it takes and what came."""
+    with pytest.raises(InvalidInput, match=message):
+        ModelSpec.coerce("m", value)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-m", ".m", "a/b", "é", 3, None])
+def test_a_name_that_is_none(name):
+    """Names appear in paths, metrics and messages: they are plain."""
+    with pytest.raises(InvalidInput, match="is no model name; use letters, digits"):
+        ModelSpec(name, "p")
+
+
+@pytest.mark.parametrize(
+    ("source", "is_function"),
+    [
+        ("app.models:digits", True),
+        ("models:digits", True),
+        ("a.b:C.method", True),
+        ("./models:digits", False),
+        ("/models/a:b", False),
+        ("models/digits", False),
+        ("models.digits", False),
+        ("a:1", False),
+    ],
+)
+def test_what_is_read_as_a_function(source, is_function):
+    """`module:function` is Python whatever lies on disk; a slash makes it a path."""
+    assert ModelSpec("m", source).is_function is is_function
+
+
+def test_models_need_names_of_their_own():
+    """Two models of one name are refused, with both sources."""
+    specs = [ModelSpec("m", "a"), ModelSpec("n", "b"), ModelSpec("m", "c")]
+    with pytest.raises(InvalidInput, match="two models are called 'm' \\('a' and 'c'\\)"):
+        check_distinct(specs)
+    with pytest.raises(InvalidInput, match="two models are called 'm'"):
+        ModelSpec.coerce_all(specs)
+    assert ModelSpec.coerce_all({"m": "a", "n": "b"}) == specs[:2]
