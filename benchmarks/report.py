@@ -18,6 +18,12 @@ RESULTS = ROOT / "benchmarks" / "results"
 BUSY = 0.05  # other load, as a share of all cores, from which on the reader is warned
 
 
+def console() -> Console:
+    """As wide as the terminal; wide enough for the tables where the output is no terminal."""
+    made = Console()
+    return made if made.is_terminal else Console(width=130)
+
+
 def print_machine(console: Console, document: dict[str, Any]) -> None:
     facts = document["machine"]
     options = ", ".join(f"{name} {value}" for name, value in document["options"].items())
@@ -29,7 +35,10 @@ def print_machine(console: Console, document: dict[str, Any]) -> None:
     )
     share = document["other_load"]
     if share > BUSY:
-        console.print(f"Something else took {share:.0%} of the machine meanwhile: do not trust these figures.", style="red")
+        console.print(
+            f"Something else took {share:.0%} of the machine meanwhile: do not trust these figures.",
+            style="red",
+        )
 
 
 def print_result(console: Console, result: Result) -> None:
@@ -113,7 +122,12 @@ def _series(series: Series) -> dict[str, Any]:
         "samples": series.samples,
         "answers_checked": series.checked,
         "windows": [
-            {"p50_us": w.p50_ns / 1e3, "p90_us": w.p90_ns / 1e3, "p99_us": w.p99_ns / 1e3, "samples": w.samples}
+            {
+                "p50_us": w.p50_ns / 1e3,
+                "p90_us": w.p90_ns / 1e3,
+                "p99_us": w.p99_ns / 1e3,
+                "samples": w.samples,
+            }
             for w in series.windows
         ],
     }

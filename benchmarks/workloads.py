@@ -54,7 +54,9 @@ class Checker:
                 f"input {index}: expected {expected.dtype}{list(expected.shape)}, got {answer.dtype}{list(answer.shape)}"
             )
         if not np.allclose(answer, expected, rtol=0, atol=TOLERANCE):
-            raise WrongAnswer(f"input {index}: expected {expected.ravel()[:4]}..., got {answer.ravel()[:4]}...")
+            raise WrongAnswer(
+                f"input {index}: expected {expected.ravel()[:4]}..., got {answer.ravel()[:4]}..."
+            )
         self._right[index] = answer.tobytes()
 
 

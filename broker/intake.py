@@ -57,6 +57,7 @@ class Intake:
         self._budget = PollBudget(mode)
         self._cores = cores()
         self._cores_free = True
+        self._worker_polls = False  # so does the one whose request came last
         self._recount_ns = 0
 
     # -- any thread ----------------------------------------------------------------------------------------------
@@ -116,6 +117,7 @@ class Intake:
         try:
             while (slot := channel.take(self.servings, now)) is not None:
                 taken.append(slot)
+                self._worker_polls = slot.worker_polls
         except Exception as error:
             if not isinstance(error, Violation):
                 _log.exception("the channel of pid %d cannot be read", channel.pid)
@@ -159,7 +161,7 @@ class Intake:
         self._budget.observe(monotonic_ns() - start)
 
     def _poll(self, start: int) -> bool:
-        budget = self._budget.budget_ns(start, self._cores_free and not self._busy_runners())
+        budget = self._budget.budget_ns(self._worker_polls and self._cores_free and not self._busy_runners())
         limit = start + budget
         while monotonic_ns() < limit:
             for _ in range(8):

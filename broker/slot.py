@@ -38,6 +38,8 @@ from worker_client.wire.layout import (
     STARTED_NS,
     STATUS,
     TAKEN_NS,
+    WAITING,
+    WAITING_POLLS,
 )
 from worker_client.wire.semaphore import Semaphore
 from worker_client.wire.signature import Signature, format_shape
@@ -83,6 +85,7 @@ class Slot:
         "sequence",
         "taken_ns",
         "words",
+        "worker_polls",
     )
 
     plan: Plan
@@ -107,6 +110,7 @@ class Slot:
         self.deadline_ns = 0
         self.notify = 0
         self.taken_ns = 0
+        self.worker_polls = False
         self.plans: dict[tuple[int, bytes], Plan] = {}
         self._laid_out: TensorLayout | None = None
         self._output_regions = 1
@@ -124,6 +128,7 @@ class Slot:
         self.deadline_ns = words[DEADLINE_NS]
         self.notify = words[NOTIFY]
         self.taken_ns = now_ns
+        self.worker_polls = words[WAITING] == WAITING_POLLS
         nbytes = words[INPUT_BYTES]
         key = words[SIGNATURE], bytes(self.input[: nbytes if nbytes <= MAX_TABLE else 0])
         plan = self.plans.get(key)

@@ -19,7 +19,6 @@ from worker_client.slot import Slot
 from worker_client.wire import control, semaphore
 from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, Overloaded
 from worker_client.wire.layout import (
-    COMPLETED_NS,
     DONE,
     NO_DEADLINE,
     NOTIFY_BELL,
@@ -36,7 +35,7 @@ from worker_client.wire.layout import (
 from worker_client.wire.ring import RingProducer
 from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Interrupted
-from worker_client.wire.waiting import PollBudget, WaitMode, poll_word
+from worker_client.wire.waiting import PollOrBlock, WaitMode, poll_word
 
 _CONTROL_TIMEOUT = 30.0  # seconds for the broker's control thread to answer: it never runs a model
 
@@ -56,7 +55,7 @@ class Channel:
         self._ring = RingProducer(
             self._words, semaphore.attach(reply["submitted"]), semaphore.attach(reply["doorbell"])
         )
-        self._budget = PollBudget(mode)
+        self._waiting = PollOrBlock(mode)
         self._free: deque[Slot] = deque()
         self._abandoned: list[Slot] = []
         self._push_lock = threading.Lock()
@@ -184,24 +183,28 @@ class Channel:
         """Hand a written slot to the broker."""
         if not self.open:
             raise self.gone()
-        slot.prepare(signature_id, deadline_ns, notify, monotonic_ns())
+        poll_ns = self._waiting.poll_ns if self._may_poll and notify == NOTIFY_SLOT else 0
+        slot.prepare(signature_id, deadline_ns, notify, monotonic_ns(), poll_ns)
         with self._push_lock:
             self._ring.push(slot.index)
+
+    @property
+    def _may_poll(self) -> bool:
+        """There is a core to poll on, and no other call of this process that could use it."""
+        return bool(self._words[POLL_WORD] == POLL_YES and len(self._free) + 1 == len(self.slots))
 
     def wait(self, slot: Slot, deadline_ns: int) -> None:
         """Return when the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""
         words = slot.words
         start = words[SUBMITTED_NS]
-        alone = len(self._free) + 1 == len(self.slots)
-        budget = self._budget.budget_ns(start, alone and self._words[POLL_WORD] == POLL_YES)
-        if budget:
-            limit = min(start + budget, deadline_ns)
-            poll_word(words, DONE, slot.sequence, self._budget, start, limit)
+        if slot.poll_ns:
+            poll_word(words, DONE, slot.sequence, min(start + slot.poll_ns, deadline_ns))
         if words[DONE] != slot.sequence:
             self.watch(slot, deadline_ns)
         self._acquire(slot, deadline_ns)
         slot.busy = False
-        self._budget.observe(words[COMPLETED_NS] - start)
+        if self._may_poll:
+            self._waiting.observe(monotonic_ns() - start)
         if words[OUTPUT_REGION] != slot.output_region:
             self.await_region(slot, deadline_ns)
 

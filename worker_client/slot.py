@@ -18,6 +18,9 @@ from worker_client.wire.layout import (
     SIGNATURE,
     STATUS,
     SUBMITTED_NS,
+    WAITING,
+    WAITING_BLOCKS,
+    WAITING_POLLS,
 )
 from worker_client.wire.semaphore import Semaphore
 from worker_client.wire.tensors import TensorLayout, read_table, views
@@ -41,6 +44,7 @@ class Slot:
         "notify",
         "output",
         "output_region",
+        "poll_ns",
         "sequence",
         "words",
     )
@@ -59,6 +63,7 @@ class Slot:
         self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline keeper reads it
         self.extra_posts = 0  # posts that did not come from the broker
         self.notify = NOTIFY_SLOT
+        self.poll_ns = 0  # how long the caller polls before it blocks
         self._layout: TensorLayout | None = None
         self._input_views: dict[TensorLayout, tuple[np.ndarray, ...]] = {}
         self._output_views: dict[bytes, tuple[np.ndarray, ...]] = {}
@@ -88,7 +93,7 @@ class Slot:
             self._layout = layout
         return arrays
 
-    def prepare(self, signature_id: int, deadline_ns: int, notify: int, now_ns: int) -> None:
+    def prepare(self, signature_id: int, deadline_ns: int, notify: int, now_ns: int, poll_ns: int) -> None:
         """Fill the request line: the last step before the slot goes into the ring."""
         words = self.words
         words[SEQUENCE] = self.sequence = self.sequence + 1
@@ -96,6 +101,8 @@ class Slot:
         words[DEADLINE_NS] = deadline_ns
         words[NOTIFY] = self.notify = notify
         words[SUBMITTED_NS] = now_ns
+        words[WAITING] = WAITING_POLLS if poll_ns else WAITING_BLOCKS
+        self.poll_ns = poll_ns
         self.busy = True
 
     @property

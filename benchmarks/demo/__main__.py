@@ -1,12 +1,6 @@
 """`python -m benchmarks.demo`: train a classifier, serve it to gunicorn's workers from one session, see what it costs.
 
-    1. train and export a SavedModel           programs/train
-    2. broker + gunicorn + app.py              server, broker
-    3. every test image over HTTP              load, programs/client
-    4. the same with a session in each worker, and the bare app for the memory's zero
-    5. stop, compare, look for what was left   verdict, report, machine
-
-Exit status 0 only if every check holds. Ctrl-C stops everything at any time.
+Exit status 0 only if every check holds; Ctrl-C stops everything at any time.
 """
 
 from __future__ import annotations
@@ -14,27 +8,28 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from pathlib import Path
+from time import monotonic
 
 from benchmarks.demo import load, machine, report, verdict
 from benchmarks.demo.broker import Broker
-from benchmarks.demo.measured import Served, Trained
+from benchmarks.demo.measured import Counters, Served
 from benchmarks.demo.program import DemoError, Program, messages
 from benchmarks.demo.screen import Screen, Step
-from benchmarks.demo.server import Server
-from benchmarks.demo.verdict import Check, TestSet
+from benchmarks.demo.server import Server, WorkerStart
+from benchmarks.demo.verdict import Check, TestImages
 
 APP = "benchmarks.demo.app:app"
 APP_SESSIONS = "benchmarks.demo.programs.app_sessions:app"
 APP_BARE = "benchmarks.demo.programs.app_bare:app"
 
+STEPS, COMPARISON_STEPS = 5, 2
 INTERRUPTED = 130
 TRAIN_SECONDS = 120.0
 LOAD_SECONDS = 40.0
 
 
 class Demo:
-    """One run of the demo, step by step."""
+    """One run, up to the last step."""
 
     def __init__(self, options: argparse.Namespace, screen: Screen, space: machine.Workspace) -> None:
         self.options = options
@@ -43,33 +38,161 @@ class Demo:
         self.broker = Broker(space.broker_name, space.directory / "digits")
         self.checks: list[Check] = []
 
-    def run(self) -> None:
-        """All steps but the last. Raises DemoError."""
+    def run(self) -> list[Served]:
+        """Raises DemoError if it cannot go on."""
         self.train()
-        self.tests = TestSet(self.directory / "test.npz")
-        rounds = -(-self.options.requests // len(self.tests.labels))
-        self.plan = load.Plan(rounds * len(self.tests.labels), self.options.clients, LOAD_SECONDS)
-        served = [self.with_broker()]
+        self.tests = TestImages(self.directory / "test.npz")
+        rounds = -(-self.options.requests // len(self.tests))
+        self.plan = load.Plan(rounds * len(self.tests), self.options.clients, LOAD_SECONDS)
+        served = [self.serve_with_broker()]
         if not self.options.skip_comparison:
-            served += [self.with_sessions(), self.bare()]
-        self.show(served)
+            served += [self.serve_with_sessions(), self.serve_bare()]
+        return served
 
-    def train(self) -> Trained:
-        with self.screen.step("train a digits classifier") as step:
+    def train(self) -> None:
+        command = [sys.executable, "-m", "benchmarks.demo.programs.train"]
+        command += ["--directory", str(self.directory), "--seed", str(self.options.seed)]
+        with (
+            self.screen.step("train a digits classifier") as step,
+            Program("trainer", command, self.directory, talks=True) as trainer,
+        ):
             step.note("importing TensorFlow")
-            command = [sys.executable, "-m", "benchmarks.demo.programs.train"]
-            command += ["--directory", str(self.directory), "--seed", str(self.options.seed)]
-            with Program("trainer", command, self.directory, talks=True) as trainer:
-                for _, message in messages([trainer], TRAIN_SECONDS):
-                    if "epoch" in message:
-                        step.note(f"epoch {message['epoch']} of {message['of']}")
-                    else:
-                        trained = Trained(**message)
-            step.result = (
-                f"{trained.trained_on:,} images; right on {trained.accuracy:.2%} of {trained.tested_on} others"
-            )
-        return trained
+            for _, message in messages([trainer], TRAIN_SECONDS):
+                if "epoch" in message:
+                    step.note(f"epoch {message['epoch']} of {message['of']}")
+                else:
+                    step.result = (
+                        f"{message['trained_on']:,} images; right on {message['accuracy']:.2%} "
+                        f"of {message['tested_on']} others"
+                    )
 
-    def with_broker(self) -> Served:
-        with self._start("start the broker and gunicorn", APP, self.broker) as (server, starts):
-            ...
+    def serve_with_broker(self) -> Served:
+        with Server(APP, self.options.workers, self.directory, self.broker) as server:
+            with self.screen.step("start the broker and gunicorn") as step:
+                starts = self._start(server, step)
+                step.result = f"all {len(starts)} workers have answered"
+            self.checks.append(verdict.of_bad_request(*server.post(self.tests.pixels(0)[1:])))
+            before = Counters.of(self.broker.status()).requests
+            with self.screen.step("send every test image over HTTP") as step:
+                answers = self._load(server, step)
+                step.result = f"{len(answers.images):,} answers to {self.plan.clients} clients"
+            counters = Counters.of(self.broker.status())
+            served = Served.of("one session for all", server, starts, answers, counters)
+            with self.screen.step("stop gunicorn, then the broker") as step:
+                server.stop()
+                step.result = f"status {server.program.process.returncode}"
+        self.checks += verdict.of_load(answers, self.tests)
+        self.checks += [verdict.of_broker(served, before), verdict.of_stop(server.program)]
+        return served
+
+    def serve_with_sessions(self) -> Served:
+        with (
+            self.screen.step("the same app with a session in each worker") as step,
+            Server(APP_SESSIONS, self.options.workers, self.directory) as server,
+        ):
+            starts = self._start(server, step)
+            served = Served.of("a session in each worker", server, starts, self._load(server, step))
+            step.result = "the same requests to it"
+        self.checks.append(verdict.of_comparison(served, self.tests))
+        return served
+
+    def serve_bare(self) -> Served:
+        with (
+            self.screen.step("the same app without any model") as step,
+            Server(APP_BARE, self.options.workers, self.directory) as server,
+        ):
+            step.result = "its memory is the zero to count from"
+            return Served.of("bare app", server, self._start(server, step))
+
+    def _start(self, server: Server, step: Step) -> list[WorkerStart]:
+        step.note("starting")
+        server.wait_until_listening()
+        step.note("waiting for the first answer of every worker")
+        return server.warm_up(self.tests.pixels(0))
+
+    def _load(self, server: Server, step: Step) -> load.Load:
+        def show(sent: int) -> None:
+            step.note(f"{sent:,} of {self.plan.requests:,} requests")
+
+        show(0)
+        return load.run(server.address, self.plan, self.directory, show)
+
+
+def main() -> int:
+    options = _options()
+    screen = Screen(STEPS + COMPARISON_STEPS * (not options.skip_comparison))
+    screen.head(
+        "onesession: one TensorFlow session for all prefork workers",
+        f"{options.workers} gunicorn sync workers run benchmarks/demo/app.py; {options.clients} clients; "
+        f"{os.cpu_count()} cores for all of them",
+    )
+    began = monotonic()
+    with machine.one_interrupt():
+        machine.adopt_orphans()
+        space = machine.Workspace()
+        demo = Demo(options, screen, space)
+        served, status = _run(demo)
+        with screen.step("look for what was left behind") as step:
+            clean = verdict.of_machine(space.clear())
+            step.result = "nothing" if clean.holds else "something"
+    checks = [*demo.checks, clean]
+    if served:
+        screen.show("", *report.tables(served))
+    screen.show("\n[bold]Checks[/]")
+    for check in checks:
+        screen.check(check.holds, check.text)
+    if status == 0 and not all(check.holds for check in checks):
+        status = 1
+    screen.show(_closing(status, monotonic() - began))
+    return status
+
+
+def _run(demo: Demo) -> tuple[list[Served], int]:
+    """The demo's steps; what was measured and the exit status so far. Afterwards nothing is to be interrupted."""
+    try:
+        return demo.run(), 0
+    except KeyboardInterrupt:
+        demo.screen.show("[yellow]Interrupted.[/]")
+        return [], INTERRUPTED
+    except DemoError as error:
+        demo.screen.error(str(error))
+        return [], 1
+    finally:
+        machine.ignore_interrupts()
+
+
+def _closing(status: int, seconds: float) -> str:
+    if status == 0:
+        return f"\n[bold green]All checks hold.[/] [dim]{seconds:.0f} s[/]\n"
+    return f"\n[bold red]{'Interrupted' if status == INTERRUPTED else 'Failed'}.[/] [dim]{seconds:.0f} s[/]\n"
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.demo",
+        description="Train a digits classifier and serve it to gunicorn's workers from one TensorFlow session.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument(
+        "--requests", type=_count, default=6000, help="to send, rounded up to whole rounds of the test images"
+    )
+    parser.add_argument("--workers", type=_count, default=4, help="of gunicorn")
+    parser.add_argument(
+        "--clients", type=_count, default=4, help="client processes that send at the same time"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the split, the weights and the training")
+    parser.add_argument(
+        "--skip-comparison", action="store_true", help="leave out the servers without a broker"
+    )
+    return parser.parse_args()
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {number}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())

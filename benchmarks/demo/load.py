@@ -45,9 +45,7 @@ class Load:
         return float(np.percentile(self.latencies_ns, percent)) / 1e6 if len(self.latencies_ns) else 0.0
 
 
-def run(
-    address: tuple[str, int], plan: Plan, directory: Path, on_progress: Callable[[int], None]
-) -> Load:
+def run(address: tuple[str, int], plan: Plan, directory: Path, on_progress: Callable[[int], None]) -> Load:
     """Send `plan.requests` requests to `address`. Raises DemoError if a client fails."""
     with contextlib.ExitStack() as stack:
         clients = [

@@ -2,62 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.demo.measured import ARBITER, BROKER, PARENT, Served
+from benchmarks.demo.load import Load
+from benchmarks.demo.measured import ARBITER, BROKER, PARENT, WORKER, Counters, Served
 from benchmarks.memory import MB
 
 _BAR = 40
+_NONE = "[dim]-[/]"
 
 
-def speed(served: Sequence[Served]) -> RenderableType:
-    """Requests and their times, one column for each server that was loaded."""
-    loaded = [each for each in served if each.load is not None]
-    table = _table("Speed", [each.title for each in loaded])
-    rows: dict[str, Callable[[Served], str]] = {
-        "requests/s": lambda each: f"{each.load.rate:,.0f}",  # type: ignore[union-attr]
-        "p50": lambda each: f"{each.load.percentile_ms(50):.2f} ms",  # type: ignore[union-attr]
-        "p99": lambda each: f"{each.load.percentile_ms(99):.2f} ms",  # type: ignore[union-attr]
-        "errors": lambda each: f"{len(each.load.errors):,}",  # type: ignore[union-attr]
-        "worker's fork to first answer, median": lambda each: f"{each.median_start:.2f} s",
-        "slowest worker": lambda each: f"{max(start.seconds for start in each.starts):.2f} s",
-    }
-    for name, value in rows.items():
-        table.add_row(name, *(value(each) for each in loaded))
+def tables(served: Sequence[Served]) -> Iterable[RenderableType]:
+    """All of them, with a sentence where a number needs one."""
+    brokered = served[0]
+    assert brokered.counters is not None
+    yield speed([each for each in served if each.load is not None])
+    yield memory(served)
+    yield batches(brokered.counters)
+    yield about_batches(brokered.counters)
+    if len(served) > 1:
+        yield ""
+        yield ratios(brokered, served[1])
+
+
+def speed(served: Sequence[Served]) -> Table:
+    """Requests and times of the servers that were loaded."""
+    loads = [each.load for each in served if each.load is not None]
+    table = _table("Speed", [each.title for each in served])
+    table.add_row("requests/s", *(f"{load.rate:,.0f}" for load in loads))
+    table.add_row("p50 of a request", *(_ms(load, 50) for load in loads))
+    table.add_row("p99", *(_ms(load, 99) for load in loads))
+    table.add_row("errors", *(f"{len(load.errors):,}" for load in loads))
+    table.add_row("a worker's fork to its first answer, median", *(f"{s.median_start:.2f} s" for s in served))
+    table.add_row("slowest worker", *(f"{s.slowest_start:.2f} s" for s in served))
     return table
 
 
-def memory(served: Sequence[Served]) -> RenderableType:
+def memory(served: Sequence[Served]) -> Table:
     """PSS of each process, one column for each server."""
-    table = _table("Memory in MB (PSS: shared pages divided among their users)", [s.title for s in served])
+    table = _table(
+        "Memory, MB (PSS: a page shared by n processes counts 1/n in each)", [s.title for s in served]
+    )
     columns = [each.by_role() for each in served]
     for role in _roles(columns):
-        values = (column.get(role) for column in columns)
-        table.add_row(role, *(_mb(value.pss_bytes) if value is not None else "[dim]-[/]" for value in values))
+        table.add_row(role, *(_mb(column[role]) if role in column else _NONE for column in columns))
     table.add_section()
     table.add_row("all together", *(f"[bold]{_mb(each.pss_bytes)}[/]" for each in served))
-    bare = served[-1].worker_pss_bytes
     if len(served) > 1:
+        bare = served[-1].worker_pss_bytes
         over = [f"+{_mb(each.worker_pss_bytes - bare)}" for each in served[:-1]]
-        table.add_row("a worker over the bare app's", *over, "[dim]0.0[/]")
+        table.add_row("a worker, over one of the bare app", *over, _NONE)
     return table
 
 
-def batches(served: Served) -> RenderableType:
+def batches(counters: Counters) -> Table:
     """How many rows the broker's runs had."""
     table = _table("Batches that the broker ran", ["runs", "share", ""])
-    total = sum(served.batches.values())
-    most = max(served.batches.values())
-    for rows, runs in served.batches.items():
+    total, most = sum(counters.batches.values()), max(counters.batches.values())
+    for rows, runs in counters.batches.items():
         bar = Text("█" * max(1, round(_BAR * runs / most)), style="cyan")
-        table.add_row(f"{rows} row{'s' if rows > 1 else ''}", f"{runs:,}", f"{runs / total:.1%}", bar)
+        table.add_row(f"{rows} row{'s' * (rows > 1)}", f"{runs:,}", f"{runs / total:.1%}", bar)
     table.columns[-1].justify = "left"
     return table
+
+
+def about_batches(counters: Counters) -> str:
+    return (
+        f"  A sync worker sends one row and waits for it, and a run of this model takes {counters.run_us:.0f} us:\n"
+        "  there is seldom a second row to join. Heavier models, or workers with several requests in\n"
+        "  flight, make larger batches."
+    )
 
 
 def ratios(one: Served, other: Served) -> str:
@@ -65,26 +84,18 @@ def ratios(one: Served, other: Served) -> str:
     assert one.load is not None
     assert other.load is not None
     return (
-        f"One session for all takes [bold]{one.pss_bytes / other.pss_bytes:.2f} x[/] the memory of "
-        f"{other.title}, answers [bold]{one.load.rate / other.load.rate:.2f} x[/] the requests a second, and a "
-        f"new worker is there in [bold]{one.median_start / other.median_start:.2f} x[/] the time."
+        f"  {one.title.capitalize()}, beside {other.title}: [bold]{one.pss_bytes / other.pss_bytes:.2f} x[/] "
+        f"the memory, [bold]{one.load.rate / other.load.rate:.2f} x[/] the requests/s,\n"
+        f"  [bold]{one.median_start / other.median_start:.2f} x[/] the time until a new worker answers."
     )
 
 
-def about_batches(served: Served) -> str:
-    return (
-        "A sync worker sends one row and waits for it, and a run of this model takes "
-        f"{served.run_us:.0f} us: there is seldom a second row to join. Heavier models and workers with many "
-        "requests in flight make larger batches."
-    )
-
-
-def _roles(columns: Sequence[dict[str, object]]) -> list[str]:
-    """The rows, whichever columns have them: the broker's side first, unknown ones last."""
+def _roles(columns: Sequence[dict[str, int]]) -> list[str]:
+    """The rows, whichever columns have them: the broker's side first, unknown processes last."""
     found = dict.fromkeys(role for column in columns for role in column)
-    first = [role for role in (BROKER, PARENT, ARBITER) if role in found]
-    workers = sorted((r for r in found if r.startswith("gunicorn worker")), key=lambda r: int(r.split()[-1]))
-    return [*first, *workers, *(role for role in found if role not in first and role not in workers)]
+    known = [role for role in (BROKER, PARENT, ARBITER) if role in found]
+    workers = sorted((r for r in found if r.startswith(WORKER)), key=lambda role: int(role.split()[-1]))
+    return [*known, *workers, *(role for role in found if role not in known and role not in workers)]
 
 
 def _table(title: str, columns: Sequence[str]) -> Table:
@@ -92,6 +103,10 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     for column in columns:
         table.add_column(column, justify="right")
     return table
+
+
+def _ms(load: Load, percent: float) -> str:
+    return f"{load.percentile_ms(percent):.2f} ms"
 
 
 def _mb(nbytes: float) -> str:

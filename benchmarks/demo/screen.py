@@ -47,7 +47,9 @@ class Screen:
             step = Step(f"{number} {escape(title)}", status)
             step.note("...")
             yield step
-        self._line("[green]✓[/]", number, f"{escape(title)}: [dim]{escape(step.result)}[/]", monotonic() - began)
+        self._line(
+            "[green]✓[/]", number, f"{escape(title)}: [dim]{escape(step.result)}[/]", monotonic() - began
+        )
 
     def show(self, *parts: RenderableType) -> None:
         for part in parts:

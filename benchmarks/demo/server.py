@@ -122,7 +122,9 @@ class Server:
             except (OSError, http.client.HTTPException) as error:
                 status, answer = 0, f"{type(error).__name__}: {error}"
             if status != 200:
-                self._failures.append(f"a worker answered its first request with {status or 'nothing'}: {answer}")
+                self._failures.append(
+                    f"a worker answered its first request with {status or 'nothing'}: {answer}"
+                )
                 return
 
     def _first_answers(self) -> list[WorkerStart]:
@@ -147,4 +149,3 @@ class Server:
         raise DemoError(
             f"{self.program.name}: not {kind} after {START_SECONDS:g} s\n{self.program.log_tail()}"
         )
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -51,6 +52,7 @@ class ArmProcess:
                 stdout=self._output,
                 stderr=self._output,
                 cwd=ROOT,
+                env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             )
         self._connection = Connection(ours.detach())
 

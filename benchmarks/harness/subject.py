@@ -1,9 +1,9 @@
 """The process of one arm: opens the arm, then runs windows of calls when it is told to.
 
-    rounds (another process)                     this process
-    {"run": (calls, warm-up)}  -- socket -->     calls, each timed, each answer checked
-                               <-- socket --     {"taken_ns": array, "checked": n} or {"error": text}
-    end of the socket          ----------->      closes the arm and ends
+rounds (another process)                     this process
+{"run": (calls, warm-up)}  -- socket -->     calls, each timed, each answer checked
+                           <-- socket --     {"taken_ns": array, "checked": n} or {"error": text}
+end of the socket          ----------->      closes the arm and ends
 """
 
 from __future__ import annotations

@@ -29,10 +29,14 @@ TARGETS = {target.name: target for target in (T1, T2, T4, T6, T9)}
 
 
 @click.command()
-@click.option("--only", multiple=True, type=click.Choice(list(TARGETS), case_sensitive=False), help="This target only.")
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(TARGETS), case_sensitive=False), help="This target only."
+)
 @click.option("--rounds", default=7, show_default=True, type=click.IntRange(1), help="Windows of each arm.")
 @click.option("--calls", default=2000, show_default=True, type=click.IntRange(1), help="Calls of a window.")
-@click.option("--idle-seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Silence of T9.")
+@click.option(
+    "--idle-seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Silence of T9."
+)
 @click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the inputs.")
 @click.option(
     "--json",
@@ -40,13 +44,15 @@ TARGETS = {target.name: target for target in (T1, T2, T4, T6, T9)}
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where to write all figures; default benchmarks/results/latency-TIME.json.",
 )
-def latency(only: tuple[str, ...], rounds: int, calls: int, idle_seconds: float, seed: int, path: Path | None) -> None:
+def latency(
+    only: tuple[str, ...], rounds: int, calls: int, idle_seconds: float, seed: int, path: Path | None
+) -> None:
     """T1, T2, T4, T6 and T9 of TARGETS.md: one worker's calls beside the other ways to make them.
 
     Every arm runs in processes of its own, in short windows that take turns; every answer is checked. Takes about
     three minutes on two cores, which should have nothing else to do.
     """
-    console = Console()
+    console = report.console()
     options = {"rounds": rounds, "calls": calls, "idle_seconds": idle_seconds, "seed": seed}
     document: dict[str, Any] = {
         "command": "latency",
@@ -70,7 +76,7 @@ def latency(only: tuple[str, ...], rounds: int, calls: int, idle_seconds: float,
 
 
 def measure(targets: list[Target], plan: Plan, idle_seconds: float, console: Console) -> list[Result]:
-    os.environ.update(CUDA_VISIBLE_DEVICES="-1", TF_CPP_MIN_LOG_LEVEL="3")  # for the arms and brokers
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # for arms and brokers alike
     results = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), TimeElapsedColumn())
     with (

@@ -46,7 +46,9 @@ def measure(bench: Bench) -> Result:
     polling, blocking = series["broker_poll"], series["broker_block"]
     figures = [
         Figure("broker, polling", per_round(lambda ns: ns / 1e3, polling), "us", 12.0, 6.0),
-        Figure("broker, blocking / ping-pong, blocking", ratio(blocking, series["ping_pong_block"]), "x", 1.3),
+        Figure(
+            "broker, blocking / ping-pong, blocking", ratio(blocking, series["ping_pong_block"]), "x", 1.3
+        ),
         Figure("broker, adaptive / polling", ratio(series["broker_adaptive"], polling), "x", None),
         Figure("broker, polling / ping-pong, polling", ratio(polling, series["ping_pong_poll"]), "x", None),
     ]

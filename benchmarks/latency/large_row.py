@@ -23,11 +23,28 @@ def arms(address: str) -> list[Arm]:
     in_place = "benchmarks.arms.broker_call:in_place"
     predict = "benchmarks.arms.broker_call:predict"
     return [
-        Arm("small_row", "broker: predict(x), 512 bytes (T2)", predict, "echo", {"address": address, "model": "echo"}),
+        Arm(
+            "small_row",
+            "broker: predict(x), 512 bytes (T2)",
+            predict,
+            "echo",
+            {"address": address, "model": "echo"},
+        ),
         Arm("in_place", "broker: request.run(), input in place", in_place, "image", {**image, "fill": False}),
-        Arm("in_place_filled", "broker: request[...] = x and run()", in_place, "image", {**image, "fill": True}),
+        Arm(
+            "in_place_filled",
+            "broker: request[...] = x and run()",
+            in_place,
+            "image",
+            {**image, "fill": True},
+        ),
         Arm("predict", "broker: predict(x)", predict, "image", image),
-        Arm("memory_copy", "one copy of x to shared memory", "benchmarks.arms.memory_copy:memory_copy", "image_copy"),
+        Arm(
+            "memory_copy",
+            "one copy of x to shared memory",
+            "benchmarks.arms.memory_copy:memory_copy",
+            "image_copy",
+        ),
         Arm("pipe", "Pipe + pickle", "benchmarks.arms.pipe:pipe", "image"),
     ]
 
@@ -38,7 +55,9 @@ def measure(bench: Bench) -> Result:
         series = run_rounds(arms(broker.address), plan, bench.progress)
     small, copy = series["small_row"], series["memory_copy"]
     beyond = per_round(lambda ns, small_ns: (ns - small_ns) / 1e3, series["in_place"], small)
-    copies = per_round(lambda ns, small_ns, copy_ns: (ns - small_ns) / copy_ns, series["predict"], small, copy)
+    copies = per_round(
+        lambda ns, small_ns, copy_ns: (ns - small_ns) / copy_ns, series["predict"], small, copy
+    )
     against_pipe = per_round(lambda ns, pipe_ns: ns / pipe_ns, series["predict"], series["pipe"])
     figures = [
         Figure("in place: beyond the small row", beyond, "us", 10.0),

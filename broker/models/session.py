@@ -1,6 +1,6 @@
 """TensorFlow: SavedModels as models, each with a Graph and a Session of its own. The only module that imports it.
 
-What is done for speed, each point measured (see docs): feeds and fetches pass no copy; a run stays on the thread
+What is done for speed, each point measured: feeds and fetches pass no copy; a run stays on the thread
 that calls it (`inter_op_thread_pool = -1`); the call goes straight to the C layer; every session has an intra-op
 pool of its own, of one thread where the model is light.
 """

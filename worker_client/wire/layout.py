@@ -56,10 +56,13 @@ DEADLINE_NS: Final = 3  # CLOCK_MONOTONIC, or NO_DEADLINE
 NOTIFY: Final = 4  # NOTIFY_SLOT or NOTIFY_BELL
 CANCELLED: Final = 5  # the sequence that nobody waits for any more
 SUBMITTED_NS: Final = 6
+WAITING: Final = 7  # WAITING_POLLS or WAITING_BLOCKS: what the worker does meanwhile, and hopes of the broker
 
 NO_DEADLINE: Final = (1 << 63) - 1
 NOTIFY_SLOT: Final = 1
 NOTIFY_BELL: Final = 2
+WAITING_POLLS: Final = 1
+WAITING_BLOCKS: Final = 2
 
 # Completion line (broker). DONE is stored last and is only a hint to pollers: the hand-over is the semaphore.
 DONE: Final = 2 * LINE_WORDS

@@ -1,8 +1,10 @@
 """How long to poll before blocking.
 
-Waking a blocked process costs tens of microseconds, polling costs a core. So poll only for about as long as the wait
-is expected to take, only where that is short enough for the wake-up to matter, and not at all while there are more
-threads to run than cores. A poller that finds itself descheduled has found that out by itself.
+Waking a blocked process costs tens of microseconds if its core sleeps, polling costs a core. On a quiet machine polling
+is several times faster; where the two processes share a core it is the other way round, since each poll keeps the
+other side from running. No formula tells which is the case, so the worker, who alone sees the whole latency of a
+call, tries both and keeps the better (`PollOrBlock`), and tells the broker with each request, which then polls for
+the next one or not (`PollBudget`). Neither polls while the broker counts more active workers than cores.
 """
 
 from __future__ import annotations
@@ -11,13 +13,17 @@ from enum import Enum
 from time import monotonic_ns
 
 WORTH_POLLING_NS = 250_000
-"""Expected waits longer than this block at once: a wake-up of 40 us is then a small part of them."""
+"""Waits longer than this block at once: a wake-up of 40 us is then a small part of them."""
 
 _MARGIN_NS = 20_000
 _ALWAYS_NS = 1_000_000_000
-_PREEMPTED_NS = 150_000  # a gap between two looks that only a scheduler can make
-_PENALTY_NS = 20_000_000
 _LOOKS = 16  # looks between two readings of the clock
+
+_TRIAL_CALLS = 16
+_TRIAL_SETTLING = 4  # of these, not counted: the other side follows one call later
+_FIRST_INTERVAL = 64
+_LAST_INTERVAL = 8192
+_CLIP_NS = 4 * WORTH_POLLING_NS
 
 
 class WaitMode(str, Enum):
@@ -28,51 +34,127 @@ class WaitMode(str, Enum):
     BLOCK = "block"
 
 
-class PollBudget:
-    """Decides the polling budget of one waiting place from the waits that were there before. One thread at a time;
-    when threads race, a sample is lost and nothing else."""
+class PollOrBlock:
+    """The worker's choice, made anew from measured latencies: a two-armed bandit with ever rarer trials.
 
-    __slots__ = ("_expected_ns", "_no_polling_before_ns", "mode")
+    `poll_ns` is how long to poll for the next answer; 0 means block at once. After every `interval` calls the other way
+    is tried for a few; it is kept if it was clearly faster on average, else the interval doubles. Should the
+    latency double meanwhile, a trial comes at once. One thread at a time; when threads race, a sample is lost.
+    """
+
+    __slots__ = (
+        "_adaptive",
+        "_alarm_ns",
+        "_interval",
+        "_left",
+        "_mean_ns",
+        "_polling",
+        "_total_ns",
+        "_trial",
+        "poll_ns",
+    )
+
+    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
+        self._adaptive = mode is WaitMode.ADAPTIVE
+        self._polling = mode is not WaitMode.BLOCK
+        self._mean_ns = _MARGIN_NS
+        self._alarm_ns = _CLIP_NS
+        self._total_ns = 0
+        self._trial = False
+        self._interval = self._left = _FIRST_INTERVAL
+        self.poll_ns = 0
+        self._set_poll_ns()
+
+    def __repr__(self) -> str:
+        return (
+            f"<PollOrBlock {'polling' if self._polling else 'blocking'}, mean {self._mean_ns / 1000:.1f} us>"
+        )
+
+    def observe(self, latency_ns: int) -> None:
+        """Learn how long the last call took, from submission to answer."""
+        if not self._adaptive:
+            return
+        sample = min(_CLIP_NS, latency_ns)
+        self._left -= 1
+        if self._trial:
+            if self._left < _TRIAL_CALLS - _TRIAL_SETTLING:
+                self._total_ns += sample
+            if not self._left:
+                self._end_trial()
+        else:
+            self._mean_ns += (sample - self._mean_ns) >> 4
+            if not self._left or self._mean_ns > self._alarm_ns:
+                self._begin_trial()
+
+    def _begin_trial(self) -> None:
+        if not self._polling and self._mean_ns > WORTH_POLLING_NS:
+            self._settle(self._mean_ns)
+            return
+        self._trial = True
+        self._left = _TRIAL_CALLS
+        self._total_ns = 0
+        self._switch()
+
+    def _end_trial(self) -> None:
+        self._trial = False
+        mean = self._total_ns // (_TRIAL_CALLS - _TRIAL_SETTLING)
+        if mean < self._mean_ns - (self._mean_ns >> 4):
+            self._interval = _FIRST_INTERVAL
+            self._settle(mean)
+        else:
+            self._switch()
+            self._interval = min(2 * self._interval, _LAST_INTERVAL)
+            self._settle(self._mean_ns)
+
+    def _settle(self, mean_ns: int) -> None:
+        self._mean_ns = mean_ns
+        self._alarm_ns = 2 * mean_ns + _MARGIN_NS
+        self._left = self._interval
+        self._set_poll_ns()
+
+    def _switch(self) -> None:
+        self._polling = not self._polling
+        self._set_poll_ns()
+
+    def _set_poll_ns(self) -> None:
+        """Long enough for the answer as it came so far, so that a poll in vain stays cheap."""
+        if not self._adaptive:
+            self.poll_ns = _ALWAYS_NS if self._polling else 0
+        else:
+            self.poll_ns = 2 * self._mean_ns + _MARGIN_NS if self._polling else 0
+
+
+class PollBudget:
+    """How long the broker polls for the next request, from how long the last ones took to come."""
+
+    __slots__ = ("_expected_ns", "mode")
 
     def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
         self.mode = mode
         self._expected_ns = _MARGIN_NS
-        self._no_polling_before_ns = 0
 
-    def budget_ns(self, now_ns: int, cores_free: bool) -> int:
-        """Nanoseconds to poll from now; 0 means block at once."""
+    def budget_ns(self, wanted: bool) -> int:
+        """Nanoseconds to poll; 0 means block at once. `wanted`: the last worker polls, and there are cores for it."""
         if self.mode is not WaitMode.ADAPTIVE:
             return _ALWAYS_NS if self.mode is WaitMode.POLL else 0
-        if not cores_free or now_ns < self._no_polling_before_ns or self._expected_ns > WORTH_POLLING_NS:
+        if not wanted or self._expected_ns > WORTH_POLLING_NS:
             return 0
         return 2 * self._expected_ns + _MARGIN_NS
 
     def observe(self, wait_ns: int) -> None:
         """Learn how long a wait took, polled or blocked."""
-        sample = min(max(wait_ns, 0), 4 * WORTH_POLLING_NS)
+        sample = min(max(wait_ns, 0), _CLIP_NS)
         self._expected_ns += (sample - self._expected_ns) >> 3
 
-    def preempted(self, now_ns: int) -> None:
-        """The poller lost its core: others need it more, so stop polling for a while."""
-        self._no_polling_before_ns = now_ns + _PENALTY_NS
 
-
-def poll_word(
-    words: memoryview, index: int, value: int, budget: PollBudget, start_ns: int, limit_ns: int
-) -> bool:
-    """Poll until `words[index]` is `value` (True) or `limit_ns` passes or the core is lost (False).
+def poll_word(words: memoryview, index: int, value: int, limit_ns: int) -> bool:
+    """Poll until `words[index]` is `value` (True) or CLOCK_MONOTONIC passes `limit_ns` (False).
 
     What it sees is a hint: the caller still acquires the semaphore that hands the memory over.
     """
-    last = start_ns
     while True:
         for _ in range(_LOOKS):
             if words[index] == value:
                 return True
-        now = monotonic_ns()
-        if now >= limit_ns:
+        if monotonic_ns() >= limit_ns:
             return False
-        if now - last > _PREEMPTED_NS and budget.mode is WaitMode.ADAPTIVE:
-            budget.preempted(now)
-            return False
-        last = now
