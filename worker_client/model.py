@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from worker_client import mapping
 from worker_client.channel import Channel
 from worker_client.connection import Connection
 from worker_client.fitting import Fitter
@@ -106,6 +108,19 @@ class Model:
         except BaseException:
             channel.release(slot)
             raise
+
+    def map(
+        self, batches: Iterable[Any], *, max_in_flight: int = 8, timeout: float | None = None
+    ) -> Iterator[Any]:
+        """The answers to `batches` in their order. At most `max_in_flight` calls are under way, and as many batches
+        taken ahead; each may have another number of rows. The first error ends it and cancels the rest."""
+        return mapping.ordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
+
+    def map_unordered(
+        self, batches: Iterable[Any], *, max_in_flight: int = 8, timeout: float | None = None
+    ) -> Iterator[tuple[int, Any]]:
+        """Like `map`, but (index of the batch, answer) as the answers come."""
+        return mapping.unordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
 
     def _deadline(self, timeout: float | None) -> int:
         seconds = self.timeout if timeout is None else timeout
