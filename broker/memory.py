@@ -61,10 +61,11 @@ class Account:
         self.used_bytes = 0
 
     def new_region(self, nbytes: int) -> Segment:
-        """A segment of the size class that holds `nbytes`, or of exactly that if only this is in the budget."""
-        left = self._memory.max_channel_bytes - self.used_bytes
-        wanted = size_class(nbytes)
-        return self.new_segment(wanted if wanted <= left else nbytes)
+        """A segment of the size class that holds `nbytes`; where that is too much, of exactly `nbytes`."""
+        try:
+            return self.new_segment(size_class(nbytes))
+        except Overloaded:
+            return self.new_segment(nbytes)
 
     def new_segment(self, nbytes: int) -> Segment:
         """Raises Overloaded past either budget, or where /dev/shm is full."""
