@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from broker.cli.options import name_option, told_errors
@@ -45,10 +47,19 @@ def _models(models: dict[str, Any]) -> Table:
 
 
 def _workers(workers: list[dict[str, Any]]) -> Table:
-    table = Table("worker pid", "slots", "in flight", "requests", "shared MiB")
+    table = _table("worker pid", "slots", "in flight", "requests", "shared MiB")
     for worker in workers:
         counts = [str(worker[key]) for key in ("pid", "slots", "in_flight", "requests")]
         table.add_row(*counts, _mib(worker["shared_memory_bytes"]))
+    return table
+
+
+def _table(first: str, *numbers: str) -> Table:
+    """Narrow enough for 80 columns; the first column wraps, numbers stand to the right."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, overflow="fold")
+    for title in numbers:
+        table.add_column(title, justify="right", no_wrap=True)
     return table
 
 
