@@ -34,15 +34,14 @@ def status(name: str | None, as_json: bool) -> None:
 
 
 def _models(models: dict[str, Any]) -> Table:
-    table = Table(
-        "model", "signature", "runs on", "requests", "rows", "batches", "rows a batch", "failed", "run us"
-    )
+    table = _table("model:signature", "runs", "requests", "rows", "batches", "rows/batch", "failed", "us/batch")
     for model, signatures in models.items():
         for name, stats in signatures.items():
             mean = f"{stats['rows'] / stats['runs']:.1f}" if stats["runs"] else "-"
-            place = "intake" if stats["light"] else "own runner"
+            place = "inline" if stats["light"] else "apart"
             counts = [str(stats[key]) for key in ("requests", "rows", "runs")]
-            table.add_row(model, name, place, *counts, mean, str(stats["failures"]), f"{stats['run_us']:.0f}")
+            failures, cost = str(stats["failures"]), f"{stats['run_us']:.0f}"
+            table.add_row(escape(f"{model}:{name}"), place, *counts, mean, failures, cost)
     return table
 
 
