@@ -34,14 +34,15 @@ def status(name: str | None, as_json: bool) -> None:
 
 
 def _models(models: dict[str, Any]) -> Table:
-    table = _table("model:signature", "runs", "requests", "rows", "batches", "rows/batch", "failed", "us/batch")
+    table = _table("model", "runs", "requests", "rows", "batches", "rows/batch", "failed", "us/batch")
     for model, signatures in models.items():
         for name, stats in signatures.items():
             mean = f"{stats['rows'] / stats['runs']:.1f}" if stats["runs"] else "-"
             place = "inline" if stats["light"] else "apart"
             counts = [str(stats[key]) for key in ("requests", "rows", "runs")]
             failures, cost = str(stats["failures"]), f"{stats['run_us']:.0f}"
-            table.add_row(escape(f"{model}:{name}"), place, *counts, mean, failures, cost)
+            label = model if len(signatures) == 1 else f"{model}:{name}"
+            table.add_row(escape(label), place, *counts, mean, failures, cost)
     return table
 
 
@@ -55,7 +56,7 @@ def _workers(workers: list[dict[str, Any]]) -> Table:
 
 def _table(first: str, *numbers: str) -> Table:
     """Narrow enough for 80 columns; the first column wraps, numbers stand to the right."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column(first, overflow="fold")
     for title in numbers:
         table.add_column(title, justify="right", no_wrap=True)
