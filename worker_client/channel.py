@@ -35,7 +35,7 @@ from worker_client.wire.layout import (
 from worker_client.wire.ring import RingProducer
 from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Interrupted
-from worker_client.wire.waiting import PollOrBlock, WaitMode, poll_word
+from worker_client.wire.waiting import MUST_BLOCK, PollOrBlock, WaitMode, poll_word
 
 _CONTROL_TIMEOUT = 30.0  # seconds for the broker's control thread to answer: it never runs a model
 
@@ -183,27 +183,24 @@ class Channel:
         """Hand a written slot to the broker."""
         if not self.open:
             raise self.gone()
-        poll_ns = self._waiting.poll_ns if self._may_poll and notify == NOTIFY_SLOT else 0
+        # Polling needs a core, and no other call of this process that could use it.
+        alone = len(self._free) + 1 == len(self.slots) and self._words[POLL_WORD] == POLL_YES
+        poll_ns = self._waiting.poll_ns if alone and notify == NOTIFY_SLOT else MUST_BLOCK
         slot.prepare(signature_id, deadline_ns, notify, monotonic_ns(), poll_ns)
         with self._push_lock:
             self._ring.push(slot.index)
-
-    @property
-    def _may_poll(self) -> bool:
-        """There is a core to poll on, and no other call of this process that could use it."""
-        return bool(self._words[POLL_WORD] == POLL_YES and len(self._free) + 1 == len(self.slots))
 
     def wait(self, slot: Slot, deadline_ns: int) -> None:
         """Return when the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""
         words = slot.words
         start = words[SUBMITTED_NS]
-        if slot.poll_ns:
+        if slot.poll_ns > 0:
             poll_word(words, DONE, slot.sequence, min(start + slot.poll_ns, deadline_ns))
         if words[DONE] != slot.sequence:
             self.watch(slot, deadline_ns)
         self._acquire(slot, deadline_ns)
         slot.busy = False
-        if self._may_poll:
+        if slot.poll_ns != MUST_BLOCK:
             self._waiting.observe(monotonic_ns() - start)
         if words[OUTPUT_REGION] != slot.output_region:
             self.await_region(slot, deadline_ns)

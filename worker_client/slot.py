@@ -101,7 +101,7 @@ class Slot:
         words[DEADLINE_NS] = deadline_ns
         words[NOTIFY] = self.notify = notify
         words[SUBMITTED_NS] = now_ns
-        words[WAITING] = WAITING_POLLS if poll_ns else WAITING_BLOCKS
+        words[WAITING] = WAITING_POLLS if poll_ns > 0 else WAITING_BLOCKS
         self.poll_ns = poll_ns
         self.busy = True
 

@@ -15,6 +15,9 @@ from time import monotonic_ns
 WORTH_POLLING_NS = 250_000
 """Waits longer than this block at once: a wake-up of 40 us is then a small part of them."""
 
+MUST_BLOCK = -1
+"""In place of a time to poll: a wait for which polling was no choice, and from which nothing is learnt about it."""
+
 _MARGIN_NS = 20_000
 _ALWAYS_NS = 1_000_000_000
 _LOOKS = 16  # looks between two readings of the clock
