@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import sys
+
 import click
 
 from benchmarks.call_path.command import profile
@@ -17,4 +20,6 @@ main.add_command(latency)
 main.add_command(profile)
 
 if __name__ == "__main__":
+    # An end like any other: what was started is stopped, what was written to /tmp is removed.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     main(prog_name="python -m benchmarks")

@@ -50,9 +50,8 @@ class Checker:
     def _compare(self, index: int, answer: np.ndarray) -> None:
         expected = self._answers[index]
         if answer.dtype != expected.dtype or answer.shape != expected.shape:
-            raise WrongAnswer(
-                f"input {index}: expected {expected.dtype}{list(expected.shape)}, got {answer.dtype}{list(answer.shape)}"
-            )
+            got = f"{answer.dtype}{list(answer.shape)}"
+            raise WrongAnswer(f"input {index}: expected {expected.dtype}{list(expected.shape)}, got {got}")
         if not np.allclose(answer, expected, rtol=0, atol=TOLERANCE):
             raise WrongAnswer(
                 f"input {index}: expected {expected.ravel()[:4]}..., got {answer.ravel()[:4]}..."

@@ -10,6 +10,7 @@ from time import monotonic_ns
 import numpy as np
 import posix_ipc
 
+from benchmarks.harness import affinity
 from benchmarks.harness.lifetime import forked
 from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Workload
@@ -21,8 +22,10 @@ Acquire = Callable[[posix_ipc.Semaphore], None]
 
 
 @contextmanager
-def ping_pong(workload: Workload, poll: bool) -> Iterator[Timed]:
+def ping_pong(workload: Workload, poll: bool, pinned: bool = False) -> Iterator[Timed]:
     """Post one semaphore, acquire the other. The answer is a stored one: semaphores carry nothing."""
+    if pinned:
+        affinity.pin(affinity.CALLER)
     ping, pong = _semaphore("ping"), _semaphore("pong")
     acquire = _poll if poll else _block
     answer = workload.answers[0]
@@ -32,13 +35,15 @@ def ping_pong(workload: Workload, poll: bool) -> Iterator[Timed]:
         acquire(pong)
         return answer
 
-    with forked(_serve, ping, pong, acquire):
+    with forked(_serve, ping, pong, acquire, pinned):
         yield Timed(call)
     ping.close()
     pong.close()
 
 
-def _serve(ping: posix_ipc.Semaphore, pong: posix_ipc.Semaphore, acquire: Acquire) -> None:
+def _serve(ping: posix_ipc.Semaphore, pong: posix_ipc.Semaphore, acquire: Acquire, pinned: bool) -> None:
+    if pinned:
+        affinity.pin(affinity.OTHER)
     while True:
         acquire(ping)
         pong.release()

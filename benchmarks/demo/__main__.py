@@ -10,7 +10,7 @@ import os
 import sys
 from time import monotonic
 
-from benchmarks.demo import load, machine, report, verdict
+from benchmarks.demo import load, machine, processors, report, verdict
 from benchmarks.demo.broker import Broker
 from benchmarks.demo.measured import Counters, Served
 from benchmarks.demo.program import DemoError, Program, messages
@@ -72,17 +72,18 @@ class Demo:
                 starts = self._start(server, step)
                 step.result = f"all {len(starts)} workers have answered"
             self.checks.append(verdict.of_bad_request(*server.post(self.tests.pixels(0)[1:])))
-            before = Counters.of(self.broker.status()).requests
+            self.model_us = self.broker.models()["digits"]["p50_us"]
+            before = Counters.of(self.broker.status())
             with self.screen.step("send every test image over HTTP") as step:
-                answers = self._load(server, step)
+                answers, use = self._load(server, step)
                 step.result = f"{len(answers.images):,} answers to {self.plan.clients} clients"
-            counters = Counters.of(self.broker.status())
-            served = Served.of("one session for all", server, starts, answers, counters)
+            counters = Counters.of(self.broker.status()).since(before)
+            served = Served.of("one session for all", server, starts, answers, use, counters)
             with self.screen.step("stop gunicorn, then the broker") as step:
                 server.stop()
-                step.result = f"status {server.program.process.returncode}"
+                step.result = f"exit status {server.program.process.returncode}"
         self.checks += verdict.of_load(answers, self.tests)
-        self.checks += [verdict.of_broker(served, before), verdict.of_stop(server.program)]
+        self.checks += [verdict.of_broker(served), verdict.of_stop(server.program)]
         return served
 
     def serve_with_sessions(self) -> Served:
@@ -91,8 +92,8 @@ class Demo:
             Server(APP_SESSIONS, self.options.workers, self.directory) as server,
         ):
             starts = self._start(server, step)
-            served = Served.of("a session in each worker", server, starts, self._load(server, step))
-            step.result = "the same requests to it"
+            served = Served.of("a session in each worker", server, starts, *self._load(server, step))
+            step.result = "the same requests"
         self.checks.append(verdict.of_comparison(served, self.tests))
         return served
 
@@ -101,21 +102,24 @@ class Demo:
             self.screen.step("the same app without any model") as step,
             Server(APP_BARE, self.options.workers, self.directory) as server,
         ):
+            served = Served.of("bare app", server, self._start(server, step))
             step.result = "its memory is the zero to count from"
-            return Served.of("bare app", server, self._start(server, step))
+        return served
 
     def _start(self, server: Server, step: Step) -> list[WorkerStart]:
         step.note("starting")
         server.wait_until_listening()
-        step.note("waiting for the first answer of every worker")
+        step.note("waiting for first answers")
         return server.warm_up(self.tests.pixels(0))
 
-    def _load(self, server: Server, step: Step) -> load.Load:
+    def _load(self, server: Server, step: Step) -> tuple[load.Load, processors.Use]:
         def show(sent: int) -> None:
             step.note(f"{sent:,} of {self.plan.requests:,} requests")
 
         show(0)
-        return load.run(server.address, self.plan, self.directory, show)
+        with processors.watched(server.program.pid) as use:
+            answers = load.run(server.address, self.plan, self.directory, show)
+        return answers, use
 
 
 def main() -> int:
@@ -123,24 +127,25 @@ def main() -> int:
     screen = Screen(STEPS + COMPARISON_STEPS * (not options.skip_comparison))
     screen.head(
         "onesession: one TensorFlow session for all prefork workers",
-        f"{options.workers} gunicorn sync workers run benchmarks/demo/app.py; {options.clients} clients; "
-        f"{os.cpu_count()} cores for all of them",
+        f"{options.workers} gunicorn workers with benchmarks/demo/app.py, {options.clients} clients, "
+        f"{os.cpu_count()} cores",
     )
     began = monotonic()
     with machine.one_interrupt():
         machine.adopt_orphans()
         space = machine.Workspace()
         demo = Demo(options, screen, space)
-        served, status = _run(demo)
-        with screen.step("look for what was left behind") as step:
-            clean = verdict.of_machine(space.clear())
-            step.result = "nothing" if clean.holds else "something"
-    checks = [*demo.checks, clean]
+        try:
+            served, status = _run(demo)
+            with screen.step("look for what was left behind", last=True) as step:
+                clean = verdict.of_machine(space.clear())
+                step.result = "nothing" if clean.holds else "something"
+        finally:
+            space.clear()  # once more, since a terminal that is gone makes every line above fail
+    checks = [clean] if status == INTERRUPTED else [*demo.checks, clean]
     if served:
-        screen.show("", *report.tables(served))
-    screen.show("\n[bold]Checks[/]")
-    for check in checks:
-        screen.check(check.holds, check.text)
+        screen.show("", *report.tables(served, demo.model_us))
+    screen.checks((check.holds, check.text) for check in checks)
     if status == 0 and not all(check.holds for check in checks):
         status = 1
     screen.show(_closing(status, monotonic() - began))
@@ -152,10 +157,12 @@ def _run(demo: Demo) -> tuple[list[Served], int]:
     try:
         return demo.run(), 0
     except KeyboardInterrupt:
-        demo.screen.show("[yellow]Interrupted.[/]")
         return [], INTERRUPTED
     except DemoError as error:
         demo.screen.error(str(error))
+        return [], 1
+    except Exception:  # a fault of the demo's own: clean up all the same
+        demo.screen.console.print_exception(max_frames=8)
         return [], 1
     finally:
         machine.ignore_interrupts()

@@ -25,12 +25,19 @@ class Broker:
 
     def status(self) -> Message:
         """What `broker status --json` prints. Raises DemoError."""
-        command = [sys.executable, "-m", "broker", "status", "--name", self.name, "--json"]
+        return self._ask("status")
+
+    def models(self) -> Message:
+        """What `broker models --json` prints. Raises DemoError."""
+        return self._ask("models")
+
+    def _ask(self, what: str) -> Message:
+        command = [sys.executable, "-m", "broker", what, "--name", self.name, "--json"]
         done = subprocess.run(
             command, cwd=ROOT, capture_output=True, text=True, timeout=_STATUS_SECONDS, check=False
         )
         if done.returncode:
-            raise DemoError(f"`broker status` failed: {done.stderr.strip()}")
+            raise DemoError(f"`broker {what}` failed: {done.stderr.strip()}")
         found: Message = json.loads(done.stdout)
         return found
 

@@ -19,7 +19,7 @@ from benchmarks.demo.broker import traces
 
 SHM = Path("/dev/shm")
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-GRACE_SECONDS = 2.0
+GRACE_SECONDS = 10.0  # a broker that is stopped while it loads its models looks up only afterwards
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -75,6 +75,7 @@ def one_interrupt() -> Iterator[None]:
 
     def on_signal(number: int, frame: FrameType | None) -> None:
         ignore_interrupts()
+        os.write(2, b"\nInterrupted; stopping everything in order ...\n")  # a signal may interrupt a print
         raise KeyboardInterrupt
 
     before = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
@@ -101,7 +102,7 @@ def _end_processes() -> list[str]:
                 ask(process)
             except psutil.NoSuchProcess:
                 pass
-        _ended, left = psutil.wait_procs(left, timeout=GRACE_SECONDS * 5)
+        _ended, left = psutil.wait_procs(left, timeout=GRACE_SECONDS)
     return found
 
 

@@ -3,40 +3,45 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from benchmarks.demo.load import Load
+from benchmarks.demo.processors import Use
 from benchmarks.demo.program import Message
 from benchmarks.demo.server import Server, WorkerStart
 from benchmarks.memory import ProcessMemory
 
-BROKER = "broker: TensorFlow, the session"
-PARENT = "broker run: parent of both"
+BROKER = "broker (TensorFlow)"
+PARENT = "broker run, its parent"
 ARBITER = "gunicorn arbiter"
 WORKER = "gunicorn worker"
 
 
 @dataclass(frozen=True)
 class Counters:
-    """What the broker has counted for the demo's one signature. `batches` is {rows: runs}."""
+    """What the broker has counted for the demo's one signature."""
 
     pid: int
     requests: int
-    batches: dict[int, int]
-    run_us: float
+    batches: Counter[int]
+    """{rows: runs}"""
 
     @classmethod
     def of(cls, status: Message) -> Counters:
         """From what `broker status --json` prints, where JSON has made strings of the rows."""
         found = status["models"]["digits"]["serving_default"]
-        batches = sorted((int(rows), runs) for rows, runs in found["batch_rows"].items())
-        return cls(status["pid"], found["requests"], dict(batches), found["run_us"])
+        batches = Counter({int(rows): runs for rows, runs in found["batch_rows"].items()})
+        return cls(status["pid"], found["requests"], batches)
+
+    def since(self, before: Counters) -> Counters:
+        return Counters(self.pid, self.requests - before.requests, self.batches - before.batches)
 
 
 @dataclass(frozen=True)
 class Served:
-    """One server's figures, after its load. The bare app has no load, only a broker has counters."""
+    """One server's figures. Those of the load are missing for the bare app, those of the broker without one."""
 
     title: str
     root_pid: int
@@ -44,6 +49,7 @@ class Served:
     starts: Sequence[WorkerStart]
     processes: Sequence[ProcessMemory]
     load: Load | None
+    use: Use | None
     counters: Counters | None
 
     @classmethod
@@ -53,10 +59,12 @@ class Served:
         server: Server,
         starts: Sequence[WorkerStart],
         load: Load | None = None,
+        use: Use | None = None,
         counters: Counters | None = None,
     ) -> Served:
         """Takes the memory of the running server as well."""
-        return cls(title, server.program.pid, server.arbiter_pid, starts, server.memory(), load, counters)
+        root, arbiter = server.program.pid, server.arbiter_pid
+        return cls(title, root, arbiter, starts, server.memory(), load, use, counters)
 
     @property
     def pss_bytes(self) -> int:
@@ -79,6 +87,18 @@ class Served:
     @property
     def slowest_start(self) -> float:
         return max(start.seconds for start in self.starts)
+
+    @property
+    def first_answer(self) -> float:
+        """Seconds from the command that starts the server to its first answer."""
+        return min(start.since_command for start in self.starts)
+
+    @property
+    def cpu_us(self) -> float:
+        """CPU time of the whole server for one answer."""
+        assert self.load is not None
+        assert self.use is not None
+        return self.use.server_seconds * 1e6 / len(self.load.images)
 
     def by_role(self) -> dict[str, int]:
         """PSS of every process, under what it is."""

@@ -6,27 +6,29 @@ from collections.abc import Iterable, Sequence
 
 from rich import box
 from rich.console import RenderableType
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from benchmarks.demo.load import Load
 from benchmarks.demo.measured import ARBITER, BROKER, PARENT, WORKER, Counters, Served
+from benchmarks.demo.processors import BUSY_SHARE
 from benchmarks.memory import MB
 
 _BAR = 40
 _NONE = "[dim]-[/]"
 
 
-def tables(served: Sequence[Served]) -> Iterable[RenderableType]:
-    """All of them, with a sentence where a number needs one."""
+def tables(served: Sequence[Served], model_us: float) -> Iterable[RenderableType]:
+    """All of them, with a sentence where a number needs one. `model_us` is what the model takes for one row."""
     brokered = served[0]
     assert brokered.counters is not None
     yield speed([each for each in served if each.load is not None])
+    yield from disturbances(served)
     yield memory(served)
     yield batches(brokered.counters)
-    yield about_batches(brokered.counters)
+    yield about_batches(model_us)
     if len(served) > 1:
-        yield ""
         yield ratios(brokered, served[1])
 
 
@@ -38,9 +40,22 @@ def speed(served: Sequence[Served]) -> Table:
     table.add_row("p50 of a request", *(_ms(load, 50) for load in loads))
     table.add_row("p99", *(_ms(load, 99) for load in loads))
     table.add_row("errors", *(f"{len(load.errors):,}" for load in loads))
-    table.add_row("a worker's fork to its first answer, median", *(f"{s.median_start:.2f} s" for s in served))
-    table.add_row("slowest worker", *(f"{s.slowest_start:.2f} s" for s in served))
+    table.add_row("server's CPU per request", *(f"{s.cpu_us:,.0f} us" for s in served))
+    table.add_section()
+    table.add_row("worker's fork to first answer", *(f"{s.median_start:.2f} s" for s in served))
+    table.add_row("the same, slowest worker", *(f"{s.slowest_start:.2f} s" for s in served))
+    table.add_row("command to first answer", *(f"{s.first_answer:.2f} s" for s in served))
     return table
+
+
+def disturbances(served: Sequence[Served]) -> Iterable[RenderableType]:
+    """Loads during which the machine was not the demo's alone."""
+    for each in served:
+        if each.use is not None and each.use.others_share >= BUSY_SHARE:
+            yield _prose(
+                f"[yellow]Other programs used {each.use.others_share:.0%} of the processors during the load of "
+                f"“{each.title}”: requests/s, p50 and p99 are worse than they would be alone.[/]"
+            )
 
 
 def memory(served: Sequence[Served]) -> Table:
@@ -56,7 +71,7 @@ def memory(served: Sequence[Served]) -> Table:
     if len(served) > 1:
         bare = served[-1].worker_pss_bytes
         over = [f"+{_mb(each.worker_pss_bytes - bare)}" for each in served[:-1]]
-        table.add_row("a worker, over one of the bare app", *over, _NONE)
+        table.add_row("a worker over a bare one", *over, _NONE)
     return table
 
 
@@ -64,30 +79,35 @@ def batches(counters: Counters) -> Table:
     """How many rows the broker's runs had."""
     table = _table("Batches that the broker ran", ["runs", "share", ""])
     total, most = sum(counters.batches.values()), max(counters.batches.values())
-    for rows, runs in counters.batches.items():
+    for rows, runs in sorted(counters.batches.items()):
         bar = Text("█" * max(1, round(_BAR * runs / most)), style="cyan")
         table.add_row(f"{rows} row{'s' * (rows > 1)}", f"{runs:,}", f"{runs / total:.1%}", bar)
     table.columns[-1].justify = "left"
     return table
 
 
-def about_batches(counters: Counters) -> str:
-    return (
-        f"  A sync worker sends one row and waits for it, and a run of this model takes {counters.run_us:.0f} us:\n"
-        "  there is seldom a second row to join. Heavier models, or workers with several requests in\n"
-        "  flight, make larger batches."
+def about_batches(model_us: float) -> RenderableType:
+    return _prose(
+        f"A sync worker sends one row and waits for it, and this model takes {model_us:.0f} us for a row: there is "
+        "seldom a second one to join. Heavier models, or workers with several requests in flight, make larger "
+        "batches."
     )
 
 
-def ratios(one: Served, other: Served) -> str:
+def ratios(one: Served, other: Served) -> RenderableType:
     """The comparison in one sentence."""
     assert one.load is not None
     assert other.load is not None
-    return (
-        f"  {one.title.capitalize()}, beside {other.title}: [bold]{one.pss_bytes / other.pss_bytes:.2f} x[/] "
-        f"the memory, [bold]{one.load.rate / other.load.rate:.2f} x[/] the requests/s,\n"
-        f"  [bold]{one.median_start / other.median_start:.2f} x[/] the time until a new worker answers."
+    return _prose(
+        f"\n{one.title.capitalize()}, beside {other.title}: [bold]{one.pss_bytes / other.pss_bytes:.2f} x[/] "
+        f"the memory, [bold]{one.load.rate / other.load.rate:.2f} x[/] the requests/s, "
+        f"[bold]{one.cpu_us / other.cpu_us:.2f} x[/] the CPU time for a request, "
+        f"[bold]{one.median_start / other.median_start:.2f} x[/] the time until a new worker answers."
     )
+
+
+def _prose(text: str) -> RenderableType:
+    return Padding(Text.from_markup(text), (0, 2))
 
 
 def _roles(columns: Sequence[dict[str, int]]) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 
 from rich.console import Console, RenderableType
 from rich.markup import escape
 from rich.status import Status
+from rich.table import Table
 
 WIDTH = 100
 
@@ -16,13 +17,14 @@ WIDTH = 100
 class Step:
     """One step on its way. `note` changes the moving line; `result` is what the finished line says."""
 
-    def __init__(self, title: str, status: Status) -> None:
+    status: Status
+
+    def __init__(self, title: str) -> None:
         self.title = title
         self.result = ""
-        self._status = status
 
     def note(self, text: str) -> None:
-        self._status.update(f"{self.title}: [dim]{escape(text)}[/]")
+        self.status.update(f"{self.title}: [dim]{escape(text)}[/]")
 
 
 class Screen:
@@ -33,38 +35,35 @@ class Screen:
         self.console.width = min(WIDTH, self.console.width) if self.console.is_terminal else WIDTH
         self._steps = steps
         self._step = 0
-        self._began = monotonic()
 
     def head(self, title: str, text: str) -> None:
         self.console.print(f"\n[bold]{escape(title)}[/]\n[dim]{escape(text)}[/]\n")
 
     @contextmanager
-    def step(self, title: str) -> Iterator[Step]:
-        self._step += 1
-        number = f"[dim]{self._step}/{self._steps}[/]"
-        began = monotonic()
-        with self.console.status(title) as status:
-            step = Step(f"{number} {escape(title)}", status)
-            step.note("...")
-            yield step
-        self._line(
-            "[green]✓[/]", number, f"{escape(title)}: [dim]{escape(step.result)}[/]", monotonic() - began
-        )
+    def step(self, title: str, last: bool = False) -> Iterator[Step]:
+        """`last` is the step that always comes, whatever was left out before."""
+        self._step = self._steps if last else self._step + 1
+        step = Step(f"[dim]{self._step}/{self._steps}[/] {escape(title)}")
+        began, mark = monotonic(), "[bold red]✗[/]"
+        try:
+            with self.console.status("") as step.status:
+                step.note("...")
+                yield step
+            mark = "[green]✓[/]"
+        finally:
+            result = f": {escape(step.result)}" if step.result else ""
+            self.console.print(f"{mark} {step.title}{result} [dim]({monotonic() - began:.1f} s)[/]")
 
     def show(self, *parts: RenderableType) -> None:
         for part in parts:
             self.console.print(part)
 
-    def check(self, holds: bool, text: str) -> None:
-        mark = "[green]✓[/]" if holds else "[bold red]✗[/]"
-        self.console.print(f"  {mark} {escape(text)}")
+    def checks(self, checks: Iterable[tuple[bool, str]]) -> None:
+        """Each with its mark, and its text beside that however many lines it takes."""
+        table = Table.grid(padding=(0, 1), pad_edge=True)
+        for holds, text in checks:
+            table.add_row("[green]✓[/]" if holds else "[bold red]✗[/]", escape(text))
+        self.show("\n[bold]Checks[/]", table)
 
     def error(self, text: str) -> None:
-        self.console.print(f"\n[bold red]The demo stopped:[/] {escape(text)}")
-
-    @property
-    def seconds(self) -> float:
-        return monotonic() - self._began
-
-    def _line(self, mark: str, number: str, text: str, seconds: float) -> None:
-        self.console.print(f"{mark} {number} {text} [dim]({seconds:.1f} s)[/]")
+        self.console.print(f"\n[bold red]The demo stopped:[/] {escape(text)}\n")

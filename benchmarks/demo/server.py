@@ -29,10 +29,11 @@ _HEADERS = {"Content-Type": "application/json"}
 
 @dataclass(frozen=True)
 class WorkerStart:
-    """One worker's first answer."""
+    """One worker's first answer: how long after its fork, and after the command that started it all."""
 
     pid: int
     seconds: float
+    since_command: float
 
 
 class Server:
@@ -42,6 +43,7 @@ class Server:
         self.workers = workers
         self.address = ("", 0)
         self.arbiter_pid = 0
+        self._began = monotonic()
         self._enough = threading.Event()
         self._knockers: list[threading.Thread] = []
         self._failures: list[str] = []
@@ -122,9 +124,8 @@ class Server:
             except (OSError, http.client.HTTPException) as error:
                 status, answer = 0, f"{type(error).__name__}: {error}"
             if status != 200:
-                self._failures.append(
-                    f"a worker answered its first request with {status or 'nothing'}: {answer}"
-                )
+                why = answer["error"] if isinstance(answer, dict) else answer
+                self._failures.append(f"a worker answered its first request with {status or why}")
                 return
 
     def _first_answers(self) -> list[WorkerStart]:
@@ -132,7 +133,7 @@ class Server:
         starts: dict[int, WorkerStart] = {}
         while len(starts) < self.workers:
             event = self._next_event("answered", deadline)
-            starts[event["pid"]] = WorkerStart(event["pid"], event["seconds"])
+            starts[event["pid"]] = WorkerStart(event["pid"], event["seconds"], monotonic() - self._began)
         return list(starts.values())
 
     def _next_event(self, kind: str, deadline: float) -> Message:

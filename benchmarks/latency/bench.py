@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,18 +39,13 @@ class Bench:
         return Broker(models=models, name=str(self.directory / f"{name}.sock"), wait=wait)
 
     @contextmanager
-    def brokers(self, name: str, models: Mapping[str, str], modes: Iterable[str]) -> Iterator[dict[str, str]]:
-        """A broker for each way of waiting; gives their addresses."""
-        started: list[Broker] = []
-        try:
-            for mode in modes:
-                broker = self.broker(f"{name}-{mode}", models, mode)
-                broker.start()
-                started.append(broker)
-            yield {mode: broker.address for mode, broker in zip(modes, started)}
-        finally:
-            for broker in started:
-                broker.stop()
+    def brokers(self, name: str, models: Mapping[str, str]) -> Iterator[dict[str, str]]:
+        """A broker for each way of waiting; gives their addresses by mode."""
+        with ExitStack() as stack:
+            yield {
+                mode: stack.enter_context(self.broker(f"{name}-{mode}", models, mode)).address
+                for mode in MODES
+            }
 
 
 @dataclass(frozen=True)

@@ -20,27 +20,27 @@ def measure(bench: Bench) -> Result:
     with bench.broker("t9", {"mlp": bench.mlp}) as broker:
         assert broker.pid is not None
         arms = [_worker(number, broker.address) for number in range(WORKERS)]
-        series = {arm.name: Series(arm.name, arm.label) for arm in arms}
+        series = Series("workers", f"{WORKERS} workers in turn, before the silence")
         with running(arms, bench.plan.seed) as workers:
             for process in workers:  # one that has never called proves nothing
                 taken_ns, checked = process.window(CALLS, 0)
-                series[process.arm.name].windows.append(Window.of(taken_ns))
-                series[process.arm.name].checked += checked
+                series.windows.append(Window.of(taken_ns))
+                series.checked += checked
             pids = [process.pid for process in workers]
             wait_until_quiet([broker.pid, *pids])
             bench.progress(0, 1, f"{bench.idle_seconds:g} s without a call")
             figures = _idle(broker.pid, pids, bench.idle_seconds)
-    notes = [
+    note = (
         f"Over {bench.idle_seconds:g} s, after {CALLS} calls of each worker. CPU time of all threads as the kernel "
         "counts it, in nanoseconds, not in ticks; per cent of one core."
-    ]
-    return Result(T9.name, T9.title, "us", series, figures, notes)
+    )
+    return Result(T9.name, T9.title, "us", {series.name: series}, figures, [note])
 
 
 def _worker(number: int, address: str) -> Arm:
     return Arm(
         f"worker_{number}",
-        f"worker {number}, before the silence",
+        f"worker {number}",
         "benchmarks.arms.broker_call:predict",
         "mlp",
         {"address": address, "model": "mlp"},

@@ -65,8 +65,8 @@ def measure(bench: Bench) -> Result:
         Figure("predict(x) / Pipe + pickle", against_pipe, "x", None),
     ]
     notes = [
-        "All broker arms are adaptive and share one broker. In place, the input is written before the clock starts; "
-        "the arm below it has the writing inside.",
+        "All broker arms are adaptive and share one broker.",
+        "In place, the input is written before the clock starts; the arm below it has the writing inside.",
         "4 images take turns, 2.4 MB, so that a copy reads memory that a core's own cache does not hold.",
     ]
     return Result(T4.name, T4.title, "us", series, figures, notes)

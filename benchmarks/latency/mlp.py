@@ -37,7 +37,7 @@ def arms(path: str, addresses: Mapping[str, str]) -> list[Arm]:
 
 
 def measure(bench: Bench) -> Result:
-    with bench.brokers("t1", {"mlp": bench.mlp}, MODES) as addresses:
+    with bench.brokers("t1", {"mlp": bench.mlp}) as addresses:
         series = run_rounds(arms(bench.mlp, addresses), bench.plan, bench.progress)
     ours, session, bare = series["broker_adaptive"], series["session_run"], series["bare_callable"]
     figures = [
@@ -46,11 +46,11 @@ def measure(bench: Bench) -> Result:
         Figure("broker (adaptive) / raw Unix socket", ratio(ours, series["unix_socket"]), "x", None),
         Figure("broker (adaptive) / Pipe + pickle", ratio(ours, series["pipe"]), "x", None),
     ]
-    notes = [
+    note = (
         "Session.run and make_callable have TensorFlow's defaults; every bare callable has one intra-op thread, as "
         "the broker gives to a light model."
-    ]
-    return Result(T1.name, T1.title, "us", series, figures, notes)
+    )
+    return Result(T1.name, T1.title, "us", series, figures, [note])
 
 
 T1 = Target("T1", TITLE, measure)

@@ -65,11 +65,12 @@ def _progress():
 
 
 def _export(model, path: Path) -> None:
-    @tf.function(input_signature=[tf.TensorSpec([None, 64], tf.float32, name="x")])
-    def serve(x):
-        return {"probabilities": model(x, training=False)}
-
-    tf.saved_model.save(model, str(path), signatures=serve)
+    """Keras' own way. `tf.saved_model.save(model, ...)` writes files from which no session finds the variables."""
+    signature = [tf.TensorSpec([None, 64], tf.float32, name="x")]
+    archive = tf.keras.export.ExportArchive()
+    archive.track(model)
+    archive.add_endpoint("serve", lambda x: {"probabilities": model(x, training=False)}, signature)
+    archive.write_out(str(path), verbose=False)
 
 
 def _answers(path: Path, images: np.ndarray) -> np.ndarray:

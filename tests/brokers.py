@@ -1,0 +1,144 @@
+"""Brokers for tests: one in a process of its own, what it has left on the machine, and gates inside its models."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from broker import Broker
+from broker.query import ask
+from tests.process.models import GATE_VARIABLE, sources
+from worker_client.wire.address import name_prefix
+
+SHM = Path("/dev/shm")
+PATIENCE_S = 30.0
+"""How long to wait for what must come soon: far longer than it takes on a loaded machine."""
+
+
+def wait_until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
+    """The first true value of `condition`. For things that give no event to wait for; fails, does not hang."""
+    deadline = time.monotonic() + patience_s
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"never came: {what}"
+        time.sleep(0.002)
+    return value
+
+
+class Gate:
+    """Holds requests inside the models `gated...` (tests/process/models.py), told apart by their numbers."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def entries(self, number: int) -> int:
+        """How often a request of this number has entered the model."""
+        return len(list(self.folder.glob(f"entered.*.{number}.*")))
+
+    def wait_for(self, number: int, times: int = 1) -> None:
+        wait_until(lambda: self.entries(number) >= times, f"request {number} in the model")
+
+    def open(self, number: int | None = None) -> None:
+        """Let this request through, or all there are and will be."""
+        (self.folder / f"open.{'all' if number is None else number}").touch()
+
+
+class TestBroker:
+    """A broker in a process of its own and what a test asks about it."""
+
+    __test__ = False
+
+    def __init__(self, broker: Broker, gate: Gate) -> None:
+        self.broker = broker
+        self.gate = gate
+        self.address = broker.address
+
+    @property
+    def pid(self) -> int:
+        assert self.broker.pid is not None
+        return self.broker.pid
+
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = ask(self.address, "status")["status"]
+        return status
+
+    def shared_memory_bytes(self) -> int:
+        return int(self.status()["shared_memory_bytes"])
+
+    def workers(self) -> list[int]:
+        """Process ids of the attached workers."""
+        return [worker["pid"] for worker in self.status()["workers"]]
+
+    def counters(self, model: str) -> dict[str, Any]:
+        (counters,) = self.status()["models"][model].values()
+        return dict(counters)
+
+    def names(self) -> list[str]:
+        """The names in /dev/shm that are this broker's."""
+        stem = name_prefix(Path(self.address)).lstrip("/")
+        return sorted(name for name in os.listdir(SHM) if stem in name)
+
+    def mappings(self) -> list[str]:
+        """The shared memory that the broker's process really has mapped, deleted names included."""
+        return mappings_of(self.pid, self.address)
+
+    def signal(self, number: int) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL; returns when the process is gone."""
+        self.signal(signal.SIGKILL)
+        self.broker.stop()
+
+    def stop(self) -> None:
+        self.broker.stop()
+
+
+def mappings_of(pid: int, address: str) -> list[str]:
+    """Lines of /proc/PID/maps for the shared memory of the broker at `address`."""
+    stem = name_prefix(Path(address)).lstrip("/")
+    return re.findall(rf".*{re.escape(stem)}.*", Path(f"/proc/{pid}/maps").read_text())
+
+
+@contextlib.contextmanager
+def folder() -> Iterator[Path]:
+    """A folder whose path is short enough for a socket; pytest's are not."""
+    path = Path(tempfile.mkdtemp(prefix="onesession-test-"))
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+@contextlib.contextmanager
+def serving(*models: str, path: Path | None = None, **options: Any) -> Iterator[TestBroker]:
+    """A broker that serves these of the test models, at the socket `path` or one of its own."""
+    with contextlib.ExitStack() as stack:
+        place = stack.enter_context(folder())
+        gate = Gate(place)
+        broker = Broker(sources(*models), name=os.fspath(path or place / "b.sock"), **options)
+        stack.callback(broker.stop)
+        stack.callback(gate.open)  # first of all, so that nothing waits when the broker stops
+        with _environment(GATE_VARIABLE, os.fspath(place)):
+            broker.start()
+        yield TestBroker(broker, gate)
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before

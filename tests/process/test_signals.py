@@ -1,0 +1,173 @@
+"""Signals while a call waits: handlers run, the wait goes on; what a handler raises comes out and costs nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from tests.brokers import TestBroker
+from worker_client import Client
+
+MODELS = ("gated", "double")
+OPTIONS = {"slots": 2, "max_slots": 2}
+
+SetHandler = Callable[[Callable[[], None]], None]
+_numbers = itertools.count(1)
+
+
+class SoftTimeLimit(Exception):
+    """What Celery's handler raises, or pytest-timeout's."""
+
+
+@pytest.fixture
+def at_signal() -> Iterator[SetHandler]:
+    """Sets what SIGUSR1 does in this test."""
+
+    def set_handler(action: Callable[[], None]) -> None:
+        signal.signal(signal.SIGUSR1, lambda number, frame: action())
+
+    before = signal.getsignal(signal.SIGUSR1)
+    yield set_handler
+    signal.signal(signal.SIGUSR1, before)
+
+
+def interrupt(until: threading.Event) -> None:
+    """Signal the main thread until its handler has set the event. One signal may come just before the thread
+    blocks: then its handler runs at the next one, as everywhere in CPython."""
+    main = threading.main_thread().ident
+    assert main is not None
+    for _ in range(600):
+        signal.pthread_kill(main, signal.SIGUSR1)
+        if until.wait(0.05):
+            return
+    raise AssertionError("the handler never ran")
+
+
+@contextlib.contextmanager
+def once_in_the_model(broker: TestBroker, number: int, action: Callable[[], None]) -> Iterator[None]:
+    """In the block, a thread acts as soon as the request is in the model, so while its caller waits."""
+
+    def body() -> None:
+        broker.gate.wait_for(number)
+        action()
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
+
+
+def request(number: int) -> dict[str, np.ndarray]:
+    return {"number": np.array([number]), "x": np.ones(1, np.float32)}
+
+
+def test_handlers_run_and_the_wait_goes_on(broker: TestBroker, client: Client, at_signal: SetHandler) -> None:
+    """A caller that is signalled ten times while it blocks gets its answer all the same."""
+    number = next(_numbers)
+    seen = threading.Event()
+    at_signal(seen.set)
+
+    def signals() -> None:
+        for _ in range(10):
+            seen.clear()
+            interrupt(until=seen)
+        broker.gate.open(number)
+
+    with once_in_the_model(broker, number, signals):
+        y = client.model("gated").predict(request(number))["y"]
+    assert y == [2]
+
+
+@pytest.mark.parametrize("error", [SoftTimeLimit, SystemExit, KeyboardInterrupt, ValueError])
+def test_what_a_handler_raises_comes_out(
+    broker: TestBroker, client: Client, at_signal: SetHandler, error: type[BaseException]
+) -> None:
+    """The exception of a signal handler ends the call that waits, whatever its class."""
+    number = next(_numbers)
+    raised = threading.Event()
+
+    def fail() -> None:
+        if not raised.is_set():
+            raised.set()
+            raise error("from the handler")
+
+    at_signal(fail)
+    with once_in_the_model(broker, number, lambda: interrupt(until=raised)):
+        with pytest.raises(error, match="from the handler"):
+            client.model("gated").predict(request(number), timeout=30)
+    broker.gate.open(number)
+
+
+def test_interrupted_calls_lose_no_slot(broker: TestBroker, client: Client, at_signal: SetHandler) -> None:
+    """However often calls are interrupted, all slots are there for the next ones."""
+    raised = threading.Event()
+
+    def fail() -> None:
+        if not raised.is_set():
+            raised.set()
+            raise SoftTimeLimit
+
+    at_signal(fail)
+    model = client.model("gated")
+    for number in itertools.islice(_numbers, 8):
+        raised.clear()
+        with once_in_the_model(broker, number, lambda: interrupt(until=raised)):
+            with pytest.raises(SoftTimeLimit):
+                model.predict(request(number), timeout=30)
+        broker.gate.open(number)
+    futures = [model.submit(request(0)) for _ in range(2)]
+    assert [future.result(30)["y"] for future in futures] == [[2], [2]]
+
+
+@pytest.mark.parametrize("seconds", [0.0005, 0.003])
+def test_interrupts_at_any_moment_lose_nothing(
+    client: Client, at_signal: SetHandler, rng: np.random.Generator, seconds: float
+) -> None:
+    """A timer that raises at random moments of thousands of calls costs those calls, no slot and no answer."""
+    model = client.model("double")
+    armed = False
+    interrupted = 0
+
+    def fail() -> None:
+        if armed:
+            raise SoftTimeLimit
+
+    def fire() -> None:
+        for wait in itertools.cycle(rng.uniform(0, seconds, 1000)):
+            if stop.wait(wait):
+                return
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    at_signal(fail)
+    main = threading.main_thread().ident
+    assert main is not None
+    stop = threading.Event()
+    thread = threading.Thread(target=fire)
+    thread.start()
+    try:
+        for call in range(3000):
+            x = np.full((1, 4), call, np.float32)
+            try:
+                armed = True
+                y = model.predict(x, timeout=20)
+                armed = False
+            except SoftTimeLimit:
+                armed = False
+                interrupted += 1
+            else:
+                np.testing.assert_array_equal(y, x * 2)
+    finally:
+        armed = False
+        stop.set()
+        thread.join()
+    assert interrupted
+    futures = [model.submit(np.ones((1, 4), np.float32)) for _ in range(2)]
+    assert all((future.result(30) == 2).all() for future in futures)

@@ -1,0 +1,123 @@
+"""Where a broker is found, for broker, workers and command line alike."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from worker_client.wire.address import name_prefix, runtime_directory, socket_path, unavailable
+from worker_client.wire.errors import BrokerError, BrokerUnavailable
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """XDG_RUNTIME_DIR of a length that leaves room for names, and no $BROKER_ADDRESS."""
+    directory = Path("/tmp/x") if len(str(tmp_path)) > 60 else tmp_path
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == str(directory))
+    monkeypatch.delenv("BROKER_ADDRESS", raising=False)
+    return directory
+
+
+def test_a_name_is_a_socket_in_the_runtime_directory(runtime: Path):
+    """NAME stands for $XDG_RUNTIME_DIR/onesession/NAME.sock."""
+    assert socket_path("digits") == runtime / "onesession" / "digits.sock"
+
+
+@pytest.mark.parametrize("address", [None, ""])
+def test_no_address_is_the_default(runtime: Path, address: str | None):
+    """Without an address and without $BROKER_ADDRESS it is the broker called default."""
+    assert socket_path(address) == runtime / "onesession" / "default.sock"
+
+
+@pytest.mark.parametrize("value", ["other", "/run/other.sock"])
+def test_the_environment_stands_in_for_no_address(value: str, monkeypatch: pytest.MonkeyPatch):
+    """$BROKER_ADDRESS, a name or a path, is used where none is given."""
+    monkeypatch.setenv("BROKER_ADDRESS", value)
+    assert socket_path() == socket_path(value)
+
+
+def test_an_address_in_hand_beats_the_environment(runtime: Path, monkeypatch: pytest.MonkeyPatch):
+    """An explicit address is used whatever $BROKER_ADDRESS says."""
+    monkeypatch.setenv("BROKER_ADDRESS", "other")
+    assert socket_path("digits") == runtime / "onesession" / "digits.sock"
+
+
+def test_an_empty_variable_is_no_address(runtime: Path, monkeypatch: pytest.MonkeyPatch):
+    """BROKER_ADDRESS= counts as not set."""
+    monkeypatch.setenv("BROKER_ADDRESS", "")
+    assert socket_path() == runtime / "onesession" / "default.sock"
+
+
+@pytest.mark.parametrize("address", ["/run/digits.sock", Path("/run/digits.sock")])
+def test_a_path_is_the_socket_itself(address: str | Path):
+    """Anything with a slash, str or Path, is taken as it is."""
+    assert socket_path(address) == Path("/run/digits.sock")
+
+
+def test_a_relative_path_is_made_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A relative path means the same socket after the process has changed its directory."""
+    monkeypatch.chdir("/tmp")
+    path = socket_path("./digits.sock")
+    assert path == Path("/tmp/digits.sock")
+    assert socket_path(path) == path
+
+
+@pytest.mark.parametrize("name", ["a", "A9", "0", "digits-2.old_one", "x" * 40])
+def test_good_names(runtime: Path, name: str):
+    """Letters, digits, dot, underscore and hyphen make a name."""
+    assert socket_path(name).name == f"{name}.sock"
+
+
+@pytest.mark.parametrize("name", [".", "..", ".hidden", "-n", "_x", "a b", "a\n", "ü", "a:1", "~", "x" * 65])
+def test_bad_names(name: str):
+    """What is neither a name nor a path is refused, with the rule."""
+    with pytest.raises(
+        BrokerError, match=r"is no broker address: give a name \(letters, digits, . _ -\) or the path"
+    ):
+        socket_path(name)
+
+
+def test_the_longest_path():
+    """A path of 100 bytes is taken and one of 101 refused, measured as the file system stores it."""
+    assert socket_path("/" + "x" * 99)
+    for path in ("/" + "x" * 100, "/" + "ü" * 50):
+        with pytest.raises(BrokerError, match="is longer than 100 bytes; choose a shorter directory"):
+            socket_path(path)
+
+
+@pytest.mark.parametrize("value", [None, "", "/nowhere", "relative"])
+def test_without_a_runtime_directory(value: str | None, monkeypatch: pytest.MonkeyPatch):
+    """Where XDG_RUNTIME_DIR is unset, missing or not absolute, it is a directory of this user's own in /tmp."""
+    monkeypatch.setattr(os.path, "isdir", lambda path: path == "relative")
+    if value is None:
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+    else:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", value)
+    assert runtime_directory() == Path(f"/tmp/onesession-{os.geteuid()}")
+
+
+def test_the_prefix_of_ipc_names():
+    """Names of one broker's memory share a prefix that is short, portable and no other broker's."""
+    one, other = name_prefix(Path("/run/a.sock")), name_prefix(Path("/run/b.sock"))
+    assert one == name_prefix(Path("/run/a.sock"))
+    assert one.startswith("/onesession.")
+    assert one.endswith(".")
+    assert one.count("/") == 1
+    assert len(one) < 40
+    assert not one.startswith(other)
+
+
+def test_unavailable_says_how_to_start_one():
+    """The error names the address, the reason, both ways to start a broker, and the variable."""
+    error = unavailable(Path("/run/a.sock"), "Connection refused")
+    assert isinstance(error, BrokerUnavailable)
+    for part in (
+        "no broker answers at /run/a.sock (Connection refused)",
+        "`broker serve --model NAME=PATH`",
+        "`broker run --model NAME=PATH -- COMMAND`",
+        "BROKER_ADDRESS",
+    ):
+        assert part in str(error)
