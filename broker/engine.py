@@ -9,8 +9,10 @@ SIGTERM ----------------------------->   drain and stop; a second one: stop at o
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -33,53 +35,77 @@ _ENTRY = "import sys; from broker.engine import main; sys.exit(main())"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
+class Stopped(BaseException):
+    """A stop came while the models were still loading."""
+
+
 def serve(settings: Settings, on_ready: Callable[[], None], parent: int | None = None) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. Main thread only.
 
     Raises BrokerError if the broker cannot start.
     """
-    stop = threading.Event()
+    stopper = _Stopper()
     failed = threading.Event()
 
     def fail() -> None:
         failed.set()
-        stop.set()
+        stopper.stop.set()
 
-    with _stop_signals(stop):
-        server = Server(settings, on_failure=fail)
+    with stopper.handling(parent):
+        try:
+            server = Server(settings, on_failure=fail)
+            stopper.loading = False
+        except Stopped:
+            return 0
         server.start()
         on_ready()
-        if parent is not None:
-            threading.Thread(
-                target=_wait_for_end, args=(parent, stop), name="onesession-parent", daemon=True
-            ).start()
-        stop.wait()
+        stopper.stop.wait()
         _log.info("stopping")
         server.stop()
     return 1 if failed.is_set() else 0
 
 
-@contextlib.contextmanager
-def _stop_signals(stop: threading.Event) -> Iterator[None]:
-    """The first signal stops in order, the second at once."""
+class _Stopper:
+    """Stops in order at the first signal, at once at the second; while models load, by an exception.
 
-    def on_signal(number: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        stop.set()
+    That the parent is gone is told by SIGIO, too, and not by a thread: TensorFlow is best imported without any.
+    """
 
-    before = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.loading = True
+
+    @contextlib.contextmanager
+    def handling(self, parent: int | None) -> Iterator[None]:
+        before = {number: signal.signal(number, self._on_signal) for number in (*STOP_SIGNALS, signal.SIGIO)}
+        try:
+            if parent is not None:
+                _signal_end_of(parent)
+            yield
+        except Stopped:
+            pass
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self.stop.is_set():
+            if number != signal.SIGIO:
+                os._exit(128 + number)
+            return
+        self.stop.set()
+        if self.loading:
+            raise Stopped
 
 
-def _wait_for_end(pipe: int, stop: threading.Event) -> None:
-    while os.read(pipe, 4096):
-        pass
-    stop.set()
+def _signal_end_of(pipe: int) -> None:
+    """Have SIGIO sent to this process when the pipe's other end is closed, or now if it is."""
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    if poll.poll(0):
+        os.kill(os.getpid(), signal.SIGIO)
 
 
 class EngineProcess:

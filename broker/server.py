@@ -15,6 +15,7 @@ from broker.instance import Instance
 from broker.intake import Intake
 from broker.memory import Memory
 from broker.models import repository
+from broker.models.repository import Repository
 from broker.serving import describe
 from broker.settings import Settings
 from worker_client.wire.address import socket_path
@@ -40,6 +41,7 @@ class Server:
         self.instance = Instance(socket_path(settings.address))
         try:
             self.repository = repository.load(settings.models)
+            _warn_of_failures(self.repository)
             self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
             self.doorbell = self.memory.new_semaphore()
             self.intake = Intake(self.repository, self.doorbell, WaitMode(settings.wait), self._on_violation)
@@ -147,6 +149,15 @@ class Server:
         for session in list(self.control.sessions):
             if session.channel is channel:
                 self.control.drop(session)
+
+
+def _warn_of_failures(repository: Repository) -> None:
+    """A model that fails at warm-up is served all the same, since zeros may be illegal for it; but say so."""
+    for entry in repository.entries:
+        if entry is not None and entry.cost.note is not None:
+            _log.warning(
+                "model %r, signature %r: %s", entry.model.spec.name, entry.signature.name, entry.cost.note
+            )
 
 
 def _describe(channel: Channel) -> Message:

@@ -72,10 +72,10 @@ class Program:
             self.process.stdin.write(f"{line}\n".encode())
             self.process.stdin.flush()
 
-    def stop(self) -> None:
-        """SIGTERM, and SIGKILL to the whole group only if that does not help. Idempotent."""
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send a signal, and SIGKILL to the whole group only if that does not help. Idempotent."""
         if self.process.poll() is None:
-            self.process.terminate()
+            self.process.send_signal(number)
             try:
                 self.process.wait(STOP_SECONDS)
             except subprocess.TimeoutExpired:

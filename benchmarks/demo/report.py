@@ -26,8 +26,9 @@ def tables(served: Sequence[Served], model_us: float) -> Iterable[RenderableType
     yield speed([each for each in served if each.load is not None])
     yield from disturbances(served)
     yield memory(served)
-    yield batches(brokered.counters)
-    yield about_batches(model_us)
+    if brokered.counters.batches:  # none if the app went around the broker, which a check then tells
+        yield batches(brokered.counters)
+        yield about_batches(model_us)
     if len(served) > 1:
         yield ratios(brokered, served[1])
 
@@ -54,7 +55,7 @@ def disturbances(served: Sequence[Served]) -> Iterable[RenderableType]:
         if each.use is not None and each.use.others_share >= BUSY_SHARE:
             yield _prose(
                 f"[yellow]Other programs used {each.use.others_share:.0%} of the processors during the load of "
-                f"“{each.title}”: requests/s, p50 and p99 are worse than they would be alone.[/]"
+                f"“{each.title}”: requests/s, p50 and p99 are worse than they would be alone.[/]\n"
             )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import signal
 import socket
 import sys
 import threading
@@ -45,6 +46,7 @@ class Server:
         self.arbiter_pid = 0
         self._began = monotonic()
         self._enough = threading.Event()
+        self._has_broker = broker is not None
         self._knockers: list[threading.Thread] = []
         self._failures: list[str] = []
         path = directory / "inbox.sock"
@@ -96,10 +98,10 @@ class Server:
         """Of every process of this tree, parents first."""
         return memory.tree(self.program.pid)
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Ends gunicorn first: a knocker may be waiting for an answer that will not come."""
         self._enough.set()
-        self.program.stop()
+        self.program.stop(number)
         self._end_knocking()
         self._inbox.close()
 
@@ -109,7 +111,8 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.stop()
+        # At SIGTERM gunicorn lets workers finish their start, which takes long where each imports TensorFlow.
+        self.stop(signal.SIGINT if kind is not None and not self._has_broker else signal.SIGTERM)
 
     def _end_knocking(self) -> None:
         self._enough.set()
