@@ -37,6 +37,7 @@ class Result:
     series: Mapping[str, Series]
     figures: list[Figure]
     notes: list[str] = field(default_factory=list)
+    other_load: float = 0.0  # what else used the machine meanwhile, as a share of all cores
 
 
 NS_PER = {"us": 1e3, "ms": 1e6}

@@ -33,12 +33,6 @@ def print_machine(console: Console, document: dict[str, Any]) -> None:
         f"commit {facts['commit']}{' with uncommitted changes' if facts['uncommitted_changes'] else ''}; {options}",
         highlight=False,
     )
-    share = document["other_load"]
-    if share > BUSY:
-        console.print(
-            f"Something else took {share:.0%} of the machine meanwhile: do not trust these figures.",
-            style="red",
-        )
 
 
 def print_result(console: Console, result: Result) -> None:
@@ -47,6 +41,9 @@ def print_result(console: Console, result: Result) -> None:
     console.print(_figures(result))
     for note in result.notes:
         console.print(note, style="dim")
+    if result.other_load > BUSY:
+        share = f"{result.other_load:.0%}"
+        console.print(f"Something else took {share} of the machine meanwhile: trust no figure.", style="red")
 
 
 def _arms(result: Result) -> Table:
@@ -110,6 +107,7 @@ def to_json(result: Result) -> dict[str, Any]:
         "arms": {series.name: _series(series) for series in result.series.values()},
         "figures": [_figure(figure) for figure in result.figures],
         "notes": result.notes,
+        "other_load": result.other_load,
     }
 
 

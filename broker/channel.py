@@ -17,6 +17,7 @@ from worker_client.wire.layout import (
     POLL_WORD,
     POLL_YES,
     RING_END,
+    RING_ENTRIES,
     SLOT_HEADER,
     block_bytes,
     header_offset,
@@ -70,7 +71,7 @@ class Channel:
 
     def take(self, servings: Sequence[Serving | None], now_ns: int) -> Slot | None:
         """The next submitted request, read and checked; None if there is none. Raises Violation."""
-        while True:
+        for _ in range(RING_ENTRIES):  # refused ones cost a worker its turn, not the others theirs
             index = self.ring.take()
             if index == EMPTY:
                 return None
@@ -81,6 +82,7 @@ class Channel:
             self.requests += 1
             if slot.accept(servings, now_ns):
                 return slot
+        return None
 
     def allow_polling(self, allowed: bool) -> None:
         self.words[POLL_WORD] = POLL_YES if allowed else POLL_NO
@@ -95,7 +97,8 @@ class Channel:
         self.unlink_names()
         for item in self._semaphores:
             item.close()
-        self._account.drop(self._account.used_bytes)
+        self.slots = []  # they refer to us: without them, the memory goes with the last reference to the channel
+        self._account.close()
 
     # -- control thread ------------------------------------------------------------------------------------------
 
@@ -140,8 +143,7 @@ class Channel:
     def _new_region(self, slot: Slot, side: str, nbytes: int) -> Segment:
         """The region it replaces is counted off: both sides let go of it with the last view of it."""
         key = slot.index, side
-        self._account.drop(self._regions.pop(key, 0))
-        segment = self._account.new_region(nbytes)
+        segment = self._account.new_region(nbytes, replaced=self._regions.get(key, 0))
         self._regions[key] = segment.nbytes
         return segment
 
@@ -159,6 +161,7 @@ class Channel:
         count = count or self._settings.slots
         nbytes = self._settings.region_bytes
         memory = segment.bytes[start:]
+        first = len(self.slots)
         names = []
         for index in range(count):
             completed = self._new_semaphore()
@@ -168,6 +171,7 @@ class Channel:
             region_out = memory[output_offset(index, count, nbytes, nbytes) :][:nbytes]
             self.slots.append(Slot(self, len(self.slots), header, region_in, region_out, completed))
         return {
+            "first": first,
             "offset": start,
             "count": count,
             "input_bytes": nbytes,

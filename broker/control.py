@@ -9,12 +9,14 @@ another.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import selectors
 import socket
 from collections import deque
 from collections.abc import Callable
+from types import NoneType
 from typing import Any
 
 from broker.channel import Channel
@@ -50,6 +52,8 @@ class Session:
     def queue(self, message: Message, segment: Segment | None) -> None:
         """Put a message, and the descriptor of a segment with it, into the outbox."""
         if len(self._outbox) >= _MAX_OUTBOX:
+            if segment is not None:
+                segment.close_fd()
             raise ProtocolError(f"pid {self.pid} does not read its {_MAX_OUTBOX} messages")
         fd = -1
         if segment is not None:
@@ -92,6 +96,7 @@ class ControlServer:
         self._handlers = {"hello": self._hello, **handlers}
         self._on_end = on_end
         self._selector = selectors.DefaultSelector()
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # to refuse with, when there is no other left
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._pushes: deque[tuple[Session, Message | None, Segment | None]] = deque()
         self._stopping = False
@@ -122,11 +127,14 @@ class ControlServer:
                         self._send_pushes()
                     elif key.data in self.sessions:
                         self._serve(key.data, events)
+            self._send_pushes()  # what the last completions announced
         finally:
             for session in list(self.sessions):
                 self._end(session)
             self._selector.close()
-            os.close(self._wakeup)
+            os.close(self._spare)
+            wakeup, self._wakeup = self._wakeup, -1
+            os.close(wakeup)
 
     def _accept(self) -> None:
         try:
@@ -134,7 +142,8 @@ class ControlServer:
         except BlockingIOError:
             return
         except OSError as error:
-            _log.error("cannot take a worker's connection: %s", error)
+            _log.error("refused a worker's connection: %s (raise `ulimit -n`)", error)
+            self._refuse()
             return
         sock.setblocking(False)
         pid, uid = control.peer_of(sock)
@@ -145,6 +154,15 @@ class ControlServer:
             return
         self.sessions.add(session)
         self._selector.register(sock, selectors.EVENT_READ, session)
+
+    def _refuse(self) -> None:
+        """Out of descriptors: hang up on who waits, for he would keep the listener readable and us busy."""
+        os.close(self._spare)
+        try:
+            self._listener.accept()[0].close()
+        except OSError:
+            pass
+        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
     def _serve(self, session: Session, events: int) -> None:
         try:
@@ -160,6 +178,9 @@ class ControlServer:
             pass
         except (OSError, ProtocolError) as error:
             self._end(session, error)
+        except Exception as error:
+            _log.exception("a message of pid %d cannot be handled", session.pid)
+            self._end(session, error)
 
     def _handle(self, session: Session, message: Message, fds: list[int]) -> None:
         for fd in fds:
@@ -167,7 +188,9 @@ class ControlServer:
         op, number = message.get("op"), message.get("id")
         handler = self._handlers.get(op) if isinstance(op, str) else None
         if handler is None or not (session.greeted or op == "hello"):
-            raise ProtocolError(f"pid {session.pid} sent op {op!r}")
+            raise ProtocolError(f"pid {session.pid} sent op {str(op)[:40]!r}")
+        if not isinstance(number, (int, NoneType)):
+            raise ProtocolError(f"pid {session.pid} sent the id {str(number)[:40]!r}")
         segment = None
         try:
             reply, segment = handler(session, message)
@@ -184,7 +207,7 @@ class ControlServer:
         theirs: Any = message.get("protocol")
         if theirs != PROTOCOL:
             raise BrokerError(
-                f"the worker speaks protocol {theirs!r}, this broker {PROTOCOL}: "
+                f"the worker speaks protocol {str(theirs)[:40]}, this broker {PROTOCOL}: "
                 "install the same version of onesession on both sides"
             )
         session.greeted = True
@@ -195,7 +218,8 @@ class ControlServer:
         self._selector.modify(session.sock, wanted, session)
 
     def _send_pushes(self) -> None:
-        os.eventfd_read(self._wakeup)
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._wakeup)
         while self._pushes:
             session, message, segment = self._pushes.popleft()
             if session not in self.sessions:

@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -29,6 +30,8 @@ from worker_client.wire.errors import BrokerError
 
 _log = logging.getLogger("onesession.engine")
 _LENGTH = struct.Struct("<I")
+
+_engines: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
 
 _ENTRY = "import sys; from broker.engine import main; sys.exit(main())"
 
@@ -109,11 +112,15 @@ def _signal_end_of(pipe: int) -> None:
 
 
 class EngineProcess:
-    """A broker in a process of its own, which ends with this one, however this one ends."""
+    """A broker in a process of its own, which ends with this one, however this one ends.
+
+    It belongs to the process that started it: in a child forked later the handle is as if never started.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._process: subprocess.Popen[bytes] | None = None
+        _engines.add(self)
 
     @property
     def pid(self) -> int | None:
@@ -158,6 +165,14 @@ class EngineProcess:
             process.kill()
             process.wait()
 
+    def forget(self) -> None:
+        """In a forked child: let go of the pipe whose end tells the engine that its parent has ended."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            process.returncode = 0  # not our child: nothing to wait for, nothing to warn of
+
     def _send_settings(self) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
@@ -176,6 +191,14 @@ class EngineProcess:
         message = msgpack.unpackb(report)
         if "error" in message:
             raise BrokerError(message["error"])
+
+
+def _forget_all() -> None:
+    for engine in list(_engines):
+        engine.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def _python_path() -> str:

@@ -12,7 +12,7 @@ from broker.memory import sweep
 from worker_client.wire.address import name_prefix, runtime_directory
 from worker_client.wire.errors import BrokerError
 
-_BACKLOG = 128
+_BACKLOG = 1024  # workers that may attach at the same time; the kernel's somaxconn bounds it
 
 
 class AlreadyRunning(BrokerError):
@@ -27,6 +27,8 @@ class Instance:
         self.prefix = name_prefix(path)
         self.listener: socket.socket | None = None
         _check_directory(path.parent)
+        if path.exists() and not path.is_socket():
+            raise BrokerError(f"{path} exists and is no socket; give the broker another --name")
         self._lock_path = path.with_name(path.name + ".lock")
         self._lock = self._take_lock()
         self.swept = sweep(self.prefix)

@@ -91,8 +91,7 @@ class Intake:
             if len(taken) == 1 and not self._batcher and taken[0].plan.serving.light:
                 self._runner.run(taken)
             else:
-                for slot in taken:
-                    self._route(slot)
+                self._route(taken)
                 if self._batcher:
                     self._runner.run(self._batcher.next_batch())
                 elif not taken:
@@ -126,12 +125,13 @@ class Intake:
             self._remove(channel)
             self._on_violation(channel)
 
-    def _route(self, slot: Slot) -> None:
-        plan = slot.plan
-        if plan.serving.light:
-            self._batcher.add(slot, plan.group, plan.rows, plan.serving.entry.max_batch_size)
-        else:
-            self._heavy_runner(plan.serving.model).put(slot)
+    def _route(self, taken: list[Slot]) -> None:
+        for slot in taken:
+            plan = slot.plan
+            if plan.serving.light:
+                self._batcher.add(slot, plan.group, plan.rows, plan.serving.entry.max_batch_size)
+            else:
+                self._heavy_runner(plan.serving.model).put(slot)
 
     def _heavy_runner(self, model: str) -> HeavyRunner:
         runner = self._heavy.get(model)
@@ -152,11 +152,10 @@ class Intake:
 
     def _idle(self) -> None:
         """Poll the rings, then block. Every submission rings the doorbell after it shows in its ring, so one that
-        the last scan missed is either seen by the polls or keeps the block from blocking."""
+        the last scan missed either is seen by the polls, or has rung and is scanned for, or will ring."""
         start = monotonic_ns()
-        if not self._poll(start):
-            semaphore.drain(self._doorbell)
-            if not self._anything_waits() and not self._calls:
+        if not self._poll(start) and not semaphore.drain(self._doorbell) and not self._calls:
+            if not self._anything_waits():
                 semaphore.acquire(self._doorbell)
         self._budget.observe(monotonic_ns() - start)
 
@@ -172,8 +171,8 @@ class Intake:
         return False
 
     def _anything_waits(self) -> bool:
-        for channel in self.channels:  # noqa: SIM110 - any() with a generator takes three times as long
-            if channel.words[TAIL_WORD] != channel.ring.head:
+        for channel in self.channels:
+            if channel.words[TAIL_WORD] != channel.ring.head and channel.ring.promising:
                 return True
         return False
 
@@ -219,8 +218,7 @@ class Intake:
         self._stopping = True
 
     def _finish(self) -> None:
-        for slot in self._scan():
-            self._route(slot)
+        self._route(self._scan())
         while self._batcher:
             self._runner.run(self._batcher.next_batch())
 

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from worker_client.wire import semaphore
-from worker_client.wire.errors import Overloaded
+from worker_client.wire.errors import BrokerError, Overloaded
 from worker_client.wire.layout import size_class
 from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Semaphore
@@ -37,20 +37,29 @@ class Memory:
     def new_semaphore(self) -> Semaphore:
         return semaphore.create(self.new_name())
 
-    def take(self, account: Account, nbytes: int) -> None:
-        """Count `nbytes` for an account. Raises Overloaded that names the budget which is used up."""
+    def take(self, account: Account, nbytes: int, replaced: int = 0) -> None:
+        """Count `nbytes` for an account, and `replaced` off. Raises Overloaded that names the budget which is used up."""
         with self._lock:
-            _check_budget(
-                "this worker's", account.used_bytes, nbytes, self.max_channel_bytes, "max_channel_bytes"
-            )
-            _check_budget("the broker's", self.used_bytes, nbytes, self.max_total_bytes, "max_total_bytes")
-            self.used_bytes += nbytes
-            account.used_bytes += nbytes
+            if account.closed:
+                raise BrokerError("the channel is closed")
+            used, total = account.used_bytes - replaced, self.used_bytes - replaced
+            _check_budget("this worker's", used, nbytes, self.max_channel_bytes, "max_channel_bytes")
+            _check_budget("the broker's", total, nbytes, self.max_total_bytes, "max_total_bytes")
+            self.used_bytes = total + nbytes
+            account.used_bytes = used + nbytes
 
     def give(self, account: Account, nbytes: int) -> None:
         with self._lock:
-            self.used_bytes -= nbytes
-            account.used_bytes -= nbytes
+            if not account.closed:
+                self.used_bytes -= nbytes
+                account.used_bytes -= nbytes
+
+    def close(self, account: Account) -> None:
+        """Count everything of an account off; it takes nothing any more."""
+        with self._lock:
+            account.closed = True
+            self.used_bytes -= account.used_bytes
+            account.used_bytes = 0
 
 
 class Account:
@@ -59,26 +68,30 @@ class Account:
     def __init__(self, memory: Memory) -> None:
         self._memory = memory
         self.used_bytes = 0
+        self.closed = False
 
-    def new_region(self, nbytes: int) -> Segment:
-        """A segment of the size class that holds `nbytes`; where that is too much, of exactly `nbytes`."""
+    def new_region(self, nbytes: int, replaced: int = 0) -> Segment:
+        """A segment of the size class that holds `nbytes`; where that is too much, of exactly `nbytes`.
+
+        `replaced`: the size of the region in whose place it comes, which is counted off then.
+        """
         try:
-            return self.new_segment(size_class(nbytes))
+            return self.new_segment(size_class(nbytes), replaced)
         except Overloaded:
-            return self.new_segment(nbytes)
+            return self.new_segment(nbytes, replaced)
 
-    def new_segment(self, nbytes: int) -> Segment:
+    def new_segment(self, nbytes: int, replaced: int = 0) -> Segment:
         """Raises Overloaded past either budget, or where /dev/shm is full."""
-        self._memory.take(self, nbytes)
+        self._memory.take(self, nbytes, replaced)
         try:
             return Segment.create(self._memory.new_name(), nbytes)
         except BaseException:
-            self._memory.give(self, nbytes)
+            self._memory.give(self, nbytes - replaced)
             raise
 
-    def drop(self, nbytes: int) -> None:
-        """A segment of this size is no longer used."""
-        self._memory.give(self, nbytes)
+    def close(self) -> None:
+        """No segment of this channel is used any more."""
+        self._memory.close(self)
 
 
 def _check_budget(whose: str, used: int, wanted: int, most: int, setting: str) -> None:

@@ -22,6 +22,8 @@ from worker_client.wire.errors import BrokerError, DeadlineExceeded, ModelFailed
 
 _log = logging.getLogger("onesession.runner")
 
+_KEPT_BYTES = 256 << 20  # of batch buffers, for each thread that runs models
+
 
 class Runner:
     """One thread's runner: it owns the batch buffers, so each thread has its own."""
@@ -99,7 +101,7 @@ class Runner:
         if buffers is None or len(buffers[0]) < rows:
             size = max(rows, first.serving.entry.max_batch_size)
             buffers = [aligned_empty((size, *feed.shape[1:]), feed.dtype) for feed in first.feeds]
-            self._buffers[first.group] = buffers
+            self._keep(first.group, buffers)
         start = 0
         for slot in batch:
             end = start + slot.plan.rows
@@ -107,6 +109,15 @@ class Runner:
                 buffer[start:end] = feed
             start = end
         return [buffer[:rows] for buffer in buffers]
+
+
+    def _keep(self, group: Hashable, buffers: list[np.ndarray]) -> None:
+        """Remember them for the next batch of this group; workers choose how many groups there are."""
+        self._buffers.pop(group, None)
+        kept = sum(buffer.nbytes for kept in self._buffers.values() for buffer in kept)
+        if kept + sum(buffer.nbytes for buffer in buffers) > _KEPT_BYTES:
+            self._buffers.clear()
+        self._buffers[group] = buffers
 
 
 class HeavyRunner:
@@ -141,12 +152,15 @@ class HeavyRunner:
             while not self._inbox.empty():
                 stopping |= self._receive(self._inbox.get())
             if self._batcher:
-                self.busy = True
-                batch = self._batcher.next_batch()
-                self._runner.run(batch)
-                self.busy = False
-                if any(slot.channel.closed for slot in batch):
-                    self._on_orphan()
+                self._run_next()
+
+    def _run_next(self) -> None:
+        self.busy = True
+        batch = self._batcher.next_batch()
+        self._runner.run(batch)
+        self.busy = False
+        if any(slot.channel.closed for slot in batch):
+            self._on_orphan()
 
     def _receive(self, slot: Slot | None) -> bool:
         if slot is None:

@@ -142,8 +142,9 @@ class Server:
         return {"status": status}, None
 
     def _on_end(self, session: Session) -> None:
-        if session.channel is not None:
-            self.intake.remove(session.channel)
+        channel, session.channel = session.channel, None  # which refers to the session
+        if channel is not None:
+            self.intake.remove(channel)
 
     def _on_violation(self, channel: Channel) -> None:
         for session in list(self.control.sessions):
@@ -173,4 +174,6 @@ def _describe(channel: Channel) -> Message:
 def _channel_of(session: Session) -> Channel:
     if session.channel is None:
         raise ProtocolError(f"pid {session.pid} has not attached")
+    if session.channel.closed:
+        raise ProtocolError(f"the channel of pid {session.pid} is closed")
     return session.channel

@@ -40,7 +40,10 @@ class Settings:
             raise InvalidInput(f"region_bytes must be a multiple of {LINE}, got {self.region_bytes}")
         _check("max_channel_bytes", self.max_channel_bytes, self.first_segment_bytes, 1 << 44)
         _check("max_total_bytes", self.max_total_bytes, self.first_segment_bytes, 1 << 44)
-        WaitMode(self.wait)
+        _check_seconds("drain_seconds", self.drain_seconds, 1_000_000)
+        modes = [mode.value for mode in WaitMode]
+        if self.wait not in modes:
+            raise InvalidInput(f"wait must be one of {', '.join(modes)}, got {self.wait!r}")
 
     @property
     def first_segment_bytes(self) -> int:
@@ -63,3 +66,8 @@ def cores() -> int:
 def _check(name: str, value: Any, least: int, most: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise InvalidInput(f"{name} must be a whole number from {least} to {most}, got {value!r}")
+
+
+def _check_seconds(name: str, value: Any, most: int) -> None:
+    if not isinstance(value, (int, float)) or not 0 <= value <= most:
+        raise InvalidInput(f"{name} must be a number from 0 to {most}, got {value!r}")

@@ -41,7 +41,7 @@ from worker_client.wire.layout import (
     WAITING,
     WAITING_POLLS,
 )
-from worker_client.wire.semaphore import Semaphore
+from worker_client.wire.semaphore import Closed, Semaphore
 from worker_client.wire.signature import Signature, format_shape
 from worker_client.wire.tensors import MAX_TABLE, Placement, TensorLayout, lay_out, read_table, views
 
@@ -147,11 +147,12 @@ class Slot:
         if serving is None:
             raise ModelNotFound(f"no model has the signature id {number}; attach again")
         try:
-            placements = read_table(table, len(self.input))
+            region = self.input  # the control thread may bind another, if the worker asks for one now
+            placements = read_table(table, len(region))
         except ValueError as error:
             raise InvalidInput(f"the request cannot be read: {error}") from None
         _check_against(serving.entry.signature, placements)
-        plan = Plan(serving, views(placements, self.input))
+        plan = Plan(serving, views(placements, region))
         if len(self.plans) >= _CACHED:
             self.plans.clear()
         self.plans[key] = plan
@@ -209,9 +210,12 @@ class Slot:
         words[COMPLETED_NS] = monotonic_ns()
         self.busy = False
         words[DONE] = self.sequence
-        self.completed.release()  # SYNC completed
-        if self.notify == NOTIFY_BELL:
-            self.channel.bell.release()
+        try:
+            self.completed.release()  # SYNC completed
+            if self.notify == NOTIFY_BELL:
+                self.channel.bell.release()
+        except (OSError, Closed):  # a worker that meddles with its semaphores, or is gone and disposed of
+            self.channel.closed = True
 
     def _lay_out(
         self, outputs: Sequence[np.ndarray], shapes: Shapes

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from broker import Broker
+from broker.memory import sweep
 from broker.query import ask
 from tests.process.models import GATE_VARIABLE, sources
 from worker_client.wire.address import name_prefix
@@ -109,21 +110,25 @@ def mappings_of(pid: int, address: str) -> list[str]:
 
 @contextlib.contextmanager
 def folder() -> Iterator[Path]:
-    """A folder whose path is short enough for a socket; pytest's are not."""
+    """A folder whose path is short enough for a socket; pytest's are not. Takes what killed brokers in it left."""
     path = Path(tempfile.mkdtemp(prefix="onesession-test-"))
     try:
         yield path
     finally:
+        for socket in path.glob("*.sock"):
+            sweep(name_prefix(socket))
         shutil.rmtree(path)
 
 
 @contextlib.contextmanager
-def serving(*models: str, path: Path | None = None, **options: Any) -> Iterator[TestBroker]:
-    """A broker that serves these of the test models, at the socket `path` or one of its own."""
+def serving(
+    *names: str, models: dict[str, Any] | None = None, path: Path | None = None, **options: Any
+) -> Iterator[TestBroker]:
+    """A broker that serves these of the test models, and `models`, at the socket `path` or one of its own."""
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(folder())
         gate = Gate(place)
-        broker = Broker(sources(*models), name=os.fspath(path or place / "b.sock"), **options)
+        broker = Broker({**sources(*names), **(models or {})}, name=os.fspath(path or place / "b.sock"), **options)
         stack.callback(broker.stop)
         stack.callback(gate.open)  # first of all, so that nothing waits when the broker stops
         with _environment(GATE_VARIABLE, os.fspath(place)):

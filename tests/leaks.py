@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import os
+import re
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ from pathlib import Path
 import psutil
 
 GRACE_S = 2.0
+_MAKER = re.compile(r"onesession\.[0-9a-f]{12}\.(\d+)\.\d+$")  # a broker's names carry its pid
 SHM = Path("/dev/shm")
 NAME_PREFIXES = ("onesession", "sem.onesession")
 
@@ -168,17 +170,26 @@ def _foreign(thread: threading.Thread) -> bool:
 
 
 def _used_by_strangers(name: str) -> bool:
-    """Whether a process outside our tree has `name` mapped: then another test run on this machine owns it."""
+    """Whether a process outside our tree made `name` or has it mapped: then another program, or test run, owns it."""
     me = psutil.Process()
     ours = {me.pid, *(p.pid for p in me.children(recursive=True))}
-    return any(_maps(pid, SHM / name) for pid in psutil.pids() if pid not in ours)
-
-
-def _maps(pid: int, path: Path) -> bool:
+    maker = _MAKER.search(name)
+    if maker and int(maker[1]) not in ours and psutil.pid_exists(int(maker[1])):
+        return True
     try:
-        return str(path) in Path(f"/proc/{pid}/maps").read_text()
+        inode = (SHM / name).stat().st_ino
+    except FileNotFoundError:  # its owner has just removed it
+        return True
+    return any(_maps(pid, inode) for pid in psutil.pids() if pid not in ours)
+
+
+def _maps(pid: int, inode: int) -> bool:
+    # Not by name: sem_open() makes a semaphore under another name and links it, so its maker maps that other name.
+    try:
+        maps = Path(f"/proc/{pid}/maps").read_text().splitlines()
     except OSError:  # ended meanwhile, or another user's
         return False
+    return any(str(SHM) in line and line.split()[4] == str(inode) for line in maps)
 
 
 def _descendants(process: psutil.Process) -> list[psutil.Process]:

@@ -57,6 +57,11 @@ class Worker:
         os.kill(self.pid, signal.SIGKILL)
         self._process.join()
 
+    def wait(self) -> int | None:
+        """Wait for the end that it brings about itself; the exit status, -N for signal N."""
+        self._process.join(_PATIENCE_S)
+        return self._process.exitcode
+
     def close(self) -> None:
         self._pipe.close()
         if self._process.is_alive():

@@ -17,8 +17,9 @@ from worker_client.futures import FutureDispatcher
 from worker_client.link import ControlLink
 from worker_client.slot import Slot
 from worker_client.wire import control, semaphore
-from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, Overloaded
+from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, InvalidInput, Overloaded
 from worker_client.wire.layout import (
+    COMPLETED_NS,
     DONE,
     NO_DEADLINE,
     NOTIFY_BELL,
@@ -26,6 +27,7 @@ from worker_client.wire.layout import (
     OUTPUT_REGION,
     POLL_WORD,
     POLL_YES,
+    RING_END,
     SLOT_HEADER,
     SUBMITTED_NS,
     header_offset,
@@ -34,10 +36,12 @@ from worker_client.wire.layout import (
 )
 from worker_client.wire.ring import RingProducer
 from worker_client.wire.segment import Segment
-from worker_client.wire.semaphore import Interrupted
+from worker_client.wire.semaphore import Busy
 from worker_client.wire.waiting import MUST_BLOCK, PollOrBlock, WaitMode, poll_word
 
 _CONTROL_TIMEOUT = 30.0  # seconds for the broker's control thread to answer: it never runs a model
+_MAX_SLOTS_ADVICE = "send less at a time or raise the broker's max_slots"
+_POST_OVERDUE_NS = 100_000_000
 
 
 class Channel:
@@ -48,7 +52,7 @@ class Channel:
         self.epoch: int = reply["epoch"]
         self.max_slots: int = reply["max_slots"]
         self.slots: list[Slot] = []
-        self.bell = semaphore.attach(reply["bell"])
+        self.bell: semaphore.Semaphore = semaphore.attach(reply["bell"])
         self._link = link
         self._segments = [Segment.attach(fd, reply["nbytes"])]
         self._words = self._segments[0].bytes.cast("Q")
@@ -62,6 +66,7 @@ class Channel:
         self._growing = threading.Lock()
         self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
         self._claimers = 0
+        self._no_more_slots = ""  # why the broker refused another block
         self.futures = FutureDispatcher(self)
         self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
         self._add_block(reply["block"], self._segments[0])
@@ -76,23 +81,26 @@ class Channel:
         """A slot whose input region holds `nbytes`. Raises Overloaded or BrokerUnavailable."""
         if self._abandoned:
             self._reap()
+        free = self._free
         try:
-            slot = self._free.pop()
+            # In place of pop(): CPython runs signal handlers after calls only, so none can come between and lose it.
+            slot = free[-1]
+            del free[-1]
         except IndexError:
             slot = self._claim_slowly(deadline_ns)
-        if nbytes > len(slot.input):
-            try:
+        try:
+            if nbytes > len(slot.input):
                 self._grow(slot, nbytes)
-            except BaseException:
-                self.release(slot)
-                raise
+        except BaseException:
+            self.release(slot)
+            raise
         return slot
 
     def release(self, slot: Slot) -> None:
         """Give a slot back, whatever became of it."""
         if slot.busy or slot.extra_posts:
             slot.deadline_ns = NO_DEADLINE
-            slot.cancel()
+            slot.cancel(slot.sequence)
             self._abandoned.append(slot)
             if not slot.busy:
                 self._reap()
@@ -112,7 +120,9 @@ class Channel:
                 if self._abandoned:
                     self._reap()
                 try:
-                    return self._free.pop()
+                    slot = self._free[-1]
+                    del self._free[-1]
+                    return slot
                 except IndexError:
                     if not self._more_slots():
                         self._wait_for_release(deadline_ns)
@@ -125,7 +135,7 @@ class Channel:
         if left <= 0:
             raise Overloaded(
                 f"all {len(self.slots)} slots of this worker were in flight until the deadline; "
-                "send less at a time or raise the broker's max_slots"
+                f"{self._no_more_slots or _MAX_SLOTS_ADVICE}"
             )
         with self._slow:
             if not self._free and self.open:
@@ -137,9 +147,15 @@ class Channel:
         with self._growing:
             if self._free:
                 return True
+            if not self.open:
+                raise self.gone()
             if len(self.slots) >= self.max_slots:
                 return False
-            reply, fds = self._link.request({"op": "slots"}, _CONTROL_TIMEOUT)
+            try:
+                reply, fds = self._link.request({"op": "slots"}, _CONTROL_TIMEOUT)
+            except Overloaded as error:
+                self._no_more_slots = f"there could be no more: {error}"
+                return False
             segment = Segment.attach(fds[0], reply["nbytes"])
             self._segments.append(segment)
             self._add_block(reply["block"], segment)
@@ -148,47 +164,63 @@ class Channel:
     def _add_block(self, block: dict[str, Any], segment: Segment) -> None:
         start, sizes = block["offset"], (block["count"], block["input_bytes"], block["output_bytes"])
         memory = segment.bytes[start:]
+        first = block["first"]  # slots before it may be missing here: an interrupted call never saw their block
         for index, name in enumerate(block["completed"]):
             header = memory[header_offset(index) :][:SLOT_HEADER]
             region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
             region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
-            slot = Slot(len(self.slots), header, region_in, region_out, semaphore.attach(name))
+            slot = Slot(first + index, header, region_in, region_out, semaphore.attach(name))
             self.slots.append(slot)
             self._free.append(slot)
         self._link.send({"op": "opened"})
 
     def _grow(self, slot: Slot, nbytes: int) -> None:
         message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}
-        reply, fds = self._link.request(message, _CONTROL_TIMEOUT)
-        slot.bind_input(Segment.attach(fds[0], reply["nbytes"]).bytes)
+        try:
+            reply, fds = self._link.request(message, _CONTROL_TIMEOUT)
+            slot.bind_input(Segment.attach(fds[0], reply["nbytes"]).bytes)
+        except (Overloaded, InvalidInput):
+            raise  # refused: nothing has changed
+        except BaseException:
+            slot.bind_input(memoryview(b""))  # the broker may have bound another: the next use must ask again
+            raise
 
     def _reap(self) -> None:
         """Take back the abandoned slots that the broker has completed since."""
         for slot in list(self._abandoned):
-            if slot.busy and slot.done and semaphore.try_acquire(slot.completed):
-                slot.busy = False
-            while not slot.busy and slot.extra_posts and semaphore.try_acquire(slot.completed):
-                slot.extra_posts -= 1
-            if slot.busy or slot.extra_posts:
+            if slot.busy and slot.done:
+                slot.busy = not (semaphore.try_acquire(slot.completed) or self._was_acquired(slot))
+            if slot.busy:
                 continue
+            while slot.extra_posts:
+                # Our own posts are there, unless a signal handler raised just after one was acquired.
+                slot.extra_posts -= semaphore.try_acquire(slot.completed) or slot.extra_posts
             try:
                 self._abandoned.remove(slot)
             except ValueError:
                 continue  # another thread was faster
             self._free.append(slot)
 
+    def _was_acquired(self, slot: Slot) -> bool:
+        """Whether the broker's post is gone: a signal handler raised just after its waiter had acquired it.
+
+        It follows DONE at once. Should it come this late after all, the slot's next waiter finds the slot not done
+        and waits on.
+        """
+        return bool(monotonic_ns() - slot.words[COMPLETED_NS] > _POST_OVERDUE_NS)
+
     # -- one call ------------------------------------------------------------------------------------------------
 
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
         """Hand a written slot to the broker."""
-        if not self.open:
-            raise self.gone()
         # Polling needs a core, and no other call of this process that could use it.
         alone = len(self._free) + 1 == len(self.slots) and self._words[POLL_WORD] == POLL_YES
         poll_ns = self._waiting.poll_ns if alone and notify == NOTIFY_SLOT else MUST_BLOCK
         slot.prepare(signature_id, deadline_ns, notify, monotonic_ns(), poll_ns)
+        if not self.open:  # looked at after `notify` is set, by which a closing channel chooses whom to wake
+            raise self.gone()
         with self._push_lock:
-            self._ring.push(slot.index)
+            self._ring.push(slot)
 
     def wait(self, slot: Slot, deadline_ns: int) -> None:
         """Return when the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""
@@ -208,9 +240,9 @@ class Channel:
     def _acquire(self, slot: Slot, deadline_ns: int) -> None:
         while True:
             try:
-                slot.completed.acquire()  # SYNC completed
-            except Interrupted:
-                continue  # its handlers have run; had one raised, we would not be here
+                slot.completed.acquire(0)  # SYNC completed
+            except Busy:
+                slot.completed.wait()  # SYNC completed
             if not slot.extra_posts:
                 if slot.words[DONE] == slot.sequence:
                     slot.deadline_ns = NO_DEADLINE
@@ -218,6 +250,9 @@ class Channel:
                 continue
             # This post may be the deadline keeper's or the closing channel's, so it hands nothing over.
             slot.extra_posts -= 1
+            if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
+                slot.deadline_ns = NO_DEADLINE
+                return
             if not self.open:
                 raise self.gone()
             if monotonic_ns() >= deadline_ns:
@@ -287,3 +322,15 @@ class Channel:
         self.bell.release()
         with self._slow:
             self._slow.notify_all()
+
+    def dispose(self) -> None:
+        """Let go of the memory, of which each slot in use and each result keeps its part. The channel is closed."""
+        self.slots = []
+        self._free = deque()
+        self._abandoned = []
+        self._output_regions = {}
+        self._segments = []
+        # For threads that are still on their way out of here.
+        self.bell = semaphore.NoSemaphore()
+        self._words = memoryview(bytearray(RING_END)).cast("Q")
+        self._ring = RingProducer(self._words, self.bell, self.bell)

@@ -9,9 +9,9 @@ from pathlib import Path
 from time import monotonic_ns
 
 from worker_client.channel import Channel
-from worker_client.link import ControlLink
+from worker_client.link import ControlLink, NoAnswer
 from worker_client.metadata import ModelInfo
-from worker_client.wire.errors import BrokerUnavailable
+from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
 from worker_client.wire.waiting import WaitMode
 
@@ -43,7 +43,7 @@ class Connection:
         with self._lock:
             if self._channel is None or not self._channel.open:
                 self._drop()
-                self._channel = self._attach(deadline_ns)
+                self._channel = self._attach_in_time(deadline_ns)
             return self._channel
 
     def models(self, deadline_ns: int = NO_DEADLINE) -> dict[str, ModelInfo]:
@@ -67,6 +67,14 @@ class Connection:
             raise
         return link
 
+    def _attach_in_time(self, deadline_ns: int) -> Channel:
+        try:
+            return self._attach(deadline_ns)
+        except NoAnswer as error:
+            if monotonic_ns() < deadline_ns:
+                raise
+            raise DeadlineExceeded(f"the call's timeout passed before this process was attached: {error}") from None
+
     def _attach(self, deadline_ns: int) -> Channel:
         link = self._link = self._greet(deadline_ns)
         try:
@@ -89,6 +97,9 @@ class Connection:
         channel, self._channel = self._channel, None
         if link is not None:
             link.close()
+            link.channel = None
+        if channel is not None:
+            channel.dispose()
         return channel
 
     def forget(self) -> None:
@@ -98,12 +109,12 @@ class Connection:
         link, self._link = self._link, None
         if channel is not None:
             channel.open = False
+            channel.dispose()
         if link is not None:
             link.forget()
 
     def __del__(self) -> None:
-        if self._link is not None:
-            self._link.close()
+        self._drop()
 
 
 def _seconds_left(deadline_ns: int) -> float:

@@ -61,7 +61,7 @@ class Fitter:
         try:
             layout = lay_out(key)
         except (TypeError, ValueError) as error:
-            raise InvalidInput(f"{self.label}: {error}") from None
+            raise InvalidInput(f"{self.label}: {', '.join(self.names)}: {error}") from None
         if len(self._layouts) >= _REMEMBERED:
             self._layouts.clear()
         self._layouts[key[0] if len(key) == 1 else key] = layout

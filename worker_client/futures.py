@@ -17,7 +17,6 @@ import numpy as np
 
 from worker_client.slot import Slot
 from worker_client.wire import semaphore
-from worker_client.wire.errors import BrokerError
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 
 if TYPE_CHECKING:
@@ -29,14 +28,20 @@ Finish = Callable[[tuple[np.ndarray, ...]], Any]
 class CallFuture(Future[Any]):
     """A `concurrent.futures.Future` of one call. `cancel()` works until the result is there."""
 
-    slot: Slot | None = None
+    def __init__(self, slot: Slot) -> None:
+        super().__init__()
+        self._slot: Slot | None = slot
+        self._sequence = slot.sequence + 1  # of the use of the slot that is about to begin
 
     def cancel(self) -> bool:
-        cancelled = super().cancel()
-        slot = self.slot
-        if cancelled and slot is not None and slot.busy:
-            slot.cancel()
+        cancelled, slot = super().cancel(), self._slot
+        if cancelled and slot is not None:
+            slot.cancel(self._sequence)  # means nothing to a later use of the slot
         return cancelled
+
+    def let_go(self) -> None:
+        """The call is over: keep no memory alive."""
+        self._slot = None
 
 
 class _Call:
@@ -46,8 +51,7 @@ class _Call:
         self.slot = slot
         self.deadline_ns = deadline_ns
         self.finish = finish
-        self.future = CallFuture()
-        self.future.slot = slot
+        self.future = CallFuture(slot)
 
 
 class FutureDispatcher:
@@ -60,21 +64,28 @@ class FutureDispatcher:
         self._thread: threading.Thread | None = None
 
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, finish: Finish) -> CallFuture:
-        """Submit a written slot. `finish` makes the result of the output views. Any thread."""
-        call = _Call(slot, deadline_ns, finish)
+        """Submit a written slot, and see to its release in any case. Any thread.
+
+        `finish` makes the future's result of the views of the outputs.
+        """
+        call = self._calls[slot] = _Call(slot, deadline_ns, finish)
+        slot.notify = NOTIFY_BELL
+        try:
+            self._start()
+            if deadline_ns != NO_DEADLINE:  # before it is submitted: right after, it may be another call's slot
+                self._channel.watch(slot, deadline_ns)
+            self._channel.submit(slot, signature_id, deadline_ns, NOTIFY_BELL)
+        except BaseException:
+            if self._calls.pop(slot, None) is not None:  # else the dispatcher has released it
+                self._channel.release(slot)
+            raise
+        return call.future
+
+    def _start(self) -> None:
         with self._lock:
             if self._thread is None:
                 self._thread = threading.Thread(target=self._dispatch, name="onesession-futures", daemon=True)
                 self._thread.start()
-            self._calls[slot] = call
-        try:
-            self._channel.submit(slot, signature_id, deadline_ns, NOTIFY_BELL)
-        except BaseException:
-            self._calls.pop(slot, None)
-            raise
-        if deadline_ns != NO_DEADLINE:
-            self._channel.watch(slot, deadline_ns)
-        return call.future
 
     def join(self) -> None:
         """Wait for the thread's end, which the channel's closing brings about."""
@@ -85,13 +96,19 @@ class FutureDispatcher:
         channel = self._channel
         while channel.open:
             semaphore.acquire(channel.bell)
-            for call in list(self._calls.values()):
-                self._settle(call, monotonic_ns())
+            self._settle_all()
+        self._settle_all()  # what was answered before the end
         for call in list(self._calls.values()):
             self._finish(call, channel.gone())
 
+    def _settle_all(self) -> None:
+        for call in list(self._calls.values()):
+            self._settle(call, monotonic_ns())
+
     def _settle(self, call: _Call, now_ns: int) -> None:
         slot = call.slot
+        if not slot.busy or self._calls.get(slot) is not call:
+            return  # not submitted yet, so `done` tells of the slot's last use; or not submitted at all
         if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
             slot.busy = False
             slot.deadline_ns = NO_DEADLINE
@@ -101,17 +118,19 @@ class FutureDispatcher:
         elif call.future.cancelled():
             self._finish(call, None)
 
-    def _finish(self, call: _Call, error: BrokerError | None) -> None:
+    def _finish(self, call: _Call, error: Exception | None) -> None:
         """Give the slot back first: a future's callbacks may well submit the next call."""
-        del self._calls[call.slot]
+        if self._calls.pop(call.slot, None) is None:
+            return  # `submit` failed and has released the slot
         value = None
         try:
             if error is None and not call.slot.busy and not call.future.cancelled():
                 self._channel.await_region(call.slot, call.deadline_ns)
                 value = call.finish(call.slot.result())
-        except BrokerError as raised:
+        except Exception as raised:  # what the broker reports; no memory for the copy
             error = raised
         self._channel.release(call.slot)
+        call.future.let_go()
         if not call.future.set_running_or_notify_cancel():
             return
         if error is not None:

@@ -20,7 +20,7 @@ import socket
 import threading
 from itertools import count
 from pathlib import Path
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 from typing import TYPE_CHECKING
 
 from worker_client.wire import control
@@ -30,6 +30,13 @@ from worker_client.wire.layout import NO_DEADLINE
 
 if TYPE_CHECKING:
     from worker_client.channel import Channel
+
+_BACKLOG_PAUSE = 0.005  # seconds
+
+
+class NoAnswer(BrokerUnavailable):
+    """Somebody listens there, but did not answer in time."""
+
 
 _Reply = tuple[control.Message, list[int]] | None
 
@@ -58,7 +65,7 @@ class ControlLink:
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             sock.settimeout(timeout)
-            sock.connect(os.fspath(path))
+            _connect(sock, path)
             sock.settimeout(None)
             _pid, uid = control.peer_of(sock)
             if uid not in (os.geteuid(), 0):
@@ -66,8 +73,10 @@ class ControlLink:
             return cls(path, sock)
         except OSError as error:
             sock.close()
+            if isinstance(error, (TimeoutError, BlockingIOError)):
+                raise _no_answer(path, "connect", timeout) from None
             raise unavailable(path, error.strerror or str(error)) from None
-        except BrokerError:
+        except BaseException:
             sock.close()
             raise
 
@@ -80,7 +89,7 @@ class ControlLink:
             self.send({**message, "id": number})
             reply = answer.get(timeout=timeout)
         except queue.Empty:
-            raise unavailable(self.path, f"no reply to {message['op']!r} within {timeout:g} s") from None
+            raise _no_answer(self.path, message["op"], timeout) from None
         finally:
             self._waiting.pop(number, None)
         if reply is None:
@@ -112,6 +121,7 @@ class ControlLink:
     def forget(self) -> None:
         """In a forked child: let go of the parent's connection without closing it for the parent."""
         self.closed = True
+        self.channel = None
         self._sock.close()
         self._close_wakeup()
 
@@ -184,3 +194,20 @@ class ControlLink:
             answer.put(None)
         if self.channel is not None:
             self.channel.close()
+
+
+def _no_answer(path: Path, op: str, timeout: float | None) -> NoAnswer:
+    return NoAnswer(f"the broker at {path} did not answer {op!r} within {timeout or 0:.3g} s")
+
+
+def _connect(sock: socket.socket, path: Path) -> None:
+    """Connect within the socket's time-out. A full backlog refuses at once: more workers come at a time than fit."""
+    limit = monotonic_ns() + int((sock.gettimeout() or 0) * 1e9)
+    while True:
+        try:
+            sock.connect(os.fspath(path))
+            return
+        except BlockingIOError:
+            if monotonic_ns() >= limit:
+                raise
+            sleep(_BACKLOG_PAUSE)

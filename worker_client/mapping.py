@@ -15,15 +15,19 @@ Submit = Callable[[Any], "Future[Any]"]
 
 def ordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Iterator[Any]:
     """Answers in the order of `batches`, of which at most `max_in_flight` are taken ahead of the answers."""
-    _check(max_in_flight)
+    _check(max_in_flight)  # now, not at the first answer
+    return _ordered(submit, batches, max_in_flight)
+
+
+def _ordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Iterator[Any]:
     pending: deque[Future[Any]] = deque()
     try:
         for inputs in batches:
             if len(pending) == max_in_flight:
-                yield pending.popleft().result()
+                yield _first(pending)
             pending.append(submit(inputs))
         while pending:
-            yield pending.popleft().result()
+            yield _first(pending)
     finally:
         for future in pending:
             future.cancel()
@@ -32,6 +36,10 @@ def ordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Itera
 def unordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Iterator[tuple[int, Any]]:
     """(index of the batch, answer) as the answers come."""
     _check(max_in_flight)
+    return _unordered(submit, batches, max_in_flight)
+
+
+def _unordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Iterator[tuple[int, Any]]:
     done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
     pending: dict[Future[Any], int] = {}
     try:
@@ -46,6 +54,12 @@ def unordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Ite
     finally:
         for future in pending:
             future.cancel()
+
+
+def _first(pending: deque[Future[Any]]) -> Any:
+    answer = pending[0].result()  # still pending meanwhile: an interrupted wait cancels it with the rest
+    pending.popleft()
+    return answer
 
 
 def _next(done: queue.SimpleQueue[Future[Any]], pending: dict[Future[Any], int]) -> tuple[int, Any]:

@@ -18,17 +18,21 @@ class SignatureInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One served model. `signatures` maps names to signatures."""
+    """One served model. `signatures` maps names to signatures, `unusable` those that this process cannot call to the
+    reason why (bfloat16 without ml_dtypes)."""
 
     name: str
     version: int
     default_signature: str
     signatures: dict[str, SignatureInfo]
+    unusable: dict[str, str]
 
     @classmethod
     def from_message(cls, name: str, message: dict[str, Any]) -> ModelInfo:
-        signatures = {
-            item["name"]: SignatureInfo(item["id"], Signature.from_message(item))
-            for item in message["signatures"]
-        }
-        return cls(name, message["version"], message["default_signature"], signatures)
+        signatures, unusable = {}, {}
+        for item in message["signatures"]:
+            try:
+                signatures[item["name"]] = SignatureInfo(item["id"], Signature.from_message(item))
+            except TypeError as error:
+                unusable[item["name"]] = str(error)
+        return cls(name, message["version"], message["default_signature"], signatures, unusable)

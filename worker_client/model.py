@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from operator import index
 from time import monotonic_ns
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from worker_client.metadata import ModelInfo, SignatureInfo
 from worker_client.request import Request
 from worker_client.wire.errors import InvalidInput, ModelNotFound
 from worker_client.wire.layout import NO_DEADLINE
-from worker_client.wire.signature import Signature
+from worker_client.wire.signature import Signature, TensorSpec
 
 
 class Bound(NamedTuple):
@@ -102,12 +103,12 @@ class Model:
         try:
             for view, array in zip(slot.lay(layout), arrays):
                 view[...] = array
-            return channel.futures.submit(
-                slot, bound.id, deadline, lambda outputs: _copied(bound, outputs, inputs)
-            )
         except BaseException:
             channel.release(slot)
             raise
+        return channel.futures.submit(
+            slot, bound.id, deadline, lambda outputs: _copied(bound, outputs, inputs)
+        )
 
     def map(
         self, batches: Iterable[Any], *, max_in_flight: int = 8, timeout: float | None = None
@@ -144,13 +145,14 @@ class Model:
             )
         if self.version not in (None, model.version):
             raise ModelNotFound(f"model {self.name!r} has no version {self.version}; it has {model.version}")
-        signature = model.signatures.get(self.signature_name or model.default_signature)
-        if signature is None:
+        name = self.signature_name or model.default_signature
+        if name in model.unusable:
+            raise ModelNotFound(f"model {self.name!r}, signature {name!r}: {model.unusable[name]}")
+        if name not in model.signatures:
             raise ModelNotFound(
-                f"model {self.name!r} has no signature {self.signature_name!r}; "
-                f"it has {', '.join(sorted(model.signatures))}"
+                f"model {self.name!r} has no signature {name!r}; it has {', '.join(sorted(model.signatures))}"
             )
-        return signature
+        return model.signatures[name]
 
 
 def _input_shapes(
@@ -163,18 +165,28 @@ def _input_shapes(
         )
     found = []
     for spec in fitter.signature.inputs:
-        shape = shapes.get(spec.name) or spec.with_rows(rows)
+        shape = shapes[spec.name] if spec.name in shapes else spec.with_rows(rows)
         if shape is None:
             raise InvalidInput(
                 f"{fitter.label}: input {spec.name!r} is {spec}; give its whole shape: "
                 f"request(shapes={{{spec.name!r}: (...)}})"
             )
-        found.append(tuple(shape))
+        found.append(_dimensions(fitter, spec, shape))
     return found
+
+
+def _dimensions(fitter: Fitter, spec: TensorSpec, shape: Iterable[Any]) -> tuple[int, ...]:
+    try:
+        dimensions = tuple(index(size) for size in shape)
+    except TypeError:
+        dimensions = (-1,)
+    if any(size < 0 for size in dimensions):
+        raise InvalidInput(f"{fitter.label}: input {spec.name!r} is {spec} and cannot have the shape {shape!r}")
+    return dimensions
 
 
 def _copied(bound: Bound, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
     """Private copies of the outputs, in the form that `predict` answers `inputs` with."""
-    if len(outputs) == 1 and not isinstance(inputs, dict):
+    if len(outputs) == 1 and (type(inputs) is np.ndarray or not isinstance(inputs, Mapping)):
         return outputs[0].copy()
     return {name: array.copy() for name, array in zip(bound.output_names, outputs)}

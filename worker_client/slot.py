@@ -22,7 +22,7 @@ from worker_client.wire.layout import (
     WAITING_BLOCKS,
     WAITING_POLLS,
 )
-from worker_client.wire.semaphore import Semaphore
+from worker_client.wire.semaphore import WaitableSemaphore
 from worker_client.wire.tensors import TensorLayout, read_table, views
 
 _CACHED = 64  # layouts a slot remembers on each side; shapes beyond that start over
@@ -50,7 +50,7 @@ class Slot:
     )
 
     def __init__(
-        self, index: int, header: memoryview, input: memoryview, output: memoryview, completed: Semaphore
+        self, index: int, header: memoryview, input: memoryview, output: memoryview, completed: WaitableSemaphore
     ) -> None:
         self.index = index
         self.words = header.cast("Q")
@@ -59,7 +59,7 @@ class Slot:
         self.output_region = 1
         self.completed = completed
         self.sequence = 0
-        self.busy = False  # submitted, and its completion not yet acquired
+        self.busy = False  # in the ring or the broker's hands: its completion is not yet acquired
         self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline keeper reads it
         self.extra_posts = 0  # posts that did not come from the broker
         self.notify = NOTIFY_SLOT
@@ -103,16 +103,15 @@ class Slot:
         words[SUBMITTED_NS] = now_ns
         words[WAITING] = WAITING_POLLS if poll_ns > 0 else WAITING_BLOCKS
         self.poll_ns = poll_ns
-        self.busy = True
 
     @property
     def done(self) -> bool:
         """A hint: the result may be read only after acquiring `completed`."""
         return bool(self.words[DONE] == self.sequence)
 
-    def cancel(self) -> None:
+    def cancel(self, sequence: int) -> None:
         """Tell the broker that nobody waits for this use of the slot; it may then skip the run."""
-        self.words[CANCELLED] = self.sequence
+        self.words[CANCELLED] = sequence
 
     def result(self) -> tuple[np.ndarray, ...]:
         """Views of the outputs, valid until the slot is used again. Raises what the broker reports."""

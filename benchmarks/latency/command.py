@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,7 @@ TARGETS = {target.name: target for target in (T1, T2, T4, T6, T9)}
 @click.option(
     "--only", multiple=True, type=click.Choice(list(TARGETS), case_sensitive=False), help="This target only."
 )
-@click.option("--rounds", default=7, show_default=True, type=click.IntRange(1), help="Windows of each arm.")
+@click.option("--rounds", default=9, show_default=True, type=click.IntRange(1), help="Windows of each arm.")
 @click.option("--calls", default=2000, show_default=True, type=click.IntRange(1), help="Calls of a window.")
 @click.option(
     "--idle-seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Silence of T9."
@@ -60,40 +61,38 @@ def latency(
         "machine": machine.describe(),
         "options": options,
     }
-    others = machine.OtherLoad()
+    report.print_machine(console, document)
     chosen = [TARGETS[name] for name in TARGETS if not only or name in only]
+    results = []
     try:
-        results = measure(chosen, Plan(rounds, calls, seed), idle_seconds, console)
+        for result in measure(chosen, Plan(rounds, calls, seed), idle_seconds, console):
+            report.print_result(console, result)
+            results.append(result)
     except (ArmFailed, NotQuiet) as error:
         console.print(f"{error}", style="red", markup=False, highlight=False)
         sys.exit(1)
-    document["other_load"] = others.share()
     document["targets"] = {result.target: report.to_json(result) for result in results}
-    report.print_machine(console, document)
-    for result in results:
-        report.print_result(console, result)
     console.print(f"written to {report.write(document, path)}")
 
 
-def measure(targets: list[Target], plan: Plan, idle_seconds: float, console: Console) -> list[Result]:
+def measure(targets: list[Target], plan: Plan, idle_seconds: float, console: Console) -> Iterator[Result]:
+    """One target after the other, with a progress line below what is printed meanwhile."""
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # for arms and brokers alike
-    results = []
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(30), TimeElapsedColumn())
     with (
         tempfile.TemporaryDirectory(prefix="onesession-bench-") as directory,
         Progress(*columns, console=console, transient=True) as progress,
     ):
         task = progress.add_task("")
-        bench = Bench(
-            Path(directory),
-            plan,
-            idle_seconds,
-            lambda done, total, what: progress.update(task, completed=done, total=total, description=what),
-        )
+        name = ""
+
+        def show(done: int, total: int, what: str) -> None:
+            progress.update(task, completed=done, total=total, description=f"{name}: {what}")
+
+        bench = Bench(Path(directory), plan, idle_seconds, show)
         for number, target in enumerate(targets):
-            name = f"[{number + 1}/{len(targets)}] {target.name}"
-            bench.progress = lambda done, total, what, name=name: progress.update(
-                task, completed=done, total=total, description=f"{name}: {what}"
-            )
-            results.append(target.measure(bench))
-    return results
+            name = f"({number + 1} of {len(targets)}) {target.name}"
+            others = machine.OtherLoad()
+            result = target.measure(bench)
+            result.other_load = others.share()
+            yield result

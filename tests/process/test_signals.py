@@ -133,6 +133,7 @@ def test_interrupts_at_any_moment_lose_nothing(
 ) -> None:
     """A timer that raises at random moments of thousands of calls costs those calls, no slot and no answer."""
     model = client.model("double")
+    client.models()  # attach: what an interrupted handshake leaves to the garbage collector is not our subject
     armed = False
     interrupted = 0
 

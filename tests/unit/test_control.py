@@ -159,7 +159,7 @@ def test_an_announced_length_above_the_limit_is_refused(ends: Ends, length: int)
         (msgpack.packb({"a": 1}) + b"\0", "is not msgpack"),
         (msgpack.packb({1: 2}), "is not msgpack"),
         (b"\x81\xa1x\xa1\xff", "is not msgpack"),
-        (b"\x91" * 100_000, "is not msgpack"),
+        (b"\x91" * 10_000, "is not msgpack"),
         (b"\xdf\xff\xff\xff\xff", "is not msgpack"),
         (msgpack.packb([1, 2]), "is list, not a map"),
         (msgpack.packb("hello"), "is str, not a map"),
@@ -168,10 +168,9 @@ def test_an_announced_length_above_the_limit_is_refused(ends: Ends, length: int)
 )
 def test_what_is_no_message(ends: Ends, body: bytes, why: str):
     """Bytes that are not msgpack, or not a map with text keys, raise ProtocolError."""
-    threading.Thread(target=ends.ours.sendall, args=(frame(body),)).start()
+    ends.feed(frame(body))
     with pytest.raises(ProtocolError, match=why):
-        while ends.next() is None:
-            assert ends.decoder.receive(ends.theirs)
+        ends.next()
 
 
 @given(st.binary(max_size=200))

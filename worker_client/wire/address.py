@@ -21,7 +21,7 @@ _LONGEST_PATH = 100  # sun_path holds 108 bytes; the lock file adds to it
 
 def runtime_directory() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
-    if base and os.path.isdir(base):
+    if base and os.path.isabs(base) and os.path.isdir(base):
         return Path(base, "onesession")
     return Path("/tmp", f"onesession-{os.geteuid()}")
 

@@ -37,6 +37,8 @@ MAX_MESSAGE = 4 << 20
 MAX_FDS = 16
 _LENGTH = struct.Struct("<I")
 _READ = 64 << 10
+_FD_BYTES = struct.calcsize("i")
+_FDS_ROOM = socket.CMSG_LEN(MAX_FDS * _FD_BYTES)
 
 Message = dict[str, Any]
 
@@ -53,7 +55,8 @@ def encode(message: Message) -> bytes:
 
 
 def error_fields(error: BrokerError) -> Message:
-    return {"error": [status_of(error), str(error)]}
+    text = str(error).encode("utf-8", "replace").decode()  # it may quote a file name of undecodable bytes
+    return {"error": [status_of(error), text]}
 
 
 def raise_if_error(reply: Message) -> Message:
@@ -71,8 +74,11 @@ class Decoder:
 
     def receive(self, sock: socket.socket) -> bool:
         """Read once from the socket. False at its end."""
-        data, fds, _flags, _peer = socket.recv_fds(sock, _READ, MAX_FDS, socket.MSG_CMSG_CLOEXEC)
-        self._fds.extend(fds)
+        # Not socket.recv_fds: it drops its flags (CPython 3.11), so the descriptors would outlive an exec().
+        data, ancillary, _flags, _peer = sock.recvmsg(_READ, _FDS_ROOM, socket.MSG_CMSG_CLOEXEC)
+        for level, kind, raw in ancillary:
+            if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
+                self._fds.extend(memoryview(raw)[: len(raw) & -_FD_BYTES].cast("i"))
         if len(self._fds) > MAX_FDS:
             raise ProtocolError("more descriptors than messages that want them")
         self._buffer += data

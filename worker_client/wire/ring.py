@@ -11,11 +11,23 @@ The tail that the broker reads is a hint where to try, never a proof that an ent
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from worker_client.wire.layout import ENTRIES_WORD, HEAD_WORD, RING_ENTRIES, TAIL_WORD
 from worker_client.wire.semaphore import Busy, Semaphore
 
 _MASK = RING_ENTRIES - 1
 EMPTY = -1
+
+MISSES = 10_000
+"""After so many looks, milliseconds, a tail without a post is a worker's that was stopped between the two, or lies."""
+
+
+class Submittable(Protocol):
+    """What a slot is to the ring."""
+
+    index: int
+    busy: bool
 
 
 class RingProducer:
@@ -30,14 +42,19 @@ class RingProducer:
         self._tail = words[TAIL_WORD]
         self._interrupted = False
 
-    def push(self, slot: int) -> None:
-        """Hand a slot to the broker. Never full: there are more entries than slots."""
+    def push(self, slot: Submittable) -> None:
+        """Hand a slot to the broker. Never full: there are more entries than slots.
+
+        CPython runs signal handlers after calls only, so one that raises finds the slot both busy and in the ring,
+        or neither.
+        """
         if self._interrupted:  # a signal handler raised inside the last push: its posts may be missing
             self._submitted.release()
         self._interrupted = True
         words = self._words
         tail = self._tail
-        words[ENTRIES_WORD + (tail & _MASK)] = slot
+        words[ENTRIES_WORD + (tail & _MASK)] = slot.index
+        slot.busy = True
         self._tail = words[TAIL_WORD] = tail + 1
         self._submitted.release()  # SYNC submitted
         self._doorbell.release()
@@ -47,12 +64,13 @@ class RingProducer:
 class RingConsumer:
     """The broker's end. Intake thread only. Trusts nothing it reads: the caller checks the slot number."""
 
-    __slots__ = ("_submitted", "_words", "head")
+    __slots__ = ("_submitted", "_words", "head", "misses")
 
     def __init__(self, words: memoryview, submitted: Semaphore) -> None:
         self._words = words
         self._submitted = submitted
         self.head = 0
+        self.misses = 0  # looks in a row that found a tail without its post
 
     def take(self) -> int:
         """The next submitted slot number, or EMPTY."""
@@ -63,10 +81,17 @@ class RingConsumer:
         try:
             self._submitted.acquire(0)  # SYNC submitted
         except Busy:
+            self.misses += 1
             return EMPTY  # the tail shows before its post; the doorbell follows both
+        self.misses = 0
         slot: int = words[ENTRIES_WORD + (head & _MASK)]
         self.head = words[HEAD_WORD] = head + 1
         return slot
+
+    @property
+    def promising(self) -> bool:
+        """Worth another look: the tail tells of an entry, and has not told it in vain for long."""
+        return bool(self._words[TAIL_WORD] != self.head and self.misses < MISSES)
 
     @property
     def waiting(self) -> int:

@@ -67,11 +67,10 @@ class Segment:
     def close(self) -> None:
         """Let go of the memory: at once, or with the last numpy view on it."""
         self.close_fd()
+        # Never `map.close()`: a numpy view refers to the mapping without exporting its buffer, so that would unmap
+        # it below the view. It goes with the last reference.
         self.bytes.release()
-        try:
-            self.map.close()
-        except BufferError:
-            pass  # views are left; the mapping goes with the last of them
+        del self.map
 
 
 def _no_memory(error: OSError, nbytes: int) -> Exception:

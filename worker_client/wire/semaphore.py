@@ -6,6 +6,7 @@ waiter with a deadline is woken by a post from the thread that keeps the deadlin
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 
@@ -13,9 +14,69 @@ import posix_ipc
 
 from worker_client.wire.errors import BrokerError, Overloaded
 
-Semaphore = posix_ipc.Semaphore
 Busy = posix_ipc.BusyError
+Closed = posix_ipc.ExistentialError
 Interrupted = posix_ipc.SignalError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.sem_open.restype = ctypes.c_void_p
+_libc.sem_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_libc.sem_wait.argtypes = [ctypes.c_void_p]
+_libc.sem_close.argtypes = [ctypes.c_void_p]
+
+
+class Semaphore(posix_ipc.Semaphore):
+    """Closed with the last reference to it, so never under a thread that waits; posix_ipc itself never closes one."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except Closed:
+            pass
+
+
+class WaitableSemaphore(Semaphore):
+    """One that the main thread may block on.
+
+    posix_ipc discards what a signal handler raises while it waits, all but KeyboardInterrupt. gunicorn's handlers
+    raise SystemExit, Celery's SoftTimeLimitExceeded; so the wait itself goes to libc without it.
+    """
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, name: str) -> None:
+        self._handle: int | None = None
+        super().__init__(name)
+        self._handle = _libc.sem_open(os.fsencode(name), 0)
+        if self._handle is None:
+            raise Closed(f"semaphore {name} went away")
+
+    def wait(self) -> None:
+        """Block for a post. Signal handlers run meanwhile; what they raise comes out, else the wait goes on."""
+        while _libc.sem_wait(self._handle):
+            if ctypes.get_errno() != errno.EINTR:
+                raise OSError(ctypes.get_errno(), "sem_wait failed")
+
+    def __del__(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            _libc.sem_close(handle)
+        super().__del__()
+
+
+class NoSemaphore(Semaphore):
+    """In place of one that was let go: posts go nowhere, and a wait ends at once."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    def acquire(self, timeout: float | None = None) -> None: ...
+
+    def release(self) -> None: ...
 
 
 def create(name: str, mode: int = 0o600) -> Semaphore:
@@ -23,17 +84,17 @@ def create(name: str, mode: int = 0o600) -> Semaphore:
     try:
         return Semaphore(name, posix_ipc.O_CREX, mode=mode, initial_value=0)
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.ENOMEM):
+        if error.errno == errno.ENOSPC:
             raise Overloaded("/dev/shm has no room for another semaphore; enlarge it") from None
-        if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise Overloaded("no descriptor is left for another semaphore; raise `ulimit -n`") from None
+        if error.errno is None:  # posix_ipc's own text for EMFILE and ENFILE
+            raise Overloaded(f"no descriptor is left for another semaphore ({error}); raise `ulimit -n`") from None
         raise
 
 
-def attach(name: str) -> Semaphore:
+def attach(name: str) -> WaitableSemaphore:
     """Open a semaphore that the broker created."""
     try:
-        return Semaphore(name)
+        return WaitableSemaphore(name)
     except posix_ipc.ExistentialError:
         raise BrokerError(
             f"semaphore {name} is not in this process's /dev/shm: workers and broker must share one "
@@ -51,13 +112,12 @@ def unlink(semaphore: Semaphore) -> None:
         pass
 
 
-def drain(semaphore: Semaphore) -> None:
-    """Take every post that is there now."""
-    try:
-        while True:
-            semaphore.acquire(0)
-    except Busy:
-        pass
+def drain(semaphore: Semaphore) -> bool:
+    """Take every post that is there now. True if there was one."""
+    found = False
+    while try_acquire(semaphore):
+        found = True
+    return found
 
 
 def try_acquire(semaphore: Semaphore) -> bool:
@@ -69,7 +129,7 @@ def try_acquire(semaphore: Semaphore) -> bool:
 
 
 def acquire(semaphore: Semaphore) -> None:
-    """Block for a post. Signal handlers run meanwhile; what they raise comes out, else the wait goes on."""
+    """Block for a post. Not for the main thread, which needs `WaitableSemaphore.wait`."""
     while True:
         try:
             semaphore.acquire()

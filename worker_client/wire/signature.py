@@ -34,7 +34,7 @@ class TensorSpec:
         shape = self.shape
         if shape and shape[0] is None and rows is not None:
             shape = (rows, *shape[1:])
-        return None if None in shape else tuple(int(n) for n in shape if n is not None)
+        return None if None in shape else tuple(n for n in shape if n is not None)
 
     def __str__(self) -> str:
         return f"{self.dtype.name}{format_shape(self.shape)}"

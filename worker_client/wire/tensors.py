@@ -48,7 +48,8 @@ class TensorLayout:
 def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]]) -> TensorLayout:
     """Place tensors of these dtypes and shapes one after the other, each on a line of its own.
 
-    Raises TypeError for a dtype that has no code and ValueError for a rank above MAX_RANK or too many tensors.
+    Raises TypeError for a dtype that has no code and ValueError for a rank above MAX_RANK, a tensor above MAX_REGION
+    bytes or too many tensors.
     """
     items = [(dtype, tuple(shape)) for dtype, shape in tensors]
     if len(items) > MAX_TENSORS:
@@ -59,6 +60,8 @@ def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]]) -> TensorLayout
     for dtype, shape in items:
         if len(shape) > MAX_RANK:
             raise ValueError(f"a tensor of rank {len(shape)}; the limit is {MAX_RANK}")
+        if dtype.itemsize * prod(max(size, 1) for size in shape) > MAX_REGION:
+            raise ValueError(f"a tensor {dtype.name}{list(shape)}; the limit is {MAX_REGION} bytes")
         words += (code_of(dtype), len(shape), end, *shape)
         placements.append(Placement(dtype, shape, end))
         end = align(end + dtype.itemsize * prod(shape))
@@ -68,14 +71,15 @@ def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]]) -> TensorLayout
 def read_table(table: bytes, capacity: int) -> tuple[Placement, ...]:
     """The placements in a table that came from the other side, each checked to lie within `capacity` bytes.
 
-    `table` must be a private copy. Raises ValueError for any table that `lay_out` could not have written.
+    `table` must be a private copy. Raises ValueError for a table that is malformed or points outside.
+    Tensors of a hostile table may overlap: they are only ever read.
     """
     if len(table) % WORD or not WORD <= len(table) <= MAX_TABLE:
         raise ValueError(f"tensor table of {len(table)} bytes")
     words = memoryview(table).cast("Q").tolist()
     count, at = words[0], 1
     placements = []
-    for _ in range(min(count, MAX_TENSORS + 1)):
+    for _ in range(min(count, MAX_TENSORS)):
         placement, at = _read_placement(words, at)
         _check_bounds(placement, len(table), capacity)
         placements.append(placement)

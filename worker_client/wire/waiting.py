@@ -48,6 +48,7 @@ class PollOrBlock:
     __slots__ = (
         "_adaptive",
         "_alarm_ns",
+        "_clip_ns",
         "_interval",
         "_left",
         "_mean_ns",
@@ -61,7 +62,7 @@ class PollOrBlock:
         self._adaptive = mode is WaitMode.ADAPTIVE
         self._polling = mode is not WaitMode.BLOCK
         self._mean_ns = _MARGIN_NS
-        self._alarm_ns = _CLIP_NS
+        self._alarm_ns = self._clip_ns = _CLIP_NS
         self._total_ns = 0
         self._trial = False
         self._interval = self._left = _FIRST_INTERVAL
@@ -77,7 +78,7 @@ class PollOrBlock:
         """Learn how long the last call took, from submission to answer."""
         if not self._adaptive:
             return
-        sample = min(_CLIP_NS, latency_ns)
+        sample = min(self._clip_ns, latency_ns)
         self._left -= 1
         if self._trial:
             if self._left < _TRIAL_CALLS - _TRIAL_SETTLING:
@@ -86,7 +87,10 @@ class PollOrBlock:
                 self._end_trial()
         else:
             self._mean_ns += (sample - self._mean_ns) >> 4
-            if not self._left or self._mean_ns > self._alarm_ns:
+            if self._mean_ns > self._alarm_ns:
+                self._mean_ns = self._clip_ns  # it takes many samples to get here, and the mean lags behind them
+                self._begin_trial()
+            elif not self._left:
                 self._begin_trial()
 
     def _begin_trial(self) -> None:
@@ -112,6 +116,7 @@ class PollOrBlock:
     def _settle(self, mean_ns: int) -> None:
         self._mean_ns = mean_ns
         self._alarm_ns = 2 * mean_ns + _MARGIN_NS
+        self._clip_ns = min(4 * mean_ns + 2 * _MARGIN_NS, _CLIP_NS)  # a single outlier decides nothing
         self._left = self._interval
         self._set_poll_ns()
 

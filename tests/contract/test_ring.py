@@ -1,0 +1,232 @@
+"""The ring's contract, on memory of one process and on shared memory, with semaphores of either kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.contract.recording import Desk, Item, Log, Posts
+from worker_client.wire import semaphore
+from worker_client.wire.layout import ENTRIES_WORD, HEAD_WORD, RING_END, RING_ENTRIES, TAIL_WORD
+from worker_client.wire.ring import EMPTY, RingConsumer, RingProducer
+from worker_client.wire.segment import Segment
+from worker_client.wire.semaphore import Busy
+
+
+class Ring:
+    """Both ends of a ring in one process."""
+
+    def __init__(self, words: memoryview, submitted: Any, doorbell: Any) -> None:
+        self.words, self.submitted, self.doorbell = words, submitted, doorbell
+        self.producer = RingProducer(words, submitted, doorbell)
+        self.consumer = RingConsumer(words, submitted)
+
+    def push(self, *indices: int) -> None:
+        for index in indices:
+            self.producer.push(Item(index))
+
+    def take_all(self) -> list[int]:
+        taken = []
+        while (index := self.consumer.take()) != EMPTY:
+            taken.append(index)
+        return taken
+
+
+def new_semaphore(name: str) -> semaphore.Semaphore:
+    made = semaphore.create(f"/onesession.contract.{os.getpid()}.{name}")
+    semaphore.unlink(made)
+    return made
+
+
+@pytest.fixture(params=["plain memory", "shared memory"])
+def ring(request: pytest.FixtureRequest) -> Iterator[Ring]:
+    if request.param == "plain memory":
+        log = Log()
+        yield Ring(memoryview(bytearray(RING_END)).cast("Q"), Posts(log, "submitted"), Posts(log, "doorbell"))
+        return
+    segment = Segment.create(f"/onesession.contract.{os.getpid()}.ring", RING_END)
+    words = segment.bytes.cast("Q")
+    yield Ring(words, new_semaphore("submitted"), new_semaphore("doorbell"))
+    words.release()
+    segment.close()
+
+
+def test_a_new_ring_is_empty(ring: Ring):
+    """Zeroed memory is an empty ring."""
+    assert ring.consumer.take() == EMPTY
+    assert ring.consumer.waiting == 0
+
+
+def test_entries_come_out_in_order(ring: Ring):
+    """What was pushed is taken once each, in order, and then the ring is empty."""
+    ring.push(3, 1, 2, 1)
+    assert ring.consumer.waiting == 4
+    assert ring.take_all() == [3, 1, 2, 1]
+    assert ring.consumer.waiting == 0
+
+
+def test_a_ring_holds_every_slot_at_once(ring: Ring):
+    """All RING_ENTRIES slots can be in the ring, wherever its tail stands."""
+    for start in range(3):
+        ring.push(*[0] * (start * 100))
+        ring.take_all()
+        ring.push(*range(RING_ENTRIES))
+        assert ring.consumer.waiting == RING_ENTRIES
+        assert ring.take_all() == list(range(RING_ENTRIES))
+
+
+def test_a_ring_wraps_around(ring: Ring, rng: np.random.Generator):
+    """Over many rounds of any lengths every entry is taken exactly once, in order."""
+    for _ in range(300):
+        indices = rng.integers(0, RING_ENTRIES, rng.integers(0, RING_ENTRIES + 1)).tolist()
+        ring.push(*indices)
+        assert ring.take_all() == indices
+
+
+def test_a_doorbell_for_every_push(ring: Ring):
+    """Each push posts the doorbell once, and taking does not touch it."""
+    ring.push(1, 2, 3)
+    ring.take_all()
+    for _ in range(3):
+        ring.doorbell.acquire(0)
+    with pytest.raises(Busy):
+        ring.doorbell.acquire(0)
+
+
+def test_nothing_is_taken_without_an_acquire(ring: Ring):
+    """A tail that is ahead of its post, as a poller may see it, is no entry; nothing changes until the post."""
+    ring.push(7)
+    ring.submitted.acquire(0)  # as if the post were still to come
+    assert ring.words[TAIL_WORD] == 1
+    assert ring.consumer.take() == EMPTY
+    assert (ring.consumer.head, ring.words[HEAD_WORD]) == (0, 0)
+    ring.submitted.release()
+    assert ring.consumer.take() == 7
+
+
+def test_a_post_without_an_entry_is_no_entry(ring: Ring):
+    """A surplus post, as an interrupted push may leave, gives nothing, and no entry twice."""
+    ring.submitted.release()
+    assert ring.consumer.take() == EMPTY
+    ring.push(5)
+    assert ring.take_all() == [5]
+
+
+@pytest.mark.parametrize("tail", [1, RING_ENTRIES + 1, 2**63, 2**64 - 1])
+def test_a_lying_tail_gives_nothing_without_posts(ring: Ring, tail: int):
+    """Whatever a worker stores for its tail, without posts nothing is taken, and `waiting` stays in bounds."""
+    ring.words[TAIL_WORD] = tail
+    assert ring.consumer.take() == EMPTY
+    assert 0 <= ring.consumer.waiting <= RING_ENTRIES
+
+
+def test_a_lying_worker_cannot_move_the_head(ring: Ring):
+    """The broker goes by its own head: what a worker writes over the shared one changes nothing."""
+    ring.push(1, 2)
+    ring.words[HEAD_WORD] = 2**64 - 1
+    assert ring.take_all() == [1, 2]
+    assert ring.words[HEAD_WORD] == 2
+
+
+def test_any_entry_comes_out_as_it_is(ring: Ring):
+    """An entry that is no slot number is handed out for the caller to judge."""
+    ring.push(0)
+    ring.words[ENTRIES_WORD] = 2**64 - 1
+    assert ring.consumer.take() == 2**64 - 1
+
+
+# -- pushes that a signal handler interrupts -----------------------------------------------------------------------
+
+
+class Interruption(Exception):
+    """What a signal handler raises."""
+
+
+def interrupt(desk: Desk, item: Item, which: str, posted: bool) -> None:
+    """Push `item`; the release of `which` raises, after it has posted or instead."""
+    getattr(desk, which).raising.append((posted, Interruption()))
+    with pytest.raises(Interruption):
+        desk.producer.push(item)  # type: ignore[arg-type]
+    assert item.busy
+
+
+def take_all(desk: Desk) -> list[int]:
+    taken = []
+    while (index := desk.consumer.take()) != EMPTY:
+        taken.append(index)
+    return taken
+
+
+@pytest.mark.parametrize("posted", [False, True], ids=["before the post", "after the post"])
+@pytest.mark.parametrize("which", ["submitted", "doorbell"])
+def test_an_interrupted_push_is_repaired_by_the_next(which: str, posted: bool):
+    """Wherever between its stores and posts a push is broken off, the next one brings both entries through, once."""
+    desk = Desk()
+    interrupt(desk, Item(1), which, posted)
+    desk.producer.push(Item(2))
+    assert take_all(desk) == [1, 2]
+    assert desk.doorbell.count >= 1
+
+
+def test_an_interrupted_push_is_repaired_after_it_was_taken():
+    """The repair of a push whose entry the broker has taken already gives the broker no entry twice."""
+    desk = Desk()
+    interrupt(desk, Item(1), "doorbell", posted=True)
+    assert take_all(desk) == [1]
+    desk.producer.push(Item(2))
+    assert take_all(desk) == [2]
+    assert take_all(desk) == []
+
+
+def test_a_repair_may_be_interrupted():
+    """A push that is broken off in the repair has not begun: its slot is free, and the push after it repairs both."""
+    desk = Desk()
+    interrupt(desk, Item(1), "submitted", posted=False)
+    second = Item(2)
+    desk.submitted.raising.append((False, Interruption()))
+    with pytest.raises(Interruption):
+        desk.producer.push(second)
+    assert not second.busy
+    desk.producer.push(second)
+    assert take_all(desk) == [1, 2]
+
+
+def test_several_interruptions_in_a_row():
+    """However many pushes in a row are broken off, one that is not brings all of them through, in order."""
+    desk = Desk()
+    for index in range(1, 6):
+        desk.submitted.raising.clear()
+        if desk.producer._interrupted:
+            desk.submitted.raising.append((True, None))  # type: ignore[arg-type]
+        desk.submitted.raising.append((False, Interruption()))
+        with pytest.raises(Interruption):
+            desk.producer.push(Item(index))
+    desk.producer.push(Item(6))
+    assert take_all(desk) == [1, 2, 3, 4, 5, 6]
+
+
+def test_an_undisturbed_push_posts_once():
+    """The repair is made once: pushes after it post `submitted` and the doorbell once each."""
+    desk = Desk()
+    interrupt(desk, Item(1), "doorbell", posted=False)
+    desk.producer.push(Item(2))
+    desk.log.clear()
+    desk.producer.push(Item(3))
+    assert [event for event in desk.log if event[0] == "posts"] == [
+        ("posts", "submitted"),
+        ("posts", "doorbell"),
+    ]
+
+
+def test_no_acquire_no_look():
+    """A take that finds no post reads neither entry nor slot."""
+    desk = Desk()
+    desk.producer.push(Item(1))
+    desk.submitted.count = 0
+    desk.log.clear()
+    assert desk.consumer.take() == EMPTY
+    assert desk.log == [("broker reads", TAIL_WORD), ("finds nothing", "submitted")]

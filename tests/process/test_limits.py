@@ -1,0 +1,146 @@
+"""Limits of the machine: a full /dev/shm, no descriptors left. Clear errors, and everything works on afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import worker_client
+from tests.brokers import serving
+from tests.workers import in_child
+from worker_client import BrokerError, BrokerUnavailable, Overloaded
+
+ROOT = Path(__file__).parents[2]
+MIB = 1 << 20
+ROW = np.ones((1, 4), np.float32)
+CAN_MOUNT = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+
+
+def in_small_shm(size: str, function: str) -> None:
+    """Run a function of this module with a /dev/shm of that size, which no other process sees."""
+    script = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$0" -c "$1"'
+    code = f"from tests.process.test_limits import {function}; {function}()"
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, sys.executable, code],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.fspath(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def outgrow_shm() -> None:
+    with serving("consume", "produce", "double") as broker, worker_client.connect(broker.address) as client:
+        for _ in range(3):
+            for call in (
+                lambda: client.model("consume").predict(np.zeros(3 * MIB, np.uint8)),
+                lambda: client.model("produce").predict(np.int64(3 * MIB)),
+            ):
+                with pytest.raises(Overloaded, match=r"/dev/shm cannot hold .*docker run --shm-size"):
+                    call()
+            np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+            assert len(client.model("produce").predict(np.int64(500_000))) == 500_000
+
+
+def fill_shm_with_workers() -> None:
+    with serving("double") as broker, contextlib.ExitStack() as stack:
+        clients = []
+        with pytest.raises(Overloaded, match="/dev/shm"):
+            for _ in range(100):
+                client = stack.enter_context(worker_client.connect(broker.address))
+                clients.append(client)
+                client.model("double").predict(ROW)
+        for client in clients[:-1]:
+            np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+        clients[0].close()
+        np.testing.assert_array_equal(clients[-1].model("double").predict(ROW), ROW * 2)
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
+def test_a_full_dev_shm_is_told_with_its_remedy() -> None:
+    """A region that /dev/shm cannot hold is Overloaded with the command that enlarges it; nobody meets SIGBUS."""
+    in_small_shm("2m", "outgrow_shm")
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
+def test_workers_that_do_not_fit_into_dev_shm_are_refused() -> None:
+    """Workers past what /dev/shm holds get Overloaded; when one goes, the next is taken."""
+    in_small_shm("1m", "fill_shm_with_workers")
+
+
+@contextlib.contextmanager
+def few_descriptors(count: int) -> Iterator[None]:
+    """This process, and what it starts, may have so many descriptors."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (count, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_broker_without_descriptors_serves_whom_it_has() -> None:
+    """Workers past the broker's descriptors are refused at once; those it has are served, and others later."""
+    with contextlib.ExitStack() as stack:
+        with few_descriptors(64):
+            broker = stack.enter_context(serving("double"))
+        clients = [stack.enter_context(worker_client.connect(broker.address)) for _ in range(60)]
+        refused = []
+        for client in clients:
+            try:
+                client.model("double").predict(ROW)
+            except (BrokerUnavailable, Overloaded):
+                refused.append(client)
+        served = [client for client in clients if client not in refused]
+        assert refused
+        assert len(served) > 5
+        for client in served:
+            np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+        for client in served:
+            client.close()
+        np.testing.assert_array_equal(refused[-1].model("double").predict(ROW), ROW * 2)
+
+
+def test_a_worker_without_descriptors_is_told() -> None:
+    """A worker that cannot open what its channel needs gets an error, and attaches once it can."""
+
+    def child() -> list[str]:
+        told = []
+        client = worker_client.connect(broker.address)
+        opened: list[int] = []
+        with few_descriptors(len(os.listdir("/proc/self/fd")) + 30):
+            with contextlib.suppress(OSError):
+                while True:
+                    opened.append(os.open(os.devnull, os.O_RDONLY))
+            for spare in range(12):
+                try:
+                    client.model("double").predict(ROW)
+                except (BrokerError, OSError) as error:
+                    import traceback; traceback.print_exc(); print(os.listdir("/proc/self/fd"), len(opened), file=sys.stderr)
+                    told.append(type(error).__name__)
+                    os.close(opened.pop())
+                else:
+                    told.append(f"attached with {spare} spare")
+                    break
+        for fd in opened:
+            os.close(fd)
+        np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+        client.close()
+        return told
+
+    with serving("double") as broker:
+        *errors, last = in_child(child)
+        assert last.startswith("attached"), errors
+        assert errors
+        assert set(errors) <= {"BrokerUnavailable", "BrokerError", "Overloaded"}, errors

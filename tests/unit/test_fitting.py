@@ -1,0 +1,263 @@
+"""What a caller may pass for a signature's inputs, and what is said about everything else."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from worker_client.fitting import Fitter
+from worker_client.metadata import SignatureInfo
+from worker_client.wire.errors import InvalidInput
+from worker_client.wire.signature import Shape, Signature, TensorSpec
+from worker_client.wire.tensors import MAX_RANK
+
+
+def fitter(**inputs: tuple[str, Shape | None]) -> Fitter:
+    """A fitter for signature "serving" of model "digits" with these inputs: name=(dtype, shape)."""
+    specs = tuple(TensorSpec(name, np.dtype(dtype), shape) for name, (dtype, shape) in inputs.items())
+    return Fitter("digits", SignatureInfo(1, Signature("serving", specs, ())))
+
+
+@pytest.fixture
+def one() -> Fitter:
+    """One input, x: float32[?, 3]."""
+    return fitter(x=("float32", (None, 3)))
+
+
+@pytest.fixture
+def two() -> Fitter:
+    """Two inputs, ids: int64[?] and x: float32[?, 3], in this order."""
+    return fitter(ids=("int64", (None,)), x=("float32", (None, 3)))
+
+
+X = np.ones((2, 3), np.float32)
+IDS = np.arange(2)
+
+
+def refused(of: Fitter, inputs: Any) -> str:
+    with pytest.raises(InvalidInput) as caught:
+        of.fit(inputs)
+    return str(caught.value)
+
+
+def test_an_array_is_passed_as_it_is(one: Fitter):
+    """An array that fits is not copied, alone or in a dict."""
+    assert one.fit(X)[0][0] is X
+    assert one.fit({"x": X})[0][0] is X
+
+
+def test_a_dict_is_put_into_wire_order(two: Fitter):
+    """The arrays come in the signature's order, whatever the dict's."""
+    arrays, layout = two.fit({"x": X, "ids": IDS})
+    assert [array is given for array, given in zip(arrays, (IDS, X))] == [True, True]
+    assert [(placement.dtype, placement.shape) for placement in layout.placements] == [
+        (np.dtype("int64"), (2,)),
+        (np.dtype("float32"), (2, 3)),
+    ]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_nan_and_infinity_pass(one: Fitter, value: float):
+    """Values are the model's concern: NaN and infinities are sent as any other number."""
+    array = np.full((1, 3), value, np.float32)
+    assert one.fit(array)[0][0] is array
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.ones((3, 2), np.float32).T, np.ones((4, 6), np.float32)[::2, ::2], np.ones((2, 3), np.float32)[::-1]],
+    ids=["transposed", "strided", "reversed"],
+)
+def test_any_memory_order_passes(one: Fitter, array: np.ndarray):
+    """A non-contiguous array is passed on as it is: the one copy is the one into the slot."""
+    assert one.fit(array)[0][0] is array
+
+
+def test_a_read_only_array_passes(one: Fitter):
+    """An array that may not be written is only read."""
+    array = X.copy()
+    array.flags.writeable = False
+    assert one.fit(array)[0][0] is array
+
+
+def test_no_rows_pass(one: Fitter):
+    """A batch of no rows fits a free dimension."""
+    assert one.fit(np.empty((0, 3), np.float32))[1].placements[0].shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    "value", [[[1, 2, 3]], ((1.0, 2.0, 3.0),), [[True, 2, 3.5]], [range(3)], [X[0], [1, 2, 3]]]
+)
+def test_lists_take_the_signatures_dtype(one: Fitter, value: Any):
+    """Lists, tuples and what they hold become arrays of the input's own dtype."""
+    ((array,), _) = one.fit(value)
+    assert array.dtype == np.float32
+    assert array.tolist() == np.asarray(value, np.float32).tolist()
+
+
+def test_a_number_takes_the_signatures_dtype():
+    """A plain number is a scalar of the input's dtype; numpy's own scalars keep theirs."""
+    scalar = fitter(x=("float32", ()))
+    assert scalar.fit(3)[0][0].dtype == np.float32
+    assert scalar.fit(np.float32(3))[0][0].shape == ()
+    assert "wants dtype float32, got float64" in refused(scalar, np.float64(3))
+
+
+def test_a_subclass_of_ndarray_is_an_array():
+    """A matrix is passed as the plain array that it is."""
+    with pytest.warns(PendingDeprecationWarning):
+        matrix = np.matrix([[1, 2, 3]], np.float32)
+    ((array,), _) = fitter(x=("float32", (None, 3))).fit(matrix)
+    assert type(array) is np.ndarray
+
+
+def test_bfloat16_passes():
+    """An array of ml_dtypes' bfloat16 fits an input of that type, and a list becomes one."""
+    half = fitter(x=(ml_dtypes.bfloat16, (None,)))
+    array = np.ones(3, ml_dtypes.bfloat16)
+    assert half.fit(array)[0][0] is array
+    assert half.fit([1, 2, 3])[0][0].dtype == ml_dtypes.bfloat16
+
+
+def test_a_signature_without_inputs():
+    """A signature that takes nothing is called with an empty dict."""
+    assert fitter().fit({})[0] == ()
+    assert fitter().fit({})[1].placements == ()
+
+
+# -- refusals ------------------------------------------------------------------------------------------------------
+
+PREFIX = "model 'digits', signature 'serving'"
+
+
+def test_the_wrong_dtype(one: Fitter):
+    """The error names the input, both dtypes and the conversion: arrays are never converted silently."""
+    assert refused(one, np.ones((2, 3))) == (
+        f"{PREFIX}: input 'x' wants dtype float32, got float64; convert it with .astype('float32')"
+    )
+
+
+@pytest.mark.parametrize("dtype", ["int32", "float16", "bool", "object", "U1", "complex64", "M8[s]"])
+def test_no_dtype_passes_for_another(one: Fitter, dtype: str):
+    """Any dtype but the signature's own is refused, however alike."""
+    assert f"wants dtype float32, got {np.dtype(dtype).name}" in refused(one, np.empty((2, 3), dtype))
+
+
+def test_foreign_byte_order(one: Fitter):
+    """An array of foreign byte order is refused as that, since both dtypes have the same name."""
+    swapped = X.astype(X.dtype.newbyteorder("S"))
+    assert refused(one, swapped) == (
+        f"{PREFIX}: input 'x' wants dtype float32, got float32 of foreign byte order; "
+        "convert it with .astype('float32')"
+    )
+    assert one.fit(swapped.astype("float32"))
+
+
+def test_the_wrong_shape(one: Fitter):
+    """The error names the input, the shape wanted with ? where it is free, and the shape that came."""
+    expected = f"{PREFIX}: input 'x' wants shape [?, 3], got [2, 4]"
+    assert refused(one, np.ones((2, 4), np.float32)) == expected
+
+
+def test_a_missing_batch_dimension(one: Fitter):
+    """Where one row came without its batch dimension, the error says how to add it."""
+    assert refused(one, np.ones(3, np.float32)) == (
+        f"{PREFIX}: input 'x' wants shape [?, 3], got [3]; the first dimension counts rows: pass x[None] for one row"
+    )
+    assert one.fit(np.ones(3, np.float32)[None])
+
+
+@pytest.mark.parametrize("shape", [(), (4,), (1, 2, 3), (3, 1)])
+def test_the_batch_dimension_is_not_blamed_for_everything(one: Fitter, shape: tuple[int, ...]):
+    """The hint is given only where following it would help."""
+    assert "x[None]" not in refused(one, np.ones(shape, np.float32))
+
+
+def test_an_array_for_several_inputs(two: Fitter):
+    """One array where there are several inputs: the error lists them with dtypes and shapes."""
+    assert refused(two, X) == (
+        f"{PREFIX} has 2 inputs, so pass a dict with 'ids': int64[?], 'x': float32[?, 3]; got ndarray"
+    )
+
+
+def test_an_array_for_no_input():
+    """A signature that takes nothing says so."""
+    assert refused(fitter(), X) == f"{PREFIX} has 0 inputs, so pass a dict with no inputs; got ndarray"
+
+
+def test_an_unknown_input(two: Fitter):
+    """A name that the signature does not have is named, with those it has, before any that are missing."""
+    expected = f"{PREFIX} has no input y, 3; it takes 'ids': int64[?], 'x': float32[?, 3]"
+    assert refused(two, {"y": X, 3: X, "ids": IDS}) == expected
+
+
+def test_a_missing_input(two: Fitter):
+    """Inputs that were not passed are named, with all that there are."""
+    expected = f"{PREFIX}: input ids is missing; it takes 'ids': int64[?], 'x': float32[?, 3]"
+    assert refused(two, {"x": X}) == expected
+
+
+def test_which_of_several_inputs(two: Fitter):
+    """With several inputs the error names the one that does not fit."""
+    assert "input 'x' wants shape" in refused(two, {"ids": IDS, "x": X[:, :2]})
+    assert "input 'ids' wants dtype int64, got int32" in refused(two, {"ids": IDS.astype("int32"), "x": X})
+
+
+@pytest.mark.parametrize("value", ["text", None, object(), [[1, 2], [3]], [["a", "b", "c"]]], ids=str)
+def test_what_is_no_array(one: Fitter, value: Any):
+    """What cannot be converted is refused with its type, numpy's reason, and what is wanted."""
+    message = refused(one, value)
+    given = f"input 'x' wants float32[?, 3]; the {type(value).__name__} given cannot be converted: "
+    assert given in message or "input 'x' wants shape [?, 3], got []" in message
+
+
+@pytest.mark.parametrize("value", [[300], [-1], [2**70]])
+def test_a_number_that_does_not_fit_its_type(value: list[int]):
+    """A Python number outside the range of an integer input is refused rather than wrapped."""
+    assert "input 'x' wants uint8[?]; the list given" in refused(fitter(x=("uint8", (None,))), value)
+
+
+def test_a_rank_that_no_slot_can_carry():
+    """A tensor of more dimensions than the wire has is refused where the signature would take it."""
+    assert f"the limit is {MAX_RANK}" in refused(fitter(x=("float32", None)), np.ones((1,) * 9, np.float32))
+
+
+# -- layouts -------------------------------------------------------------------------------------------------------
+
+
+def test_a_layout_is_remembered(one: Fitter, two: Fitter):
+    """The same shapes have the very same layout each time: the slot compares by identity."""
+    assert one.fit(X)[1] is one.fit(X.copy())[1] is one.fit({"x": X})[1] is one.fit(X.tolist())[1]
+    both = {"ids": IDS, "x": X}
+    assert two.fit(both)[1] is two.fit(both)[1]
+    assert one.fit(X)[1] is not one.fit(X[:1])[1]
+
+
+def test_zero_copy_requests_share_the_layouts(one: Fitter, two: Fitter):
+    """`layout_of` and `fit` know each other's layouts."""
+    assert one.layout_of([(2, 3)]) is one.fit(X)[1]
+    assert two.layout_of([(2,), (2, 3)]) is two.fit({"ids": IDS, "x": X})[1]
+
+
+def test_zero_copy_requests_are_checked(two: Fitter):
+    """`layout_of` refuses what `fit` would."""
+    with pytest.raises(InvalidInput, match=r"input 'x' wants shape \[\?, 3\], got \[2, 4\]"):
+        two.layout_of([(2,), (2, 4)])
+
+
+def test_a_refusal_is_not_remembered(one: Fitter):
+    """What was refused once is refused again, and does not disturb what fits."""
+    for _ in range(2):
+        refused(one, np.ones((2, 4), np.float32))
+        refused(one, np.ones((2, 3)))
+        one.fit(X)
+
+
+def test_endless_shapes_do_not_fill_memory(one: Fitter):
+    """However many shapes come, a bounded number is remembered, and each still gets its layout."""
+    for rows in range(2000):
+        assert one.layout_of([(rows, 3)]).placements[0].shape == (rows, 3)
+    assert len(one._layouts) <= 256

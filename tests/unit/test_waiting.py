@@ -1,0 +1,233 @@
+"""Poll or block: what the worker learns from latencies that the test makes up, and what the broker follows."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Callable
+from time import monotonic_ns
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker_client.wire.waiting import WORTH_POLLING_NS, PollBudget, PollOrBlock, WaitMode, poll_word
+
+US = 1000
+SECOND = 1_000_000_000
+CALLS = 2000  # enough to settle
+
+World = Callable[[bool], int]
+latencies = st.integers(2 * US, 200 * US)
+
+
+def world(polling_ns: int, blocking_ns: int) -> World:
+    """What a call takes here, if its waiter polls and if it blocks."""
+    return lambda polls: polling_ns if polls else blocking_ns
+
+
+def live(choice: PollOrBlock, here: World, calls: int = CALLS) -> list[bool]:
+    """Make `calls` calls; for each, whether it polled."""
+    polled = []
+    for _ in range(calls):
+        polled.append(choice.poll_ns > 0)
+        choice.observe(here(polled[-1]))
+    return polled
+
+
+def share(polled: list[bool]) -> float:
+    return sum(polled) / len(polled)
+
+
+def trials(polled: list[bool]) -> list[int]:
+    """Where in a settled life the minority's calls begin."""
+    usual = share(polled) > 0.5
+    return [i for i in range(1, len(polled)) if polled[i] is not usual and polled[i - 1] is usual]
+
+
+@given(latencies, st.integers(2, 20))
+def test_polls_where_polling_is_faster(fast: int, factor: int):
+    """Where polling is clearly faster, nearly every call polls."""
+    choice = PollOrBlock()
+    here = world(fast, factor * fast)
+    live(choice, here)
+    assert share(live(choice, here)) > 0.95
+
+
+@given(latencies, st.integers(2, 20))
+def test_blocks_where_blocking_is_faster(fast: int, factor: int):
+    """Where blocking is clearly faster, nearly every call blocks, although it began by polling."""
+    choice = PollOrBlock()
+    assert choice.poll_ns > 0
+    here = world(factor * fast, fast)
+    live(choice, here)
+    assert share(live(choice, here)) < 0.05
+
+
+def test_noise_does_not_hide_the_faster_way(rng: np.random.Generator):
+    """Where latencies scatter by a third and now and then thousand-fold, most calls still take the faster way."""
+    choice = PollOrBlock()
+
+    def noisy(polls: bool) -> int:
+        usual = (10 if polls else 45) * US * rng.uniform(0.67, 1.33)
+        return int(usual * (1000 if rng.random() < 0.002 else 1))
+
+    live(choice, noisy)
+    assert share(live(choice, noisy, 5 * CALLS)) > 0.6
+
+
+def test_goes_back_when_the_world_changes():
+    """When polling becomes the slower way, and when it becomes the faster one again, the choice follows."""
+    choice = PollOrBlock()
+    quiet, crowded = world(10 * US, 50 * US), world(400 * US, 40 * US)
+    for _ in range(3):
+        live(choice, quiet, 10 * CALLS)
+        assert share(live(choice, quiet)) > 0.9
+        live(choice, crowded, 10 * CALLS)
+        assert share(live(choice, crowded)) < 0.1
+
+
+def test_a_sudden_slowness_is_not_waited_out():
+    """A latency that more than doubles brings the other way within a few calls, however rare trials have become."""
+    choice = PollOrBlock()
+    live(choice, world(10 * US, 50 * US), 50_000)
+    polled = live(choice, world(400 * US, 40 * US), 32)
+    assert not polled[-1]
+
+
+def test_trials_get_rarer():
+    """As long as trials find nothing better, each comes after about twice as many calls as the one before."""
+    choice = PollOrBlock()
+    begun = trials(live(choice, world(10 * US, 50 * US), 20_000))
+    gaps = [after - before for before, after in itertools.pairwise(begun)]
+    assert len(gaps) >= 4
+    assert all(1.5 < later / earlier < 2.5 for earlier, later in itertools.pairwise(gaps) if later < 8000)
+
+
+def test_trials_never_end():
+    """However settled the choice is, the other way is tried again before ten thousand more calls."""
+    choice = PollOrBlock()
+    live(choice, world(10 * US, 50 * US), 100_000)
+    assert not all(live(choice, world(10 * US, 50 * US), 10_000))
+
+
+@given(st.lists(st.integers(0, 2000 * US), max_size=400))
+def test_never_polls_past_what_it_learnt(observed: list[int]):
+    """Whatever it observes, it polls for at most about twice the slowest call so far: a poll in vain stays cheap."""
+    choice = PollOrBlock()
+    slowest = 20 * US
+    for latency in observed:
+        choice.observe(latency)
+        slowest = max(slowest, latency)
+        assert 0 <= choice.poll_ns <= 2 * slowest + 20 * US
+        assert choice.poll_ns <= 2 * 4 * WORTH_POLLING_NS + 20 * US
+
+
+def test_slow_calls_block_for_good():
+    """Where a call takes longer than is worth polling either way, no call of a settled worker polls."""
+    choice = PollOrBlock()
+    here = world(4 * WORTH_POLLING_NS, 2 * WORTH_POLLING_NS)
+    live(choice, here)
+    assert not any(live(choice, here, 20_000))
+
+
+@pytest.mark.parametrize(("mode", "polls"), [(WaitMode.POLL, True), (WaitMode.BLOCK, False)])
+@pytest.mark.parametrize("here", [world(10 * US, 50 * US), world(900 * US, 10 * US)])
+def test_a_fixed_mode_stays_fixed(mode: WaitMode, polls: bool, here: World):
+    """`poll` and `block` do not learn, whatever the latencies: benchmarks compare against them."""
+    choice = PollOrBlock(mode)
+    first = choice.poll_ns
+    assert set(live(choice, here)) == {polls}
+    assert choice.poll_ns == first
+
+
+def test_repr_shows_the_choice():
+    """Its repr tells the way and the mean latency."""
+    choice = PollOrBlock()
+    live(choice, world(10 * US, 50 * US))
+    assert repr(choice).startswith("<PollOrBlock polling, mean ")
+
+
+# -- the broker's side ---------------------------------------------------------------------------------------------
+
+
+def waited(budget: PollBudget, wait_ns: int, times: int = 100) -> PollBudget:
+    for _ in range(times):
+        budget.observe(wait_ns)
+    return budget
+
+
+@given(st.integers(0, 200 * US))
+def test_the_broker_polls_as_long_as_requests_take_to_come(wait_ns: int):
+    """The budget outlasts the usual wait for the next request, by not much more than its double."""
+    polls_for = waited(PollBudget(), wait_ns).budget_ns(wanted=True)
+    assert wait_ns < polls_for <= 2 * wait_ns + 25 * US
+
+
+def test_the_broker_blocks_unless_polling_is_wanted():
+    """Where the last worker blocks, or there are no cores to spare, the budget is 0."""
+    assert waited(PollBudget(), 10 * US).budget_ns(wanted=False) == 0
+
+
+def test_an_idle_broker_blocks():
+    """After waits longer than is worth polling the budget is 0, and comes back when requests do."""
+    budget = waited(PollBudget(), SECOND)
+    assert budget.budget_ns(wanted=True) == 0
+    assert waited(budget, 10 * US).budget_ns(wanted=True) > 10 * US
+
+
+def test_one_long_pause_is_soon_forgotten():
+    """A pause of any length counts as one long wait: after a few dozen quick requests the broker polls again."""
+    budget = waited(PollBudget(), 10 * US)
+    budget.observe(3600 * SECOND)
+    assert waited(budget, 10 * US, 40).budget_ns(wanted=True) > 0
+
+
+def test_a_clock_that_steps_back_is_no_wait():
+    """A negative wait counts as none."""
+    assert waited(PollBudget(), -SECOND).budget_ns(wanted=True) >= 0
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_the_brokers_fixed_modes(wanted: bool):
+    """`poll` polls and `block` blocks whatever the worker does and however long the waits are."""
+    assert waited(PollBudget(WaitMode.POLL), SECOND).budget_ns(wanted) >= SECOND
+    assert waited(PollBudget(WaitMode.BLOCK), 1).budget_ns(wanted) == 0
+
+
+# -- polling -------------------------------------------------------------------------------------------------------
+
+
+def test_a_poll_ends_with_the_word():
+    """`poll_word` is True when another thread stores the value, and looks at that word only."""
+    words = memoryview(bytearray(64)).cast("Q")
+    looking = threading.Event()
+    found: list[bool] = []
+
+    def poll() -> None:
+        looking.set()
+        found.append(poll_word(words, 3, 7, monotonic_ns() + 100 * SECOND))
+
+    poller = threading.Thread(target=poll)
+    poller.start()
+    looking.wait()
+    words[2] = words[4] = 7
+    words[3] = 6
+    words[3] = 7
+    poller.join()
+    assert found == [True]
+
+
+def test_a_poll_ends_with_its_limit():
+    """`poll_word` is False once the monotonic clock has passed the limit."""
+    limit = monotonic_ns() + US
+    assert not poll_word(memoryview(bytearray(8)).cast("Q"), 0, 7, limit)
+    assert monotonic_ns() >= limit
+
+
+def test_a_poll_looks_at_least_once():
+    """A value that is there is seen even where the limit has passed."""
+    words = memoryview(bytearray(8)).cast("Q")
+    words[0] = 7
+    assert poll_word(words, 0, 7, 0)
