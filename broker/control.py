@@ -96,7 +96,9 @@ class ControlServer:
         self._handlers = {"hello": self._hello, **handlers}
         self._on_end = on_end
         self._selector = selectors.DefaultSelector()
-        self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)  # to refuse with, when there is no other left
+        self._spare = os.open(
+            os.devnull, os.O_RDONLY | os.O_CLOEXEC
+        )  # to refuse with, when there is no other left
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._pushes: deque[tuple[Session, Message | None, Segment | None]] = deque()
         self._stopping = False

@@ -25,6 +25,7 @@ from broker.settings import cores
 from broker.slot import Slot
 from worker_client.wire import semaphore
 from worker_client.wire.layout import TAIL_WORD
+from worker_client.wire.processor import current_processor
 from worker_client.wire.semaphore import Busy, Semaphore
 from worker_client.wire.waiting import PollBudget, WaitMode
 
@@ -154,9 +155,10 @@ class Intake:
         """Poll the rings, then block. Every submission rings the doorbell after it shows in its ring, so one that
         the last scan missed either is seen by the polls, or has rung and is scanned for, or will ring."""
         start = monotonic_ns()
-        if not self._poll(start) and not semaphore.drain(self._doorbell) and not self._calls:
-            if not self._anything_waits():
-                semaphore.acquire(self._doorbell)
+        if not (
+            self._poll(start) or semaphore.drain(self._doorbell) or self._calls or self._anything_waits()
+        ):
+            semaphore.acquire(self._doorbell)
         self._budget.observe(monotonic_ns() - start)
 
     def _poll(self, start: int) -> bool:
@@ -184,6 +186,9 @@ class Intake:
         self._recount_ns = now + _RECOUNT_NS
         active = sum(1 for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS)
         free = active < self._cores
+        processor = current_processor()
+        for channel in self.channels:
+            channel.tell_processor(processor)
         if free != self._cores_free:
             self._cores_free = free
             for channel in self.channels:

@@ -38,7 +38,7 @@ class Memory:
         return semaphore.create(self.new_name())
 
     def take(self, account: Account, nbytes: int, replaced: int = 0) -> None:
-        """Count `nbytes` for an account, and `replaced` off. Raises Overloaded that names the budget which is used up."""
+        """Count `nbytes` for an account, and `replaced` off. Raises Overloaded that names the budget."""
         with self._lock:
             if account.closed:
                 raise BrokerError("the channel is closed")

@@ -110,7 +110,6 @@ class Runner:
             start = end
         return [buffer[:rows] for buffer in buffers]
 
-
     def _keep(self, group: Hashable, buffers: list[np.ndarray]) -> None:
         """Remember them for the next batch of this group; workers choose how many groups there are."""
         self._buffers.pop(group, None)

@@ -128,7 +128,9 @@ def serving(
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(folder())
         gate = Gate(place)
-        broker = Broker({**sources(*names), **(models or {})}, name=os.fspath(path or place / "b.sock"), **options)
+        broker = Broker(
+            {**sources(*names), **(models or {})}, name=os.fspath(path or place / "b.sock"), **options
+        )
         stack.callback(broker.stop)
         stack.callback(gate.open)  # first of all, so that nothing waits when the broker stops
         with _environment(GATE_VARIABLE, os.fspath(place)):

@@ -27,6 +27,7 @@ from worker_client.wire.layout import (
     OUTPUT_REGION,
     POLL_WORD,
     POLL_YES,
+    PROCESSOR_WORD,
     RING_END,
     SLOT_HEADER,
     SUBMITTED_NS,
@@ -34,6 +35,7 @@ from worker_client.wire.layout import (
     input_offset,
     output_offset,
 )
+from worker_client.wire.processor import leave_processor
 from worker_client.wire.ring import RingProducer
 from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Busy
@@ -59,7 +61,7 @@ class Channel:
         self._ring = RingProducer(
             self._words, semaphore.attach(reply["submitted"]), semaphore.attach(reply["doorbell"])
         )
-        self._waiting = PollOrBlock(mode)
+        self._waiting = PollOrBlock(mode, self._leave_broker)
         self._free: deque[Slot] = deque()
         self._abandoned: list[Slot] = []
         self._push_lock = threading.Lock()
@@ -67,9 +69,9 @@ class Channel:
         self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
         self._claimers = 0
         self._no_more_slots = ""  # why the broker refused another block
-        self.futures = FutureDispatcher(self)
         self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
         self._add_block(reply["block"], self._segments[0])
+        self.futures = FutureDispatcher(self)  # last, as it refers to us: what fails before is freed at once
 
     def __repr__(self) -> str:
         state = "open" if self.open else "closed"
@@ -164,7 +166,9 @@ class Channel:
     def _add_block(self, block: dict[str, Any], segment: Segment) -> None:
         start, sizes = block["offset"], (block["count"], block["input_bytes"], block["output_bytes"])
         memory = segment.bytes[start:]
-        first = block["first"]  # slots before it may be missing here: an interrupted call never saw their block
+        first = block[
+            "first"
+        ]  # slots before it may be missing here: an interrupted call never saw their block
         for index, name in enumerate(block["completed"]):
             header = memory[header_offset(index) :][:SLOT_HEADER]
             region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
@@ -221,6 +225,10 @@ class Channel:
             raise self.gone()
         with self._push_lock:
             self._ring.push(slot)
+
+    def _leave_broker(self) -> None:
+        """Do not stay on the broker's processor: a poll there would keep it from answering."""
+        leave_processor(self._words[PROCESSOR_WORD] - 1)
 
     def wait(self, slot: Slot, deadline_ns: int) -> None:
         """Return when the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""

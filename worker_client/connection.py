@@ -73,7 +73,9 @@ class Connection:
         except NoAnswer as error:
             if monotonic_ns() < deadline_ns:
                 raise
-            raise DeadlineExceeded(f"the call's timeout passed before this process was attached: {error}") from None
+            raise DeadlineExceeded(
+                f"the call's timeout passed before this process was attached: {error}"
+            ) from None
 
     def _attach(self, deadline_ns: int) -> Channel:
         link = self._link = self._greet(deadline_ns)
@@ -83,6 +85,9 @@ class Connection:
                 name: ModelInfo.from_message(name, info) for name, info in reply["models"].items()
             }
             channel = Channel(link, reply, fds[0], self.mode)
+        except OSError as error:  # no descriptors, no address space
+            link.close()
+            raise BrokerUnavailable(f"cannot map the memory of the broker at {self.path}: {error}") from None
         except BaseException:
             link.close()
             raise

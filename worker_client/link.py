@@ -62,7 +62,10 @@ class ControlLink:
     @classmethod
     def connect(cls, path: Path, timeout: float | None) -> ControlLink:
         """Raises BrokerUnavailable if nobody listens, BrokerError if somebody does whom we must not trust."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        except OSError as error:
+            raise BrokerUnavailable(f"no socket to reach the broker at {path}: {error.strerror}") from None
         try:
             sock.settimeout(timeout)
             _connect(sock, path)

@@ -181,7 +181,9 @@ def _dimensions(fitter: Fitter, spec: TensorSpec, shape: Iterable[Any]) -> tuple
     except TypeError:
         dimensions = (-1,)
     if any(size < 0 for size in dimensions):
-        raise InvalidInput(f"{fitter.label}: input {spec.name!r} is {spec} and cannot have the shape {shape!r}")
+        raise InvalidInput(
+            f"{fitter.label}: input {spec.name!r} is {spec} and cannot have the shape {shape!r}"
+        )
     return dimensions
 
 

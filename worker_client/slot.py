@@ -50,7 +50,12 @@ class Slot:
     )
 
     def __init__(
-        self, index: int, header: memoryview, input: memoryview, output: memoryview, completed: WaitableSemaphore
+        self,
+        index: int,
+        header: memoryview,
+        input: memoryview,
+        output: memoryview,
+        completed: WaitableSemaphore,
     ) -> None:
         self.index = index
         self.words = header.cast("Q")

@@ -157,7 +157,9 @@ def _checked(source: str, function: Callable[..., Any], made: Signature) -> Run:
     def run(*feeds: np.ndarray) -> Sequence[np.ndarray]:
         try:
             result = function(*feeds)
-        except BaseException as error:  # sys.exit() and asyncio.CancelledError, too, end the request and no more
+        except (
+            BaseException
+        ) as error:  # sys.exit() and asyncio.CancelledError, too, end the request and no more
             raise ModelFailed(f"{source} raised {type(error).__name__}: {error}") from error
         if single and type(result) is np.ndarray:
             outputs = [first_check(result)]

@@ -74,7 +74,10 @@ def test_what_waits_together_runs_together(broker: TestBroker, client: Client) -
 def test_a_batch_stays_within_its_limit() -> None:
     """`max_batch_size` bounds the rows of a batch; a larger request runs by itself."""
     source = {"source": "tests.process.models:gated", "max_batch_size": 4}
-    with serving("double", models={"gated": source}) as broker, worker_client.connect(broker.address) as client:
+    with (
+        serving("double", models={"gated": source}) as broker,
+        worker_client.connect(broker.address) as client,
+    ):
         _, *waiting = in_a_queue(broker, client, 1, [1.0] * 9)
         large = client.model("gated").submit({"number": np.zeros(11, np.int64), "x": np.ones(11, np.float32)})
         broker.gate.open(1)
@@ -86,7 +89,10 @@ def test_a_batch_stays_within_its_limit() -> None:
 def test_batching_can_be_switched_off() -> None:
     """With `batching` off each request runs alone, in the order they came."""
     source = {"source": "tests.process.models:gated", "batching": False}
-    with serving("double", models={"gated": source}) as broker, worker_client.connect(broker.address) as client:
+    with (
+        serving("double", models={"gated": source}) as broker,
+        worker_client.connect(broker.address) as client,
+    ):
         _, *waiting = in_a_queue(broker, client, 1, [1.0, 2.0, 3.0])
         broker.gate.open(1)
         answers = [future.result(60) for future in waiting]  # type: ignore[attr-defined]

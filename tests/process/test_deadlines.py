@@ -99,7 +99,10 @@ def test_a_timed_out_run_holds_its_request_block(broker: TestBroker, client: Cli
             request.run()
     broker.gate.open(4)
     wait_until(lambda: broker.status()["workers"][0]["in_flight"] == 0, "the end of the late run")
-    assert [f.result(60)["y"] for f in [client.model("gated").submit(gated(0)) for _ in range(2)]] == [[2], [2]]
+    assert [f.result(60)["y"] for f in [client.model("gated").submit(gated(0)) for _ in range(2)]] == [
+        [2],
+        [2],
+    ]
 
 
 def test_each_of_many_waiters_keeps_its_own_deadline() -> None:
@@ -109,7 +112,9 @@ def test_each_of_many_waiters_keeps_its_own_deadline() -> None:
 
         def call(number: int) -> float | None:
             try:
-                return float(model.predict(gated(7, number), timeout=60 if number % 2 else 0.02 * number)["y"][0])
+                return float(
+                    model.predict(gated(7, number), timeout=60 if number % 2 else 0.02 * number)["y"][0]
+                )
             except DeadlineExceeded:
                 return None
 

@@ -134,7 +134,9 @@ def test_a_futures_deadline_passes_without_a_waiter(broker: TestBroker, client: 
     assert isinstance(future.exception(60), DeadlineExceeded)
     broker.gate.open(8)
     wait_until(lambda: broker.status()["workers"][0]["in_flight"] == 0, "the end of the late run")
-    answers = [future.result(60)["y"] for future in [client.model("gated").submit(gated(0)) for _ in range(8)]]
+    answers = [
+        future.result(60)["y"] for future in [client.model("gated").submit(gated(0)) for _ in range(8)]
+    ]
     assert answers == [[2]] * 8
 
 

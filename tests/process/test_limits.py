@@ -127,8 +127,7 @@ def test_a_worker_without_descriptors_is_told() -> None:
                 try:
                     client.model("double").predict(ROW)
                 except (BrokerError, OSError) as error:
-                    import traceback; traceback.print_exc(); print(os.listdir("/proc/self/fd"), len(opened), file=sys.stderr)
-                    told.append(type(error).__name__)
+                    told.append(f"{type(error).__name__}: {error}")
                     os.close(opened.pop())
                 else:
                     told.append(f"attached with {spare} spare")
@@ -143,4 +142,4 @@ def test_a_worker_without_descriptors_is_told() -> None:
         *errors, last = in_child(child)
         assert last.startswith("attached"), errors
         assert errors
-        assert set(errors) <= {"BrokerUnavailable", "BrokerError", "Overloaded"}, errors
+        assert {error.partition(":")[0] for error in errors} <= {"BrokerUnavailable", "Overloaded"}, errors

@@ -87,7 +87,9 @@ def create(name: str, mode: int = 0o600) -> Semaphore:
         if error.errno == errno.ENOSPC:
             raise Overloaded("/dev/shm has no room for another semaphore; enlarge it") from None
         if error.errno is None:  # posix_ipc's own text for EMFILE and ENFILE
-            raise Overloaded(f"no descriptor is left for another semaphore ({error}); raise `ulimit -n`") from None
+            raise Overloaded(
+                f"no descriptor is left for another semaphore ({error}); raise `ulimit -n`"
+            ) from None
         raise
 
 

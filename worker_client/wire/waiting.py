@@ -9,6 +9,7 @@ the next one or not (`PollBudget`). Neither polls while the broker counts more a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from time import monotonic_ns
 
@@ -24,7 +25,7 @@ _LOOKS = 16  # looks between two readings of the clock
 
 _TRIAL_CALLS = 16
 _TRIAL_SETTLING = 4  # of these, not counted: the other side follows one call later
-_FIRST_INTERVAL = 64
+_FIRST_INTERVAL = 32
 _LAST_INTERVAL = 8192
 _CLIP_NS = 4 * WORTH_POLLING_NS
 
@@ -37,17 +38,23 @@ class WaitMode(str, Enum):
     BLOCK = "block"
 
 
+def _nothing() -> None:
+    pass
+
+
 class PollOrBlock:
     """The worker's choice, made anew from measured latencies: a two-armed bandit with ever rarer trials.
 
     `poll_ns` is how long to poll for the next answer; 0 means block at once. After every `interval` calls the other way
     is tried for a few; it is kept if it was clearly faster on average, else the interval doubles. Should the
-    latency double meanwhile, a trial comes at once. One thread at a time; when threads race, a sample is lost.
+    latency double meanwhile, a trial comes at once. `before_polling` is called before each trial of polling. One
+    thread at a time; when threads race, a sample is lost.
     """
 
     __slots__ = (
         "_adaptive",
         "_alarm_ns",
+        "_before_polling",
         "_clip_ns",
         "_interval",
         "_left",
@@ -58,7 +65,10 @@ class PollOrBlock:
         "poll_ns",
     )
 
-    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
+    def __init__(
+        self, mode: WaitMode = WaitMode.ADAPTIVE, before_polling: Callable[[], None] = _nothing
+    ) -> None:
+        self._before_polling = before_polling
         self._adaptive = mode is WaitMode.ADAPTIVE
         self._polling = mode is not WaitMode.BLOCK
         self._mean_ns = _MARGIN_NS
@@ -88,7 +98,9 @@ class PollOrBlock:
         else:
             self._mean_ns += (sample - self._mean_ns) >> 4
             if self._mean_ns > self._alarm_ns:
-                self._mean_ns = self._clip_ns  # it takes many samples to get here, and the mean lags behind them
+                self._mean_ns = (
+                    self._clip_ns
+                )  # it takes many samples to get here, and the mean lags behind them
                 self._begin_trial()
             elif not self._left:
                 self._begin_trial()
@@ -101,6 +113,8 @@ class PollOrBlock:
         self._left = _TRIAL_CALLS
         self._total_ns = 0
         self._switch()
+        if self._polling:
+            self._before_polling()
 
     def _end_trial(self) -> None:
         self._trial = False
