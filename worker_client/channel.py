@@ -50,18 +50,17 @@ class Channel:
     """One attached worker process. Made by `Connection`; closed when its control connection ends."""
 
     def __init__(self, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode) -> None:
+        self._segments = [Segment.attach(fd, reply["nbytes"])]  # first, as it sees to the descriptor
         self.open = True
         self.epoch: int = reply["epoch"]
         self.max_slots: int = reply["max_slots"]
         self.slots: list[Slot] = []
         self.bell: semaphore.Semaphore = semaphore.attach(reply["bell"])
         self._link = link
-        self._segments = [Segment.attach(fd, reply["nbytes"])]
         self._words = self._segments[0].bytes.cast("Q")
         self._ring = RingProducer(
             self._words, semaphore.attach(reply["submitted"]), semaphore.attach(reply["doorbell"])
         )
-        self._waiting = PollOrBlock(mode, self._leave_broker)
         self._free: deque[Slot] = deque()
         self._abandoned: list[Slot] = []
         self._push_lock = threading.Lock()
@@ -71,7 +70,9 @@ class Channel:
         self._no_more_slots = ""  # why the broker refused another block
         self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
         self._add_block(reply["block"], self._segments[0])
-        self.futures = FutureDispatcher(self)  # last, as it refers to us: what fails before is freed at once
+        # Last, as these refer to us: what fails before is freed at once.
+        self._waiting = PollOrBlock(mode, self._leave_broker)
+        self.futures = FutureDispatcher(self)
 
     def __repr__(self) -> str:
         state = "open" if self.open else "closed"
@@ -241,7 +242,8 @@ class Channel:
         self._acquire(slot, deadline_ns)
         slot.busy = False
         if slot.poll_ns != MUST_BLOCK:
-            self._waiting.observe(monotonic_ns() - start)
+            now = monotonic_ns()
+            self._waiting.observe(now - start, now)
         if words[OUTPUT_REGION] != slot.output_region:
             self.await_region(slot, deadline_ns)
 

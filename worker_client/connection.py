@@ -81,10 +81,10 @@ class Connection:
         link = self._link = self._greet(deadline_ns)
         try:
             reply, fds = link.request({"op": "attach"}, _seconds_left(deadline_ns))
+            channel = Channel(link, reply, fds[0], self.mode)
             self._models = {
                 name: ModelInfo.from_message(name, info) for name, info in reply["models"].items()
             }
-            channel = Channel(link, reply, fds[0], self.mode)
         except OSError as error:  # no descriptors, no address space
             link.close()
             raise BrokerUnavailable(f"cannot map the memory of the broker at {self.path}: {error}") from None

@@ -72,9 +72,8 @@ class FutureDispatcher:
         slot.notify = NOTIFY_BELL
         try:
             self._start()
-            if (
-                deadline_ns != NO_DEADLINE
-            ):  # before it is submitted: right after, it may be another call's slot
+            if deadline_ns != NO_DEADLINE:
+                # Before it is submitted: right after, it may be another call's slot.
                 self._channel.watch(slot, deadline_ns)
             self._channel.submit(slot, signature_id, deadline_ns, NOTIFY_BELL)
         except BaseException:

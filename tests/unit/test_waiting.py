@@ -28,11 +28,14 @@ def world(polling_ns: int, blocking_ns: int) -> World:
 
 
 def live(choice: PollOrBlock, here: World, calls: int = CALLS) -> list[bool]:
-    """Make `calls` calls; for each, whether it polled."""
+    """Make `calls` calls, one after the other; for each, whether it polled."""
     polled = []
+    now = 10 * SECOND
     for _ in range(calls):
         polled.append(choice.poll_ns > 0)
-        choice.observe(here(polled[-1]))
+        latency = here(polled[-1])
+        now += latency
+        choice.observe(latency, now)
     return polled
 
 
@@ -112,13 +115,21 @@ def test_trials_never_end():
     assert not all(live(choice, world(10 * US, 50 * US), 10_000))
 
 
+def test_a_pause_brings_the_next_trial_nearer() -> None:
+    """After a pause the other way is tried soon, however rare trials had become: the machine may be another."""
+    choice = PollOrBlock()
+    live(choice, world(60 * US, 15 * US), 50_000)
+    choice.observe(15 * US, 3600 * SECOND)
+    assert True in live(choice, world(7 * US, 15 * US), 200)
+
+
 @given(st.lists(st.integers(0, 2000 * US), max_size=400))
 def test_never_polls_past_what_it_learnt(observed: list[int]):
     """Whatever it observes, it polls for at most about twice the slowest call so far: a poll in vain stays cheap."""
     choice = PollOrBlock()
     slowest = 20 * US
     for latency in observed:
-        choice.observe(latency)
+        choice.observe(latency, 0)
         slowest = max(slowest, latency)
         assert 0 <= choice.poll_ns <= 2 * slowest + 20 * US
         assert choice.poll_ns <= 2 * 4 * WORTH_POLLING_NS + 20 * US

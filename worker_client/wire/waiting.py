@@ -27,6 +27,8 @@ _TRIAL_CALLS = 16
 _TRIAL_SETTLING = 4  # of these, not counted: the other side follows one call later
 _FIRST_INTERVAL = 32
 _LAST_INTERVAL = 8192
+_PAUSE_NS = 100_000_000  # after as long without a call the machine may be another
+_PAUSE_INTERVAL = 128
 _CLIP_NS = 4 * WORTH_POLLING_NS
 
 
@@ -57,6 +59,7 @@ class PollOrBlock:
         "_before_polling",
         "_clip_ns",
         "_interval",
+        "_last_ns",
         "_left",
         "_mean_ns",
         "_polling",
@@ -74,6 +77,7 @@ class PollOrBlock:
         self._mean_ns = _MARGIN_NS
         self._alarm_ns = self._clip_ns = _CLIP_NS
         self._total_ns = 0
+        self._last_ns = 0
         self._trial = False
         self._interval = self._left = _FIRST_INTERVAL
         self.poll_ns = 0
@@ -84,10 +88,14 @@ class PollOrBlock:
             f"<PollOrBlock {'polling' if self._polling else 'blocking'}, mean {self._mean_ns / 1000:.1f} us>"
         )
 
-    def observe(self, latency_ns: int) -> None:
-        """Learn how long the last call took, from submission to answer."""
+    def observe(self, latency_ns: int, now_ns: int) -> None:
+        """Learn how long the last call took, from submission to answer, which came now."""
         if not self._adaptive:
             return
+        if now_ns - self._last_ns > _PAUSE_NS:
+            self._interval = min(self._interval, _PAUSE_INTERVAL)
+            self._left = min(self._left, _PAUSE_INTERVAL)
+        self._last_ns = now_ns
         sample = min(self._clip_ns, latency_ns)
         self._left -= 1
         if self._trial:
