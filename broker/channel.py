@@ -16,7 +16,6 @@ from worker_client.wire.layout import (
     POLL_NO,
     POLL_WORD,
     POLL_YES,
-    PROCESSOR_WORD,
     RING_END,
     RING_ENTRIES,
     SLOT_HEADER,
@@ -84,10 +83,6 @@ class Channel:
             if slot.accept(servings, now_ns):
                 return slot
         return None
-
-    def tell_processor(self, number: int) -> None:
-        """Where the intake thread runs: a worker that polls must be elsewhere."""
-        self.words[PROCESSOR_WORD] = number + 1
 
     def allow_polling(self, allowed: bool) -> None:
         self.words[POLL_WORD] = POLL_YES if allowed else POLL_NO

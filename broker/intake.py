@@ -25,7 +25,6 @@ from broker.settings import cores
 from broker.slot import Slot
 from worker_client.wire import semaphore
 from worker_client.wire.layout import TAIL_WORD
-from worker_client.wire.processor import current_processor
 from worker_client.wire.semaphore import Busy, Semaphore
 from worker_client.wire.waiting import PollBudget, WaitMode
 
@@ -186,9 +185,6 @@ class Intake:
         self._recount_ns = now + _RECOUNT_NS
         active = sum(1 for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS)
         free = active < self._cores
-        processor = current_processor()
-        for channel in self.channels:
-            channel.tell_processor(processor)
         if free != self._cores_free:
             self._cores_free = free
             for channel in self.channels:

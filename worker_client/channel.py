@@ -27,7 +27,6 @@ from worker_client.wire.layout import (
     OUTPUT_REGION,
     POLL_WORD,
     POLL_YES,
-    PROCESSOR_WORD,
     RING_END,
     SLOT_HEADER,
     SUBMITTED_NS,
@@ -71,7 +70,7 @@ class Channel:
         self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
         self._add_block(reply["block"], self._segments[0])
         # Last, as these refer to us: what fails before is freed at once.
-        self._waiting = PollOrBlock(mode, self._leave_broker)
+        self._waiting = PollOrBlock(mode)
         self.futures = FutureDispatcher(self)
 
     def __repr__(self) -> str:
@@ -227,16 +226,16 @@ class Channel:
         with self._push_lock:
             self._ring.push(slot)
 
-    def _leave_broker(self) -> None:
-        """Do not stay on the broker's processor: a poll there would keep it from answering."""
-        leave_processor(self._words[PROCESSOR_WORD] - 1)
-
     def wait(self, slot: Slot, deadline_ns: int) -> None:
         """Return when the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""
         words = slot.words
         start = words[SUBMITTED_NS]
         if slot.poll_ns > 0:
-            poll_word(words, DONE, slot.sequence, min(start + slot.poll_ns, deadline_ns))
+            done = poll_word(words, DONE, slot.sequence, min(start + slot.poll_ns, deadline_ns))
+            if not done and self._waiting.begins_to_poll:
+                # The broker may be waiting for the very processor that we poll on. Make room, and try once more.
+                leave_processor()
+                poll_word(words, DONE, slot.sequence, min(monotonic_ns() + slot.poll_ns, deadline_ns))
         if words[DONE] != slot.sequence:
             self.watch(slot, deadline_ns)
         self._acquire(slot, deadline_ns)

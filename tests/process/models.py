@@ -1,7 +1,8 @@
 """Python models for tests, served as `tests.process.models:NAME`; SOURCES maps each name to its source.
 
 Rows tell themselves apart: what comes back depends on what was sent, so that a mix-up cannot go unseen. Models that
-must be caught in the act wait at a *gate*: they say that they entered, and go on when the test opens (`tests.brokers.Gate`).
+must be caught in the act wait at a *gate*: they say that they entered, and go on when the test opens
+(`tests.brokers.Gate`).
 """
 
 from __future__ import annotations

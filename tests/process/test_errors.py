@@ -85,13 +85,12 @@ def test_no_broker_is_told_with_the_way_to_start_one() -> None:
 
 def test_a_broker_started_later_is_found() -> None:
     """A handle made before there was a broker works once there is one."""
-    with folder() as place:
-        with worker_client.connect(place / "b.sock") as client:
-            model = client.model("double")
-            with pytest.raises(BrokerUnavailable):
-                model.predict(ROW)
-            with serving("double", path=place / "b.sock"):
-                np.testing.assert_array_equal(model.predict(ROW), ROW * 2)
+    with folder() as place, worker_client.connect(place / "b.sock") as client:
+        model = client.model("double")
+        with pytest.raises(BrokerUnavailable):
+            model.predict(ROW)
+        with serving("double", path=place / "b.sock"):
+            np.testing.assert_array_equal(model.predict(ROW), ROW * 2)
 
 
 def test_a_worker_without_ml_dtypes_uses_what_it_can(broker: TestBroker) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from tests.brokers import TestBroker, serving
+from tests.brokers import TestBroker, serving, wait_until
 from worker_client import Client, DeadlineExceeded, Overloaded
 
 MODELS = ("consume", "produce", "gated", "double")
@@ -97,8 +97,8 @@ def test_the_total_budget_is_shared_and_given_back(small: TestBroker) -> None:
         with pytest.raises(Overloaded, match="max_total_bytes"):
             second.model("consume").predict({"x": pattern(900_000)})
         first.close()
-        small_enough = second.model("consume").predict({"x": pattern(900_000)})
-        assert small_enough["n"] == 900_000
+        wait_until(lambda: len(small.workers()) == 1, "the first worker's end at the broker")
+        assert second.model("consume").predict({"x": pattern(900_000)})["n"] == 900_000
 
 
 def test_refused_growth_is_counted_right(small: TestBroker) -> None:
@@ -117,7 +117,8 @@ def test_refused_growth_is_counted_right(small: TestBroker) -> None:
         (worker,) = small.status()["workers"]
         assert worker["shared_memory_bytes"] == held - empty
     with worker_client.connect(small.address) as client:
-        client.models()  # the broker has seen the other go
+        client.models()
+        wait_until(lambda: len(small.workers()) == 1, "the other client's end at the broker")
         (worker,) = small.status()["workers"]
         assert small.shared_memory_bytes() == worker["shared_memory_bytes"] + empty
 
@@ -139,29 +140,33 @@ def test_all_slots_in_flight_is_back_pressure_then_overloaded(small: TestBroker)
 
 def test_no_memory_for_more_slots_is_back_pressure_too() -> None:
     """Where the budget allows no further block, calls wait for the slots there are."""
-    with serving("gated", "double", slots=2, max_slots=64, max_channel_bytes=24_000) as broker:
-        with worker_client.connect(broker.address) as client:
-            model = client.model("gated")
-            inputs = {"number": np.array([1]), "x": np.ones(1, np.float32)}
-            futures = [model.submit(inputs) for _ in range(2)]
-            with pytest.raises(Overloaded, match="max_channel_bytes"):
-                model.predict(inputs, timeout=0.05)
-            broker.gate.open()
-            futures += [model.submit(inputs) for _ in range(40)]
-            done, undone = wait(futures, timeout=60)
-            assert not undone
-            assert all(future.result()["y"] == [2] for future in done)
+    with (
+        serving("gated", slots=2, max_slots=64, max_channel_bytes=24_000) as broker,
+        worker_client.connect(broker.address) as client,
+    ):
+        model = client.model("gated")
+        inputs = {"number": np.array([1]), "x": np.ones(1, np.float32)}
+        futures = [model.submit(inputs) for _ in range(2)]
+        with pytest.raises(Overloaded, match="max_channel_bytes"):
+            model.predict(inputs, timeout=0.05)
+        broker.gate.open()
+        futures += [model.submit(inputs) for _ in range(40)]
+        done, undone = wait(futures, timeout=60)
+        assert not undone
+        assert all(future.result()["y"] == [2] for future in done)
 
 
-def test_a_deadline_does_not_lose_a_grown_region(client: Client, broker: TestBroker) -> None:
+def test_a_deadline_does_not_lose_a_grown_region() -> None:
     """A slot whose caller gave up while its output grew is used again with its new region."""
-    with serving("gated_produce", slots=1, max_slots=1) as one_slot:
-        with worker_client.connect(one_slot.address) as client:
-            model = client.model("gated_produce")
-            for number in (1, 2, 3):
-                inputs = {"number": np.int64(number), "n": np.int64(number * MIB)}
-                with pytest.raises(DeadlineExceeded):
-                    model.predict(inputs, timeout=0.2 if one_slot.gate.entries(number) else 0.5)
-                one_slot.gate.open(number)
-                y = model.predict({"number": np.int64(0), "n": np.int64(number * MIB + 5)}, timeout=60)
-                np.testing.assert_array_equal(y["y"], pattern(number * MIB + 5))
+    with (
+        serving("gated_produce", slots=1, max_slots=1) as broker,
+        worker_client.connect(broker.address) as client,
+    ):
+        model = client.model("gated_produce")
+        for number in (1, 2, 3):
+            late = model.submit({"number": np.int64(number), "n": np.int64(number * MIB)}, timeout=0.2)
+            broker.gate.wait_for(number)
+            assert isinstance(late.exception(60), DeadlineExceeded)
+            broker.gate.open(number)
+            y = model.predict({"number": np.int64(0), "n": np.int64(number * MIB + 5)}, timeout=60)
+            np.testing.assert_array_equal(y["y"], pattern(number * MIB + 5))

@@ -10,7 +10,6 @@ from tests.process.models import BFLOAT16, ECHOES
 from worker_client import Client, InvalidInput
 from worker_client.wire.dtypes import SUPPORTED, dtype_named
 
-
 MODELS = ("double", "tell", "mixed", "add", "constant", *ECHOES)
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from tests.brokers import TestBroker
-from worker_client import Client
+from tests.brokers import TestBroker, serving, wait_until
+from worker_client import Client, connect
 
 MODELS = ("gated", "double")
 OPTIONS = {"slots": 2, "max_slots": 2}
@@ -100,9 +100,12 @@ def test_what_a_handler_raises_comes_out(
             raise error("from the handler")
 
     at_signal(fail)
-    with once_in_the_model(broker, number, lambda: interrupt(until=raised)):
-        with pytest.raises(error, match="from the handler"):
-            client.model("gated").predict(request(number), timeout=30)
+    model = client.model("gated")
+    with (
+        once_in_the_model(broker, number, lambda: interrupt(until=raised)),
+        pytest.raises(error, match="from the handler"),
+    ):
+        model.predict(request(number), timeout=30)
     broker.gate.open(number)
 
 
@@ -119,12 +122,58 @@ def test_interrupted_calls_lose_no_slot(broker: TestBroker, client: Client, at_s
     model = client.model("gated")
     for number in itertools.islice(_numbers, 8):
         raised.clear()
-        with once_in_the_model(broker, number, lambda: interrupt(until=raised)):
-            with pytest.raises(SoftTimeLimit):
-                model.predict(request(number), timeout=30)
+        with (
+            once_in_the_model(broker, number, lambda: interrupt(until=raised)),
+            pytest.raises(SoftTimeLimit),
+        ):
+            model.predict(request(number), timeout=30)
         broker.gate.open(number)
     futures = [model.submit(request(0)) for _ in range(2)]
     assert [future.result(30)["y"] for future in futures] == [[2], [2]]
+
+
+@pytest.mark.parametrize("grown", ["input", "slots"])
+def test_an_interrupted_growth_is_made_good(at_signal: SetHandler, grown: str) -> None:
+    """A call that is interrupted while it asks for memory leaves both sides with the same idea of what there is."""
+    raised = threading.Event()
+
+    def fail() -> None:
+        if not raised.is_set():
+            raised.set()
+            raise SoftTimeLimit
+
+    at_signal(fail)
+    with serving("consume", "gated", slots=2, max_slots=6) as broker, connect(broker.address) as client:
+        consume, gated = client.model("consume"), client.model("gated")
+        consume.predict(np.ones(10, np.uint8))
+        futures = [gated.submit(request(1)) for _ in range(2 if grown == "slots" else 0)]
+        with asking_in_vain(broker, client, lambda: interrupt(until=raised)), pytest.raises(SoftTimeLimit):
+            consume.predict(np.ones(20_000, np.uint8), timeout=60)
+        for nbytes in (10, 20_000, 10, 30_000, 100):
+            assert consume.predict(np.ones(nbytes, np.uint8), timeout=60)["sum"] == nbytes
+        broker.gate.open()
+        futures += [gated.submit(request(0)) for _ in range(8)]
+        assert all(future.result(60)["y"] == [2] for future in futures)
+
+
+@contextlib.contextmanager
+def asking_in_vain(broker: TestBroker, client: Client, action: Callable[[], None]) -> Iterator[None]:
+    """In the block the broker answers nothing; a thread acts as soon as somebody waits for its answer."""
+    link = client._connection._link
+    assert link is not None
+
+    def body() -> None:
+        wait_until(lambda: link._waiting, "a request on the control plane")
+        action()
+
+    thread = threading.Thread(target=body)
+    broker.signal(signal.SIGSTOP)
+    try:
+        thread.start()
+        yield
+        thread.join()
+    finally:
+        broker.signal(signal.SIGCONT)
 
 
 @pytest.mark.parametrize("seconds", [0.0005, 0.003])

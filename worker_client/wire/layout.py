@@ -38,7 +38,6 @@ LINE_WORDS: Final = LINE // WORD
 POLL_WORD: Final = 0
 POLL_YES: Final = 1
 POLL_NO: Final = 2
-PROCESSOR_WORD: Final = 1  # where the intake thread ran lately, from 1; the only word that 0 leaves unknown
 
 # Submission ring: one producer (the worker), one consumer (the broker). A slot is in it at most once, so a ring of
 # MAX_SLOTS entries is never full.

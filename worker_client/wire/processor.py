@@ -1,7 +1,8 @@
-"""Which processor a thread is on, and moving off it.
+"""Moving a thread off its processor.
 
 Two processes that wake each other in turns are drawn to one processor, where neither can poll for the other; left to
-itself the scheduler may take a second to part them. Whoever is about to try polling parts them at once.
+itself the scheduler may take a second to part them. A poller that waits in vain makes room at once: the other side then
+runs where it waits, and stays there.
 """
 
 from __future__ import annotations
@@ -12,18 +13,10 @@ import os
 _libc = ctypes.CDLL(None)
 
 
-def current_processor() -> int:
-    """The number of the processor this thread runs on; -1 where that cannot be told."""
-    number: int = _libc.sched_getcpu()
-    return number
-
-
-def leave_processor(number: int) -> None:
-    """Move this thread to another of its processors, if it is on this one and has another. Its affinity stays."""
-    if number < 0 or current_processor() != number:
-        return
+def leave_processor() -> None:
+    """Move this thread to another of the processors it may use, if there is one. Its affinity stays as it is."""
     allowed = os.sched_getaffinity(0)
-    others = allowed - {number}
-    if others:
+    others = allowed - {_libc.sched_getcpu()}
+    if others and len(others) < len(allowed):
         os.sched_setaffinity(0, others)
         os.sched_setaffinity(0, allowed)

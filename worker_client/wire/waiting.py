@@ -9,7 +9,6 @@ the next one or not (`PollBudget`). Neither polls while the broker counts more a
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from enum import Enum
 from time import monotonic_ns
 
@@ -24,7 +23,7 @@ _ALWAYS_NS = 1_000_000_000
 _LOOKS = 16  # looks between two readings of the clock
 
 _TRIAL_CALLS = 16
-_TRIAL_SETTLING = 4  # of these, not counted: the other side follows one call later
+_SETTLING_CALLS = 4  # after each switch, not counted: the other side follows one call later
 _FIRST_INTERVAL = 32
 _LAST_INTERVAL = 8192
 _PAUSE_NS = 100_000_000  # after as long without a call the machine may be another
@@ -40,38 +39,31 @@ class WaitMode(str, Enum):
     BLOCK = "block"
 
 
-def _nothing() -> None:
-    pass
-
-
 class PollOrBlock:
     """The worker's choice, made anew from measured latencies: a two-armed bandit with ever rarer trials.
 
     `poll_ns` is how long to poll for the next answer; 0 means block at once. After every `interval` calls the other way
     is tried for a few; it is kept if it was clearly faster on average, else the interval doubles. Should the
-    latency double meanwhile, a trial comes at once. `before_polling` is called before each trial of polling. One
-    thread at a time; when threads race, a sample is lost.
+    latency double meanwhile, a trial comes at once. One thread at a time; when
+    threads race, a sample is lost.
     """
 
     __slots__ = (
         "_adaptive",
         "_alarm_ns",
-        "_before_polling",
         "_clip_ns",
         "_interval",
         "_last_ns",
         "_left",
         "_mean_ns",
         "_polling",
+        "_settling",
         "_total_ns",
         "_trial",
         "poll_ns",
     )
 
-    def __init__(
-        self, mode: WaitMode = WaitMode.ADAPTIVE, before_polling: Callable[[], None] = _nothing
-    ) -> None:
-        self._before_polling = before_polling
+    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
         self._adaptive = mode is WaitMode.ADAPTIVE
         self._polling = mode is not WaitMode.BLOCK
         self._mean_ns = _MARGIN_NS
@@ -79,6 +71,7 @@ class PollOrBlock:
         self._total_ns = 0
         self._last_ns = 0
         self._trial = False
+        self._settling = 0
         self._interval = self._left = _FIRST_INTERVAL
         self.poll_ns = 0
         self._set_poll_ns()
@@ -88,6 +81,11 @@ class PollOrBlock:
             f"<PollOrBlock {'polling' if self._polling else 'blocking'}, mean {self._mean_ns / 1000:.1f} us>"
         )
 
+    @property
+    def begins_to_poll(self) -> bool:
+        """It blocked until a few calls ago: the two sides may still share a processor."""
+        return self._polling and self._settling > 0
+
     def observe(self, latency_ns: int, now_ns: int) -> None:
         """Learn how long the last call took, from submission to answer, which came now."""
         if not self._adaptive:
@@ -96,11 +94,13 @@ class PollOrBlock:
             self._interval = min(self._interval, _PAUSE_INTERVAL)
             self._left = min(self._left, _PAUSE_INTERVAL)
         self._last_ns = now_ns
-        sample = min(self._clip_ns, latency_ns)
         self._left -= 1
+        if self._settling:
+            self._settling -= 1
+            return
+        sample = min(self._clip_ns, latency_ns)
         if self._trial:
-            if self._left < _TRIAL_CALLS - _TRIAL_SETTLING:
-                self._total_ns += sample
+            self._total_ns += sample
             if not self._left:
                 self._end_trial()
         else:
@@ -121,12 +121,10 @@ class PollOrBlock:
         self._left = _TRIAL_CALLS
         self._total_ns = 0
         self._switch()
-        if self._polling:
-            self._before_polling()
 
     def _end_trial(self) -> None:
         self._trial = False
-        mean = self._total_ns // (_TRIAL_CALLS - _TRIAL_SETTLING)
+        mean = self._total_ns // (_TRIAL_CALLS - _SETTLING_CALLS)
         if mean < self._mean_ns - (self._mean_ns >> 4):
             self._interval = _FIRST_INTERVAL
             self._settle(mean)
@@ -144,6 +142,7 @@ class PollOrBlock:
 
     def _switch(self) -> None:
         self._polling = not self._polling
+        self._settling = _SETTLING_CALLS
         self._set_poll_ns()
 
     def _set_poll_ns(self) -> None:
