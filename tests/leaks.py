@@ -107,10 +107,12 @@ def find_leaks(before: Snapshot, grace_s: float | None = None) -> Leaks:
     if not leaks:
         return leaks
     # Objects in reference cycles close their descriptors when they are collected; they are garbage, not leaks.
+    # Collected in each round: some become garbage only when the last thread that held them has ended.
     gc.collect()
     deadline = time.monotonic() + (GRACE_S if grace_s is None else grace_s)
     while (leaks := _difference(before, Snapshot.take())) and time.monotonic() < deadline:
         time.sleep(0.02)
+        gc.collect()
     return leaks
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import monotonic_ns
 
 from worker_client.channel import Channel
-from worker_client.link import ControlLink, NoAnswer
+from worker_client.link import ControlLink, NoAnswer, forget_sockets
 from worker_client.metadata import ModelInfo
 from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
@@ -131,6 +131,7 @@ def _seconds_left(deadline_ns: int) -> float:
 def _forget_all() -> None:
     for connection in list(_connections):
         connection.forget()
+    forget_sockets()
 
 
 os.register_at_fork(after_in_child=_forget_all)

@@ -18,6 +18,7 @@ import queue
 import select
 import socket
 import threading
+import weakref
 from itertools import count
 from pathlib import Path
 from time import monotonic_ns, sleep
@@ -37,6 +38,9 @@ _BACKLOG_PAUSE = 0.005  # seconds
 class NoAnswer(BrokerUnavailable):
     """Somebody listens there, but did not answer in time."""
 
+
+_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
+"""Of this process, those included that another thread is about to make a link of when this one forks."""
 
 _Reply = tuple[control.Message, list[int]] | None
 
@@ -66,6 +70,7 @@ class ControlLink:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as error:
             raise BrokerUnavailable(f"no socket to reach the broker at {path}: {error.strerror}") from None
+        _sockets.add(sock)
         try:
             sock.settimeout(timeout)
             _connect(sock, path)
@@ -201,6 +206,12 @@ class ControlLink:
 
 def _no_answer(path: Path, op: str, timeout: float | None) -> NoAnswer:
     return NoAnswer(f"the broker at {path} did not answer {op!r} within {timeout or 0:.3g} s")
+
+
+def forget_sockets() -> None:
+    """In a forked child: the broker must see the parent's connections end with the parent."""
+    for sock in list(_sockets):
+        sock.close()
 
 
 def _connect(sock: socket.socket, path: Path) -> None:

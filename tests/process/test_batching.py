@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from tests.brokers import TestBroker, serving
+from tests.brokers import TestBroker, serving, wait_until
 from tests.workers import Talk, worker, workers
 from worker_client import Client, ModelFailed
 
@@ -59,7 +59,14 @@ def in_a_queue(broker: TestBroker, client: Client, number: int, values: list[flo
     model = client.model("gated")
     first = model.submit({"number": np.array([number]), "x": np.ones(1, np.float32)})
     broker.gate.wait_for(number)
-    return [first] + [model.submit({"number": np.array([0]), "x": np.full(1, v, np.float32)}) for v in values]
+    others = [model.submit({"number": np.array([0]), "x": np.full(1, v, np.float32)}) for v in values]
+    wait_until(lambda: in_flight(broker) == 1 + len(values), "all requests in the broker's hands")
+    return [first, *others]
+
+
+def in_flight(broker: TestBroker) -> int:
+    """Requests that the broker has taken from its workers' rings and not answered yet."""
+    return sum(worker["in_flight"] for worker in broker.status()["workers"])
 
 
 def test_what_waits_together_runs_together(broker: TestBroker, client: Client) -> None:

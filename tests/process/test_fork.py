@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 
 import numpy as np
@@ -98,6 +99,40 @@ def test_a_child_holds_nothing_of_its_parents_connection(broker: TestBroker, use
         wait_until(lambda: broker.workers() == [], "the parent's end")
         idle.say()
         idle.result()
+
+
+def test_a_child_forked_while_its_parent_attaches_holds_no_connection(broker: TestBroker) -> None:
+    """A fork in the middle of another thread's attaching keeps nothing of it open in the child."""
+
+    def child(talk: Talk) -> None:
+        sockets = [fd for fd in os.listdir("/proc/self/fd") if is_unix_socket(f"/proc/self/fd/{fd}")]
+        talk.say(len(sockets))
+        talk.hear()
+
+    with worker_client.connect(broker.address) as client:
+        model = client.model("double")
+        with worker(child, talk=True) as quiet:
+            usual = quiet.hear()
+        broker.signal(signal.SIGSTOP)
+        try:
+            thread = threading.Thread(target=model.predict, args=(ROW,))
+            thread.start()
+            wait_until(
+                lambda: any(t.name == "onesession-watcher" for t in threading.enumerate()), "attaching"
+            )
+            with worker(child, talk=True) as forked:
+                held = forked.hear()
+        finally:
+            broker.signal(signal.SIGCONT)
+            thread.join()
+    assert held == usual
+
+
+def is_unix_socket(path: str) -> bool:
+    try:
+        return os.readlink(path).startswith("socket:")
+    except FileNotFoundError:
+        return False
 
 
 def test_fork_while_other_threads_are_in_calls(broker: TestBroker, client: Client) -> None:

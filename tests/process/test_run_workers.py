@@ -80,7 +80,7 @@ def fail_always(place: Path) -> None:
 
 
 def test_gives_up_after_max_restarts(place: Path) -> None:
-    """Workers that keep dying are replaced `max_restarts` times; then it raises with the status, and nothing is left."""
+    """Workers that keep dying are replaced `max_restarts` times; then their status is raised."""
     with pytest.raises(BrokerError, match="status 5 after 3 replacements"):
         run(place, fail_always, 1, place, max_restarts=3)
     assert len(list(place.glob("try.*"))) == 4
@@ -151,8 +151,8 @@ def test_an_address_in_use_is_refused(place: Path) -> None:
 
 def test_in_a_child_of_a_process_with_a_client(place: Path) -> None:
     """A forked child may serve workers of its own, though its parent uses another broker."""
-    with Broker(sources("double"), name=str(place / "parents.sock")) as broker:
-        with worker_client.connect(broker.address) as client:
-            assert (client.model("double").predict(np.ones((1, 4), np.float32)) == 2).all()
-            assert in_child(run, place, call_right, 3) == 0
-            assert (client.model("double").predict(np.ones((1, 4), np.float32)) == 2).all()
+    path = str(place / "parents.sock")
+    with Broker(sources("double"), name=path), worker_client.connect(path) as client:
+        assert (client.model("double").predict(np.ones((1, 4), np.float32)) == 2).all()
+        assert in_child(run, place, call_right, 3) == 0
+        assert (client.model("double").predict(np.ones((1, 4), np.float32)) == 2).all()
