@@ -10,7 +10,7 @@ from broker.serving import Serving
 from broker.settings import Settings
 from broker.slot import Slot
 from worker_client.wire import semaphore
-from worker_client.wire.errors import BrokerError, InvalidInput, Overloaded
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput, Overloaded
 from worker_client.wire.layout import (
     MAX_REGION,
     POLL_NO,
@@ -135,7 +135,7 @@ class Channel:
     def new_output(self, slot: Slot, nbytes: int, region: int) -> memoryview:
         """A larger output region, announced to the worker as number `region` of the slot."""
         if self.closed:
-            raise BrokerError("the worker is gone")
+            raise BrokerUnavailable("the connection to the broker was closed")
         segment = self._new_region(slot, "output", nbytes)
         self._push({"op": "output", "slot": slot.index, "region": region, "nbytes": segment.nbytes}, segment)
         return segment.bytes

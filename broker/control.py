@@ -14,6 +14,7 @@ import logging
 import os
 import selectors
 import socket
+import threading
 from collections import deque
 from collections.abc import Callable
 from types import NoneType
@@ -100,6 +101,7 @@ class ControlServer:
             os.devnull, os.O_RDONLY | os.O_CLOEXEC
         )  # to refuse with, when there is no other left
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wakeup_lock = threading.Lock()
         self._pushes: deque[tuple[Session, Message | None, Segment | None]] = deque()
         self._stopping = False
         self._selector.register(listener, selectors.EVENT_READ)
@@ -108,16 +110,21 @@ class ControlServer:
     def push(self, session: Session, message: Message, segment: Segment) -> None:
         """Send a message of the broker's own accord."""
         self._pushes.append((session, message, segment))
-        os.eventfd_write(self._wakeup, 1)
+        self._wake()
 
     def drop(self, session: Session) -> None:
         """End a session that broke the rules."""
         self._pushes.append((session, None, None))
-        os.eventfd_write(self._wakeup, 1)
+        self._wake()
 
     def stop(self) -> None:
         self._stopping = True
-        os.eventfd_write(self._wakeup, 1)
+        self._wake()
+
+    def _wake(self) -> None:
+        with self._wakeup_lock:
+            if self._wakeup >= 0:  # else `run` has ended
+                os.eventfd_write(self._wakeup, 1)
 
     def run(self) -> None:
         try:
@@ -135,8 +142,9 @@ class ControlServer:
                 self._end(session)
             self._selector.close()
             os.close(self._spare)
-            wakeup, self._wakeup = self._wakeup, -1
-            os.close(wakeup)
+            with self._wakeup_lock:
+                os.close(self._wakeup)
+                self._wakeup = -1
 
     def _accept(self) -> None:
         try:

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 
 from worker_client.wire import semaphore
-from worker_client.wire.errors import BrokerError, Overloaded
+from worker_client.wire.errors import BrokerUnavailable, Overloaded
 from worker_client.wire.layout import size_class
 from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Semaphore
@@ -41,7 +41,7 @@ class Memory:
         """Count `nbytes` for an account, and `replaced` off. Raises Overloaded that names the budget."""
         with self._lock:
             if account.closed:
-                raise BrokerError("the channel is closed")
+                raise BrokerUnavailable("the connection to the broker was closed")
             used, total = account.used_bytes - replaced, self.used_bytes - replaced
             _check_budget("this worker's", used, nbytes, self.max_channel_bytes, "max_channel_bytes")
             _check_budget("the broker's", total, nbytes, self.max_total_bytes, "max_total_bytes")

@@ -18,7 +18,7 @@ import numpy as np
 from broker.batcher import Batcher
 from broker.models.aligned import aligned_empty
 from broker.slot import Slot
-from worker_client.wire.errors import BrokerError, DeadlineExceeded, ModelFailed
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded, ModelFailed
 
 _log = logging.getLogger("onesession.runner")
 
@@ -47,7 +47,7 @@ class Runner:
         """Feed it from where the worker wrote it."""
         started = monotonic_ns()
         if slot.unwanted(started):
-            slot.fail(DeadlineExceeded("dropped before it ran: nobody waits for it any more"))
+            slot.fail(_dropped(slot))
             return
         plan = slot.plan
         serving = plan.serving
@@ -175,6 +175,12 @@ def _give_up(slot: Slot, error: Exception) -> None:
             slot.fail(BrokerError(f"the broker failed on this request: {type(error).__name__}: {error}"))
         except Exception:
             slot.channel.closed = True
+
+
+def _dropped(slot: Slot) -> BrokerError:
+    if slot.channel.closed:  # read only if the worker is still there and has closed its client
+        return BrokerUnavailable("dropped before it ran: the connection to the broker was closed")
+    return DeadlineExceeded("dropped before it ran: nobody waits for it any more")
 
 
 def _as_broker_error(error: Exception) -> BrokerError:

@@ -92,6 +92,12 @@ class TestBroker:
 
     def signal(self, number: int) -> None:
         os.kill(self.pid, number)
+        if number == signal.SIGSTOP:  # which returns while some of its threads still run
+            wait_until(self._is_stopped, "its threads to stop")
+
+    def _is_stopped(self) -> bool:
+        stats = [path.read_text() for path in Path(f"/proc/{self.pid}/task").glob("*/stat")]
+        return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
     def kill(self) -> None:
         """SIGKILL; returns when the process is gone."""

@@ -191,19 +191,23 @@ class Channel:
 
     def _reap(self) -> None:
         """Take back the abandoned slots that the broker has completed since."""
-        for slot in list(self._abandoned):
-            if slot.busy and slot.done:
-                slot.busy = not (semaphore.try_acquire(slot.completed) or self._was_acquired(slot))
-            if slot.busy:
-                continue
-            while slot.extra_posts:
-                # Our own posts are there, unless a signal handler raised just after one was acquired.
-                slot.extra_posts -= semaphore.try_acquire(slot.completed) or slot.extra_posts
+        for _ in range(len(self._abandoned)):
             try:
-                self._abandoned.remove(slot)
-            except ValueError:
-                continue  # another thread was faster
-            self._free.append(slot)
+                slot = self._abandoned[0]  # taken out to be looked at, so by one thread at a time
+                del self._abandoned[0]
+            except IndexError:
+                return
+            try:
+                self._recover(slot)
+            finally:
+                (self._abandoned if slot.busy or slot.extra_posts else self._free).append(slot)
+
+    def _recover(self, slot: Slot) -> None:
+        if slot.busy and slot.done:
+            slot.busy = not (semaphore.try_acquire(slot.completed) or self._was_acquired(slot))
+        while slot.extra_posts and not slot.busy:
+            # Our own posts are there, unless a signal handler raised just after one was acquired.
+            slot.extra_posts -= semaphore.try_acquire(slot.completed) or slot.extra_posts
 
     def _was_acquired(self, slot: Slot) -> bool:
         """Whether the broker's post is gone: a signal handler raised just after its waiter had acquired it.

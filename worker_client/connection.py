@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import weakref
 from pathlib import Path
@@ -119,7 +120,8 @@ class Connection:
             link.forget()
 
     def __del__(self) -> None:
-        self._drop()
+        if not sys.is_finalizing():  # the watcher thread cannot end any more; the kernel closes what it has
+            self._drop()
 
 
 def _seconds_left(deadline_ns: int) -> float:

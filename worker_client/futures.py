@@ -85,8 +85,9 @@ class FutureDispatcher:
     def _start(self) -> None:
         with self._lock:
             if self._thread is None:
-                self._thread = threading.Thread(target=self._dispatch, name="onesession-futures", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._dispatch, name="onesession-futures", daemon=True)
+                thread.start()
+                self._thread = thread
 
     def join(self) -> None:
         """Wait for the thread's end, which the channel's closing brings about."""

@@ -22,8 +22,12 @@ from worker_client.wire.signature import Signature, TensorSpec
 
 
 class Bound(NamedTuple):
-    """A signature as this process's channel knows it. Replaced when the channel is."""
+    """A signature as this process's channel knows it. Replaced when the channel is.
 
+    Requests and futures refer to it and so to the connection, which closes when nobody does.
+    """
+
+    connection: Connection
     channel: Channel
     id: int
     fitter: Fitter
@@ -88,7 +92,7 @@ class Model:
         deadline = self._deadline(None)
         bound = self._bind(deadline)
         layout = bound.fitter.layout_of(_input_shapes(bound.fitter, rows, shapes or {}))
-        return Request(bound.channel, bound.id, bound.fitter.names, bound.output_names, layout, self.timeout)
+        return Request(bound, layout, self.timeout)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> CallFuture:
         """Like `predict`, but returns a `concurrent.futures.Future` at once. Cancelling it cancels the request.
@@ -133,7 +137,8 @@ class Model:
             channel = self._connection.channel(deadline_ns)
             info = self._find(self._connection.models(deadline_ns))
             outputs = tuple(spec.name for spec in info.signature.outputs)
-            bound = self._bound = Bound(channel, info.id, Fitter(self.name, info), outputs)
+            fitter = Fitter(self.name, info)
+            bound = self._bound = Bound(self._connection, channel, info.id, fitter, outputs)
         return bound
 
     def _find(self, models: dict[str, ModelInfo]) -> SignatureInfo:

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from time import monotonic_ns
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worker_client.channel import Channel
 from worker_client.slot import Slot
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.tensors import TensorLayout
+
+if TYPE_CHECKING:
+    from worker_client.model import Bound
 
 
 class Request:
@@ -23,19 +25,9 @@ class Request:
     and results are valid inside the block only: afterwards the memory serves other requests.
     """
 
-    def __init__(
-        self,
-        channel: Channel,
-        signature_id: int,
-        input_names: tuple[str, ...],
-        output_names: tuple[str, ...],
-        layout: TensorLayout,
-        timeout: float,
-    ) -> None:
-        self._channel = channel
-        self._signature_id = signature_id
-        self._input_names = input_names
-        self._output_names = output_names
+    def __init__(self, bound: Bound, layout: TensorLayout, timeout: float) -> None:
+        self._bound = bound
+        self._channel = bound.channel
         self._layout = layout
         self._timeout = timeout
         self._slot: Slot | None = None
@@ -43,7 +35,7 @@ class Request:
 
     def __enter__(self) -> Request:
         slot = self._slot = self._channel.claim(self._layout.nbytes, self._deadline(None))
-        self._inputs = dict(zip(self._input_names, slot.lay(self._layout)))
+        self._inputs = dict(zip(self._bound.fitter.names, slot.lay(self._layout)))
         return self
 
     def __exit__(
@@ -70,9 +62,9 @@ class Request:
                 "the last run of this request timed out and still holds its slot; make a new request"
             )
         deadline = self._deadline(timeout)
-        self._channel.submit(slot, self._signature_id, deadline)
+        self._channel.submit(slot, self._bound.id, deadline)
         self._channel.wait(slot, deadline)
-        return Result(self._output_names, slot.result())
+        return Result(self._bound.output_names, slot.result())
 
     def _deadline(self, timeout: float | None) -> int:
         seconds = self._timeout if timeout is None else timeout

@@ -97,6 +97,23 @@ def test_a_polite_stop_answers_what_was_accepted(
         check(client, 1.0)
 
 
+def test_a_stop_while_workers_come_and_go_is_in_order() -> None:
+    """Whatever the control plane does at that moment, a stop ends in order and leaves nothing."""
+    with brokers.folder() as place:
+        for delay in range(12):
+            broker = Broker(sources("double"), name=str(place / "b.sock"))
+            broker.start()
+            clients = [worker_client.connect(broker.address) for _ in range(4)]
+            for client in clients:
+                check(client, 1.0)
+            closing = threading.Thread(target=lambda these=clients: [client.close() for client in these])
+            closing.start()
+            time.sleep(delay / 10_000)
+            broker.stop()
+            closing.join()
+            assert os.listdir(place) == []
+
+
 def test_grown_outputs_of_accepted_calls_arrive(
     broker: TestBroker, client: Client, threads: ThreadPoolExecutor
 ) -> None:
@@ -155,7 +172,7 @@ def test_an_answer_that_came_before_the_end_is_not_thrown_away(broker: TestBroke
     with model.request(rows=1) as request:
         request["x"] = x
         assert request._slot is not None
-        channel.submit(request._slot, request._signature_id, NO_DEADLINE)
+        channel.submit(request._slot, model._bind(NO_DEADLINE).id, NO_DEADLINE)
         wait_until(lambda: request._slot.done, "the answer")
         broker.stop()
         wait_until(lambda: not channel.open, "the watcher to notice")

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 import worker_client
-from tests.brokers import SHM, TestBroker, mappings_of, serving, wait_until
+from tests.brokers import SHM, TestBroker, folder, mappings_of, serving, wait_until
 from tests.workers import Talk, in_child, worker
-from worker_client import Client
+from worker_client import BrokerError, Client
 
 MODELS = ("double", "produce", "consume", "gated")
 ROW = np.ones((1, 4), np.float32)
@@ -146,3 +146,14 @@ def test_a_dead_workers_memory_goes_with_its_last_run(broker: TestBroker) -> Non
         broker.gate.open(1)
         wait_until(lambda: len(broker.mappings()) == before, "the worker's memory unmapped")
         assert broker.shared_memory_bytes() == held
+
+
+def test_a_file_in_the_sockets_place_is_not_touched() -> None:
+    """An address that is somebody's file is refused, and the file stays as it is."""
+    with folder() as place:
+        file = place / "precious.txt"
+        file.write_text("precious")
+        with pytest.raises(BrokerError, match="exists and is no socket"), serving("double", path=file):
+            pass
+        assert file.read_text() == "precious"
+        assert os.listdir(place) == ["precious.txt"]

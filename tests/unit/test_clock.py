@@ -1,0 +1,42 @@
+"""No wait depends on the realtime clock, which may be set at any time: by reading the code, as no test may set it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FILES = sorted(path for package in ("worker_client", "broker") for path in (ROOT / package).rglob("*.py"))
+
+
+def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
+    """The last name of every function that is called, and the call."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Call):
+            function = node.func
+            yield getattr(function, "attr", getattr(function, "id", "")), node
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_nobody_waits_on_a_semaphore_with_a_time_limit(path: Path) -> None:
+    """`acquire` is called without a time-out, which POSIX counts on the realtime clock, or with 0, which waits not."""
+    for name, call in calls(path):
+        if name == "acquire":
+            arguments = [ast.unparse(argument) for argument in (*call.args, *call.keywords)]
+            allowed = arguments in ([], ["0"]) or "semaphore.acquire(" in ast.unparse(call)
+            assert allowed, f"{path}:{call.lineno}"
+        assert name not in ("sem_timedwait", "sem_clockwait"), f"{path}:{call.lineno}"
+
+
+def test_a_worker_reads_the_monotonic_clock_only() -> None:
+    """The worker's packages take no time from the realtime clock."""
+    for path in FILES:
+        if path.is_relative_to(ROOT / "worker_client"):
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.ImportFrom) and node.module == "time":
+                    assert {alias.name for alias in node.names} <= {"monotonic_ns", "sleep"}, path
+                elif isinstance(node, ast.Import):
+                    assert all(alias.name not in ("time", "datetime") for alias in node.names), path
