@@ -101,7 +101,7 @@ def test_a_closed_account(memory: Memory):
     account.close()
     account.close()
     memory.give(account, PAGE)
-    with pytest.raises(BrokerError, match="the channel is closed"):
+    with pytest.raises(BrokerError, match="connection to the broker was closed"):
         account.new_segment(PAGE)
     assert (account.used_bytes, memory.used_bytes) == (0, PAGE)
 
