@@ -52,7 +52,7 @@ def serve(settings: Settings, on_ready: Callable[[], None], parent: int | None =
 
     def fail() -> None:
         failed.set()
-        stopper.stop.set()
+        stopper.stop()
 
     with stopper.handling(parent):
         try:
@@ -62,7 +62,7 @@ def serve(settings: Settings, on_ready: Callable[[], None], parent: int | None =
             return 0
         server.start()
         on_ready()
-        stopper.stop.wait()
+        stopper.wait()
         _log.info("stopping")
         server.stop()
     return 1 if failed.is_set() else 0
@@ -72,15 +72,31 @@ class _Stopper:
     """Stops in order at the first signal, at once at the second; while models load, by an exception.
 
     That the parent is gone is told by SIGIO, too, and not by a thread: TensorFlow is best imported without any.
+
+    The main thread waits on the descriptor to which every signal writes: one that another thread receives, or that
+    comes just before a wait, would not wake it from a lock.
     """
 
     def __init__(self) -> None:
-        self.stop = threading.Event()
+        self.stopping = False
         self.loading = True
+        self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def stop(self) -> None:
+        """Any thread."""
+        self.stopping = True
+        os.write(self._write_end, b"\0")
+
+    def wait(self) -> None:
+        """Until a stop. Main thread only."""
+        while not self.stopping:
+            select.select([self._wakeup], [], [])
+            os.read(self._wakeup, 4096)
 
     @contextlib.contextmanager
     def handling(self, parent: int | None) -> Iterator[None]:
         before = {number: signal.signal(number, self._on_signal) for number in (*STOP_SIGNALS, signal.SIGIO)}
+        wakeup_before = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         try:
             if parent is not None:
                 _signal_end_of(parent)
@@ -88,15 +104,18 @@ class _Stopper:
         except Stopped:
             pass
         finally:
+            signal.set_wakeup_fd(wakeup_before)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            os.close(self._wakeup)
+            os.close(self._write_end)
 
     def _on_signal(self, number: int, _frame: object) -> None:
-        if self.stop.is_set():
+        if self.stopping:
             if number != signal.SIGIO:
                 os._exit(128 + number)
             return
-        self.stop.set()
+        self.stopping = True
         if self.loading:
             raise Stopped
 
