@@ -5,15 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 import worker_client
-from tests.brokers import TestBroker, serving, wait_until
+from tests.brokers import TestBroker, folder, serving, wait_until
+from tests.process.models import SOURCES
 from tests.workers import Talk, worker
 from worker_client import Client, DeadlineExceeded
 
+ROOT = Path(__file__).parents[2]
 MODELS = ("double", "tell")
 ROW = np.ones((1, 4), np.float32)
 
@@ -52,6 +57,67 @@ def test_the_parents_end_is_seen_after_a_suspension() -> None:
             process.stdin.close()  # type: ignore[union-attr]
             broker.signal(signal.SIGCONT)
             assert end_of(broker) == 0
+
+
+COMMAND = """
+import signal, sys, time
+got = set()
+wanted = {signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
+for number in wanted:
+    signal.signal(number, lambda number, frame: got.add(number))
+print("ready", flush=True)
+while not (wanted <= got if sys.argv[1] == "all" else got):
+    time.sleep(0.005)
+sys.exit(40)
+"""
+
+
+def broker_run(address: str, *arguments: str) -> subprocess.Popen[str]:
+    """`broker run` with the command above; returns when that is ready."""
+    words = [
+        "run",
+        "--name",
+        address,
+        "--model",
+        f"double={SOURCES['double']}",
+        "--",
+        sys.executable,
+        "-c",
+        COMMAND,
+    ]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "broker", *words, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def test_broker_run_loses_no_signal_in_a_burst() -> None:
+    """Signals that come faster than `broker run` passes them on neither kill it nor get lost with their kind."""
+    signals = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP]
+    for _ in range(3):
+        with folder() as place, broker_run(f"{place}/b.sock", "all") as process:
+            for number in signals * 200:
+                process.send_signal(number)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 40
+
+
+def test_broker_run_sees_its_command_end_while_suspended() -> None:
+    """A command that ends while `broker run` is suspended ends it when it goes on."""
+    for _ in range(3):
+        with folder() as place, broker_run(f"{place}/b.sock", "any") as process:
+            (child,) = [
+                child
+                for child in psutil.Process(process.pid).children()
+                if "wanted <= got" in str(child.cmdline())
+            ]
+            process.send_signal(signal.SIGSTOP)
+            child.send_signal(signal.SIGUSR1)
+            wait_until(lambda child=child: child.status() == psutil.STATUS_ZOMBIE, "the command's end")
+            process.send_signal(signal.SIGCONT)
+            assert process.wait(60) == 40
 
 
 def test_calls_outlast_a_suspended_broker(broker: TestBroker, client: Client) -> None:
