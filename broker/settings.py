@@ -54,7 +54,7 @@ class Settings:
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Settings:
-        models = tuple(ModelSpec(**{**model, "tags": tuple(model["tags"])}) for model in message["models"])
+        models = tuple(ModelSpec(**model) for model in message["models"])
         return cls(**{**message, "models": models})
 
 

@@ -28,6 +28,9 @@ class Entry:
     batchable: bool
     """True if requests may be joined: the signature allows it and `batching` is on."""
     max_batch_size: int
+    """Rows of one run; 1 if requests may not be joined."""
+    max_concurrency: int
+    """Runs of the model side by side, where it is heavy."""
 
     def __repr__(self) -> str:
         kind = "light" if self.cost.light else "heavy"
@@ -66,7 +69,7 @@ class Repository:
             "source": spec.source,
             "version": model.version,
             "default_signature": model.default_signature,
-            "max_batch_size": spec.max_batch_size,
+            "max_batch_size": spec.batch_limit,
             "intra_op_threads": model.intra_op_threads,
             "light": default.cost.light,
             "p50_us": default.cost.p50_us,
@@ -147,9 +150,9 @@ def _entry(number: int, model: LoadedModel, name: str, warm: bool) -> Entry:
     signature = model.signatures[name]
     run = model.callable(name)
     batchable = model.spec.batching and signature.batchable
-    max_rows = model.spec.max_batch_size if batchable else 1
+    max_rows = model.spec.batch_limit if batchable else 1
     cost = measure(run, signature, max_rows) if warm else Cost(None, False, "not measured")
-    return Entry(number, model, signature, run, cost, batchable, max_rows)
+    return Entry(number, model, signature, run, cost, batchable, max_rows, model.spec.max_concurrency or 1)
 
 
 def _close_quietly(models: Mapping[str, LoadedModel]) -> None:

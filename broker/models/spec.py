@@ -11,6 +11,10 @@ from typing import Any
 from worker_client.wire.errors import InvalidInput
 
 DEFAULT_MAX_BATCH_SIZE = 64
+DEFAULT_MAX_QUEUE_ROWS = 4096
+DEFAULT_MAX_QUEUE_BYTES = 256 << 20
+MAX_DELAY_SECONDS = 10.0
+AUTO = "auto"
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -21,27 +25,85 @@ class ModelSpec:
     """One model to serve.
 
     `source` is the path of a SavedModel directory, or `module:function` for a Python callable (write a
-    relative path with a colon in it as `./odd:name`). `max_batch_size` counts rows and bounds what the broker
-    joins, not what one request may carry. `intra_op_threads` None leaves the choice to the broker. `tags`
-    select the MetaGraph inside a SavedModel. Raises InvalidInput, which names the field and what it takes.
+    relative path with a colon in it as `./odd:name`). `tags` select the MetaGraph inside a SavedModel. Raises
+    InvalidInput, which names the field and what it takes.
+
+    How it is batched: `max_batch_size` bounds the rows of one run; a larger request is split over several. None
+    leaves it to the broker, which takes what it measured to pay, else 64. `max_delay` in seconds is how long a request
+    may wait for others to join it: 0 for what waits anyway, "auto" to learn from the traffic what pays.
+    `allowed_batch_sizes` are the only sizes run; batches are padded up to the next with copies of their first row.
+    `pad_variable_length` joins requests whose other free dimensions differ, padded at their end with `pad_value`.
+    `batching` False runs every request by itself.
+
+    How it is run: `intra_op_threads` of one run, `max_concurrency` runs side by side, on the `caller_thread` or in
+    TensorFlow's pool. None leaves each to the broker.
+
+    How much waits: requests past `max_queue_rows` or `max_queue_bytes` are held back until there is room, or fail with
+    Overloaded at their deadline. `timeout` in seconds is the default deadline of calls whose client sets none.
     """
 
     name: str
     source: str
-    max_batch_size: int = DEFAULT_MAX_BATCH_SIZE
+    max_batch_size: int | None = None
     batching: bool = True
+    max_delay: float | str = 0.0
+    allowed_batch_sizes: tuple[int, ...] = ()
+    pad_variable_length: bool = False
+    pad_value: float = 0.0
     intra_op_threads: int | None = None
+    max_concurrency: int | None = None
+    caller_thread: bool | None = None
+    max_queue_rows: int = DEFAULT_MAX_QUEUE_ROWS
+    max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
+    timeout: float | None = None
     tags: tuple[str, ...] = ("serve",)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         object.__setattr__(self, "source", _source(self.name, self.source))
-        _check_count(self.name, "max_batch_size", self.max_batch_size)
-        if not isinstance(self.batching, bool):
-            raise _wrong(self.name, "batching", self.batching, "True or False")
-        if self.intra_op_threads is not None:
-            _check_count(self.name, "intra_op_threads", self.intra_op_threads)
+        for setting in ("max_batch_size", "intra_op_threads", "max_concurrency"):
+            if getattr(self, setting) is not None:
+                _check_count(self.name, setting, getattr(self, setting))
+        for setting in ("max_queue_rows", "max_queue_bytes"):
+            _check_count(self.name, setting, getattr(self, setting))
+        for setting in ("batching", "pad_variable_length"):
+            if not isinstance(getattr(self, setting), bool):
+                raise _wrong(self.name, setting, getattr(self, setting), "True or False")
+        if self.caller_thread not in (None, True, False):
+            raise _wrong(self.name, "caller_thread", self.caller_thread, "True, False or None")
+        if self.max_delay != AUTO:
+            _check_seconds(self.name, "max_delay", self.max_delay, 0, MAX_DELAY_SECONDS, f"or {AUTO!r}")
+        if self.timeout is not None:
+            _check_seconds(self.name, "timeout", self.timeout, 1e-6, 1e9, "or None")
+        if isinstance(self.pad_value, bool) or not isinstance(self.pad_value, (int, float)):
+            raise _wrong(self.name, "pad_value", self.pad_value, "a number")
+        object.__setattr__(self, "allowed_batch_sizes", self._allowed_batch_sizes())
         object.__setattr__(self, "tags", _tags(self.name, self.tags))
+
+    def _allowed_batch_sizes(self) -> tuple[int, ...]:
+        sizes = self.allowed_batch_sizes
+        if not isinstance(sizes, Iterable) or isinstance(sizes, str):
+            raise _wrong(
+                self.name, "allowed_batch_sizes", sizes, "a list of whole numbers such as [1, 8, 32]"
+            )
+        taken = tuple(sizes)
+        for size in taken:
+            _check_count(self.name, "each of allowed_batch_sizes", size)
+        if list(taken) != sorted(set(taken)):
+            raise _wrong(self.name, "allowed_batch_sizes", list(taken), "in ascending order, each once")
+        if taken and self.max_batch_size not in (None, taken[-1]):
+            raise InvalidInput(
+                f"model {self.name!r}: the last of allowed_batch_sizes ({taken[-1]}) must be max_batch_size "
+                f"({self.max_batch_size}); leave max_batch_size out, or add it to the list"
+            )
+        return taken
+
+    @property
+    def batch_limit(self) -> int:
+        """Rows of one run, where no measurement says less."""
+        if self.allowed_batch_sizes:
+            return self.allowed_batch_sizes[-1]
+        return self.max_batch_size or DEFAULT_MAX_BATCH_SIZE
 
     @property
     def is_function(self) -> bool:
@@ -126,6 +188,11 @@ def _source(name: str, source: Any) -> str:
 def _check_count(name: str, setting: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise _wrong(name, setting, value, "a whole number of at least 1")
+
+
+def _check_seconds(name: str, setting: str, value: Any, least: float, most: float, other: str) -> None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise _wrong(name, setting, value, f"seconds from {least:g} to {most:g} {other}")
 
 
 def _tags(name: str, tags: Any) -> tuple[str, ...]:

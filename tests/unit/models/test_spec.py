@@ -13,7 +13,8 @@ from worker_client.wire.errors import InvalidInput
 def test_the_command_line_form():
     """NAME=SOURCE gives a model with every setting at its default."""
     spec = ModelSpec.parse("digits=models/digits")
-    assert spec == ModelSpec("digits", "models/digits", 64, True, None, ("serve",))
+    assert spec == ModelSpec("digits", "models/digits")
+    assert (spec.batch_limit, spec.batching, spec.max_delay, spec.tags) == (64, True, 0.0, ("serve",))
 
 
 def test_a_source_may_hold_an_equals_sign():
@@ -48,9 +49,10 @@ def test_the_python_forms(value):
 def test_a_dict_carries_settings():
     """Each field of a ModelSpec is a setting; lists from TOML and JSON become tuples."""
     spec = ModelSpec.coerce(
-        "m", {"source": "p", "max_batch_size": 8, "batching": False, "tags": ["serve", "gpu"]}
+        "m", {"source": "p", "allowed_batch_sizes": [2, 8], "batching": False, "tags": ["serve", "gpu"]}
     )
-    assert spec == ModelSpec("m", "p", 8, False, None, ("serve", "gpu"))
+    assert spec == ModelSpec("m", "p", None, False, allowed_batch_sizes=(2, 8), tags=("serve", "gpu"))
+    assert spec.batch_limit == 8
 
 
 @pytest.mark.parametrize(
@@ -64,6 +66,23 @@ def test_a_dict_carries_settings():
         ),
         ({"source": ""}, "source must be the path of a SavedModel directory or 'module:function', got ''"),
         ({"source": 3}, "source must be .* got 3"),
+        ({"source": "p", "max_delay": -1}, "max_delay must be seconds from 0 to 10 or 'auto', got -1"),
+        (
+            {"source": "p", "max_delay": "long"},
+            "max_delay must be seconds from 0 to 10 or 'auto', got 'long'",
+        ),
+        ({"source": "p", "allowed_batch_sizes": 8}, "allowed_batch_sizes must be a list of whole numbers"),
+        ({"source": "p", "allowed_batch_sizes": [0]}, "each of allowed_batch_sizes must be a whole number"),
+        ({"source": "p", "allowed_batch_sizes": [8, 2]}, "allowed_batch_sizes must be in ascending order"),
+        (
+            {"source": "p", "allowed_batch_sizes": [2, 8], "max_batch_size": 16},
+            r"the last of allowed_batch_sizes \(8\) must be max_batch_size \(16\); leave max_batch_size out",
+        ),
+        ({"source": "p", "pad_value": "0"}, "pad_value must be a number, got '0'"),
+        ({"source": "p", "pad_variable_length": 1}, "pad_variable_length must be True or False, got 1"),
+        ({"source": "p", "caller_thread": "no"}, "caller_thread must be True, False or None, got 'no'"),
+        ({"source": "p", "max_queue_rows": 0}, "max_queue_rows must be a whole number of at least 1"),
+        ({"source": "p", "timeout": 0}, "timeout must be seconds from 1e-06 to 1e[+]09 or None, got 0"),
         ({"source": "p", "max_batch_size": 0}, "max_batch_size must be a whole number of at least 1, got 0"),
         (
             {"source": "p", "max_batch_size": True},
