@@ -81,7 +81,7 @@ class ModelSpec:
         object.__setattr__(self, "tags", _tags(self.name, self.tags))
 
     def _allowed_batch_sizes(self) -> tuple[int, ...]:
-        sizes = self.allowed_batch_sizes
+        sizes: Any = self.allowed_batch_sizes
         if not isinstance(sizes, Iterable) or isinstance(sizes, str):
             raise _wrong(
                 self.name, "allowed_batch_sizes", sizes, "a list of whole numbers such as [1, 8, 32]"
