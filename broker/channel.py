@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from broker.memory import Account, Memory
-from broker.serving import Serving
+from broker.scheduling.serving import Serving
 from broker.settings import Settings
 from broker.slot import Slot
 from worker_client.wire import semaphore

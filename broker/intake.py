@@ -1,12 +1,13 @@
 """The thread that takes requests from every worker's ring, and runs the light models itself.
 
-    rings --scan--> slots --route--> light: batcher --> Runner (here)
-                             \\-----> heavy: HeavyRunner of the model (its own thread)
+    rings --scan--> slots --one batch of a light model--------> Runner (here)
+                      \\---route--> light: queue --next_batch--> Runner (here)
+                               \\-> heavy: RunnerPool of the model (its own threads)
 
     nothing there: poll the rings for a while, then block on the doorbell
 
-Only this thread reads rings and owns the list of channels; others ask it through `call`. A request that comes alone
-for a light model is run at once, with no queue between its slot and the session.
+Only this thread reads rings and owns the list of channels; others ask it through `call`. What one scan finds, if it is
+one batch of a light model, runs at once, with no queue between slots and session.
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 
-from broker.batcher import Batcher
 from broker.channel import Channel, Violation
 from broker.models.repository import Repository
-from broker.runner import HeavyRunner, Runner
-from broker.serving import Serving
+from broker.scheduling.pool import RunnerPool
+from broker.scheduling.queue import Queue
+from broker.scheduling.runner import Runnable, Runner
+from broker.scheduling.serving import Serving, servings_of
 from broker.settings import cores
 from broker.slot import Slot
 from worker_client.wire import semaphore
@@ -32,6 +34,9 @@ _log = logging.getLogger("onesession.intake")
 
 _ACTIVE_NS = 10_000_000  # a worker that submitted this recently counts as running
 _RECOUNT_NS = 2_000_000
+_HOLD_SLICE_NS = (
+    50_000  # a batch of a light model is held for some hundred microseconds: look that often who came
+)
 
 
 class Intake:
@@ -44,13 +49,13 @@ class Intake:
         mode: WaitMode,
         on_violation: Callable[[Channel], None],
     ) -> None:
-        self.servings = [None if entry is None else Serving(entry) for entry in repository.entries]
+        self.servings = servings_of(repository.entries)
         self.channels: list[Channel] = []
         self._doorbell = doorbell
         self._on_violation = on_violation
         self._runner = Runner()
-        self._batcher: Batcher[Slot] = Batcher()
-        self._heavy: dict[str, HeavyRunner] = {}
+        self._queue: Queue[Runnable] = Queue()
+        self._pools: dict[str, RunnerPool] = {}
         self._calls: deque[Callable[[], None]] = deque()
         self._retired: list[Channel] = []
         self._stopping = False
@@ -88,17 +93,27 @@ class Intake:
                 if self._stopping:
                     break
             taken = self._scan()
-            if len(taken) == 1 and not self._batcher and taken[0].plan.serving.light:
+            if taken and not self._queue and _is_one_batch(taken):
                 self._runner.run(taken)
             else:
                 self._route(taken)
-                if self._batcher:
-                    self._runner.run(self._batcher.next_batch())
+                if self._queue:
+                    self._run_next()
                 elif not taken:
                     self._idle()
                     continue
             self._answer_doorbell(len(taken))
         self._finish()
+
+    def _run_next(self) -> None:
+        now = monotonic_ns()
+        batch = self._queue.next_batch(now)
+        if batch:
+            self._runner.run(batch)
+            self._queue.answered(batch, monotonic_ns())
+        else:  # all of it is held for company, which comes through the rings
+            left_ns = self._queue.hold_until(now) - now
+            sleep(min(max(0, left_ns), _HOLD_SLICE_NS) / 1e9)
 
     def _scan(self) -> list[Slot]:
         """Take what is submitted in every ring."""
@@ -127,17 +142,18 @@ class Intake:
 
     def _route(self, taken: list[Slot]) -> None:
         for slot in taken:
-            plan = slot.plan
-            if plan.serving.light:
-                self._batcher.add(slot, plan.group, plan.rows, plan.serving.entry.max_batch_size)
+            serving = slot.plan.serving
+            if serving.light:
+                self._queue.add(slot)
             else:
-                self._heavy_runner(plan.serving.model).put(slot)
+                self._pool(serving).put(slot)
 
-    def _heavy_runner(self, model: str) -> HeavyRunner:
-        runner = self._heavy.get(model)
-        if runner is None:
-            runner = self._heavy[model] = HeavyRunner(model, self._dispose_later)
-        return runner
+    def _pool(self, serving: Serving) -> RunnerPool:
+        pool = self._pools.get(serving.model)
+        if pool is None:
+            concurrency = serving.entry.max_concurrency
+            pool = self._pools[serving.model] = RunnerPool(serving.model, concurrency, self._dispose_later)
+        return pool
 
     def _answer_doorbell(self, posts: int) -> None:
         """Take back the posts that came with the requests, off their critical path: the count stays small."""
@@ -178,7 +194,7 @@ class Intake:
         return False
 
     def _busy_runners(self) -> bool:
-        return any(runner.busy for runner in self._heavy.values())
+        return any(pool.running for pool in self._pools.values())
 
     def _count_workers(self, now: int) -> None:
         """Polling pays only while every worker that is active, and this thread, can have a core."""
@@ -220,17 +236,15 @@ class Intake:
 
     def _finish(self) -> None:
         self._route(self._scan())
-        while self._batcher:
-            self._runner.run(self._batcher.next_batch())
+        while self._queue:
+            self._run_next()
 
     def join_runners(self, seconds: float) -> bool:
         """After `run` has ended: True if the heavy runners finish their work within `seconds`."""
         deadline = monotonic_ns() + int(seconds * 1e9)
-        for runner in self._heavy.values():
-            runner.stop()
-        return all(
-            runner.join(max(0.0, (deadline - monotonic_ns()) / 1e9)) for runner in self._heavy.values()
-        )
+        for pool in self._pools.values():
+            pool.stop()
+        return all(pool.join(max(0.0, (deadline - monotonic_ns()) / 1e9)) for pool in self._pools.values())
 
     def close(self) -> None:
         """After everything has ended: let go of all channels."""
@@ -238,3 +252,22 @@ class Intake:
             channel.dispose()
         self.channels.clear()
         self._retired.clear()
+
+
+def _is_one_batch(taken: list[Slot]) -> bool:
+    """Whether these, and nothing else, run next and on this thread."""
+    plan = taken[0].plan
+    serving = plan.serving
+    if not serving.light or serving.delay is not None:
+        return False
+    if len(taken) == 1:
+        return plan.rows <= serving.batch_limit or plan.group is None
+    group = plan.group
+    if group is None:
+        return False
+    rows = 0
+    for slot in taken:
+        if slot.plan.group is not group:
+            return False
+        rows += slot.plan.rows
+    return rows <= serving.batch_limit

@@ -16,8 +16,9 @@ from broker.intake import Intake
 from broker.memory import Memory
 from broker.models import repository
 from broker.models.repository import Repository
-from broker.serving import describe
+from broker.scheduling.serving import describe
 from broker.settings import Settings
+from broker.tuning.tuner import tuned
 from worker_client.wire.address import socket_path
 from worker_client.wire.control import Message, ProtocolError
 from worker_client.wire.waiting import WaitMode
@@ -40,7 +41,7 @@ class Server:
         self._threads: list[threading.Thread] = []
         self.instance = Instance(socket_path(settings.address))
         try:
-            self.repository = repository.load(settings.models)
+            self.repository = repository.load(tuned(settings))  # tuned before TensorFlow is imported
             _warn_of_failures(self.repository)
             self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
             self.doorbell = self.memory.new_semaphore()

@@ -6,13 +6,16 @@ post in `_finish`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from broker.serving import Serving
+from broker.scheduling import batcher
+from broker.scheduling.gather import Ragged
+from broker.scheduling.parts import Part, Whole
+from broker.scheduling.serving import Bound, Serving
 from worker_client.wire.errors import (
     STATUS_OK,
     BrokerError,
@@ -23,11 +26,13 @@ from worker_client.wire.errors import (
 )
 from worker_client.wire.layout import (
     BATCH_ROWS,
+    BULK,
     CANCELLED,
     COMPLETED_NS,
     DEADLINE_NS,
     DONE,
     FINISHED_NS,
+    HELD,
     INPUT_BYTES,
     NOTIFY,
     NOTIFY_BELL,
@@ -47,6 +52,7 @@ from worker_client.wire.tensors import MAX_TABLE, Placement, TensorLayout, lay_o
 
 if TYPE_CHECKING:
     from broker.channel import Channel
+    from broker.scheduling.delay import DelayPolicy
 
 _CACHED = 64
 Shapes = tuple[tuple[int, ...], ...]
@@ -55,17 +61,40 @@ Shapes = tuple[tuple[int, ...], ...]
 class Plan:
     """A checked request shape of one slot: ready to run again whenever the same table comes."""
 
-    __slots__ = ("feeds", "group", "outputs", "rows", "serving")
+    __slots__ = ("feeds", "group", "level", "nbytes", "outputs", "ragged", "rows", "serving")
 
-    def __init__(self, serving: Serving, feeds: tuple[np.ndarray, ...]) -> None:
-        entry = serving.entry
+    def __init__(self, serving: Serving, level: int, feeds: tuple[np.ndarray, ...]) -> None:
         self.serving = serving
+        self.level = level
         self.feeds = feeds
+        self.nbytes = sum(feed.nbytes for feed in feeds)
         shared = {feed.shape[0] if feed.ndim else 0 for feed in feeds}
         self.rows = feeds[0].shape[0] if feeds and feeds[0].ndim else 1
-        joinable = entry.batchable and len(shared) == 1
-        self.group = (entry.id, *(feed.shape[1:] for feed in feeds)) if joinable else None
+        joinable = serving.entry.batchable and len(shared) == 1
+        self.ragged: Ragged = _ragged(serving) if joinable else ()
+        self.group: Hashable = serving.group(*_row_shapes(feeds, self.ragged)) if joinable else None
         self.outputs: dict[Shapes, tuple[TensorLayout, tuple[np.ndarray, ...]]] = {}
+
+
+def _ragged(serving: Serving) -> Ragged:
+    """The axes that may differ within a group; empty unless the model pads variable lengths and has some."""
+    if not serving.entry.model.spec.pad_variable_length:
+        return ()
+    axes = tuple(
+        tuple(axis for axis, size in enumerate(spec.shape or ()) if axis and size is None)
+        for spec in serving.entry.signature.inputs
+    )
+    return axes if any(axes) else ()
+
+
+def _row_shapes(feeds: Sequence[np.ndarray], ragged: Ragged) -> list[tuple[int | None, ...]]:
+    """The shape of a row of each feed, None along the ragged axes."""
+    if not ragged:
+        return [feed.shape[1:] for feed in feeds]
+    return [
+        tuple(None if axis in axes else size for axis, size in enumerate(feed.shape) if axis)
+        for axes, feed in zip(ragged, feeds)
+    ]
 
 
 class Slot:
@@ -76,6 +105,7 @@ class Slot:
         "channel",
         "completed",
         "deadline_ns",
+        "held",
         "index",
         "input",
         "notify",
@@ -106,6 +136,7 @@ class Slot:
         self.output = output
         self.completed = completed
         self.busy = False
+        self.held = False  # waits for room in its model's queue
         self.sequence = 0
         self.deadline_ns = 0
         self.notify = 0
@@ -142,7 +173,7 @@ class Slot:
         return True
 
     def _make_plan(self, key: tuple[int, bytes], servings: Sequence[Serving | None]) -> Plan:
-        number, table = key
+        number, table = key[0] & ~BULK, key[1]
         serving = servings[number] if 0 < number < len(servings) else None
         if serving is None:
             raise ModelNotFound(f"no model has the signature id {number}; attach again")
@@ -152,7 +183,8 @@ class Slot:
         except ValueError as error:
             raise InvalidInput(f"the request cannot be read: {error}") from None
         _check_against(serving.entry.signature, placements)
-        plan = Plan(serving, views(placements, region))
+        level = batcher.BULK if key[0] & BULK else batcher.INTERACTIVE
+        plan = Plan(serving, level, views(placements, region))
         if len(self.plans) >= _CACHED:
             self.plans.clear()
         self.plans[key] = plan
@@ -168,6 +200,58 @@ class Slot:
         self.input = region
         self.plans = {}
 
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    @property
+    def worker(self) -> Hashable:
+        return self.channel
+
+    @property
+    def key(self) -> Hashable:
+        """Who calls: a thread of a worker tends to use the same slot again."""
+        return self.channel.number, self.index
+
+    @property
+    def level(self) -> int:
+        return self.plan.level
+
+    @property
+    def group(self) -> Hashable:
+        return self.plan.group
+
+    @property
+    def rows(self) -> int:
+        return self.plan.rows
+
+    @property
+    def nbytes(self) -> int:
+        return self.plan.nbytes
+
+    @property
+    def batch_limit(self) -> int:
+        return self.plan.serving.batch_limit
+
+    @property
+    def bound(self) -> Bound:
+        return self.plan.serving.bound
+
+    @property
+    def delay(self) -> DelayPolicy | None:
+        return self.plan.serving.delay
+
+    def hold(self, held: bool) -> None:
+        """Tell the worker, too: should its deadline pass meanwhile, it knows why."""
+        if held or monotonic_ns() < self.deadline_ns:
+            self.held = held
+            self.words[HELD] = self.sequence if held else 0
+
+    def split(self) -> Sequence[Slot | Part]:
+        """The parts that it runs in; itself if it is within the limit, or its model cannot be run in parts."""
+        plan = self.plan
+        if plan.rows <= plan.serving.batch_limit or plan.group is None or not plan.serving.divisible:
+            return (self,)
+        return Whole(self, plan.serving.batch_limit).parts
+
     # -- completing ----------------------------------------------------------------------------------------------
 
     def complete(
@@ -178,13 +262,17 @@ class Slot:
         found = self.plan.outputs.get(shapes)
         if found is None:
             try:
-                found = self._lay_out(outputs, shapes)
+                found = self.output_targets(shapes)
             except BrokerError as error:
                 self.fail(error)
                 return
         layout, targets = found
         for target, array in zip(targets, outputs):
             target[...] = array
+        self.finish(layout, started_ns, finished_ns, batch_rows)
+
+    def finish(self, layout: TensorLayout, started_ns: int, finished_ns: int, batch_rows: int) -> None:
+        """Hand the slot back with the outputs that were put into the views of this layout."""
         if self._laid_out is not layout:
             self.output[: len(layout.table)] = layout.table
             self._laid_out = layout
@@ -199,6 +287,7 @@ class Slot:
         text = str(error).encode("utf-8", "replace")[: len(self.output)]
         self.output[: len(text)] = text
         self._laid_out = None
+        self.held = False
         self._finish(status_of(error), len(text))
 
     def _finish(self, status: int, nbytes: int) -> None:
@@ -217,9 +306,8 @@ class Slot:
         except (OSError, Closed):  # a worker that meddles with its semaphores, or is gone and disposed of
             self.channel.closed = True
 
-    def _lay_out(
-        self, outputs: Sequence[np.ndarray], shapes: Shapes
-    ) -> tuple[TensorLayout, tuple[np.ndarray, ...]]:
+    def output_targets(self, shapes: Shapes) -> tuple[TensorLayout, tuple[np.ndarray, ...]]:
+        """Where outputs of these shapes go, with a larger region if need be. Raises BrokerError."""
         specs = self.plan.serving.entry.signature.outputs
         try:
             layout = lay_out([(spec.dtype, shape) for spec, shape in zip(specs, shapes, strict=True)])

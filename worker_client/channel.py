@@ -21,6 +21,7 @@ from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, Inval
 from worker_client.wire.layout import (
     COMPLETED_NS,
     DONE,
+    HELD,
     NO_DEADLINE,
     NOTIFY_BELL,
     NOTIFY_SLOT,
@@ -277,8 +278,13 @@ class Channel:
         if deadline_ns < self._link.next_wake_ns:
             self._link.arm(deadline_ns)
 
-    def deadline_exceeded(self, slot: Slot) -> DeadlineExceeded:
+    def deadline_exceeded(self, slot: Slot) -> DeadlineExceeded | Overloaded:
         waited = (monotonic_ns() - slot.words[SUBMITTED_NS]) / 1e6
+        if slot.words[HELD] == slot.sequence:
+            return Overloaded(
+                f"the model's queue was full until the call's timeout ({waited:.0f} ms); send less at a time or raise "
+                "the model's max_queue_rows or max_queue_bytes"
+            )
         return DeadlineExceeded(f"no answer within the call's timeout; waited {waited:.0f} ms")
 
     def gone(self) -> BrokerUnavailable:

@@ -19,13 +19,14 @@ class SignatureInfo:
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
     """One served model. `signatures` maps names to signatures, `unusable` those that this process cannot call to the
-    reason why (bfloat16 without ml_dtypes)."""
+    reason why (bfloat16 without ml_dtypes). `timeout` in seconds is its calls' default, None if it has none."""
 
     name: str
     version: int
     default_signature: str
     signatures: dict[str, SignatureInfo]
     unusable: dict[str, str]
+    timeout: float | None = None
 
     @classmethod
     def from_message(cls, name: str, message: dict[str, Any]) -> ModelInfo:
@@ -35,4 +36,5 @@ class ModelInfo:
                 signatures[item["name"]] = SignatureInfo(item["id"], Signature.from_message(item))
             except TypeError as error:
                 unusable[item["name"]] = str(error)
-        return cls(name, message["version"], message["default_signature"], signatures, unusable)
+        version, default = message["version"], message["default_signature"]
+        return cls(name, version, default, signatures, unusable, message.get("timeout"))

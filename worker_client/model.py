@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from worker_client import mapping
+from worker_client import mapping, timeouts
 from worker_client.channel import Channel
 from worker_client.connection import Connection
 from worker_client.fitting import Fitter
@@ -17,8 +17,12 @@ from worker_client.futures import CallFuture
 from worker_client.metadata import ModelInfo, SignatureInfo
 from worker_client.request import Request
 from worker_client.wire.errors import InvalidInput, ModelNotFound
-from worker_client.wire.layout import NO_DEADLINE
+from worker_client.wire.layout import BULK, NO_DEADLINE
 from worker_client.wire.signature import Signature, TensorSpec
+
+INTERACTIVE_PRIORITY = "interactive"
+PRIORITIES = {INTERACTIVE_PRIORITY: 0, "bulk": BULK}
+"""Each with what it adds to the signature's id in a request."""
 
 
 class Bound(NamedTuple):
@@ -42,12 +46,20 @@ class Model:
     """
 
     def __init__(
-        self, connection: Connection, name: str, version: int | None, signature: str | None, timeout: float
+        self,
+        connection: Connection,
+        name: str,
+        version: int | None,
+        signature: str | None,
+        timeout: float | None,
+        priority: str = INTERACTIVE_PRIORITY,
     ) -> None:
         self.name = name
         self.version = version
         self.signature_name = signature
-        self.timeout = timeout
+        self.priority = _checked_priority(priority)
+        self._given_timeout = timeout
+        self._seconds = timeout or timeouts.DEFAULT_SECONDS  # of a call that says nothing else, once bound
         self._connection = connection
         self._bound: Bound | None = None
 
@@ -57,7 +69,12 @@ class Model:
     @property
     def signature(self) -> Signature:
         """Names, dtypes and shapes of inputs and outputs."""
-        return self._bind(self._deadline(None)).fitter.signature
+        return self._bound_by(None)[0].fitter.signature
+
+    @property
+    def timeout(self) -> float:
+        """Seconds that a call may take which says nothing else. Asks the broker for the model's own, if need be."""
+        return self._given_timeout or timeouts.implied(self._info().timeout)
 
     def predict(self, inputs: Any, timeout: float | None = None) -> Any:
         """Run the model on `inputs` and return private copies of its outputs.
@@ -67,10 +84,11 @@ class Model:
         went in and the signature has one output, else {name: ndarray}. `timeout` in seconds overrides the
         client's.
         """
-        deadline = self._deadline(timeout)
         bound = self._bound
         if bound is None or not bound.channel.open:
-            bound = self._bind(deadline)
+            bound, deadline = self._bound_by(timeout)
+        else:
+            deadline = self._deadline(timeout)
         channel = bound.channel
         arrays, layout = bound.fitter.fit(inputs)
         slot = channel.claim(layout.nbytes, deadline)
@@ -89,18 +107,16 @@ class Model:
         `rows` fills the free first dimension of every input; `shapes` gives whole shapes by input name where
         another dimension is free as well. Use it in a `with` block; raises InvalidInput if a shape stays open.
         """
-        deadline = self._deadline(None)
-        bound = self._bind(deadline)
+        bound, _ = self._bound_by(None)
         layout = bound.fitter.layout_of(_input_shapes(bound.fitter, rows, shapes or {}))
-        return Request(bound, layout, self.timeout)
+        return Request(bound, layout, self._seconds)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> CallFuture:
         """Like `predict`, but returns a `concurrent.futures.Future` at once. Cancelling it cancels the request.
 
         Waits only if all of this worker's slots are in flight, at most until the deadline (then Overloaded).
         """
-        deadline = self._deadline(timeout)
-        bound = self._bind(deadline)
+        bound, deadline = self._bound_by(timeout)
         channel = bound.channel
         arrays, layout = bound.fitter.fit(inputs)
         slot = channel.claim(layout.nbytes, deadline)
@@ -128,26 +144,39 @@ class Model:
         return mapping.unordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
 
     def _deadline(self, timeout: float | None) -> int:
-        seconds = self.timeout if timeout is None else timeout
+        seconds = self._seconds if timeout is None else timeout
         return NO_DEADLINE if seconds >= 1e9 else monotonic_ns() + int(seconds * 1e9)
 
-    def _bind(self, deadline_ns: int) -> Bound:
+    def _bound_by(self, timeout: float | None) -> tuple[Bound, int]:
+        """This process's Bound, made now if need be, and the call's deadline, which counts from now."""
         bound = self._bound
-        if bound is None or not bound.channel.open:
-            channel = self._connection.channel(deadline_ns)
-            info = self._find(self._connection.models(deadline_ns))
-            outputs = tuple(spec.name for spec in info.signature.outputs)
-            fitter = Fitter(self.name, info)
-            bound = self._bound = Bound(self._connection, channel, info.id, fitter, outputs)
+        if bound is not None and bound.channel.open:
+            return bound, self._deadline(timeout)
+        start = monotonic_ns()
+        self._seconds = self._given_timeout or timeouts.implied(None)
+        bound = self._bind(self._deadline(timeout))
+        self._seconds = self.timeout
+        return bound, self._deadline(timeout) - (monotonic_ns() - start)
+
+    def _bind(self, deadline_ns: int) -> Bound:
+        channel = self._connection.channel(deadline_ns)
+        info = self._find(self._info(deadline_ns))
+        outputs = tuple(spec.name for spec in info.signature.outputs)
+        fitter = Fitter(self.name, info)
+        number = info.id + PRIORITIES[self.priority]
+        bound = self._bound = Bound(self._connection, channel, number, fitter, outputs)
         return bound
 
-    def _find(self, models: dict[str, ModelInfo]) -> SignatureInfo:
-        model = models.get(self.name)
-        if model is None:
+    def _info(self, deadline_ns: int = NO_DEADLINE) -> ModelInfo:
+        models = self._connection.models(deadline_ns)
+        if self.name not in models:
             raise ModelNotFound(
                 f"the broker at {self._connection.path} has no model {self.name!r}; "
                 f"it serves {', '.join(sorted(models)) or 'none'}"
             )
+        return models[self.name]
+
+    def _find(self, model: ModelInfo) -> SignatureInfo:
         if self.version not in (None, model.version):
             raise ModelNotFound(f"model {self.name!r} has no version {self.version}; it has {model.version}")
         name = self.signature_name or model.default_signature
@@ -158,6 +187,12 @@ class Model:
                 f"model {self.name!r} has no signature {name!r}; it has {', '.join(sorted(model.signatures))}"
             )
         return model.signatures[name]
+
+
+def _checked_priority(priority: Any) -> str:
+    if priority not in PRIORITIES:
+        raise InvalidInput(f"priority must be {' or '.join(map(repr, PRIORITIES))}, got {priority!r}")
+    return str(priority)
 
 
 def _input_shapes(

@@ -7,6 +7,7 @@ must be caught in the act wait at a *gate*: they say that they entered, and go o
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
@@ -96,14 +97,30 @@ def picky_heavy(x: np.ndarray) -> np.ndarray:
 
 @signature(
     inputs={"number": ("int64", [None]), "x": ("float32", [None])},
-    outputs={"y": ("float32", [None]), "rows_in_batch": ("int64", [None])},
+    outputs={"y": ("float32", [None]), "rows_in_batch": ("int64", [None]), "run": ("int64", [None])},
 )
-def gated(number: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """On a runner of its own; y = 2x, once the gate is open for the first row's number."""
+def gated(number: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """On a runner of its own; y = 2x, once the gate is open for the first row's number. Runs are counted."""
+    run = next(_runs)
     time.sleep(HEAVY_SECONDS)
     if len(number):
         pass_gate(int(number[0]))
-    return x * 2, np.full(len(x), len(x), np.int64)
+    return x * 2, np.full(len(x), len(x), np.int64), np.full(len(x), run)
+
+
+_runs = itertools.count()
+
+
+@signature(
+    inputs={"number": ("int64", [None]), "x": ("float32", [None, None])},
+    outputs={"y": ("float32", [None, None]), "sum": ("float32", [None]), "width": ("int64", [None])},
+)
+def gated_ragged(number: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """y = 2x, the sum of each row, and how wide the batch was."""
+    time.sleep(HEAVY_SECONDS)
+    if len(number):
+        pass_gate(int(number[0]))
+    return x * 2, x.sum(1, dtype=np.float32), np.full(len(x), x.shape[1], np.int64)
 
 
 @signature(inputs={"number": ("int64", []), "x": ("float32", [])}, outputs={"y": ("float32", [])})
@@ -172,6 +189,7 @@ SOURCES = {
         "picky",
         "picky_heavy",
         "gated",
+        "gated_ragged",
         "gated_inline",
         "gated_produce",
         "misbehave",

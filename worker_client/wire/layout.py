@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import Final
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 2
 """Counts up with any change to this file, the tensor table or the control messages."""
 
 WORD: Final = 8
@@ -50,7 +50,7 @@ RING_END: Final = (ENTRIES_WORD + RING_ENTRIES) * WORD
 
 # Request line of a slot header (worker).
 SEQUENCE: Final = 0  # number of this use of the slot, from 1
-SIGNATURE: Final = 1  # id of the signature, as told at attach
+SIGNATURE: Final = 1  # id of the signature, as told at attach, plus BULK where others may go first
 INPUT_BYTES: Final = 2  # length of the tensor table at the head of the input region
 DEADLINE_NS: Final = 3  # CLOCK_MONOTONIC, or NO_DEADLINE
 NOTIFY: Final = 4  # NOTIFY_SLOT or NOTIFY_BELL
@@ -58,6 +58,7 @@ CANCELLED: Final = 5  # the sequence that nobody waits for any more
 SUBMITTED_NS: Final = 6
 WAITING: Final = 7  # WAITING_POLLS or WAITING_BLOCKS: what the worker does meanwhile, and hopes of the broker
 
+BULK: Final = 1 << 32
 NO_DEADLINE: Final = (1 << 63) - 1
 NOTIFY_SLOT: Final = 1
 NOTIFY_BELL: Final = 2
@@ -70,6 +71,7 @@ STATUS: Final = DONE + 1
 OUTPUT_BYTES: Final = DONE + 2  # length of the output's tensor table, or of the error message
 OUTPUT_REGION: Final = DONE + 3  # number of the output region that holds them, from 1
 BATCH_ROWS: Final = DONE + 4  # rows of the batch in which the request ran
+HELD: Final = DONE + 5  # the sequence that waits for room in its model's queue, before it may queue
 
 # Time line (broker), CLOCK_MONOTONIC nanoseconds.
 TAKEN_NS: Final = 3 * LINE_WORDS

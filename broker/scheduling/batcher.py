@@ -1,0 +1,218 @@
+"""Which of the waiting requests run together: pure decisions, no clock, no memory, no TensorFlow.
+
+The contract. Requests join a batch if they are of one group (same signature, same shape of a row), up to `limit` rows;
+a request larger than the limit runs by itself. Whoever asks gets a batch of what waits by now: nothing waits for
+company, unless its group has a `Delay`.
+
+Workers take turns. The batch belongs to the worker whose turn it is: its first waiting request is in it, and the room
+that is left is shared out among the others of that group, one request of each worker after the other. So a worker
+waits for one batch of each other worker that waits, however long their queues are; within one group and with no
+more workers than rows in a batch, it waits for none. A worker's requests of one group and priority keep their order.
+
+Bulk requests fill the room that interactive ones leave, and have a batch of their own when no interactive one
+waits, but at the latest after BULK_EVERY - 1 others.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable, Iterable
+from typing import Generic, Protocol, TypeVar
+
+BULK_EVERY = 8
+
+INTERACTIVE = 0
+BULK = 1
+
+
+class Delay(Protocol):
+    """How long a group's requests wait for company."""
+
+    def hold_until(self, waiting: Iterable[Waiting], rows: int, now_ns: int) -> int:
+        """When the batch of these, `rows` together and less than the limit, is to run; a time past means now."""
+        ...
+
+    def arrived(self, key: Hashable, now_ns: int) -> None:
+        """A request of this caller came."""
+        ...
+
+    def ran(self, requests: int, now_ns: int) -> None:
+        """A batch of so many requests begins to run."""
+        ...
+
+    def answered(self, key: Hashable, now_ns: int) -> None:
+        """A request of this caller was answered."""
+        ...
+
+
+class Waiting(Protocol):
+    """What a request is to the batcher."""
+
+    @property
+    def worker(self) -> Hashable: ...
+
+    @property
+    def group(self) -> Hashable:
+        """None: it never joins another."""
+        ...
+
+    @property
+    def rows(self) -> int: ...
+
+    @property
+    def batch_limit(self) -> int:
+        """Rows of a batch; the same for all of a group."""
+        ...
+
+    @property
+    def level(self) -> int:
+        """INTERACTIVE or BULK."""
+        ...
+
+    @property
+    def delay(self) -> Delay | None:
+        """The same for all of a group."""
+        ...
+
+    @property
+    def taken_ns(self) -> int: ...
+
+    @property
+    def deadline_ns(self) -> int: ...
+
+
+T = TypeVar("T", bound=Waiting)
+
+
+class _Group(Generic[T]):
+    """Who waits for the next batch of this kind: for each priority, the workers in turn, each with a queue."""
+
+    __slots__ = ("delay", "lanes", "limit", "rows")
+
+    def __init__(self, limit: int, delay: Delay | None) -> None:
+        self.limit = limit
+        self.delay = delay
+        self.rows = 0
+        self.lanes: tuple[OrderedDict[Hashable, deque[T]], ...] = (OrderedDict(), OrderedDict())
+
+    def hold_until(self, now_ns: int) -> int:
+        """When this group's batch may run at the latest; a time past means now."""
+        if self.delay is None or self.rows >= self.limit:
+            return 0
+        waiting = [item for lanes in self.lanes for lane in lanes.values() for item in lane]
+        return self.delay.hold_until(waiting, self.rows, now_ns)
+
+
+class Batcher(Generic[T]):
+    """Not thread-safe: it belongs to one thread, or to one lock."""
+
+    def __init__(self) -> None:
+        self._groups: dict[Hashable, _Group[T]] = {}
+        # For each priority, the workers in turn, each with the groups it waits in, in turn.
+        self._turns: tuple[OrderedDict[Hashable, OrderedDict[Hashable, _Group[T]]], ...] = (
+            OrderedDict(),
+            OrderedDict(),
+        )
+        self._count = 0
+        self._alone = 0
+        self._since_bulk = 0
+
+    def __bool__(self) -> bool:
+        return self._count > 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, item: T) -> None:
+        """Let a request wait."""
+        key = item.group
+        if key is None:
+            self._alone += 1
+            key = ("alone", self._alone)
+        group = self._groups.get(key)
+        if group is None:
+            group = self._groups[key] = _Group(item.batch_limit, item.delay)
+        worker, level = item.worker, item.level
+        lanes = group.lanes[level]
+        lane = lanes.get(worker)
+        if lane is None:
+            lane = lanes[worker] = deque()
+            turns = self._turns[level]
+            groups = turns.get(worker)
+            if groups is None:
+                groups = turns[worker] = OrderedDict()
+            groups[key] = group
+        lane.append(item)
+        group.rows += item.rows
+        self._count += 1
+
+    def next_batch(self, now_ns: int) -> list[T]:
+        """The next batch; empty if nothing waits, or if all that waits is held for company."""
+        for level in self._levels():
+            for worker, groups in self._turns[level].items():
+                for key, group in groups.items():
+                    if group.delay is None or group.hold_until(now_ns) <= now_ns:
+                        return self._take(level, worker, key, group)
+        return []
+
+    def hold_until(self, now_ns: int) -> int:
+        """When to ask again, where `next_batch` gave nothing though something waits."""
+        return min((group.hold_until(now_ns) for group in self._groups.values()), default=now_ns)
+
+    def _levels(self) -> tuple[int, int]:
+        bulk_is_due = self._since_bulk >= BULK_EVERY - 1
+        return (BULK, INTERACTIVE) if bulk_is_due else (INTERACTIVE, BULK)
+
+    def _take(self, level: int, worker: Hashable, key: Hashable, group: _Group[T]) -> list[T]:
+        batch = [self._pop(level, worker, key, group)]
+        room = group.limit - batch[0].rows
+        for other in (INTERACTIVE, BULK):
+            room = self._fill(batch, room, other, key, group)
+        self._pass_turn(level, worker, key)
+        if level == BULK or not self._turns[BULK]:
+            self._since_bulk = 0
+        else:
+            self._since_bulk += 1
+        if not group.lanes[INTERACTIVE] and not group.lanes[BULK]:
+            del self._groups[key]
+        return batch
+
+    def _fill(self, batch: list[T], room: int, level: int, key: Hashable, group: _Group[T]) -> int:
+        """Add one request of each worker after the other while there is room; the room that is left."""
+        lanes = group.lanes[level]
+        fits = True
+        while room > 0 and fits:
+            fits = False
+            for worker in list(lanes):
+                rows = lanes[worker][0].rows
+                if rows <= room:
+                    batch.append(self._pop(level, worker, key, group))
+                    room -= rows
+                    fits = True
+        return room
+
+    def _pop(self, level: int, worker: Hashable, key: Hashable, group: _Group[T]) -> T:
+        lanes = group.lanes[level]
+        lane = lanes[worker]
+        item = lane.popleft()
+        turns = self._turns[level]
+        groups = turns[worker]
+        if lane:
+            lanes.move_to_end(worker)
+            if len(groups) == 1:  # it has had its turn; with others it keeps it, or those might wait for ever
+                turns.move_to_end(worker)
+        else:
+            del lanes[worker]
+            del groups[key]
+            if not groups:
+                del turns[worker]
+        group.rows -= item.rows
+        self._count -= 1
+        return item
+
+    def _pass_turn(self, level: int, worker: Hashable, key: Hashable) -> None:
+        groups = self._turns[level].get(worker)
+        if groups is not None:
+            self._turns[level].move_to_end(worker)
+            if key in groups:
+                groups.move_to_end(key)

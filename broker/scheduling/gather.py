@@ -1,0 +1,119 @@
+"""Joins the feeds of several requests into aligned buffers, and cuts the outputs apart again.
+
+Padding, where the policy asks for it: up to an allowed batch size with copies of the first row (as TensorFlow Serving
+does it: a row that the model accepts), and along ragged axes with the model's `pad_value`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from broker.models.aligned import aligned_empty
+from broker.scheduling.serving import Serving
+
+_KEPT_BYTES = 256 << 20  # of batch buffers, for each thread that runs models
+
+Ragged = tuple[tuple[int, ...], ...]
+"""For each input, the axes along which requests of one group may differ."""
+
+
+class Planned(Protocol):
+    """What is gathered: a Plan, or some rows of one."""
+
+    serving: Serving
+    feeds: tuple[np.ndarray, ...]
+    rows: int
+    group: Hashable
+    ragged: Ragged
+
+
+class Gatherer:
+    """The batch buffers of one thread."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[Hashable, list[np.ndarray]] = {}
+
+    def join(self, plans: Sequence[Planned], size: int) -> list[np.ndarray]:
+        """One feed of `size` rows for each input; those that the plans do not fill are copies of the first."""
+        first = plans[0]
+        if first.ragged:
+            buffers = _padded(plans, size)
+        else:
+            buffers = [buffer[:size] for buffer in self._buffers_for(first, size)]
+        for number, buffer in enumerate(buffers):
+            start = 0
+            for plan in plans:
+                end = start + plan.rows
+                feed = plan.feeds[number]
+                if first.ragged:
+                    buffer[(slice(start, end), *map(slice, feed.shape[1:]))] = feed
+                else:
+                    buffer[start:end] = feed
+                start = end
+            if start < size:
+                buffer[start:] = buffer[0]
+        return buffers
+
+    def _buffers_for(self, plan: Planned, size: int) -> list[np.ndarray]:
+        buffers = self._buffers.get(plan.group)
+        if buffers is None or len(buffers[0]) < size:
+            size = max(size, plan.serving.batch_limit)
+            buffers = [aligned_empty((size, *feed.shape[1:]), feed.dtype) for feed in plan.feeds]
+            self._keep(plan.group, buffers)
+        return buffers
+
+    def _keep(self, group: Hashable, buffers: list[np.ndarray]) -> None:
+        """Remember them for the next batch of this group; workers choose how many groups there are."""
+        self._buffers.pop(group, None)
+        kept = sum(buffer.nbytes for kept in self._buffers.values() for buffer in kept)
+        if kept + sum(buffer.nbytes for buffer in buffers) > _KEPT_BYTES:
+            self._buffers.clear()
+        self._buffers[group] = buffers
+
+
+def _padded(plans: Sequence[Planned], size: int) -> list[np.ndarray]:
+    """Buffers as long as the longest feed along each ragged axis, full of the pad value."""
+    value = plans[0].serving.entry.model.spec.pad_value
+    buffers = []
+    for number, feed in enumerate(plans[0].feeds):
+        inner = tuple(map(max, *[plan.feeds[number].shape[1:] for plan in plans], feed.shape[1:]))
+        buffer = aligned_empty((size, *inner), feed.dtype)
+        buffer[...] = np.asarray(value).astype(feed.dtype)
+        buffers.append(buffer)
+    return buffers
+
+
+def cut(
+    plans: Sequence[Planned], feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+) -> list[list[np.ndarray]]:
+    """For each plan its rows of every output, without the padding."""
+    pieces = []
+    start = 0
+    for plan in plans:
+        end = start + plan.rows
+        mine = [output[start:end] for output in outputs]
+        pieces.append(_trimmed(plan, feeds, mine) if plan.ragged else mine)
+        start = end
+    return pieces
+
+
+def _trimmed(plan: Planned, feeds: Sequence[np.ndarray], outputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Without what a ragged axis was padded with, so that an answer does not depend on the company: an output's free
+    axis that has the padded length of the same axis of an input is cut to that input's own length."""
+    own: dict[tuple[int, int], set[int]] = {}
+    for axes, feed, padded in zip(plan.ragged, plan.feeds, feeds):
+        for axis in axes:
+            own.setdefault((axis, padded.shape[axis]), set()).add(feed.shape[axis])
+    trimmed = []
+    for spec, output in zip(plan.serving.entry.signature.outputs, outputs):
+        index = [slice(None)] * output.ndim
+        for axis in range(1, output.ndim):
+            lengths = own.get((axis, output.shape[axis]), set())
+            free = spec.shape is None or spec.shape[axis] is None
+            if free and len(lengths) == 1:
+                index[axis] = slice(*lengths)
+        trimmed.append(output[tuple(index)])
+    return trimmed

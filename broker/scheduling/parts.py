@@ -1,0 +1,215 @@
+"""A request of more rows than a batch may have, cut into parts that run in several batches.
+
+    Slot --split--> Part, Part, Part --(each in a batch of its own or with others)--> rows of the slot's outputs
+                                                                     the last one --> the slot is completed
+
+A part stands in for its slot wherever requests are queued and run. The slot goes back to its worker only when the last
+part did, whatever became of them. Parts may run on several threads.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from worker_client.wire.errors import BrokerError
+from worker_client.wire.tensors import TensorLayout
+
+if TYPE_CHECKING:
+    from broker.channel import Channel
+    from broker.scheduling.delay import DelayPolicy
+    from broker.scheduling.serving import Bound, Serving
+    from broker.slot import Slot
+
+
+class PartPlan:
+    """Some rows of a plan."""
+
+    __slots__ = ("feeds", "group", "nbytes", "ragged", "rows", "serving")
+
+    def __init__(self, slot: Slot, start: int, stop: int) -> None:
+        plan = slot.plan
+        self.serving: Serving = plan.serving
+        self.group: Hashable = plan.group
+        self.ragged = plan.ragged
+        self.rows = stop - start
+        self.nbytes = plan.nbytes * self.rows // plan.rows
+        self.feeds = tuple([feed[start:stop] for feed in plan.feeds])
+
+
+class Part:
+    """Rows `start` to `stop` of a slot's request."""
+
+    __slots__ = ("plan", "start", "stop", "whole")
+
+    def __init__(self, whole: Whole, start: int, stop: int) -> None:
+        self.whole = whole
+        self.start = start
+        self.stop = stop
+        self.plan = PartPlan(whole.slot, start, stop)
+
+    def __repr__(self) -> str:
+        return f"<Part {self.start}:{self.stop} of {self.whole.slot!r}>"
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    @property
+    def channel(self) -> Channel:
+        return self.whole.slot.channel
+
+    @property
+    def worker(self) -> Hashable:
+        return self.whole.slot.worker
+
+    @property
+    def key(self) -> Hashable:
+        return self.whole.slot.key
+
+    @property
+    def level(self) -> int:
+        return self.whole.slot.level
+
+    @property
+    def group(self) -> Hashable:
+        return self.plan.group
+
+    @property
+    def rows(self) -> int:
+        return self.plan.rows
+
+    @property
+    def nbytes(self) -> int:
+        return self.plan.nbytes
+
+    @property
+    def batch_limit(self) -> int:
+        return self.plan.serving.batch_limit
+
+    @property
+    def bound(self) -> Bound:
+        return self.plan.serving.bound
+
+    @property
+    def delay(self) -> DelayPolicy | None:
+        return self.plan.serving.delay
+
+    @property
+    def taken_ns(self) -> int:
+        return self.whole.slot.taken_ns
+
+    @property
+    def deadline_ns(self) -> int:
+        return self.whole.slot.deadline_ns
+
+    @property
+    def held(self) -> bool:
+        return self.whole.slot.held
+
+    def hold(self, held: bool) -> None:
+        """Its whole is."""
+
+    def split(self) -> Sequence[Part]:
+        return (self,)
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    @property
+    def busy(self) -> bool:
+        return not self.whole.returned(self)
+
+    def unwanted(self, now_ns: int) -> bool:
+        return self.whole.over or self.whole.slot.unwanted(now_ns)
+
+    def complete(
+        self, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
+    ) -> Slot | None:
+        return self.whole.take(self, outputs, started_ns, finished_ns, batch_rows)
+
+    def fail(self, error: BrokerError) -> Slot | None:
+        return self.whole.give_up(self, error)
+
+
+class Whole:
+    """What becomes of a slot's request while its parts run."""
+
+    def __init__(self, slot: Slot, limit: int) -> None:
+        self.slot = slot
+        self.over = False  # the other parts need not run: one failed, or the model cannot be run in parts
+        rows = slot.plan.rows
+        self.parts = [Part(self, start, min(start + limit, rows)) for start in range(0, rows, limit)]
+        self._out = set(self.parts)
+        self._lock = threading.Lock()
+        self._error: BrokerError | None = None
+        self._indivisible = False
+        self._targets: tuple[np.ndarray, ...] | None = None
+        self._layout: TensorLayout | None = None
+        self._started_ns = 0
+        self._finished_ns = 0
+        self._batch_rows = 0
+
+    def returned(self, part: Part) -> bool:
+        return part not in self._out
+
+    def take(
+        self, part: Part, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
+    ) -> Slot | None:
+        """Put a part's outputs in place. Returns the slot if its request must be run in one piece after all."""
+        with self._lock:
+            self._note(started_ns, finished_ns, batch_rows)
+            if not self.over:
+                try:
+                    self._place(part, outputs)
+                except BrokerError as error:
+                    self._end(error)
+            return self._return(part)
+
+    def give_up(self, part: Part, error: BrokerError) -> Slot | None:
+        """A part has failed, or was not run. Returns the same as `take`."""
+        with self._lock:
+            if not self.over:
+                self._end(error)
+            return self._return(part)
+
+    def _note(self, started_ns: int, finished_ns: int, batch_rows: int) -> None:
+        self._started_ns = min(self._started_ns or started_ns, started_ns)
+        self._finished_ns = max(self._finished_ns, finished_ns)
+        self._batch_rows = max(self._batch_rows, batch_rows)
+
+    def _end(self, error: BrokerError) -> None:
+        self.over = True
+        self._error = error
+
+    def _place(self, part: Part, outputs: Sequence[np.ndarray]) -> None:
+        if any(output.shape[:1] != (part.rows,) for output in outputs):
+            self._must_run_whole()
+            return
+        if self._targets is None:
+            shapes = tuple([(self.slot.plan.rows, *output.shape[1:]) for output in outputs])
+            self._layout, self._targets = self.slot.output_targets(shapes)
+        for target, output in zip(self._targets, outputs):
+            if target.shape[1:] != output.shape[1:]:
+                self._must_run_whole()
+                return
+            target[part.start : part.stop] = output
+
+    def _must_run_whole(self) -> None:
+        """The model gives other rows than it takes, or rows of another shape each time."""
+        self.over = self._indivisible = True
+        self.slot.plan.serving.divisible = False
+
+    def _return(self, part: Part) -> Slot | None:
+        """The last part back hands the slot back."""
+        self._out.discard(part)
+        if self._out:
+            return None
+        if self._error is not None:
+            self.slot.fail(self._error)
+        elif self._indivisible:
+            return self.slot
+        else:
+            assert self._layout is not None
+            self.slot.finish(self._layout, self._started_ns, self._finished_ns, self._batch_rows)
+        return None

@@ -1,0 +1,96 @@
+"""A heavy model's own threads, so that it delays nobody else's model.
+
+intake --put--> queue (under the lock) --next_batch--> thread 1 .. max_concurrency, each with a Runner
+
+Threads start when there is work for one more, and stay.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from time import monotonic_ns
+
+from broker.scheduling.queue import Queue
+from broker.scheduling.runner import Runnable, Runner
+from broker.slot import Slot
+
+
+class RunnerPool:
+    """`put` and `stop` come from the intake thread. Whatever was put is run, also after `stop`."""
+
+    def __init__(self, model: str, concurrency: int, on_orphan: Callable[[], None]) -> None:
+        self.model = model
+        self.running = 0  # batches being run now
+        self._concurrency = concurrency
+        self._on_orphan = on_orphan  # told when a run has ended whose worker is gone
+        self._queue: Queue[Runnable] = Queue()
+        self._changed = threading.Condition(threading.Lock())
+        self._idle = 0
+        self._stopping = False
+        self._threads: list[threading.Thread] = []
+
+    def __repr__(self) -> str:
+        return f"<RunnerPool of {self.model}, {self.running} of {self._concurrency} running>"
+
+    def put(self, slot: Slot) -> None:
+        with self._changed:
+            self._queue.add(slot)
+            if self._idle:
+                self._changed.notify()
+            elif len(self._threads) < self._concurrency:
+                self._start_thread()
+
+    def stop(self) -> None:
+        """Finish what was put, then end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def join(self, timeout: float) -> bool:
+        """True if the threads have ended within `timeout` seconds."""
+        deadline = monotonic_ns() + int(timeout * 1e9)
+        for thread in self._threads:
+            thread.join(max(0.0, (deadline - monotonic_ns()) / 1e9))
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _start_thread(self) -> None:
+        name = f"onesession-runner-{self.model}-{len(self._threads) + 1}"
+        thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _serve(self) -> None:
+        runner = Runner()
+        while batch := self._next_batch():
+            runner.run(batch)
+            self._ended(batch)
+            if any(request.channel.closed for request in batch):
+                self._on_orphan()
+
+    def _next_batch(self) -> list[Runnable]:
+        """Wait for one; empty when there is nothing left to do."""
+        with self._changed:
+            while True:
+                now = monotonic_ns()
+                batch = self._queue.next_batch(now)
+                if batch:
+                    self.running += 1
+                    return batch
+                if self._queue:
+                    left_ns = max(0, self._queue.hold_until(now) - now)
+                elif self._stopping:
+                    return []
+                else:
+                    left_ns = -1
+                self._wait(left_ns)
+
+    def _wait(self, left_ns: int) -> None:
+        self._idle += 1
+        self._changed.wait(None if left_ns < 0 else left_ns / 1e9)
+        self._idle -= 1
+
+    def _ended(self, batch: Sequence[Runnable]) -> None:
+        with self._changed:
+            self.running -= 1
+            self._queue.answered(batch, monotonic_ns())

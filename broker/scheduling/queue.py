@@ -1,0 +1,150 @@
+"""What waits for one thread, or for one model's runners: a batcher behind a bound.
+
+    add --> room for the model? --yes--> (split) --> batcher --> next_batch
+                                \\--no--> held, by turns of the workers --> as soon as there is room
+
+A model's queue is bounded in rows and bytes; a request is let in while both are below. What is held costs the broker
+nothing: the request stays in its worker's slot, and that worker's slots are bounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Generic, Protocol, TypeVar
+
+from broker.scheduling.batcher import Batcher, Waiting
+
+
+class Bound(Protocol):
+    """How much of one model may wait. Hashable by identity: one for each model."""
+
+    @property
+    def max_rows(self) -> int: ...
+
+    @property
+    def max_bytes(self) -> int: ...
+
+
+class Queueable(Waiting, Protocol):
+    """What a request is to the queue."""
+
+    @property
+    def bound(self) -> Bound: ...
+
+    @property
+    def nbytes(self) -> int: ...
+
+    @property
+    def key(self) -> Hashable:
+        """Who sent it, for a delay that learns when to expect more."""
+        ...
+
+    def hold(self, held: bool) -> None:
+        """Learn that it is held for want of room, or no longer."""
+        ...
+
+    def split(self) -> Sequence[Queueable]:
+        """The parts that it runs in, each within its batch limit; itself where it is one."""
+        ...
+
+
+T = TypeVar("T", bound=Queueable)
+
+
+class _Alone(Generic[T]):
+    """A held request, as a batcher sees it: the batcher then is a queue in which workers take turns."""
+
+    __slots__ = ("item", "level", "worker")
+
+    group = None
+    rows = 1
+    batch_limit = 1
+    delay = None
+    taken_ns = 0
+    deadline_ns = 0
+
+    def __init__(self, item: T) -> None:
+        self.item = item
+        self.worker: Hashable = item.worker
+        self.level = item.level
+
+
+class _Admission(Generic[T]):
+    """One model's part of the queue."""
+
+    __slots__ = ("held", "nbytes", "rows")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.nbytes = 0
+        self.held: Batcher[_Alone[T]] = Batcher()
+
+
+class Queue(Generic[T]):
+    """Not thread-safe: it belongs to one thread, or to one lock."""
+
+    def __init__(self) -> None:
+        self._batcher: Batcher[T] = Batcher()
+        self._admissions: dict[Bound, _Admission[T]] = {}
+
+    def __bool__(self) -> bool:
+        """True if something waits. What is held waits behind something."""
+        return bool(self._batcher)
+
+    def add(self, item: T) -> None:
+        admission = self._admissions.get(item.bound)
+        if admission is None:
+            admission = self._admissions[item.bound] = _Admission()
+        if item.delay is not None:
+            item.delay.arrived(item.key, item.taken_ns)
+        if admission.held or self._is_full(admission, item.bound):
+            item.hold(True)
+            admission.held.add(_Alone(item))
+        else:
+            self._enter(admission, item)
+
+    def next_batch(self, now_ns: int) -> list[T]:
+        """The next batch; empty if nothing waits, or if all that waits is held for company."""
+        batch = self._batcher.next_batch(now_ns)
+        if batch:
+            if batch[0].delay is not None:
+                batch[0].delay.ran(len(batch), now_ns)
+            self._leave(batch)
+        return batch
+
+    def answered(self, batch: Sequence[T], now_ns: int) -> None:
+        """A batch of this queue has been run."""
+        delay = batch[0].delay
+        if delay is not None:
+            for item in batch:
+                delay.answered(item.key, now_ns)
+
+    def hold_until(self, now_ns: int) -> int:
+        """When to ask again, where `next_batch` gave nothing though something waits."""
+        return self._batcher.hold_until(now_ns)
+
+    def waiting(self, bound: Bound) -> tuple[int, int, int]:
+        """Of one model: rows and bytes that wait, and requests held."""
+        admission = self._admissions.get(bound)
+        return (admission.rows, admission.nbytes, len(admission.held)) if admission else (0, 0, 0)
+
+    def _is_full(self, admission: _Admission[T], bound: Bound) -> bool:
+        return admission.rows >= bound.max_rows or admission.nbytes >= bound.max_bytes
+
+    def _enter(self, admission: _Admission[T], item: T) -> None:
+        admission.rows += item.rows
+        admission.nbytes += item.nbytes
+        for part in item.split():
+            self._batcher.add(part)  # type: ignore[arg-type]  # a part is queued as what it is part of
+
+    def _leave(self, batch: list[T]) -> None:
+        """All of a batch are of one model."""
+        bound = batch[0].bound
+        admission = self._admissions[bound]
+        for item in batch:
+            admission.rows -= item.rows
+            admission.nbytes -= item.nbytes
+        while admission.held and not self._is_full(admission, bound):
+            item = admission.held.next_batch(0)[0].item
+            item.hold(False)
+            self._enter(admission, item)

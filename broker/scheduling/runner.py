@@ -1,0 +1,137 @@
+"""Runs batches on the thread that calls it.
+
+one request     feeds straight from its slot ---------> run --> copy into its output region
+several         gather rows into aligned buffers -----> run --> each slot's rows into its output region
+                (a batch that fails is run again one by one, so that the guilty request fails alone)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from time import monotonic_ns
+from typing import TypeAlias
+
+from broker.scheduling.gather import Gatherer, cut
+from broker.scheduling.parts import Part
+from broker.slot import Slot
+from worker_client.wire.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    DeadlineExceeded,
+    ModelFailed,
+    Overloaded,
+)
+
+_log = logging.getLogger("onesession.runner")
+
+Runnable: TypeAlias = Slot | Part
+
+
+class Runner:
+    """One thread's runner: it owns the batch buffers, so each thread has its own."""
+
+    def __init__(self) -> None:
+        self._gatherer = Gatherer()
+
+    def run(self, batch: Sequence[Runnable]) -> None:
+        """Run requests of one group, and complete each of them whatever happens. Raises nothing."""
+        try:
+            if len(batch) == 1:
+                self._run_one(batch[0])
+            else:
+                self._run_several(batch)
+        except Exception as error:  # a fault of the broker, or of a worker that meddles with its semaphores
+            _log.exception("a batch of %d requests failed outside the model", len(batch))
+            for request in batch:
+                _give_up(request, error)
+
+    def _run_one(self, request: Runnable) -> None:
+        """Feed it from where the worker wrote it, unless it must be padded."""
+        started = monotonic_ns()
+        if request.unwanted(started):
+            self._finish(request.fail(_dropped(request)))
+            return
+        plan = request.plan
+        serving = plan.serving
+        if serving.allowed and serving.size_of(plan.rows) != plan.rows:
+            self._run_joined([request])
+            return
+        self._run_direct(request, started)
+
+    def _run_direct(self, request: Runnable, started: int) -> None:
+        plan = request.plan
+        serving = plan.serving
+        try:
+            outputs = serving.run(*plan.feeds)
+        except Exception as error:
+            serving.failed()
+            self._finish(request.fail(_as_broker_error(error)))
+            return
+        finished = monotonic_ns()
+        whole = request.complete(outputs, started, finished, plan.rows)
+        serving.ran(1, plan.rows, finished - started)
+        if whole is not None:
+            self._finish(whole)
+
+    def _run_several(self, batch: Sequence[Runnable]) -> None:
+        now = monotonic_ns()
+        wanted = [request for request in batch if not request.unwanted(now)]
+        if len(wanted) < len(batch):
+            for request in batch:
+                if request not in wanted:
+                    self._finish(request.fail(_dropped(request)))
+        if len(wanted) > 1:
+            self._run_joined(wanted)
+        elif wanted:
+            self._run_one(wanted[0])
+
+    def _run_joined(self, batch: Sequence[Runnable]) -> None:
+        plans = [request.plan for request in batch]
+        serving = plans[0].serving
+        rows = sum([plan.rows for plan in plans])
+        size = serving.size_of(rows)
+        feeds = self._gatherer.join(plans, size)
+        started = monotonic_ns()
+        try:
+            outputs = serving.run(*feeds)
+        except Exception:
+            outputs = ()
+        finished = monotonic_ns()
+        if not outputs or any(output.shape[:1] != (size,) for output in outputs):
+            # One of them is guilty, or the model gives other rows than it took: let each answer for itself.
+            for request in batch:
+                self._run_direct(request, monotonic_ns())
+            return
+        for request, mine in zip(batch, cut(plans, feeds, outputs)):
+            self._finish(request.complete(mine, started, finished, rows))
+        serving.ran(len(batch), rows, finished - started, size - rows)
+
+    def _finish(self, whole: Slot | None) -> None:
+        """Run a request in one piece that turned out to be none that can run in parts."""
+        if whole is not None:
+            self._run_direct(whole, monotonic_ns())
+
+
+def _give_up(request: Runnable, error: Exception) -> None:
+    if request.busy:
+        try:
+            request.fail(BrokerError(f"the broker failed on this request: {type(error).__name__}: {error}"))
+        except Exception:
+            request.channel.closed = True
+
+
+def _dropped(request: Runnable) -> BrokerError:
+    if request.channel.closed:  # read only if the worker is still there and has closed its client
+        return BrokerUnavailable("dropped before it ran: the connection to the broker was closed")
+    if request.held:
+        bound = request.bound
+        return Overloaded(
+            f"the queue of model {bound.model!r} was full until the call's deadline; send less at a time, "
+            f"or raise max_queue_rows ({bound.max_rows}) or max_queue_bytes ({bound.max_bytes})"
+        )
+    return DeadlineExceeded("dropped before it ran: nobody waits for it any more")
+
+
+def _as_broker_error(error: Exception) -> BrokerError:
+    return error if isinstance(error, BrokerError) else ModelFailed(f"{type(error).__name__}: {error}")

@@ -1,0 +1,103 @@
+"""The bound of a model's queue: who is let in, who is held, and who is let in next."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from broker.scheduling.queue import Queue
+from tests.unit.scheduling.requests import Limits, Request, names
+
+
+def test_what_finds_no_room_is_held_and_let_in_later():
+    """A request is let in while fewer rows wait than the bound; the others follow in order as there is room."""
+    queue: Queue[Request] = Queue()
+    bound = Limits(max_rows=2)
+    requests = [Request(name, batch_limit=1, bound=bound) for name in "abcd"]
+    for request in requests:
+        queue.add(request)
+    assert [request.held for request in requests] == [False, False, True, True]
+    assert queue.waiting(bound) == (2, 2, 2)
+    assert names(queue.next_batch(0)) == "a"
+    assert [request.held for request in requests] == [False, False, False, True]
+    assert [names(queue.next_batch(0)) for _ in range(3)] == ["b", "c", "d"]
+    assert queue.waiting(bound) == (0, 0, 0)
+    assert not queue
+
+
+def test_a_request_larger_than_the_bound_is_let_in_alone():
+    """Else it would never run."""
+    queue: Queue[Request] = Queue()
+    large = Request("large", rows=100, batch_limit=100, bound=Limits(max_rows=10))
+    queue.add(large)
+    assert not large.held
+    assert names(queue.next_batch(0)) == "large"
+
+
+def test_one_model_s_bound_is_not_another_s():
+    """A full queue of one model holds up no other model's requests."""
+    queue: Queue[Request] = Queue()
+    full, empty = Limits(max_rows=1), Limits(max_rows=1)
+    first, held = (Request(name, group="x", bound=full) for name in "ab")
+    other = Request("c", group="y", bound=empty)
+    for request in (first, held, other):
+        queue.add(request)
+    assert (first.held, held.held, other.held) == (False, True, False)
+
+
+def test_bytes_are_bounded_too():
+    """Whichever bound is reached first."""
+    queue: Queue[Request] = Queue()
+    bound = Limits(max_bytes=10)
+    first, second = (Request(name, nbytes=10, bound=bound) for name in "ab")
+    queue.add(first)
+    queue.add(second)
+    assert second.held
+
+
+def test_held_requests_are_let_in_by_turns():
+    """A worker with a long line of held requests does not keep another's one out."""
+    queue: Queue[Request] = Queue()
+    bound = Limits(max_rows=1)
+    for number in range(5):
+        queue.add(Request(f"a{number}", "a", batch_limit=1, bound=bound))
+    queue.add(Request("b", "b", batch_limit=1, bound=bound))
+    assert [names(queue.next_batch(0)) for _ in range(6)] == ["a0", "a1", "b", "a2", "a3", "a4"]
+
+
+def test_parts_queue_in_place_of_their_whole():
+    """They count as what they are part of, and leave one by one."""
+    queue: Queue[Request] = Queue()
+    bound = Limits(max_rows=3)
+    parts = [Request(name, rows=2, batch_limit=2, bound=bound) for name in "xy"]
+    queue.add(Request("whole", rows=4, nbytes=2, batch_limit=2, bound=bound, parts=parts))
+    assert queue.waiting(bound)[0] == 4
+    assert names(queue.next_batch(0)) == "x"
+    assert queue.waiting(bound)[0] == 2
+    assert names(queue.next_batch(0)) == "y"
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(0, 5), st.booleans()), max_size=60),
+    st.integers(1, 6),
+    st.integers(1, 4),
+)
+def test_nothing_is_lost_and_the_bound_holds(steps: list[tuple[int, int, bool]], max_rows: int, limit: int):
+    """Whatever comes and goes: each request leaves once, and no more waits than the bound and one request."""
+    queue: Queue[Request] = Queue()
+    bound = Limits(max_rows=max_rows)
+    came: list[Request] = []
+    went: list[Request] = []
+    for worker, rows, take in steps:
+        request = Request(str(len(came)), worker, rows=rows, batch_limit=limit, bound=bound)
+        came.append(request)
+        queue.add(request)
+        if take:
+            went += queue.next_batch(0)
+        assert queue.waiting(bound)[0] < max_rows + 5
+    while queue:
+        went += queue.next_batch(0)
+    assert sorted(map(id, went)) == sorted(map(id, came))
+    assert not any(request.held for request in came)
+    for worker in range(3):
+        assert [r for r in went if r.worker == worker] == [r for r in came if r.worker == worker]

@@ -1,0 +1,60 @@
+"""How long a call may take that does not say so itself.
+
+What the app says comes first: `predict(timeout=)`, `client.model(timeout=)`, `connect(timeout=)`, $BROKER_TIMEOUT. Else
+it is the model's own `timeout` in the broker's settings, else 60 s, and in either case less than the time after
+which the server we run in kills a worker that does not come back: the caller shall see DeadlineExceeded first.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from typing import Any
+
+from worker_client.wire.errors import InvalidInput
+
+VARIABLE = "BROKER_TIMEOUT"
+DEFAULT_SECONDS = 60.0
+_SHARE_OF_SERVERS = 0.9
+
+
+def checked(timeout: Any) -> float:
+    """Seconds, float("inf") for none. Raises InvalidInput."""
+    try:
+        seconds = float(timeout)
+    except (TypeError, ValueError):
+        seconds = -1.0
+    if not seconds > 0:
+        raise InvalidInput(f"a timeout must be a number of seconds above 0, got {timeout!r}")
+    return seconds
+
+
+def of_environment() -> float | None:
+    """What $BROKER_TIMEOUT says, in seconds. Raises InvalidInput."""
+    text = os.environ.get(VARIABLE)
+    if not text:
+        return None
+    try:
+        return checked(text)
+    except InvalidInput:
+        raise InvalidInput(f"${VARIABLE} must be a number of seconds above 0, got {text!r}") from None
+
+
+def implied(models_own: float | None) -> float:
+    """Where the app says nothing: the model's own, bounded by the server's, in seconds."""
+    seconds = DEFAULT_SECONDS if models_own is None else models_own
+    servers = server_seconds()
+    return seconds if servers is None else min(seconds, _SHARE_OF_SERVERS * servers)
+
+
+def server_seconds() -> float | None:
+    """gunicorn's `timeout`, in a worker of gunicorn that has one.
+
+    gunicorn's arbiter sends SIGABRT to a worker that overstays it; the handler of that signal is a method of the
+    worker object (gunicorn/workers/base.py, `init_signals`), which knows its configuration.
+    """
+    worker = getattr(signal.getsignal(signal.SIGABRT), "__self__", None)
+    if not any(base.__module__ == "gunicorn.workers.base" for base in type(worker).__mro__):
+        return None
+    seconds = getattr(getattr(worker, "cfg", None), "timeout", None)
+    return float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else None
