@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from broker.scheduling import batcher
-from broker.scheduling.gather import Ragged
 from broker.scheduling.parts import Part, Whole
-from broker.scheduling.serving import Bound, Serving
+from broker.scheduling.serving import Bound, Ragged, Serving
 from worker_client.wire.errors import (
     STATUS_OK,
     BrokerError,
@@ -71,20 +70,9 @@ class Plan:
         shared = {feed.shape[0] if feed.ndim else 0 for feed in feeds}
         self.rows = feeds[0].shape[0] if feeds and feeds[0].ndim else 1
         joinable = serving.entry.batchable and len(shared) == 1
-        self.ragged: Ragged = _ragged(serving) if joinable else ()
+        self.ragged: Ragged = serving.ragged if joinable else ()
         self.group: Hashable = serving.group(*_row_shapes(feeds, self.ragged)) if joinable else None
         self.outputs: dict[Shapes, tuple[TensorLayout, tuple[np.ndarray, ...]]] = {}
-
-
-def _ragged(serving: Serving) -> Ragged:
-    """The axes that may differ within a group; empty unless the model pads variable lengths and has some."""
-    if not serving.entry.model.spec.pad_variable_length:
-        return ()
-    axes = tuple(
-        tuple(axis for axis, size in enumerate(spec.shape or ()) if axis and size is None)
-        for spec in serving.entry.signature.inputs
-    )
-    return axes if any(axes) else ()
 
 
 def _row_shapes(feeds: Sequence[np.ndarray], ragged: Ragged) -> list[tuple[int | None, ...]]:

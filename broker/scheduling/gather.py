@@ -12,12 +12,9 @@ from typing import Protocol
 import numpy as np
 
 from broker.models.aligned import aligned_empty
-from broker.scheduling.serving import Serving
+from broker.scheduling.serving import Ragged, Serving
 
 _KEPT_BYTES = 256 << 20  # of batch buffers, for each thread that runs models
-
-Ragged = tuple[tuple[int, ...], ...]
-"""For each input, the axes along which requests of one group may differ."""
 
 
 class Planned(Protocol):
@@ -76,7 +73,7 @@ class Gatherer:
 
 def _padded(plans: Sequence[Planned], size: int) -> list[np.ndarray]:
     """Buffers as long as the longest feed along each ragged axis, full of the pad value."""
-    value = plans[0].serving.entry.model.spec.pad_value
+    value = plans[0].serving.pad_value
     buffers = []
     for number, feed in enumerate(plans[0].feeds):
         inner = tuple(map(max, *[plan.feeds[number].shape[1:] for plan in plans], feed.shape[1:]))

@@ -20,6 +20,9 @@ _TOO_HEAVY_NS = 2000 * LIGHT_LIMIT_US  # hysteresis: twice the limit of warm-up,
 _LIGHT_AGAIN_NS = 500 * LIGHT_LIMIT_US
 _MAX_GROUPS = 4096
 
+Ragged = tuple[tuple[int, ...], ...]
+"""For each input, the axes along which requests of one group may differ; empty if there are none."""
+
 
 class Bound:
     """How much of one model may wait."""
@@ -53,7 +56,9 @@ class Serving:
         "expected_ns",
         "failures",
         "light",
+        "pad_value",
         "padded_rows",
+        "ragged",
         "requests",
         "rows",
         "run",
@@ -67,6 +72,8 @@ class Serving:
         self.expected_ns = int((entry.cost.p50_us or 0) * 1000)
         self.batch_limit = entry.max_batch_size
         self.allowed = entry.model.spec.allowed_batch_sizes if entry.batchable else ()
+        self.ragged = _ragged(entry)
+        self.pad_value = entry.model.spec.pad_value
         self.divisible = entry.batchable  # until its answers have shown other rows than it was fed
         self.cost = RunCost()
         self.delay = _delay(entry, self.cost)
@@ -146,6 +153,16 @@ def servings_of(entries: Sequence[Entry | None]) -> list[Serving | None]:
             spec = entry.model.spec
             servings.append(Serving(entry, bounds.setdefault(spec.name, Bound(spec))))
     return servings
+
+
+def _ragged(entry: Entry) -> Ragged:
+    if not entry.batchable or not entry.model.spec.pad_variable_length:
+        return ()
+    axes = tuple(
+        tuple(axis for axis, size in enumerate(spec.shape or ()) if axis and size is None)
+        for spec in entry.signature.inputs
+    )
+    return axes if any(axes) else ()
 
 
 def _delay(entry: Entry, cost: RunCost) -> DelayPolicy | None:

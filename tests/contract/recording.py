@@ -9,19 +9,26 @@ from typing import Any
 
 import numpy as np
 
+from broker.models.function import signature
+from broker.models.repository import load
+from broker.models.spec import ModelSpec
+from broker.scheduling.serving import servings_of
 from broker.slot import Slot as BrokerSlot
 from worker_client.slot import Slot as WorkerSlot
 from worker_client.wire.layout import NOTIFY_SLOT, RING_END, SLOT_HEADER
 from worker_client.wire.ring import RingConsumer, RingProducer
 from worker_client.wire.semaphore import Busy
-from worker_client.wire.signature import Signature, TensorSpec
 from worker_client.wire.tensors import TensorLayout, lay_out
 
 REGION_BYTES = 4096
-SPEC = (TensorSpec("x", np.dtype("float32"), (None, 3)),)
-SIGNATURE = Signature("serving", SPEC, SPEC)
-SERVING = SimpleNamespace(entry=SimpleNamespace(id=1, batchable=True, signature=SIGNATURE))
-SERVINGS: Any = (None, SERVING)
+
+
+@signature(inputs={"x": ("float32", [None, 3])}, outputs={"y": ("float32", [None, 3])})
+def echo(x: np.ndarray) -> np.ndarray:
+    return x
+
+
+SERVINGS = servings_of(load([ModelSpec("echo", f"{__name__}:echo")], warm=False).entries)
 
 Event = tuple[str, Any]
 
@@ -148,7 +155,7 @@ _layouts: dict[int, TensorLayout] = {}
 def layout_of(rows: int) -> TensorLayout:
     """float32[rows, 3], the same object each time, as the worker remembers its layouts."""
     if rows not in _layouts:
-        _layouts[rows] = lay_out([(SPEC[0].dtype, (rows, 3))])
+        _layouts[rows] = lay_out([(np.dtype("float32"), (rows, 3))])
     return _layouts[rows]
 
 
