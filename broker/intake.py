@@ -76,6 +76,16 @@ class Intake:
         """Finish what has been submitted so far, then end `run`."""
         self.call(self._stop)
 
+    def queues(self) -> dict[str, dict[str, int]]:
+        """For each model what waits: rows, their bytes, and requests held for want of room."""
+        bounds = {serving.model: serving.bound for serving in self.servings if serving is not None}
+        found = {}
+        for model, bound in bounds.items():
+            pool = self._pools.get(model)
+            both = zip(self._queue.waiting(bound), pool.waiting(bound) if pool else (0, 0, 0))
+            found[model] = dict(zip(("rows", "bytes", "held"), map(sum, both)))
+        return found
+
     def add(self, channel: Channel) -> None:
         self.call(lambda: self._add(channel))
 

@@ -139,6 +139,7 @@ class Server:
             "max_total_bytes": self.memory.max_total_bytes,
             "workers": [_describe(channel) for channel in channels],
             "models": describe(self.intake.servings),
+            "queues": self.intake.queues(),
         }
         return {"status": status}, None
 

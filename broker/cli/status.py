@@ -30,6 +30,10 @@ def status(name: str | None, as_json: bool) -> None:
     console.print(f"broker pid {found['pid']} at {found['address']}, up {found['uptime_seconds']:.0f} s")
     console.print(f"shared memory {_mib(used)} of {_mib(most)} MiB")
     console.print(_models(found["models"]))
+    for model, queue in found["queues"].items():
+        if queue["rows"]:
+            held = f", {queue['held']} requests held until there is room" if queue["held"] else ""
+            console.print(escape(f"{model}: {queue['rows']} rows wait ({_mib(queue['bytes'])} MiB){held}"))
     console.print(_workers(found["workers"]))
 
 

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
 
-from broker.scheduling.queue import Queue
+from broker.scheduling.queue import Bound, Queue
 from broker.scheduling.runner import Runnable, Runner
 from broker.slot import Slot
 
@@ -40,6 +40,11 @@ class RunnerPool:
                 self._changed.notify()
             elif len(self._threads) < self._concurrency:
                 self._start_thread()
+
+    def waiting(self, bound: Bound) -> tuple[int, int, int]:
+        """Rows and bytes that wait, and requests held for want of room."""
+        with self._changed:
+            return self._queue.waiting(bound)
 
     def stop(self) -> None:
         """Finish what was put, then end."""

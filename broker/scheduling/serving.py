@@ -18,6 +18,7 @@ from broker.scheduling.delay import AutoDelay, DelayPolicy, FixedDelay, RunCost
 
 _TOO_HEAVY_NS = 2000 * LIGHT_LIMIT_US  # hysteresis: twice the limit of warm-up, and half of it
 _LIGHT_AGAIN_NS = 500 * LIGHT_LIMIT_US
+_CLIP_NS = 4 * _TOO_HEAVY_NS  # a run that lost its processor for long says little about the model
 _MAX_GROUPS = 4096
 
 Ragged = tuple[tuple[int, ...], ...]
@@ -116,7 +117,7 @@ class Serving:
             self.runs += 1
             self.padded_rows += padding
             self.batch_rows[rows] += 1
-            self.expected_ns += (run_ns - self.expected_ns) >> 5
+            self.expected_ns += (min(run_ns, _CLIP_NS) - self.expected_ns) >> 5
         if self.light:
             self.light = self.expected_ns < _TOO_HEAVY_NS
         elif not self._waits:

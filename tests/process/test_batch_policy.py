@@ -229,6 +229,25 @@ def test_a_priority_must_be_known(client: Client) -> None:
         client.model("double", priority="high")
 
 
+# -- runs side by side -------------------------------------------------------------------------------------------
+
+
+def test_runs_go_side_by_side() -> None:
+    """With `max_concurrency` so many batches of one heavy model run at a time, and no more."""
+    with policy("gated", max_concurrency=2, max_batch_size=1) as (broker, client):
+        model = client.model("gated")
+        futures = [model.submit(gated(1, number=number), timeout=120) for number in (1, 2, 3)]
+        broker.gate.wait_for(1)
+        broker.gate.wait_for(2)
+        assert broker.gate.entries(3) == 0
+        broker.gate.open(2)
+        broker.gate.wait_for(3)
+        assert [future.done() for future in futures] == [False, True, False]
+        broker.gate.open()
+        for future in futures:
+            future.result(60)
+
+
 # -- bounds ------------------------------------------------------------------------------------------------------
 
 
@@ -244,6 +263,8 @@ def test_a_full_queue_holds_callers_until_their_deadline() -> None:
             late = model.submit(gated(1), timeout=0.1)
             with pytest.raises(Overloaded, match="max_queue_rows"):
                 late.result(60)
+            queue = broker.status()["queues"]["gated"]
+            assert (queue["rows"], queue["held"]) == (3, 3)
         for future in queued + held:
             future.result(60)
         model.predict(gated(1), timeout=60)
