@@ -241,6 +241,9 @@ def _read_settings() -> Settings:
 
 def main() -> int:
     log_to_stderr(logging.WARNING)
+    logging.getLogger("onesession.tuning").setLevel(
+        logging.INFO
+    )  # a first start takes its time, and says why
     report = int(sys.argv[1])
 
     def tell(message: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from broker.intake import Intake
 from broker.memory import Memory
 from broker.models import repository
 from broker.models.repository import Repository
-from broker.scheduling.serving import describe
+from broker.scheduling.serving import describe, serve_also
 from broker.settings import Settings
 from broker.tuning.tuner import tuned
 from worker_client.wire.address import socket_path
@@ -24,6 +24,8 @@ from worker_client.wire.control import Message, ProtocolError
 from worker_client.wire.waiting import WaitMode
 
 _log = logging.getLogger("onesession.server")
+
+_MAX_NAMES = 1000  # of tensors that one call of a session may name
 
 
 class Server:
@@ -52,6 +54,7 @@ class Server:
                 "slots": self._slots,
                 "grow": self._grow,
                 "models": self._models,
+                "ad_hoc": self._ad_hoc,
                 "status": self._status,
             }
             self.control = ControlServer(self.instance.listen(), handlers, self._on_end)
@@ -128,6 +131,15 @@ class Server:
 
     def _models(self, session: Session, message: Message) -> Reply:
         return {"models": self.repository.describe()}, None
+
+    def _ad_hoc(self, session: Session, message: Message) -> Reply:
+        names = message.get("model"), *(message.get("feeds") or ()), *(message.get("fetches") or ())
+        if not all(isinstance(name, str) for name in names) or len(names) > _MAX_NAMES:
+            raise ProtocolError(f"pid {session.pid} asked for tensors that are no names, or for too many")
+        feeds, fetches = tuple(message["feeds"]), tuple(message["fetches"])
+        entry, operations = self.repository.ad_hoc(message["model"], feeds, fetches)
+        serve_also(self.intake.servings, entry)
+        return {**entry.signature.to_message(), "id": entry.id, "operations": operations}, None
 
     def _status(self, session: Session, message: Message) -> Reply:
         channels = [session.channel for session in self.control.sessions if session.channel is not None]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from enum import Enum
 from typing import Any
 
 from broker.models.spec import ModelSpec
@@ -12,6 +13,23 @@ from worker_client.wire.layout import LINE, MAX_SLOTS, RING_END, block_bytes
 from worker_client.wire.waiting import WaitMode
 
 MIB = 1 << 20
+TUNE_VARIABLE = "BROKER_TUNE"
+
+
+class Tune(Enum):
+    """Whether models are tuned to the machine when they are loaded (docs/tuning.md)."""
+
+    AUTO = "auto"
+    """Measure what is not remembered."""
+    REMEMBERED = "remembered"
+    """Take what is remembered, but measure nothing: for a restart while workers wait."""
+    OFF = "off"
+
+
+class OneDnn(Enum):
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +38,10 @@ class Settings:
 
     A channel starts with `slots` slots, each with an input and an output region of `region_bytes`, and grows to
     at most `max_slots`; regions grow by themselves. `wait` is for benchmarks.
+
+    `tune` is auto, remembered or off (default $BROKER_TUNE, else auto); a SavedModel that was never measured on this
+    machine is then measured for at most `tune_seconds`, besides starting TensorFlow. `onednn` is auto (as measured),
+    on or off, for all models; $TF_ENABLE_ONEDNN_OPTS goes first.
     """
 
     models: tuple[ModelSpec, ...]
@@ -31,6 +53,9 @@ class Settings:
     max_total_bytes: int = 1024 * MIB
     drain_seconds: float = 30.0
     wait: str = WaitMode.ADAPTIVE.value
+    tune: str = field(default_factory=lambda: os.environ.get(TUNE_VARIABLE) or Tune.AUTO.value)
+    tune_seconds: float = 10.0
+    onednn: str = OneDnn.AUTO.value
 
     def __post_init__(self) -> None:
         _check("slots", self.slots, 1, MAX_SLOTS)
@@ -41,9 +66,10 @@ class Settings:
         _check("max_channel_bytes", self.max_channel_bytes, self.first_segment_bytes, 1 << 44)
         _check("max_total_bytes", self.max_total_bytes, self.first_segment_bytes, 1 << 44)
         _check_seconds("drain_seconds", self.drain_seconds, 1_000_000)
-        modes = [mode.value for mode in WaitMode]
-        if self.wait not in modes:
-            raise InvalidInput(f"wait must be one of {', '.join(modes)}, got {self.wait!r}")
+        _check_choice("wait", self.wait, WaitMode)
+        _check_choice("tune", self.tune, Tune)
+        _check_choice("onednn", self.onednn, OneDnn)
+        _check_seconds("tune_seconds", self.tune_seconds, 3600)
 
     @property
     def first_segment_bytes(self) -> int:
@@ -71,3 +97,9 @@ def _check(name: str, value: Any, least: int, most: int) -> None:
 def _check_seconds(name: str, value: Any, most: int) -> None:
     if not isinstance(value, (int, float)) or not 0 <= value <= most:
         raise InvalidInput(f"{name} must be a number from 0 to {most}, got {value!r}")
+
+
+def _check_choice(name: str, value: Any, kind: type[Enum]) -> None:
+    values = [each.value for each in kind]
+    if value not in values:
+        raise InvalidInput(f"{name} must be one of {', '.join(values)}, got {value!r}")

@@ -13,6 +13,7 @@ import hypothesis
 import numpy as np
 import pytest
 
+from broker.settings import TUNE_VARIABLE
 from tests import leaks
 
 SEED_VARIABLE = "ONESESSION_SEED"
@@ -37,6 +38,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.hypothesis_seed = str(seed)
     # The terminal's stderr, as long as it is that: during tests descriptor 2 is pytest's capture file.
     config.stash[stderr_key] = os.dup(2)
+    # A broker that a test starts does not measure its models first, unless the test is about that.
+    os.environ.setdefault(TUNE_VARIABLE, "off")
     leaks.prepare_process()
 
 

@@ -8,6 +8,7 @@ from worker_client.client import Client, connect
 from worker_client.metadata import ModelInfo
 from worker_client.model import Model
 from worker_client.request import Request, Result
+from worker_client.session import Session
 from worker_client.wire.errors import (
     BrokerError,
     BrokerUnavailable,
@@ -32,6 +33,7 @@ __all__ = [
     "Overloaded",
     "Request",
     "Result",
+    "Session",
     "Signature",
     "TensorSpec",
     "connect",

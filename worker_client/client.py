@@ -9,6 +9,7 @@ from worker_client import timeouts
 from worker_client.connection import Connection
 from worker_client.metadata import ModelInfo
 from worker_client.model import INTERACTIVE_PRIORITY, Model
+from worker_client.session import Session
 from worker_client.wire.address import socket_path
 from worker_client.wire.waiting import WaitMode
 
@@ -39,6 +40,13 @@ class Client:
         """
         seconds = self.timeout if timeout is None else timeouts.checked(timeout)
         return Model(self._connection, name, version, signature, seconds, priority)
+
+    def session(
+        self, model: str, *, timeout: float | None = None, priority: str = INTERACTIVE_PRIORITY
+    ) -> Session:
+        """Stands in for a `tf.compat.v1.Session` of the model: `session.run("y:0", {"x:0": x})`. See `Session`."""
+        seconds = self.timeout if timeout is None else timeouts.checked(timeout)
+        return Session(self._connection, model, seconds, priority)
 
     def models(self) -> dict[str, ModelInfo]:
         """The models that the broker serves, by name. Raises BrokerUnavailable."""

@@ -11,9 +11,10 @@ from time import monotonic_ns
 
 from worker_client.channel import Channel
 from worker_client.link import ControlLink, NoAnswer, forget_sockets
-from worker_client.metadata import ModelInfo
+from worker_client.metadata import ModelInfo, SignatureInfo
 from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
+from worker_client.wire.signature import Signature
 from worker_client.wire.waiting import WaitMode
 
 _HANDSHAKE_TIMEOUT = 10.0  # seconds, if the caller's deadline allows
@@ -51,6 +52,18 @@ class Connection:
         """The broker's models, as it told them when this process attached."""
         self.channel(deadline_ns)
         return self._models
+
+    def ad_hoc(
+        self, model: str, feeds: tuple[str, ...], fetches: tuple[str, ...], deadline_ns: int
+    ) -> SignatureInfo:
+        """These tensors of the model's graph as a signature. Raises InvalidInput, ModelNotFound, Overloaded."""
+        self.channel(deadline_ns)
+        link = self._link
+        if link is None:
+            raise BrokerUnavailable(f"the connection to the broker at {self.path} was closed")
+        message = {"op": "ad_hoc", "model": model, "feeds": feeds, "fetches": fetches}
+        reply, _ = link.request(message, _seconds_left(deadline_ns))
+        return SignatureInfo(reply["id"], Signature.from_message(reply))
 
     def close(self) -> None:
         with self._lock:

@@ -160,7 +160,7 @@ class Model:
 
     def _bind(self, deadline_ns: int) -> Bound:
         channel = self._connection.channel(deadline_ns)
-        info = self._find(self._info(deadline_ns))
+        info = self._signature_info(deadline_ns)
         outputs = tuple(spec.name for spec in info.signature.outputs)
         fitter = Fitter(self.name, info)
         number = info.id + PRIORITIES[self.priority]
@@ -176,7 +176,8 @@ class Model:
             )
         return models[self.name]
 
-    def _find(self, model: ModelInfo) -> SignatureInfo:
+    def _signature_info(self, deadline_ns: int) -> SignatureInfo:
+        model = self._info(deadline_ns)
         if self.version not in (None, model.version):
             raise ModelNotFound(f"model {self.name!r} has no version {self.version}; it has {model.version}")
         name = self.signature_name or model.default_signature

@@ -8,6 +8,7 @@ from broker.cli.models import models
 from broker.cli.run import run
 from broker.cli.serve import serve
 from broker.cli.status import status
+from broker.cli.tune import tune
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -16,5 +17,5 @@ def main() -> None:
     """One TensorFlow session for all prefork workers."""
 
 
-for command in (serve, run, status, models):
+for command in (serve, run, status, models, tune):
     main.add_command(command)

@@ -12,8 +12,9 @@ from typing import Any
 
 import click
 
+from broker.cli.model_settings import with_settings
 from broker.models.spec import ModelSpec
-from broker.settings import Settings
+from broker.settings import OneDnn, Settings, Tune
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 
@@ -32,21 +33,29 @@ def settings_options(function: Function) -> Function:
     """The options that make a Settings; the command gets it as `settings`."""
 
     @functools.wraps(function)
-    def called(model: tuple[str, ...], name: str | None, **values: Any) -> Any:
+    def called(
+        model: tuple[str, ...], name: str | None, set_: tuple[str, ...], tune: bool | None, **values: Any
+    ) -> Any:
         sys.path.insert(0, os.getcwd())  # a model may be a module:function of the project we stand in
         chosen = {key: values.pop(key) for key in list(values) if key in _SETTINGS}
+        if tune is not None:
+            chosen["tune"] = (Tune.AUTO if tune else Tune.OFF).value
         with told_errors():
-            specs = tuple(ModelSpec.coerce_all([ModelSpec.parse(text) for text in model]))
-            settings = Settings(models=specs, address=os.fspath(socket_path(name)), **chosen)
+            specs = ModelSpec.coerce_all([ModelSpec.parse(text) for text in model])
+            models = tuple(with_settings(specs, set_))
+            settings = Settings(models=models, address=os.fspath(socket_path(name)), **chosen)
         return function(settings=settings, **values)
 
-    with_settings: Function = called
+    with_options: Function = called
     for option in reversed(_OPTIONS):
-        with_settings = option(with_settings)
-    return with_settings
+        with_options = option(with_options)
+    return with_options
 
 
-_SETTINGS = ("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds")
+_SETTINGS = (
+    *("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds"),
+    *("tune_seconds", "onednn"),
+)
 _DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in fields(Settings) if field.name in _SETTINGS
 }
@@ -58,7 +67,32 @@ _OPTIONS = (
         metavar="NAME=SOURCE",
         help="A SavedModel directory or module:function to serve. May be given several times.",
     ),
+    click.option(
+        "--set",
+        "set_",
+        multiple=True,
+        metavar="MODEL.SETTING=VALUE",
+        help="Set something of one model, or of all (MODEL is *). May be given several times.",
+    ),
     name_option,
+    click.option(
+        "--tune/--no-tune",
+        default=None,
+        help="Find each SavedModel's best settings when it is first loaded.  [default: $BROKER_TUNE, else tune]",
+    ),
+    click.option(
+        "--tune-seconds",
+        default=_DEFAULTS["tune_seconds"],
+        show_default=True,
+        help="How long to measure a model at most.",
+    ),
+    click.option(
+        "--onednn",
+        type=click.Choice([value.value for value in OneDnn]),
+        default=_DEFAULTS["onednn"],
+        show_default=True,
+        help="TensorFlow's oneDNN: as measured, or fixed.",
+    ),
     click.option(
         "--slots",
         default=_DEFAULTS["slots"],

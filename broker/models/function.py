@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from broker.models.errors import ModelLoadError
-from broker.models.model import DEFAULT_SIGNATURE, Run, no_such_signature
+from broker.models.model import DEFAULT_SIGNATURE, AdHoc, Run, no_such_signature
 from broker.models.spec import ModelSpec
 from worker_client.wire.dtypes import dtype_named
 from worker_client.wire.errors import InvalidInput, ModelFailed
@@ -70,6 +70,12 @@ class FunctionModel:
         if signature_name not in self.signatures:
             raise no_such_signature(signature_name, self)
         return self._run
+
+    def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHoc:
+        raise InvalidInput(
+            f"model {self.spec.name!r} is a Python function and has no graph whose tensors a session could run; "
+            "call it with client.model(...).predict(...)"
+        )
 
     def close(self) -> None:
         """Nothing to give back: the module stays imported."""

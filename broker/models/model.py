@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +27,15 @@ free first dimensions and still return fewer or more.
 """
 
 DEFAULT_SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True, slots=True)
+class AdHoc:
+    """A signature that was never exported. Of its fetches, `operations` have no value."""
+
+    signature: Signature
+    run: Run
+    operations: tuple[str, ...]
 
 
 class LoadedModel(Protocol):
@@ -57,6 +67,10 @@ class LoadedModel(Protocol):
 
     def callable(self, signature_name: str) -> Run:
         """The function that runs this signature. Raises ModelNotFound if the model has none of this name."""
+        ...
+
+    def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHoc:
+        """Any tensors of the model's graph as a signature called `name`. Raises InvalidInput."""
         ...
 
     def close(self) -> None:

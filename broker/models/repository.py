@@ -12,8 +12,11 @@ from broker.models.errors import ModelLoadError
 from broker.models.model import LoadedModel, Run, no_such_signature
 from broker.models.spec import ModelSpec, check_distinct
 from broker.models.warmup import Cost, measure
-from worker_client.wire.errors import ModelNotFound
+from worker_client.wire.errors import ModelNotFound, Overloaded
 from worker_client.wire.signature import Signature
+
+MAX_AD_HOC = 1000
+"""Sets of feeds and fetches that sessions may ask for: each is kept as long as its model."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,6 +47,7 @@ class Repository:
         self.models = models
         self.entries = entries
         self._by_name = {(e.model.spec.name, e.signature.name): e for e in entries if e is not None}
+        self._ad_hoc: dict[tuple[str, tuple[str, ...], tuple[str, ...]], tuple[Entry, tuple[str, ...]]] = {}
 
     def entry(self, model: str, signature: str | None = None) -> Entry:
         """The entry of this model's signature, or of its default one. Raises ModelNotFound."""
@@ -55,6 +59,30 @@ class Repository:
         found = self._by_name.get((model, name))
         if found is None:
             raise no_such_signature(name, loaded)
+        return found
+
+    def ad_hoc(
+        self, model: str, feeds: tuple[str, ...], fetches: tuple[str, ...]
+    ) -> tuple[Entry, tuple[str, ...]]:
+        """The entry that runs these tensors of the model's graph, and which of the fetches are operations.
+
+        Made once for each set of feeds and fetches, of any worker. Raises ModelNotFound, InvalidInput, Overloaded.
+        """
+        loaded = self.entry(model).model
+        key = model, feeds, fetches
+        found = self._ad_hoc.get(key)
+        if found is None:
+            if len(self._ad_hoc) >= MAX_AD_HOC:
+                raise Overloaded(f"sessions have asked for {MAX_AD_HOC} different sets of feeds and fetches")
+            name = f"session:{len(self._ad_hoc) + 1}"
+            made = loaded.ad_hoc(name, feeds, fetches)
+            batchable = loaded.spec.batching and made.signature.batchable and not made.operations
+            cost = Cost(
+                None, False, None
+            )  # heavy until its runs show otherwise: the first compiles the graph
+            entry = _new_entry(len(self.entries), loaded, made.signature, made.run, cost, batchable)
+            self.entries.append(entry)
+            found = self._ad_hoc[key] = entry, made.operations
         return found
 
     def describe(self) -> dict[str, Any]:
@@ -155,6 +183,13 @@ def _entry(number: int, model: LoadedModel, name: str, warm: bool) -> Entry:
     batchable = model.spec.batching and signature.batchable
     max_rows = model.spec.batch_limit if batchable else 1
     cost = measure(run, signature, max_rows) if warm else Cost(None, False, "not measured")
+    return _new_entry(number, model, signature, run, cost, batchable)
+
+
+def _new_entry(
+    number: int, model: LoadedModel, signature: Signature, run: Run, cost: Cost, batchable: bool
+) -> Entry:
+    max_rows = model.spec.batch_limit if batchable else 1
     return Entry(number, model, signature, run, cost, batchable, max_rows, model.spec.max_concurrency or 1)
 
 

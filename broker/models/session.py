@@ -1,8 +1,9 @@
 """TensorFlow: SavedModels as models, each with a Graph and a Session of its own. The only module that imports it.
 
 What is done for speed, each point measured: feeds and fetches pass no copy; a run stays on the thread
-that calls it (`inter_op_thread_pool = -1`); the call goes straight to the C layer; every session has an intra-op
-pool of its own, of one thread where the model is light.
+that calls it (`inter_op_thread_pool = -1`) unless the model's settings say otherwise; the call goes straight to the C
+layer; every session has an intra-op pool of its own. With how many threads, and on whose, is measured by
+broker/tuning and stands in the spec; where it does not, the guess in `load` does.
 """
 
 from __future__ import annotations
@@ -21,13 +22,13 @@ import numpy as np
 from broker.models.aliases import aliased
 from broker.models.errors import ModelLoadError
 from broker.models.failure import clean
-from broker.models.model import Run, default_of, no_such_signature
+from broker.models.model import AdHoc, Run, default_of, no_such_signature
 from broker.models.quiet import import_chatter_dropped
 from broker.models.saved_model import locate, missing_variables, weight_bytes
 from broker.models.spec import ModelSpec
 from broker.models.warmup import Cost, measure
 from worker_client.wire.dtypes import SUPPORTED, dtype_named
-from worker_client.wire.errors import ModelFailed
+from worker_client.wire.errors import InvalidInput, ModelFailed
 from worker_client.wire.signature import Shape, Signature, TensorSpec
 from worker_client.wire.tensors import MAX_RANK
 
@@ -55,6 +56,8 @@ PROBE_SECONDS = 0.05
 
 CALLER_THREAD = -1
 """The `inter_op_thread_pool` that means: run every op on the thread that calls."""
+POOL = 0
+"""TensorFlow's default: the session's inter-op pool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +77,45 @@ class SessionModel:
         spec: ModelSpec,
         version: int,
         session: Any,
-        runs: Mapping[str, tuple[Signature, Run]],
+        runs: Mapping[str, tuple[Endpoint, Run]],
         left_out: Mapping[str, str],
         intra_op_threads: int,
     ) -> None:
         self.spec = spec
         self.version = version
-        self.signatures: Mapping[str, Signature] = {name: signature for name, (signature, _) in runs.items()}
+        self.signatures: Mapping[str, Signature] = {
+            name: endpoint.signature for name, (endpoint, _) in runs.items()
+        }
         self.default_signature = default_of(self.signatures)
         self.left_out = left_out
         self.intra_op_threads = intra_op_threads
         self._session = session
         self._runs = {name: run for name, (_, run) in runs.items()}
+        self._endpoints = {name: endpoint for name, (endpoint, _) in runs.items()}
 
     def callable(self, signature_name: str) -> Run:
         run = self._runs.get(signature_name)
         if run is None:
             raise no_such_signature(signature_name, self)
         return run
+
+    def callable_on(self, signature_name: str, *, caller_thread: bool) -> Run:
+        """Another callable of this signature, on the caller's thread or in the pool whatever the spec says."""
+        return _run(self.spec.name, self._session, self._endpoints[signature_name], caller_thread)
+
+    def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHoc:
+        graph = self._session.graph
+        inputs = [_ad_hoc_spec(_feedable(graph, feed), feed) for feed in feeds]
+        found = {fetch: _fetchable(graph, fetch) for fetch in fetches}
+        tensors = {fetch: element for fetch, element in found.items() if isinstance(element, tf.Tensor)}
+        outputs = [_ad_hoc_spec(tensor, fetch) for fetch, tensor in tensors.items()]
+        signature = Signature(name, tuple(inputs), tuple(outputs))
+        names = tuple(tensor.name for tensor in tensors.values())
+        endpoint = Endpoint(signature, tuple(graph.get_tensor_by_name(feed).name for feed in feeds), names)
+        operations = tuple(fetch for fetch in fetches if fetch not in tensors)
+        targets = [found[operation].name for operation in operations]
+        run = _run(self.spec.name, self._session, endpoint, _on_caller_thread(self.spec), targets)
+        return AdHoc(signature, run, operations)
 
     def close(self) -> None:
         self._session.close()
@@ -106,8 +130,9 @@ class SessionModel:
 def load(spec: ModelSpec) -> SessionModel:
     """Load the SavedModel at `spec.source` and restore its variables and tables. Raises ModelLoadError.
 
-    Unless the spec says how many intra-op threads it wants, the model gets one if it is light and TensorFlow's
-    default if it is heavy. This is guessed from the weights, then measured; a wrong guess costs a second load.
+    Unless the spec says how many intra-op threads it wants (broker/tuning fills in what it measured), the model gets
+    one if it is light and TensorFlow's default if it is heavy. This is guessed from the weights, then measured; a
+    wrong guess costs a second load.
     """
     directory, version = locate(spec)
     if spec.intra_op_threads is not None:
@@ -147,6 +172,9 @@ def _open(spec: ModelSpec, directory: Path, version: int, intra_op_threads: int)
     config = tf.compat.v1.ConfigProto(
         intra_op_parallelism_threads=intra_op_threads, allow_soft_placement=True
     )
+    # A pool of the session's own where runs go through it: oneDNN's plans hold for a thread, with their number of
+    # intra-op threads, so that a pool which sessions of different numbers share would slow one of them.
+    config.use_per_session_threads = not _on_caller_thread(spec)
     config.gpu_options.allow_growth = True
     session = tf.compat.v1.Session(graph=graph, config=config)
     try:
@@ -158,6 +186,20 @@ def _open(spec: ModelSpec, directory: Path, version: int, intra_op_threads: int)
     except BaseException:
         session.close()
         raise
+
+
+def _on_caller_thread(spec: ModelSpec) -> bool:
+    return spec.caller_thread is not False
+
+
+def onednn_enabled() -> bool:
+    """Whether oneDNN is on in this process, which its environment and its processor decided when it started."""
+    try:
+        from tensorflow.python.util import _pywrap_util_port
+
+        return bool(_pywrap_util_port.IsMklEnabled())
+    except (ImportError, AttributeError):  # no part of TensorFlow's public face
+        return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") not in ("0", "false")
 
 
 def _read(spec: ModelSpec, directory: Path) -> tuple[Any, Any]:
@@ -224,16 +266,16 @@ def _nothing_to_serve(spec: ModelSpec, left_out: Mapping[str, str]) -> ModelLoad
 
 def _runs(
     spec: ModelSpec, session: Any, definitions: Mapping[str, Any]
-) -> tuple[dict[str, tuple[Signature, Run]], dict[str, str]]:
+) -> tuple[dict[str, tuple[Endpoint, Run]], dict[str, str]]:
     """The signatures that can be served, by name, and the reasons why others cannot."""
-    runs: dict[str, tuple[Signature, Run]] = {}
+    runs: dict[str, tuple[Endpoint, Run]] = {}
     left_out: dict[str, str] = {}
     for name in sorted(definitions):
         if name.startswith("__saved_model"):
             continue  # TensorFlow's own: the initialiser and the training step
         try:
             endpoint = _endpoint(session.graph, name, definitions[name])
-            runs[name] = endpoint.signature, _run(spec.name, session, endpoint)
+            runs[name] = endpoint, _run(spec.name, session, endpoint, _on_caller_thread(spec))
         except _NotServable as reason:
             left_out[name] = str(reason)
         except tf.errors.OpError as error:
@@ -286,22 +328,65 @@ def _shape(shape: Any) -> Shape | None:
     return tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
 
 
+def _fetchable(graph: Any, fetch: str) -> Any:
+    """The tensor or operation, or TensorFlow's own error (session.py, `_ElementFetchMapper`)."""
+    try:
+        return graph.as_graph_element(fetch, allow_tensor=True, allow_operation=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"Argument `fetch` = {fetch} cannot be interpreted as a Tensor. ({_argument(error)})"
+        ) from None
+
+
+def _feedable(graph: Any, feed: str) -> Any:
+    try:
+        tensor = graph.as_graph_element(feed, allow_operation=False)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"Cannot interpret feed_dict key as Tensor: {_argument(error)}") from None
+    if not graph.is_feedable(tensor):
+        raise InvalidInput(f"Tensor {tensor.name} may not be fed.")
+    return tensor
+
+
+def _argument(error: Exception) -> str:
+    return str(error.args[0]) if error.args else str(error)
+
+
+def _ad_hoc_spec(tensor: Any, name: str) -> TensorSpec:
+    dtype = tensor.dtype.base_dtype.name
+    if dtype not in SUPPORTED:
+        raise InvalidInput(f"tensor {tensor.name} is {dtype}, which has no fixed size or no numpy type")
+    return TensorSpec(name, dtype_named(dtype), _shape(tensor.shape.as_proto()))
+
+
 # --- running ---
 
 
-def _run(model: str, session: Any, endpoint: Endpoint) -> Run:
-    """The endpoint as a Run: TensorFlow's own callable where every tensor is fed or fetched just once."""
+def _run(
+    model: str, session: Any, endpoint: Endpoint, caller_thread: bool, targets: Sequence[str] = ()
+) -> Run:
+    """The endpoint as a Run: TensorFlow's own callable where every tensor is fed or fetched just once.
+
+    `targets` are operations that are run as well.
+    """
     feeds = tuple(dict.fromkeys(endpoint.feeds))
     fetches = tuple(name for name in dict.fromkeys(endpoint.fetches) if name not in feeds)
-    bare = _bare(model, session, feeds, fetches) if fetches else None
+    bare = _bare(model, session, feeds, fetches, targets, caller_thread) if fetches or targets else None
     if bare is not None and feeds == endpoint.feeds and fetches == endpoint.fetches:
         return bare
     return aliased(bare, endpoint.signature, endpoint.feeds, endpoint.fetches)
 
 
-def _bare(model: str, session: Any, feeds: Sequence[str], fetches: Sequence[str]) -> Run:
-    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-    options.run_options.inter_op_thread_pool = CALLER_THREAD
+def _bare(
+    model: str,
+    session: Any,
+    feeds: Sequence[str],
+    fetches: Sequence[str],
+    targets: Sequence[str],
+    caller_thread: bool,
+) -> Run:
+    options = config_pb2.CallableOptions(feed=feeds, fetch=fetches, target=targets)
+    options.run_options.inter_op_thread_pool = CALLER_THREAD if caller_thread else POOL
     made = session._make_callable_from_options(options)  # noqa: SLF001 (no public way gives these options)
     # What `made(*arrays)` does, without its layer of Python. `made` owns the handle and must live as long.
     run_callable = pywrap_tf_session.TF_SessionRunCallable

@@ -23,6 +23,9 @@ BATCH_SECONDS = 0.5
 MIN_RUNS = 3
 MAX_RUNS = 200
 
+FREE_SIZES = (64, 1)
+"""What a free dimension other than the rows is taken for where speed is compared: some length, else the smallest."""
+
 _RUN_ERRORS = (BrokerError, MemoryError)
 
 
@@ -42,9 +45,9 @@ def measure(run: Run, signature: Signature, max_rows: int = 1, seconds: float = 
     first real batch finds memory and kernels ready. A run that raises is no fault here, since zeros may be
     illegal for the model: a signature that cannot be measured counts as heavy.
     """
-    unknown = [spec.name for spec in signature.inputs if spec.shape is None]
-    if unknown:
-        return Cost(None, False, f"not measured: the rank of input {', '.join(unknown)} is unknown")
+    reason = runs_with_zeros(run, signature)  # which pays for first use
+    if reason is not None:
+        return Cost(None, False, f"not measured: {reason}")
     try:
         p50_us = _p50_us(run, zeros(signature, 1), seconds)
     except _RUN_ERRORS as error:
@@ -63,21 +66,32 @@ def _warm_batch(run: Run, signature: Signature, max_rows: int, p50_us: float) ->
     return None
 
 
-def zeros(signature: Signature, rows: int) -> list[np.ndarray]:
-    """Aligned feeds of zeros: `rows` rows if the signature is batchable, 1 in every other free dimension."""
+def runs_with_zeros(run: Run, signature: Signature, free: int = 1) -> str | None:
+    """Why `run` cannot be run on one row of zeros; None if it can."""
+    unknown = [spec.name for spec in signature.inputs if spec.shape is None]
+    if unknown:
+        return f"the rank of input {', '.join(unknown)} is unknown"
+    try:
+        run(*zeros(signature, 1, free))
+    except _RUN_ERRORS as error:
+        return f"a run with zeros failed: {error}"
+    return None
+
+
+def zeros(signature: Signature, rows: int, free: int = 1) -> list[np.ndarray]:
+    """Aligned feeds of zeros: `rows` rows if the signature is batchable, `free` in every other free dimension."""
     batch = rows if signature.batchable else 1
-    return [aligned_zeros(_shape(spec, batch), spec.dtype) for spec in signature.inputs]
+    return [aligned_zeros(_shape(spec, batch, free), spec.dtype) for spec in signature.inputs]
 
 
-def _shape(spec: TensorSpec, rows: int) -> tuple[int, ...]:
-    shape = [1 if size is None else size for size in spec.shape or ()]
+def _shape(spec: TensorSpec, rows: int, free: int) -> tuple[int, ...]:
+    shape = [free if size is None else size for size in spec.shape or ()]
     if shape and spec.shape and spec.shape[0] is None:
         shape[0] = rows
     return tuple(shape)
 
 
 def _p50_us(run: Run, feeds: Sequence[np.ndarray], seconds: float) -> float:
-    run(*feeds)  # the first run pays for first use and is not counted
     taken: list[int] = []
     begun = now = perf_counter_ns()
     until = begun + int(seconds * 1e9)

@@ -156,6 +156,13 @@ def servings_of(entries: Sequence[Entry | None]) -> list[Serving | None]:
     return servings
 
 
+def serve_also(servings: list[Serving | None], entry: Entry) -> None:
+    """Add an entry that came later, unless it is there. Control thread only; the intake sees it when it is whole."""
+    if entry.id == len(servings):
+        bounds = {serving.model: serving.bound for serving in servings if serving is not None}
+        servings.append(Serving(entry, bounds[entry.model.spec.name]))
+
+
 def _ragged(entry: Entry) -> Ragged:
     if not entry.batchable or not entry.model.spec.pad_variable_length:
         return ()

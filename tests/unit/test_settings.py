@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from broker.models.spec import ModelSpec
-from broker.settings import Settings, cores
+from broker.settings import TUNE_VARIABLE, Settings, cores
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.layout import MAX_SLOTS, RING_END, block_bytes
 
@@ -46,6 +46,13 @@ def test_the_first_segment_holds_ring_and_slots():
         {"wait": "adaptive"},
         {"wait": "poll"},
         {"wait": "block"},
+        {"tune": "auto"},
+        {"tune": "remembered"},
+        {"tune": "off"},
+        {"tune_seconds": 0},
+        {"tune_seconds": 0.5},
+        {"onednn": "on"},
+        {"onednn": "off"},
     ],
     ids=str,
 )
@@ -70,6 +77,11 @@ def test_values_at_their_edges(options: dict[str, Any]):
         ({"max_channel_bytes": 1000}, "max_channel_bytes must be a whole number from"),
         ({"max_total_bytes": 1000}, "max_total_bytes must be a whole number from"),
         ({"wait": "spin"}, "wait must be one of adaptive, poll, block, got 'spin'"),
+        ({"tune": "on"}, "tune must be one of auto, remembered, off, got 'on'"),
+        ({"tune": None}, "tune must be one of auto, remembered, off, got None"),
+        ({"onednn": True}, "onednn must be one of auto, on, off, got True"),
+        ({"tune_seconds": -1}, "tune_seconds must be a number from 0 to 3600, got -1"),
+        ({"tune_seconds": 1e9}, "tune_seconds must be a number from 0 to 3600"),
         ({"drain_seconds": -1}, "drain_seconds must be a number from 0 to 1000000, got -1"),
         ({"drain_seconds": "30"}, "drain_seconds must be a number from 0 to 1000000, got '30'"),
         ({"drain_seconds": float("inf")}, "drain_seconds must be a number"),
@@ -104,10 +116,27 @@ def test_settings_cross_to_the_brokers_process():
         max_total_bytes=1 << 21,
         drain_seconds=1.5,
         wait="block",
+        tune="remembered",
+        tune_seconds=2.5,
+        onednn="off",
     )
     message = msgpack.unpackb(msgpack.packb(made.to_message()))
     assert set(message) == {field.name for field in fields(Settings)}
     assert Settings.from_message(message) == made
+
+
+def test_tuning_can_be_switched_off_from_outside(monkeypatch):
+    """$BROKER_TUNE is the default of `tune`, and refused like the setting if it is no value; unset it is auto."""
+    for value in ("off", "remembered", "auto"):
+        monkeypatch.setenv(TUNE_VARIABLE, value)
+        assert settings().tune == value
+        assert settings(tune="off").tune == "off"
+    monkeypatch.setenv(TUNE_VARIABLE, "never")
+    with pytest.raises(InvalidInput, match="tune must be one of auto, remembered, off, got 'never'"):
+        settings()
+    for unset in (lambda: monkeypatch.setenv(TUNE_VARIABLE, ""), lambda: monkeypatch.delenv(TUNE_VARIABLE)):
+        unset()
+        assert settings().tune == "auto"
 
 
 def test_cores_are_those_this_process_may_use():

@@ -1,0 +1,224 @@
+"""`broker tune`: measures models now and shows the table; the broker does the same when it first loads one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
+from rich.table import Table as RichTable
+
+from broker import engine
+from broker.cli.model_settings import with_settings
+from broker.cli.options import told_errors
+from broker.models.spec import ModelSpec
+from broker.settings import OneDnn, Settings
+from broker.tuning import race, tuner
+from broker.tuning.choice import Choice
+from broker.tuning.records import Record, Records
+from broker.tuning.setting import Setting, Table
+from broker.tuning.tuner import OnProgress, Subject, Switch
+from worker_client.wire.errors import BrokerError, InvalidInput
+
+_SECONDS = next(field.default for field in fields(Settings) if field.name == "tune_seconds")
+
+
+@click.command()
+@click.argument("models", nargs=-1, required=True, metavar="[NAME=]SOURCE...")
+@click.option("--seconds", default=_SECONDS, show_default=True, help="How long to measure a model at most.")
+@click.option("--set", "set_", multiple=True, metavar="MODEL.SETTING=VALUE", help="Fix a setting by hand.")
+@click.option(
+    "--onednn",
+    type=click.Choice([value.value for value in OneDnn]),
+    default=OneDnn.AUTO.value,
+    show_default=True,
+    help="Measure with oneDNN on and off, or with one of them.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option(
+    "--write",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write what was chosen into this configuration file (TOML).",
+)
+@click.option("--forget", is_flag=True, help="Measure nothing, and drop what is remembered of these models.")
+def tune(
+    models: tuple[str, ...],
+    seconds: float,
+    set_: tuple[str, ...],
+    onednn: str,
+    as_json: bool,
+    write: Path | None,
+    forget: bool,
+) -> None:
+    """Measure how SavedModels run best on this machine, show it and remember it for the broker.
+
+    Several models are tuned together: each by itself, and oneDNN, which is one switch for a process, for all of them.
+    """
+    engine.log_to_stderr(logging.WARNING)
+    records = Records()
+    with told_errors():
+        specs = with_settings(ModelSpec.coerce_all([_spec(text) for text in models]), set_)
+        switch = Switch.of(onednn)
+        subjects = [_subject(spec, switch) for spec in specs]
+        if forget:
+            _forget(subjects, records)
+            return
+        found = _measured(subjects, switch, seconds, records)
+        choices = tuner.decide(found, switch)
+        if write is not None:
+            _write(write, [tuner.filled(spec, choices.get(spec.name)) for spec in specs], choices, switch)
+    if as_json:
+        click.echo(json.dumps(_as_json(found, choices), indent=2))
+        return
+    console = Console()
+    for name, record in found.items():
+        _show(console, name, record, choices[name])
+    if write is not None:
+        console.print(f"written to {escape(str(write))}")
+
+
+def _spec(text: str) -> ModelSpec:
+    """NAME=SOURCE, or a SOURCE whose directory gives the name."""
+    if "=" in text and not Path(text).expanduser().exists():
+        return ModelSpec.parse(text)
+    path = Path(text).expanduser().resolve()
+    name = path.parent.name if path.name.isdecimal() else path.name
+    return ModelSpec(re.sub(r"[^A-Za-z0-9_.\-]|^[.\-]+", "_", name) or "model", text)
+
+
+def _subject(spec: ModelSpec, switch: Switch) -> Subject:
+    if spec.is_function:
+        raise InvalidInput(f"{spec.source} is a Python callable; only SavedModels have settings to measure")
+    try:
+        return Subject.of(spec, switch)
+    except OSError as error:
+        raise BrokerError(f"{spec.source} cannot be read: {error.strerror}") from None
+
+
+def _forget(subjects: Sequence[Subject], records: Records) -> None:
+    for subject in subjects:
+        count = records.forget(subject.key.content)
+        click.echo(f"{subject.spec.name}: {count} record{'' if count == 1 else 's'} dropped")
+
+
+def _measured(
+    subjects: Sequence[Subject], switch: Switch, seconds: float, records: Records
+) -> dict[str, Record]:
+    """Raises BrokerError if one of them could not be measured."""
+    with _progress() as on_progress:
+        found = tuner.measure_all(subjects, switch, seconds, records, on_progress, again=True)
+    for subject in subjects:
+        record = found.get(subject.spec.name)
+        if record is None or record.table is None:
+            reason = f": {record.note}" if record is not None else "; the log above says why"
+            raise BrokerError(f"{subject.spec.name} could not be measured{reason}")
+    return found
+
+
+@contextmanager
+def _progress() -> Iterator[OnProgress]:
+    """A line on the terminal that moves; nothing where stderr is none."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+        waiting = bar.add_task("starting TensorFlow", total=None)
+
+        def tell(name: str, progress: race.Progress) -> None:
+            bar.update(waiting, visible=False)
+            if name not in tasks:
+                tasks[name] = bar.add_task(escape(name))
+            text = f"{name}: {progress.done} of {progress.planned}, {progress.seconds_left:.0f} s left"
+            bar.update(tasks[name], completed=progress.done, total=progress.planned, description=escape(text))
+
+        yield tell
+
+
+def _write(path: Path, specs: Sequence[ModelSpec], choices: Mapping[str, Choice], switch: Switch) -> None:
+    from broker.tuning import config_file
+
+    onednn = next(iter(choices.values())).setting.onednn if switch.ours else None
+    try:
+        config_file.write(path, specs, onednn)
+    except OSError as error:
+        raise BrokerError(f"{path} cannot be written: {error.strerror}") from None
+
+
+# --- what was measured ---
+
+
+def _as_json(found: Mapping[str, Record], choices: Mapping[str, Choice]) -> dict[str, Any]:
+    return {
+        name: {
+            "chosen": {**asdict(choices[name].setting), "max_batch_size": choices[name].batch_size},
+            "gain": choices[name].gain,
+            "noise": record.table.noise,
+            "busy": record.note,
+            "what": record.what,
+            "measured": [_row(record.table, choices[name], setting) for setting in record.table.settings],
+        }
+        for name, record in found.items()
+        if record.table is not None
+    }
+
+
+def _row(table: Table, choice: Choice, setting: Setting) -> dict[str, Any]:
+    return {
+        **asdict(setting),
+        "p50_us": table.p50_us(setting),
+        "rows_per_s": {str(rows): rate for rows, rate in table.rates(setting).items()},
+        "default": setting == table.default,
+        "chosen": setting == choice.setting,
+    }
+
+
+def _show(console: Console, name: str, record: Record, choice: Choice) -> None:
+    table = record.table
+    assert table is not None
+    console.print(f"[bold]{escape(name)}[/]  {escape(record.what)}", highlight=False)
+    console.print(_rich(table, choice))
+    console.print("rows per second by batch size; p50 of one request of the smallest, with nothing beside it")
+    console.print(f"= TensorFlow's defaults   [bold]>[/] {escape(str(choice))}", highlight=False)
+    if record.note:
+        busy = f"{record.note} meanwhile: only clear gains count, and the broker will measure again"
+        console.print(escape(busy), style="yellow", highlight=False)
+
+
+def _rich(table: Table, choice: Choice) -> RichTable:
+    shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for title in (" ", "threads", "runs", "on", "oneDNN", "p50", *map(str, table.sizes)):
+        shown.add_column(title, justify="left" if title in (" ", "on") else "right", no_wrap=True)
+    by_rate = sorted(table.settings, key=lambda s: (s != table.default, -table.best_rate(s)))
+    for setting in by_rate:
+        rates = table.rates(setting)
+        shown.add_row(
+            ">" if setting == choice.setting else "=" if setting == table.default else " ",
+            str(setting.intra_op_threads),
+            str(setting.side_by_side),
+            "caller" if setting.caller_thread else "pool",
+            "on" if setting.onednn else "off",
+            _time(table.p50_us(setting) or 0.0),
+            *(_rate(rates[rows]) if rows in rates else "-" for rows in table.sizes),
+            style="bold" if setting == choice.setting else None,
+        )
+    return shown
+
+
+def _time(us: float) -> str:
+    return f"{us:.1f}us" if us < 100 else f"{us:.0f}us" if us < 10_000 else f"{us / 1000:.1f}ms"
+
+
+def _rate(rate: float) -> str:
+    if rate < 10_000:
+        return f"{rate:.0f}"
+    return f"{rate / 1e3:.0f}k" if rate < 1e6 else f"{rate / 1e6:.1f}M"

@@ -1,0 +1,27 @@
+"""Which model it is, by what lies in its directory: the same for a copy, another for any change of graph or weights."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from broker.models.saved_model import GRAPH_FILES
+
+_READ = (*GRAPH_FILES, "variables/variables.index")
+"""Read whole. The index holds a checksum of every tensor, so that the weights, which may be large, need not be."""
+_CHUNK = 1 << 20
+
+
+def content_digest(directory: Path) -> str:
+    """Hexadecimal, independent of where the directory lies and of its files' times. Raises OSError."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.rglob("*") if path.is_file()):
+        name = path.relative_to(directory).as_posix()
+        if name == "fingerprint.pb":
+            continue  # TensorFlow's own hash of these files, different at each export
+        digest.update(f"{name}\0{path.stat().st_size}\0".encode())
+        if name in _READ:
+            with path.open("rb") as file:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+    return digest.hexdigest()

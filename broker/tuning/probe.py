@@ -1,0 +1,158 @@
+"""The process that loads models and times them, started afresh for each value of oneDNN.
+
+One JSON line a command on stdin, one JSON line an answer on stdout, and at first {"onednn": whether it is on}:
+
+    {"do": "open", "stand": 3, "spec": {...}}        -> {"batchable", "row_bytes", "run_us", "what": which signature}
+    {"do": "measure", "stand": 3, "rows": 8, ...}    -> {"p50_us", "rows_per_s", "seconds"}
+    {"do": "close"}                                  -> {}              gives back all stands
+    what failed                                      -> {"error": why, "lasting": whether it will fail again}
+
+It ends when stdin ends, whatever it is doing: its parent has closed it, or is gone.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+import queue
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from time import perf_counter
+from typing import IO, Any
+
+from broker.models.model import LoadedModel
+from broker.models.spec import ModelSpec
+from broker.models.warmup import FREE_SIZES, runs_with_zeros, zeros
+from broker.tuning.measurement import Stand
+from worker_client.wire.errors import BrokerError
+from worker_client.wire.signature import Signature
+
+SLOW_SECONDS = 0.2
+
+Message = dict[str, Any]
+
+
+class NotRunnable(BrokerError):
+    """The model's default signature does not run on zeros."""
+
+
+class Probe:
+    """The models that are open, each in one session with one number of intra-op threads."""
+
+    def __init__(self) -> None:
+        self._stands: dict[int, tuple[Stand, LoadedModel]] = {}
+
+    def answer(self, message: Message) -> Message:
+        """Raises BrokerError if the model cannot be loaded or run."""
+        handlers: dict[str, Callable[[Message], Message]] = {
+            "open": self._open,
+            "measure": self._measure,
+            "close": self._close,
+        }
+        return handlers[message["do"]](message)
+
+    def _open(self, message: Message) -> Message:
+        from broker.models import session
+
+        spec = ModelSpec(**message["spec"])
+        # In the pool by its own settings, since only then the session has a pool of its own.
+        model = session.load(replace(spec, caller_thread=False))
+        signature, free, run_us = _measurable(model)
+        places = {place: model.callable_on(signature.name, caller_thread=place) for place in (False, True)}
+        self._stands[message["stand"]] = Stand(places, signature, free), model
+        row_bytes = sum(feed.nbytes for feed in zeros(signature, 1, free))
+        return {
+            "batchable": signature.batchable,
+            "row_bytes": row_bytes,
+            "run_us": run_us,
+            "what": _told(signature, free),
+        }
+
+    def _measure(self, message: Message) -> Message:
+        stand, _ = self._stands[message["stand"]]
+        settings = {key: value for key, value in message.items() if key not in ("do", "stand")}
+        return asdict(stand.measure(**settings))
+
+    def _close(self, message: Message) -> Message:
+        while self._stands:
+            _, (stand, model) = self._stands.popitem()
+            stand.close()
+            model.close()
+            del stand, model
+        gc.collect()  # a graph is full of cycles, and the next model wants the memory
+        return {}
+
+
+def _measurable(model: LoadedModel) -> tuple[Signature, int, float]:
+    """The default signature, the size to give its free dimensions, and roughly what a run takes. Raises NotRunnable."""
+    name = model.default_signature
+    signature, run = model.signatures[name], model.callable(name)
+    reason: str | None = None
+    for free in FREE_SIZES:
+        begun = perf_counter()
+        reason = runs_with_zeros(run, signature, free)
+        taken = perf_counter() - begun
+        if reason is not None:
+            continue
+        if taken > SLOW_SECONDS:  # by itself, or because it was the first
+            begun = perf_counter()
+            runs_with_zeros(run, signature, free)
+            taken = perf_counter() - begun
+        return signature, free, taken * 1e6
+    raise NotRunnable(f"signature {name}: {reason}")
+
+
+def _told(signature: Signature, free: int) -> str:
+    sizes = [size for spec in signature.inputs for size in (spec.shape or ())[signature.batchable :]]
+    return f"{signature}, free dimensions as {free}" if None in sizes else str(signature)
+
+
+# --- the process ---
+
+
+def main() -> int:
+    answers = _private_stdout()
+    try:
+        from broker.models import session  # before there is a second thread
+    except ImportError as error:
+        _write(answers, {"error": f"TensorFlow cannot be imported ({error})"})
+        return 1
+    _write(answers, {"onednn": session.onednn_enabled()})
+    commands: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    threading.Thread(target=_read, args=(commands,), name="onesession-commands", daemon=True).start()
+    probe = Probe()
+    while True:
+        message = commands.get()
+        try:
+            answer = probe.answer(message)
+        except Exception as error:
+            answer = {"error": str(error) or type(error).__name__, "lasting": isinstance(error, NotRunnable)}
+        _write(answers, answer)
+
+
+def _private_stdout() -> IO[str]:
+    """The pipe to the parent, out of reach of what libraries print: that goes to stderr."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+    return open(private, "w", encoding="utf-8")
+
+
+def _read(commands: queue.SimpleQueue[Message]) -> None:
+    for line in sys.stdin:
+        commands.put(json.loads(line))
+    os._exit(0)  # not in the middle of a run's C code, where an exception would have to wait
+
+
+def _write(answers: IO[str], message: Message) -> None:
+    try:
+        answers.write(json.dumps(message) + "\n")
+        answers.flush()
+    except BrokenPipeError:
+        os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,184 @@
+"""What was measured, remembered: a JSON file for each model, machine and set of things fixed by hand.
+
+A record only saves time. One that cannot be read or written is told in the log, and measured again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker.tuning.setting import Table
+
+_log = logging.getLogger("onesession.tuning")
+
+FORMAT = 1
+PATIENCE = 3
+"""A machine that is busy whenever we measure is so by nature: after as many times its record is taken for good."""
+_LOOK_SECONDS = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What a record stands for: `content` is the model's digest, `circumstances` all else that a result depends on."""
+
+    content: str
+    circumstances: dict[str, Any]
+
+    @property
+    def file_name(self) -> str:
+        rest = json.dumps([FORMAT, self.circumstances], sort_keys=True)
+        return f"{self.content[:24]}-{hashlib.sha256(rest.encode()).hexdigest()[:16]}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """`table` None: it cannot be measured, `note` tells why. `busy_times`: so often in a row others disturbed it.
+
+    `what` is the signature that was measured, with the sizes of its inputs. `seconds` is the time that was given, and
+    `complete` says that it was enough for all there is to measure.
+    """
+
+    table: Table | None
+    what: str = ""
+    note: str = ""
+    seconds: float = 0.0
+    complete: bool = True
+    busy_times: int = 0
+    measured_at: str = ""
+
+    @property
+    def disturbed(self) -> bool:
+        return 0 < self.busy_times < PATIENCE
+
+    def will_do(self, seconds: float) -> bool:
+        """Whether it need not be measured again, by one who would give it so many seconds."""
+        return not self.disturbed and (self.complete or seconds <= self.seconds)
+
+
+class Records:
+    """Those in one folder, `default_folder()` unless told otherwise."""
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self.folder = folder or default_folder()
+
+    def find(self, key: Key) -> Record | None:
+        path = self.folder / key.file_name
+        try:
+            return _record(json.loads(path.read_text(encoding="utf-8")), key)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            _log.warning(
+                "the record %s cannot be read and is measured again: %s: %s",
+                path,
+                type(error).__name__,
+                error,
+            )
+            return None
+
+    def save(self, key: Key, record: Record) -> bool:
+        """False if it cannot be written, which the log tells."""
+        message = {
+            "format": FORMAT,
+            "content": key.content,
+            "circumstances": key.circumstances,
+            "measured_at": record.measured_at or time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "busy_times": record.busy_times,
+            "what": record.what,
+            "note": record.note,
+            "seconds": record.seconds,
+            "complete": record.complete,
+            "table": None if record.table is None else record.table.to_message(),
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(self.folder / key.file_name, json.dumps(message, indent=1))
+        except OSError as error:
+            _log.warning("what was measured cannot be remembered in %s: %s", self.folder, error.strerror)
+            return False
+        return True
+
+    def forget(self, content: str) -> int:
+        """Drop all records of this model; how many there were."""
+        paths = list(self.folder.glob(f"{content[:24]}-*.json"))
+        for path in paths:
+            path.unlink(missing_ok=True)
+        return len(paths)
+
+    @contextlib.contextmanager
+    def measuring(self, seconds: float) -> Iterator[bool]:
+        """Hold the right to measure, one broker at a time; False if it cannot be had within `seconds`.
+
+        Two that measure at once would disturb each other, and often measure the same.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = os.open(self.folder / "measuring.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            yield False
+            return
+        try:
+            yield _locked(lock, seconds)
+        finally:
+            os.close(lock)
+
+
+def default_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification: a relative path counts as none.
+    cache = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.cache"))
+    return cache / "onesession" / "tuning"
+
+
+def _record(message: Any, key: Key) -> Record:
+    if message["format"] != FORMAT or message["content"] != key.content:
+        raise ValueError("it is of another format or model")
+    if message["circumstances"] != json.loads(json.dumps(key.circumstances)):
+        raise ValueError("it is of other circumstances")
+    table = message["table"]
+    return Record(
+        table=None if table is None else Table.from_message(table),
+        what=str(message["what"]),
+        note=str(message["note"]),
+        seconds=float(message["seconds"]),
+        complete=bool(message["complete"]),
+        busy_times=int(message["busy_times"]),
+        measured_at=str(message["measured_at"]),
+    )
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, whoever writes at the same time."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
+    try:
+        with open(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _locked(lock: int, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        else:
+            return True

@@ -1,0 +1,271 @@
+"""Tunes the models of one broker: looks up what is remembered, measures the rest, decides on oneDNN, fills in specs.
+
+It must come before TensorFlow is imported, which is when that reads its oneDNN switch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+from broker.models.errors import ModelLoadError
+from broker.models.saved_model import locate, weight_bytes
+from broker.models.spec import ModelSpec
+from broker.settings import Settings, Tune
+from broker.tuning import machine
+from broker.tuning.candidates import Fixed
+from broker.tuning.choice import Choice, choose, choose_onednn
+from broker.tuning.content import content_digest
+from broker.tuning.experiment import Laboratory, NotMeasurable
+from broker.tuning.race import Progress
+from broker.tuning.records import Key, Record, Records
+
+_log = logging.getLogger("onesession.tuning")
+
+LOCK_SECONDS = 120.0
+"""How long to let another broker of this user measure first."""
+_TELL_SECONDS = 2.0
+
+OnProgress = Callable[[str, Progress], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """TensorFlow's oneDNN: `value` is what it is fixed to, None if it is ours to set or TensorFlow's default.
+
+    `ours`: whether it can still be set in this process.
+    """
+
+    value: bool | None
+    ours: bool
+
+    @classmethod
+    def of(cls, setting: str) -> Switch:
+        """From $TF_ENABLE_ONEDNN_OPTS, which goes first, and the setting `onednn` (auto, on, off)."""
+        user = os.environ.get(machine.ONEDNN_VARIABLE)
+        if user is not None:
+            return cls(user.lower() not in ("0", "false"), ours=False)
+        ours = "tensorflow" not in sys.modules
+        return cls(None if setting == "auto" or not ours else setting == "on", ours)
+
+    def set(self, value: bool) -> None:
+        if self.ours:
+            os.environ[machine.ONEDNN_VARIABLE] = "1" if value else "0"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A SavedModel to tune."""
+
+    spec: ModelSpec
+    directory: Path
+    key: Key
+
+    @classmethod
+    def of(cls, spec: ModelSpec, switch: Switch) -> Subject:
+        """Raises ModelLoadError, or OSError if its files cannot be read."""
+        directory, _ = locate(spec)
+        circumstances = {
+            "machine": machine.describe(),
+            "tags": list(spec.tags),
+            "fixed": Fixed.of(spec, switch.value).to_message(),
+            "other_onednn": switch.ours and switch.value is None,
+            "batches": [spec.batching, spec.batch_limit, list(spec.allowed_batch_sizes)],
+        }
+        return cls(spec, directory, Key(content_digest(directory), circumstances))
+
+
+def tuned(settings: Settings, records: Records | None = None) -> tuple[ModelSpec, ...]:
+    """The models of `settings`, with what they leave to the broker filled in as far as it is known.
+
+    Measures what is not remembered, where `settings.tune` says so, and sets oneDNN for this process.
+    """
+    switch = Switch.of(settings.onednn)
+    if switch.value is not None:
+        switch.set(switch.value)
+    if settings.tune == Tune.OFF.value or not _has_tensorflow():
+        return settings.models
+    subjects = [subject for spec in settings.models if (subject := _subject(spec, switch)) is not None]
+    records = records or Records()
+    found = {subject.spec.name: records.find(subject.key) for subject in subjects}
+    measured: dict[str, Record] = {}
+    if settings.tune == Tune.AUTO.value:
+        missing = [s for s in subjects if not _will_do(found[s.spec.name], settings.tune_seconds)]
+        measured = measure_all(missing, switch, settings.tune_seconds, records, _told())
+        found.update(measured)
+    known = {name: record for name, record in found.items() if record is not None}
+    choices = decide(known, switch)
+    for name, choice in choices.items():
+        _tell(name, choice, known[name], logging.INFO if name in measured else logging.DEBUG)
+    return tuple(filled(spec, choices.get(spec.name)) for spec in settings.models)
+
+
+def measure_all(
+    subjects: Sequence[Subject],
+    switch: Switch,
+    seconds: float,
+    records: Records,
+    on_progress: OnProgress,
+    *,
+    again: bool = False,
+) -> dict[str, Record]:
+    """Measure these models for at most `seconds` each, and remember the results: {name: record}.
+
+    What another broker has measured while we waited for our turn is taken, unless `again`.
+    """
+    found: dict[str, Record] = {}
+    if not subjects:
+        return found
+    with records.measuring(LOCK_SECONDS):
+        before = {s.spec.name: record for s in subjects if (record := records.find(s.key)) is not None}
+        if not again:
+            found = dict(before)
+        todo = [s for s in subjects if not _will_do(found.get(s.spec.name), seconds)]
+        if not todo:
+            return found
+        names = ", ".join(subject.spec.name for subject in todo)
+        _log.info("tuning %s for this machine: %g s of measuring each, once", names, seconds)
+        weights = max(weight_bytes(subject.directory) for subject in todo)
+        both = switch.ours and switch.value is None
+        try:
+            with Laboratory(switch.value, both=both, weights=weights) as laboratory:
+                for subject in todo:
+                    name = subject.spec.name
+                    record = _measure(laboratory, subject, seconds, before.get(name), on_progress)
+                    if record is not None:
+                        records.save(subject.key, record)
+                        found[name] = record
+        except NotMeasurable as reason:
+            _log.warning("%s cannot be tuned: %s", names, reason)
+    return found
+
+
+def decide(records: Mapping[str, Record], switch: Switch) -> dict[str, Choice]:
+    """The choice for each model that could be measured, with oneDNN set for all of them together."""
+    known = {name: (r.table, r.disturbed) for name, r in records.items() if r.table is not None}
+    if not known:
+        return {}
+    tables = [table for table, _ in known.values()]
+    onednn = switch.value
+    if onednn is None:
+        default = tables[0].default.onednn
+        onednn = (
+            choose_onednn(tables, default, [busy for _, busy in known.values()]) if switch.ours else default
+        )
+        switch.set(onednn)
+    choices = {name: choose(table, onednn, busy=busy) for name, (table, busy) in known.items()}
+    return {name: choice for name, choice in choices.items() if choice is not None}
+
+
+def filled(spec: ModelSpec, choice: Choice | None) -> ModelSpec:
+    """The spec with everything set that it left to the broker; unchanged without a choice."""
+    if choice is None:
+        return spec
+    setting, size = choice.setting, choice.batch_size
+    made = replace(
+        spec,
+        intra_op_threads=spec.intra_op_threads or setting.intra_op_threads,
+        max_concurrency=spec.max_concurrency or setting.side_by_side,
+        caller_thread=setting.caller_thread if spec.caller_thread is None else spec.caller_thread,
+    )
+    if size is None or spec.max_batch_size is not None:
+        return made
+    allowed = tuple(rows for rows in spec.allowed_batch_sizes if rows <= size)
+    return replace(made, max_batch_size=size, allowed_batch_sizes=allowed)
+
+
+def _has_tensorflow() -> bool:
+    return "tensorflow" in sys.modules or find_spec("tensorflow") is not None
+
+
+def _subject(spec: ModelSpec, switch: Switch) -> Subject | None:
+    """None for what has nothing to tune, and for what cannot be loaded: loading will say why."""
+    if spec.is_function or _settled(spec, switch):
+        return None
+    try:
+        return Subject.of(spec, switch)
+    except (ModelLoadError, OSError):
+        return None
+
+
+def _settled(spec: ModelSpec, switch: Switch) -> bool:
+    """Whether everything is fixed by hand."""
+    threads = (spec.intra_op_threads, spec.max_concurrency, spec.caller_thread)
+    batches = not spec.batching or spec.max_batch_size is not None
+    onednn = switch.value is not None or not switch.ours
+    return onednn and batches and None not in threads
+
+
+def _measure(
+    laboratory: Laboratory, subject: Subject, seconds: float, before: Record | None, on_progress: OnProgress
+) -> Record | None:
+    """The record to keep; None if the model could not be measured this time."""
+    name = subject.spec.name
+    try:
+        measured = laboratory.measure(
+            subject.spec, subject.directory, seconds, lambda progress: on_progress(name, progress)
+        )
+    except NotMeasurable as reason:
+        _log.warning("%s cannot be tuned: %s", name, reason)
+        return Record(None, note=str(reason), seconds=seconds, complete=False) if reason.lasting else None
+    _log.info("measured %s in %.0f s", name, measured.seconds)
+    return Record(
+        measured.table,
+        what=measured.what,
+        note=f"others used {measured.others:.0%} of the processors" if measured.busy else "",
+        seconds=seconds,
+        complete=measured.complete,
+        busy_times=(before.busy_times if before is not None else 0) + 1 if measured.busy else 0,
+    )
+
+
+def _will_do(record: Record | None, seconds: float) -> bool:
+    return record is not None and record.will_do(seconds)
+
+
+def _tell(name: str, choice: Choice, record: Record, level: int) -> None:
+    _log.log(level, "%s: %s", name, choice)
+    if record.disturbed:
+        _log.log(
+            level,
+            "%s was measured while %s: only a clear gain counts, and the next start measures again",
+            name,
+            record.note,
+        )
+    assert record.table is not None
+    alone = choose_onednn([record.table], record.table.default.onednn, [record.disturbed])
+    better = choose(record.table, alone, busy=record.disturbed)
+    if better is not None and alone != choice.setting.onednn and better.rate > choice.rate:
+        _log.log(
+            level,
+            "%s by itself would make %.0f rows/s with oneDNN %s, which is one switch for all models",
+            name,
+            better.rate,
+            "on" if alone else "off",
+        )
+
+
+def _told() -> OnProgress:
+    """Progress as lines of the log, one every few seconds."""
+    last = time.monotonic()
+
+    def tell(name: str, progress: Progress) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _TELL_SECONDS:
+            last = now
+            _log.info(
+                "tuning %s: %d of %d, at most %.0f s left",
+                name,
+                progress.done,
+                progress.planned,
+                progress.seconds_left,
+            )
+
+    return tell

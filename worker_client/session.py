@@ -1,0 +1,175 @@
+"""`client.session("m")` in place of a `tf.compat.v1.Session`: the graph's tensors by name, run by the broker.
+
+fetches, feed_dict --names--> endpoint (asked of the broker once, then known by number) --> predict --> same form back
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from worker_client.connection import Connection
+from worker_client.fetches import Build, WrongType, flatten, graph_name
+from worker_client.metadata import SignatureInfo
+from worker_client.model import Model
+from worker_client.wire.errors import InvalidInput
+
+_REMEMBERED = 1024
+_WRONG_FEED = "Cannot interpret feed_dict key as Tensor"
+Names = tuple[str, ...]
+
+
+class Session:
+    """Runs any tensors of a served model's graph, as `tf.compat.v1.Session.run` does. Thread-safe, usable after fork.
+
+    Tensors and operations are named as in the graph, "logits:0" and "init"; objects with such a name do as well. The
+    first run of a set of feeds and fetches has the broker make a callable for it; it is then known by number.
+    Unknown names raise InvalidInput with TensorFlow's message. Variables cannot be fed or changed by one worker alone:
+    they are every worker's.
+    """
+
+    def __init__(self, connection: Connection, model: str, timeout: float | None, priority: str) -> None:
+        self._connection = connection
+        self._model = model
+        self._timeout = timeout
+        self._priority = priority
+        self._endpoints: dict[tuple[Names, Names], Endpoint] = {}
+
+    def __repr__(self) -> str:
+        return f"<Session of model {self._model!r} at {self._connection.path}>"
+
+    def run(
+        self,
+        fetches: Any,
+        feed_dict: Mapping[Any, Any] | None = None,
+        options: None = None,
+        run_metadata: None = None,
+        *,
+        timeout: float | None = None,
+    ) -> Any:
+        """The values of `fetches` in the form they were given: ndarrays, numpy scalars, None for operations.
+
+        Raises InvalidInput (a ValueError; also a TypeError where TensorFlow raises one), and what `Model.predict` does.
+        """
+        _check_unsupported(options=options, run_metadata=run_metadata)
+        names, build = flatten(fetches)
+        feeds = _flat_feeds(feed_dict or {})
+        endpoint = self._endpoint(tuple(feeds), names)
+        return build(endpoint.run(list(feeds.values()), timeout))
+
+    def make_callable(
+        self, fetches: Any, feed_list: Sequence[Any] | None = None, accept_options: bool = False
+    ) -> Callable[..., Any]:
+        """A function that takes the values of `feed_list` by position and returns the values of `fetches`."""
+        _check_unsupported(accept_options=accept_options or None)
+        names, build = flatten(fetches)
+        feeds = tuple([_feed_name(key) for key in feed_list or ()])
+        return _Callable(self._endpoint(feeds, names), build)
+
+    def close(self) -> None:
+        """Nothing to give back: the session is the broker's."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _endpoint(self, feeds: Names, fetches: Names) -> Endpoint:
+        key = feeds, fetches
+        endpoint = self._endpoints.get(key)
+        if endpoint is None:
+            if len(self._endpoints) >= _REMEMBERED:
+                self._endpoints.clear()
+            endpoint = Endpoint(self._connection, self._model, self._timeout, self._priority, feeds, fetches)
+            self._endpoints[key] = endpoint
+        return endpoint
+
+
+class Endpoint(Model):
+    """A set of feeds and fetches, which is a signature that nobody exported."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        model: str,
+        timeout: float | None,
+        priority: str,
+        feeds: Names,
+        fetches: Names,
+    ) -> None:
+        super().__init__(connection, model, None, None, timeout, priority)
+        self._feeds = feeds
+        self._fetches = fetches
+
+    def run(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
+        """The values of the fetches, None for those that are operations."""
+        arrays = [_as_fed(spec.dtype, value) for spec, value in zip(self.signature.inputs, values)]
+        outputs = self.predict(dict(zip(self._feeds, arrays)), timeout)
+        return [_as_fetched(outputs.get(name)) for name in self._fetches]
+
+    def _signature_info(self, deadline_ns: int) -> SignatureInfo:
+        try:
+            return self._connection.ad_hoc(self.name, self._feeds, self._fetches, deadline_ns)
+        except InvalidInput as error:
+            if str(error).startswith(_WRONG_FEED):
+                raise WrongType(str(error)) from None
+            raise
+
+
+class _Callable:
+    def __init__(self, endpoint: Endpoint, build: Build) -> None:
+        self._endpoint = endpoint
+        self._build = build
+
+    def __call__(self, *values: Any, timeout: float | None = None) -> Any:
+        wanted = len(self._endpoint.signature.inputs)
+        if len(values) != wanted:
+            raise InvalidInput(
+                f"the callable takes {wanted} values, one for each of its feed_list, got {len(values)}"
+            )
+        return self._build(self._endpoint.run(values, timeout))
+
+
+def _flat_feeds(feed_dict: Mapping[Any, Any]) -> dict[str, Any]:
+    """{name: value}; a key may be a tuple of tensors, its value a sequence of as many."""
+    feeds: dict[str, Any] = {}
+    for key, value in feed_dict.items():
+        keys, values = (key, value) if isinstance(key, tuple) else ((key,), (value,))
+        if len(keys) != len(values):
+            raise InvalidInput(f"the feed {key!r} wants {len(keys)} values, got {len(values)}")
+        for each, its in zip(keys, values):
+            feeds[_feed_name(each)] = its
+    return feeds
+
+
+def _feed_name(key: Any) -> str:
+    name = graph_name(key)
+    if name is None:
+        raise WrongType(f"{_WRONG_FEED}: Can not convert a {type(key).__name__} into a Tensor.")
+    return name
+
+
+def _as_fed(dtype: np.dtype, value: Any) -> np.ndarray:
+    """As TensorFlow converts feeds: to the tensor's own dtype."""
+    if type(value) is np.ndarray and value.dtype == dtype:
+        return value
+    try:
+        return np.asarray(value, dtype=dtype)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise WrongType(f"cannot feed a {type(value).__name__} as {dtype.name}: {error}") from None
+
+
+def _as_fetched(value: np.ndarray | None) -> Any:
+    return value[()] if value is not None and value.ndim == 0 else value
+
+
+def _check_unsupported(**arguments: Any) -> None:
+    for name, value in arguments.items():
+        if value is not None:
+            raise InvalidInput(f"{name} is TensorFlow's own and does not reach the broker; leave it out")
