@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from broker.access import give
 from broker.memory import Account, Memory
 from broker.scheduling.serving import Serving
 from broker.settings import Settings
@@ -38,9 +40,18 @@ class Violation(BrokerError):
 class Channel:
     """Made and grown by the control thread, served by the intake thread, disposed of by the intake thread."""
 
-    def __init__(self, number: int, pid: int, memory: Memory, settings: Settings, push: PushOutput) -> None:
+    def __init__(
+        self,
+        number: int,
+        pid: int,
+        memory: Memory,
+        settings: Settings,
+        push: PushOutput,
+        uid: int | None = None,
+    ) -> None:
         self.number = number
         self.pid = pid
+        self._uid = os.geteuid() if uid is None else uid
         self.closed = False  # the worker is gone: what is not running yet need not run
         self.last_taken_ns = 0
         self.requests = 0
@@ -155,6 +166,7 @@ class Channel:
     def _new_semaphore(self) -> Semaphore:
         made = self._memory.new_semaphore()
         self._semaphores.append(made)
+        give(made, self._uid)
         return made
 
     def _add_block(self, segment: Segment, start: int, count: int | None = None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from types import NoneType
 from typing import Any
 
+from broker.access import Access
 from broker.channel import Channel
 from worker_client.wire import control
 from worker_client.wire.control import Decoder, Message, ProtocolError
@@ -90,12 +91,17 @@ class ControlServer:
     """`run` is the body of the control thread; `push`, `drop` and `stop` may come from any."""
 
     def __init__(
-        self, listener: socket.socket, handlers: dict[str, Handler], on_end: Callable[[Session], None]
+        self,
+        listener: socket.socket,
+        handlers: dict[str, Handler],
+        on_end: Callable[[Session], None],
+        access: Access | None = None,
     ) -> None:
         self.sessions: set[Session] = set()
         self._listener = listener
         self._handlers = {"hello": self._hello, **handlers}
         self._on_end = on_end
+        self._access = access or Access()
         self._selector = selectors.DefaultSelector()
         self._spare = os.open(
             os.devnull, os.O_RDONLY | os.O_CLOEXEC
@@ -158,8 +164,8 @@ class ControlServer:
         sock.setblocking(False)
         pid, uid = control.peer_of(sock)
         session = Session(sock, pid, uid)
-        if uid not in (0, os.geteuid()):
-            _log.warning("refused pid %d of uid %d", pid, uid)
+        if not self._access.admits(sock, uid):
+            _log.warning("refused pid %d of uid %d: see allow_uid", pid, uid)
             session.close()
             return
         self.sessions.add(session)

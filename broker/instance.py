@@ -34,6 +34,11 @@ class Instance:
         self.swept = sweep(self.prefix)
         path.unlink(missing_ok=True)
 
+    @property
+    def own_directory(self) -> bool:
+        """The socket stands in the runtime directory, which is the broker's user's alone."""
+        return self.path.parent == runtime_directory()
+
     def listen(self) -> socket.socket:
         """From now on workers find the broker."""
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from itertools import count
 from time import time, time_ns
 
+from broker.access import Access
 from broker.channel import Channel
 from broker.control import ControlServer, Handler, Reply, Session
 from broker.instance import Instance
@@ -41,12 +42,14 @@ class Server:
         self._epoch = time_ns()
         self._numbers = count(1)
         self._threads: list[threading.Thread] = []
+        access = Access(settings.allow_uid, settings.allow_gid)
         self.instance = Instance(socket_path(settings.address))
         try:
             self.repository = repository.load(tuned(settings))  # tuned before TensorFlow is imported
             _warn_of_failures(self.repository)
             self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
             self.doorbell = self.memory.new_semaphore()
+            access.give_doorbell(self.doorbell)
             self.intake = Intake(self.repository, self.doorbell, WaitMode(settings.wait), self._on_violation)
             handlers: dict[str, Handler] = {
                 "attach": self._attach,
@@ -57,7 +60,8 @@ class Server:
                 "ad_hoc": self._ad_hoc,
                 "status": self._status,
             }
-            self.control = ControlServer(self.instance.listen(), handlers, self._on_end)
+            self.control = ControlServer(self.instance.listen(), handlers, self._on_end, access)
+            access.open_path(self.instance.path, self.instance.own_directory)
         except BaseException:
             self.instance.release()
             raise
@@ -102,6 +106,7 @@ class Server:
             self.memory,
             self.settings,
             lambda message, segment: self.control.push(session, message, segment),
+            session.uid,
         )
         session.channel = channel
         self.intake.add(channel)

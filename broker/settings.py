@@ -42,6 +42,9 @@ class Settings:
     `tune` is auto, remembered or off (default $BROKER_TUNE, else auto); a SavedModel that was never measured on this
     machine is then measured for at most `tune_seconds`, besides starting TensorFlow. `onednn` is auto (as measured),
     on or off, for all models; $TF_ENABLE_ONEDNN_OPTS goes first.
+
+    `allow_uid` and `allow_gid` are numbers of users and groups whose workers may attach beside those of the broker's
+    own user: for a broker that runs as root beside a server that drops its workers' privileges.
     """
 
     models: tuple[ModelSpec, ...]
@@ -56,6 +59,8 @@ class Settings:
     tune: str = field(default_factory=lambda: os.environ.get(TUNE_VARIABLE) or Tune.AUTO.value)
     tune_seconds: float = 10.0
     onednn: str = OneDnn.AUTO.value
+    allow_uid: tuple[int, ...] = ()
+    allow_gid: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         _check("slots", self.slots, 1, MAX_SLOTS)
@@ -70,6 +75,11 @@ class Settings:
         _check_choice("tune", self.tune, Tune)
         _check_choice("onednn", self.onednn, OneDnn)
         _check_seconds("tune_seconds", self.tune_seconds, 3600)
+        for name in ("allow_uid", "allow_gid"):
+            numbers = tuple(getattr(self, name))
+            for number in numbers:
+                _check(f"each of {name}", number, 0, (1 << 32) - 2)
+            object.__setattr__(self, name, numbers)
 
     @property
     def first_segment_bytes(self) -> int:

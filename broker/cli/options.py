@@ -54,7 +54,7 @@ def settings_options(function: Function) -> Function:
 
 _SETTINGS = (
     *("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds"),
-    *("tune_seconds", "onednn"),
+    *("tune_seconds", "onednn", "allow_uid", "allow_gid"),
 )
 _DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in fields(Settings) if field.name in _SETTINGS
@@ -117,6 +117,16 @@ _OPTIONS = (
         default=_DEFAULTS["drain_seconds"],
         show_default=True,
         help="How long accepted requests may still run when the broker is stopped.",
+    ),
+    click.option(
+        "--allow-uid",
+        type=int,
+        multiple=True,
+        metavar="NUMBER",
+        help="A user whose workers may attach, too (the broker runs as root). May be given several times.",
+    ),
+    click.option(
+        "--allow-gid", type=int, multiple=True, metavar="NUMBER", help="A group whose users' workers may."
     ),
 )
 

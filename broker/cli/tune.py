@@ -108,7 +108,7 @@ def _subject(spec: ModelSpec, switch: Switch) -> Subject:
 
 def _forget(subjects: Sequence[Subject], records: Records) -> None:
     for subject in subjects:
-        count = records.forget(subject.key.content)
+        count = records.forget(subject.keys[0].content)
         click.echo(f"{subject.spec.name}: {count} record{'' if count == 1 else 's'} dropped")
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from broker.models import forked
 from broker.models.aliases import aliased
 from broker.models.errors import ModelLoadError
 from broker.models.failure import clean
@@ -44,6 +45,7 @@ with import_chatter_dropped(wanted=_QUIET):
     import tensorflow as tf
     from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.client import pywrap_tf_session
+    from tensorflow.python.client.session import BaseSession
     from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
 ONE_THREAD = 1
@@ -177,6 +179,7 @@ def _open(spec: ModelSpec, directory: Path, version: int, intra_op_threads: int)
     config.use_per_session_threads = not _on_caller_thread(spec)
     config.gpu_options.allow_growth = True
     session = tf.compat.v1.Session(graph=graph, config=config)
+    forked.guard(session, BaseSession)
     try:
         _restore(spec, directory, loader, session)
         runs, left_out = _runs(spec, session, meta_graph.signature_def)

@@ -84,6 +84,7 @@ class Probe:
 
     def __init__(self, onednn: bool | None) -> None:
         environment = {**os.environ, "PYTHONPATH": _python_path()}
+        environment.pop(machine.ONEDNN_VARIABLE, None)
         if onednn is not None:
             environment[machine.ONEDNN_VARIABLE] = "1" if onednn else "0"
         self._rest = b""

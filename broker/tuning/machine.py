@@ -37,7 +37,7 @@ _SHAPING = (
 """Beginnings of the names of environment variables that change how TensorFlow runs."""
 _CGROUP = Path("/sys/fs/cgroup")
 
-BUSY_SHARE = 0.10
+BUSY_SHARE = 0.15
 """Part of our processors that others may use while we measure before we call the machine busy."""
 
 

@@ -61,7 +61,10 @@ class Probe:
         # In the pool by its own settings, since only then the session has a pool of its own.
         model = session.load(replace(spec, caller_thread=False))
         signature, free, run_us = _measurable(model)
-        places = {place: model.callable_on(signature.name, caller_thread=place) for place in (False, True)}
+        places = {
+            False: model.callable(signature.name),
+            True: model.callable_on(signature.name, caller_thread=True),
+        }
         self._stands[message["stand"]] = Stand(places, signature, free), model
         row_bytes = sum(feed.nbytes for feed in zeros(signature, 1, free))
         return {

@@ -35,50 +35,69 @@ _TELL_SECONDS = 2.0
 OnProgress = Callable[[str, Progress], None]
 
 
+_set_by_us: str | None = None
+"""What we have put into $TF_ENABLE_ONEDNN_OPTS, which is then not the user's word."""
+
+
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """TensorFlow's oneDNN: `value` is what it is fixed to, None if it is ours to set or TensorFlow's default.
+    """TensorFlow's oneDNN: `fixed` by hand, or None; `ours` to set, which ends when TensorFlow is imported.
 
-    `ours`: whether it can still be set in this process.
+    `now`: what is in force if it is no longer ours, None for TensorFlow's default.
     """
 
-    value: bool | None
+    fixed: bool | None
     ours: bool
+    now: bool | None = None
 
     @classmethod
     def of(cls, setting: str) -> Switch:
         """From $TF_ENABLE_ONEDNN_OPTS, which goes first, and the setting `onednn` (auto, on, off)."""
-        user = os.environ.get(machine.ONEDNN_VARIABLE)
-        if user is not None:
-            return cls(user.lower() not in ("0", "false"), ours=False)
+        found = os.environ.get(machine.ONEDNN_VARIABLE)
+        on = None if found is None else found.lower() not in ("0", "false")
+        if found is not None and found != _set_by_us:
+            return cls(on, ours=False)
         ours = "tensorflow" not in sys.modules
-        return cls(None if setting == "auto" or not ours else setting == "on", ours)
+        return cls(None if setting == "auto" or not ours else setting == "on", ours, None if ours else on)
+
+    @property
+    def free(self) -> bool:
+        """Whether both values can be tried."""
+        return self.ours and self.fixed is None
 
     def set(self, value: bool) -> None:
+        global _set_by_us
         if self.ours:
-            os.environ[machine.ONEDNN_VARIABLE] = "1" if value else "0"
+            _set_by_us = os.environ[machine.ONEDNN_VARIABLE] = "1" if value else "0"
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A SavedModel to tune."""
+    """A SavedModel to tune, and the keys of records that will do for it, the one of its own first."""
 
     spec: ModelSpec
     directory: Path
-    key: Key
+    keys: tuple[Key, ...]
 
     @classmethod
     def of(cls, spec: ModelSpec, switch: Switch) -> Subject:
         """Raises ModelLoadError, or OSError if its files cannot be read."""
         directory, _ = locate(spec)
+        content = content_digest(directory)
         circumstances = {
             "machine": machine.describe(),
             "tags": list(spec.tags),
-            "fixed": Fixed.of(spec, switch.value).to_message(),
-            "other_onednn": switch.ours and switch.value is None,
+            "fixed": Fixed.of(spec, switch.fixed).to_message(),
+            "other_onednn": switch.free,
             "batches": [spec.batching, spec.batch_limit, list(spec.allowed_batch_sizes)],
         }
-        return cls(spec, directory, Key(content_digest(directory), circumstances))
+        keys = [Key(content, circumstances)]
+        if switch.fixed is None and not switch.free:  # a record of both values has that which is in force
+            keys.append(Key(content, {**circumstances, "other_onednn": True}))
+        return cls(spec, directory, tuple(keys))
+
+    def find(self, records: Records) -> Record | None:
+        return next((record for key in self.keys if (record := records.find(key)) is not None), None)
 
 
 def tuned(settings: Settings, records: Records | None = None) -> tuple[ModelSpec, ...]:
@@ -87,13 +106,13 @@ def tuned(settings: Settings, records: Records | None = None) -> tuple[ModelSpec
     Measures what is not remembered, where `settings.tune` says so, and sets oneDNN for this process.
     """
     switch = Switch.of(settings.onednn)
-    if switch.value is not None:
-        switch.set(switch.value)
+    if switch.fixed is not None:
+        switch.set(switch.fixed)
     if settings.tune == Tune.OFF.value or not _has_tensorflow():
         return settings.models
     subjects = [subject for spec in settings.models if (subject := _subject(spec, switch)) is not None]
     records = records or Records()
-    found = {subject.spec.name: records.find(subject.key) for subject in subjects}
+    found = {subject.spec.name: subject.find(records) for subject in subjects}
     measured: dict[str, Record] = {}
     if settings.tune == Tune.AUTO.value:
         missing = [s for s in subjects if not _will_do(found[s.spec.name], settings.tune_seconds)]
@@ -123,7 +142,7 @@ def measure_all(
     if not subjects:
         return found
     with records.measuring(LOCK_SECONDS):
-        before = {s.spec.name: record for s in subjects if (record := records.find(s.key)) is not None}
+        before = {s.spec.name: record for s in subjects if (record := s.find(records)) is not None}
         if not again:
             found = dict(before)
         todo = [s for s in subjects if not _will_do(found.get(s.spec.name), seconds)]
@@ -132,14 +151,14 @@ def measure_all(
         names = ", ".join(subject.spec.name for subject in todo)
         _log.info("tuning %s for this machine: %g s of measuring each, once", names, seconds)
         weights = max(weight_bytes(subject.directory) for subject in todo)
-        both = switch.ours and switch.value is None
+        onednn = switch.now if switch.fixed is None else switch.fixed
         try:
-            with Laboratory(switch.value, both=both, weights=weights) as laboratory:
+            with Laboratory(onednn, both=switch.free, weights=weights) as laboratory:
                 for subject in todo:
                     name = subject.spec.name
                     record = _measure(laboratory, subject, seconds, before.get(name), on_progress)
                     if record is not None:
-                        records.save(subject.key, record)
+                        records.save(subject.keys[0], record)
                         found[name] = record
         except NotMeasurable as reason:
             _log.warning("%s cannot be tuned: %s", names, reason)
@@ -152,7 +171,7 @@ def decide(records: Mapping[str, Record], switch: Switch) -> dict[str, Choice]:
     if not known:
         return {}
     tables = [table for table, _ in known.values()]
-    onednn = switch.value
+    onednn = switch.now if switch.fixed is None else switch.fixed
     if onednn is None:
         default = tables[0].default.onednn
         onednn = (
@@ -198,8 +217,7 @@ def _settled(spec: ModelSpec, switch: Switch) -> bool:
     """Whether everything is fixed by hand."""
     threads = (spec.intra_op_threads, spec.max_concurrency, spec.caller_thread)
     batches = not spec.batching or spec.max_batch_size is not None
-    onednn = switch.value is not None or not switch.ours
-    return onednn and batches and None not in threads
+    return not switch.free and batches and None not in threads
 
 
 def _measure(

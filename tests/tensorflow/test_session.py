@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from collections import OrderedDict, defaultdict, namedtuple
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -19,7 +18,11 @@ from worker_client import InvalidInput, ModelNotFound, Session
 
 X, Y, OP = "serving_default_x:0", "StatefulPartitionedCall:0", "StatefulPartitionedCall"
 ROWS = np.random.default_rng(3).standard_normal((5, 128)).astype(np.float32)
-Pair = namedtuple("Pair", "first second")
+
+
+class Pair(NamedTuple):
+    first: object
+    second: object
 
 
 class Named:
@@ -107,7 +110,7 @@ def test_wrong_names_get_tensorflows_error(
     with pytest.raises(type(wanted.value)) as got:
         session.run(fetches, feeds)
     assert isinstance(got.value, InvalidInput)
-    assert os.path.commonprefix([str(got.value), str(wanted.value)]).count(" ") > 3
+    assert str(got.value).split()[:5] == str(wanted.value).split()[:5]
 
 
 def test_values_are_converted_as_tensorflow_does(session: Session, tensorflow_session: Any) -> None:

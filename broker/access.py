@@ -1,0 +1,88 @@
+"""Which users' workers may attach: the broker's own and root, and those it was told to allow.
+
+A server that is started as root drops its workers' privileges; a broker beside it runs as root then, and lets these
+workers in. What they open by name is given to them: their own semaphores to their user; the doorbell, which all ring,
+to the one user or group that is allowed, or to everybody if there are several (all that a stranger can do with it is
+to wake the broker).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+from pathlib import Path
+
+from worker_client.wire.errors import BrokerError
+from worker_client.wire.semaphore import Semaphore
+
+_SHM = Path("/dev/shm")
+_SO_PEERGROUPS = getattr(socket, "SO_PEERGROUPS", 59)
+_BUFFER_BYTES = 1024  # the most that Python's getsockopt takes: 256 groups
+
+
+class Access:
+    """`uids` and `gids` are let in beside the broker's own user and root."""
+
+    def __init__(self, uids: tuple[int, ...] = (), gids: tuple[int, ...] = ()) -> None:
+        self.uids = frozenset(uids)
+        self.gids = frozenset(gids)
+        if self.widened and os.geteuid() != 0:
+            raise BrokerError(
+                f"allow_uid and allow_gid are for a broker that runs as root; this one runs as uid {os.geteuid()}: "
+                "run broker and workers as one user, or the broker as root"
+            )
+
+    def __repr__(self) -> str:
+        return f"<Access of {os.geteuid()}, uids {sorted(self.uids)}, gids {sorted(self.gids)}>"
+
+    @property
+    def widened(self) -> bool:
+        """Some are allowed whom the files' modes would keep out."""
+        return bool(self.uids or self.gids)
+
+    def admits(self, sock: socket.socket, uid: int) -> bool:
+        if uid in (0, os.geteuid()) or uid in self.uids:
+            return True
+        return bool(self.gids) and not self.gids.isdisjoint(_groups_of(sock))
+
+    def open_path(self, socket_path: Path, own_directory: bool) -> None:
+        """Let them reach the socket; who comes is asked there. A directory that is ours lets them pass, not look."""
+        if self.widened:
+            socket_path.chmod(0o666)
+            if own_directory:
+                socket_path.parent.chmod(0o711)
+
+    def give_doorbell(self, doorbell: Semaphore) -> None:
+        if not self.widened:
+            return
+        path = _path_of(doorbell)
+        if len(self.uids) == 1 and not self.gids:
+            (uid,) = self.uids
+            os.chown(path, uid, -1)
+        elif len(self.gids) == 1 and not self.uids:
+            (gid,) = self.gids
+            os.chown(path, -1, gid)
+            path.chmod(0o660)
+        else:
+            path.chmod(0o666)
+
+
+def give(semaphore: Semaphore, uid: int) -> None:
+    """Let a worker of another user open its own semaphore."""
+    if uid not in (0, os.geteuid()):
+        os.chown(_path_of(semaphore), uid, -1)
+
+
+def _path_of(semaphore: Semaphore) -> Path:
+    return _SHM / f"sem.{semaphore.name.lstrip('/')}"
+
+
+def _groups_of(sock: socket.socket) -> set[int]:
+    """The groups of the peer, as the kernel knows them."""
+    _pid, _uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _BUFFER_BYTES)
+    except OSError:  # it has more, or the kernel is older than 4.13
+        return {gid}
+    return {gid, *struct.unpack(f"{len(raw) // 4}I", raw)}

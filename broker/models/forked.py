@@ -1,0 +1,53 @@
+"""A session in a forked child: an error at once in place of a run that never ends.
+
+TensorFlow's threads do not survive fork(): a session that the parent has used, and any other of this process, waits for
+them for ever. A child that is forked while sessions are open therefore gets a `Session.run` that says so.
+"""
+
+from __future__ import annotations
+
+import os
+import weakref
+from typing import Any
+
+from worker_client.wire.errors import BrokerError
+
+_open: weakref.WeakSet[Any] = weakref.WeakSet()
+_guarded: list[type] = []
+
+
+class ForkedSession(BrokerError, RuntimeError):
+    """A session was used in a child of the process that holds it."""
+
+
+def guard(session: Any, kind: type) -> None:
+    """From now on no child of this process can hang in a session of class `kind`, as long as this one lives."""
+    if not _guarded:
+        os.register_at_fork(after_in_child=_forbid)
+    if kind not in _guarded:
+        _guarded.append(kind)
+    _open.add(session)
+
+
+def _forbid() -> None:
+    if not _open:
+        return
+    parent = os.getppid()
+
+    def refuse(*_args: Any, **_kwargs: Any) -> Any:
+        raise ForkedSession(
+            f"this process was forked from pid {parent}, which holds TensorFlow sessions: TensorFlow's threads do "
+            "not survive fork, and the run would never end. Ask the broker instead: "
+            "worker_client.connect().model(NAME).predict(x), or .session(NAME).run(...)"
+        )
+
+    for kind in _guarded:
+        for name in (
+            "run",
+            "partial_run",
+            "partial_run_setup",
+            "make_callable",
+            "_make_callable_from_options",
+        ):
+            setattr(kind, name, refuse)
+        setattr(getattr(kind, "_Callable"), "__call__", refuse)  # noqa: B009, B010 - not part of its public face
