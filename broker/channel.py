@@ -13,6 +13,7 @@ from broker.settings import Settings
 from broker.slot import Slot
 from worker_client.wire import semaphore
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput, Overloaded
+from worker_client.wire.event import Event, Lent
 from worker_client.wire.layout import (
     MAX_REGION,
     POLL_NO,
@@ -55,6 +56,7 @@ class Channel:
         self.closed = False  # the worker is gone: what is not running yet need not run
         self.last_taken_ns = 0
         self.requests = 0
+        self.event: Event | None = None  # for workers that wait in an event loop
         self.slots: list[Slot] = []
         self._settings = settings
         self._memory = memory
@@ -108,6 +110,8 @@ class Channel:
         self.unlink_names()
         for item in self._semaphores:
             item.close()
+        if self.event is not None:
+            self.event.close()
         self.slots = []  # they refer to us: without them, the memory goes with the last reference to the channel
         self._account.close()
 
@@ -130,6 +134,12 @@ class Channel:
         segment = self._new_region(slot, "input", nbytes)
         slot.bind_input(segment.bytes)
         return segment
+
+    def lend_event(self) -> Lent:
+        """What the worker's event loop waits for in place of the bell."""
+        if self.event is None:
+            self.event = Event()
+        return Lent(self.event)
 
     def unlink_names(self) -> None:
         """The worker has opened the semaphores: from now on nobody can find them."""

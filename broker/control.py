@@ -25,6 +25,7 @@ from broker.channel import Channel
 from worker_client.wire import control
 from worker_client.wire.control import Decoder, Message, ProtocolError
 from worker_client.wire.errors import BrokerError
+from worker_client.wire.event import Lent
 from worker_client.wire.layout import PROTOCOL
 from worker_client.wire.segment import Segment
 
@@ -32,7 +33,7 @@ _log = logging.getLogger("onesession.control")
 
 _MAX_OUTBOX = 256  # messages a peer may leave unread
 
-Reply = tuple[Message, Segment | None]
+Reply = tuple[Message, Segment | Lent | None]
 Handler = Callable[["Session", Message], Reply]
 
 
@@ -51,7 +52,7 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session of pid {self.pid}>"
 
-    def queue(self, message: Message, segment: Segment | None) -> None:
+    def queue(self, message: Message, segment: Segment | Lent | None) -> None:
         """Put a message, and the descriptor of a segment with it, into the outbox."""
         if len(self._outbox) >= _MAX_OUTBOX:
             if segment is not None:
@@ -207,7 +208,7 @@ class ControlServer:
             raise ProtocolError(f"pid {session.pid} sent op {str(op)[:40]!r}")
         if not isinstance(number, (int, NoneType)):
             raise ProtocolError(f"pid {session.pid} sent the id {str(number)[:40]!r}")
-        segment = None
+        segment: Segment | Lent | None = None
         try:
             reply, segment = handler(session, message)
         except ProtocolError:

@@ -56,6 +56,7 @@ class Server:
                 "opened": self._opened,
                 "slots": self._slots,
                 "grow": self._grow,
+                "event": self._event,
                 "models": self._models,
                 "ad_hoc": self._ad_hoc,
                 "status": self._status,
@@ -133,6 +134,9 @@ class Server:
     def _grow(self, session: Session, message: Message) -> Reply:
         segment = _channel_of(session).grow_input(message.get("slot"), message.get("nbytes"))
         return {"nbytes": segment.nbytes}, segment
+
+    def _event(self, session: Session, message: Message) -> Reply:
+        return {}, _channel_of(session).lend_event()
 
     def _models(self, session: Session, message: Message) -> Reply:
         return {"models": self.repository.describe()}, None

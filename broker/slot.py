@@ -35,6 +35,7 @@ from worker_client.wire.layout import (
     INPUT_BYTES,
     NOTIFY,
     NOTIFY_BELL,
+    NOTIFY_EVENT,
     OUTPUT_BYTES,
     OUTPUT_REGION,
     SEQUENCE,
@@ -291,6 +292,8 @@ class Slot:
             self.completed.release()  # SYNC completed
             if self.notify == NOTIFY_BELL:
                 self.channel.bell.release()
+            elif self.notify == NOTIFY_EVENT and self.channel.event is not None:
+                self.channel.event.set()
         except (OSError, Closed):  # a worker that meddles with its semaphores, or is gone and disposed of
             self.channel.closed = True
 

@@ -2,7 +2,11 @@
 
 client = worker_client.connect()
 y = client.model("digits").predict(x)
+y = await worker_client.aio.connect().model("digits").predict(x)
 """
+
+import importlib
+from types import ModuleType
 
 from worker_client.client import Client, connect
 from worker_client.metadata import ModelInfo
@@ -38,3 +42,10 @@ __all__ = [
     "TensorSpec",
     "connect",
 ]
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`worker_client.aio`, imported when it is first used: asyncio is no small import."""
+    if name == "aio":
+        return importlib.import_module("worker_client.aio")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

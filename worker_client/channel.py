@@ -18,12 +18,14 @@ from worker_client.link import ControlLink
 from worker_client.slot import Slot
 from worker_client.wire import control, semaphore
 from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, InvalidInput, Overloaded
+from worker_client.wire.event import Event
 from worker_client.wire.layout import (
     COMPLETED_NS,
     DONE,
     HELD,
     NO_DEADLINE,
     NOTIFY_BELL,
+    NOTIFY_EVENT,
     NOTIFY_SLOT,
     OUTPUT_REGION,
     POLL_WORD,
@@ -55,6 +57,7 @@ class Channel:
         self.epoch: int = reply["epoch"]
         self.max_slots: int = reply["max_slots"]
         self.slots: list[Slot] = []
+        self.event: Event | None = None
         self.bell: semaphore.Semaphore = semaphore.attach(reply["bell"])
         self._link = link
         self._words = self._segments[0].bytes.cast("Q")
@@ -98,6 +101,34 @@ class Channel:
             self.release(slot)
             raise
         return slot
+
+    def claim_at_once(self, nbytes: int) -> Slot | None:
+        """A slot that is free and large enough, if there is one."""
+        if self._abandoned:
+            self._reap()
+        free = self._free
+        for _ in range(len(free)):
+            try:
+                slot = free[-1]  # as in `claim`
+                del free[-1]
+            except IndexError:
+                return None
+            if len(slot.input) >= nbytes:
+                return slot
+            free.appendleft(slot)
+        return None
+
+    @property
+    def may_grow(self) -> bool:
+        """`claim` would not have to wait for a slot in use."""
+        return bool(self._free) or (len(self.slots) < self.max_slots and not self._no_more_slots)
+
+    def open_event(self) -> Event:
+        """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker."""
+        if self.event is None:
+            _, fds = self._link.request({"op": "event"}, _CONTROL_TIMEOUT)
+            self.event = Event(fds[0])
+        return self.event
 
     def release(self, slot: Slot) -> None:
         """Give a slot back, whatever became of it."""
@@ -306,6 +337,8 @@ class Channel:
     def _post(self, slot: Slot) -> None:
         if slot.notify == NOTIFY_BELL:
             self.bell.release()
+        elif slot.notify == NOTIFY_EVENT and self.event is not None:
+            self.event.set()
         else:
             slot.extra_posts += 1  # before the post: the waiter counts it off
             slot.completed.release()
@@ -339,6 +372,8 @@ class Channel:
         for slot in self.slots:
             self._post(slot)
         self.bell.release()
+        if self.event is not None:
+            self.event.set()
         with self._slow:
             self._slow.notify_all()
 

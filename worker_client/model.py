@@ -69,7 +69,7 @@ class Model:
     @property
     def signature(self) -> Signature:
         """Names, dtypes and shapes of inputs and outputs."""
-        return self._bound_by(None)[0].fitter.signature
+        return self.bound_by(None)[0].fitter.signature
 
     @property
     def timeout(self) -> float:
@@ -86,9 +86,9 @@ class Model:
         """
         bound = self._bound
         if bound is None or not bound.channel.open:
-            bound, deadline = self._bound_by(timeout)
+            bound, deadline = self.bound_by(timeout)
         else:
-            deadline = self._deadline(timeout)
+            deadline = self.deadline(timeout)
         channel = bound.channel
         arrays, layout = bound.fitter.fit(inputs)
         slot = channel.claim(layout.nbytes, deadline)
@@ -97,7 +97,7 @@ class Model:
                 view[...] = array
             channel.submit(slot, bound.id, deadline)
             channel.wait(slot, deadline)
-            return _copied(bound, slot.result(), inputs)
+            return copied(bound, slot.result(), inputs)
         finally:
             channel.release(slot)
 
@@ -107,8 +107,8 @@ class Model:
         `rows` fills the free first dimension of every input; `shapes` gives whole shapes by input name where
         another dimension is free as well. Use it in a `with` block; raises InvalidInput if a shape stays open.
         """
-        bound, _ = self._bound_by(None)
-        layout = bound.fitter.layout_of(_input_shapes(bound.fitter, rows, shapes or {}))
+        bound, _ = self.bound_by(None)
+        layout = bound.fitter.layout_of(input_shapes(bound.fitter, rows, shapes or {}))
         return Request(bound, layout, self._seconds)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> CallFuture:
@@ -116,7 +116,7 @@ class Model:
 
         Waits only if all of this worker's slots are in flight, at most until the deadline (then Overloaded).
         """
-        bound, deadline = self._bound_by(timeout)
+        bound, deadline = self.bound_by(timeout)
         channel = bound.channel
         arrays, layout = bound.fitter.fit(inputs)
         slot = channel.claim(layout.nbytes, deadline)
@@ -127,7 +127,7 @@ class Model:
             channel.release(slot)
             raise
         return channel.futures.submit(
-            slot, bound.id, deadline, lambda outputs: _copied(bound, outputs, inputs)
+            slot, bound.id, deadline, lambda outputs: copied(bound, outputs, inputs)
         )
 
     def map(
@@ -143,20 +143,25 @@ class Model:
         """Like `map`, but (index of the batch, answer) as the answers come."""
         return mapping.unordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
 
-    def _deadline(self, timeout: float | None) -> int:
+    def deadline(self, timeout: float | None) -> int:
         seconds = self._seconds if timeout is None else timeout
         return NO_DEADLINE if seconds >= 1e9 else monotonic_ns() + int(seconds * 1e9)
 
-    def _bound_by(self, timeout: float | None) -> tuple[Bound, int]:
-        """This process's Bound, made now if need be, and the call's deadline, which counts from now."""
+    def bound(self) -> Bound | None:
+        """What this process knows of the model, if it is attached and its broker there."""
         bound = self._bound
-        if bound is not None and bound.channel.open:
-            return bound, self._deadline(timeout)
+        return bound if bound is not None and bound.channel.open else None
+
+    def bound_by(self, timeout: float | None) -> tuple[Bound, int]:
+        """This process's Bound, made now if need be, and the call's deadline, which counts from now."""
+        bound = self.bound()
+        if bound is not None:
+            return bound, self.deadline(timeout)
         start = monotonic_ns()
         self._seconds = self._given_timeout or timeouts.implied(None)
-        bound = self._bind(self._deadline(timeout))
+        bound = self._bind(self.deadline(timeout))
         self._seconds = self.timeout
-        return bound, self._deadline(timeout) - (monotonic_ns() - start)
+        return bound, self.deadline(timeout) - (monotonic_ns() - start)
 
     def _bind(self, deadline_ns: int) -> Bound:
         channel = self._connection.channel(deadline_ns)
@@ -196,7 +201,7 @@ def _checked_priority(priority: Any) -> str:
     return str(priority)
 
 
-def _input_shapes(
+def input_shapes(
     fitter: Fitter, rows: int | None, shapes: dict[str, tuple[int, ...]]
 ) -> list[tuple[int, ...]]:
     unknown = [name for name in shapes if name not in fitter.names]
@@ -228,7 +233,7 @@ def _dimensions(fitter: Fitter, spec: TensorSpec, shape: Iterable[Any]) -> tuple
     return dimensions
 
 
-def _copied(bound: Bound, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
+def copied(bound: Bound, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
     """Private copies of the outputs, in the form that `predict` answers `inputs` with."""
     if len(outputs) == 1 and (type(inputs) is np.ndarray or not isinstance(inputs, Mapping)):
         return outputs[0].copy()

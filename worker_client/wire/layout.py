@@ -53,7 +53,7 @@ SEQUENCE: Final = 0  # number of this use of the slot, from 1
 SIGNATURE: Final = 1  # id of the signature, as told at attach, plus BULK where others may go first
 INPUT_BYTES: Final = 2  # length of the tensor table at the head of the input region
 DEADLINE_NS: Final = 3  # CLOCK_MONOTONIC, or NO_DEADLINE
-NOTIFY: Final = 4  # NOTIFY_SLOT or NOTIFY_BELL
+NOTIFY: Final = 4  # NOTIFY_SLOT, NOTIFY_BELL or NOTIFY_EVENT
 CANCELLED: Final = 5  # the sequence that nobody waits for any more
 SUBMITTED_NS: Final = 6
 WAITING: Final = 7  # WAITING_POLLS or WAITING_BLOCKS: what the worker does meanwhile, and hopes of the broker
@@ -62,6 +62,7 @@ BULK: Final = 1 << 32
 NO_DEADLINE: Final = (1 << 63) - 1
 NOTIFY_SLOT: Final = 1
 NOTIFY_BELL: Final = 2
+NOTIFY_EVENT: Final = 3
 WAITING_POLLS: Final = 1
 WAITING_BLOCKS: Final = 2
 
