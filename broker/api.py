@@ -9,7 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
+from broker import adopt
 from broker.engine import EngineProcess
+from broker.in_process import InProcess
+from broker.models.model import LoadedModel
 from broker.models.spec import ModelSpec
 from broker.nursery import Nursery
 from broker.server import Server
@@ -30,15 +33,58 @@ class Broker:
 
     `models` maps names to SavedModel directories, `module:function`, dicts of ModelSpec's fields or ModelSpecs.
     `name` is a name or socket path, None for $BROKER_ADDRESS, else "default". `options` are those of Settings.
+    With `adopted` models (see `broker.adopt`) it serves from this process, beside whoever uses them here; children
+    that are forked before or after may call it.
     Raises InvalidInput for values that cannot be; `start` and `run_workers` raise BrokerError if it cannot start.
     """
 
     def __init__(
-        self, models: Mapping[str, Any] | Iterable[ModelSpec], name: str | None = None, **options: Any
+        self,
+        models: Mapping[str, Any] | Iterable[ModelSpec] = (),
+        name: str | None = None,
+        *,
+        adopted: Iterable[LoadedModel] = (),
+        **options: Any,
     ) -> None:
         specs = tuple(ModelSpec.coerce_all(models))
         self.settings = Settings(models=specs, address=os.fspath(socket_path(name)), **options)
-        self._engine: EngineProcess | None = None
+        self._adopted = tuple(adopted)
+        self._engine: EngineProcess | InProcess | None = None
+
+    @classmethod
+    def from_session(
+        cls,
+        session: Any,
+        inputs: Mapping[str, Any],
+        outputs: Mapping[str, Any],
+        *,
+        model: str = "model",
+        name: str | None = None,
+        **options: Any,
+    ) -> Broker:
+        """Serve tensors of a session that another module owns, from this process. See `adopt.session`."""
+        return cls(name=name, adopted=[adopt.session(model, session, inputs, outputs)], **options)
+
+    @classmethod
+    def from_function(
+        cls,
+        function: Callable[..., Any],
+        inputs: adopt.Side | None = None,
+        outputs: adopt.Side | None = None,
+        *,
+        model: str = "model",
+        name: str | None = None,
+        **options: Any,
+    ) -> Broker:
+        """Serve a Python callable from this process. See `adopt.function`."""
+        return cls(name=name, adopted=[adopt.function(model, function, inputs, outputs)], **options)
+
+    @classmethod
+    def from_keras(
+        cls, keras: Any, *, model: str = "model", name: str | None = None, **options: Any
+    ) -> Broker:
+        """Serve a Keras model that this process made or trains. See `adopt.keras`."""
+        return cls(name=name, adopted=[adopt.keras(model, keras)], **options)
 
     def __repr__(self) -> str:
         state = f"pid {self.pid}" if self._engine is not None else "not started"
@@ -58,7 +104,7 @@ class Broker:
         """Start the broker's process; return when workers can attach."""
         if self._engine is not None:
             raise BrokerError(f"this broker is started already, as pid {self.pid}")
-        engine = EngineProcess(self.settings)
+        engine = InProcess(self.settings, self._adopted) if self._adopted else EngineProcess(self.settings)
         engine.start()
         self._engine = engine
 

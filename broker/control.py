@@ -128,6 +128,14 @@ class ControlServer:
         self._stopping = True
         self._wake()
 
+    def forget(self) -> None:
+        """In a forked child: let go of the parent's connections. Takes no lock, as a thread may have held it."""
+        for session in list(self.sessions):
+            session.close()
+        self._selector.close()
+        os.close(self._spare)
+        os.close(self._wakeup)
+
     def _wake(self) -> None:
         with self._wakeup_lock:
             if self._wakeup >= 0:  # else `run` has ended

@@ -59,6 +59,12 @@ class Instance:
         self._lock_path.unlink(missing_ok=True)
         os.close(self._lock)
 
+    def forget(self) -> None:
+        """In a forked child: hold neither the lock nor the socket, which are the parent's."""
+        if self.listener is not None:
+            self.listener.close()
+        os.close(self._lock)
+
     def _take_lock(self) -> int:
         while True:
             fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from itertools import count
 from time import time, time_ns
 
@@ -16,6 +17,7 @@ from broker.instance import Instance
 from broker.intake import Intake
 from broker.memory import Memory
 from broker.models import repository
+from broker.models.model import LoadedModel
 from broker.models.repository import Repository
 from broker.scheduling.serving import describe, serve_also
 from broker.settings import Settings
@@ -32,10 +34,16 @@ _MAX_NAMES = 1000  # of tensors that one call of a session may name
 class Server:
     """The broker in this process. `start` returns when workers can attach; `stop` drains and cleans up.
 
-    `on_failure` is called, from the failing thread, if the intake or control thread ends with an exception.
+    `on_failure` is called, from the failing thread, if the intake or control thread ends with an exception. `adopted`
+    are models that this process has already. A child that is forked meanwhile lets go of all of it.
     """
 
-    def __init__(self, settings: Settings, on_failure: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_failure: Callable[[], None] = lambda: None,
+        adopted: Sequence[LoadedModel] = (),
+    ) -> None:
         self.settings = settings
         self._on_failure = on_failure
         self._started = time()
@@ -45,7 +53,9 @@ class Server:
         access = Access(settings.allow_uid, settings.allow_gid)
         self.instance = Instance(socket_path(settings.address))
         try:
-            self.repository = repository.load(tuned(settings))  # tuned before TensorFlow is imported
+            self.repository = repository.load(
+                tuned(settings), adopted=adopted
+            )  # tuned before TensorFlow is imported
             _warn_of_failures(self.repository)
             self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
             self.doorbell = self.memory.new_semaphore()
@@ -74,9 +84,11 @@ class Server:
             )
             thread.start()
             self._threads.append(thread)
+        _running.add(self)
 
     def stop(self) -> None:
         """Finish the accepted requests (at most `drain_seconds`), tell the workers, leave nothing behind."""
+        _running.discard(self)
         intake, control = self._threads
         self.intake.stop()
         intake.join()
@@ -88,6 +100,11 @@ class Server:
         self.doorbell.close()
         self.repository.close()
         self.instance.release()
+
+    def forget(self) -> None:
+        """In a forked child: the workers must see their broker end when the parent does."""
+        self.control.forget()
+        self.instance.forget()
 
     def _guard(self, body: Callable[[], None]) -> None:
         try:
@@ -173,6 +190,17 @@ class Server:
         for session in list(self.control.sessions):
             if session.channel is channel:
                 self.control.drop(session)
+
+
+_running: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for server in list(_running):
+        server.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
 
 
 def _warn_of_failures(repository: Repository) -> None:

@@ -110,6 +110,21 @@ def load(spec: ModelSpec) -> FunctionModel:
     return FunctionModel(spec, function, made)
 
 
+def adopt(
+    spec: ModelSpec, function: Callable[..., Any], inputs: Side | None, outputs: Side | None
+) -> FunctionModel:
+    """A callable of this process, with its signature given here or by `signature`. Raises InvalidInput."""
+    made: Any = getattr(function, _ATTRIBUTE, None)
+    if inputs is not None and outputs is not None:
+        made = getattr(signature(inputs=inputs, outputs=outputs)(lambda: None), _ATTRIBUTE)
+    if not isinstance(made, Signature):
+        raise InvalidInput(
+            f"model {spec.name!r}: {function!r} is no callable with a signature; give inputs= and outputs=, "
+            f"or: {_HOW_TO_ATTACH}"
+        )
+    return FunctionModel(spec, function, made)
+
+
 def _import(spec: ModelSpec, module_name: str) -> Any:
     try:
         return importlib.import_module(module_name)

@@ -128,14 +128,16 @@ def _describe_entry(entry: Entry) -> dict[str, Any]:
     }
 
 
-def load(specs: Iterable[ModelSpec], *, warm: bool = True) -> Repository:
-    """Load and warm every model. `warm=False` skips the first runs: all signatures then count as heavy.
+def load(specs: Iterable[ModelSpec], *, adopted: Iterable[LoadedModel] = (), warm: bool = True) -> Repository:
+    """Load and warm every model, those included that are `adopted` as they are. `warm=False` skips the first runs: all
+    signatures then count as heavy.
 
     Raises ModelLoadError that tells every model that could not be loaded; those that could are closed again.
     Raises InvalidInput if two models share a name.
     """
     specs = list(specs)
-    check_distinct(specs)
+    adopted = list(adopted)
+    check_distinct([*specs, *[model.spec for model in adopted]])
     models: dict[str, LoadedModel] = {}
     errors: list[ModelLoadError] = []
     for spec in specs:
@@ -146,6 +148,7 @@ def load(specs: Iterable[ModelSpec], *, warm: bool = True) -> Repository:
     if errors:
         _close_quietly(models)
         raise ModelLoadError.joined(errors)
+    models.update({model.spec.name: model for model in adopted})
     try:
         return Repository(models, _entries(models, warm))
     except BaseException:

@@ -12,7 +12,7 @@ import gc
 import os
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from broker.models import forked
 from broker.models.aliases import aliased
 from broker.models.errors import ModelLoadError
 from broker.models.failure import clean
-from broker.models.model import AdHoc, Run, default_of, no_such_signature
+from broker.models.model import DEFAULT_SIGNATURE, AdHoc, Run, default_of, no_such_signature
 from broker.models.quiet import import_chatter_dropped
 from broker.models.saved_model import locate, missing_variables, weight_bytes
 from broker.models.spec import ModelSpec
@@ -82,6 +82,7 @@ class SessionModel:
         runs: Mapping[str, tuple[Endpoint, Run]],
         left_out: Mapping[str, str],
         intra_op_threads: int,
+        owned: bool = True,
     ) -> None:
         self.spec = spec
         self.version = version
@@ -91,6 +92,7 @@ class SessionModel:
         self.default_signature = default_of(self.signatures)
         self.left_out = left_out
         self.intra_op_threads = intra_op_threads
+        self._owned = owned
         self._session = session
         self._runs = {name: run for name, (_, run) in runs.items()}
         self._endpoints = {name: endpoint for name, (endpoint, _) in runs.items()}
@@ -120,7 +122,8 @@ class SessionModel:
         return AdHoc(signature, run, operations)
 
     def close(self) -> None:
-        self._session.close()
+        if self._owned:
+            self._session.close()
 
     def __repr__(self) -> str:
         return f"<SessionModel {self.spec.name} version {self.version}, {self.intra_op_threads or 'all'} threads>"
@@ -203,6 +206,65 @@ def onednn_enabled() -> bool:
         return bool(_pywrap_util_port.IsMklEnabled())
     except (ImportError, AttributeError):  # no part of TensorFlow's public face
         return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") not in ("0", "false")
+
+
+def adopt(
+    spec: ModelSpec, session: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+) -> SessionModel:
+    """Tensors of a session that somebody else made, uses and will close. Raises InvalidInput."""
+    if not isinstance(session, BaseSession):
+        raise InvalidInput(f"model {spec.name!r}: {session!r} is no tf.compat.v1.Session")
+    if not outputs:
+        raise InvalidInput(f"model {spec.name!r}: a model returns at least one tensor; name some in outputs=")
+    forked.guard(session, BaseSession)
+    feeds = {name: _feedable(session.graph, tensor) for name, tensor in inputs.items()}
+    fetches = {name: _fetched(session.graph, tensor) for name, tensor in outputs.items()}
+    signature = Signature(
+        DEFAULT_SIGNATURE,
+        tuple(_ad_hoc_spec(tensor, name) for name, tensor in feeds.items()),
+        tuple(_ad_hoc_spec(tensor, name) for name, tensor in fetches.items()),
+    )
+    names = [tuple(tensor.name for tensor in side.values()) for side in (feeds, fetches)]
+    endpoint = Endpoint(signature, *names)
+    run = _run(spec.name, session, endpoint, _on_caller_thread(spec))
+    return SessionModel(spec, 1, session, {DEFAULT_SIGNATURE: (endpoint, run)}, {}, ALL_CORES, owned=False)
+
+
+def keras_function(model: Any) -> tuple[Callable[..., Any], _Sides, _Sides]:
+    """A Keras model as a function of arrays, and its inputs and outputs as {name: (dtype, shape)}."""
+    if not getattr(model, "built", False) or not getattr(model, "inputs", None):
+        raise InvalidInput(
+            f"{model!r} is no built Keras model with known inputs; call it once on data, or give it an Input layer"
+        )
+    inputs = {tensor.name: (str(tensor.dtype), list(tensor.shape)) for tensor in model.inputs}
+    outputs = {_output_name(n): (str(t.dtype), list(t.shape)) for n, t in enumerate(model.outputs)}
+    specs = [tf.TensorSpec(shape, dtype) for dtype, shape in inputs.values()]
+    single = len(specs) == 1
+    traced = tf.function(lambda *tensors: model(tensors[0] if single else list(tensors), training=False))
+    concrete = traced.get_concrete_function(*specs)
+
+    def call(*arrays: np.ndarray) -> Any:
+        answers = concrete(*[tf.convert_to_tensor(array) for array in arrays])
+        values = [tensor.numpy() for tensor in tf.nest.flatten(answers)]
+        return values if len(outputs) > 1 else values[0]
+
+    return call, inputs, outputs
+
+
+_Sides = dict[str, tuple[str, list[Any]]]
+
+
+def _output_name(number: int) -> str:
+    return "y" if number == 0 else f"y{number}"
+
+
+def _fetched(graph: Any, tensor: Any) -> Any:
+    found = _fetchable(graph, tensor)
+    if not isinstance(found, tf.Tensor):
+        raise InvalidInput(
+            f"{found.name} is an operation and has no value to return; name one of its tensors"
+        )
+    return found
 
 
 def _read(spec: ModelSpec, directory: Path) -> tuple[Any, Any]:
@@ -331,7 +393,7 @@ def _shape(shape: Any) -> Shape | None:
     return tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
 
 
-def _fetchable(graph: Any, fetch: str) -> Any:
+def _fetchable(graph: Any, fetch: Any) -> Any:
     """The tensor or operation, or TensorFlow's own error (session.py, `_ElementFetchMapper`)."""
     try:
         return graph.as_graph_element(fetch, allow_tensor=True, allow_operation=True)
@@ -341,7 +403,7 @@ def _fetchable(graph: Any, fetch: str) -> Any:
         ) from None
 
 
-def _feedable(graph: Any, feed: str) -> Any:
+def _feedable(graph: Any, feed: Any) -> Any:
     try:
         tensor = graph.as_graph_element(feed, allow_operation=False)
     except (KeyError, TypeError, ValueError) as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from broker.models import session
 from broker.models.session import ALL_CORES, ONE_THREAD
 from broker.models.spec import ModelSpec
 from broker.models.warmup import Cost
+from tests.saved_models import mlp_answer
 
 
 def os_threads() -> int:
@@ -26,6 +28,21 @@ def test_each_session_has_the_intra_op_threads_it_asked_for(load):
         load("mlp", intra_op_threads=threads)
         assert os_threads() == before + threads
         before += threads
+
+
+def test_in_the_pool_a_session_has_one_of_its_own(load):
+    """With `caller_thread` False a model gets inter-op threads beside its intra-op ones, and answers the same."""
+    load("mlp", intra_op_threads=1)
+    before = os_threads()
+    pooled = load("mlp", intra_op_threads=2, caller_thread=False)
+    assert os_threads() > before + 2
+    x = np.ones((3, 128), np.float32)
+    runs = [
+        pooled.callable("serving_default"),
+        *(pooled.callable_on("serving_default", caller_thread=here) for here in (True, False)),
+    ]
+    for run in runs:
+        np.testing.assert_allclose(run(x)[0], mlp_answer(x), atol=1e-6)
 
 
 def test_a_model_that_is_dropped_gives_its_threads_back(load, mlp_path):

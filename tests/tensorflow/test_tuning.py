@@ -18,8 +18,10 @@ import pytest
 import worker_client
 from broker.models.spec import ModelSpec
 from broker.tuning import machine
+from broker.tuning.choice import choose, choose_onednn
 from broker.tuning.experiment import Laboratory, NotMeasurable
 from broker.tuning.records import Record, Records
+from broker.tuning.setting import Table
 from broker.tuning.tuner import Subject, Switch
 from tests.brokers import PATIENCE_S, TestBroker, serving, wait_until
 from tests.saved_models import ROOT, mlp_answer
@@ -71,7 +73,7 @@ def remember(path: Path, chosen: str, **by_hand: Any) -> ModelSpec:
     """
     spec = ModelSpec("mlp", str(path), **by_hand)
     found = table({"2x1 pool on": (100, [100] * 3), chosen: (10, [1000] * 3)})
-    Records().save(Subject.of(spec, Switch(None, ours=True)).key, Record(found))
+    Records().save(Subject.of(spec, Switch(None, ours=True)).keys[0], Record(found))
     return spec
 
 
@@ -79,10 +81,10 @@ def remember(path: Path, chosen: str, **by_hand: Any) -> ModelSpec:
 
 
 def test_a_first_start_measures_and_a_second_one_remembers(cache: Path, mlp_path: Path, capfd):
-    """The first says what it does, both serve with the same settings, and answer right."""
+    """The first says what it does, the second serves with what the record says; both answer right."""
     models = {"mlp": {"source": mlp_path}}
     with serving(models=models, tune="auto", tune_seconds=SECONDS) as broker:
-        first = described(broker)
+        assert described(broker)["max_concurrency"] == 1
         assert answers(broker)
     (record,) = cache.glob("*.json")
     told = json.loads(record.read_text())
@@ -93,13 +95,16 @@ def test_a_first_start_measures_and_a_second_one_remembers(cache: Path, mlp_path
     record.write_text(json.dumps({**told, "busy_times": 0, "complete": True}))
     os.utime(record, ns=(before.st_atime_ns, before.st_mtime_ns))
     with serving(models=models, tune="auto", tune_seconds=SECONDS) as broker:
-        second = described(broker)
+        found = described(broker)
         assert answers(broker)
     assert "tuning" not in capfd.readouterr().err
     assert record.stat().st_mtime_ns == before.st_mtime_ns
-    for key in ("intra_op_threads", "max_concurrency", "caller_thread"):
-        assert second[key] == first[key]
-        assert first[key] is not None
+    measured = Table.from_message(told["table"])
+    choice = choose(measured, choose_onednn([measured], measured.default.onednn))
+    assert choice is not None
+    assert found["intra_op_threads"] == choice.setting.intra_op_threads
+    assert found["caller_thread"] == choice.setting.caller_thread
+    assert found["max_batch_size"] == choice.batch_size or choice.batch_size is None
 
 
 def test_what_is_measured_is_what_was_asked(cache: Path, mlp_path: Path):
@@ -187,6 +192,38 @@ def test_what_is_remembered_takes_effect(cache: Path, mlp_path: Path, chosen: st
         [sys.executable, "-c", CODE, str(mlp_path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == told
+
+
+EMBEDDED = """
+import sys
+import worker_client
+from broker import Broker
+from broker.query import ask
+
+def work():
+    with worker_client.connect() as client:
+        found = ask(None, "models")["models"]["mlp"]
+    print(found["intra_op_threads"], found["max_concurrency"], found["caller_thread"], "tensorflow" in sys.modules)
+
+broker = Broker(models={"mlp": sys.argv[1]}, name=sys.argv[2], tune="auto")
+assert "tensorflow" not in sys.modules
+broker.run_workers(work, processes=1)
+from broker.models import session
+print(session.onednn_enabled())
+"""
+
+
+def test_a_broker_around_its_workers_takes_what_is_remembered(cache: Path, mlp_path: Path, tmp_path: Path):
+    """`run_workers` serves from the calling process, which is tuned like any other broker; its workers stay without."""
+    remember(mlp_path, "3x2 pool off")
+    done = subprocess.run(
+        [sys.executable, "-c", EMBEDDED, str(mlp_path), str(tmp_path / "b.sock")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["3 2 False False", "False"], done.stderr
 
 
 def test_what_is_set_by_hand_goes_first(cache: Path, mlp_path: Path):

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 HEAVY = {"tensorflow", "keras"}
-BROKER_ONLY = {"broker", "click", "rich", "psutil", "prometheus_client", "tomli"}
+BROKER_ONLY = {"broker", "click", "rich", "psutil", "prometheus_client", "tomli", "tomlkit"}
 # ml_dtypes comes with TensorFlow: a worker uses it (bfloat16) where it is there and does without where it is not.
 WORKER_MAY_IMPORT = {"worker_client", "numpy", "posix_ipc", "msgpack", "ml_dtypes", *sys.stdlib_module_names}
 

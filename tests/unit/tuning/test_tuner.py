@@ -80,6 +80,7 @@ def laboratory(monkeypatch):
 @pytest.fixture
 def no_switch(monkeypatch):
     """$TF_ENABLE_ONEDNN_OPTS is not set, and what is set is taken back."""
+    monkeypatch.setattr(tuner, "_set_by_us", None)
     monkeypatch.setenv(machine.ONEDNN_VARIABLE, "")
     monkeypatch.delenv(machine.ONEDNN_VARIABLE)
 
@@ -123,31 +124,28 @@ def test_together_they_share_one_onednn(tune, caplog):
     assert "light by itself would make 932000 rows/s with oneDNN off" in caplog.text
 
 
-def test_the_second_start_measures_nothing(tune, laboratory, monkeypatch):
+def test_the_second_start_measures_nothing(tune, laboratory):
     """What was measured is remembered, oneDNN included."""
     first = tune("heavy")
-    monkeypatch.delenv(machine.ONEDNN_VARIABLE)
     assert tune("heavy") == first
     assert [name for name, _ in laboratory.asked] == ["heavy"]
     assert os.environ[machine.ONEDNN_VARIABLE] == "1"
 
 
-def test_off_and_remembered_measure_nothing(tune, laboratory, monkeypatch):
+def test_off_and_remembered_measure_nothing(tune, laboratory):
     """`off` leaves all to guesses; `remembered` takes what there is."""
     for mode in ("off", "remembered"):
         assert chosen(tune("heavy", tune=mode)[0]) == (None, None, None, None)
     assert laboratory.asked == []
     tune("heavy")
-    monkeypatch.delenv(machine.ONEDNN_VARIABLE)
     assert chosen(tune("heavy", tune="off")[0]) == (None, None, None, None)
     assert chosen(tune("heavy", tune="remembered")[0]) == (1, 2, True, 1)
     assert len(laboratory.asked) == 1
 
 
-def test_only_what_is_missing_is_measured(tune, laboratory, monkeypatch):
+def test_only_what_is_missing_is_measured(tune, laboratory):
     """A new model beside one that is known."""
     tune("heavy")
-    monkeypatch.delenv(machine.ONEDNN_VARIABLE)
     tune("light", "heavy")
     assert [name for name, _ in laboratory.asked] == ["heavy", "light"]
 
@@ -172,8 +170,6 @@ def test_where_all_is_set_nothing_is_measured(tune, laboratory):
     tune("heavy", by_hand=by_hand, onednn="on")
     assert laboratory.asked == []
     assert os.environ[machine.ONEDNN_VARIABLE] == "1"
-    tune("heavy", by_hand=by_hand)
-    assert laboratory.asked == []  # the switch is in the environment now
 
 
 def test_allowed_batch_sizes_are_cut_at_what_pays(tune):
@@ -211,12 +207,23 @@ def test_where_tensorflow_is_loaded_already_its_switch_is_left(tune, laboratory,
     assert machine.ONEDNN_VARIABLE not in os.environ
 
 
+def test_a_second_broker_in_one_process(tune, laboratory, monkeypatch):
+    """What we set ourselves is not taken for the user's word: with TensorFlow loaded, the record is found again."""
+    first = tune("light")
+    assert tune("light") == first
+    monkeypatch.setitem(tuner.sys.modules, "tensorflow", object())
+    assert tune("light") == first
+    tune("heavy")
+    assert [name for name, _ in laboratory.asked] == ["light", "heavy"]
+    assert laboratory.made == [(None, True), (False, False)]
+    assert os.environ[machine.ONEDNN_VARIABLE] == "0"
+
+
 def test_a_disturbed_measurement_is_made_again(tune, laboratory, monkeypatch):
     """On a busy machine at each start, until that is what the machine is like."""
     monkeypatch.setattr(laboratory, "others", 0.5)
     for number in range(1, PATIENCE + 2):
         (spec,) = tune("light")
-        monkeypatch.delenv(machine.ONEDNN_VARIABLE)
         assert len(laboratory.asked) == min(number, PATIENCE)
         assert (spec.max_batch_size is None) is (number < PATIENCE)
     assert chosen(spec) == (1, 1, True, 8)
@@ -228,7 +235,6 @@ def test_more_time_measures_again_what_was_cut_short(tune, laboratory, monkeypat
     for seconds, times in ((5, 1), (5, 1), (3, 1), (20, 2)):
         tune("heavy", tune_seconds=seconds)
         assert len(laboratory.asked) == times
-        monkeypatch.delenv(machine.ONEDNN_VARIABLE)
 
 
 @pytest.mark.parametrize(("lasting", "times"), [(True, 1), (False, 2)])
@@ -252,7 +258,6 @@ def test_one_that_cannot_be_measured_does_not_keep_others_from_it(tune, laborato
 def test_what_another_broker_measured_meanwhile_is_taken(tune, laboratory, monkeypatch, tmp_path):
     """Whoever waited for the right to measure looks again before measuring."""
     tune("heavy")
-    monkeypatch.delenv(machine.ONEDNN_VARIABLE)
     really_find, looks = Records.find, []
 
     def find_at_the_second_look(self, key):
@@ -275,7 +280,7 @@ def test_the_key_has_all_that_matters(tmp_path, no_switch):
     (tmp_path / "saved_model.pb").write_text("graph")
 
     def name_of(name: str = "m", **settings: Any) -> str:
-        return Subject.of(ModelSpec(name, str(tmp_path), **settings), Switch(None, True)).key.file_name
+        return Subject.of(ModelSpec(name, str(tmp_path), **settings), Switch(None, True)).keys[0].file_name
 
     same = name_of()
     assert name_of("other", timeout=3.0, max_queue_rows=7, max_delay=1.0) == same
@@ -289,7 +294,7 @@ def test_the_key_has_all_that_matters(tmp_path, no_switch):
         {"caller_thread": True},
     ):
         assert name_of(**settings) != same
-    assert Subject.of(ModelSpec("m", str(tmp_path)), Switch(True, True)).key.file_name != same
+    assert Subject.of(ModelSpec("m", str(tmp_path)), Switch(True, True)).keys[0].file_name != same
 
 
 def test_progress_is_told_in_the_log(caplog, monkeypatch):
