@@ -45,7 +45,7 @@ def function(
 
 def keras(name: str, model: Any, **settings: Any) -> LoadedModel:
     """A built Keras model as model `name`. Workers see later changes of its weights. Raises InvalidInput."""
-    from broker.models import session as sessions
+    from broker.models.keras_model import keras_function
 
-    call, inputs, outputs = sessions.keras_function(model)
+    call, inputs, outputs = keras_function(model)
     return function(name, call, inputs, outputs, **settings)

@@ -119,11 +119,11 @@ def _told(signature: Signature, free: int) -> str:
 def main() -> int:
     answers = _private_stdout()
     try:
-        from broker.models import session  # before there is a second thread
+        from broker.models import runtime  # before there is a second thread
     except ImportError as error:
         _write(answers, {"error": f"TensorFlow cannot be imported ({error})"})
         return 1
-    _write(answers, {"onednn": session.onednn_enabled()})
+    _write(answers, {"onednn": runtime.onednn_enabled()})
     commands: queue.SimpleQueue[Message] = queue.SimpleQueue()
     threading.Thread(target=_read, args=(commands,), name="onesession-commands", daemon=True).start()
     probe = Probe()

@@ -169,9 +169,9 @@ assert "tensorflow" not in sys.modules
 specs = tuned(Settings(models=(ModelSpec("mlp", sys.argv[1]),), tune="remembered"))
 assert "tensorflow" not in sys.modules
 models = load(specs)
-from broker.models import session
+from broker.models import runtime, session
 entry = models.entry("mlp")
-print(session.onednn_enabled(), entry.model.intra_op_threads, entry.max_concurrency,
+print(runtime.onednn_enabled(), entry.model.intra_op_threads, entry.max_concurrency,
       entry.max_batch_size, models.describe()["mlp"]["caller_thread"])
 models.close()
 """
@@ -208,8 +208,8 @@ def work():
 broker = Broker(models={"mlp": sys.argv[1]}, name=sys.argv[2], tune="auto")
 assert "tensorflow" not in sys.modules
 broker.run_workers(work, processes=1)
-from broker.models import session
-print(session.onednn_enabled())
+from broker.models import runtime
+print(runtime.onednn_enabled())
 """
 
 

@@ -106,13 +106,13 @@ def test_each_form_of_import_is_seen(tmp_path, monkeypatch, line, name):
 
 
 def test_one_module_names_tensorflow():
-    """TensorFlow is imported in broker/models/session.py only, by statement or by string."""
+    """TensorFlow is imported in broker/models/runtime.py only, by statement or by string."""
     users = {
         str(p)
         for p in (*modules("broker"), *modules("worker_client"))
         if top_level(imported_names(p)) & HEAVY
     }
-    assert users <= {"broker/models/session.py"}
+    assert users <= {"broker/models/runtime.py"}
 
 
 def test_a_worker_loads_neither_tensorflow_nor_the_broker():

@@ -1,0 +1,107 @@
+"""The elements of a graph as the broker knows them: names become tensors, tensors become specs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from broker.models.runtime import tf
+from worker_client.wire.dtypes import SUPPORTED, dtype_named
+from worker_client.wire.errors import InvalidInput
+from worker_client.wire.signature import Shape, Signature, TensorSpec
+from worker_client.wire.tensors import MAX_RANK
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One signature and the graph's tensors behind it, in the order of the signature's inputs and outputs."""
+
+    signature: Signature
+    feeds: tuple[str, ...]
+    fetches: tuple[str, ...]
+
+
+class NotServable(Exception):
+    """Why a signature is left out."""
+
+
+def endpoint_of(graph: Any, name: str, definition: Any) -> Endpoint:
+    feeds, inputs = _side(graph, "input", definition.inputs)
+    fetches, outputs = _side(graph, "output", definition.outputs)
+    if not outputs:
+        raise NotServable("it returns nothing")
+    return Endpoint(Signature(name, inputs, outputs), feeds, fetches)
+
+
+def _side(graph: Any, side: str, infos: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[TensorSpec, ...]]:
+    """Tensor names and specs sorted by name: the map in the file has no order of its own."""
+    names = sorted(infos)
+    tensors = tuple(_tensor_name(graph, f"{side} {name!r}", infos[name]) for name in names)
+    specs = tuple(_tensor_spec(f"{side} {name!r}", name, infos[name]) for name in names)
+    return tensors, specs
+
+
+def _tensor_name(graph: Any, what: str, info: Any) -> str:
+    if info.WhichOneof("encoding") != "name":
+        raise NotServable(f"{what} is a sparse or composite tensor")
+    try:
+        return str(graph.get_tensor_by_name(info.name).name)
+    except (KeyError, ValueError):
+        raise NotServable(f"{what} is tensor {info.name!r}, which the graph does not have") from None
+
+
+def _tensor_spec(what: str, name: str, info: Any) -> TensorSpec:
+    dtype = tf.dtypes.as_dtype(info.dtype).name
+    if dtype not in SUPPORTED:
+        raise NotServable(f"{what} is {dtype}, which has no fixed size or no numpy type")
+    shape = _shape(info.tensor_shape)
+    if shape is not None and len(shape) > MAX_RANK:
+        raise NotServable(f"{what} has {len(shape)} dimensions; at most {MAX_RANK} cross to the workers")
+    return TensorSpec(name, dtype_named(dtype), shape)
+
+
+def _shape(shape: Any) -> Shape | None:
+    if shape.unknown_rank:
+        return None
+    return tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
+
+
+def fetchable(graph: Any, fetch: Any) -> Any:
+    """The tensor or operation, or TensorFlow's own error (session.py, `_ElementFetchMapper`)."""
+    try:
+        return graph.as_graph_element(fetch, allow_tensor=True, allow_operation=True)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"Argument `fetch` = {fetch} cannot be interpreted as a Tensor. ({_argument(error)})"
+        ) from None
+
+
+def feedable(graph: Any, feed: Any) -> Any:
+    try:
+        tensor = graph.as_graph_element(feed, allow_operation=False)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidInput(f"Cannot interpret feed_dict key as Tensor: {_argument(error)}") from None
+    if not graph.is_feedable(tensor):
+        raise InvalidInput(f"Tensor {tensor.name} may not be fed.")
+    return tensor
+
+
+def _argument(error: Exception) -> str:
+    return str(error.args[0]) if error.args else str(error)
+
+
+def spec_of(tensor: Any, name: str) -> TensorSpec:
+    dtype = tensor.dtype.base_dtype.name
+    if dtype not in SUPPORTED:
+        raise InvalidInput(f"tensor {tensor.name} is {dtype}, which has no fixed size or no numpy type")
+    return TensorSpec(name, dtype_named(dtype), _shape(tensor.shape.as_proto()))
+
+
+def fetched(graph: Any, tensor: Any) -> Any:
+    found = fetchable(graph, tensor)
+    if not isinstance(found, tf.Tensor):
+        raise InvalidInput(
+            f"{found.name} is an operation and has no value to return; name one of its tensors"
+        )
+    return found
