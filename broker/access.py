@@ -13,10 +13,10 @@ import socket
 import struct
 from pathlib import Path
 
+from broker.memory import path_of
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.semaphore import Semaphore
 
-_SHM = Path("/dev/shm")
 _SO_PEERGROUPS = getattr(socket, "SO_PEERGROUPS", 59)
 _BUFFER_BYTES = 1024  # the most that Python's getsockopt takes: 256 groups
 
@@ -56,7 +56,7 @@ class Access:
     def give_doorbell(self, doorbell: Semaphore) -> None:
         if not self.widened:
             return
-        path = _path_of(doorbell)
+        path = path_of(doorbell)
         if len(self.uids) == 1 and not self.gids:
             (uid,) = self.uids
             os.chown(path, uid, -1)
@@ -71,11 +71,7 @@ class Access:
 def give(semaphore: Semaphore, uid: int) -> None:
     """Let a worker of another user open its own semaphore."""
     if uid not in (0, os.geteuid()):
-        os.chown(_path_of(semaphore), uid, -1)
-
-
-def _path_of(semaphore: Semaphore) -> Path:
-    return _SHM / f"sem.{semaphore.name.lstrip('/')}"
+        os.chown(path_of(semaphore), uid, -1)
 
 
 def _groups_of(sock: socket.socket) -> set[int]:

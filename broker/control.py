@@ -89,7 +89,7 @@ class Session:
 
 
 class ControlServer:
-    """`run` is the body of the control thread; `push`, `drop` and `stop` may come from any."""
+    """`run` is the body of the control thread; `call`, `push`, `drop` and `stop` may come from any."""
 
     def __init__(
         self,
@@ -110,9 +110,15 @@ class ControlServer:
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._wakeup_lock = threading.Lock()
         self._pushes: deque[tuple[Session, Message | None, Segment | None]] = deque()
+        self._calls: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Have the control thread do this between two messages."""
+        self._calls.append(action)
+        self._wake()
 
     def push(self, session: Session, message: Message, segment: Segment) -> None:
         """Send a message of the broker's own accord."""
@@ -149,6 +155,7 @@ class ControlServer:
                         self._accept()
                     elif key.fd == self._wakeup:
                         self._send_pushes()
+                        self._do_calls()
                     elif key.data in self.sessions:
                         self._serve(key.data, events)
             self._send_pushes()  # what the last completions announced
@@ -258,6 +265,10 @@ class ControlServer:
                 self._flush(session)
             except (OSError, ProtocolError) as error:
                 self._end(session, error)
+
+    def _do_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
 
     def _end(self, session: Session, error: Exception | None = None) -> None:
         if session not in self.sessions:

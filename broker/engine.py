@@ -26,6 +26,7 @@ import msgpack
 
 from broker.server import Server
 from broker.settings import Settings
+from broker.systemd import Service
 from worker_client.wire.errors import BrokerError
 
 _log = logging.getLogger("onesession.engine")
@@ -42,13 +43,19 @@ class Stopped(BaseException):
     """A stop came while the models were still loading."""
 
 
-def serve(settings: Settings, on_ready: Callable[[], None], parent: int | None = None) -> int:
+def serve(
+    settings: Settings,
+    on_ready: Callable[[], None],
+    parent: int | None = None,
+    service: Service | None = None,
+) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. Main thread only.
 
-    Raises BrokerError if the broker cannot start.
+    `service` is the unit of systemd that this process is. Raises BrokerError if the broker cannot start.
     """
     stopper = _Stopper()
     failed = threading.Event()
+    service = service or Service(None, None)
 
     def fail() -> None:
         failed.set()
@@ -62,8 +69,10 @@ def serve(settings: Settings, on_ready: Callable[[], None], parent: int | None =
             return 0
         server.start()
         on_ready()
-        stopper.wait()
+        service.ready(server.threads)
+        stopper.wait(service.interval, service.tick)
         _log.info("stopping")
+        service.stopping()
         server.stop()
     return 1 if failed.is_set() else 0
 
@@ -87,11 +96,13 @@ class _Stopper:
         self.stopping = True
         os.write(self._write_end, b"\0")
 
-    def wait(self) -> None:
-        """Until a stop. Main thread only."""
+    def wait(self, interval: float | None, tick: Callable[[], None]) -> None:
+        """Until a stop, with a `tick` every `interval` seconds. Main thread only."""
         while not self.stopping:
-            select.select([self._wakeup], [], [])
-            os.read(self._wakeup, 4096)
+            if select.select([self._wakeup], [], [], interval)[0]:
+                os.read(self._wakeup, 4096)
+            else:
+                tick()
 
     @contextlib.contextmanager
     def handling(self, parent: int | None) -> Iterator[None]:
@@ -99,7 +110,7 @@ class _Stopper:
         wakeup_before = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         try:
             if parent is not None:
-                _signal_end_of(parent)
+                signal_end_of(parent)
             yield
         except Stopped:
             pass
@@ -120,7 +131,7 @@ class _Stopper:
             raise Stopped
 
 
-def _signal_end_of(pipe: int) -> None:
+def signal_end_of(pipe: int) -> None:
     """Have SIGIO sent to this process when the pipe's other end is closed, or now if it is."""
     fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
@@ -153,7 +164,7 @@ class EngineProcess:
                 [sys.executable, "-c", _ENTRY, str(report)],
                 stdin=subprocess.PIPE,
                 pass_fds=[report],
-                env={**os.environ, "PYTHONPATH": _python_path()},
+                env={**os.environ, "PYTHONPATH": python_path()},
                 start_new_session=True,  # a Ctrl-C is for the parent, which then stops the engine
             )
         finally:
@@ -220,7 +231,7 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-def _python_path() -> str:
+def python_path() -> str:
     """What this process can import, the engine can: models may be `module:function`."""
     return os.pathsep.join(dict.fromkeys(entry or os.getcwd() for entry in sys.path))
 

@@ -9,7 +9,7 @@ import stat
 from pathlib import Path
 
 from broker.memory import sweep
-from worker_client.wire.address import name_prefix, runtime_directory
+from worker_client.wire.address import VARIABLE, name_prefix, runtime_directory
 from worker_client.wire.errors import BrokerError
 
 _BACKLOG = 1024  # workers that may attach at the same time; the kernel's somaxconn bounds it
@@ -28,11 +28,21 @@ class Instance:
         self.listener: socket.socket | None = None
         _check_directory(path.parent)
         if path.exists() and not path.is_socket():
-            raise BrokerError(f"{path} exists and is no socket; give the broker another --name")
+            raise BrokerError(
+                f"{path} exists and is no socket; move it away, or give the broker another --name"
+            )
+        self._mark = -1
         self._lock_path = path.with_name(path.name + ".lock")
         self._lock = self._take_lock()
-        self.swept = sweep(self.prefix)
-        path.unlink(missing_ok=True)
+        try:
+            self.swept = sweep(self.prefix)
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            os.close(self._lock)
+            raise BrokerError(
+                f"{error.filename}, which a dead broker left, cannot be removed ({error.strerror}): "
+                "remove it as the user it belongs to, or give the broker another --name"
+            ) from None
 
     @property
     def own_directory(self) -> bool:
@@ -45,13 +55,25 @@ class Instance:
         umask = os.umask(0o177)
         try:
             self.listener.bind(os.fspath(self.path))
+        except OSError as error:
+            self.listener.close()
+            raise BrokerError(
+                f"no socket can be made at {self.path} ({error.strerror}); give the broker a --name in a directory "
+                "on a local file system, such as a tmpfs"
+            ) from None
         finally:
             os.umask(umask)
         self.listener.listen(_BACKLOG)
         return self.listener
 
+    def mark_alive(self, name: Path) -> None:
+        """Hold a lock on one of our names, too: who finds them knows nothing of the address, and maybe of our pid."""
+        self._mark = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._mark, fcntl.LOCK_SH)
+
     def release(self) -> None:
         """Give the address up; nothing of it stays on disk."""
+        self._unmark()
         if self.listener is not None:
             self.listener.close()
             self.path.unlink(missing_ok=True)
@@ -63,11 +85,17 @@ class Instance:
         """In a forked child: hold neither the lock nor the socket, which are the parent's."""
         if self.listener is not None:
             self.listener.close()
+        self._unmark()
         os.close(self._lock)
+
+    def _unmark(self) -> None:
+        fd, self._mark = self._mark, -1
+        if fd >= 0:
+            os.close(fd)
 
     def _take_lock(self) -> int:
         while True:
-            fd = os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fd = self._open_lock()
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -82,6 +110,15 @@ class Instance:
                 return fd
             os.close(fd)  # its holder removed the file while we waited for it
 
+    def _open_lock(self) -> int:
+        try:
+            return os.open(self._lock_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise BrokerError(
+                f"the lock {self._lock_path} cannot be opened by uid {os.geteuid()} ({error.strerror}): it is another "
+                "user's, or its file system is read-only; give the broker another --name"
+            ) from None
+
     def _is_current(self, fd: int) -> bool:
         try:
             return os.path.samestat(os.fstat(fd), os.stat(self._lock_path))
@@ -91,21 +128,43 @@ class Instance:
 
 def _check_directory(directory: Path) -> None:
     """The runtime directory is made; any other must exist. Others must not be able to put their socket there."""
-    if directory == runtime_directory():
-        directory.mkdir(mode=0o700, exist_ok=True)
+    ours = directory == runtime_directory()
+    if ours:
+        _make(directory)
     try:
         found = directory.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise BrokerError(
-            f"directory {directory} for the broker's socket does not exist; make it first"
+            f"directory {directory} for the broker's socket does not exist; make it first (mkdir -m 700 {directory}), "
+            "or give the broker another --name"
+        ) from None
+    except PermissionError:
+        raise BrokerError(
+            f"directory {directory} for the broker's socket is out of reach of uid {os.geteuid()}: a directory above "
+            "it may not be entered; give the broker another --name"
         ) from None
     if not stat.S_ISDIR(found.st_mode):
         raise BrokerError(f"{directory}, where the broker's socket shall be, is no directory")
-    if directory == runtime_directory() and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+    if ours and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
         raise BrokerError(
-            f"{directory} belongs to uid {found.st_uid} or may be written by others: not safe to use"
+            f"{directory} belongs to uid {found.st_uid} (mode {stat.S_IMODE(found.st_mode):04o}), this broker to uid "
+            f"{os.geteuid()}: it must be its own, and nobody else may write there (chmod go-w). Or give --name the "
+            f"path of a socket in a directory of its own, and {VARIABLE} the same"
         )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise BrokerError(
-            f"directory {directory} for the broker's socket may not be written by uid {os.geteuid()}"
+            f"directory {directory} for the broker's socket may not be written by uid {os.geteuid()}; it belongs to "
+            f"uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
         )
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:  # something else is there, which is told next
+        pass
+    except OSError as error:
+        raise BrokerError(
+            f"directory {directory} for the broker's socket cannot be made ({error.strerror}); make it for uid "
+            f"{os.geteuid()}, or give --name the path of a socket elsewhere and {VARIABLE} the same"
+        ) from None

@@ -138,8 +138,9 @@ class Intake:
         return taken
 
     def _take_all(self, channel: Channel, now: int, taken: list[Slot]) -> None:
+        words, ring = channel.words, channel.ring
         try:
-            while (slot := channel.take(self.servings, now)) is not None:
+            while words[TAIL_WORD] != ring.head and (slot := channel.take(self.servings, now)) is not None:
                 taken.append(slot)
                 self._worker_polls = slot.worker_polls
         except Exception as error:

@@ -102,6 +102,11 @@ def _check_budget(whose: str, used: int, wanted: int, most: int, setting: str) -
         )
 
 
+def path_of(semaphore: Semaphore) -> Path:
+    """The file that stands for a semaphore."""
+    return _SHM / f"sem.{semaphore.name.lstrip('/')}"
+
+
 def sweep(prefix: str) -> list[str]:
     """Remove the names that a killed broker of this address left. Only for the holder of its lock."""
     stem = prefix.lstrip("/")

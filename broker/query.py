@@ -6,7 +6,7 @@ import os
 import socket
 
 from worker_client.wire import control
-from worker_client.wire.address import socket_path, unavailable
+from worker_client.wire.address import socket_path, unreachable
 from worker_client.wire.layout import PROTOCOL
 
 _TIMEOUT = 10.0
@@ -25,7 +25,7 @@ def ask(address: str | None, op: str) -> control.Message:
             control.send(sock, {"op": op, "id": 2})
             return _receive(sock, decoder)
         except OSError as error:
-            raise unavailable(path, error.strerror or str(error)) from None
+            raise unreachable(path, error) from None
 
 
 def _receive(sock: socket.socket, decoder: control.Decoder) -> control.Message:

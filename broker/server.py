@@ -15,7 +15,7 @@ from broker.channel import Channel
 from broker.control import ControlServer, Handler, Reply, Session
 from broker.instance import Instance
 from broker.intake import Intake
-from broker.memory import Memory
+from broker.memory import Memory, path_of
 from broker.models import repository
 from broker.models.model import LoadedModel
 from broker.models.repository import Repository
@@ -59,6 +59,7 @@ class Server:
             _warn_of_failures(self.repository)
             self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
             self.doorbell = self.memory.new_semaphore()
+            self.instance.mark_alive(path_of(self.doorbell))
             access.give_doorbell(self.doorbell)
             self.intake = Intake(self.repository, self.doorbell, WaitMode(settings.wait), self._on_violation)
             handlers: dict[str, Handler] = {
@@ -100,6 +101,11 @@ class Server:
         self.doorbell.close()
         self.repository.close()
         self.instance.release()
+
+    @property
+    def threads(self) -> dict[str, Callable[[Callable[[], None]], None]]:
+        """The threads on which all depends, each as the way to have it do something between two rounds."""
+        return {"intake": self.intake.call, "control": self.control.call}
 
     def forget(self) -> None:
         """In a forked child: the workers must see their broker end when the parent does."""

@@ -7,6 +7,7 @@ post in `_finish`.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from math import prod
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ from worker_client.wire.layout import (
     WAITING_POLLS,
 )
 from worker_client.wire.semaphore import Closed, Semaphore
-from worker_client.wire.signature import Signature, format_shape
+from worker_client.wire.signature import Signature, TensorSpec, format_shape
 from worker_client.wire.tensors import MAX_TABLE, Placement, TensorLayout, lay_out, read_table, views
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ if TYPE_CHECKING:
     from broker.scheduling.delay import DelayPolicy
 
 _CACHED = 64
+_MAX_PARTS = 4096  # in which one request may run
+_MAX_FREE = (
+    1 << 20
+)  # elements along the free dimensions of a tensor that has none, and so costs its worker nothing
 Shapes = tuple[tuple[int, ...], ...]
 
 
@@ -174,6 +179,11 @@ class Slot:
         _check_against(serving.entry.signature, placements)
         level = batcher.BULK if key[0] & BULK else batcher.INTERACTIVE
         plan = Plan(serving, level, views(placements, region))
+        if plan.group is not None and plan.rows > _MAX_PARTS * serving.batch_limit:
+            raise InvalidInput(
+                f"{plan.rows:,} rows in one request are more than {_MAX_PARTS:,} batches of {serving.batch_limit}; "
+                "send fewer at a time or raise the model's max_batch_size"
+            )
         if len(self.plans) >= _CACHED:
             self.plans.clear()
         self.plans[key] = plan
@@ -332,3 +342,13 @@ def _check_against(signature: Signature, placements: tuple[Placement, ...]) -> N
             raise InvalidInput(
                 f"input {spec.name!r} wants {spec}, got {placement.dtype.name}{format_shape(placement.shape)}"
             )
+        if 0 in placement.shape and _free_elements(spec, placement.shape) > _MAX_FREE:
+            raise InvalidInput(
+                f"input {spec.name!r} has no elements and the dimensions {format_shape(placement.shape)}"
+            )
+
+
+def _free_elements(spec: TensorSpec, shape: tuple[int, ...]) -> int:
+    """What the worker chose of a shape, as if its empty dimensions had one element."""
+    wanted = spec.shape or (None,) * len(shape)
+    return prod(max(size, 1) for size, want in zip(shape, wanted) if want is None)

@@ -20,7 +20,6 @@ from worker_client.wire import control, semaphore
 from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, InvalidInput, Overloaded
 from worker_client.wire.event import Event
 from worker_client.wire.layout import (
-    COMPLETED_NS,
     DONE,
     HELD,
     NO_DEADLINE,
@@ -134,6 +133,7 @@ class Channel:
         """Give a slot back, whatever became of it."""
         if slot.busy or slot.extra_posts:
             slot.deadline_ns = NO_DEADLINE
+            slot.missing_ns = 0
             slot.cancel(slot.sequence)
             self._abandoned.append(slot)
             if not slot.busy:
@@ -223,6 +223,8 @@ class Channel:
 
     def _reap(self) -> None:
         """Take back the abandoned slots that the broker has completed since."""
+        with self._push_lock:
+            self._ring.ring_again()
         for _ in range(len(self._abandoned)):
             try:
                 slot = self._abandoned[0]  # taken out to be looked at, so by one thread at a time
@@ -235,19 +237,24 @@ class Channel:
                 (self._abandoned if slot.busy or slot.extra_posts else self._free).append(slot)
 
     def _recover(self, slot: Slot) -> None:
-        if slot.busy and slot.done:
-            slot.busy = not (semaphore.try_acquire(slot.completed) or self._was_acquired(slot))
-        while slot.extra_posts and not slot.busy:
-            # Our own posts are there, unless a signal handler raised just after one was acquired.
-            slot.extra_posts -= semaphore.try_acquire(slot.completed) or slot.extra_posts
+        """Acquire the posts that are still to come for an abandoned slot: the broker's, if it is busy, and our own.
 
-    def _was_acquired(self, slot: Slot) -> bool:
-        """Whether the broker's post is gone: a signal handler raised just after its waiter had acquired it.
-
-        It follows DONE at once. Should it come this late after all, the slot's next waiter finds the slot not done
-        and waits on.
+        They look alike, so the slot is free only when all are there: what is left over would be taken for the answer to
+        the slot's next use.
         """
-        return bool(monotonic_ns() - slot.words[COMPLETED_NS] > _POST_OVERDUE_NS)
+        while slot.done if slot.busy else slot.extra_posts:
+            now = monotonic_ns()
+            if semaphore.try_acquire(slot.completed):
+                if slot.extra_posts:
+                    slot.extra_posts -= 1
+                else:
+                    slot.busy = False
+            elif not slot.missing_ns or now - slot.missing_ns < _POST_OVERDUE_NS:
+                slot.missing_ns = slot.missing_ns or now
+                return
+            else:  # a signal handler has raised just after one was acquired: it comes no more
+                slot.extra_posts = 0
+                slot.busy = False
 
     # -- one call ------------------------------------------------------------------------------------------------
 
@@ -272,8 +279,6 @@ class Channel:
                 # The broker may be waiting for the very processor that we poll on. Make room, and try once more.
                 leave_processor()
                 poll_word(words, DONE, slot.sequence, min(monotonic_ns() + slot.poll_ns, deadline_ns))
-        if words[DONE] != slot.sequence:
-            self.watch(slot, deadline_ns)
         self._acquire(slot, deadline_ns)
         slot.busy = False
         if slot.poll_ns != MUST_BLOCK:
@@ -284,24 +289,31 @@ class Channel:
 
     def _acquire(self, slot: Slot, deadline_ns: int) -> None:
         while True:
-            try:
-                slot.completed.acquire(0)  # SYNC completed
-            except Busy:
-                slot.completed.wait()  # SYNC completed
-            if not slot.extra_posts:
+            if slot.words[DONE] != slot.sequence:
+                self._block(slot, deadline_ns)
+            else:
+                try:
+                    slot.completed.acquire(0)  # SYNC completed
+                except Busy:  # its post comes right after DONE
+                    self._block(slot, deadline_ns)
+            while slot.extra_posts:
+                # This post may be the deadline keeper's or the closing channel's, so it hands nothing over.
+                slot.extra_posts -= 1
+                if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
+                    continue
+                if not self.open:
+                    raise self.gone()
+                if monotonic_ns() >= deadline_ns:
+                    raise self.deadline_exceeded(slot)
+                break
+            else:
                 if slot.words[DONE] == slot.sequence:
                     slot.deadline_ns = NO_DEADLINE
                     return
-                continue
-            # This post may be the deadline keeper's or the closing channel's, so it hands nothing over.
-            slot.extra_posts -= 1
-            if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
-                slot.deadline_ns = NO_DEADLINE
-                return
-            if not self.open:
-                raise self.gone()
-            if monotonic_ns() >= deadline_ns:
-                raise self.deadline_exceeded(slot)
+
+    def _block(self, slot: Slot, deadline_ns: int) -> None:
+        self.watch(slot, deadline_ns)
+        slot.completed.wait()  # SYNC completed
 
     def watch(self, slot: Slot, deadline_ns: int) -> None:
         """Have the slot's waiter woken when `deadline_ns` passes."""

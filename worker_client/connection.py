@@ -9,6 +9,7 @@ import weakref
 from pathlib import Path
 from time import monotonic_ns
 
+from worker_client import green
 from worker_client.channel import Channel
 from worker_client.link import ControlLink, NoAnswer, forget_sockets
 from worker_client.metadata import ModelInfo, SignatureInfo
@@ -31,7 +32,6 @@ class Connection:
         self._link: ControlLink | None = None
         self._channel: Channel | None = None
         self._models: dict[str, ModelInfo] = {}
-        self._lock = threading.Lock()
         _connections.add(self)
 
     def __repr__(self) -> str:
@@ -42,7 +42,7 @@ class Connection:
         channel = self._channel
         if channel is not None and channel.open:
             return channel
-        with self._lock:
+        with self._attaching:
             if self._channel is None or not self._channel.open:
                 self._drop()
                 self._channel = self._attach_in_time(deadline_ns)
@@ -66,10 +66,16 @@ class Connection:
         return SignatureInfo(reply["id"], Signature.from_message(reply))
 
     def close(self) -> None:
-        with self._lock:
+        with self._attaching:
             channel = self._drop()
         if channel is not None:
             channel.futures.join()
+
+    @property
+    def _attaching(self) -> threading.Lock:
+        # Made at the first call: gunicorn's gevent worker patches threading after the app was preloaded.
+        lock: threading.Lock = self.__dict__.setdefault("_lock", threading.Lock())
+        return lock
 
     def _greet(self, deadline_ns: int) -> ControlLink:
         timeout = _seconds_left(deadline_ns)
@@ -92,10 +98,11 @@ class Connection:
             ) from None
 
     def _attach(self, deadline_ns: int) -> Channel:
+        channel_type = green.channel_type()
         link = self._link = self._greet(deadline_ns)
         try:
             reply, fds = link.request({"op": "attach"}, _seconds_left(deadline_ns))
-            channel = Channel(link, reply, fds[0], self.mode)
+            channel = channel_type(link, reply, fds[0], self.mode)
             self._models = {
                 name: ModelInfo.from_message(name, info) for name, info in reply["models"].items()
             }
@@ -123,7 +130,7 @@ class Connection:
 
     def forget(self) -> None:
         """In a forked child: the parent's channel is not ours, and its socket must not be held open by us."""
-        self._lock = threading.Lock()
+        self.__dict__.pop("_lock", None)
         channel, self._channel = self._channel, None
         link, self._link = self._link, None
         if channel is not None:

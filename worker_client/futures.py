@@ -68,16 +68,20 @@ class FutureDispatcher:
 
         `finish` makes the future's result of the views of the outputs.
         """
-        call = self._calls[slot] = _Call(slot, deadline_ns, finish)
-        slot.notify = NOTIFY_BELL
+        call = None
         try:
+            call = _Call(slot, deadline_ns, finish)
+            self._calls[slot] = call
+            slot.notify = NOTIFY_BELL
             self._start()
             if deadline_ns != NO_DEADLINE:
                 # Before it is submitted: right after, it may be another call's slot.
                 self._channel.watch(slot, deadline_ns)
             self._channel.submit(slot, signature_id, deadline_ns, NOTIFY_BELL)
+            if monotonic_ns() >= deadline_ns:
+                self._channel.bell.release()  # the deadline keeper may have rung before there was a call to look at
         except BaseException:
-            if self._calls.pop(slot, None) is not None:  # else the dispatcher has released it
+            if call is None or self._forget(call):  # else the dispatcher releases it
                 self._channel.release(slot)
             raise
         return call.future
@@ -101,7 +105,16 @@ class FutureDispatcher:
             self._settle_all()
         self._settle_all()  # what was answered before the end
         for call in list(self._calls.values()):
-            self._finish(call, channel.gone())
+            if self._forget(call):
+                self._finish(call, channel.gone())
+
+    def _forget(self, call: _Call) -> bool:
+        """Take a call off the list. True for one thread only, which then sees to its slot."""
+        with self._lock:
+            if self._calls.get(call.slot) is not call:
+                return False
+            del self._calls[call.slot]
+            return True
 
     def _settle_all(self) -> None:
         for call in list(self._calls.values()):
@@ -109,21 +122,22 @@ class FutureDispatcher:
 
     def _settle(self, call: _Call, now_ns: int) -> None:
         slot = call.slot
-        if not slot.busy or self._calls.get(slot) is not call:
-            return  # not submitted yet, so `done` tells of the slot's last use; or not submitted at all
-        if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
-            slot.busy = False
-            slot.deadline_ns = NO_DEADLINE
-            self._finish(call, None)
-        elif now_ns >= call.deadline_ns:
-            self._finish(call, self._channel.deadline_exceeded(slot))
-        elif call.future.cancelled():
-            self._finish(call, None)
+        error: Exception | None = None
+        with self._lock:  # a `submit` that is broken off now gives the slot to whoever claims it next
+            if not slot.busy or self._calls.get(slot) is not call:
+                return  # not submitted yet, so `done` tells of the slot's last use; or not submitted at all
+            if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
+                slot.busy = False
+                slot.deadline_ns = NO_DEADLINE
+            elif now_ns >= call.deadline_ns:
+                error = self._channel.deadline_exceeded(slot)
+            elif not call.future.cancelled():
+                return
+            del self._calls[slot]
+        self._finish(call, error)
 
     def _finish(self, call: _Call, error: Exception | None) -> None:
         """Give the slot back first: a future's callbacks may well submit the next call."""
-        if self._calls.pop(call.slot, None) is None:
-            return  # `submit` failed and has released the slot
         value = None
         try:
             if error is None and not call.slot.busy and not call.future.cancelled():

@@ -18,14 +18,16 @@ import queue
 import select
 import socket
 import threading
+import time
 import weakref
 from itertools import count
 from pathlib import Path
-from time import monotonic_ns, sleep
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+from worker_client import monkey
 from worker_client.wire import control
-from worker_client.wire.address import unavailable
+from worker_client.wire.address import unavailable, unreachable
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE
 
@@ -83,7 +85,7 @@ class ControlLink:
             sock.close()
             if isinstance(error, (TimeoutError, BlockingIOError)):
                 raise _no_answer(path, "connect", timeout) from None
-            raise unavailable(path, error.strerror or str(error)) from None
+            raise unreachable(path, error) from None
         except BaseException:
             sock.close()
             raise
@@ -120,10 +122,10 @@ class ControlLink:
         self._wake()
 
     def close(self) -> None:
-        """Close from this side; returns when the watcher has ended (unless it is the caller)."""
+        """Close from this side; returns when the watcher has ended (unless it is the caller, or nothing may wait)."""
         self.closed = True
         self._wake()
-        if self._thread is not threading.current_thread():
+        if self._thread is not threading.current_thread() and not monkey.in_hub():
             self._thread.join()
 
     def forget(self) -> None:
@@ -224,4 +226,4 @@ def _connect(sock: socket.socket, path: Path) -> None:
         except BlockingIOError:
             if monotonic_ns() >= limit:
                 raise
-            sleep(_BACKLOG_PAUSE)
+            time.sleep(_BACKLOG_PAUSE)

@@ -41,6 +41,7 @@ class Slot:
         "extra_posts",
         "index",
         "input",
+        "missing_ns",
         "notify",
         "output",
         "output_region",
@@ -67,6 +68,7 @@ class Slot:
         self.busy = False  # in the ring or the broker's hands: its completion is not yet acquired
         self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline keeper reads it
         self.extra_posts = 0  # posts that did not come from the broker
+        self.missing_ns = 0  # since when an abandoned slot is known to miss a post
         self.notify = NOTIFY_SLOT
         self.poll_ns = 0  # how long the caller polls before it blocks
         self._layout: TensorLayout | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from broker.cli.doctor import doctor
 from broker.cli.models import models
 from broker.cli.run import run
 from broker.cli.serve import serve
@@ -17,5 +18,5 @@ def main() -> None:
     """One TensorFlow session for all prefork workers."""
 
 
-for command in (serve, run, status, models, tune):
+for command in (serve, run, status, models, tune, doctor):
     main.add_command(command)

@@ -9,6 +9,7 @@ import click
 from broker import engine
 from broker.cli.options import settings_options, told_errors
 from broker.settings import Settings
+from broker.systemd import Service
 
 
 @click.command()
@@ -16,13 +17,17 @@ from broker.settings import Settings
 def serve(settings: Settings) -> None:
     """Serve models until Ctrl-C or SIGTERM.
 
-    The first signal finishes the accepted requests, a second one stops at once.
+    The first signal finishes the accepted requests, a second one stops at once. Under systemd (Type=notify) it says
+    when it is ready and stops, and keeps its watchdog.
     """
+    service = Service.from_environment()
     engine.log_to_stderr()
     names = ", ".join(spec.name for spec in settings.models)
     click.echo(f"loading {names} ...", err=True)
     with told_errors():
         status = engine.serve(
-            settings, lambda: click.echo(f"serving {names} at {settings.address}", err=True)
+            settings,
+            lambda: click.echo(f"serving {names} at {settings.address}", err=True),
+            service=service,
         )
     sys.exit(status)

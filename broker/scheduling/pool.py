@@ -67,11 +67,19 @@ class RunnerPool:
 
     def _serve(self) -> None:
         runner = Runner()
-        while batch := self._next_batch():
-            runner.run(batch)
-            self._ended(batch)
-            if any(request.channel.closed for request in batch):
-                self._on_orphan()
+        while self._serve_one(runner):
+            pass  # and hold nothing of the last batch while waiting for the next: its worker may be gone
+
+    def _serve_one(self, runner: Runner) -> bool:
+        """Wait for a batch and run it; False when there is nothing left to do."""
+        batch = self._next_batch()
+        if not batch:
+            return False
+        runner.run(batch)
+        self._ended(batch)
+        if any(request.channel.closed for request in batch):
+            self._on_orphan()
+        return True
 
     def _next_batch(self) -> list[Runnable]:
         """Wait for one; empty when there is nothing left to do."""

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import worker_client
+from broker.settings import Settings
 from tests.brokers import serving, wait_until
 from tests.workers import in_child
 from worker_client import BrokerError, BrokerUnavailable, Client, Overloaded
@@ -24,10 +25,10 @@ ROW = np.ones((1, 4), np.float32)
 CAN_MOUNT = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
 
 
-def in_small_shm(size: str, function: str) -> None:
-    """Run a function of this module with a /dev/shm of that size, which no other process sees."""
+def in_small_shm(size: str, function: str, module: str = __name__) -> None:
+    """Run a function of a test module with a /dev/shm of that size, which no other process sees."""
     script = f'mount -t tmpfs -o size={size} tmpfs /dev/shm && exec "$0" -c "$1"'
-    code = f"from tests.process.test_limits import {function}; {function}()"
+    code = f"from {module} import {function}; {function}()"
     done = subprocess.run(
         ["unshare", "-m", "sh", "-c", script, sys.executable, code],
         cwd=ROOT,
@@ -71,6 +72,104 @@ def fill_shm_with_workers() -> None:
         served[0].close()
         wait_until(lambda: len(broker.workers()) < len(served), "the end of the first worker at the broker")
         np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+
+
+def fill_shm_for_a_while() -> None:
+    with serving("consume", "double") as broker, worker_client.connect(broker.address) as client:
+        filler = Path("/dev/shm/filler")
+
+        def consume() -> int:
+            return int(client.model("consume").predict(np.ones(3 * MIB, np.uint8))["n"])
+
+        np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+        fill(filler)
+        with pytest.raises(Overloaded, match="/dev/shm cannot hold"):
+            consume()
+        with worker_client.connect(broker.address) as late, pytest.raises(Overloaded, match="/dev/shm"):
+            late.model("double").predict(ROW)
+        np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+        filler.unlink()
+        assert consume() == 3 * MIB
+        with worker_client.connect(broker.address) as late:
+            np.testing.assert_array_equal(late.model("double").predict(ROW), ROW * 2)
+
+
+def fill(path: Path) -> None:
+    """Take all that /dev/shm has left."""
+    with open(path, "wb") as file:
+        os.posix_fallocate(file.fileno(), 0, os.statvfs("/dev/shm").f_bavail * 4096)
+
+
+def run_out_of_semaphores() -> None:
+    with serving("double") as broker, worker_client.connect(broker.address) as client:
+        np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+        wait_until(lambda: len(broker.names()) == 1, "the end of the names that the worker has opened")
+        fillers: list[Path] = []
+        with contextlib.suppress(OSError):
+            while True:
+                path = Path("/dev/shm", f"filler{len(fillers)}")
+                path.touch()
+                fillers.append(path)
+        refusals = []
+        while fillers:  # so that it fails at the segment, at the first semaphore, at a later one
+            with worker_client.connect(broker.address) as late:
+                try:
+                    late.model("double").predict(ROW)
+                except Overloaded as error:
+                    refusals.append(str(error))
+                else:
+                    break
+            assert len(broker.names()) == 1
+            fillers.pop().unlink()
+        assert len(refusals) > 2
+        assert all("/dev/shm" in text and "nlarge it" in text for text in refusals), refusals
+        for filler in fillers:
+            filler.unlink()
+        futures = [client.model("double").submit(ROW) for _ in range(40)]
+        for future in futures:
+            np.testing.assert_array_equal(future.result(30), ROW * 2)
+
+
+def start_in_a_full_shm() -> None:
+    fill(Path("/dev/shm/filler"))
+    with pytest.raises(BrokerError, match="/dev/shm has no room"), serving("double"):
+        pass
+    os.unlink("/dev/shm/filler")
+    with serving("double") as broker, worker_client.connect(broker.address) as client:
+        np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
+def test_what_was_full_works_when_space_returns() -> None:
+    """While another program fills /dev/shm, what needs more is refused; the same calls work when it is gone."""
+    in_small_shm("16m", "fill_shm_for_a_while")
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
+def test_semaphores_that_run_out_are_told() -> None:
+    """A worker for whom no more semaphore can be made is refused, leaving none behind; others go on."""
+    in_small_shm("64m,nr_inodes=200", "run_out_of_semaphores")
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
+def test_a_broker_does_not_start_in_a_full_dev_shm() -> None:
+    """Its start fails in one line that names /dev/shm, and succeeds when there is room."""
+    in_small_shm("1m", "start_in_a_full_shm")
+
+
+def test_workers_past_the_budget_are_refused_and_taken_later() -> None:
+    """A worker for whom the broker's budget has no room is refused with its name, and taken when another goes."""
+    first = Settings(models=()).first_segment_bytes
+    options = {"max_channel_bytes": first, "max_total_bytes": 2 * first}
+    with serving("double", **options) as broker, contextlib.ExitStack() as stack:
+        one, two, three = (stack.enter_context(worker_client.connect(broker.address)) for _ in range(3))
+        for client in (one, two):
+            np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+        with pytest.raises(Overloaded, match="max_total_bytes"):
+            three.model("double").predict(ROW)
+        one.close()
+        wait_until(lambda: len(broker.workers()) == 1, "the end of the first worker at the broker")
+        np.testing.assert_array_equal(three.model("double").predict(ROW), ROW * 2)
 
 
 @pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")

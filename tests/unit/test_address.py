@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
+import tempfile
 from pathlib import Path
 
 import pytest
 
+from worker_client.wire import address as address_module
 from worker_client.wire.address import name_prefix, runtime_directory, socket_path, unavailable
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 
@@ -17,7 +20,9 @@ def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory = Path("/tmp/x") if len(str(tmp_path)) > 60 else tmp_path
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
     monkeypatch.setattr(os.path, "isdir", lambda path: path == str(directory))
-    monkeypatch.delenv("BROKER_ADDRESS", raising=False)
+    monkeypatch.setattr(address_module, "_SYSTEM", Path("/no/such/run/onesession"))
+    for variable in ("BROKER_ADDRESS", "RUNTIME_DIRECTORY"):
+        monkeypatch.delenv(variable, raising=False)
     return directory
 
 
@@ -81,11 +86,21 @@ def test_bad_names(name: str):
 
 
 def test_the_longest_path():
-    """A path of 100 bytes is taken and one of 101 refused, measured as the file system stores it."""
-    assert socket_path("/" + "x" * 99)
-    for path in ("/" + "x" * 100, "/" + "ü" * 50):
-        with pytest.raises(BrokerError, match="is longer than 100 bytes; choose a shorter directory"):
+    """A path that the kernel takes is taken, one byte more is refused, measured as the file system stores it."""
+    assert socket_path("/" + "x" * 106)
+    for path in ("/" + "x" * 107, "/" + "ü" * 54):
+        with pytest.raises(BrokerError, match="is longer than 107 bytes; choose a shorter directory"):
             socket_path(path)
+
+
+def test_the_longest_path_is_the_kernels():
+    """A socket can be bound at a path of the longest length, and at none that is longer."""
+    with tempfile.TemporaryDirectory() as place, socket.socket(socket.AF_UNIX) as sock:
+        longest = f"{place}/{'x' * (106 - len(place))}"
+        assert socket_path(longest) == Path(longest)
+        with pytest.raises(OSError, match="too long"):
+            sock.bind(longest + "x")
+        sock.bind(longest)
 
 
 @pytest.mark.parametrize("value", [None, "", "/nowhere", "relative"])
@@ -97,6 +112,41 @@ def test_without_a_runtime_directory(value: str | None, monkeypatch: pytest.Monk
     else:
         monkeypatch.setenv("XDG_RUNTIME_DIR", value)
     assert runtime_directory() == Path(f"/tmp/onesession-{os.geteuid()}")
+
+
+@pytest.mark.parametrize(
+    ("value", "directory"),
+    [
+        ("/run/onesession", "/run/onesession"),
+        ("/run/gunicorn:/run/onesession", "/run/onesession"),
+        ("/run/user/1000/onesession", "/run/user/1000/onesession"),
+        ("/run/gunicorn", None),
+        ("onesession", None),
+        ("", None),
+    ],
+)
+def test_the_runtime_directory_of_a_unit(
+    runtime: Path, monkeypatch: pytest.MonkeyPatch, value: str, directory: str | None
+):
+    """systemd's RuntimeDirectory=onesession goes first; that of another service is none of ours."""
+    monkeypatch.setenv("RUNTIME_DIRECTORY", value)
+    assert runtime_directory() == (Path(directory) if directory else runtime / "onesession")
+
+
+@pytest.mark.parametrize(
+    ("uid", "exists", "found"), [(1000, True, True), (0, False, True), (1000, False, False)]
+)
+def test_services_meet_in_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, exists: bool, found: bool
+):
+    """Without a login session it is /run/onesession, if one may enter it or is root, who makes it."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    system = tmp_path / "onesession"
+    monkeypatch.setattr(address_module, "_SYSTEM", system)
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    if exists:
+        system.mkdir()
+    assert runtime_directory() == (system if found else Path(f"/tmp/onesession-{uid}"))
 
 
 def test_the_prefix_of_ipc_names():

@@ -1,29 +1,44 @@
 """Where a broker is found: one rule for broker, workers and command line.
 
-A name such as `default` stands for the socket NAME.sock in the runtime directory: $XDG_RUNTIME_DIR/onesession, else
-/tmp/onesession-UID. Anything with a slash is the path of the socket itself.
+Anything with a slash is the path of the socket itself. A name such as `default` stands for NAME.sock in the first of
+
+    $RUNTIME_DIRECTORY             systemd's, where the unit says RuntimeDirectory=onesession
+    $XDG_RUNTIME_DIR/onesession    a user's login session
+    /run/onesession                of services: for root, and for everybody whom it lets in
+    /tmp/onesession-UID            where there is none of these
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import stat
 from pathlib import Path
 
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 
 VARIABLE = "BROKER_ADDRESS"
 DEFAULT = "default"
+_FOLDER = "onesession"
+_SYSTEM = Path("/run", _FOLDER)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_LONGEST_PATH = 100  # sun_path holds 108 bytes; the lock file adds to it
+_LONGEST_PATH = 107  # sun_path holds 108 bytes, the last of them a zero
 
 
 def runtime_directory() -> Path:
+    """Where names are looked up. Whether it exists, and is safe, is for the broker to see to."""
+    # A web server's unit has a RuntimeDirectory of its own, in which no broker is.
+    for entry in os.environ.get("RUNTIME_DIRECTORY", "").split(":"):
+        if os.path.isabs(entry) and os.path.basename(entry) == _FOLDER:
+            return Path(entry)
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base and os.path.isabs(base) and os.path.isdir(base):
-        return Path(base, "onesession")
-    return Path("/tmp", f"onesession-{os.geteuid()}")
+        return Path(base, _FOLDER)
+    if os.access(_SYSTEM, os.X_OK) or (os.geteuid() == 0 and os.access(_SYSTEM.parent, os.W_OK)):
+        return _SYSTEM
+    return Path("/tmp", f"{_FOLDER}-{os.geteuid()}")
 
 
 def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
@@ -56,3 +71,40 @@ def unavailable(path: Path, why: str) -> BrokerUnavailable:
         f"no broker answers at {path} ({why}). Start one with `broker serve --model NAME=PATH`, run your server "
         f"under `broker run --model NAME=PATH -- COMMAND`, or point {VARIABLE} at the right one"
     )
+
+
+def unreachable(path: Path, error: OSError) -> BrokerUnavailable:
+    """The same for a socket that cannot be connected to: what stands in the way is looked up."""
+    return unavailable(path, _obstacle(path, error) or error.strerror or str(error))
+
+
+def _obstacle(path: Path, error: OSError) -> str:
+    """What the bare error leaves open; empty if nothing."""
+    if error.errno == errno.ENOENT:
+        return "there is no such socket" if path.parent.is_dir() else f"there is no directory {path.parent}"
+    if error.errno == errno.ENOTDIR:
+        return f"{path.parent} is no directory"
+    if error.errno == errno.EACCES:
+        return _forbidden(path)
+    if error.errno == errno.ECONNREFUSED:
+        try:
+            is_socket = stat.S_ISSOCK(path.stat().st_mode)
+        except OSError:
+            return "it has gone just now"
+        return "its broker has died without cleaning up" if is_socket else "that is a file, and no socket"
+    return ""
+
+
+def _forbidden(path: Path) -> str:
+    uid = os.geteuid()
+    for place in (path, path.parent):
+        try:
+            found = place.stat()
+        except OSError:  # the directory above keeps us out
+            continue
+        mode = stat.S_IMODE(found.st_mode)
+        return (
+            f"uid {uid} may not use {place}, which belongs to uid {found.st_uid}, mode {mode:04o}; "
+            "run broker and workers as one user, or the broker as root with --allow-uid or --allow-gid"
+        )
+    return f"uid {uid} may not look into {path.parent.parent}"

@@ -33,24 +33,22 @@ class Submittable(Protocol):
 class RingProducer:
     """The worker's end. One thread at a time: the caller holds the channel's lock."""
 
-    __slots__ = ("_doorbell", "_interrupted", "_submitted", "_tail", "_words")
+    __slots__ = ("_doorbell", "_submitted", "_tail", "_unrung", "_words")
 
     def __init__(self, words: memoryview, submitted: Semaphore, doorbell: Semaphore) -> None:
         self._words = words
         self._submitted = submitted
         self._doorbell = doorbell
         self._tail = words[TAIL_WORD]
-        self._interrupted = False
+        self._unrung = False  # a signal handler raised inside the last push, before it rang
 
     def push(self, slot: Submittable) -> None:
         """Hand a slot to the broker. Never full: there are more entries than slots.
 
-        CPython runs signal handlers after calls only, so one that raises finds the slot both busy and in the ring,
-        or neither.
+        CPython runs signal handlers after calls only, so one that raises finds the slot busy, in the ring and posted,
+        or none of it. A post without an entry there must never be: it would hand over an entry before it is written.
         """
-        if self._interrupted:  # a signal handler raised inside the last push: its posts may be missing
-            self._submitted.release()
-        self._interrupted = True
+        self._unrung = True
         words = self._words
         tail = self._tail
         words[ENTRIES_WORD + (tail & _MASK)] = slot.index
@@ -58,7 +56,13 @@ class RingProducer:
         self._tail = words[TAIL_WORD] = tail + 1
         self._submitted.release()  # SYNC submitted
         self._doorbell.release()
-        self._interrupted = False
+        self._unrung = False
+
+    def ring_again(self) -> None:
+        """Ring for a push that was broken off before it did: nobody waits for its answer, but for its slot."""
+        if self._unrung:
+            self._doorbell.release()
+            self._unrung = False
 
 
 class RingConsumer:

@@ -114,10 +114,15 @@ def unlink(semaphore: Semaphore) -> None:
         pass
 
 
-def drain(semaphore: Semaphore) -> bool:
-    """Take every post that is there now. True if there was one."""
+def drain(semaphore: Semaphore, most: int = 1000) -> bool:
+    """Take the posts that are there now. True if there was one.
+
+    At most so many: whoever posts faster than we take must not keep us here.
+    """
     found = False
-    while try_acquire(semaphore):
+    for _ in range(most):
+        if not try_acquire(semaphore):
+            break
         found = True
     return found
 

@@ -1,7 +1,8 @@
 """A slot's life as a table: (state, step) -> state, and whose step it is. What is not in the table must not happen.
 
-Neither side stores the state; each knows its part of it. The table is what the two sides have agreed on: docs/protocol.md
-is drawn from it, and tests/contract holds the code, and a model of it in which every interleaving is tried, against it.
+Neither side stores the state; each knows its part of it. The table is what the two sides have agreed on:
+docs/protocol.md shows it, and tests/contract holds the code, and a model of it in which every interleaving is tried,
+against it.
 
 A submission passes through the ring, so the ring's states are among the slot's: ENTERED (its number stands in an
 entry), SHOWN (the tail tells of it), SUBMITTED (a post follows it). A caller who leaves before the answer changes what

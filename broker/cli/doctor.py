@@ -1,0 +1,66 @@
+"""`broker doctor`: what is wrong on this machine, and the remedy."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from broker.cli.options import name_option, told_errors
+from broker.doctor import leftovers
+from broker.doctor.examination import examine
+from broker.doctor.finding import Finding, Level, worst
+from worker_client.wire.address import socket_path
+
+_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+
+
+@click.command()
+@name_option
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+@click.option("--sweep", is_flag=True, help="First remove the names that dead brokers have left in /dev/shm.")
+def doctor(name: str | None, as_json: bool, sweep: bool) -> None:
+    """Look for what keeps a broker or its workers from working well.
+
+    Looks at the machine, and at the broker and its workers if one answers. Fails if there is a problem; warnings do
+    not count.
+    """
+    with told_errors():
+        path = socket_path(name)
+    removed = [found.name for found in leftovers.sweep()] if sweep else []
+    findings = examine(path)
+    level = worst(findings)
+    if as_json:
+        message = {
+            "address": str(path),
+            "worst": level.value,
+            "swept": removed,
+            "findings": [finding.to_message() for finding in findings],
+        }
+        click.echo(json.dumps(message, indent=2))
+    else:
+        _show(findings, removed)
+    sys.exit(1 if level is Level.PROBLEM else 0)
+
+
+def _show(findings: list[Finding], removed: list[str]) -> None:
+    console = Console()
+    for name in removed:
+        console.print(f"removed /dev/shm/{escape(name)}", highlight=False)
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("check", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    table.add_column("found, and the remedy", overflow="fold")
+    for finding in findings:
+        text = escape(finding.found)
+        if finding.remedy:
+            text += f"\n[bold]->[/] {escape(finding.remedy)}"
+        table.add_row(escape(finding.check), f"[{_STYLES[finding.level]}]{finding.level.value}[/]", text)
+    console.print(table)
+    counts = {level: sum(finding.level is level for finding in findings) for level in Level}
+    console.print(f"{counts[Level.PROBLEM]} problems, {counts[Level.WARNING]} warnings", highlight=False)

@@ -1,0 +1,1 @@
+"""What servers need to know of the broker: one module a server."""

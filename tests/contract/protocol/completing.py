@@ -1,0 +1,119 @@
+"""How the broker runs and completes a request: broker/slot.py and scheduling/runner.py as a program."""
+
+from __future__ import annotations
+
+from tests.contract.protocol.fields import DROPPED, Broken, Fields
+from tests.contract.protocol.threads import Outcome, Thread, step
+from worker_client.wire.states import Step
+
+
+class BrokerThread(Thread):
+    BELONGS_TO_BROKER = True
+
+    def worker_of(self, slot: int) -> int:
+        return slot // self.config.slots
+
+    def acquire_doorbell(self, c: bytearray) -> None:
+        """It hands over what every worker stored before its last post, so their tails are seen."""
+        f = self.f
+        c[f.doorbell] -= 1
+        for worker in range(self.config.workers):
+            self.see_tail(c, worker, c[f.doorbell_view[worker]])
+
+    def see_tail(self, c: bytearray, worker: int, tail: int) -> None:
+        place = self.f.seen_tail[worker]
+        c[place] = max(c[place], tail)
+
+
+class Completing(BrokerThread):
+    """A thread that runs requests: from the look whether it is still wanted to the last post."""
+
+    FINISH = ("fill", "complete_line", "let_go", "store_done", "post_completed", "post_bell")
+
+    def __init__(self, fields: Fields, name: str) -> None:
+        super().__init__(fields, name)
+        self.slot = fields.local(f"{name}'s slot")
+        self.answer = fields.local(f"{name}'s answer")
+        self._after = dict(zip(self.FINISH, (*self.FINISH[1:], "finished")))
+
+    @step
+    def run(self, s: bytes) -> Outcome:
+        """drops a request that nobody waits for, or runs it"""
+        f, slot = self.f, s[self.slot]
+        c = bytearray(s)
+        unwanted = (
+            s[f.closed[self.worker_of(slot)]]
+            or s[f.passed[slot]]
+            or s[f.cancelled[slot]] == s[f.sequence[slot]]
+        )
+        if unwanted:
+            c[self.answer] = DROPPED
+            return self.goto(c, self.FINISH[0])
+        f.take(c, slot, Step.START)
+        f.take(c, slot, Step.READ)
+        request = s[f.input[slot]]
+        c[f.ran[request]] += 1
+        if c[f.ran[request]] > 1:
+            raise Broken(f"request {request} runs twice")
+        c[self.answer] = request
+        return self.goto(c, self.FINISH[0])
+
+    @step
+    def fill(self, s: bytes) -> Outcome:
+        """writes the outputs"""
+        c = bytearray(s)
+        if not s[self.f.disposed[self.worker_of(s[self.slot])]]:
+            self.f.take(c, s[self.slot], Step.FILL)
+        else:
+            raise Broken(f"slot {s[self.slot]} was disposed of before its outputs were written")
+        c[self.f.output[s[self.slot]]] = s[self.answer]
+        return self.goto(c, self._after["fill"])
+
+    @step
+    def complete_line(self, s: bytes) -> Outcome:
+        """writes the completion line"""
+        c = bytearray(s)
+        self.f.take(c, s[self.slot], Step.FILL)
+        c[self.f.stamp[s[self.slot]]] = s[self.f.sequence[s[self.slot]]]
+        return self.goto(c, self._after["complete_line"])
+
+    @step
+    def let_go(self, s: bytes) -> Outcome:
+        """notes that the slot is not its own any more"""
+        c = bytearray(s)
+        c[self.f.taken[s[self.slot]]] = 0
+        return self.goto(c, self._after["let_go"])
+
+    @step
+    def store_done(self, s: bytes) -> Outcome:
+        """stores DONE"""
+        c = bytearray(s)
+        self.f.take(c, s[self.slot], Step.FINISH)
+        c[self.f.done[s[self.slot]]] = s[self.f.sequence[s[self.slot]]]
+        return self.goto(c, self._after["store_done"])
+
+    @step
+    def post_completed(self, s: bytes) -> Outcome:
+        """posts completed"""
+        c = bytearray(s)
+        self.f.take(c, s[self.slot], Step.COMPLETE)
+        c[self.f.completed[s[self.slot]]] += 1
+        return self.goto(c, self._after["post_completed"])
+
+    @step
+    def post_bell(self, s: bytes) -> Outcome:
+        """rings the bell, if it is a future's call"""
+        c = bytearray(s)
+        if self.config.futures:
+            c[self.f.bell[self.worker_of(s[self.slot])]] += 1
+        return self.goto(c, self._after["post_bell"])
+
+    @step
+    def finished(self, s: bytes) -> Outcome:
+        """has finished a request"""
+        c = bytearray(s)
+        c[self.answer] = 0
+        return self.go_on(c)
+
+    def go_on(self, c: bytearray) -> bytearray:
+        raise NotImplementedError

@@ -1,0 +1,49 @@
+"""gunicorn with a small app, started by its configuration file; every request asks the model `tell`."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import psutil
+
+from tests.servers.running import Server, command_line, place, running
+
+APP = """
+import json, os, urllib.parse
+import numpy as np
+import worker_client
+
+tell = worker_client.connect().model("tell")  # with --preload: in the arbiter, before there is a broker
+
+
+def app(environ, start_response):
+    row = int(urllib.parse.parse_qs(environ["QUERY_STRING"])["row"][0])
+    answer = tell.predict({"x": np.full((1, 4), row, np.float32), "row": np.array([row])})
+    body = json.dumps({"pid": os.getpid(), "uid": os.getuid(), "y": answer["y"].tolist()}).encode()
+    start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+    return [body]
+"""
+
+CONF = """
+from broker.integrations import gunicorn
+gunicorn.serve(globals(), models={"tell": "tests.process.models:tell"})
+"""
+
+
+@contextlib.contextmanager
+def gunicorn(
+    *options: str, conf: str = CONF, app: str = APP, workers: int = 2, runtime_mode: int = 0o755
+) -> Iterator[Server]:
+    with place(runtime_mode) as here:
+        here.write("app.py", app)
+        here.write("gunicorn.conf.py", conf)
+        command = ["gunicorn", "--bind", "127.0.0.1:0", "--workers", str(workers), "--graceful-timeout", "10"]
+        with running(here, [*command, *options, "app:app"]) as server:
+            yield server
+
+
+def workers_of(server: Server, arbiter: int | None = None) -> list[int]:
+    """Process ids of the arbiter's workers."""
+    children = psutil.Process(arbiter or server.pid).children()
+    return [child.pid for child in children if "gunicorn" in command_line(child)]
