@@ -9,6 +9,7 @@ import click
 
 from benchmarks.call_path.command import profile
 from benchmarks.latency.command import latency
+from benchmarks.throughput.command import throughput
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -18,6 +19,7 @@ def main() -> None:
 
 main.add_command(latency)
 main.add_command(profile)
+main.add_command(throughput)
 
 if __name__ == "__main__":
     # An end like any other: what was started is stopped, what was written to /tmp is removed.

@@ -5,26 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from benchmarks.rates import RateSeries
 from benchmarks.sampling import Series, Spread
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured value with its target and stretch target, both upper bounds in the same unit."""
+    """One measured value with its target and stretch target in the same unit: both upper bounds, or `at_least`, both
+    lower ones."""
 
     label: str
     value: Spread
     unit: str
-    target: float | None
+    target: float | None = None
     stretch: float | None = None
+    at_least: bool = False
 
     @property
     def reached(self) -> bool | None:
-        return None if self.target is None else self.value.median <= self.target
+        return self._within(self.target)
 
     @property
     def stretch_reached(self) -> bool | None:
-        return None if self.stretch is None else self.value.median <= self.stretch
+        return self._within(self.stretch)
+
+    def _within(self, bound: float | None) -> bool | None:
+        if bound is None:
+            return None
+        return self.value.median >= bound if self.at_least else self.value.median <= bound
 
 
 @dataclass
@@ -34,9 +42,10 @@ class Result:
     target: str
     title: str
     unit: str  # of the arms' times: "us" or "ms"
-    series: Mapping[str, Series]
+    series: Mapping[str, Series] | Mapping[str, RateSeries]
     figures: list[Figure]
     notes: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)  # arms that cannot run here, and why
     other_load: float = 0.0  # what else used the machine meanwhile, as a share of all cores
 
 

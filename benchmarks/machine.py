@@ -37,16 +37,17 @@ class OtherLoad:
 
     def __init__(self) -> None:
         self._start = monotonic()
-        self._busy = _machine_busy_s()
+        self._busy = busy_s()
         self._own = _own_s()
 
     def share(self) -> float:
         """As a share of all cores."""
-        others = (_machine_busy_s() - self._busy) - (_own_s() - self._own)
+        others = (busy_s() - self._busy) - (_own_s() - self._own)
         return max(0.0, others / ((monotonic() - self._start) * (os.cpu_count() or 1)))
 
 
-def _machine_busy_s() -> float:
+def busy_s() -> float:
+    """CPU time that the machine has spent on anything, in steps of 10 ms."""
     times = psutil.cpu_times()
     return float(times.user + times.nice + times.system + times.irq + times.softirq + times.steal)
 

@@ -10,9 +10,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.figures import NS_PER, Figure, Result
+from benchmarks import arm_report
+from benchmarks.figures import Figure, Result
 from benchmarks.machine import ROOT
-from benchmarks.sampling import Series, Spread
 
 RESULTS = ROOT / "benchmarks" / "results"
 BUSY = 0.05  # other load, as a share of all cores, from which on the reader is warned
@@ -37,32 +37,15 @@ def print_machine(console: Console, document: dict[str, Any]) -> None:
 
 def print_result(console: Console, result: Result) -> None:
     console.print()
-    console.print(_arms(result))
+    console.print(arm_report.table(f"{result.target}: {result.title}", result.unit, result.series))
     console.print(_figures(result))
+    for name, why in result.skipped.items():
+        console.print(f"left out: {name}: {why}", style="yellow")
     for note in result.notes:
         console.print(note, style="dim")
     if result.other_load > BUSY:
         share = f"{result.other_load:.0%}"
         console.print(f"Something else took {share} of the machine meanwhile: trust no figure.", style="red")
-
-
-def _arms(result: Result) -> Table:
-    table = Table(title=f"{result.target}: {result.title}", title_justify="left", title_style="bold")
-    table.add_column("arm", no_wrap=True)
-    for heading in (f"p50, {result.unit}", "lowest to highest", "p90", "p99", "answers checked"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    scale = NS_PER[result.unit]
-    for series in result.series.values():
-        p50 = series.p50_ns
-        table.add_row(
-            series.label,
-            f"{p50.median / scale:.1f}",
-            f"{p50.low / scale:.1f} to {p50.high / scale:.1f}",
-            f"{series.p90_ns.median / scale:.1f}",
-            f"{series.p99_ns.median / scale:.1f}",
-            f"{series.checked:,}",
-        )
-    return table
 
 
 def _figures(result: Result) -> Table:
@@ -88,7 +71,7 @@ def _figures(result: Result) -> Table:
 
 
 def _bound(bound: float | None, figure: Figure) -> str:
-    return "" if bound is None else f"<= {bound:g} {figure.unit}"
+    return "" if bound is None else f"{'>=' if figure.at_least else '<='} {bound:g} {figure.unit}"
 
 
 def _verdict(reached: bool | None) -> str:
@@ -104,35 +87,12 @@ def _number(value: float) -> str:
 def to_json(result: Result) -> dict[str, Any]:
     return {
         "title": result.title,
-        "arms": {series.name: _series(series) for series in result.series.values()},
+        "arms": {series.name: arm_report.to_json(series) for series in result.series.values()},
         "figures": [_figure(figure) for figure in result.figures],
         "notes": result.notes,
+        "skipped": result.skipped,
         "other_load": result.other_load,
     }
-
-
-def _series(series: Series) -> dict[str, Any]:
-    return {
-        "label": series.label,
-        "p50_us": _us(series.p50_ns),
-        "p90_us": _us(series.p90_ns),
-        "p99_us": _us(series.p99_ns),
-        "samples": series.samples,
-        "answers_checked": series.checked,
-        "windows": [
-            {
-                "p50_us": w.p50_ns / 1e3,
-                "p90_us": w.p90_ns / 1e3,
-                "p99_us": w.p99_ns / 1e3,
-                "samples": w.samples,
-            }
-            for w in series.windows
-        ],
-    }
-
-
-def _us(spread: Spread) -> dict[str, float]:
-    return {"median": spread.median / 1e3, "low": spread.low / 1e3, "high": spread.high / 1e3}
 
 
 def _figure(figure: Figure) -> dict[str, Any]:
@@ -143,6 +103,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "value": value.median,
         "low": value.low,
         "high": value.high,
+        "bound": "at least" if figure.at_least else "at most",
         "target": figure.target,
         "reached": figure.reached,
         "stretch": figure.stretch,

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
+from typing import Any
 
 
 def percentile(ordered: Sequence[int], share: float) -> int:
@@ -74,10 +75,14 @@ class Series:
         return self.ns(lambda window: window.p99_ns)
 
 
-def per_round(combine: Callable[..., float], *series: Series) -> Spread:
-    """`combine` of the arms' p50 in nanoseconds, within each round."""
+def p50_ns(window: Window) -> float:
+    return window.p50_ns
+
+
+def per_round(combine: Callable[..., float], *series: Any, pick: Callable[[Any], float] = p50_ns) -> Spread:
+    """`combine` of what `pick` takes of the arms' windows (their p50 in nanoseconds), within each round."""
     rounds = zip(*(one.windows for one in series), strict=True)
-    return Spread.of([combine(*(window.p50_ns for window in windows)) for windows in rounds])
+    return Spread.of([combine(*map(pick, windows)) for windows in rounds])
 
 
 def ratio(one: Series, other: Series) -> Spread:

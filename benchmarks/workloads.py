@@ -10,13 +10,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from benchmarks import mobilenet
 from broker.models.echo import ANSWERS
 from tests.saved_models import mlp_answer
 
 ROWS = 8
 IMAGES = 4  # 2.4 MB: more than a core's own cache, as fresh images are
-IMAGE_SHAPE = (224, 224, 3)
+IMAGE_SHAPE = mobilenet.IMAGE_SHAPE
 TOLERANCE = 1e-5
+_MOST_RIGHT = 256
 
 
 class WrongAnswer(Exception):
@@ -30,20 +32,25 @@ class Workload:
     name: str
     inputs: list[np.ndarray]
     answers: list[np.ndarray]
+    tolerance: float = TOLERANCE
 
 
 class Checker:
     """Compares answers with the expected ones: numerically once, then with the bytes that were right, which is quick
-    enough to be done for every call without cooling the machine down between calls."""
+    enough to be done for every call without cooling the machine down between calls.
+
+    Several bytes can be right: the last bits depend on the batch that a row was run in.
+    """
 
     def __init__(self, workload: Workload) -> None:
         self._answers = workload.answers
-        self._right: list[bytes] = [b""] * len(workload.answers)
+        self._tolerance = workload.tolerance
+        self._right: list[set[bytes]] = [set() for _ in workload.answers]
         self.checked = 0
 
     def check(self, index: int, answer: np.ndarray) -> None:
         """Raises WrongAnswer."""
-        if answer.tobytes() != self._right[index]:
+        if answer.tobytes() not in self._right[index]:
             self._compare(index, answer)
         self.checked += 1
 
@@ -52,15 +59,19 @@ class Checker:
         if answer.dtype != expected.dtype or answer.shape != expected.shape:
             got = f"{answer.dtype}{list(answer.shape)}"
             raise WrongAnswer(f"input {index}: expected {expected.dtype}{list(expected.shape)}, got {got}")
-        if not np.allclose(answer, expected, rtol=0, atol=TOLERANCE):
+        if not np.allclose(answer, expected, rtol=0, atol=self._tolerance):
             raise WrongAnswer(
                 f"input {index}: expected {expected.ravel()[:4]}..., got {answer.ravel()[:4]}..."
             )
-        self._right[index] = answer.tobytes()
+        right = self._right[index]
+        if len(right) == _MOST_RIGHT:
+            right.clear()
+        right.add(answer.tobytes())
 
 
 def make(name: str, seed: int) -> Workload:
-    return Workload(name, *_MAKERS[name](np.random.default_rng(seed)))
+    tolerance = mobilenet.TOLERANCE if name.startswith("mobilenet") else TOLERANCE
+    return Workload(name, *_MAKERS[name](np.random.default_rng(seed)), tolerance)
 
 
 Pairs = tuple[list[np.ndarray], list[np.ndarray]]
@@ -89,6 +100,11 @@ def _echo(rng: np.random.Generator) -> Pairs:
     return inputs, [ANSWERS[:1]] * len(inputs)
 
 
+def _head(rng: np.random.Generator) -> Pairs:
+    inputs = _rows(rng)
+    return inputs, [head(x) for x in inputs]
+
+
 def _image(rng: np.random.Generator) -> Pairs:
     inputs = _images(rng)
     return inputs, [ANSWERS[:1]] * len(inputs)
@@ -97,6 +113,21 @@ def _image(rng: np.random.Generator) -> Pairs:
 def _image_copy(rng: np.random.Generator) -> Pairs:
     inputs = _images(rng)
     return inputs, [strided(x) for x in inputs]
+
+
+def _mobilenet(rng: np.random.Generator) -> Pairs:
+    """Those that were kept with the model, whatever the seed: nothing but the model knows their answers."""
+    return mobilenet.examples()
+
+
+def _mobilenet_batch(rng: np.random.Generator) -> Pairs:
+    inputs, answers = mobilenet.examples()
+    return [np.concatenate(inputs)], [np.concatenate(answers)]
+
+
+def head(rows: np.ndarray) -> np.ndarray:
+    """The first ten values of each row, a view: an answer that belongs to its row, whoever it is batched with."""
+    return rows[:, :10]
 
 
 def strided(images: np.ndarray) -> np.ndarray:
@@ -109,6 +140,9 @@ _MAKERS: dict[str, Callable[[np.random.Generator], Pairs]] = {
     "mlp": _mlp,
     "first_row": _first_row,
     "echo": _echo,
+    "head": _head,
     "image": _image,
     "image_copy": _image_copy,
+    "mobilenet": _mobilenet,
+    "mobilenet_batch": _mobilenet_batch,
 }

@@ -6,13 +6,14 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks.arms.session import ONE_THREAD, bare
 from broker.models import echo
 
 
-def answering(workload: str, path: str | None) -> Callable[[np.ndarray], np.ndarray]:
-    """The bare callable of the SavedModel at `path`, else the echo of the workload."""
+def answering(
+    workload: str, path: str | None, threads: int = ONE_THREAD
+) -> Callable[[np.ndarray], np.ndarray]:
+    """The bare callable of the SavedModel at `path`, with so many intra-op threads, else the echo of the workload."""
     if path is not None:
-        from benchmarks.arms.session import bare
-
-        return bare(path)
+        return bare(path, threads)
     return {"echo": echo.echo, "image": echo.echo_image}[workload]

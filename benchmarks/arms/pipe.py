@@ -19,16 +19,21 @@ from benchmarks.workloads import Workload
 def pipe(workload: Workload, path: str | None = None) -> Iterator[Timed]:
     """Send the array, receive the answer."""
     ours, theirs = Pipe()
-
-    def call(x: np.ndarray) -> np.ndarray:
-        ours.send(x)
-        answer: np.ndarray = ours.recv()
-        return answer
-
     with forked(_serve, theirs, ours, workload.name, path):
         theirs.close()
-        yield Timed(call)
+        yield caller(ours)
     ours.close()
+
+
+def caller(connection: Connection) -> Timed:
+    """One worker's end."""
+
+    def call(x: np.ndarray) -> np.ndarray:
+        connection.send(x)
+        answer: np.ndarray = connection.recv()
+        return answer
+
+    return Timed(call)
 
 
 def _serve(connection: Connection, others: Connection, workload: str, path: str | None) -> None:

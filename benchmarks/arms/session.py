@@ -12,7 +12,9 @@ from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Workload
 
 ONE_THREAD = 1
-"""Intra-op threads of the bare callable wherever it is used: what the broker gives to a light model."""
+"""Intra-op threads of the bare callable where nothing else is said: what the broker gives to a light model."""
+DEFAULT_THREADS = 0
+"""TensorFlow's default for intra-op threads: one for each core."""
 
 
 class Loaded(NamedTuple):
@@ -24,10 +26,16 @@ class Loaded(NamedTuple):
 
 
 @contextmanager
-def session_run(workload: Workload, path: str) -> Iterator[Timed]:
-    """`Session.run(out, {in: x})` with TensorFlow's defaults, as its users write it."""
-    session, feed, fetch = load(path)
-    yield Timed(lambda x: session.run(fetch, {feed: x}))
+def session_run(workload: Workload, path: str, threads: int = DEFAULT_THREADS) -> Iterator[Timed]:
+    """`Session.run(out, {in: x})`, as its users write it."""
+    yield Timed(runner(path, threads))
+
+
+def runner(path: str, threads: int = DEFAULT_THREADS) -> Callable[[np.ndarray], np.ndarray]:
+    """`Session.run(out, {in: x})` as a function of one array."""
+    session, feed, fetch = load(path, threads)
+    run = session.run
+    return lambda x: run(fetch, {feed: x})
 
 
 @contextmanager
@@ -39,16 +47,16 @@ def make_callable(workload: Workload, path: str) -> Iterator[Timed]:
 
 
 @contextmanager
-def bare_callable(workload: Workload, path: str) -> Iterator[Timed]:
-    """The quickest call that TensorFlow's Python has: on the caller's thread, one intra-op thread."""
-    yield Timed(bare(path))
+def bare_callable(workload: Workload, path: str, threads: int = ONE_THREAD) -> Iterator[Timed]:
+    """The quickest call that TensorFlow's Python has: on the caller's thread."""
+    yield Timed(bare(path, threads))
 
 
-def bare(path: str) -> Callable[[np.ndarray], np.ndarray]:
+def bare(path: str, threads: int = ONE_THREAD) -> Callable[[np.ndarray], np.ndarray]:
     """The bare callable as a function of one array."""
     from tensorflow.core.protobuf import config_pb2
 
-    session, feed, fetch = load(path, ONE_THREAD)
+    session, feed, fetch = load(path, threads)
     options = config_pb2.CallableOptions(feed=[feed], fetch=[fetch])
     options.run_options.inter_op_thread_pool = -1
     made = session._make_callable_from_options(options)  # noqa: SLF001 - no public way gives these options
@@ -60,8 +68,8 @@ def bare(path: str) -> Callable[[np.ndarray], np.ndarray]:
     return call
 
 
-def load(path: str, intra_op_threads: int = 0) -> Loaded:
-    """`intra_op_threads` 0 is TensorFlow's default. Imports TensorFlow."""
+def load(path: str, intra_op_threads: int = DEFAULT_THREADS) -> Loaded:
+    """Imports TensorFlow."""
     import tensorflow as tf
 
     v1 = tf.compat.v1

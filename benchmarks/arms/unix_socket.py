@@ -19,19 +19,25 @@ from broker.models.aligned import aligned_empty
 def unix_socket(workload: Workload, path: str | None = None) -> Iterator[Timed]:
     """Shapes are agreed on beforehand, so that a frame is nothing but the tensor."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-    x, y = workload.inputs[0], workload.answers[0]
+    x = workload.inputs[0]
+    with forked(_serve, theirs, ours, workload.name, path, x.shape, x.dtype):
+        theirs.close()
+        yield caller(ours, workload)
+    ours.close()
+
+
+def caller(sock: socket.socket, workload: Workload) -> Timed:
+    """One worker's end."""
+    y = workload.answers[0]
     shape, dtype, nbytes = y.shape, y.dtype, y.nbytes
 
     def call(x: np.ndarray) -> np.ndarray:
-        ours.sendall(x)
+        sock.sendall(x)
         answer = np.empty(shape, dtype)
-        receive(ours, answer, nbytes)
+        receive(sock, answer, nbytes)
         return answer
 
-    with forked(_serve, theirs, ours, workload.name, path, x.shape, x.dtype):
-        theirs.close()
-        yield Timed(call)
-    ours.close()
+    return Timed(call)
 
 
 def receive(sock: socket.socket, into: np.ndarray, nbytes: int) -> None:

@@ -26,7 +26,10 @@ class ArmFailed(Exception):
 
 @dataclass(frozen=True)
 class Arm:
-    """`factory` is "package.module:name" of a `subject.Factory`; `calls` is this arm's share of a window's calls."""
+    """`factory` is "package.module:name" of a `timed.Factory`, or `timed.CrewFactory` for several workers.
+
+    `calls` is this arm's share of a window's calls; `facts` are what a table says of it beside its label.
+    """
 
     name: str
     label: str
@@ -34,10 +37,14 @@ class Arm:
     workload: str
     options: dict[str, Any] = field(default_factory=dict)
     calls: float = 1.0
+    facts: dict[str, Any] = field(default_factory=dict)
 
 
 class ArmProcess:
     """An arm, running. Its windows are run one at a time."""
+
+    subject = "benchmarks.harness.subject"
+    """The module that the arm's process runs."""
 
     def __init__(self, arm: Arm, seed: int) -> None:
         self.arm = arm
@@ -46,7 +53,7 @@ class ArmProcess:
         self._output: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmarks.harness.subject", str(theirs.fileno()), json.dumps(spec)],
+                [sys.executable, "-m", self.subject, str(theirs.fileno()), json.dumps(spec)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,
@@ -60,17 +67,13 @@ class ArmProcess:
     def pid(self) -> int:
         return self._process.pid
 
-    def await_ready(self) -> None:
-        """Return when the arm has answered each input once. Raises ArmFailed."""
-        self._receive(START_TIMEOUT_S, "start")
+    def await_ready(self) -> dict[str, Any]:
+        """Return when the arm has answered each input once; what it says of itself. Raises ArmFailed."""
+        return self._receive(START_TIMEOUT_S, "start")
 
     def window(self, calls: int, warm_up: int) -> tuple[array[int], int]:
         """Nanoseconds of each call, and how many answers were checked. Raises ArmFailed."""
-        try:
-            self._connection.send({"run": (calls, warm_up)})
-        except BrokenPipeError:
-            raise self._failed("ended by itself") from None
-        message = self._receive(WINDOW_TIMEOUT_S, "finish a window")
+        message = self._run(calls, warm_up)
         return message["taken_ns"], message["checked"]
 
     def stop(self) -> None:
@@ -82,6 +85,14 @@ class ArmProcess:
             self._process.kill()
             self._process.wait()
         self._output.close()
+
+    def _run(self, *how_long: float) -> dict[str, Any]:
+        """A window, as the subject reports it."""
+        try:
+            self._connection.send({"run": how_long})
+        except BrokenPipeError:
+            raise self._failed("ended by itself") from None
+        return self._receive(WINDOW_TIMEOUT_S, "finish a window")
 
     def _receive(self, timeout_s: float, what: str) -> dict[str, Any]:
         try:

@@ -50,10 +50,10 @@ def wait_until_quiet(pids: Iterable[int], timeout_s: float = 20.0) -> None:
     """Return when these processes use no CPU. Raises NotQuiet."""
     pids = list(pids)
     limit = time.monotonic() + timeout_s
-    before = {pid: _cpu_ns_or_0(pid) for pid in pids}
+    before = {pid: cpu_ns_or_0(pid) for pid in pids}
     while True:
         time.sleep(_LOOK_S)
-        now = {pid: _cpu_ns_or_0(pid) for pid in pids}
+        now = {pid: cpu_ns_or_0(pid) for pid in pids}
         used = {pid: now[pid] - before[pid] for pid in pids}
         if sum(used.values()) < _QUIET_NS:
             return
@@ -63,7 +63,8 @@ def wait_until_quiet(pids: Iterable[int], timeout_s: float = 20.0) -> None:
         before = now
 
 
-def _cpu_ns_or_0(pid: int) -> int:
+def cpu_ns_or_0(pid: int) -> int:
+    """0 for a process that has ended."""
     try:
         return cpu_ns(pid)
     except ProcessLookupError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,9 +22,8 @@ def die_with_parent() -> None:
         os._exit(1)
 
 
-@contextmanager
-def forked(body: Callable[..., Any], *arguments: Any) -> Iterator[int]:
-    """Run `body(*arguments)` in a forked child while the block runs; then kill it. Gives its process id."""
+def fork(body: Callable[..., Any], *arguments: Any) -> int:
+    """Run `body(*arguments)` in a child, which ends with us at the latest. The caller waits for it."""
     pid = os.fork()
     if pid == 0:
         try:
@@ -33,6 +33,24 @@ def forked(body: Callable[..., Any], *arguments: Any) -> Iterator[int]:
             traceback.print_exc()
             os._exit(1)
         os._exit(0)
+    return pid
+
+
+def wait_or_kill(pid: int, timeout_s: float) -> None:
+    """Give a child that is about to end time to do so."""
+    limit = time.monotonic() + timeout_s
+    while os.waitpid(pid, os.WNOHANG)[0] == 0:
+        if time.monotonic() > limit:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            return
+        time.sleep(0.005)
+
+
+@contextmanager
+def forked(body: Callable[..., Any], *arguments: Any) -> Iterator[int]:
+    """Run `body(*arguments)` in a forked child while the block runs; then kill it. Gives its process id."""
+    pid = fork(body, *arguments)
     try:
         yield pid
     finally:

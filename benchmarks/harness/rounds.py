@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 from benchmarks.harness.arm import Arm, ArmProcess
 from benchmarks.harness.cpu import descendants, wait_until_quiet
 from benchmarks.sampling import Series, Window
 
+P = TypeVar("P", bound=ArmProcess)
 WARM_UP_SHARE = 0.1
 Progress = Callable[[int, int, str], None]
 """Told the windows done, those in all, and what is measured."""
@@ -34,14 +37,21 @@ class Plan:
 @contextmanager
 def running(arms: Sequence[Arm], seed: int) -> Iterator[list[ArmProcess]]:
     """The arms' processes, all ready. They start side by side: that is not what is measured here."""
-    with ExitStack() as stack:
-        processes = []
-        for arm in arms:
-            process = ArmProcess(arm, seed)
-            stack.callback(process.stop)
-            processes.append(process)
+    with starting([partial(ArmProcess, arm, seed) for arm in arms]) as processes:
         for process in processes:
             process.await_ready()
+        yield processes
+
+
+@contextmanager
+def starting(makers: Sequence[Callable[[], P]]) -> Iterator[list[P]]:
+    """The processes, all stopped when the block ends."""
+    with ExitStack() as stack:
+        processes = []
+        for make in makers:
+            process = make()
+            stack.callback(process.stop)
+            processes.append(process)
         yield processes
 
 
@@ -51,7 +61,7 @@ def run_rounds(arms: Sequence[Arm], plan: Plan, progress: Progress) -> dict[str,
     with running(arms, plan.seed) as processes:
         everybody = descendants()
         for number in range(plan.rounds):
-            for turn, process in enumerate(_in_turn(processes, number)):
+            for turn, process in enumerate(in_turn(processes, number)):
                 arm = process.arm
                 progress(number * len(arms) + turn, plan.rounds * len(arms), arm.label)
                 wait_until_quiet(everybody)
@@ -61,7 +71,7 @@ def run_rounds(arms: Sequence[Arm], plan: Plan, progress: Progress) -> dict[str,
     return series
 
 
-def _in_turn(processes: list[ArmProcess], number: int) -> list[ArmProcess]:
+def in_turn(processes: list[P], number: int) -> list[P]:
     """Each round starts with another arm, so that none always runs after the same one."""
     start = number % len(processes)
     return processes[start:] + processes[:start]

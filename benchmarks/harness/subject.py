@@ -13,13 +13,14 @@ import json
 import sys
 import traceback
 from array import array
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from time import perf_counter_ns
 from typing import Any
 
 from benchmarks import workloads
 from benchmarks.harness.lifetime import die_with_parent
-from benchmarks.harness.timed import Factory, Timed
+from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Checker, Workload
 
 
@@ -58,14 +59,15 @@ def serve(connection: Connection, spec: dict[str, Any]) -> None:
             connection.send({"taken_ns": taken, "checked": checker.checked - checked})
 
 
-def resolve(factory: str) -> Factory:
+def resolve(factory: str) -> Callable[..., Any]:
     """The factory in "package.module:name"."""
     module, _, name = factory.partition(":")
-    found: Factory = getattr(importlib.import_module(module), name)
+    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
     return found
 
 
-def main() -> None:
+def main(serve: Callable[[Connection, dict[str, Any]], None] = serve) -> None:
+    """The body of an arm's process: `serve` until the socket ends, or say what went wrong."""
     die_with_parent()
     connection = Connection(int(sys.argv[1]))
     try:

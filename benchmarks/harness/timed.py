@@ -1,13 +1,15 @@
-"""What an arm gives to be timed."""
+"""What an arm gives to be timed: one worker's call, a flow of answers, or a crew of workers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+
+from benchmarks.workloads import Workload
 
 
 @dataclass(frozen=True)
@@ -25,3 +27,43 @@ class Timed:
 
 Factory = Callable[..., AbstractContextManager[Timed]]
 """`factory(workload, **options)`: the arm, open while its block runs."""
+
+Answers = Iterator[tuple[int, int, int, np.ndarray]]
+"""Index of the input, monotonic nanoseconds at its submission and at its answer, the answer."""
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Many requests in flight: `answers()` submits inputs for ever, and gives what comes until it is closed."""
+
+    answers: Callable[[], Answers]
+
+
+@dataclass(frozen=True)
+class Member:
+    """One process of a crew: calls in a closed loop, with a pause of about `pause_s` before each.
+
+    `open` is called in the process. Members that are not `counted` only make load for the others.
+    """
+
+    open: Callable[[], AbstractContextManager[Timed | Flow]]
+    workload: Workload
+    pause_s: float = 0.0
+    counted: bool = True
+
+
+def no_batches() -> Mapping[int, int]:
+    return {}
+
+
+@dataclass(frozen=True)
+class Crew:
+    """`batches` gives the runs so far by their rows, where that is known; `facts` go into the results as they are."""
+
+    members: list[Member]
+    batches: Callable[[], Mapping[int, int]] = no_batches
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+CrewFactory = Callable[..., AbstractContextManager[Crew]]
+"""`factory(workload, workers=n, **options)`: what the members share is open while its block runs."""

@@ -8,7 +8,9 @@ from benchmarks.figures import Figure, Result
 from benchmarks.harness import affinity
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
-from benchmarks.latency.bench import MODES, Bench, Target
+from benchmarks.harness.run import Target
+from benchmarks.harness.workbench import MODES
+from benchmarks.latency.bench import Bench
 from benchmarks.sampling import Series, per_round, ratio
 
 MODELS = {"echo": "broker.models.echo:echo"}
@@ -41,7 +43,10 @@ def _ping_pong(name: str, how: str, **options: bool) -> Arm:
 
 
 def measure(bench: Bench) -> Result:
-    with bench.brokers("t2", MODELS) as addresses, bench.broker("t2-two-cores", MODELS, "block") as pinned:
+    with (
+        bench.brokers("t2", MODELS) as addresses,
+        bench.broker("t2-two-cores", MODELS, wait="block") as pinned,
+    ):
         chosen = arms(addresses)
         if affinity.TWO_CORES:
             affinity.pin(affinity.OTHER, pinned.pid)

@@ -7,7 +7,8 @@ from dataclasses import replace
 from benchmarks.figures import Figure, Result
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
-from benchmarks.latency.bench import Bench, Target
+from benchmarks.harness.run import Target
+from benchmarks.latency.bench import Bench
 from benchmarks.sampling import per_round, ratio
 
 MOST_ROUNDS = 3  # a session of its own takes seconds each time

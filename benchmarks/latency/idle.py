@@ -9,7 +9,8 @@ from benchmarks.figures import Figure, Result
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.cpu import context_switches, cpu_ns, wait_until_quiet
 from benchmarks.harness.rounds import running
-from benchmarks.latency.bench import Bench, Target
+from benchmarks.harness.run import Target
+from benchmarks.latency.bench import Bench
 from benchmarks.sampling import Series, Spread, Window
 
 WORKERS = 8

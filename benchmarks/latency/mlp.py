@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from benchmarks.figures import Figure, Result
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
-from benchmarks.latency.bench import MODES, Bench, Target
+from benchmarks.harness.run import Target
+from benchmarks.harness.workbench import MODES
+from benchmarks.latency.bench import Bench
 from benchmarks.sampling import ratio
 
 TITLE = "predict(x) on mlp, one row, one worker"

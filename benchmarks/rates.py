@@ -1,0 +1,109 @@
+"""What windows of several workers at once say: answers a second, their times, and the CPU time they cost.
+
+Windows are repeated until the last three lie within a tenth of each other, as long as the plan allows. What did not get
+there is told as not stable, and its spread says how far off it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from benchmarks.sampling import Spread, Window, per_round
+
+STABLE_WINDOWS = 3
+STABLE_WITHIN = 0.10
+
+
+@dataclass(frozen=True)
+class RateWindow:
+    """One window of a crew. `cores` are those that its whole tree of processes kept busy, `others` those that anything
+    else did: such a window tells less.
+
+    `beside_per_s` are the answers of members that only made load; `batch_rows` the broker's runs by their rows.
+    """
+
+    per_s: float
+    latency: Window
+    cores: float
+    others: float = 0.0
+    beside_per_s: float = 0.0
+    batch_rows: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def cpu_s_per_1000(self) -> float:
+        return 1000 * self.cores / self.per_s
+
+
+def by_rate(window: RateWindow) -> float:
+    return window.per_s
+
+
+def by_p50(window: RateWindow) -> float:
+    return window.latency.p50_ns
+
+
+def by_p99(window: RateWindow) -> float:
+    return window.latency.p99_ns
+
+
+def by_cpu(window: RateWindow) -> float:
+    return window.cpu_s_per_1000
+
+
+def by_others(window: RateWindow) -> float:
+    return window.others
+
+
+def by_beside(window: RateWindow) -> float:
+    return window.beside_per_s
+
+
+@dataclass
+class RateSeries:
+    """One arm's windows. `steady` picks what has to become stable; `facts` are what the table says beside the label."""
+
+    name: str
+    label: str
+    facts: dict[str, Any] = field(default_factory=dict)
+    steady: Callable[[RateWindow], float] = by_rate
+    windows: list[RateWindow] = field(default_factory=list)
+    checked: int = 0
+
+    @property
+    def stable(self) -> bool:
+        return stable([self.steady(window) for window in self.windows])
+
+    def of(self, pick: Callable[[RateWindow], float]) -> Spread:
+        return Spread.of([pick(window) for window in self.windows])
+
+    @property
+    def per_s(self) -> Spread:
+        return self.of(by_rate)
+
+    @property
+    def batch_rows(self) -> Counter[int]:
+        """Runs by their rows, over all windows."""
+        total: Counter[int] = Counter()
+        for window in self.windows:
+            total.update(window.batch_rows)
+        return total
+
+
+def stable(values: Sequence[float]) -> bool:
+    """The last three differ by no more than a tenth of the middle one."""
+    last = values[-STABLE_WINDOWS:]
+    return len(last) == STABLE_WINDOWS and max(last) - min(last) <= STABLE_WITHIN * median(last)
+
+
+def ratio(one: RateSeries, other: RateSeries, pick: Callable[[RateWindow], float] = by_rate) -> Spread:
+    """Within each round, as in `sampling.ratio`."""
+    return per_round(lambda a, b: a / b, one, other, pick=pick)
+
+
+def best(*several: RateSeries) -> RateSeries:
+    """The one of the highest median. Not the best of each round, which would be an arm made of luck."""
+    return max(several, key=lambda series: series.per_s.median)

@@ -1,0 +1,1 @@
+"""`python -m benchmarks throughput`: many workers at once, side by side with the other ways to serve them."""

@@ -1,0 +1,58 @@
+"""What every target of `throughput` is given: beside place and progress, how many workers and how long to measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from benchmarks import mobilenet
+from benchmarks.harness.bout import Pace
+from benchmarks.harness.workbench import Workbench
+
+HEADLINE = 8
+"""The number of workers that the targets speak of."""
+MOST_ASIDE = 6
+MOST_IN_SWEEP = 3
+"""Windows of an arm at most, half as long, where no target hangs on it."""
+
+
+@dataclass
+class Bench(Workbench):
+    """`quick` is for tests: one of each kind, so that everything has been run once."""
+
+    workers: tuple[int, ...]
+    pace: Pace
+    quick: bool = False
+
+    @property
+    def headline(self) -> int:
+        """The number of workers for the targets: theirs, or what comes next to it."""
+        return min(self.workers, key=lambda number: (abs(number - HEADLINE), number))
+
+    @property
+    def aside(self) -> Pace:
+        """For arms that no target speaks of."""
+        return self._less(MOST_ASIDE)
+
+    @property
+    def sweep(self) -> Pace:
+        """For numbers of workers that no target speaks of."""
+        return self._less(MOST_IN_SWEEP)
+
+    def _less(self, most: int) -> Pace:
+        return replace(self.pace, seconds=self.pace.seconds / 2, most=min(self.pace.most, most))
+
+    def longer(self, times: float) -> Pace:
+        """For models whose runs take longer."""
+        return self.pace if self.quick else replace(self.pace, seconds=self.pace.seconds * times)
+
+    def tune(self, **models: str) -> None:
+        """Let a broker find its settings for these, with nothing else running; brokers of arms then remember them."""
+        if not self.quick:
+            with self.broker("tune", models):
+                self.progress(0, 1, "tuned")
+
+    @cached_property
+    def mobilenet(self) -> str:
+        self.progress(0, 1, "making the heavy model")
+        return mobilenet.export()

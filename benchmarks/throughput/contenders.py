@@ -1,0 +1,120 @@
+"""The ways for several workers to have answers of a small model, as arms: by kind, threads and number of workers."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.arms.session import DEFAULT_THREADS, ONE_THREAD
+from benchmarks.harness.arm import Arm
+from broker.settings import cores
+
+THREADS = {"one": ONE_THREAD, "default": DEFAULT_THREADS}
+"""Intra-op threads of every session: what is best for a light model, and TensorFlow's default."""
+OWN = "own"
+"""In place of them, what the broker found out: nothing else does."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the model and the run's files are."""
+
+    model: str
+    directory: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One way. `options` are those of `factory`, from the place and the number of intra-op threads.
+
+    `threads` is the setting that it is found with: TensorFlow's default where each worker has a session. `variants`
+    are all that it is measured with where there is time.
+    """
+
+    label: str
+    factory: str
+    options: Callable[[Place, int], dict[str, Any]]
+    threads: str = "one"
+    variants: tuple[str, ...] = tuple(THREADS)
+
+
+def arm(kind: str, threads: str, workers: int, place: Place) -> Arm:
+    chosen = KINDS[kind]
+    options = {"workers": workers, **chosen.options(place, THREADS.get(threads, DEFAULT_THREADS))}
+    return Arm(
+        name(kind, threads, workers),
+        chosen.label,
+        f"benchmarks.arms.{chosen.factory}",
+        "mlp",
+        options,
+        facts={"arm": kind, "workers": workers, "threads": threads},
+    )
+
+
+def name(kind: str, threads: str, workers: int) -> str:
+    return f"{kind}-{threads}-{workers}"
+
+
+def missing(kind: str) -> str | None:
+    """Why this kind cannot run here, if so."""
+    if kind == "zeromq":
+        try:
+            importlib.import_module("zmq")
+        except ImportError as error:
+            return f"{error} (pip install pyzmq)"
+    return None
+
+
+def _with_model(place: Place, threads: int) -> dict[str, Any]:
+    return {"path": place.model, "threads": threads}
+
+
+def _in_each(factory: str) -> Callable[[Place, int], dict[str, Any]]:
+    def options(place: Place, threads: int) -> dict[str, Any]:
+        return {"factory": f"benchmarks.arms.session:{factory}", "options": _with_model(place, threads)}
+
+    return options
+
+
+def _sockets(place: Place, threads: int) -> dict[str, Any]:
+    return {**_with_model(place, threads), "batching": False}
+
+
+def _batching_sockets(place: Place, threads: int) -> dict[str, Any]:
+    return {**_with_model(place, threads), "batching": True}
+
+
+def _zeromq(place: Place, threads: int) -> dict[str, Any]:
+    return {**_with_model(place, threads), "directory": place.directory}
+
+
+def _broker(place: Place, threads: int) -> dict[str, Any]:
+    """Told its threads. TensorFlow's default is all cores."""
+    model = {"source": place.model, "intra_op_threads": threads or cores()}
+    return {"directory": place.directory, "models": {"mlp": model}, "model": "mlp"}
+
+
+def _broker_own(place: Place, _: int) -> dict[str, Any]:
+    model = {"source": place.model}
+    return {"directory": place.directory, "models": {"mlp": model}, "model": "mlp", "tune": "remembered"}
+
+
+KINDS = {
+    "broker_own": Kind("broker, its own settings", "brokered:brokered", _broker_own, OWN, (OWN,)),
+    "broker": Kind("broker", "brokered:brokered", _broker),
+    "session_run": Kind("in process: Session.run", "each:each", _in_each("session_run"), "default"),
+    "bare_callable": Kind("in process: bare callable", "each:each", _in_each("bare_callable")),
+    "unix_sockets": Kind("raw Unix sockets", "unix_sockets:unix_sockets", _sockets),
+    "unix_sockets_batching": Kind(
+        "raw Unix sockets, batches", "unix_sockets:unix_sockets", _batching_sockets
+    ),
+    "zeromq": Kind("ZeroMQ", "zeromq:zeromq", _zeromq),
+    "pipes": Kind("Pipe + pickle", "pipes:pipes", _with_model),
+    "pool_map": Kind("Pool.map, own sessions", "pools:pool_map", _with_model, "default"),
+    "pool_apply_async": Kind(
+        "Pool.apply_async, own sessions", "pools:pool_apply_async", _with_model, "default"
+    ),
+    "queues": Kind("Queue pipeline, own sessions", "queues:queues", _with_model, "default"),
+}

@@ -1,0 +1,81 @@
+"""T8: what a light model's callers notice of a heavy model in the same broker, beyond what any busy machine costs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.arms.brokered import settings
+from benchmarks.arms.neighbours import PAUSE_S
+from benchmarks.figures import Figure, Result
+from benchmarks.harness.arm import Arm
+from benchmarks.harness.bout import run_bout
+from benchmarks.harness.run import Target
+from benchmarks.rates import RateSeries, by_p99, ratio
+from benchmarks.throughput.bench import Bench
+from broker.settings import cores
+
+WINDOWS = 2.0
+"""How many times longer than the others: a p99 needs a thousand calls and more."""
+
+
+@dataclass(frozen=True)
+class HeavySettings:
+    """How the broker runs the heavy model, so that the other process can run it alike."""
+
+    threads: int
+    side_by_side: int
+
+    @classmethod
+    def told_by(cls, bench: Bench, models: Mapping[str, Any]) -> HeavySettings:
+        """A broker's own choice, found before as for the arms."""
+        bench.tune(**models)
+        with bench.broker("t8", models, tune="remembered") as broker:
+            heavy = settings(broker.address)["heavy"]
+        return cls(heavy.get("intra_op_threads") or cores(), heavy.get("max_concurrency") or 1)
+
+
+def arms(light: str, heavy: str, directory: str, how: HeavySettings) -> list[Arm]:
+    def arm(name: str, label: str, **options: Any) -> Arm:
+        options = {"directory": directory, "light": light, **options}
+        return Arm(name, label, f"benchmarks.arms.neighbours:{name}", "mlp", options, facts={"workers": 1})
+
+    return [
+        arm("alone", "mlp, the machine idle"),
+        arm(
+            "beside_a_process",
+            "mlp, mobilenet in another process",
+            heavy=heavy,
+            threads=how.threads,
+            side_by_side=how.side_by_side,
+        ),
+        arm("in_one_broker", "both in one broker", heavy=heavy, workers=how.side_by_side + 1),
+    ]
+
+
+def measure(bench: Bench) -> Result:
+    models = {"light": bench.mlp, "heavy": bench.mobilenet}
+    how = HeavySettings(cores(), 1) if bench.quick else HeavySettings.told_by(bench, models)
+    alone, *compared = arms(bench.mlp, bench.mobilenet, str(bench.directory), how)
+    chosen = compared if bench.quick else [alone, *compared]
+    series = run_bout(chosen, bench.longer(WINDOWS), bench.progress, steady=by_p99)
+    note = (
+        f"One worker calls mlp about every {PAUSE_S * 1000:g} ms. mobilenet runs batches of 4 rows flat out, in both "
+        f"places with {how.threads} intra-op threads and {how.side_by_side} at a time; beside/s are those batches."
+    )
+    return Result(T8.name, T8.title, "us", series, _figures(series), [note])
+
+
+def _figures(series: Mapping[str, RateSeries]) -> list[Figure]:
+    ours, other = series["in_one_broker"], series["beside_a_process"]
+    figures = [
+        Figure("p99 in one broker / beside another process", ratio(ours, other, by_p99), "x", 3.0, 1.5)
+    ]
+    if "alone" in series:
+        idle = ratio(other, series["alone"], by_p99)
+        figures.append(Figure("p99 beside another process / machine idle", idle, "x"))
+    return figures
+
+
+T8 = Target("T8", "p99 of one mlp worker while mobilenet runs flat out", measure)

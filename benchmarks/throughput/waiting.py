@@ -1,0 +1,61 @@
+"""Whether waiting adapts: against always polling and always blocking, from an idle core to eight workers on each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.arms.session import ONE_THREAD
+from benchmarks.figures import Figure, Result
+from benchmarks.harness.arm import Arm
+from benchmarks.harness.bout import run_bout
+from benchmarks.harness.run import Target
+from benchmarks.harness.workbench import MODES
+from benchmarks.rates import RateSeries, best, ratio
+from benchmarks.throughput.bench import Bench
+
+NEAR = 0.95
+"""Of the better of the two: to adapt costs trials of the worse one."""
+
+
+def measure(bench: Bench) -> Result:
+    models: dict[str, Any] = {"head": {"source": "benchmarks.models:head"}}
+    if not bench.quick:
+        models["mlp"] = {"source": bench.mlp, "intra_op_threads": ONE_THREAD}
+    series: dict[str, RateSeries] = {}
+    for model, source in models.items():
+        for workers in bench.workers:
+            arms = [_arm(bench, model, source, workers, mode) for mode in MODES]
+            series |= run_bout(arms, bench.sweep, bench.progress)
+    figures = [_figure(series, model, workers) for model in models for workers in bench.workers]
+    note = "head answers with a view of its input, so that what is left is the broker's own cost."
+    return Result(WAITING.name, WAITING.title, "us", series, figures, [note])
+
+
+def _arm(bench: Bench, model: str, source: dict[str, Any], workers: int, mode: str) -> Arm:
+    options = {
+        "workers": workers,
+        "directory": str(bench.directory),
+        "models": {model: source},
+        "model": model,
+        "wait": mode,
+    }
+    facts = {"workers": workers, "model": model, "wait": mode}
+    label = f"{model}, {MODES[mode]}"
+    return Arm(
+        _name(model, mode, workers), label, "benchmarks.arms.brokered:brokered", model, options, facts=facts
+    )
+
+
+def _name(model: str, mode: str, workers: int) -> str:
+    return f"{model}-{mode}-{workers}"
+
+
+def _figure(series: Mapping[str, RateSeries], model: str, workers: int) -> Figure:
+    adaptive, *others = (series[_name(model, mode, workers)] for mode in MODES)
+    better = best(*others)
+    label = f"{model}, {workers:2} workers: adaptive / {better.facts['wait']}"
+    return Figure(label, ratio(adaptive, better), "x", NEAR, at_least=True)
+
+
+WAITING = Target("waiting", "broker and workers waiting for each other in three ways", measure)
