@@ -8,6 +8,7 @@ dispatcher: acquire bell -> look at every slot in flight -> set results, errors,
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from time import monotonic_ns
@@ -28,10 +29,11 @@ Finish = Callable[[tuple[np.ndarray, ...]], Any]
 class CallFuture(Future[Any]):
     """A `concurrent.futures.Future` of one call. `cancel()` works until the result is there."""
 
-    def __init__(self, slot: Slot) -> None:
+    def __init__(self, call: _Call) -> None:
         super().__init__()
-        self._slot: Slot | None = slot
-        self._sequence = slot.sequence + 1  # of the use of the slot that is about to begin
+        self._call: _Call | None = call
+        self._slot: Slot | None = call.slot
+        self._sequence = call.sequence
 
     def cancel(self) -> bool:
         cancelled, slot = super().cancel(), self._slot
@@ -39,19 +41,39 @@ class CallFuture(Future[Any]):
             slot.cancel(self._sequence)  # means nothing to a later use of the slot
         return cancelled
 
+    def add_done_callback(self, fn: Callable[[Future[Any]], Any]) -> None:
+        if (call := self._call) is not None:
+            call.kept = self  # who waits by a callback need not keep the future
+        super().add_done_callback(fn)
+
     def let_go(self) -> None:
         """The call is over: keep no memory alive."""
-        self._slot = None
+        self._slot = self._call = None
 
 
 class _Call:
-    __slots__ = ("deadline_ns", "finish", "future", "slot")
+    """What the dispatcher knows of a call. A future that nobody keeps is a request that nobody waits for: cancelled."""
+
+    __slots__ = ("__weakref__", "deadline_ns", "finish", "future", "kept", "sequence", "slot")
 
     def __init__(self, slot: Slot, deadline_ns: int, finish: Finish) -> None:
         self.slot = slot
+        self.sequence = slot.sequence + 1  # of the use of the slot that is about to begin
         self.deadline_ns = deadline_ns
         self.finish = finish
-        self.future = CallFuture(slot)
+        self.kept: CallFuture | None = None
+        self.future: Callable[[], CallFuture | None] = lambda: None
+
+    def new_future(self) -> CallFuture:
+        future = CallFuture(self)
+        slot, sequence = self.slot, self.sequence
+        self.future = weakref.ref(future, lambda _: slot.cancel(sequence))
+        return future
+
+    @property
+    def cancelled(self) -> bool:
+        future = self.future()
+        return future is None or future.cancelled()
 
 
 class FutureDispatcher:
@@ -71,6 +93,7 @@ class FutureDispatcher:
         call = None
         try:
             call = _Call(slot, deadline_ns, finish)
+            future = call.new_future()
             self._calls[slot] = call
             slot.notify = NOTIFY_BELL
             self._start()
@@ -84,7 +107,7 @@ class FutureDispatcher:
             if call is None or self._forget(call):  # else the dispatcher releases it
                 self._channel.release(slot)
             raise
-        return call.future
+        return future
 
     def _start(self) -> None:
         with self._lock:
@@ -126,12 +149,11 @@ class FutureDispatcher:
         with self._lock:  # a `submit` that is broken off now gives the slot to whoever claims it next
             if not slot.busy or self._calls.get(slot) is not call:
                 return  # not submitted yet, so `done` tells of the slot's last use; or not submitted at all
-            if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
-                slot.busy = False
-                slot.deadline_ns = NO_DEADLINE
+            if self._channel.take_answer(slot):
+                pass
             elif now_ns >= call.deadline_ns:
                 error = self._channel.deadline_exceeded(slot)
-            elif not call.future.cancelled():
+            elif not call.cancelled:
                 return
             del self._calls[slot]
         self._finish(call, error)
@@ -139,17 +161,21 @@ class FutureDispatcher:
     def _finish(self, call: _Call, error: Exception | None) -> None:
         """Give the slot back first: a future's callbacks may well submit the next call."""
         value = None
+        future = call.future()
         try:
-            if error is None and not call.slot.busy and not call.future.cancelled():
+            if error is None and not call.slot.busy and not call.cancelled:
                 self._channel.await_region(call.slot, call.deadline_ns)
                 value = call.finish(call.slot.result())
         except Exception as raised:  # what the broker reports; no memory for the copy
             error = raised
         self._channel.release(call.slot)
-        call.future.let_go()
-        if not call.future.set_running_or_notify_cancel():
+        call.kept = None
+        if future is None:
+            return
+        future.let_go()
+        if not future.set_running_or_notify_cancel():
             return
         if error is not None:
-            call.future.set_exception(error)
+            future.set_exception(error)
         else:
-            call.future.set_result(value)
+            future.set_result(value)

@@ -208,3 +208,24 @@ def test_threads_grow_one_channel_at_a_time(broker: TestBroker) -> None:
             assert all(pool.map(call, range(24)))
         (worker,) = [worker for worker in broker.status()["workers"] if worker["in_flight"] == 0]
         assert worker["slots"] <= 24
+
+
+def test_a_dropped_future_is_a_cancelled_request(broker: TestBroker, client: Client) -> None:
+    """What nobody keeps is not run, unless a callback waits for it; and its slot comes back."""
+    model = client.model("gated")
+    inputs = {"number": np.array([91]), "x": np.ones(1, np.float32)}
+    other = {"number": np.array([0]), "x": np.ones(1, np.float32)}
+    first = model.submit(inputs)
+    broker.gate.wait_for(91)
+    before = broker.counters("gated")["rows"]
+    called: list[int] = []
+    for _ in range(5):
+        model.submit(other)
+    for _ in range(2):
+        model.submit(other).add_done_callback(lambda future: called.append(len(future.result()["y"])))
+    broker.gate.open(91)
+    first.result(60)
+    model.predict(other, timeout=60)
+    wait_until(lambda: called == [1, 1], "the callbacks")
+    assert broker.counters("gated")["rows"] == before + 1 + 2 + 1
+    wait_until(lambda: sum(w["in_flight"] for w in broker.status()["workers"]) == 0, "no slot in flight")
