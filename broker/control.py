@@ -3,8 +3,8 @@
     accept -> SO_PEERCRED -> Session --message--> handler by op --reply, descriptors--> outbox -> socket
     a session ends -> its channel is taken out of the intake
 
-A session that reads slowly fills its own outbox and is closed; so is one that sends nonsense. Neither delays
-another.
+A session that reads slowly fills its own outbox and is closed; so is one that sends nonsense. One that sends many
+messages has one of them handled in each round, in which every other has its turn, too. None delays another for long.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ class Session:
         self.pid = pid
         self.uid = uid
         self.greeted = False
+        self.alive = True  # the peer may still send
         self.channel: Channel | None = None
         self.decoder = Decoder()
         self._outbox: deque[tuple[bytes, int]] = deque()
@@ -111,6 +112,7 @@ class ControlServer:
         self._wakeup_lock = threading.Lock()
         self._pushes: deque[tuple[Session, Message | None, Segment | None]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
+        self._backlog: dict[Session, None] = {}  # who may have sent more than was handled, in turn
         self._stopping = False
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
@@ -150,7 +152,7 @@ class ControlServer:
     def run(self) -> None:
         try:
             while not self._stopping:
-                for key, events in self._selector.select():
+                for key, events in self._selector.select(0 if self._backlog else None):
                     if key.fileobj is self._listener:
                         self._accept()
                     elif key.fd == self._wakeup:
@@ -158,6 +160,9 @@ class ControlServer:
                         self._do_calls()
                     elif key.data in self.sessions:
                         self._serve(key.data, events)
+                for session in list(self._backlog):
+                    if session in self.sessions:
+                        self._take_turn(session)
             self._send_pushes()  # what the last completions announced
         finally:
             for session in list(self.sessions):
@@ -198,14 +203,27 @@ class ControlServer:
 
     def _serve(self, session: Session, events: int) -> None:
         try:
-            if events & selectors.EVENT_READ:
-                alive = session.decoder.receive(session.sock)
-                while (item := session.decoder.next_message()) is not None:
-                    self._handle(session, *item)
-                if not alive:
-                    self._end(session)
-                    return
-            self._flush(session)
+            if events & selectors.EVENT_WRITE:
+                self._flush(session)
+            if events & selectors.EVENT_READ and session not in self._backlog:
+                session.alive = session.decoder.receive(session.sock)
+                self._backlog[session] = None
+        except BlockingIOError:
+            pass
+        except (OSError, ProtocolError) as error:
+            self._end(session, error)
+
+    def _take_turn(self, session: Session) -> None:
+        """Handle one message of what was received; with none left, its socket is read again."""
+        try:
+            item = session.decoder.next_message()
+            if item is not None:
+                self._handle(session, *item)
+                self._flush(session)
+            elif session.alive:
+                self._backlog.pop(session, None)
+            else:
+                self._end(session)
         except BlockingIOError:
             pass
         except (OSError, ProtocolError) as error:
@@ -276,6 +294,7 @@ class ControlServer:
         if error is not None and not isinstance(error, ConnectionError):
             _log.warning("closed the connection of pid %d: %s", session.pid, error)
         self.sessions.remove(session)
+        self._backlog.pop(session, None)
         self._selector.unregister(session.sock)
         session.close()
         self._on_end(session)

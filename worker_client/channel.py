@@ -311,6 +311,16 @@ class Channel:
                     slot.deadline_ns = NO_DEADLINE
                     return
 
+    def take_answer(self, slot: Slot) -> bool:
+        """Acquire the answer to a call that nobody waits for in `wait`, if it is there."""
+        while slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
+            if not slot.extra_posts:
+                slot.busy = False
+                slot.deadline_ns = NO_DEADLINE
+                return True
+            slot.extra_posts -= 1  # the deadline keeper's, late from the slot's last use
+        return False
+
     def _block(self, slot: Slot, deadline_ns: int) -> None:
         self.watch(slot, deadline_ns)
         slot.completed.wait()  # SYNC completed
@@ -347,13 +357,22 @@ class Channel:
         return earliest
 
     def _post(self, slot: Slot) -> None:
+        if not self._ring_for(slot):
+            slot.extra_posts += 1  # before the post: the waiter counts it off
+            slot.completed.release()
+            self._ring_for(
+                slot
+            )  # it may be a future's by now, whose answer was counted off in place of this post
+
+    def _ring_for(self, slot: Slot) -> bool:
+        """Wake who looks after calls that nobody waits for in `wait`. False if this is none."""
         if slot.notify == NOTIFY_BELL:
             self.bell.release()
         elif slot.notify == NOTIFY_EVENT and self.event is not None:
             self.event.set()
         else:
-            slot.extra_posts += 1  # before the post: the waiter counts it off
-            slot.completed.release()
+            return False
+        return True
 
     def accept_output(self, message: control.Message, fd: int) -> None:
         """The broker bound a slot to a new output region; its next completion says from when on."""

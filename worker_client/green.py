@@ -89,7 +89,7 @@ class GreenChannel(Channel):
         waiter = self._waiters[slot] = self._new_event()
         try:
             # Nothing is missed: the hub, which looks, runs only when we wait.
-            while not self._take(slot):
+            while not self.take_answer(slot):
                 if not self.open:
                     raise self.gone()
                 left = None if deadline_ns == NO_DEADLINE else (deadline_ns - monotonic_ns()) / 1e9
@@ -105,12 +105,6 @@ class GreenChannel(Channel):
     def dispose(self) -> None:
         self._stop_listening()
         super().dispose()
-
-    def _take(self, slot: Slot) -> bool:
-        if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
-            slot.busy = False
-            return True
-        return False
 
     def _listen(self) -> None:
         with self._listening:  # asking the broker for the event lets other greenlets run

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 from worker_client.channel import Channel
 from worker_client.slot import Slot
-from worker_client.wire import semaphore
 from worker_client.wire.errors import Overloaded
 from worker_client.wire.event import Event
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_EVENT, OUTPUT_REGION
@@ -148,8 +147,7 @@ class LoopCalls:
         for slot, call in list(self._calls.items()):
             if call.over.done() or not slot.busy:
                 continue
-            if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
-                slot.busy = False
+            if self.channel.take_answer(slot):
                 call.over.set_result(None)
             elif now >= call.deadline_ns:
                 call.over.set_exception(self.channel.deadline_exceeded(slot))

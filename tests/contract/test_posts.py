@@ -18,7 +18,7 @@ from worker_client.channel import Channel
 from worker_client.futures import FutureDispatcher
 from worker_client.slot import Slot
 from worker_client.wire.errors import DeadlineExceeded
-from worker_client.wire.layout import DONE, NO_DEADLINE
+from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_BELL, NOTIFY_SLOT
 from worker_client.wire.waiting import PollOrBlock
 
 PASSED = 1
@@ -286,6 +286,31 @@ def test_a_submission_in_time_does_not_ring(worker: Worker):
     worker.claim()
     worker.dispatcher.submit(worker.slot, 1, NO_DEADLINE, finish)
     assert worker.desk.bell.count == 0
+
+
+def test_a_late_post_is_not_a_futures_answer(worker: Worker):
+    """A post of the deadline keeper's, late from a call that waited for itself, hands no answer to a future; it rings
+    for the future, which may have counted its answer's post for this one."""
+    worker.claim()
+    future = worker.dispatcher.submit(worker.slot, 1, NO_DEADLINE, finish)
+    worker.slot.notify = NOTIFY_SLOT  # as the deadline keeper has found it
+    acquired: list[bool] = []
+    release = worker.completed.release
+
+    def reused() -> None:
+        worker.slot.notify = NOTIFY_BELL
+        worker.store_done()
+        release()
+        worker.dispatcher._settle_all()
+        acquired.append(future.done())
+
+    worker.completed.release = reused  # type: ignore[method-assign]
+    worker.channel._post(worker.slot)
+    assert acquired == [False]
+    assert worker.desk.bell.count == 1
+    worker.completed.release = release  # type: ignore[method-assign]
+    worker.post()
+    assert worker.channel.take_answer(worker.slot)
 
 
 def test_a_broken_off_submission_and_the_dispatcher_release_once(worker: Worker):

@@ -32,6 +32,7 @@ NORMAL = {
     "two threads, one slot": Config(callers=2, slots=1, requests=1, deadlines=True),
     "futures": Config(requests=2, futures=True, cancels=1),
     "futures that may time out": Config(slots=1, requests=2, futures=True, deadlines=True),
+    "a call, then a future": Config(slots=1, requests=2, futures=True, mixed=True, deadlines=True),
     "futures, interrupted": Config(requests=2, futures=True, interruptions=1),
     "futures and a stopped broker": Config(requests=1, futures=True, deadlines=True, stops=1),
     "futures and a killed broker": Config(requests=2, futures=True, broker_kills=1),

@@ -41,6 +41,10 @@ class Caller(Reaping):
         config = self.config
         return 1 + (self.worker * config.callers + self.number) * config.requests + s[self.request]
 
+    def future(self, s: bytes) -> bool:
+        """Whether this call is a future's."""
+        return self.config.futures and not (self.config.mixed and s[self.request] % 2 == 0)
+
     # -- claiming ------------------------------------------------------------------------------------------------
 
     @step
@@ -87,7 +91,8 @@ class Caller(Reaping):
         slot = s[self.slot]
         self.f.take(c, slot, Step.WRITE)
         c[self.f.input[slot]] = self.request_id(s)
-        return self.goto(c, "register" if self.config.futures else "write_header")
+        c[self.f.notify[slot]] = self.future(s)
+        return self.goto(c, "register" if self.future(s) else "write_header")
 
     @step
     def register(self, s: bytes) -> Outcome:
@@ -169,7 +174,7 @@ class Caller(Reaping):
         """gives up the push lock"""
         c = bytearray(s)
         c[self.f.lock[self.worker]] = 0
-        return self.goto(c, "late" if self.config.futures and self.config.deadlines else "poll")
+        return self.goto(c, "late" if self.future(s) and self.config.deadlines else "poll")
 
     @step
     def late(self, s: bytes) -> Outcome:
@@ -185,7 +190,7 @@ class Caller(Reaping):
     def poll(self, s: bytes) -> Outcome:
         """polls DONE for a while"""
         c = bytearray(s)
-        return self.over(c) if self.config.futures else self.goto(c, "acquire")
+        return self.over(c) if self.future(s) else self.goto(c, "acquire")
 
     @step
     def acquire(self, s: bytes) -> Outcome:
@@ -271,7 +276,7 @@ class Caller(Reaping):
         """releases the slot"""
         f, slot = self.f, s[self.slot]
         c = bytearray(s)
-        if self.config.futures:
+        if self.future(s):
             if s[f.settling[self.worker]]:
                 return None
             if not s[f.calls[self.worker]] & self.bit(slot):
@@ -290,7 +295,7 @@ class Caller(Reaping):
         if label.startswith("recover"):
             c[self.raised] = 1
             return self.goto(c, "recovered")
-        if self.config.futures and label in {
+        if self.future(c) and label in {
             "write_inputs",
             "register",
         }:  # it is not known yet, so no dispatcher can have released it

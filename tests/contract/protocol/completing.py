@@ -104,7 +104,7 @@ class Completing(BrokerThread):
     def post_bell(self, s: bytes) -> Outcome:
         """rings the bell, if it is a future's call"""
         c = bytearray(s)
-        if self.config.futures:
+        if s[self.f.notify[s[self.slot]]]:
             c[self.f.bell[self.worker_of(s[self.slot])]] += 1
         return self.goto(c, self._after["post_bell"])
 

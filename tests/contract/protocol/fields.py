@@ -34,6 +34,7 @@ class Config:
     slots: int = 2  # of each worker
     requests: int = 2  # of each caller
     futures: bool = False  # callers submit futures, in place of waiting themselves
+    mixed: bool = False  # by turns: every other call is a future's
     heavy: bool = False  # each request may be light or heavy
     deadlines: bool = False
     worker_kills: int = 0
@@ -93,6 +94,7 @@ class Fields:
         self.input = self._many("inputs", slots)
         self.output = self._many("outputs", slots)
         self.sequence = self._many("sequence", slots)
+        self.notify = self._many("a future's", slots)
         self.cancelled = self._many("cancelled sequence", slots)
         self.done = self._many("DONE", slots)
         self.stamp = self._many("completion line", slots)

@@ -185,6 +185,13 @@ class LooksAtUnsubmitted(Dispatcher):
         return True
 
 
+class KnowsNoExtraPosts(Dispatcher):
+    """As it was: a future's answer was there with any post."""
+
+    def is_extra(self, c: bytearray, slot: int) -> bool:
+        return False
+
+
 class SettlesWithoutLock(Dispatcher):
     """As it was: a `submit` that was broken off gave the slot back while the dispatcher was settling its call."""
 

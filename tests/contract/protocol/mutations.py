@@ -110,6 +110,12 @@ MUTATIONS = (
         {"dispatcher": worker.LooksAtUnsubmitted},
     ),
     Mutation(
+        "as it was: a late post taken for a future's answer",
+        "'read the answer'",
+        Config(slots=1, requests=2, futures=True, mixed=True, deadlines=True),
+        {"dispatcher": worker.KnowsNoExtraPosts},
+    ),
+    Mutation(
         "as it was: a future settled without the lock",
         "'",
         Config(requests=2, futures=True, interruptions=1),

@@ -56,7 +56,15 @@ class Watcher(WorkerThread):
     @step
     def expire_post(self, s: bytes) -> Outcome:
         """posts completed, as an extra post"""
-        return self.post(bytearray(s), "watch_over")
+        return self.post(bytearray(s), "expire_ring")
+
+    @step
+    def expire_ring(self, s: bytes) -> Outcome:
+        """rings the bell as well if the slot has become a future's, who may have counted this post already"""
+        c = bytearray(s)
+        c[self.f.bell[self.worker]] += s[self.f.notify[s[self.slot]]]
+        c[self.slot] = 0
+        return self.goto(c, "watch_over")
 
     @step
     def close(self, s: bytes) -> Outcome:
@@ -80,7 +88,7 @@ class Watcher(WorkerThread):
 
     def count(self, c: bytearray, post: str, after: str, closing: bool = False) -> bytearray:
         f, slot = self.f, c[self.slot]
-        if not self.config.futures:
+        if not c[f.notify[slot]]:
             c[f.extra[slot]] += 1
             c[f.counted[slot]] = 1
             return self.goto(c, post)
@@ -92,5 +100,6 @@ class Watcher(WorkerThread):
         slot = c[self.slot]
         c[self.f.completed[slot]] += 1
         c[self.f.counted[slot]] = 0
-        c[self.slot] = slot + 1 if closing else 0
+        if closing:
+            c[self.slot] = slot + 1
         return self.goto(c, after)
