@@ -10,11 +10,12 @@ from types import TracebackType
 from typing import Any
 
 from broker import adopt
-from broker.engine import EngineProcess
 from broker.in_process import InProcess
+from broker.instance import note_at
 from broker.models.model import LoadedModel
 from broker.models.spec import ModelSpec
 from broker.nursery import Nursery
+from broker.process import EngineProcess
 from broker.server import Server
 from broker.settings import Settings
 from worker_client.wire.address import socket_path
@@ -32,7 +33,9 @@ class Broker:
         Broker(models=...).run_workers(work, processes=4)   # this process serves its own forked workers
 
     `models` maps names to SavedModel directories, `module:function`, dicts of ModelSpec's fields or ModelSpecs.
-    `name` is a name or socket path, None for $BROKER_ADDRESS, else "default". `options` are those of Settings.
+    `name` is a name or socket path, None for $BROKER_ADDRESS, else "default". `options` are those of Settings. With
+    `supervise` the broker's process is the child of a small one, which starts it again when it dies while the workers'
+    calls wait; without, they get BrokerUnavailable.
     With `adopted` models (see `broker.adopt`) it serves from this process, beside whoever uses them here; children
     that are forked before or after may call it.
     Raises InvalidInput for values that cannot be; `start` and `run_workers` raise BrokerError if it cannot start.
@@ -43,11 +46,13 @@ class Broker:
         models: Mapping[str, Any] | Iterable[ModelSpec] = (),
         name: str | None = None,
         *,
+        supervise: bool = True,
         adopted: Iterable[LoadedModel] = (),
         **options: Any,
     ) -> None:
         specs = tuple(ModelSpec.coerce_all(models))
         self.settings = Settings(models=specs, address=os.fspath(socket_path(name)), **options)
+        self.supervise = supervise
         self._adopted = tuple(adopted)
         self._engine: EngineProcess | InProcess | None = None
 
@@ -97,14 +102,22 @@ class Broker:
 
     @property
     def pid(self) -> int | None:
-        """Of the broker's process, None while there is none."""
-        return None if self._engine is None else self._engine.pid
+        """Of the broker's process, None while there is none; another one after each restart."""
+        engine = self._engine
+        if isinstance(engine, EngineProcess) and engine.supervised and engine.pid is not None:
+            note = note_at(socket_path(self.address))
+            return None if note is None else note.pid
+        return None if engine is None else engine.pid
 
     def start(self) -> None:
         """Start the broker's process; return when workers can attach."""
         if self._engine is not None:
             raise BrokerError(f"this broker is started already, as pid {self.pid}")
-        engine = InProcess(self.settings, self._adopted) if self._adopted else EngineProcess(self.settings)
+        engine: EngineProcess | InProcess
+        if self._adopted:
+            engine = InProcess(self.settings, self._adopted)
+        else:
+            engine = EngineProcess(self.settings, self.supervise)
         engine.start()
         self._engine = engine
 

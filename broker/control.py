@@ -32,6 +32,7 @@ from worker_client.wire.segment import Segment
 _log = logging.getLogger("onesession.control")
 
 _MAX_OUTBOX = 256  # messages a peer may leave unread
+_UNANSWERED = ("opened",)  # all others need an id: whoever asks must be there, and read the answers
 
 Reply = tuple[Message, Segment | Lent | None]
 Handler = Callable[["Session", Message], Reply]
@@ -239,8 +240,8 @@ class ControlServer:
         handler = self._handlers.get(op) if isinstance(op, str) else None
         if handler is None or not (session.greeted or op == "hello"):
             raise ProtocolError(f"pid {session.pid} sent op {str(op)[:40]!r}")
-        if not isinstance(number, (int, NoneType)):
-            raise ProtocolError(f"pid {session.pid} sent the id {str(number)[:40]!r}")
+        if not isinstance(number, (int, NoneType)) or (number is None and op not in _UNANSWERED):
+            raise ProtocolError(f"pid {session.pid} sent op {op!r} with the id {str(number)[:40]!r}")
         segment: Segment | Lent | None = None
         try:
             reply, segment = handler(session, message)

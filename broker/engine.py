@@ -1,10 +1,4 @@
-"""The broker as a process: `serve` is its body; `EngineProcess` is how another process starts, watches and stops it.
-
-parent                                   engine
-settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
-report  <---- READY pipe -------------   {"pid"} once workers can attach, or {"error"}
-SIGTERM ----------------------------->   drain and stop; a second one: stop at once
-"""
+"""The broker as a process: its main thread, which waits for what stops it. `process.py` is the parent's side."""
 
 from __future__ import annotations
 
@@ -14,29 +8,19 @@ import logging
 import os
 import select
 import signal
-import struct
-import subprocess
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterator
-from typing import Any
 
-import msgpack
-
+from broker.instance import Held, Instance
+from broker.process import STOP_SIGNALS, Birth
 from broker.server import Server
 from broker.settings import Settings
 from broker.systemd import Service
+from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 
 _log = logging.getLogger("onesession.engine")
-_LENGTH = struct.Struct("<I")
-
-_engines: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
-
-_ENTRY = "import sys; from broker.engine import main; sys.exit(main())"
-
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Stopped(BaseException):
@@ -47,11 +31,13 @@ def serve(
     settings: Settings,
     on_ready: Callable[[], None],
     parent: int | None = None,
+    fds: tuple[int, int] | None = None,
     service: Service | None = None,
 ) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. Main thread only.
 
-    `service` is the unit of systemd that this process is. Raises BrokerError if the broker cannot start.
+    `fds`: the address, where it is the parent's. `service` is the unit of systemd that this process is. Raises
+    BrokerError if the broker cannot start.
     """
     stopper = _Stopper()
     failed = threading.Event()
@@ -63,7 +49,9 @@ def serve(
 
     with stopper.handling(parent):
         try:
-            server = Server(settings, on_failure=fail)
+            path = socket_path(settings.address)
+            instance = Instance(path) if fds is None else Instance(path, Held(*fds, owner=parent))
+            server = Server(settings, on_failure=fail, instance=instance)
             stopper.loading = False
         except Stopped:
             return 0
@@ -141,101 +129,6 @@ def signal_end_of(pipe: int) -> None:
         os.kill(os.getpid(), signal.SIGIO)
 
 
-class EngineProcess:
-    """A broker in a process of its own, which ends with this one, however this one ends.
-
-    It belongs to the process that started it: in a child forked later the handle is as if never started.
-    """
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._process: subprocess.Popen[bytes] | None = None
-        _engines.add(self)
-
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
-
-    def start(self) -> None:
-        """Return when workers can attach. Raises BrokerError with the engine's own message."""
-        ready, report = os.pipe()
-        try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", _ENTRY, str(report)],
-                stdin=subprocess.PIPE,
-                pass_fds=[report],
-                env={**os.environ, "PYTHONPATH": python_path()},
-                start_new_session=True,  # a Ctrl-C is for the parent, which then stops the engine
-            )
-        finally:
-            os.close(report)
-        try:
-            self._send_settings()
-            self._await_report(ready)
-        except BaseException:
-            self.stop()
-            raise
-        finally:
-            os.close(ready)
-
-    def poll(self) -> int | None:
-        """The exit status, or None while it runs."""
-        return None if self._process is None else self._process.poll()
-
-    def stop(self) -> None:
-        """Stop in order and wait; kill it if it takes longer than its drain allows."""
-        process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()  # its end stops the engine as SIGTERM would
-        try:
-            process.wait(self.settings.drain_seconds + 10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-    def forget(self) -> None:
-        """In a forked child: let go of the pipe whose end tells the engine that its parent has ended."""
-        process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
-            with contextlib.suppress(OSError):
-                process.stdin.close()
-            process.returncode = 0  # not our child: nothing to wait for, nothing to warn of
-
-    def _send_settings(self) -> None:
-        assert self._process is not None
-        assert self._process.stdin is not None
-        body = msgpack.packb(self.settings.to_message())
-        with contextlib.suppress(BrokenPipeError):  # then it has died, and the report says so
-            self._process.stdin.write(_LENGTH.pack(len(body)) + body)
-            self._process.stdin.flush()
-
-    def _await_report(self, ready: int) -> None:
-        assert self._process is not None
-        with open(ready, "rb", closefd=False) as pipe:
-            report = pipe.read()
-        if not report:
-            status = self._process.wait()
-            raise BrokerError(f"the broker's process ended with status {status} before it was ready")
-        message = msgpack.unpackb(report)
-        if "error" in message:
-            raise BrokerError(message["error"])
-
-
-def _forget_all() -> None:
-    for engine in list(_engines):
-        engine.forget()
-
-
-os.register_at_fork(after_in_child=_forget_all)
-
-
-def python_path() -> str:
-    """What this process can import, the engine can: models may be `module:function`."""
-    return os.pathsep.join(dict.fromkeys(entry or os.getcwd() for entry in sys.path))
-
-
 def log_to_stderr(level: int = logging.INFO) -> None:
     logging.basicConfig(
         stream=sys.stderr, format="%(asctime)s broker[%(process)d] %(levelname)s: %(message)s"
@@ -243,27 +136,15 @@ def log_to_stderr(level: int = logging.INFO) -> None:
     logging.getLogger("onesession").setLevel(level)
 
 
-def _read_settings() -> Settings:
-    stdin = sys.stdin.buffer
-    (length,) = _LENGTH.unpack(stdin.read(_LENGTH.size))
-    message: dict[str, Any] = msgpack.unpackb(stdin.read(length))
-    return Settings.from_message(message)
-
-
 def main() -> int:
+    """The body of a process that `EngineProcess` has started."""
+    birth = Birth()
     log_to_stderr(logging.WARNING)
     logging.getLogger("onesession.tuning").setLevel(
         logging.INFO
     )  # a first start takes its time, and says why
-    report = int(sys.argv[1])
-
-    def tell(message: dict[str, Any]) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            os.write(report, msgpack.packb(message))
-        os.close(report)
-
     try:
-        return serve(_read_settings(), lambda: tell({"pid": os.getpid()}), sys.stdin.fileno())
+        return serve(birth.settings, birth.tell_ready, birth.parent, birth.fds)
     except BrokerError as error:
-        tell({"error": str(error)})
+        birth.tell_error(error)
         return 1

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 
+from broker.instance import note_at
 from worker_client.wire import control
 from worker_client.wire.address import socket_path, unreachable
+from worker_client.wire.errors import BrokerUnavailable
 from worker_client.wire.layout import PROTOCOL
 
 _TIMEOUT = 10.0
 
 
 def ask(address: str | None, op: str) -> control.Message:
-    """The broker's reply to `op` ("status" or "models"). Raises BrokerUnavailable."""
+    """The broker's reply to `op` ("status" or "models"). Raises BrokerUnavailable, also while the broker loads."""
     path = socket_path(address)
     decoder = control.Decoder()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(_TIMEOUT)
         try:
             sock.connect(os.fspath(path))
+            _check_ready(path)
             control.send(sock, {"op": "hello", "protocol": PROTOCOL, "id": 1})
             _receive(sock, decoder)
             control.send(sock, {"op": op, "id": 2})
             return _receive(sock, decoder)
         except OSError as error:
             raise unreachable(path, error) from None
+
+
+def _check_ready(path: Path) -> None:
+    """It listens from the beginning, and answers when it has loaded its models, which nobody waits for here."""
+    note = note_at(path)
+    if note is not None and note.loading:
+        who = "is about to be started" if note.pid is None else f"(pid {note.pid}) still loads its models"
+        raise BrokerUnavailable(f"the broker at {path} {who}")
 
 
 def _receive(sock: socket.socket, decoder: control.Decoder) -> control.Message:

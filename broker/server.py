@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from itertools import count
 from time import time, time_ns
+from typing import Any, TypeGuard
 
 from broker.access import Access
 from broker.channel import Channel
@@ -35,7 +36,8 @@ class Server:
     """The broker in this process. `start` returns when workers can attach; `stop` drains and cleans up.
 
     `on_failure` is called, from the failing thread, if the intake or control thread ends with an exception. `adopted`
-    are models that this process has already. A child that is forked meanwhile lets go of all of it.
+    are models that this process has already; `instance` is the address, if it is taken already. Workers can connect
+    from the beginning, and are answered from `start` on. A child that is forked meanwhile lets go of all of it.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Server:
         settings: Settings,
         on_failure: Callable[[], None] = lambda: None,
         adopted: Sequence[LoadedModel] = (),
+        instance: Instance | None = None,
     ) -> None:
         self.settings = settings
         self._on_failure = on_failure
@@ -51,11 +54,11 @@ class Server:
         self._numbers = count(1)
         self._threads: list[threading.Thread] = []
         access = Access(settings.allow_uid, settings.allow_gid)
-        self.instance = Instance(socket_path(settings.address))
+        self.instance = instance or Instance(socket_path(settings.address))
         try:
-            self.repository = repository.load(
-                tuned(settings), adopted=adopted
-            )  # tuned before TensorFlow is imported
+            access.open_path(self.instance.path, self.instance.own_directory)
+            specs = tuned(settings)  # before TensorFlow is imported
+            self.repository = repository.load(specs, adopted=adopted)
             _warn_of_failures(self.repository)
             self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
             self.doorbell = self.memory.new_semaphore()
@@ -72,8 +75,7 @@ class Server:
                 "ad_hoc": self._ad_hoc,
                 "status": self._status,
             }
-            self.control = ControlServer(self.instance.listen(), handlers, self._on_end, access)
-            access.open_path(self.instance.path, self.instance.own_directory)
+            self.control = ControlServer(self.instance.listener, handlers, self._on_end, access)
         except BaseException:
             self.instance.release()
             raise
@@ -85,6 +87,7 @@ class Server:
             )
             thread.start()
             self._threads.append(thread)
+        self.instance.note(os.getpid(), loading=False)
         _running.add(self)
 
     def stop(self) -> None:
@@ -165,11 +168,10 @@ class Server:
         return {"models": self.repository.describe()}, None
 
     def _ad_hoc(self, session: Session, message: Message) -> Reply:
-        names = message.get("model"), *(message.get("feeds") or ()), *(message.get("fetches") or ())
-        if not all(isinstance(name, str) for name in names) or len(names) > _MAX_NAMES:
+        model, feeds, fetches = (message.get(field) for field in ("model", "feeds", "fetches"))
+        if not (isinstance(model, str) and _are_names(feeds) and _are_names(fetches)):
             raise ProtocolError(f"pid {session.pid} asked for tensors that are no names, or for too many")
-        feeds, fetches = tuple(message["feeds"]), tuple(message["fetches"])
-        entry, operations = self.repository.ad_hoc(message["model"], feeds, fetches)
+        entry, operations = self.repository.ad_hoc(model, tuple(feeds), tuple(fetches))
         serve_also(self.intake.servings, entry)
         return {**entry.signature.to_message(), "id": entry.id, "operations": operations}, None
 
@@ -226,6 +228,12 @@ def _describe(channel: Channel) -> Message:
         "requests": channel.requests,
         "shared_memory_bytes": channel.used_bytes,
     }
+
+
+def _are_names(value: Any) -> TypeGuard[list[str]]:
+    return (
+        isinstance(value, list) and len(value) <= _MAX_NAMES and all(isinstance(name, str) for name in value)
+    )
 
 
 def _channel_of(session: Session) -> Channel:

@@ -1,7 +1,9 @@
-"""`broker run`: one parent for the broker and for any prefork server. It imports no TensorFlow.
+"""The parent that restarts the broker when it dies. It imports no TensorFlow.
 
 broker run ---+-- engine (session of its own: the terminal's Ctrl-C does not reach it)
               +-- COMMAND, with $BROKER_ADDRESS; gets the signals that we get; its exit status is ours
+
+broker serve --supervise, Broker(...) ---- engine
 """
 
 from __future__ import annotations
@@ -10,10 +12,15 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from time import monotonic
 
-from broker.engine import EngineProcess
+from broker.engine import log_to_stderr, signal_end_of
+from broker.keeper import Keeper
+from broker.process import STOP_SIGNALS, Birth
 from broker.settings import Settings
+from broker.signals import Mask, Signals, begin_again_blocked, blocked
+from broker.systemd import Service
 from worker_client.wire.address import VARIABLE
 from worker_client.wire.errors import BrokerError
 
@@ -34,40 +41,142 @@ FORWARDED = frozenset(
 )
 _FROM_TERMINAL = 128  # si_code SI_KERNEL: the terminal has sent it to the command as well
 _ENDING_SECONDS = 30.0
+_GRACE_SECONDS = 10.0  # beyond what the drain allows
+
+
+# -- broker serve --supervise, Broker(...) -------------------------------------------------------------------------
+
+
+def serve(
+    settings: Settings,
+    on_ready: Callable[[], None],
+    parent: int | None = None,
+    service: Service | None = None,
+) -> int:
+    """Keep a broker running until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. A second
+    signal kills it. Main thread only.
+
+    `service` is the unit of systemd that this process is, whose watchdog then watches this process and not the engine.
+    Raises BrokerError if the broker cannot start, or cannot be started again.
+    """
+    service = service or Service(None, None)
+    with blocked({*STOP_SIGNALS, signal.SIGIO}) as signals:
+        if parent is not None:
+            signal_end_of(parent)
+        keeper = Keeper(settings)
+        try:
+            if _await_ready(keeper, signals) is None:
+                on_ready()
+                service.ready({})
+                _keep(keeper, signals, service)
+            _log.info("stopping")
+            service.stopping()
+            keeper.begin_stop()
+            return _await_end(keeper, signals)
+        finally:
+            keeper.release()
+
+
+def begin_again_to_serve() -> None:
+    """Before `serve` in a process that has threads already."""
+    begin_again_blocked({*STOP_SIGNALS, signal.SIGIO})
+
+
+def _await_ready(keeper: Keeper, signals: Signals) -> int | None:
+    """None when the first engine is ready; else the signal that stops it."""
+    while True:
+        keeper.look()
+        if keeper.ready:
+            return None
+        info = signals.next(keeper.seconds_to_next_look)
+        if info is not None and info.si_signo in (*STOP_SIGNALS, signal.SIGQUIT, signal.SIGIO):
+            return info.si_signo
+
+
+def _keep(keeper: Keeper, signals: Signals, service: Service) -> None:
+    """Until a signal stops it."""
+    while True:
+        keeper.look()
+        service.tick()
+        info = signals.next(_sooner(keeper.seconds_to_next_look, service.interval))
+        if info is not None and info.si_signo != signal.SIGCHLD:
+            return
+
+
+def _sooner(one: float | None, other: float | None) -> float | None:
+    """The shorter of two waits, of which None has no end."""
+    return min((seconds for seconds in (one, other) if seconds is not None), default=None)
+
+
+def _await_end(keeper: Keeper, signals: Signals) -> int:
+    """Until the engine has drained, or a second signal comes."""
+    deadline = monotonic() + keeper.settings.drain_seconds + _GRACE_SECONDS
+    while not keeper.ended and (left := deadline - monotonic()) > 0:
+        info = signals.next(left)
+        if info is not None and info.si_signo in STOP_SIGNALS:
+            keeper.kill()
+            return 128 + info.si_signo
+    keeper.kill()
+    return 0
+
+
+def main() -> int:
+    """The body of a process that `EngineProcess` has started, `supervised`."""
+    birth = Birth()
+    log_to_stderr(logging.WARNING)
+    try:
+        return serve(birth.settings, birth.tell_ready, birth.parent)
+    except BrokerError as error:
+        if birth.told:
+            _log.critical("%s", error)
+        else:
+            birth.tell_error(error)
+        return 1
+
+
+# -- broker run ----------------------------------------------------------------------------------------------------
 
 
 def run(settings: Settings, command: Sequence[str]) -> int:
     """Run COMMAND beside a broker; the command's exit status (128 + N for signal N). Main thread only.
 
-    Raises BrokerError if the broker cannot start or dies, or the command cannot be started.
+    Raises BrokerError if the broker cannot start, or cannot be started again, or the command cannot be started.
     """
-    engine = EngineProcess(settings)
-    engine.start()
-    try:
-        return _run_command(engine, settings.address, command)
-    finally:
-        engine.stop()
+    with blocked(FORWARDED) as signals:
+        keeper = Keeper(settings)
+        try:
+            stopped_by = _await_ready(keeper, signals)
+            if stopped_by is not None:
+                return 128 + stopped_by
+            return _run_command(keeper, signals, settings.address, command)
+        finally:
+            signals.discard()  # they were meant for the command
+            keeper.begin_stop()
+            _await_end(keeper, signals)
+            keeper.release()
 
 
-def _run_command(engine: EngineProcess, address: str, command: Sequence[str]) -> int:
-    waited = FORWARDED | {signal.SIGCHLD}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
-    try:
-        process = _start(command, address, before)
-        while process.poll() is None:
-            if engine.poll() is not None:
-                _log.critical(
-                    "the broker's process ended with status %s; stopping %s", engine.poll(), command[0]
-                )
-                _end(process)
-                raise BrokerError("the broker's process died while the command ran")
-            _pass_on(signal.sigwaitinfo(waited), process)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+def begin_again_to_run() -> None:
+    """Before `run` in a process that has threads already."""
+    begin_again_blocked(FORWARDED)
+
+
+def _run_command(keeper: Keeper, signals: Signals, address: str, command: Sequence[str]) -> int:
+    process = _start(command, address, signals.mask_before)
+    while process.poll() is None:
+        try:
+            keeper.look()
+        except BrokerError as error:
+            _log.critical("%s; stopping %s", error, command[0])
+            _end(process)
+            raise
+        info = signals.next(keeper.seconds_to_next_look)
+        if info is not None:
+            _pass_on(info, process)
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _start(command: Sequence[str], address: str, mask: set[int | signal.Signals]) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], address: str, mask: Mask) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(command),

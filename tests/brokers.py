@@ -43,6 +43,10 @@ class Gate:
         """How often a request of this number has entered the model."""
         return len(list(self.folder.glob(f"entered.*.{number}.*")))
 
+    def deaths(self) -> int:
+        """How many processes the model `deadly` has taken with it."""
+        return len(list(self.folder.glob("died.*")))
+
     def wait_for(self, number: int, times: int = 1) -> None:
         wait_until(lambda: self.entries(number) >= times, f"request {number} in the model")
 
@@ -81,6 +85,12 @@ class TestBroker:
         (counters,) = self.status()["models"][model].values()
         return dict(counters)
 
+    def wait_for_in_flight(self, count: int) -> None:
+        """Until so many requests have been submitted and not answered."""
+        wait_until(
+            lambda: sum(w["in_flight"] for w in self.status()["workers"]) >= count, f"{count} in flight"
+        )
+
     def names(self) -> list[str]:
         """The names in /dev/shm that are this broker's."""
         stem = name_prefix(Path(self.address)).lstrip("/")
@@ -103,6 +113,18 @@ class TestBroker:
         """SIGKILL; returns when the process is gone."""
         self.signal(signal.SIGKILL)
         self.broker.stop()
+
+    def kill_engine(self) -> int:
+        """SIGKILL for a supervised broker's process, which its parent will start again; the pid it had."""
+        pid = self.pid
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def next_pid(self, pid: int) -> int:
+        """Wait until another process than `pid` serves; its pid."""
+        return int(
+            wait_until(lambda: self.broker.pid not in (None, pid) and self.broker.pid, "the next broker")
+        )
 
     def stop(self) -> None:
         self.broker.stop()
@@ -130,12 +152,17 @@ def folder() -> Iterator[Path]:
 def serving(
     *names: str, models: dict[str, Any] | None = None, path: Path | None = None, **options: Any
 ) -> Iterator[TestBroker]:
-    """A broker that serves these of the test models, and `models`, at the socket `path` or one of its own."""
+    """A broker that serves these of the test models, and `models`, at the socket `path` or one of its own.
+
+    One that dies stays dead, but for `supervise=True`.
+    """
     with contextlib.ExitStack() as stack:
         place = stack.enter_context(folder())
         gate = Gate(place)
         broker = Broker(
-            {**sources(*names), **(models or {})}, name=os.fspath(path or place / "b.sock"), **options
+            {**sources(*names), **(models or {})},
+            name=os.fspath(path or place / "b.sock"),
+            **{"supervise": False, **options},
         )
         stack.callback(broker.stop)
         stack.callback(gate.open)  # first of all, so that nothing waits when the broker stops

@@ -35,19 +35,23 @@ class Worker:
         assert pid is not None
         return pid
 
+    @property
+    def is_alive(self) -> bool:
+        return self._process.is_alive()
+
     def say(self, message: Any = None) -> None:
         self._pipe.send(message)
 
-    def hear(self) -> Any:
+    def hear(self, patience_s: float = _PATIENCE_S) -> Any:
         """The next thing that it says; raises WorkerFailed if it has failed instead."""
-        assert self._pipe.poll(_PATIENCE_S), f"worker {self.pid} says nothing"
+        assert self._pipe.poll(patience_s), f"worker {self.pid} says nothing"
         kind, value = self._pipe.recv()
         if kind == "error":
             raise WorkerFailed(value)
         return value
 
-    def result(self) -> Any:
-        value = self.hear()
+    def result(self, patience_s: float = _PATIENCE_S) -> Any:
+        value = self.hear(patience_s)
         self._process.join(_PATIENCE_S)
         assert self._process.exitcode == 0, f"worker {self.pid} ended with {self._process.exitcode}"
         return value
@@ -78,6 +82,11 @@ class Talk:
 
     def say(self, message: Any = None) -> None:
         self._pipe.send(("said", message))
+
+    @property
+    def is_told(self) -> bool:
+        """There is something to hear."""
+        return self._pipe.poll(0)
 
     def hear(self) -> Any:
         assert self._pipe.poll(_PATIENCE_S), "the test says nothing"

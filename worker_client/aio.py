@@ -12,26 +12,32 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from time import monotonic_ns
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
 from worker_client import client as sync
+from worker_client.absence import BrokerLost
 from worker_client.loop import LoopCalls
 from worker_client.metadata import ModelInfo
 from worker_client.model import INTERACTIVE_PRIORITY, Bound, Model, copied, input_shapes
-from worker_client.request import Result
+from worker_client.request import Result, check_same
 from worker_client.slot import Slot
-from worker_client.wire.errors import BrokerError, InvalidInput
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput
+from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature
+from worker_client.wire.tensors import TensorLayout
 from worker_client.wire.waiting import WaitMode
 
 
-def connect(address: str | os.PathLike[str] | None = None, *, timeout: float | None = None) -> AsyncClient:
+def connect(
+    address: str | os.PathLike[str] | None = None, *, timeout: float | None = None, retries: int = 1
+) -> AsyncClient:
     """As `worker_client.connect`. Asks nothing of the broker yet, so it may be called before there is a loop."""
-    return AsyncClient(sync.connect(address, timeout=timeout, wait=WaitMode.BLOCK.value))
+    return AsyncClient(sync.connect(address, timeout=timeout, retries=retries, wait=WaitMode.BLOCK.value))
 
 
 class AsyncClient:
@@ -41,6 +47,7 @@ class AsyncClient:
         self._client = client
         self._calls: LoopCalls | None = None
         self._attaching: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._closings = 0
 
     def __repr__(self) -> str:
         return f"<AsyncClient {self._calls or self._client!r}>"
@@ -53,11 +60,13 @@ class AsyncClient:
         *,
         timeout: float | None = None,
         priority: str = INTERACTIVE_PRIORITY,
+        retries: int | None = None,
     ) -> AsyncModel:
         """A handle on model `name`; arguments as for `Client.model`."""
-        return AsyncModel(
-            self, self._client.model(name, version, signature, timeout=timeout, priority=priority)
+        model = self._client.model(
+            name, version, signature, timeout=timeout, priority=priority, retries=retries
         )
+        return AsyncModel(self, model)
 
     async def models(self) -> dict[str, ModelInfo]:
         """The models that the broker serves, by name. Raises BrokerUnavailable."""
@@ -66,8 +75,9 @@ class AsyncClient:
     async def close(self) -> None:
         """Give up the channel; calls under way fail with BrokerUnavailable. The next call would attach again."""
         calls, self._calls = self._calls, None
+        self._closings += 1
         if calls is not None:
-            calls.stop()
+            calls.stop(_closed())
         await asyncio.get_running_loop().run_in_executor(None, self._client.close)
 
     async def __aenter__(self) -> AsyncClient:
@@ -85,20 +95,55 @@ class AsyncClient:
             return None
         return calls if calls.loop is asyncio.get_running_loop() else None
 
-    async def attach(self, model: Model, timeout: float | None) -> tuple[Bound, LoopCalls, int]:
-        """Bind the model's handle, in a thread, and listen to its channel. The deadline counts from now."""
+    async def ready(self, model: Model, timeout: float | None) -> tuple[Bound, LoopCalls, int]:
+        """The model bound to this loop's channel, and the deadline of a call, which counts from now."""
+        bound = model.bound()
+        calls = self.calls_of(bound)
+        if bound is None or calls is None:
+            return await self._attach(model, model.deadline(timeout), lambda: model.bound_by(timeout))
+        return bound, calls, model.deadline(timeout)
+
+    async def attach_again(self, model: Model, deadline_ns: int) -> tuple[Bound, LoopCalls]:
+        """After the broker went away, for a call that has its deadline."""
+        bound, calls, _ = await self._attach(
+            model, deadline_ns, lambda: (model.bound() or model.bind(deadline_ns), deadline_ns)
+        )
+        return bound, calls
+
+    async def _attach(
+        self, model: Model, deadline_ns: int, bind: Callable[[], tuple[Bound, int]]
+    ) -> tuple[Bound, LoopCalls, int]:
+        """Bind the model's handle, in a thread, and listen to its channel. One task at a time; the others wait for it
+        until their own deadlines."""
         loop = asyncio.get_running_loop()
         if self._attaching is None or self._attaching[0] is not loop:
             self._attaching = loop, asyncio.Lock()
-        async with self._attaching[1]:
+        lock = self._attaching[1]
+        left = None if deadline_ns == NO_DEADLINE else (deadline_ns - monotonic_ns()) / 1e9
+        closings = self._closings
+        try:
+            await asyncio.wait_for(lock.acquire(), left)
+        except (TimeoutError, asyncio.TimeoutError):
+            raise model.missed(deadline_ns) from None
+        try:
+            if self._closings != closings:
+                raise _closed()
             if self._calls is not None and self._calls.loop is not loop:
                 await self._leave(self._calls)
-            bound, deadline = await loop.run_in_executor(None, model.bound_by, timeout)
-            calls = self.calls_of(bound)
-            if calls is None:
-                event = await loop.run_in_executor(None, bound.channel.open_event)
+            while True:
+                bound, deadline_ns = await loop.run_in_executor(None, bind)
+                calls = self.calls_of(bound)
+                if calls is not None:
+                    return bound, calls, deadline_ns
+                try:
+                    event = await loop.run_in_executor(None, bound.channel.open_event)
+                except BrokerLost as lost:
+                    lost.runs_left(0, model.retries)  # nothing was run
+                    continue
                 calls = self._calls = LoopCalls(bound.channel, event)
-        return bound, calls, deadline
+                return bound, calls, deadline_ns
+        finally:
+            lock.release()
 
     async def _leave(self, calls: LoopCalls) -> None:
         """Another loop's channel: that loop has ended, and we get one of our own."""
@@ -126,21 +171,34 @@ class AsyncModel:
 
     async def signature(self) -> Signature:
         """Names, dtypes and shapes of inputs and outputs."""
-        bound, _, _ = await self._ready(None)
+        bound, _, _ = await self._client.ready(self._model, None)
         return bound.fitter.signature
 
     async def predict(self, inputs: Any, timeout: float | None = None) -> Any:
         """As `Model.predict`: ndarray -> ndarray, or {name: array} -> {name: array}; private copies."""
-        bound, calls, deadline = await self._ready(timeout)
-        arrays, layout = bound.fitter.fit(inputs)
-        slot = calls.channel.claim_at_once(layout.nbytes) or await calls.claim(layout.nbytes, deadline)
-        try:
-            for view, array in zip(slot.lay(layout), arrays):
-                view[...] = array
-            await calls.run(slot, bound.id, deadline)
-            return copied(bound, slot.result(), inputs)
-        finally:
-            calls.release(slot)
+        bound, calls, deadline = await self._client.ready(self._model, timeout)
+        left, sent = self._model.retries, inputs
+        while True:
+            try:
+                arrays, layout = bound.fitter.fit(sent)
+                slot = calls.channel.claim_at_once(layout.nbytes) or await calls.claim(
+                    layout.nbytes, deadline
+                )
+                views = slot.lay(layout)
+                try:
+                    for view, array in zip(views, arrays):
+                        view[...] = array
+                    await calls.run(slot, bound.id, deadline)
+                    return copied(bound, slot.result(), inputs)
+                except BrokerLost:
+                    # As they were sent: the caller may have written to his own meanwhile.
+                    sent = {name: view.copy() for name, view in zip(bound.fitter.names, views)}
+                    raise
+                finally:
+                    calls.release(slot)
+            except BrokerLost as lost:
+                left = lost.runs_left(left, self._model.retries)
+            bound, calls = await self._client.attach_again(self._model, deadline)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> asyncio.Task[Any]:
         """A task of `predict`, begun at once: for `asyncio.gather`, `wait` and `as_completed`."""
@@ -148,7 +206,7 @@ class AsyncModel:
 
     def request(self, rows: int | None = 1, shapes: dict[str, tuple[int, ...]] | None = None) -> AsyncRequest:
         """As `Model.request`, in an `async with` block: inputs are written and results read in shared memory."""
-        return AsyncRequest(self, rows, shapes or {})
+        return AsyncRequest(self._client, self._model, rows, shapes or {})
 
     async def map(
         self,
@@ -175,30 +233,30 @@ class AsyncModel:
             for task in pending:
                 task.cancel()
 
-    async def _ready(self, timeout: float | None) -> tuple[Bound, LoopCalls, int]:
-        bound = self._model.bound()
-        calls = self._client.calls_of(bound)
-        if bound is None or calls is None:
-            return await self._client.attach(self._model, timeout)
-        return bound, calls, self._model.deadline(timeout)
-
 
 class AsyncRequest:
-    """Made by `AsyncModel.request`. Holds a slot inside its `async with` block."""
+    """Made by `AsyncModel.request`. Holds a slot inside its `async with` block.
 
-    def __init__(self, model: AsyncModel, rows: int | None, shapes: dict[str, tuple[int, ...]]) -> None:
+    When its broker goes away, the inputs stay in the memory they are in, as those of `Request` do.
+    """
+
+    def __init__(
+        self, client: AsyncClient, model: Model, rows: int | None, shapes: dict[str, tuple[int, ...]]
+    ) -> None:
+        self._client = client
         self._model = model
         self._rows = rows
         self._shapes = shapes
         self._held: tuple[Bound, LoopCalls, Slot] | None = None
+        self._layout: TensorLayout | None = None
         self._inputs: dict[str, np.ndarray] = {}
+        self._moved = False
 
     async def __aenter__(self) -> AsyncRequest:
-        bound, calls, deadline = await self._model._ready(None)  # noqa: SLF001
-        layout = bound.fitter.layout_of(input_shapes(bound.fitter, self._rows, self._shapes))
-        slot = await calls.claim(layout.nbytes, deadline)
-        self._held = bound, calls, slot
-        self._inputs = dict(zip(bound.fitter.names, slot.lay(layout)))
+        bound, calls, deadline = await self._client.ready(self._model, None)
+        self._layout = bound.fitter.layout_of(input_shapes(bound.fitter, self._rows, self._shapes))
+        self._held = await self._claim(bound, calls, deadline)
+        self._inputs = dict(zip(bound.fitter.names, self._held[2].lay(self._layout)))
         return self
 
     async def __aexit__(
@@ -206,6 +264,7 @@ class AsyncRequest:
     ) -> None:
         held, self._held = self._held, None
         self._inputs = {}
+        self._moved = False
         if held is not None:
             _, calls, slot = held
             calls.release(slot)
@@ -220,13 +279,44 @@ class AsyncRequest:
         """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""
         if self._held is None:
             raise BrokerError("a request runs only inside its `async with` block")
-        bound, calls, slot = self._held
-        if slot.busy:
+        if self._held[2].busy and self._held[0].channel.open:
             raise BrokerError(
                 "the last run of this request was given up and still holds its slot; make a new request"
             )
-        await calls.run(slot, bound.id, self._model._model.deadline(timeout))  # noqa: SLF001
+        deadline = self._model.deadline(timeout)
+        left = self._model.retries
+        while True:
+            try:
+                return await self._run_once(*self._held, deadline)
+            except BrokerLost as lost:
+                left = lost.runs_left(left, self._model.retries)
+            bound, calls = await self._client.attach_again(self._model, deadline)
+            self._held = await self._claim(bound, calls, deadline)
+            self._moved = True
+
+    async def _run_once(self, bound: Bound, calls: LoopCalls, slot: Slot, deadline: int) -> Result:
+        assert self._layout is not None
+        if self._moved:
+            for view, array in zip(slot.lay(self._layout), self._inputs.values()):
+                view[...] = array
+        await calls.run(slot, bound.id, deadline)
         return Result(bound.output_names, slot.result())
+
+    async def _claim(self, bound: Bound, calls: LoopCalls, deadline: int) -> tuple[Bound, LoopCalls, Slot]:
+        """A slot of this broker, or of the next one if that goes away."""
+        assert self._layout is not None
+        signature = self._held[0].fitter.signature if self._held is not None else bound.fitter.signature
+        while True:
+            check_same(signature, bound)
+            try:
+                return bound, calls, await calls.claim(self._layout.nbytes, deadline)
+            except BrokerLost as lost:
+                lost.runs_left(0, self._model.retries)
+            bound, calls = await self._client.attach_again(self._model, deadline)
+
+
+def _closed() -> BrokerUnavailable:
+    return BrokerUnavailable("the client was closed while the call was under way")
 
 
 async def _each(batches: Iterable[Any] | AsyncIterable[Any]) -> AsyncIterator[Any]:

@@ -65,8 +65,9 @@ class Channel:
         )
         self._free: deque[Slot] = deque()
         self._abandoned: list[Slot] = []
-        self._push_lock = threading.Lock()
-        self._growing = threading.Lock()
+        # A signal handler may call while its thread holds them, at moments when another push or growth does no harm.
+        self._push_lock = threading.RLock()
+        self._growing = threading.RLock()
         self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
         self._claimers = 0
         self._no_more_slots = ""  # why the broker refused another block
@@ -302,7 +303,7 @@ class Channel:
                 if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
                     continue
                 if not self.open:
-                    raise self.gone()
+                    raise self.gone(ran=True)
                 if monotonic_ns() >= deadline_ns:
                     raise self.deadline_exceeded(slot)
                 break
@@ -340,8 +341,9 @@ class Channel:
             )
         return DeadlineExceeded(f"no answer within the call's timeout; waited {waited:.0f} ms")
 
-    def gone(self) -> BrokerUnavailable:
-        return BrokerUnavailable(f"the broker at {self._link.path} went away while the call was under way")
+    def gone(self, ran: bool = False) -> BrokerUnavailable:
+        """Why the channel is closed. `ran`: the call that asks was handed to the broker."""
+        return self._link.gone(ran)
 
     # -- called by the watcher thread ----------------------------------------------------------------------------
 
@@ -390,7 +392,7 @@ class Channel:
             while (found := self._output_regions.get(slot.index)) is None or found[0] != number:
                 left = (deadline_ns - monotonic_ns()) / 1e9
                 if not self.open:
-                    raise self.gone()
+                    raise self.gone(ran=True)
                 if left <= 0:
                     raise self.deadline_exceeded(slot)
                 self._slow.wait(min(left, threading.TIMEOUT_MAX))

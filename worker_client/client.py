@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from time import monotonic_ns
 from types import TracebackType
+from typing import Any
 
 from worker_client import timeouts
 from worker_client.connection import Connection
@@ -11,15 +13,17 @@ from worker_client.metadata import ModelInfo
 from worker_client.model import INTERACTIVE_PRIORITY, Model
 from worker_client.session import Session
 from worker_client.wire.address import socket_path
+from worker_client.wire.errors import InvalidInput
 from worker_client.wire.waiting import WaitMode
 
 
 class Client:
     """A process's way to one broker. Thread-safe; made before a fork, it serves every child with its own channel."""
 
-    def __init__(self, connection: Connection, timeout: float | None) -> None:
+    def __init__(self, connection: Connection, timeout: float | None, retries: int = 1) -> None:
         self._connection = connection
         self.timeout = timeout
+        self.retries = retries
 
     def __repr__(self) -> str:
         return f"<Client of {self._connection!r}>"
@@ -32,25 +36,36 @@ class Client:
         *,
         timeout: float | None = None,
         priority: str = INTERACTIVE_PRIORITY,
+        retries: int | None = None,
     ) -> Model:
         """A handle on model `name`; its default signature if none is named. Asks nothing of the broker yet.
 
-        `timeout` in seconds is the default of its calls in place of the client's. Calls of `priority` "bulk" let
-        "interactive" ones go first, but for one batch in eight. Raises InvalidInput.
+        `timeout` in seconds is the default of its calls in place of the client's, and so is `retries`: 0 for a model
+        whose calls must not be run twice. Calls of `priority` "bulk" let "interactive" ones go first, but for one
+        batch in eight. Raises InvalidInput.
         """
         seconds = self.timeout if timeout is None else timeouts.checked(timeout)
-        return Model(self._connection, name, version, signature, seconds, priority)
+        again = self.retries if retries is None else checked_retries(retries)
+        return Model(self._connection, name, version, signature, seconds, priority, again)
 
     def session(
-        self, model: str, *, timeout: float | None = None, priority: str = INTERACTIVE_PRIORITY
+        self,
+        model: str,
+        *,
+        timeout: float | None = None,
+        priority: str = INTERACTIVE_PRIORITY,
+        retries: int | None = None,
     ) -> Session:
         """Stands in for a `tf.compat.v1.Session` of the model: `session.run("y:0", {"x:0": x})`. See `Session`."""
         seconds = self.timeout if timeout is None else timeouts.checked(timeout)
-        return Session(self._connection, model, seconds, priority)
+        again = self.retries if retries is None else checked_retries(retries)
+        return Session(self._connection, model, seconds, priority, again)
 
     def models(self) -> dict[str, ModelInfo]:
         """The models that the broker serves, by name. Raises BrokerUnavailable."""
-        return dict(self._connection.models())
+        seconds = timeouts.implied(None) if self.timeout is None else self.timeout
+        deadline = monotonic_ns() + int(min(seconds, 1e9) * 1e9)
+        return dict(self._connection.models(deadline, self.retries > 0))
 
     def close(self) -> None:
         """Give up the channel. The next call would attach again."""
@@ -69,14 +84,23 @@ def connect(
     address: str | os.PathLike[str] | None = None,
     *,
     timeout: float | None = None,
+    retries: int = 1,
     wait: str = WaitMode.ADAPTIVE.value,
 ) -> Client:
     """A client of the broker at `address`: a name, a socket path, or None for $BROKER_ADDRESS, else "default".
 
     `timeout` in seconds is the default of every call (float("inf") for none). Without it that is $BROKER_TIMEOUT, else
-    the model's own setting, else 60, and under gunicorn less than the server's own worker timeout. `wait` is
-    "adaptive"; "poll" and "block" exist to be compared with it. Nothing is sent before the first call, so a preloading
-    server may call this before its broker runs and before it forks. Raises InvalidInput.
+    the model's own setting, else 60, and under gunicorn less than the server's own worker timeout. `retries` is how
+    often a call whose broker goes away is run again on the next one, for which it waits within its deadline; with 0 it
+    is told at once. `wait` is "adaptive"; "poll" and "block" exist to be compared with it. Nothing is sent before the
+    first call, so a preloading server may call this before its broker runs and before it forks. Raises InvalidInput.
     """
     seconds = timeouts.of_environment() if timeout is None else timeouts.checked(timeout)
-    return Client(Connection(socket_path(address), WaitMode(wait)), seconds)
+    return Client(Connection(socket_path(address), WaitMode(wait)), seconds, checked_retries(retries))
+
+
+def checked_retries(retries: Any) -> int:
+    """Raises InvalidInput for anything but a whole number from 0."""
+    if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
+        raise InvalidInput(f"retries must be a whole number from 0, got {retries!r}")
+    return retries

@@ -1,4 +1,8 @@
-"""From an address to a live channel: attach at first use, again after a fork, again after the broker was away."""
+"""From an address to a live channel: attach at first use, again after a fork, again after the broker was away.
+
+One thread attaches at a time, outside of any lock; the others wait for it until their own deadlines, and then it is the
+next one's turn. How long a call waits for a broker that is not there stands in `absence.py`.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +14,18 @@ from pathlib import Path
 from time import monotonic_ns
 
 from worker_client import green
+from worker_client.absence import RETURN_SECONDS, Absent, BrokerLost, NoAnswer, Patience
 from worker_client.channel import Channel
-from worker_client.link import ControlLink, NoAnswer, forget_sockets
+from worker_client.futures import forked
+from worker_client.link import ControlLink, forget_sockets
 from worker_client.metadata import ModelInfo, SignatureInfo
-from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded
+from worker_client.rerun import Reruns
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
 from worker_client.wire.signature import Signature
 from worker_client.wire.waiting import WaitMode
 
-_HANDSHAKE_TIMEOUT = 10.0  # seconds, if the caller's deadline allows
+_RETURN_NS = int(RETURN_SECONDS * 1e9)
 
 _connections: weakref.WeakSet[Connection] = weakref.WeakSet()
 
@@ -32,80 +39,144 @@ class Connection:
         self._link: ControlLink | None = None
         self._channel: Channel | None = None
         self._models: dict[str, ModelInfo] = {}
+        self._attaching: _Turn | None = None
+        self.closings = 0  # how often it was closed: who waits for a channel gives up when this changes
+        self._met_a_broker = False  # in the life of this process, or before the fork
+        self._missing_since_ns = 0  # 0 while it is not missing
         _connections.add(self)
 
     def __repr__(self) -> str:
         return f"<Connection {self.path} {self._channel or 'not attached'}>"
 
-    def channel(self, deadline_ns: int = NO_DEADLINE) -> Channel:
-        """This process's channel. Raises BrokerUnavailable if there is no broker to attach to."""
+    # Made at the first call: gunicorn's gevent worker patches threading after the app was preloaded.
+
+    @property
+    def _changed(self) -> threading.Condition:
+        """Attached, closed, or the next one's turn to attach."""
+        condition: threading.Condition = self.__dict__.setdefault("_condition", threading.Condition())
+        return condition
+
+    @property
+    def reruns(self) -> Reruns:
+        reruns: Reruns = self.__dict__.setdefault("_reruns", Reruns())
+        return reruns
+
+    def channel(
+        self, deadline_ns: int = NO_DEADLINE, patient: bool = True, closings: int | None = None
+    ) -> Channel:
+        """This process's channel. `patient`: wait for a broker that went away, as `absence.py` says. `closings`: as of
+        when the caller wants it; a client that was closed since then does not attach again for him.
+
+        Raises BrokerUnavailable if there is no broker to attach to, DeadlineExceeded if it does not answer in time.
+        """
         channel = self._channel
         if channel is not None and channel.open:
             return channel
-        with self._attaching:
-            if self._channel is None or not self._channel.open:
-                self._drop()
-                self._channel = self._attach_in_time(deadline_ns)
-            return self._channel
+        closings = self.closings if closings is None else closings
+        patience = Patience(self.path, deadline_ns, patient and self._is_expected(monotonic_ns()))
+        while True:
+            try:
+                return self._attach_in_turn(deadline_ns, closings)
+            except (Absent, BrokerLost, NoAnswer) as error:
+                pause = patience.pause_s(error, monotonic_ns())
+            with self._changed:
+                if pause and self.closings == closings:
+                    self._changed.wait(pause)
 
-    def models(self, deadline_ns: int = NO_DEADLINE) -> dict[str, ModelInfo]:
+    def models(self, deadline_ns: int = NO_DEADLINE, patient: bool = True) -> dict[str, ModelInfo]:
         """The broker's models, as it told them when this process attached."""
-        self.channel(deadline_ns)
+        self.channel(deadline_ns, patient)
         return self._models
 
     def ad_hoc(
         self, model: str, feeds: tuple[str, ...], fetches: tuple[str, ...], deadline_ns: int
     ) -> SignatureInfo:
-        """These tensors of the model's graph as a signature. Raises InvalidInput, ModelNotFound, Overloaded."""
-        self.channel(deadline_ns)
+        """These tensors of the model's graph as a signature. The caller has asked for the channel before.
+
+        Raises InvalidInput, ModelNotFound, Overloaded.
+        """
         link = self._link
         if link is None:
-            raise BrokerUnavailable(f"the connection to the broker at {self.path} was closed")
+            raise BrokerLost(f"the broker at {self.path} went away")
         message = {"op": "ad_hoc", "model": model, "feeds": feeds, "fetches": fetches}
-        reply, _ = link.request(message, _seconds_left(deadline_ns))
+        try:
+            reply, _ = link.request(message, _seconds_left(deadline_ns))
+        except NoAnswer as error:
+            raise DeadlineExceeded(str(error)) from None
         return SignatureInfo(reply["id"], Signature.from_message(reply))
 
     def close(self) -> None:
-        with self._attaching:
-            channel = self._drop()
+        """Give up the channel, and the wait for one. Calls under way get BrokerUnavailable."""
+        with self._changed:
+            self.closings += 1
+            link, self._link = self._link, None
+            channel, self._channel = self._channel, None
+            self._changed.notify_all()
+        _let_go(link, channel)
         if channel is not None:
             channel.futures.join()
+        rerunner = self.reruns.close(self._closed())
+        if rerunner is not None and rerunner is not threading.current_thread():
+            rerunner.join()
 
-    @property
-    def _attaching(self) -> threading.Lock:
-        # Made at the first call: gunicorn's gevent worker patches threading after the app was preloaded.
-        lock: threading.Lock = self.__dict__.setdefault("_lock", threading.Lock())
-        return lock
-
-    def _greet(self, deadline_ns: int) -> ControlLink:
-        timeout = _seconds_left(deadline_ns)
-        link = ControlLink.connect(self.path, timeout)
+    def missed(self, deadline_ns: int, patient: bool = True) -> BrokerError:
+        """What a call is told that waited in vain for another one to attach."""
+        now = monotonic_ns()
+        patience = Patience(self.path, deadline_ns, patient and self._is_expected(now))
         try:
-            link.request({"op": "hello", "protocol": PROTOCOL, "pid": os.getpid()}, timeout)
-        except BaseException:
-            link.close()
-            raise
-        return link
+            patience.pause_s(
+                NoAnswer(f"another call still waits for the broker at {self.path}"), max(now, deadline_ns)
+            )
+        except BrokerError as error:
+            return error
+        raise AssertionError("the deadline has passed")
 
-    def _attach_in_time(self, deadline_ns: int) -> Channel:
+    def _is_expected(self, now_ns: int) -> bool:
+        """Whether a broker that is not there now may well be back soon."""
+        missing_since = self._missing_since_ns or (self._link.ended_ns if self._link is not None else 0)
+        return self._met_a_broker and (not missing_since or now_ns - missing_since < _RETURN_NS)
+
+    # -- attaching -----------------------------------------------------------------------------------------------
+
+    def _attach_in_turn(self, deadline_ns: int, closings: int) -> Channel:
+        turn = _Turn()
         try:
-            return self._attach(deadline_ns)
-        except NoAnswer as error:
-            if monotonic_ns() < deadline_ns:
-                raise
-            raise DeadlineExceeded(
-                f"the call's timeout passed before this process was attached: {error}"
-            ) from None
+            with self._changed:
+                self._await_turn(deadline_ns)
+                if self.closings != closings:
+                    raise self._closed()
+                if self._channel is not None and self._channel.open:
+                    return self._channel
+                self._attaching = turn
+            return self._attach(deadline_ns, closings)
+        finally:
+            if self._attaching is turn:
+                with self._changed:
+                    self._attaching = None
+                    self._changed.notify_all()
 
-    def _attach(self, deadline_ns: int) -> Channel:
+    def _await_turn(self, deadline_ns: int) -> None:
+        while self._attaching is not None:
+            if self._attaching.thread == threading.get_ident():
+                raise BrokerError(
+                    "a signal handler cannot call a broker that the call it interrupted attaches to"
+                )
+            left = _seconds_left(deadline_ns)
+            if not self._changed.wait(left) and monotonic_ns() >= deadline_ns:
+                raise NoAnswer(f"another thread still waits for the broker at {self.path}")
+
+    def _attach(self, deadline_ns: int, closings: int) -> Channel:
+        self._drop()
         channel_type = green.channel_type()
-        link = self._link = self._greet(deadline_ns)
+        try:
+            link = self._greet(deadline_ns, closings)
+        except (Absent, BrokerLost):
+            self._missing_since_ns = self._missing_since_ns or monotonic_ns()
+            raise
         try:
             reply, fds = link.request({"op": "attach"}, _seconds_left(deadline_ns))
             channel = channel_type(link, reply, fds[0], self.mode)
-            self._models = {
-                name: ModelInfo.from_message(name, info) for name, info in reply["models"].items()
-            }
+            models = {name: ModelInfo.from_message(name, info) for name, info in reply["models"].items()}
         except OSError as error:  # no descriptors, no address space
             link.close()
             raise BrokerUnavailable(f"cannot map the memory of the broker at {self.path}: {error}") from None
@@ -115,39 +186,82 @@ class Connection:
         link.channel = channel
         if link.closed:  # the watcher may have ended before it knew the channel
             channel.close()
-            raise BrokerUnavailable(f"the broker at {self.path} went away")
+            raise link.gone()
+        with self._changed:
+            closed = self.closings != closings
+            if not closed:
+                self._models, self._channel = models, channel
+                self._met_a_broker, self._missing_since_ns = True, 0
+        if closed:
+            _let_go(link, channel)
+            raise self._closed()
         return channel
 
-    def _drop(self) -> Channel | None:
-        link, self._link = self._link, None
-        channel, self._channel = self._channel, None
-        if link is not None:
+    def _greet(self, deadline_ns: int, closings: int) -> ControlLink:
+        timeout = _seconds_left(deadline_ns)
+        link = self._link = ControlLink.connect(self.path, timeout)  # from now on `close` can end it
+        try:
+            if self.closings != closings:
+                raise self._closed()
+            link.request({"op": "hello", "protocol": PROTOCOL, "pid": os.getpid()}, timeout)
+        except BaseException:
             link.close()
-            link.channel = None
-        if channel is not None:
-            channel.dispose()
-        return channel
+            raise
+        return link
+
+    def _drop(self) -> None:
+        """Let go of what is there of an earlier channel."""
+        with self._changed:
+            link, self._link = self._link, None
+            channel, self._channel = self._channel, None
+            if link is not None and self._met_a_broker and not self._missing_since_ns:
+                self._missing_since_ns = link.ended_ns
+        _let_go(link, channel)
+
+    def _closed(self) -> BrokerUnavailable:
+        return BrokerUnavailable(f"the client was closed while the call waited for the broker at {self.path}")
 
     def forget(self) -> None:
         """In a forked child: the parent's channel is not ours, and its socket must not be held open by us."""
-        self.__dict__.pop("_lock", None)
+        self.__dict__.pop("_condition", None)
+        self._attaching = None
         channel, self._channel = self._channel, None
         link, self._link = self._link, None
-        if channel is not None:
-            channel.open = False
-            channel.dispose()
         if link is not None:
             link.forget()
+            self._missing_since_ns = self._missing_since_ns or link.ended_ns
+        if channel is not None:
+            channel.open = False
+            channel.futures.forget()
+            channel.dispose()
+        self.reruns.forget(forked())
 
     def __del__(self) -> None:
         if not sys.is_finalizing():  # the watcher thread cannot end any more; the kernel closes what it has
             self._drop()
 
 
-def _seconds_left(deadline_ns: int) -> float:
+class _Turn:
+    """To attach: the thread that has it."""
+
+    __slots__ = ("thread",)
+
+    def __init__(self) -> None:
+        self.thread = threading.get_ident()
+
+
+def _let_go(link: ControlLink | None, channel: Channel | None) -> None:
+    if link is not None:
+        link.close()
+        link.channel = None
+    if channel is not None:
+        channel.dispose()
+
+
+def _seconds_left(deadline_ns: int) -> float | None:
     if deadline_ns == NO_DEADLINE:
-        return _HANDSHAKE_TIMEOUT
-    return min(_HANDSHAKE_TIMEOUT, max(0.001, (deadline_ns - monotonic_ns()) / 1e9))
+        return None
+    return min(threading.TIMEOUT_MAX, max(0.001, (deadline_ns - monotonic_ns()) / 1e9))
 
 
 def _forget_all() -> None:

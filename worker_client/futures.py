@@ -3,6 +3,7 @@
 submit -> slot in the ring, NOTIFY_BELL      broker: completes the slot, rings the channel's bell
 deadline keeper, closing channel: ring the bell too
 dispatcher: acquire bell -> look at every slot in flight -> set results, errors, expiries
+the broker goes away -> what it has not answered goes to `Reruns`, with the inputs as they stand in the slot
 """
 
 from __future__ import annotations
@@ -16,29 +17,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from worker_client.absence import BrokerLost
 from worker_client.slot import Slot
 from worker_client.wire import semaphore
+from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 
 if TYPE_CHECKING:
     from worker_client.channel import Channel
-
-Finish = Callable[[tuple[np.ndarray, ...]], Any]
+    from worker_client.connection import Connection
 
 
 class CallFuture(Future[Any]):
-    """A `concurrent.futures.Future` of one call. `cancel()` works until the result is there."""
+    """A `concurrent.futures.Future` of one call. `cancel()` works until the result is there.
 
-    def __init__(self, call: _Call) -> None:
+    It belongs to the process that made it. In a child forked meanwhile it fails with BrokerUnavailable, and none of
+    its callbacks is called there.
+    """
+
+    def __init__(self, call: Call) -> None:
         super().__init__()
-        self._call: _Call | None = call
-        self._slot: Slot | None = call.slot
-        self._sequence = call.sequence
+        self._call: Call | None = call
+        self._right_to_end = [True]  # taken by whoever ends it, so that one does
 
     def cancel(self) -> bool:
-        cancelled, slot = super().cancel(), self._slot
-        if cancelled and slot is not None:
-            slot.cancel(self._sequence)  # means nothing to a later use of the slot
+        cancelled, call = super().cancel(), self._call
+        if cancelled:
+            if call is not None:
+                call.cancel_use()
+            self._begin_to_end()  # it need not be in a broker's hands, who would end it
         return cancelled
 
     def add_done_callback(self, fn: Callable[[Future[Any]], Any]) -> None:
@@ -46,28 +53,86 @@ class CallFuture(Future[Any]):
             call.kept = self  # who waits by a callback need not keep the future
         super().add_done_callback(fn)
 
-    def let_go(self) -> None:
-        """The call is over: keep no memory alive."""
-        self._slot = self._call = None
+    def end(self, value: Any, error: BaseException | None) -> None:
+        """The call is over: keep no memory alive. Does nothing to a future that has ended or is cancelled."""
+        self._call = None
+        if not self._begin_to_end():
+            return
+        if error is not None:
+            self.set_exception(error)
+        else:
+            self.set_result(value)
+
+    def _begin_to_end(self) -> bool:
+        try:
+            self._right_to_end.pop()
+        except IndexError:
+            return False
+        return self.set_running_or_notify_cancel()
+
+    def forget(self, error: BaseException) -> None:
+        """In a forked child: end, without the locks and the callbacks, which are the parent's."""
+        self._condition = threading.Condition()
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
+        self._call = None
+        if not self.done():
+            self.set_exception(error)
 
 
-class _Call:
-    """What the dispatcher knows of a call. A future that nobody keeps is a request that nobody waits for: cancelled."""
+class Call:
+    """What a future stands for: enough to make its result, and to run it again on another broker. A future that nobody
+    keeps is a request that nobody waits for: cancelled.
 
-    __slots__ = ("__weakref__", "deadline_ns", "finish", "future", "kept", "sequence", "slot")
+    `send` binds, writes `inputs` into a slot and gives it to a dispatcher. `finish` makes the future's result of the
+    views of the outputs; it belongs to the broker that the call was last sent to, as do `inputs` and `slot`.
+    """
 
-    def __init__(self, slot: Slot, deadline_ns: int, finish: Finish) -> None:
-        self.slot = slot
-        self.sequence = slot.sequence + 1  # of the use of the slot that is about to begin
+    __slots__ = (
+        "__weakref__",
+        "closings",
+        "connection",
+        "deadline_ns",
+        "finish",
+        "future",
+        "inputs",
+        "kept",
+        "left",
+        "retries",
+        "send",
+        "sequence",
+        "slot",
+    )
+
+    slot: Slot
+    finish: Callable[[tuple[np.ndarray, ...]], Any]
+
+    def __init__(
+        self,
+        connection: Connection,
+        send: Callable[[Call], None],
+        inputs: Any,
+        deadline_ns: int,
+        retries: int,
+    ) -> None:
+        self.connection = connection
+        self.closings = connection.closings
+        self.send = send
+        self.inputs = inputs
         self.deadline_ns = deadline_ns
-        self.finish = finish
+        self.retries = self.left = retries
+        self.sequence = 0  # of the use of the slot; 0 while it is in none
         self.kept: CallFuture | None = None
         self.future: Callable[[], CallFuture | None] = lambda: None
 
     def new_future(self) -> CallFuture:
-        future = CallFuture(self)
-        slot, sequence = self.slot, self.sequence
-        self.future = weakref.ref(future, lambda _: slot.cancel(sequence))
+        future, weakly = CallFuture(self), weakref.ref(self)
+
+        def on_drop(_: object) -> None:
+            if (call := weakly()) is not None:
+                call.cancel_use()
+
+        self.future = weakref.ref(future, on_drop)
         return future
 
     @property
@@ -75,51 +140,95 @@ class _Call:
         future = self.future()
         return future is None or future.cancelled()
 
+    def enter(self, slot: Slot) -> None:
+        """It is about to be submitted in this slot."""
+        self.slot = slot
+        self.sequence = slot.sequence + 1
+
+    def cancel_use(self) -> None:
+        """Tell the broker, if it has the call; means nothing to a later use of the slot."""
+        if self.sequence:
+            self.slot.cancel(self.sequence)
+
+    def lose(self, lost: BrokerLost) -> None:
+        """Count a broker's end. Raises BrokerUnavailable if the call shall not be run again."""
+        self.left = lost.runs_left(self.left, self.retries)
+
+    def end(self, value: Any, error: BaseException | None) -> None:
+        """The future's result, or its error."""
+        future, self.kept = self.future(), None
+        if future is not None:
+            future.end(value, error)
+
+    def forget(self, error: BaseException) -> None:
+        """In a forked child: the call is the parent's."""
+        future = self.future()
+        if future is not None:
+            future.forget(error)
+
 
 class FutureDispatcher:
     """The thread behind `submit`; it starts with the first future and ends with the channel."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._calls: dict[Slot, _Call] = {}
-        self._lock = threading.Lock()
+        self._calls: dict[Slot, Call] = {}
+        self._ending: Call | None = None  # no longer among the calls, not ended yet
+        self._lock = threading.RLock()
+        self._starting = False
         self._thread: threading.Thread | None = None
 
-    def submit(self, slot: Slot, signature_id: int, deadline_ns: int, finish: Finish) -> CallFuture:
-        """Submit a written slot, and see to its release in any case. Any thread.
-
-        `finish` makes the future's result of the views of the outputs.
-        """
-        call = None
+    def submit(self, call: Call, slot: Slot, signature_id: int) -> None:
+        """Submit a written slot, and see to its release in any case. Any thread."""
+        entered = False
         try:
-            call = _Call(slot, deadline_ns, finish)
-            future = call.new_future()
-            self._calls[slot] = call
+            call.enter(slot)
             slot.notify = NOTIFY_BELL
+            self._calls[slot] = call
+            entered = True
             self._start()
-            if deadline_ns != NO_DEADLINE:
+            if call.deadline_ns != NO_DEADLINE:
                 # Before it is submitted: right after, it may be another call's slot.
-                self._channel.watch(slot, deadline_ns)
-            self._channel.submit(slot, signature_id, deadline_ns, NOTIFY_BELL)
-            if monotonic_ns() >= deadline_ns:
+                self._channel.watch(slot, call.deadline_ns)
+            self._channel.submit(slot, signature_id, call.deadline_ns, NOTIFY_BELL)
+            if monotonic_ns() >= call.deadline_ns:
                 self._channel.bell.release()  # the deadline keeper may have rung before there was a call to look at
-        except BaseException:
-            if call is None or self._forget(call):  # else the dispatcher releases it
+        except BaseException as error:
+            if not entered or self._take(call):
                 self._channel.release(slot)
+            elif isinstance(error, BrokerUnavailable):
+                return  # the dispatcher, at its end, has seen to the call already
             raise
-        return future
 
     def _start(self) -> None:
+        if self._thread is not None and not self._starting:
+            return
         with self._lock:
+            if self._starting:
+                raise BrokerError(
+                    "a signal handler cannot submit while the call it interrupted makes the first future"
+                )
             if self._thread is None:
-                thread = threading.Thread(target=self._dispatch, name="onesession-futures", daemon=True)
-                thread.start()
-                self._thread = thread
+                self._starting = True
+                try:
+                    thread = threading.Thread(target=self._dispatch, name="onesession-futures", daemon=True)
+                    thread.start()
+                    self._thread = thread
+                finally:
+                    self._starting = False
 
     def join(self) -> None:
         """Wait for the thread's end, which the channel's closing brings about."""
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
+
+    def forget(self) -> None:
+        """In a forked child: the parent's calls end here."""
+        error = forked()
+        for call in [*self._calls.values(), self._ending]:
+            if call is not None:
+                call.forget(error)
+        self._calls = {}
 
     def _dispatch(self) -> None:
         channel = self._channel
@@ -128,22 +237,13 @@ class FutureDispatcher:
             self._settle_all()
         self._settle_all()  # what was answered before the end
         for call in list(self._calls.values()):
-            if self._forget(call):
-                self._finish(call, channel.gone())
-
-    def _forget(self, call: _Call) -> bool:
-        """Take a call off the list. True for one thread only, which then sees to its slot."""
-        with self._lock:
-            if self._calls.get(call.slot) is not call:
-                return False
-            del self._calls[call.slot]
-            return True
+            self._lose(call)
 
     def _settle_all(self) -> None:
         for call in list(self._calls.values()):
             self._settle(call, monotonic_ns())
 
-    def _settle(self, call: _Call, now_ns: int) -> None:
+    def _settle(self, call: Call, now_ns: int) -> None:
         slot = call.slot
         error: Exception | None = None
         with self._lock:  # a `submit` that is broken off now gives the slot to whoever claims it next
@@ -155,27 +255,48 @@ class FutureDispatcher:
                 error = self._channel.deadline_exceeded(slot)
             elif not call.cancelled:
                 return
+            self._ending = call
             del self._calls[slot]
         self._finish(call, error)
 
-    def _finish(self, call: _Call, error: Exception | None) -> None:
+    def _finish(self, call: Call, error: Exception | None) -> None:
         """Give the slot back first: a future's callbacks may well submit the next call."""
         value = None
-        future = call.future()
         try:
             if error is None and not call.slot.busy and not call.cancelled:
                 self._channel.await_region(call.slot, call.deadline_ns)
                 value = call.finish(call.slot.result())
         except Exception as raised:  # what the broker reports; no memory for the copy
             error = raised
-        self._channel.release(call.slot)
-        call.kept = None
-        if future is None:
-            return
-        future.let_go()
-        if not future.set_running_or_notify_cancel():
-            return
-        if error is not None:
-            future.set_exception(error)
+        if isinstance(error, BrokerLost):
+            call.connection.reruns.add(call, error)
         else:
-            future.set_result(value)
+            self._channel.release(call.slot)
+            call.end(value, error)
+        self._ending = None
+
+    def _lose(self, call: Call) -> None:
+        """The channel is closed. The slot is not given back, as its inputs may be wanted once more."""
+        self._ending = call
+        if not self._take(call):
+            return
+        error = self._channel.gone(ran=call.slot.busy)
+        if isinstance(error, BrokerLost):
+            call.connection.reruns.add(call, error)
+        else:
+            call.end(None, error)
+        self._ending = None
+
+    def _take(self, call: Call) -> bool:
+        """Take a call off the list. True for one thread only, which then sees to its slot."""
+        with self._lock:
+            if self._calls.get(call.slot) is not call:
+                return False
+            del self._calls[call.slot]
+            return True
+
+
+def forked() -> BrokerUnavailable:
+    return BrokerUnavailable(
+        "the call belongs to the process that this one was forked from; make it again here"
+    )

@@ -91,7 +91,7 @@ class GreenChannel(Channel):
             # Nothing is missed: the hub, which looks, runs only when we wait.
             while not self.take_answer(slot):
                 if not self.open:
-                    raise self.gone()
+                    raise self.gone(ran=True)
                 left = None if deadline_ns == NO_DEADLINE else (deadline_ns - monotonic_ns()) / 1e9
                 if left is not None and left <= 0:
                     raise self.deadline_exceeded(slot)

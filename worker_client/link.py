@@ -26,8 +26,9 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from worker_client import monkey
+from worker_client.absence import Absent, BrokerLost, NoAnswer
 from worker_client.wire import control
-from worker_client.wire.address import unavailable, unreachable
+from worker_client.wire.address import unreachable
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE
 
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
     from worker_client.channel import Channel
 
 _BACKLOG_PAUSE = 0.005  # seconds
-
-
-class NoAnswer(BrokerUnavailable):
-    """Somebody listens there, but did not answer in time."""
 
 
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -55,19 +52,25 @@ class ControlLink:
         self.closed = False
         self.channel: Channel | None = None
         self.next_wake_ns = NO_DEADLINE
+        self.ended_ns = (
+            0  # when the broker's end was noticed; 0 as long as it is there, or if the end is ours
+        )
+        self._ours = ""  # why the end is ours
         self._sock = sock
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._decoder = control.Decoder()
         self._ids = count(1)
         self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
-        self._send_lock = threading.Lock()
-        self._close_lock = threading.Lock()
+        self._send_lock = threading.RLock()  # a signal handler may call while its thread holds it
+        self._sending = False
+        self._close_lock = threading.RLock()
         self._thread = threading.Thread(target=self._watch, name="onesession-watcher", daemon=True)
         self._thread.start()
 
     @classmethod
     def connect(cls, path: Path, timeout: float | None) -> ControlLink:
-        """Raises BrokerUnavailable if nobody listens, BrokerError if somebody does whom we must not trust."""
+        """Raises Absent if nobody listens, NoAnswer if the connection is not taken in time, BrokerError if somebody
+        listens whom we must not trust."""
         try:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as error:
@@ -85,10 +88,16 @@ class ControlLink:
             sock.close()
             if isinstance(error, (TimeoutError, BlockingIOError)):
                 raise _no_answer(path, "connect", timeout) from None
-            raise unreachable(path, error) from None
+            raise _refused(path, error) from None
         except BaseException:
             sock.close()
             raise
+
+    def gone(self, ran: bool = False) -> BrokerUnavailable:
+        """Why nothing more comes on this connection. `ran`: the call that asks had been handed to the broker."""
+        if self._ours:
+            return BrokerUnavailable(f"{self._ours} (broker at {self.path})")
+        return BrokerLost(f"the broker at {self.path} went away while the call was under way", ran)
 
     def request(self, message: control.Message, timeout: float | None) -> tuple[control.Message, list[int]]:
         """Send, wait for the reply, and raise the error it may carry. `timeout` in seconds."""
@@ -103,18 +112,25 @@ class ControlLink:
         finally:
             self._waiting.pop(number, None)
         if reply is None:
-            raise BrokerUnavailable(f"the broker at {self.path} went away")
+            raise self.gone()
         control.raise_if_error(reply[0])
         return reply
 
     def send(self, message: control.Message) -> None:
         with self._send_lock:
             if self.closed:
-                raise BrokerUnavailable(f"the broker at {self.path} went away")
+                raise self.gone()
+            if self._sending:  # half a message may be in the socket
+                raise BrokerError(
+                    "a signal handler cannot call a broker that the call it interrupted is writing to"
+                )
+            self._sending = True
             try:
                 control.send(self._sock, message)
-            except OSError as error:
-                raise unavailable(self.path, error.strerror or str(error)) from None
+            except OSError:
+                raise self.gone() from None
+            finally:
+                self._sending = False
 
     def arm(self, deadline_ns: int) -> None:
         """Have `Channel.expire` called at `deadline_ns` at the latest."""
@@ -123,6 +139,8 @@ class ControlLink:
 
     def close(self) -> None:
         """Close from this side; returns when the watcher has ended (unless it is the caller, or nothing may wait)."""
+        if not self.closed:
+            self._ours = "the client was closed while the call was under way"
         self.closed = True
         self._wake()
         if self._thread is not threading.current_thread() and not monkey.in_hub():
@@ -130,6 +148,7 @@ class ControlLink:
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's connection without closing it for the parent."""
+        self._ours = "the channel belongs to the process that this one was forked from"
         self.closed = True
         self.channel = None
         self._sock.close()
@@ -194,6 +213,8 @@ class ControlLink:
                 os.close(fd)
 
     def _end(self) -> None:
+        if not self.closed:
+            self.ended_ns = monotonic_ns()
         self.closed = True
         with self._close_lock:
             self._close_wakeup()
@@ -208,6 +229,11 @@ class ControlLink:
 
 def _no_answer(path: Path, op: str, timeout: float | None) -> NoAnswer:
     return NoAnswer(f"the broker at {path} did not answer {op!r} within {timeout or 0:.3g} s")
+
+
+def _refused(path: Path, error: OSError) -> BrokerUnavailable:
+    told = unreachable(path, error)
+    return Absent(str(told)) if isinstance(error, (ConnectionRefusedError, FileNotFoundError)) else told
 
 
 def forget_sockets() -> None:

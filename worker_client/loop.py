@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from worker_client.channel import Channel
 from worker_client.slot import Slot
-from worker_client.wire.errors import Overloaded
+from worker_client.wire.errors import BrokerUnavailable, Overloaded
 from worker_client.wire.event import Event
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_EVENT, OUTPUT_REGION
 
@@ -152,22 +152,22 @@ class LoopCalls:
             elif now >= call.deadline_ns:
                 call.over.set_exception(self.channel.deadline_exceeded(slot))
             elif not self.channel.open:
-                call.over.set_exception(self.channel.gone())
+                call.over.set_exception(self.channel.gone(ran=True))
         if self._waiters:
             self._wake_one()  # a slot that was given up while it ran may have come back
         if not self.channel.open:
             self.stop()
 
-    def stop(self) -> None:
-        """The channel is closed, or about to be."""
+    def stop(self, error: BrokerUnavailable | None = None) -> None:
+        """The channel is closed, or about to be, for the reason that `error` gives."""
         if self._stopped:
             return
         self._stopped = True
         self.loop.remove_reader(self._event.fd)
         self._event.close()
-        for call in list(self._calls.values()):
+        for slot, call in list(self._calls.items()):
             if not call.over.done():
-                call.over.set_exception(self.channel.gone())
+                call.over.set_exception(error or self.channel.gone(ran=slot.busy))
         for waiter in list(self._waiters):
             if not waiter.done():
-                waiter.set_exception(self.channel.gone())
+                waiter.set_exception(error or self.channel.gone())

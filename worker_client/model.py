@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worker_client import mapping, timeouts
+from worker_client.absence import BrokerLost
 from worker_client.channel import Channel
 from worker_client.connection import Connection
 from worker_client.fitting import Fitter
-from worker_client.futures import CallFuture
+from worker_client.futures import Call, CallFuture
 from worker_client.metadata import ModelInfo, SignatureInfo
 from worker_client.request import Request
-from worker_client.wire.errors import InvalidInput, ModelNotFound
+from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
 from worker_client.wire.signature import Signature, TensorSpec
 
@@ -53,11 +54,13 @@ class Model:
         signature: str | None,
         timeout: float | None,
         priority: str = INTERACTIVE_PRIORITY,
+        retries: int = 1,
     ) -> None:
         self.name = name
         self.version = version
         self.signature_name = signature
         self.priority = _checked_priority(priority)
+        self.retries = retries
         self._given_timeout = timeout
         self._seconds = timeout or timeouts.DEFAULT_SECONDS  # of a call that says nothing else, once bound
         self._connection = connection
@@ -89,17 +92,23 @@ class Model:
             bound, deadline = self.bound_by(timeout)
         else:
             deadline = self.deadline(timeout)
-        channel = bound.channel
-        arrays, layout = bound.fitter.fit(inputs)
-        slot = channel.claim(layout.nbytes, deadline)
-        try:
-            for view, array in zip(slot.lay(layout), arrays):
-                view[...] = array
-            channel.submit(slot, bound.id, deadline)
-            channel.wait(slot, deadline)
-            return copied(bound, slot.result(), inputs)
-        finally:
-            channel.release(slot)
+        left = self.retries
+        while True:
+            try:
+                channel = bound.channel
+                arrays, layout = bound.fitter.fit(inputs)
+                slot = channel.claim(layout.nbytes, deadline)
+                try:
+                    for view, array in zip(slot.lay(layout), arrays):
+                        view[...] = array
+                    channel.submit(slot, bound.id, deadline)
+                    channel.wait(slot, deadline)
+                    return copied(bound, slot.result(), inputs)
+                finally:
+                    channel.release(slot)
+            except BrokerLost as lost:
+                left = lost.runs_left(left, self.retries)
+                bound = self.bind(deadline)
 
     def request(self, rows: int | None = 1, shapes: dict[str, tuple[int, ...]] | None = None) -> Request:
         """A request whose inputs are written in place, in shared memory, and whose results are read there.
@@ -109,26 +118,45 @@ class Model:
         """
         bound, _ = self.bound_by(None)
         layout = bound.fitter.layout_of(input_shapes(bound.fitter, rows, shapes or {}))
-        return Request(bound, layout, self._seconds)
+        return Request(bound, self.bind, layout, self._seconds, self.retries)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> CallFuture:
         """Like `predict`, but returns a `concurrent.futures.Future` at once. Cancelling it cancels the request.
 
         Waits only if all of this worker's slots are in flight, at most until the deadline (then Overloaded).
         """
-        bound, deadline = self.bound_by(timeout)
+        _, deadline = self.bound_by(timeout)
+        form: Any = {} if isinstance(inputs, Mapping) else None
+        call = Call(self._connection, lambda call: self._send(call, form), inputs, deadline, self.retries)
+        future = call.new_future()
+        while True:
+            try:
+                self._send(call, form)
+                return future
+            except BrokerLost as lost:
+                call.lose(lost)
+
+    def _send(self, call: Call, form: Any) -> None:
+        """Write the call's inputs into a slot and submit it, for an answer as to inputs of this form."""
+        bound = self.bound() or self.bind(call.deadline_ns)
         channel = bound.channel
-        arrays, layout = bound.fitter.fit(inputs)
-        slot = channel.claim(layout.nbytes, deadline)
+        arrays, layout = bound.fitter.fit(call.inputs)
+        slot = channel.claim(layout.nbytes, call.deadline_ns)
+        before = call.inputs
         try:
-            for view, array in zip(slot.lay(layout), arrays):
+            views = slot.lay(layout)
+            for view, array in zip(views, arrays):
                 view[...] = array
+            call.inputs = dict(zip(bound.fitter.names, views))  # the caller's own may change from now on
         except BaseException:
             channel.release(slot)
             raise
-        return channel.futures.submit(
-            slot, bound.id, deadline, lambda outputs: copied(bound, outputs, inputs)
-        )
+        call.finish = lambda outputs: copied(bound, outputs, form)
+        try:
+            channel.futures.submit(call, slot, bound.id)
+        except BaseException:
+            call.inputs = before
+            raise
 
     def map(
         self, batches: Iterable[Any], *, max_in_flight: int = 8, timeout: float | None = None
@@ -142,6 +170,10 @@ class Model:
     ) -> Iterator[tuple[int, Any]]:
         """Like `map`, but (index of the batch, answer) as the answers come."""
         return mapping.unordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
+
+    def missed(self, deadline_ns: int) -> BrokerError:
+        """What a call is told whose deadline passed while another one attached."""
+        return self._connection.missed(deadline_ns, self.retries > 0)
 
     def deadline(self, timeout: float | None) -> int:
         seconds = self._seconds if timeout is None else timeout
@@ -159,21 +191,28 @@ class Model:
             return bound, self.deadline(timeout)
         start = monotonic_ns()
         self._seconds = self._given_timeout or timeouts.implied(None)
-        bound = self._bind(self.deadline(timeout))
+        bound = self.bind(self.deadline(timeout))
         self._seconds = self.timeout
         return bound, self.deadline(timeout) - (monotonic_ns() - start)
 
-    def _bind(self, deadline_ns: int) -> Bound:
-        channel = self._connection.channel(deadline_ns)
-        info = self._signature_info(deadline_ns)
-        outputs = tuple(spec.name for spec in info.signature.outputs)
-        fitter = Fitter(self.name, info)
-        number = info.id + PRIORITIES[self.priority]
-        bound = self._bound = Bound(self._connection, channel, number, fitter, outputs)
-        return bound
+    def bind(self, deadline_ns: int) -> Bound:
+        """A new Bound, on the broker that is there or comes before the deadline."""
+        while True:
+            try:
+                channel = self._connection.channel(deadline_ns, self.retries > 0)
+                info = self._signature_info(deadline_ns)
+            except BrokerLost as lost:
+                lost.runs_left(0, self.retries)  # nothing was run
+                continue
+            outputs = tuple(spec.name for spec in info.signature.outputs)
+            number = info.id + PRIORITIES[self.priority]
+            fitter = Fitter(self.name, info)
+            bound = self._bound = Bound(self._connection, channel, number, fitter, outputs)
+            return bound
 
-    def _info(self, deadline_ns: int = NO_DEADLINE) -> ModelInfo:
-        models = self._connection.models(deadline_ns)
+    def _info(self, deadline_ns: int | None = None) -> ModelInfo:
+        deadline = self.deadline(None) if deadline_ns is None else deadline_ns
+        models = self._connection.models(deadline, self.retries > 0)
         if self.name not in models:
             raise ModelNotFound(
                 f"the broker at {self._connection.path} has no model {self.name!r}; "

@@ -1,17 +1,23 @@
-"""A request that is written and read in place: no copy between the caller and shared memory."""
+"""A request that is written and read in place: no copy between the caller and shared memory.
+
+When its broker goes away, the inputs stay where they are, in memory that is now the worker's alone: the views that the
+caller holds go on to be what he writes through. From then on each run copies them into a slot of the next broker.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from time import monotonic_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from worker_client.absence import BrokerLost
 from worker_client.slot import Slot
-from worker_client.wire.errors import BrokerError
+from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE
+from worker_client.wire.signature import Signature
 from worker_client.wire.tensors import TensorLayout
 
 if TYPE_CHECKING:
@@ -25,26 +31,44 @@ class Request:
     and results are valid inside the block only: afterwards the memory serves other requests.
     """
 
-    def __init__(self, bound: Bound, layout: TensorLayout, timeout: float) -> None:
+    def __init__(
+        self,
+        bound: Bound,
+        bind: Callable[[int], Bound],
+        layout: TensorLayout,
+        timeout: float,
+        retries: int,
+    ) -> None:
         self._bound = bound
-        self._channel = bound.channel
+        self._bind = bind
         self._layout = layout
         self._timeout = timeout
+        self._retries = retries
         self._slot: Slot | None = None
         self._inputs: dict[str, np.ndarray] = {}
+        self._moved = False  # the inputs are in an earlier broker's slot
 
     def __enter__(self) -> Request:
-        slot = self._slot = self._channel.claim(self._layout.nbytes, self._deadline(None))
+        slot = self._slot = self._claim(self._deadline(None))
         self._inputs = dict(zip(self._bound.fitter.names, slot.lay(self._layout)))
         return self
+
+    def _claim(self, deadline: int) -> Slot:
+        while True:
+            try:
+                return self._bound.channel.claim(self._layout.nbytes, deadline)
+            except BrokerLost as lost:
+                lost.runs_left(0, self._retries)
+                self._bind_again(deadline)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         slot, self._slot = self._slot, None
         self._inputs = {}
+        self._moved = False
         if slot is not None:
-            self._channel.release(slot)
+            self._bound.channel.release(slot)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._inputs[name]
@@ -54,21 +78,53 @@ class Request:
 
     def run(self, timeout: float | None = None) -> Result:
         """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""
-        slot = self._slot
-        if slot is None:
+        if self._slot is None:
             raise BrokerError("a request runs only inside its `with` block")
-        if slot.busy:
+        if self._slot.busy and self._bound.channel.open:
             raise BrokerError(
                 "the last run of this request timed out and still holds its slot; make a new request"
             )
         deadline = self._deadline(timeout)
-        self._channel.submit(slot, self._bound.id, deadline)
-        self._channel.wait(slot, deadline)
-        return Result(self._bound.output_names, slot.result())
+        left = self._retries
+        while True:
+            try:
+                return self._run_once(self._slot, deadline)
+            except BrokerLost as lost:
+                left = lost.runs_left(left, self._retries)
+                self._move(deadline)
+
+    def _run_once(self, slot: Slot, deadline: int) -> Result:
+        bound = self._bound
+        if self._moved:
+            for view, array in zip(slot.lay(self._layout), self._inputs.values()):
+                view[...] = array
+        bound.channel.submit(slot, bound.id, deadline)
+        bound.channel.wait(slot, deadline)
+        return Result(bound.output_names, slot.result())
+
+    def _move(self, deadline: int) -> None:
+        """Take a slot of the next broker."""
+        self._bind_again(deadline)
+        self._slot = self._claim(deadline)
+        self._moved = True
+
+    def _bind_again(self, deadline: int) -> None:
+        bound = self._bind(deadline)
+        check_same(self._bound.fitter.signature, bound)
+        self._bound = bound
 
     def _deadline(self, timeout: float | None) -> int:
         seconds = self._timeout if timeout is None else timeout
         return NO_DEADLINE if seconds >= 1e9 else monotonic_ns() + int(seconds * 1e9)
+
+
+def check_same(signature: Signature, bound: Bound) -> None:
+    """Raises BrokerUnavailable if the next broker's model is not the one a request was made for."""
+    if bound.fitter.signature != signature:
+        raise BrokerUnavailable(
+            f"the broker at {bound.connection.path} went away, and {bound.fitter.label} of the next one has other "
+            "inputs or outputs than this request was made for; make a new request"
+        )
 
 
 class Result(Mapping[str, np.ndarray]):

@@ -31,11 +31,12 @@ class Session:
     they are every worker's.
     """
 
-    def __init__(self, connection: Connection, model: str, timeout: float | None, priority: str) -> None:
+    def __init__(
+        self, connection: Connection, model: str, timeout: float | None, priority: str, retries: int
+    ) -> None:
         self._connection = connection
         self._model = model
-        self._timeout = timeout
-        self._priority = priority
+        self._settings = timeout, priority, retries
         self._endpoints: dict[tuple[Names, Names], Endpoint] = {}
 
     def __repr__(self) -> str:
@@ -86,7 +87,7 @@ class Session:
         if endpoint is None:
             if len(self._endpoints) >= _REMEMBERED:
                 self._endpoints.clear()
-            endpoint = Endpoint(self._connection, self._model, self._timeout, self._priority, feeds, fetches)
+            endpoint = Endpoint(self._connection, self._model, *self._settings, feeds, fetches)
             self._endpoints[key] = endpoint
         return endpoint
 
@@ -100,10 +101,11 @@ class Endpoint(Model):
         model: str,
         timeout: float | None,
         priority: str,
+        retries: int,
         feeds: Names,
         fetches: Names,
     ) -> None:
-        super().__init__(connection, model, None, None, timeout, priority)
+        super().__init__(connection, model, None, None, timeout, priority, retries)
         self._feeds = feeds
         self._fetches = fetches
 

@@ -17,10 +17,12 @@ from broker.settings import Settings
 def run(settings: Settings, command: tuple[str, ...]) -> None:
     """Start a broker, then COMMAND with $BROKER_ADDRESS set; stop the broker when it ends.
 
-    Signals go to COMMAND; its exit status is returned. Example:
+    A broker that dies is started again, and workers' calls wait for it meanwhile. Signals go to COMMAND; its exit
+    status is returned. Example:
 
         broker run --model digits=models/digits -- gunicorn -w 8 app:app
     """
+    supervisor.begin_again_to_run()
     engine.log_to_stderr()
     with told_errors():
         status = supervisor.run(settings, command)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from broker.doctor.finding import Finding, ok, problem, warning
 from broker.doctor.patient import PROC, Patient, process_exists
+from broker.instance import note_at
 from broker.query import ask
 from worker_client.wire.address import VARIABLE, runtime_directory
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
@@ -80,8 +81,8 @@ def _silent(check: str, path: Path, error: str) -> Finding:
             f"{path} is a file, and no socket",
             f"move it away, or choose another address ({VARIABLE}, --name)",
         )
-    holder = lock_holder(path)
-    if holder is not None and not path.exists():
+    holder, note = lock_holder(path), note_at(path)
+    if holder is not None and note is not None and note.loading:
         return warning(
             check, f"pid {holder} at {path} still loads its models", "wait until it says that it serves"
         )
@@ -108,10 +109,11 @@ def _silent(check: str, path: Path, error: str) -> Finding:
 def lock_holder(path: Path) -> int | None:
     """The process that has the address, as far as it can be seen from here. Takes no lock itself: a broker that
     starts at this moment would take us for another."""
-    lock = path.with_name(path.name + ".lock")
-    try:
-        pid, inode = int(lock.read_text()), lock.stat().st_ino
-        held = (PROC / "locks").read_text()
-    except (OSError, ValueError):
+    lock, note = path.with_name(path.name + ".lock"), note_at(path)
+    if note is None or note.pid is None:
         return None
-    return pid if process_exists(pid) and f":{inode} " in held else None
+    try:
+        inode, held = lock.stat().st_ino, (PROC / "locks").read_text()
+    except OSError:
+        return None
+    return note.pid if process_exists(note.pid) and f":{inode} " in held else None

@@ -25,7 +25,7 @@ from typing import Any
 
 import msgpack
 
-from broker import engine
+from broker import engine, process
 from broker.settings import Settings, Tune
 from worker_client.wire.errors import BrokerError
 
@@ -117,7 +117,7 @@ class Keeper:
             self._pid = os.posix_spawn(
                 sys.executable,
                 [sys.executable, "-c", _ENTRY, str(report)],
-                {**self._environment, "PYTHONPATH": engine.python_path()},
+                {**self._environment, "PYTHONPATH": process.python_path()},
                 file_actions=[(os.POSIX_SPAWN_DUP2, stdin, 0)],
             )
         except OSError:
@@ -176,12 +176,12 @@ class _Watch:
     """The keeper's own process: the engine it keeps, and the master at the other end of its stdin."""
 
     def __init__(self, settings: Settings) -> None:
-        self._engine = engine.EngineProcess(settings)
+        self._engine = process.EngineProcess(settings)
         self._ending = False
         self._pause_s = 0.0
         self._wakeup, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-        for number in (*engine.STOP_SIGNALS, signal.SIGIO):
+        for number in (*process.STOP_SIGNALS, signal.SIGIO):
             signal.signal(number, self._on_signal)
 
     def keep(self, report: int) -> int:

@@ -7,6 +7,7 @@ does it: a row that the model accepts), and along ragged axes with the model's `
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from math import prod
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,8 @@ from broker.models.aligned import aligned_empty
 from broker.scheduling.serving import Ragged, Serving
 
 _KEPT_BYTES = 256 << 20  # of batch buffers, for each thread that runs models
+_FREE_PADDING_BYTES = 1 << 20
+_MOST_PADDING = 8  # times the bytes of the requests themselves
 
 
 class Planned(Protocol):
@@ -71,12 +74,30 @@ class Gatherer:
         self._buffers[group] = buffers
 
 
+def padding_pays(plans: Sequence[Planned], size: int) -> bool:
+    """Whether these belong into one batch: a request much longer than the others would have all of them padded to its
+    length, many times the memory that they took."""
+    if not plans[0].ragged:
+        return True
+    given = sum(feed.nbytes for plan in plans for feed in plan.feeds)
+    padded = sum(
+        size * prod(_longest(plans, number)) * feed.itemsize for number, feed in enumerate(plans[0].feeds)
+    )
+    return padded <= _FREE_PADDING_BYTES + _MOST_PADDING * given
+
+
+def _longest(plans: Sequence[Planned], number: int) -> tuple[int, ...]:
+    """The shape of a row that holds each plan's row of this input."""
+    shapes = [plan.feeds[number].shape[1:] for plan in plans]
+    return tuple(map(max, *shapes, shapes[0]))
+
+
 def _padded(plans: Sequence[Planned], size: int) -> list[np.ndarray]:
     """Buffers as long as the longest feed along each ragged axis, full of the pad value."""
     value = plans[0].serving.pad_value
     buffers = []
     for number, feed in enumerate(plans[0].feeds):
-        inner = tuple(map(max, *[plan.feeds[number].shape[1:] for plan in plans], feed.shape[1:]))
+        inner = _longest(plans, number)
         buffer = aligned_empty((size, *inner), feed.dtype)
         buffer[...] = np.asarray(value).astype(feed.dtype)
         buffers.append(buffer)

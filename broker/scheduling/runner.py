@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from time import monotonic_ns
 from typing import TypeAlias
 
-from broker.scheduling.gather import Gatherer, cut
+from broker.scheduling.gather import Gatherer, cut, padding_pays
 from broker.scheduling.parts import Part
 from broker.slot import Slot
 from worker_client.wire.errors import (
@@ -91,6 +91,10 @@ class Runner:
         serving = plans[0].serving
         rows = sum([plan.rows for plan in plans])
         size = serving.size_of(rows)
+        if len(batch) > 1 and not padding_pays(plans, size):
+            for request in batch:
+                self._run_one(request)
+            return
         feeds = self._gatherer.join(plans, size)
         started = monotonic_ns()
         try:

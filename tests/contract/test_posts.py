@@ -15,7 +15,7 @@ from tests.contract.test_ring import Interruption
 from worker_client import channel as channels
 from worker_client import futures
 from worker_client.channel import Channel
-from worker_client.futures import FutureDispatcher
+from worker_client.futures import Call, CallFuture, FutureDispatcher
 from worker_client.slot import Slot
 from worker_client.wire.errors import DeadlineExceeded
 from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_BELL, NOTIFY_SLOT
@@ -64,6 +64,15 @@ class Worker:
     def submit(self, deadline_ns: int = NO_DEADLINE) -> None:
         self.claim()
         self.channel.submit(self.slot, 1, deadline_ns)
+
+    def submit_future(self, deadline_ns: int = NO_DEADLINE) -> CallFuture:
+        self.claim()
+        connection: Any = SimpleNamespace(closings=0)
+        call = Call(connection, lambda call: None, None, deadline_ns, 1)
+        call.finish = lambda outputs: "answer"
+        future = call.new_future()
+        self.dispatcher.submit(call, self.slot, 1)
+        return future
 
     def store_done(self) -> None:
         """The broker's last store; its post is still to come."""
@@ -254,27 +263,21 @@ def test_the_only_slot_comes_back_after_a_broken_off_push(worker: Worker):
 # -- futures -------------------------------------------------------------------------------------------------------
 
 
-def finish(_outputs: Any) -> str:
-    return "answer"
-
-
 def test_a_future_that_cannot_be_made_costs_no_slot(worker: Worker, monkeypatch: pytest.MonkeyPatch):
-    """A signal handler that raises while the future is made leaves its slot free."""
+    """A signal handler that raises while the call enters its slot leaves that free."""
 
     def interrupted(*_: Any) -> None:
         raise Interruption
 
-    worker.claim()
-    monkeypatch.setattr(futures, "_Call", interrupted)
+    monkeypatch.setattr(futures.Call, "enter", interrupted)
     with pytest.raises(Interruption):
-        worker.dispatcher.submit(worker.slot, 1, NO_DEADLINE, finish)
+        worker.submit_future()
     assert worker.is_free
 
 
 def test_a_submission_that_comes_late_rings(worker: Worker):
     """A future whose deadline passed before it was submitted is looked at then, whatever the broker does."""
-    worker.claim()
-    future = worker.dispatcher.submit(worker.slot, 1, PASSED, finish)
+    future = worker.submit_future(PASSED)
     assert worker.desk.bell.count == 1
     worker.dispatcher._settle_all()
     with pytest.raises(DeadlineExceeded):
@@ -283,16 +286,14 @@ def test_a_submission_that_comes_late_rings(worker: Worker):
 
 def test_a_submission_in_time_does_not_ring(worker: Worker):
     """The bell is the broker's to ring as long as the deadline has not passed."""
-    worker.claim()
-    worker.dispatcher.submit(worker.slot, 1, NO_DEADLINE, finish)
+    worker.submit_future()
     assert worker.desk.bell.count == 0
 
 
 def test_a_late_post_is_not_a_futures_answer(worker: Worker):
     """A post of the deadline keeper's, late from a call that waited for itself, hands no answer to a future; it rings
     for the future, which may have counted its answer's post for this one."""
-    worker.claim()
-    future = worker.dispatcher.submit(worker.slot, 1, NO_DEADLINE, finish)
+    future = worker.submit_future()
     worker.slot.notify = NOTIFY_SLOT  # as the deadline keeper has found it
     acquired: list[bool] = []
     release = worker.completed.release
@@ -316,20 +317,19 @@ def test_a_late_post_is_not_a_futures_answer(worker: Worker):
 def test_a_broken_off_submission_and_the_dispatcher_release_once(worker: Worker):
     """A submission that a signal handler breaks off while the dispatcher settles its call: one of the two has the slot,
     and the next use of it is not taken for the old one."""
-    worker.claim()
     worker.slot.lay(layout_of(2))
     worker.desk.doorbell.raising.append((True, Interruption()))
     settle_all = worker.dispatcher._settle_all
-    forget = worker.dispatcher._forget
+    take = worker.dispatcher._take
 
     def settled_first(call: Any) -> bool:
         worker.desk.take()
         worker.desk.complete()
         settle_all()
-        return forget(call)
+        return take(call)
 
-    worker.dispatcher._forget = settled_first  # type: ignore[method-assign]
+    worker.dispatcher._take = settled_first  # type: ignore[method-assign]
     with pytest.raises(Interruption):
-        worker.dispatcher.submit(worker.slot, 1, NO_DEADLINE, finish)
+        worker.submit_future()
     assert worker.is_free
     assert len(worker.channel._free) == 1

@@ -40,7 +40,8 @@ def broker() -> Iterator[TestBroker]:
 
 @pytest.fixture
 def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
+    """One whose calls are told of a death, and not run again."""
+    with worker_client.connect(broker.address, retries=0) as client:
         yield client
 
 
@@ -127,7 +128,10 @@ def test_grown_outputs_of_accepted_calls_arrive(
 
 def test_a_drain_has_an_end(threads: ThreadPoolExecutor) -> None:
     """What still runs after `drain_seconds` is given up, and its callers are told."""
-    with serving("gated", drain_seconds=0.2) as broker, worker_client.connect(broker.address) as client:
+    with (
+        serving("gated", drain_seconds=0.2) as broker,
+        worker_client.connect(broker.address, retries=0) as client,
+    ):
         calls = [
             threads.submit(client.model("gated").predict, gated(7)),
             client.model("gated").submit(gated(7)),
@@ -169,7 +173,7 @@ def test_an_answer_that_came_before_the_end_is_not_thrown_away(broker: TestBroke
     with model.request(rows=1) as request:
         request["x"] = x
         assert request._slot is not None
-        channel.submit(request._slot, model._bind(NO_DEADLINE).id, NO_DEADLINE)
+        channel.submit(request._slot, model.bind(NO_DEADLINE).id, NO_DEADLINE)
         wait_until(lambda: request._slot.done, "the answer")
         broker.stop()
         wait_until(lambda: not channel.open, "the watcher to notice")
@@ -281,7 +285,7 @@ def test_a_call_that_starts_while_its_broker_dies_is_told(
 
 def test_the_next_broker_at_the_address_serves_the_same_client() -> None:
     """Client and model handles go on with the broker that takes a killed one's place, in threads and in futures."""
-    with brokers.folder() as place, worker_client.connect(place / "b.sock") as client:
+    with brokers.folder() as place, worker_client.connect(place / "b.sock", retries=0) as client:
         model = client.model("double")
         for value in range(4):
             with serving("double", path=place / "b.sock") as broker:
@@ -294,7 +298,8 @@ def test_the_next_broker_at_the_address_serves_the_same_client() -> None:
 
 
 def test_a_broker_killed_under_load_costs_errors_but_no_wrong_answer(threads: ThreadPoolExecutor) -> None:
-    """With brokers killed and started anew under eight threads of calls, each call is answered right or told."""
+    """With brokers killed and started anew under eight threads of calls that are not to be run again, each call is
+    answered right or told."""
     stop = threading.Event()
 
     def calls(client: Client, thread: int) -> tuple[int, int]:
@@ -314,7 +319,7 @@ def test_a_broker_killed_under_load_costs_errors_but_no_wrong_answer(threads: Th
                 told += 1
         return right, told
 
-    with brokers.folder() as place, worker_client.connect(place / "b.sock") as client:
+    with brokers.folder() as place, worker_client.connect(place / "b.sock", retries=0) as client:
         with serving("double", path=place / "b.sock") as broker:
             running = [threads.submit(calls, client, n) for n in range(8)]
             wait_until(lambda: broker.counters("double")["requests"] > 200, "traffic")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -93,6 +94,16 @@ def picky(x: np.ndarray) -> np.ndarray:
 def picky_heavy(x: np.ndarray) -> np.ndarray:
     time.sleep(HEAVY_SECONDS)
     return picky(x)
+
+
+@signature(inputs={"x": ("float32", [None, 4])}, outputs={"y": ("float32", [None, 4])})
+def deadly(x: np.ndarray) -> np.ndarray:
+    """Takes the whole process with it if any row has BAD_VALUE in it, as a fault in native code does."""
+    if (x == BAD_VALUE).any():
+        Path(os.environ[GATE_VARIABLE], f"died.{os.getpid()}").touch()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.abort()
+    return x * 2
 
 
 @signature(
@@ -188,6 +199,7 @@ SOURCES = {
         "consume",
         "picky",
         "picky_heavy",
+        "deadly",
         "gated",
         "gated_ragged",
         "gated_inline",

@@ -225,10 +225,10 @@ def test_tasks_that_wait_for_a_slot(run: Callable[[Program], None]) -> None:
 
 
 def test_the_brokers_death_wakes_every_task(run: Callable[[Program], None]) -> None:
-    """Those that wait for an answer and those that wait for a slot."""
+    """Those that wait for an answer and those that wait for a slot, if they are not to be run again."""
 
     async def program(broker: TestBroker) -> None:
-        async with aio.connect(broker.address) as client:
+        async with aio.connect(broker.address, retries=0) as client:
             model = client.model("gated")
             tasks = [model.submit(gated(1, 1.0)) for _ in range(10)]
             await until(lambda: broker.gate.entries(1) > 0)

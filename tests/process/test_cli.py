@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -20,10 +19,9 @@ import pytest
 import worker_client
 from tests import brokers
 from tests.brokers import Gate, TestBroker, serving, wait_until
-from tests.process.models import GATE_VARIABLE, SOURCES
+from tests.commands import PATIENCE_S, WAITER, Command, commands
+from tests.process.models import SOURCES
 
-ROOT = Path(__file__).parents[2]
-PATIENCE_S = 60
 DOUBLE = f"double={SOURCES['double']}"
 
 
@@ -33,57 +31,11 @@ def place() -> Iterator[Path]:
         yield path
 
 
-class Command:
-    """One `python -m broker ...`, in a session of its own so that no signal of ours strays."""
-
-    def __init__(self, place: Path, *words: str) -> None:
-        self.place = place
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "broker", *words],
-            cwd=ROOT,
-            env={**os.environ, "BROKER_ADDRESS": str(place / "b.sock"), GATE_VARIABLE: str(place)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        self.seen = ""
-
-    def wait_for(self, text: str) -> None:
-        """Read stderr until a line has this text."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.seen += line
-            if text in line:
-                return
-        raise AssertionError(f"it ended without {text!r}:\n{self.seen}")
-
-    def signal(self, number: int) -> None:
-        self.process.send_signal(number)
-
-    def end(self) -> tuple[int, str, str]:
-        """Exit status, stdout, stderr."""
-        out, err = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, out, self.seen + err
-
-    def close(self) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate(timeout=PATIENCE_S)
-
-
 @pytest.fixture
 def start(place: Path) -> Iterator[Any]:
     """Starts commands, at the address of this test, and sees to their end."""
-    started: list[Command] = []
-
-    def start(*words: str) -> Command:
-        started.append(Command(place, *words))
-        return started[-1]
-
-    yield start
-    for command in started:
-        command.close()
+    with commands(place) as start:
+        yield start
 
 
 def call(place: Path) -> None:
@@ -110,7 +62,7 @@ def test_serve_drains_at_the_first_signal_and_gives_up_at_the_second(start: Any,
     command = start("serve", "--model", f"gated={SOURCES['gated']}")
     command.wait_for("serving gated")
     gate = Gate(place)
-    with worker_client.connect(place / "b.sock") as client:
+    with worker_client.connect(place / "b.sock", retries=0) as client:
         inputs = {"number": np.array([1], np.int64), "x": np.ones(1, np.float32)}
         future = client.model("gated").submit(inputs)
         gate.wait_for(1)
@@ -200,18 +152,6 @@ def test_run_tells_which_signal_killed_its_command(start: Any, number: int) -> N
     assert command.end()[0] == 128 + number
 
 
-WAITER = """
-import signal, sys, time
-def stop(number, frame):
-    print("got", number, flush=True)
-    sys.exit(40)
-for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH):
-    signal.signal(number, stop)
-print("ready", file=sys.stderr, flush=True)
-time.sleep(60)
-"""
-
-
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH]
 )
@@ -223,17 +163,6 @@ def test_run_passes_signals_on(start: Any, place: Path, number: int) -> None:
     status, out, _err = command.end()
     assert (status, out) == (40, f"got {int(number)}\n")
     assert os.listdir(place) == []
-
-
-def test_run_ends_its_command_when_the_broker_dies(start: Any, place: Path) -> None:
-    """If the broker's process dies, the command is ended too, and `broker run` says why."""
-    command = run_python(start, WAITER)
-    command.wait_for("ready")
-    pid = brokers.ask(str(place / "b.sock"), "status")["status"]["pid"]
-    os.kill(pid, signal.SIGKILL)
-    status, out, err = command.end()
-    assert (status, out) == (1, f"got {int(signal.SIGTERM)}\n")
-    assert "broker's process died" in err
 
 
 def test_run_that_is_killed_takes_its_broker_with_it(start: Any, place: Path) -> None:

@@ -163,7 +163,7 @@ def test_a_broker_that_does_not_answer_is_told(broker: TestBroker, monkeypatch: 
 
 
 def test_a_broker_that_loads_is_told(place: Path) -> None:
-    """While its models load a broker has the address but no socket, and that is all right."""
+    """While its models load a broker has the address but does not answer, and that is all right."""
     process = subprocess.Popen(
         [sys.executable, "-m", "broker", "serve", "--model", "m=tests.process.slow_to_load:model"],
         cwd=ROOT,

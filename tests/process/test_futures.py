@@ -153,7 +153,7 @@ def test_closing_the_client_ends_its_futures(broker: TestBroker) -> None:
 def test_callbacks_may_call_back_into_a_client_that_reconnects() -> None:
     """A callback that retries when the broker went away does not lock up with a thread that reconnects."""
     with serving("gated", "double") as mortal:
-        client = worker_client.connect(mortal.address)
+        client = worker_client.connect(mortal.address, retries=0)
         retried: concurrent.futures.Future[BaseException | None] = concurrent.futures.Future()
 
         def retry(future: concurrent.futures.Future[np.ndarray]) -> None:

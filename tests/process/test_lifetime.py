@@ -144,7 +144,7 @@ def test_two_clients_of_one_process_are_two_workers(broker: TestBroker, client: 
 
 def test_one_process_uses_two_brokers(client: Client) -> None:
     """Handles of two brokers in one process do not get into each other's way, not even when one broker dies."""
-    with serving("produce", "double") as other, worker_client.connect(other.address) as second:
+    with serving("produce", "double") as other, worker_client.connect(other.address, retries=0) as second:
         for value in range(20):
             assert len(second.model("produce").predict(np.int64(5000 + value))) == 5000 + value
             np.testing.assert_array_equal(by_predict(client.model("double"), value), ROW * 2 * value)

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.brokers import TestBroker, serving, wait_until
-from worker_client import Client, connect
+from worker_client import BrokerError, Client, DeadlineExceeded, connect
+from worker_client.wire.semaphore import Semaphore
 
 MODELS = ("gated", "double")
 OPTIONS = {"slots": 2, "max_slots": 2}
@@ -159,11 +160,10 @@ def test_an_interrupted_growth_is_made_good(at_signal: SetHandler, grown: str) -
 @contextlib.contextmanager
 def asking_in_vain(broker: TestBroker, client: Client, action: Callable[[], None]) -> Iterator[None]:
     """In the block the broker answers nothing; a thread acts as soon as somebody waits for its answer."""
-    link = client._connection._link
-    assert link is not None
 
     def body() -> None:
-        wait_until(lambda: link._waiting, "a request on the control plane")
+        connection = client._connection
+        wait_until(lambda: connection._link and connection._link._waiting, "a request on the control plane")
         action()
 
     thread = threading.Thread(target=body)
@@ -221,3 +221,108 @@ def test_interrupts_at_any_moment_lose_nothing(
     assert interrupted
     futures = [model.submit(np.ones((1, 4), np.float32)) for _ in range(2)]
     assert all((future.result(30) == 2).all() for future in futures)
+
+
+@pytest.mark.parametrize("seconds", [0.0005, 0.003])
+def test_a_handler_may_call_at_any_moment(
+    client: Client, at_signal: SetHandler, rng: np.random.Generator, seconds: float
+) -> None:
+    """A handler that makes calls of its own, at random moments of thousands of calls, hangs neither them nor itself."""
+    model = client.model("double")
+    client.models()  # attached: while a call attaches, a handler is refused
+    model.submit(np.ones((1, 4), np.float32)).result(60)  # and so while it makes the first future
+    handled, inside = 0, False
+
+    def call() -> None:
+        nonlocal handled, inside
+        if inside:
+            return
+        inside = True
+        x = np.full((1, 4), 1 + handled, np.float32)
+        y = model.predict(x, timeout=60) if handled % 2 else model.submit(x, timeout=60).result()
+        assert (y == 2 * x).all()
+        handled += 1
+        inside = False
+
+    at_signal(call)
+    main = threading.main_thread().ident
+    assert main is not None
+    stop = threading.Event()
+
+    def fire() -> None:
+        for wait in itertools.cycle(rng.uniform(0, seconds, 1000)):
+            if stop.wait(wait):
+                return
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+    thread = threading.Thread(target=fire)
+    thread.start()
+    try:
+        for number in range(2000):
+            x = np.full((1, 4), number, np.float32)
+            y = model.submit(x).result(60) if number % 3 == 0 else model.predict(x, timeout=60)
+            assert (y == 2 * x).all()
+    finally:
+        stop.set()
+        thread.join()
+    assert handled
+
+
+class Signalling:
+    """A semaphore whose every post brings this thread a signal, just after it."""
+
+    def __init__(self, real: Semaphore) -> None:
+        self._real = real
+
+    def release(self) -> None:
+        self._real.release()
+        signal.raise_signal(signal.SIGUSR1)
+
+
+@pytest.mark.parametrize("which", ["_submitted", "_doorbell"])
+def test_a_handler_may_call_in_the_middle_of_a_submission(
+    client: Client, at_signal: SetHandler, which: str
+) -> None:
+    """A call that is interrupted while its thread holds the ring's tail, and the handler's own, are both answered."""
+    model = client.model("double")
+    answers: list[np.ndarray] = []
+    inside = False
+
+    def call() -> None:
+        nonlocal inside
+        if not inside:
+            inside = True
+            answers.append(model.predict(np.full((1, 4), len(answers), np.float32), timeout=60))
+            inside = False
+
+    at_signal(call)
+    ring = client._connection.channel()._ring
+    setattr(ring, which, Signalling(getattr(ring, which)))
+    for number in range(50):
+        x = np.full((1, 4), 1000 + number, np.float32)
+        y = model.submit(x).result(60) if number % 2 else model.predict(x, timeout=60)
+        assert (y == 2 * x).all()
+    assert [answer[0, 0] for answer in answers] == [2.0 * number for number in range(50)]
+
+
+def test_a_handler_that_calls_while_its_thread_attaches_is_refused(
+    broker: TestBroker, at_signal: SetHandler
+) -> None:
+    """It is told so, instead of waiting for the call that it has interrupted."""
+    seen: list[BaseException] = []
+    called = threading.Event()
+
+    def call() -> None:
+        if not called.is_set():
+            try:
+                client.model("double").predict(np.ones((1, 4), np.float32))
+            except BrokerError as error:
+                seen.append(error)
+            called.set()
+
+    at_signal(call)
+    with connect(broker.address) as client:
+        with asking_in_vain(broker, client, lambda: interrupt(until=called)), pytest.raises(DeadlineExceeded):
+            client.model("double").predict(np.ones((1, 4), np.float32), timeout=2)
+        assert "a signal handler cannot call" in str(seen)
+        assert (client.model("double").predict(np.ones((1, 4), np.float32)) == 2).all()

@@ -11,20 +11,22 @@ What is the intake's to raise for a lying worker is a Violation, which costs tha
 
 from __future__ import annotations
 
-import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
+from typing import Any
 
 import numpy as np
 
 from broker.channel import Channel
 from broker.intake import Intake
-from broker.memory import Memory, sweep
+from broker.memory import Memory
 from broker.models.repository import load
 from broker.settings import Settings
 from tests.faults.fuzz.cases import Case
+from tests.faults.fuzz.complaints import Complaints, complaints
 from tests.faults.fuzz.models import REGION_BYTES, SPECS
 from worker_client.slot import Slot
 from worker_client.wire.layout import (
@@ -41,11 +43,13 @@ from worker_client.wire.layout import (
     output_offset,
 )
 from worker_client.wire.ring import RingProducer
-from worker_client.wire.semaphore import Semaphore, drain, try_acquire
+from worker_client.wire.segment import Segment
+from worker_client.wire.semaphore import Semaphore, drain, try_acquire, unlink
 from worker_client.wire.tensors import TensorLayout, lay_out
 from worker_client.wire.waiting import WaitMode
 
 SLOTS = 3
+PATIENCE_S = 60.0
 ROWS = 2
 
 
@@ -58,17 +62,6 @@ class _Intake(Intake):
 
     def _idle(self) -> None:
         raise _Idle
-
-
-class _Complaints(logging.Handler):
-    """What the broker logs as its own failure."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.ERROR)
-        self.records: list[logging.LogRecord] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.records.append(record)
 
 
 class HonestWorker:
@@ -119,19 +112,25 @@ class HonestWorker:
         self._asked.clear()
 
 
+def _take(message: dict[str, Any], segment: Segment) -> None:
+    """An output region on its way to the worker."""
+    segment.close_fd()
+
+
 class Target:
     """`hostile` is the channel to lie in; `submit` and `settle` are what its worker and the broker do then."""
 
-    def __init__(self) -> None:
+    def __init__(self, heard: Complaints) -> None:
+        self.complaints = heard
         self.prefix = f"/onesession.fuzz.{os.getpid()}."
         self.settings = Settings(
             models=tuple(SPECS), slots=SLOTS, max_slots=SLOTS, region_bytes=REGION_BYTES, address="/tmp/none"
         )
         self.memory = Memory(self.prefix, 1 << 28, 1 << 26)
         self.doorbell = self.memory.new_semaphore()
+        unlink(self.doorbell)
         self.repository = load(SPECS, warm=False)
         self.intake = _Intake(self.repository, self.doorbell, WaitMode.BLOCK, self._on_violation)
-        self.complaints = _Complaints()
         self.violations = 0
         self._numbers = count(1)
         for serving in self.intake.servings:
@@ -150,7 +149,7 @@ class Target:
         return bytes(self.honest.first_segment.bytes[LINE:])
 
     def _attach(self) -> Channel:
-        channel = Channel(next(self._numbers), os.getpid(), self.memory, self.settings, lambda *_: None)
+        channel = Channel(next(self._numbers), os.getpid(), self.memory, self.settings, _take)
         channel.unlink_names()
         channel.first_segment.close_fd()
         self.intake.add(channel)
@@ -190,11 +189,33 @@ class Target:
             self.hostile = self._attach()
             self._inputs = [slot.input.cast("Q") for slot in self.hostile.slots]
             self.settle()
-        if self.complaints.records:
-            record = self.complaints.records[0]
-            raise AssertionError(f"the broker complains: {record.getMessage()}") from (
-                record.exc_info[1] if record.exc_info else None
-            )
+        self.complaints.check()
+
+    def submit_anyhow(self, entries: list[int], tail: int, posts: int) -> None:
+        """Entries wherever they fall, a tail that has nothing to do with them, and any number of posts."""
+        channel = self.hostile
+        words = channel.words
+        for at, entry in enumerate(entries):
+            words[ENTRIES_WORD + (channel.ring.head + at) % RING_ENTRIES] = entry
+        words[TAIL_WORD] = tail
+        for _ in range(posts):
+            channel.submitted.release()
+
+    def make_heavy(self) -> None:
+        """Have every model run on threads of its own."""
+        for serving in self.intake.servings:
+            if serving is not None:
+                serving.light = False
+                serving._waits = True  # as one with a delay, which never comes back to this thread
+
+    def settle_all(self) -> None:
+        """As `settle`, until the other threads have handed back what they run, too."""
+        deadline = time.monotonic() + PATIENCE_S
+        self.settle()
+        while any(slot.busy for channel in (self.hostile, self.honest) for slot in channel.slots):
+            assert time.monotonic() < deadline, "a request was never answered"
+            time.sleep(0)
+            self.settle()
 
     def check_untouched(self) -> None:
         """Nothing was written into the honest worker's memory while it did not ask."""
@@ -209,7 +230,7 @@ class Target:
     def check_honest(self) -> None:
         """The honest worker's calls are answered rightly, whatever waits in the other channel."""
         self.worker.ask()
-        self.settle()
+        self.settle_all()
         self.worker.check()
         drain(self.doorbell)
         self._honest_bytes = self._bytes_of_honest()
@@ -229,24 +250,18 @@ class Target:
             assert serving is None or len(serving._groups) <= 4096
 
     def close(self) -> None:
+        assert self.intake.join_runners(PATIENCE_S)
         self.intake.close()
         self.doorbell.close()
-        sweep(self.prefix)
+        del self.hostile, self.honest, self.worker, self._inputs  # with the last of them the memory goes
 
 
 @contextmanager
 def target() -> Iterator[Target]:
     """A target; its broker's complaints fail the test instead of being logged."""
-    made = Target()
-    log = logging.getLogger("onesession")
-    level, propagate = log.level, log.propagate
-    log.addHandler(made.complaints)
-    log.setLevel(logging.ERROR)
-    log.propagate = False
-    try:
-        yield made
-    finally:
-        log.removeHandler(made.complaints)
-        log.setLevel(level)
-        log.propagate = propagate
-        made.close()
+    with complaints("intake", "runner") as heard:
+        made = Target(heard)
+        try:
+            yield made
+        finally:
+            made.close()

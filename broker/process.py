@@ -1,0 +1,213 @@
+"""The broker as a process of its own, from its parent's side: start it, watch it, stop it.
+
+parent                                   child: an engine, or the supervisor of one
+settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
+report  <---- READY pipe -------------   {"pid", "ready_ns"} once workers are answered, or {"error"}
+lock, listening socket -- inherited -->  if the address is the parent's (`instance.py`)
+SIGTERM ----------------------------->   drain and stop; a second one: stop at once
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import struct
+import subprocess
+import sys
+import weakref
+from time import monotonic_ns
+from typing import Any
+
+import msgpack
+
+from broker.instance import Instance
+from broker.settings import Settings
+from worker_client.wire.errors import BrokerError
+
+_LENGTH = struct.Struct("<I")
+# The mask first: it is then that of every thread which an import makes.
+_ENTRY = (
+    "import signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, {mask}); "
+    "from {module} import main; sys.exit(main())"
+)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a broker. The end of its standard input comes as SIGIO."""
+_GRACE_SECONDS = 10.0  # beyond what the drain allows
+
+_processes: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
+
+
+class EngineProcess:
+    """A broker in a process of its own, which ends with this one, however this one ends.
+
+    With `supervised`, that process restarts the broker when it dies; with `instance`, the address is ours and the
+    broker inherits it. The handle belongs to the process that started it: in a child forked later it is as if never
+    started.
+    """
+
+    def __init__(
+        self, settings: Settings, supervised: bool = False, instance: Instance | None = None
+    ) -> None:
+        self.settings = settings
+        self.supervised = supervised
+        mask = [int(number) for number in (*STOP_SIGNALS, signal.SIGIO, signal.SIGCHLD)]
+        module, mask = ("broker.supervisor", mask) if supervised else ("broker.engine", [])
+        self._entry = _ENTRY.format(module=module, mask=mask)
+        self._stop_seconds = settings.drain_seconds + (2 if supervised else 1) * _GRACE_SECONDS
+        self._instance = instance
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ready = -1
+        self._report = b""
+        _processes.add(self)
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def start(self) -> None:
+        """Return when workers are answered. Raises BrokerError with the engine's own message."""
+        try:
+            self.launch()
+            self._read_report()
+            if "ready_ns" not in self.report():
+                raise BrokerError(self.failure())
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self) -> None:
+        """Start the process, and return while it still loads. Raises BrokerError if there can be no other process."""
+        self._report = b""
+        self._ready, report = os.pipe()
+        fds = () if self._instance is None else self._instance.held[:2]
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", self._entry, *map(str, (report, *fds))],
+                stdin=subprocess.PIPE,
+                pass_fds=[report, *fds],
+                env={**os.environ, "PYTHONPATH": python_path()},
+                start_new_session=True,  # a Ctrl-C is for the parent, which then stops the engine
+            )
+        except OSError as error:
+            raise BrokerError(f"the broker's process cannot be started: {error}") from None
+        finally:
+            os.close(report)
+        self._send_settings()
+
+    def poll(self) -> int | None:
+        """The exit status, or None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def report(self) -> dict[str, Any]:
+        """What it has reported so far: empty while it loads."""
+        if self._ready >= 0 and not self._report:
+            os.set_blocking(self._ready, False)
+            with contextlib.suppress(BlockingIOError):
+                self._report = os.read(self._ready, 1 << 16)
+        return dict(msgpack.unpackb(self._report)) if self._report else {}
+
+    def failure(self) -> str:
+        """Why it has not become ready, after its end."""
+        error = self.report().get("error")
+        return error or f"the broker's process {self.describe_end()} before it was ready"
+
+    def describe_end(self) -> str:
+        """How it has ended, or is just about to."""
+        assert self._process is not None
+        status = self._process.wait()
+        if status >= 0:
+            return f"ended with status {status}"
+        try:
+            return f"was killed by {signal.Signals(-status).name}"
+        except ValueError:  # a realtime signal
+            return f"was killed by signal {-status}"
+
+    def begin_stop(self) -> None:
+        """Have it drain and stop; its end comes later."""
+        if self._process is not None and self._process.stdin is not None:
+            self._process.stdin.close()  # its end stops the engine as SIGTERM would
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def stop(self) -> None:
+        """Stop in order and wait; kill it if it takes longer than its drain allows. Idempotent."""
+        self.begin_stop()
+        process, self._process = self._process, None
+        if process is not None:
+            try:
+                process.wait(self._stop_seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._close_ready()
+
+    def forget(self) -> None:
+        """In a forked child: let go of the pipe whose end tells the engine that its parent has ended."""
+        process, self._process = self._process, None
+        if process is not None and process.stdin is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+            process.returncode = 0  # not our child: nothing to wait for, nothing to warn of
+        self._close_ready()
+
+    def _send_settings(self) -> None:
+        assert self._process is not None
+        assert self._process.stdin is not None
+        body = msgpack.packb(self.settings.to_message())
+        with contextlib.suppress(BrokenPipeError):  # then it has died, and the report says so
+            self._process.stdin.write(_LENGTH.pack(len(body)) + body)
+            self._process.stdin.flush()
+
+    def _read_report(self) -> None:
+        """Wait for it, or for the process's end."""
+        while part := os.read(self._ready, 1 << 16):
+            self._report += part
+
+    def _close_ready(self) -> None:
+        ready, self._ready = self._ready, -1
+        if ready >= 0:
+            os.close(ready)
+
+
+def _forget_all() -> None:
+    for process in list(_processes):
+        process.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def python_path() -> str:
+    """What this process can import, the engine can: models may be `module:function`."""
+    return os.pathsep.join(dict.fromkeys(entry or os.getcwd() for entry in sys.path))
+
+
+class Birth:
+    """The other end: what a process started by EngineProcess was given. Its main thread makes one, once."""
+
+    def __init__(self) -> None:
+        self._report, *fds = map(int, sys.argv[1:])
+        self.fds = (fds[0], fds[1]) if fds else None
+        self.parent = sys.stdin.fileno()
+        stdin = sys.stdin.buffer
+        (length,) = _LENGTH.unpack(stdin.read(_LENGTH.size))
+        self.settings = Settings.from_message(msgpack.unpackb(stdin.read(length)))
+
+    @property
+    def told(self) -> bool:
+        return self._report < 0
+
+    def tell_ready(self) -> None:
+        self._tell({"pid": os.getpid(), "ready_ns": monotonic_ns()})
+
+    def tell_error(self, error: BrokerError) -> None:
+        self._tell({"error": str(error)})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        report, self._report = self._report, -1
+        with contextlib.suppress(BrokenPipeError):
+            os.write(report, msgpack.packb(message))
+        os.close(report)

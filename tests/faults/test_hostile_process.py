@@ -1,0 +1,150 @@
+"""A process that attaches and then stores garbage for thousands of requests, beside two that check every answer."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+import worker_client
+from tests.brokers import TestBroker, serving, wait_until
+from tests.faults.fuzz.cases import Cases
+from tests.faults.fuzz.models import REGION_BYTES, SPECS
+from tests.workers import Talk, worker
+from worker_client import BrokerError, Client
+from worker_client.channel import Channel
+from worker_client.wire.layout import ENTRIES_WORD, RING_ENTRIES, TAIL_WORD
+
+REQUESTS = 15_000
+MANY_REQUESTS = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def broker() -> Iterator[TestBroker]:
+    models = {spec.name: spec for spec in SPECS}
+    with serving(models=models, region_bytes=REGION_BYTES, slots=4, max_slots=8) as running:
+        yield running
+
+
+# -- who behaves ---------------------------------------------------------------------------------------------------
+
+
+def check(client: Client, value: int) -> None:
+    """One call of each kind that shares a batch or a thread with the hostile one's."""
+    rows = 1 + value % 7
+    x = np.full((rows, 4), value % 1000, np.float32) + np.arange(rows, dtype=np.float32)[:, None]
+    for model in ("few", "double", "padded"):
+        assert (client.model(model).predict(x, timeout=60) == 2 * x).all()
+    widths = client.model("ragged").submit(x[:, : 1 + value % 4], timeout=60)
+    total = client.model("mixed").predict(
+        {
+            "a": np.full((rows, 2), value % 1000, np.int32),
+            "b": np.arange(rows, dtype=np.float64),
+            "flag": np.ones((rows, 1, 3), bool),
+        },
+        timeout=60,
+    )
+    assert (total["total"] == 2 * (value % 1000) + np.arange(rows)).all()
+    assert not total["none"].any()
+    assert np.allclose(widths.result(60), x[:, : 1 + value % 4].sum(1))
+
+
+def check_until_told(talk: Talk, address: str) -> int:
+    """Check on and on; the number of rounds."""
+    with worker_client.connect(address) as client:
+        check(client, 0)
+        talk.say("ready")
+        rounds = 0
+        while not talk.is_told:
+            rounds += 1
+            check(client, rounds)
+    return rounds
+
+
+# -- who does not --------------------------------------------------------------------------------------------------
+
+
+def push(channel: Channel, entry: int) -> None:
+    """Submit by hand, whatever it is."""
+    words = channel._words
+    tail = words[TAIL_WORD]
+    words[ENTRIES_WORD + tail % RING_ENTRIES] = entry
+    words[TAIL_WORD] = (tail + 1) & ((1 << 64) - 1)
+    channel._ring._submitted.release()
+    channel._ring._doorbell.release()
+
+
+def store(channel: Channel, cases: Cases, rng: random.Random) -> None:
+    """A case in one of the slots, or random bytes anywhere; then submit some slot, or what is none."""
+    slot = rng.choice(channel.slots)
+    if rng.random() < 0.02:
+        whole = channel._segments[0].bytes
+        at = rng.randrange(len(whole))
+        blob = rng.randbytes(rng.randrange(1, 2000))[: len(whole) - at]
+        whole[at : at + len(blob)] = blob
+    case = rng.choice((cases.valid, cases.wrong, cases.noise))()
+    for at, word in enumerate(case.header):
+        slot.words[at] = word
+    table = slot.input.cast("Q")
+    for at, word in enumerate(case.table):
+        table[at] = word
+    if rng.random() < 0.01:
+        slot.completed.release()
+    if rng.random() < 0.005:
+        push(channel, cases.word())
+        return
+    push(channel, slot.index)
+    if rng.random() < 0.99:
+        slot.completed.wait()  # for the answer, or for the end of the channel
+
+
+def lie(address: str, seed: int, count: int) -> int:
+    """So many garbled requests; attach anew whenever the broker has hung up. The number of channels it took."""
+    rng = random.Random(seed)
+    channels = 0
+    number = 0
+    while number < count:
+        client = worker_client.connect(address, timeout=30)
+        with contextlib.suppress(BrokerError):
+            channel = client._connection.channel()
+            ids = {name: model.signatures["serving_default"].id for name, model in client.models().items()}
+            cases = Cases(ids, rng.getrandbits(32))
+            channels += 1
+            while channel.open and number < count:
+                store(channel, cases, rng)
+                number += 1
+            channel._link.close()
+    return channels
+
+
+def bombard(broker: TestBroker, seed: int, count: int) -> None:
+    with (
+        worker(check_until_told, broker.address, talk=True) as one,
+        worker(check_until_told, broker.address, talk=True) as another,
+        worker(lie, broker.address, seed, count) as hostile,
+    ):
+        assert [one.hear(), another.hear()] == ["ready", "ready"]
+        pid = broker.pid
+        channels = hostile.result(patience_s=900)
+        for good in (one, another):
+            good.say("enough")
+            assert good.result() > 0
+    assert channels > 1, "it was never cut off"
+    assert broker.status()["pid"] == pid
+    wait_until(lambda: not broker.workers(), "the hostile channels to be gone")
+    wait_until(lambda: len(broker.names()) == 1, "only the doorbell to have a name")
+
+
+def test_garbage_from_one_process_is_nobody_elses(broker: TestBroker, seed: int) -> None:
+    """Every answer that two workers get is right while a third stores garbage in its channels, one after another."""
+    bombard(broker, seed, REQUESTS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_much_garbage_from_one_process_is_nobody_elses(broker: TestBroker, seed: int) -> None:
+    """The same for a million requests."""
+    bombard(broker, seed, MANY_REQUESTS)

@@ -1,0 +1,131 @@
+"""How long a call waits for a broker that is not there, and what it is told in the end; on a clock of the test's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from worker_client.absence import Absent, BrokerLost, NoAnswer, Patience
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
+from worker_client.wire.layout import NO_DEADLINE
+
+PATH = Path("/run/x.sock")
+SECOND = 1_000_000_000
+Failure = Callable[[], BrokerUnavailable]
+
+
+def absent() -> BrokerUnavailable:
+    return Absent("nobody listens")
+
+
+def hung_up() -> BrokerUnavailable:
+    return BrokerLost("hung up")
+
+
+def no_answer() -> BrokerUnavailable:
+    return NoAnswer("did not answer")
+
+
+class Waiting:
+    """A call that tries to attach, on a clock that only its pauses move."""
+
+    def __init__(self, timeout_s: float, expected: bool) -> None:
+        deadline = NO_DEADLINE if timeout_s == float("inf") else int(timeout_s * SECOND)
+        self.patience = Patience(PATH, deadline, expected)
+        self.now_ns = 0
+        self.tries = 0
+
+    def meet(self, failure: Failure, times: int = 1_000_000) -> BrokerError | None:
+        """Fail so often to attach; what the call is told, None if it still waits."""
+        for _ in range(times):
+            self.tries += 1
+            try:
+                pause = self.patience.pause_s(failure(), self.now_ns)
+            except BrokerError as error:
+                return error
+            self.now_ns += round(pause * SECOND)
+        return None
+
+
+@pytest.mark.parametrize("failure", [absent, hung_up])
+def test_a_broker_that_went_away_is_waited_for_until_the_deadline(failure: Failure) -> None:
+    """Tries follow each other in 1 to 50 ms; at the deadline the call learns address and remedy."""
+    waiting = Waiting(2.0, expected=True)
+    told = waiting.meet(failure)
+    assert type(told) is BrokerUnavailable
+    assert str(PATH) in str(told)
+    assert "broker serve" in str(told)
+    assert "was not back within the call's timeout" in str(told)
+    assert waiting.now_ns == pytest.approx(2 * SECOND, abs=5)
+    assert 40 < waiting.tries < 60
+
+
+def test_an_expected_broker_that_does_not_answer_in_time_is_unavailable() -> None:
+    """One that listens but is not back before the deadline is no DeadlineExceeded."""
+    waiting = Waiting(1.0, expected=True)
+    waiting.now_ns = SECOND
+    assert type(waiting.meet(no_answer)) is BrokerUnavailable
+
+
+def test_no_deadline_is_no_end() -> None:
+    """Without a time-out a call waits for its broker for as long as it takes, at 50 ms a try."""
+    waiting = Waiting(float("inf"), expected=True)
+    assert waiting.meet(absent, times=10_000) is None
+    assert waiting.now_ns > 490 * SECOND
+
+
+def test_where_no_broker_was_met_a_call_is_told_at_once() -> None:
+    """Nobody listens where nobody was expected: one try, and the error as it is."""
+    waiting = Waiting(60.0, expected=False)
+    assert isinstance(waiting.meet(absent), Absent)
+    assert (waiting.tries, waiting.now_ns) == (1, 0)
+
+
+def test_a_stranger_that_hangs_up_gets_one_more_try() -> None:
+    """What hangs up twice is no broker; the call is told, and not as if it had been lost and could be run again."""
+    waiting = Waiting(60.0, expected=False)
+    told = waiting.meet(hung_up)
+    assert isinstance(told, BrokerUnavailable)
+    assert not isinstance(told, BrokerLost)
+    assert (waiting.tries, waiting.now_ns) == (2, 0)
+
+
+def test_a_stranger_that_does_not_answer_in_time_is_a_missed_deadline() -> None:
+    """A first call that somebody keeps waiting gets DeadlineExceeded."""
+    waiting = Waiting(1.0, expected=False)
+    waiting.now_ns = SECOND
+    assert isinstance(waiting.meet(no_answer), DeadlineExceeded)
+
+
+# -- runs ----------------------------------------------------------------------------------------------------------
+
+
+def runs(retries: int, *ran: bool) -> int | str:
+    """Meet brokers' ends, each after the call was handed over or before; runs left, or what the call is told."""
+    left = retries
+    for given in ran:
+        try:
+            left = BrokerLost("it went away", given).runs_left(left, retries)
+        except BrokerUnavailable as error:
+            return str(error)
+    return left
+
+
+def test_a_call_is_run_once_more() -> None:
+    """By default one end is survived; at the second the call is told how often it was run."""
+    assert runs(1, True) == 0
+    assert "it was run once more (retries=1), with the same end" in str(runs(1, True, True))
+    assert "it was run 2 times more (retries=2)" in str(runs(2, True, True, True))
+
+
+def test_only_runs_count() -> None:
+    """A broker that goes away before it was handed the call costs no run, however often."""
+    assert runs(1, False, False, True, False, False) == 0
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_no_retries_is_none(ran: bool) -> None:
+    """With retries=0 the first end is told as it is."""
+    assert runs(0, ran) == "it went away"
