@@ -58,6 +58,13 @@ class BrokerLost(BrokerUnavailable):
         return left - 1
 
 
+class ModelMoved(BrokerLost):
+    """The broker is there, but the version that the call was for is not: bind again. Nothing was run."""
+
+    def runs_left(self, left: int, retries: int) -> int:
+        return left
+
+
 class Patience:
     """One call's wait for a broker to attach to: what follows on each try. Knows no clock.
 

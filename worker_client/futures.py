@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worker_client.absence import BrokerLost
+from worker_client.absence import BrokerLost, ModelMoved
 from worker_client.slot import Slot
+from worker_client.timings import Timings
 from worker_client.wire import semaphore
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
@@ -37,6 +38,8 @@ class CallFuture(Future[Any]):
 
     def __init__(self, call: Call) -> None:
         super().__init__()
+        self.timings: Timings | None = None
+        """Where its time went, once it has a result of its broker."""
         self._call: Call | None = call
         self._right_to_end = [True]  # taken by whoever ends it, so that one does
 
@@ -142,8 +145,13 @@ class Call:
 
     def enter(self, slot: Slot) -> None:
         """It is about to be submitted in this slot."""
+        self.sequence = 0  # another thread may cancel meanwhile: never a use of the one slot in the other
         self.slot = slot
         self.sequence = slot.sequence + 1
+
+    def leave(self) -> None:
+        """It was not submitted: the slot's next use is another call's."""
+        self.sequence = 0
 
     def cancel_use(self) -> None:
         """Tell the broker, if it has the call; means nothing to a later use of the slot."""
@@ -154,10 +162,11 @@ class Call:
         """Count a broker's end. Raises BrokerUnavailable if the call shall not be run again."""
         self.left = lost.runs_left(self.left, self.retries)
 
-    def end(self, value: Any, error: BaseException | None) -> None:
+    def end(self, value: Any, error: BaseException | None, timings: Timings | None = None) -> None:
         """The future's result, or its error."""
         future, self.kept = self.future(), None
         if future is not None:
+            future.timings = timings
             future.end(value, error)
 
     def forget(self, error: BaseException) -> None:
@@ -195,6 +204,7 @@ class FutureDispatcher:
                 self._channel.bell.release()  # the deadline keeper may have rung before there was a call to look at
         except BaseException as error:
             if not entered or self._take(call):
+                call.leave()
                 self._channel.release(slot)
             elif isinstance(error, BrokerUnavailable):
                 return  # the dispatcher, at its end, has seen to the call already
@@ -261,18 +271,23 @@ class FutureDispatcher:
 
     def _finish(self, call: Call, error: Exception | None) -> None:
         """Give the slot back first: a future's callbacks may well submit the next call."""
-        value = None
+        value = timings = None
         try:
             if error is None and not call.slot.busy and not call.cancelled:
                 self._channel.await_region(call.slot, call.deadline_ns)
-                value = call.finish(call.slot.result())
+                outputs = call.slot.result()
+                timings = Timings.of(call.slot)
+                value = call.finish(outputs)
         except Exception as raised:  # what the broker reports; no memory for the copy
             error = raised
+        if isinstance(error, ModelMoved):  # the channel is open, and the slot another call's next
+            call.inputs = {name: view.copy() for name, view in call.inputs.items()}
+            self._channel.release(call.slot)
         if isinstance(error, BrokerLost):
             call.connection.reruns.add(call, error)
         else:
             self._channel.release(call.slot)
-            call.end(value, error)
+            call.end(value, error, timings)
         self._ending = None
 
     def _lose(self, call: Call) -> None:
@@ -280,7 +295,7 @@ class FutureDispatcher:
         self._ending = call
         if not self._take(call):
             return
-        error = self._channel.gone(ran=call.slot.busy)
+        error = self._channel.gone(call.slot)
         if isinstance(error, BrokerLost):
             call.connection.reruns.add(call, error)
         else:

@@ -4,6 +4,7 @@
                                             |
     watcher thread: poll(socket, wake-up) --+--> reply        -> the caller that waits for it
                           |                 +--> output push  -> Channel.accept_output
+                          |                 +--> models push  -> Catalogue.update
                           |                 +--> closed       -> Channel.close: every waiting call wakes
                           +--> a deadline passed              -> Channel.expire: that call wakes
 
@@ -15,7 +16,6 @@ from __future__ import annotations
 
 import os
 import queue
-import select
 import socket
 import threading
 import time
@@ -41,7 +41,19 @@ _BACKLOG_PAUSE = 0.005  # seconds
 _sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
 """Of this process, those included that another thread is about to make a link of when this one forks."""
 
-_Reply = tuple[control.Message, list[int]] | None
+
+class Descriptors(list[int]):
+    """What came with a reply. Who takes one out owns it; the others are closed, whatever became of who had asked: its
+    time may have passed, or a signal handler raised, just when the reply came."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        for fd in self:
+            os.close(fd)
+
+
+_Reply = tuple[control.Message, Descriptors] | None
 
 
 class ControlLink:
@@ -51,6 +63,7 @@ class ControlLink:
         self.path = path
         self.closed = False
         self.channel: Channel | None = None
+        self.models: control.Message | None = None  # what was pushed last
         self.next_wake_ns = NO_DEADLINE
         self.ended_ns = (
             0  # when the broker's end was noticed; 0 as long as it is there, or if the end is ours
@@ -99,7 +112,7 @@ class ControlLink:
             return BrokerUnavailable(f"{self._ours} (broker at {self.path})")
         return BrokerLost(f"the broker at {self.path} went away while the call was under way", ran)
 
-    def request(self, message: control.Message, timeout: float | None) -> tuple[control.Message, list[int]]:
+    def request(self, message: control.Message, timeout: float | None) -> tuple[control.Message, Descriptors]:
         """Send, wait for the reply, and raise the error it may carry. `timeout` in seconds."""
         number = next(self._ids)
         answer: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
@@ -165,9 +178,9 @@ class ControlLink:
             os.close(fd)
 
     def _watch(self) -> None:
-        poll = select.poll()
-        poll.register(self._sock, select.POLLIN)
-        poll.register(self._wakeup, select.POLLIN)
+        poll = monkey.poll()
+        poll.register(self._sock.fileno(), monkey.POLLIN)
+        poll.register(self._wakeup, monkey.POLLIN)
         try:
             while not self.closed:
                 ready = [fd for fd, _event in poll.poll(self._milliseconds_left())]
@@ -205,7 +218,11 @@ class ControlLink:
     def _deliver(self, message: control.Message, fds: list[int]) -> None:
         waiting = self._waiting.get(message.get("re", 0))
         if waiting is not None:
-            waiting.put((message, fds))
+            waiting.put((message, Descriptors(fds)))
+        elif message.get("op") == "models":
+            self.models = message["models"]  # first, for it may come before there is a channel
+            if self.channel is not None:
+                self.channel.catalogue.update(message["models"])
         elif message.get("op") == "output" and self.channel is not None and len(fds) == 1:
             self.channel.accept_output(message, fds[0])
         else:

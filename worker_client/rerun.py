@@ -1,7 +1,8 @@
 """Futures whose broker went away: run again on the next one, with the inputs that still stand in their old slots.
 
-One thread, which is there only while there is something to do. It takes the call with the earliest deadline first:
-while that one waits, for the broker or for a slot, no other's deadline passes.
+A thread, which is there only while there is something to do, takes the call with the earliest deadline first: while
+that one waits, for the broker or for a slot, no other's deadline passes. A call that comes later and has less time left
+than any that waits already gets a thread of its own.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ class Reruns:
 
     def __init__(self) -> None:
         self._calls: list[Call] = []
-        self._current: Call | None = None
+        self._current: dict[threading.Thread, Call] = {}  # each thread's, which waits or is about to
         self._lock = threading.RLock()
-        self._thread: threading.Thread | None = None
 
     def add(self, call: Call, lost: BrokerLost) -> None:
         """Take over a call whose broker went away; end its future if it may not be run again."""
@@ -33,42 +33,44 @@ class Reruns:
             call.end(None, error)
             return
         with self._lock:
-            self._calls.append(call)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="onesession-reruns", daemon=True)
-                self._thread.start()
+            if all(call.deadline_ns < other.deadline_ns for other in self._current.values()):
+                thread = threading.Thread(target=self._run, name="onesession-reruns", daemon=True)
+                self._current[thread] = call
+                thread.start()
+            else:
+                self._calls.append(call)
 
-    def close(self, error: BrokerUnavailable) -> threading.Thread | None:
-        """Take no call any more of those that are there; their futures get `error`. The thread that may still be
-        busy with one: it ends when the connection's closing reaches it."""
+    def close(self, error: BrokerUnavailable) -> list[threading.Thread]:
+        """Take no call any more of those that are there; their futures get `error`. The threads that may still be
+        busy with one: they end when the connection's closing reaches them."""
         with self._lock:
             calls, self._calls = self._calls, []
-            thread = self._thread
+            threads = list(self._current)
         for call in calls:
             call.end(None, error)
-        return thread
+        return threads
 
     def forget(self, error: BrokerUnavailable) -> None:
         """In a forked child: the parent's calls end here."""
         self._lock = threading.RLock()
-        self._thread = None
-        calls, self._calls = self._calls, []
-        for call in [*calls, self._current]:
-            if call is not None:
-                call.forget(error)
-        self._current = None
+        calls = [*self._calls, *self._current.values()]
+        self._calls, self._current = [], {}
+        for call in calls:
+            call.forget(error)
 
     def _run(self) -> None:
-        while (call := self._take_earliest()) is not None:
+        thread = threading.current_thread()
+        call: Call | None = self._current[thread]
+        while call is not None:
             self._run_again(call)
+            call = self._take_earliest(thread)
 
-    def _take_earliest(self) -> Call | None:
+    def _take_earliest(self, thread: threading.Thread) -> Call | None:
         with self._lock:
-            self._current = None
             if not self._calls:
-                self._thread = None
+                del self._current[thread]
                 return None
-            call = self._current = min(self._calls, key=lambda call: call.deadline_ns)
+            call = self._current[thread] = min(self._calls, key=lambda call: call.deadline_ns)
             self._calls.remove(call)
             return call
 

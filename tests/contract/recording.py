@@ -12,6 +12,7 @@ import numpy as np
 from broker.models.function import signature
 from broker.models.repository import load
 from broker.models.spec import ModelSpec
+from broker.observe.failures import Failures
 from broker.scheduling.serving import servings_of
 from broker.slot import Slot as BrokerSlot
 from worker_client.slot import Slot as WorkerSlot
@@ -127,7 +128,7 @@ class Desk:
         header: Any = Words(log, "worker's slot", self.words)
         self.worker = WorkerSlot(0, header, *ends)
         header = Words(log, "broker's slot", self.words)
-        channel: Any = SimpleNamespace(closed=False, bell=self.bell)
+        channel: Any = SimpleNamespace(closed=False, bell=self.bell, pid=1, failures=Failures())
         self.broker = BrokerSlot(channel, 0, header, *ends)
         log.clear()
 

@@ -216,3 +216,18 @@ def test_no_acquire_no_look():
     desk.log.clear()
     assert desk.consumer.take() == EMPTY
     assert desk.log == [("broker reads", TAIL_WORD), ("finds nothing", "submitted")]
+
+
+def test_what_the_broker_has_not_taken_is_known(ring: Ring):
+    """Also after the entries' numbers have wrapped, and for a slot that was taken before and is pushed again."""
+    for _ in range(3 * RING_ENTRIES):
+        ring.push(5)
+        assert ring.consumer.take() == 5
+    ring.push(3, 5, 4)
+    assert ring.consumer.take() == 3
+    assert {index: ring.producer.is_taken(Item(index)) for index in (3, 4, 5, 6)} == {
+        3: True,
+        4: False,
+        5: False,
+        6: True,
+    }

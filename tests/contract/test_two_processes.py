@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from broker.observe.failures import Failures
 from broker.slot import Slot as BrokerSlot
 from tests.contract.recording import REGION_BYTES, SERVINGS, layout_of
 from worker_client.slot import Slot as WorkerSlot
@@ -196,7 +197,7 @@ def test_what_is_in_a_slot_is_of_this_use(shared: Shared, seed: int):
     with forked(shared, call_all):
         pause = pauses([seed, 4])
         consumer = RingConsumer(shared.words, shared.submitted)
-        channel: Any = SimpleNamespace(closed=False)
+        channel: Any = SimpleNamespace(closed=False, failures=Failures(), pid=os.getpid())
         slots = [BrokerSlot(channel, index, *parts) for index, parts in enumerate(shared.parts)]
         number = 0
         while number < CALLS:

@@ -37,7 +37,10 @@ def test_a_worker_reads_the_monotonic_clock_only() -> None:
         if path.is_relative_to(ROOT / "worker_client"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.ImportFrom) and node.module == "time":
-                    assert {alias.name for alias in node.names} <= {"monotonic_ns", "sleep"}, path
+                    allowed = {"monotonic_ns", "sleep"}
+                    if path.name == "otel.py":  # spans carry the time of day, and nobody waits by it
+                        allowed.add("time_ns")
+                    assert {alias.name for alias in node.names} <= allowed, path
                 elif isinstance(node, ast.Import):
                     assert all(alias.name != "datetime" for alias in node.names), path
                 elif isinstance(node, ast.Attribute) and ast.unparse(node.value) == "time":

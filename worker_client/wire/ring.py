@@ -58,6 +58,12 @@ class RingProducer:
         self._doorbell.release()
         self._unrung = False
 
+    def is_taken(self, slot: Submittable) -> bool:
+        """Whether the broker, which is dead by now, has taken what was last pushed of this slot."""
+        words = self._words
+        waiting = range(words[HEAD_WORD], self._tail)
+        return all(words[ENTRIES_WORD + (place & _MASK)] != slot.index for place in waiting)
+
     def ring_again(self) -> None:
         """Ring for a push that was broken off before it did: nobody waits for its answer, but for its slot."""
         if self._unrung:

@@ -2,10 +2,14 @@
 
 Nobody waits on one with a time limit: POSIX measures that on the realtime clock, which may be set at any time. A
 waiter with a deadline is woken by a post from the thread that keeps the deadlines on the monotonic clock.
+
+glibc keeps a table of the open ones under a lock of its own, which a fork copies as it stands: a child forked while
+another thread was opening or closing one would wait for that lock for ever. So none is opened or closed during a fork.
 """
 
 from __future__ import annotations
 
+import _thread
 import ctypes
 import errno
 import os
@@ -24,6 +28,9 @@ _libc.sem_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
 _libc.sem_wait.argtypes = [ctypes.c_void_p]
 _libc.sem_close.argtypes = [ctypes.c_void_p]
 
+_table = _thread.RLock()  # not threading's, which gevent may have replaced
+os.register_at_fork(before=_table.acquire, after_in_parent=_table.release, after_in_child=_table.release)
+
 
 class Semaphore(posix_ipc.Semaphore):
     """Closed with the last reference to it, so never under a thread that waits; posix_ipc itself never closes one."""
@@ -31,10 +38,11 @@ class Semaphore(posix_ipc.Semaphore):
     __slots__ = ()
 
     def __del__(self) -> None:
-        try:
-            self.close()
-        except Closed:
-            pass
+        with _table:
+            try:
+                self.close()
+            except Closed:
+                pass
 
 
 class WaitableSemaphore(Semaphore):
@@ -48,8 +56,9 @@ class WaitableSemaphore(Semaphore):
 
     def __init__(self, name: str) -> None:
         self._handle: int | None = None
-        super().__init__(name)
-        self._handle = _libc.sem_open(os.fsencode(name), 0)
+        with _table:
+            super().__init__(name)
+            self._handle = _libc.sem_open(os.fsencode(name), 0)
         if self._handle is None:
             raise Closed(f"semaphore {name} went away")
 
@@ -62,7 +71,8 @@ class WaitableSemaphore(Semaphore):
     def __del__(self) -> None:
         handle, self._handle = self._handle, None
         if handle is not None:
-            _libc.sem_close(handle)
+            with _table:
+                _libc.sem_close(handle)
         super().__del__()
 
 
@@ -82,7 +92,8 @@ class NoSemaphore(Semaphore):
 def create(name: str, mode: int = 0o600) -> Semaphore:
     """A new semaphore at 0. Raises Overloaded if /dev/shm or the descriptor limit has no room for it."""
     try:
-        return Semaphore(name, posix_ipc.O_CREX, mode=mode, initial_value=0)
+        with _table:
+            return Semaphore(name, posix_ipc.O_CREX, mode=mode, initial_value=0)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise Overloaded("/dev/shm has no room for another semaphore; enlarge it") from None
@@ -93,12 +104,16 @@ def create(name: str, mode: int = 0o600) -> Semaphore:
         raise
 
 
+class Missing(BrokerError):
+    """No semaphore has this name. The broker that made it may have ended meanwhile."""
+
+
 def attach(name: str) -> WaitableSemaphore:
-    """Open a semaphore that the broker created."""
+    """Open a semaphore that the broker created. Raises Missing, or BrokerError for one of another user's."""
     try:
         return WaitableSemaphore(name)
     except posix_ipc.ExistentialError:
-        raise BrokerError(
+        raise Missing(
             f"semaphore {name} is not in this process's /dev/shm: workers and broker must share one "
             "(same container, or the same --ipc namespace and /dev/shm mount)"
         ) from None
