@@ -7,6 +7,7 @@ import threading
 from itertools import count
 from pathlib import Path
 
+from broker.memory_limit import left_bytes
 from worker_client.wire import semaphore
 from worker_client.wire.errors import BrokerUnavailable, Overloaded
 from worker_client.wire.layout import size_class
@@ -14,6 +15,7 @@ from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Semaphore
 
 _SHM = Path("/dev/shm")
+_SPARE_BYTES = 16 << 20  # left to everybody else
 
 
 class Memory:
@@ -81,9 +83,10 @@ class Account:
             return self.new_segment(nbytes, replaced)
 
     def new_segment(self, nbytes: int, replaced: int = 0) -> Segment:
-        """Raises Overloaded past either budget, or where /dev/shm is full."""
+        """Raises Overloaded past either budget, or where the memory limit has no room for it."""
         self._memory.take(self, nbytes, replaced)
         try:
+            _check_room(nbytes)
             return Segment.create(self._memory.new_name(), nbytes)
         except BaseException:
             self._memory.give(self, nbytes - replaced)
@@ -99,6 +102,17 @@ def _check_budget(whose: str, used: int, wanted: int, most: int, setting: str) -
         raise Overloaded(
             f"{whose} shared memory is used up: {used:,} of {most:,} bytes, {wanted:,} more wanted; "
             f"send smaller requests or raise {setting} (broker serve --{setting.replace('_', '-')})"
+        )
+
+
+def _check_room(nbytes: int) -> None:
+    """Past the limit the kernel would not refuse, but end a process."""
+    left = left_bytes()
+    if left is not None and nbytes + _SPARE_BYTES > left:
+        raise Overloaded(
+            f"there is no memory for another segment of {nbytes:,} bytes: {max(0, left):,} are left of what the "
+            "machine has or its container may use; give it more (docker run --memory) or lower max_total_bytes "
+            "(broker serve --max-total-bytes)"
         )
 
 

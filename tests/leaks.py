@@ -132,7 +132,8 @@ def _descriptors() -> dict[int, str]:
     found = {}
     for fd in os.listdir("/proc/self/fd"):
         try:
-            found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}")
+            # Of an inherited one the name may go meanwhile.
+            found[int(fd)] = os.readlink(f"/proc/self/fd/{fd}").removesuffix(" (deleted)")
         except FileNotFoundError:  # the descriptor that listdir itself had open
             continue
     return found

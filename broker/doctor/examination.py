@@ -22,6 +22,7 @@ from broker.doctor.patient import Patient
 
 CHECKS: dict[str, Callable[[Patient], Finding]] = {
     "/dev/shm": shared_memory.check_room,
+    "memory": shared_memory.check_memory,
     "semaphores": shared_memory.check_inodes,
     "doorbell": shared_memory.check_shared,
     "left-over names": leftovers.check,

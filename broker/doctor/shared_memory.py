@@ -1,4 +1,4 @@
-"""/dev/shm: its room against the budgets, its inodes, and whether it is the broker's."""
+"""Shared memory: /dev/shm, where the semaphores are, and whether it is the broker's; the memory that segments take."""
 
 from __future__ import annotations
 
@@ -6,51 +6,58 @@ import os
 
 from broker.doctor.finding import Finding, ok, problem, warning
 from broker.doctor.patient import PROC, SHM, Patient, mib
+from broker.memory_limit import left_bytes
 from broker.settings import Settings
 from worker_client.wire.address import name_prefix
 
-_DOCKER_BYTES = 64 << 20
 _PAGE = 4096
+_FEW_WORKERS = 100
 _ENLARGE = (
-    "mount -o remount,size=2G /dev/shm (docker run --shm-size=2g; Kubernetes: an emptyDir of medium Memory)"
+    "mount -o remount,size=64M /dev/shm (docker run --shm-size=64m; Kubernetes: an emptyDir of medium Memory)"
 )
 
 
 def worker_bytes() -> int:
-    """What a worker takes of /dev/shm when it attaches, with the default settings: its segment and its semaphores,
-    each of which is a file of a page."""
-    settings = Settings(models=())
-    return -(-settings.first_segment_bytes // _PAGE) * _PAGE + (settings.slots + 2) * _PAGE
+    """What a worker takes of /dev/shm when it attaches, with the default settings: its semaphores, each of which is a
+    file of a page."""
+    return (Settings(models=()).slots + 2) * _PAGE
 
 
-def room(size: int, free: int, budget: int, used: int) -> Finding:
-    """`budget` is max_total_bytes, `used` what the broker has of it. All in bytes."""
+def room(size: int, free: int) -> Finding:
+    """All in bytes. Segments are not in /dev/shm."""
     check = "/dev/shm"
-    found = f"{mib(free)} of {mib(size)} free; the broker may use {mib(budget)}, uses {mib(used)}"
-    if free < worker_bytes():
-        return problem(
-            check, f"{found}: not another worker fits", f"{_ENLARGE}, or free some: ls -l /dev/shm"
-        )
-    if size <= _DOCKER_BYTES:
-        return warning(
-            check, f"{found}: this is a container's default", f"{_ENLARGE}, or lower --max-total-bytes"
-        )
-    if free + used < budget:
+    workers = free // worker_bytes()
+    found = f"{mib(free)} of {mib(size)} free: the semaphores of {workers:,} more workers"
+    if workers < 1:
+        return problem(check, found, f"{_ENLARGE}, or free some: ls -l /dev/shm")
+    if workers < _FEW_WORKERS:
+        return warning(check, found, _ENLARGE)
+    return ok(check, found)
+
+
+def memory(left: int | None, budget: int, used: int) -> Finding:
+    """`left` of the machine's or the container's memory, `budget` is max_total_bytes, `used` what the broker has of
+    it. All in bytes."""
+    check = "memory"
+    if left is None:
+        return ok(check, "how much is left cannot be read here")
+    found = f"{mib(left)} left; the broker's segments may take {mib(budget)}, take {mib(used)}"
+    if left + used < budget:
         return warning(
             check,
-            f"{found}: it will be full before the budget is",
-            f"{_ENLARGE}, or --max-total-bytes {max(free + used, 1) // 10 * 9}",
+            f"{found}: there is not enough for all of it",
+            f"give the container more memory, or --max-total-bytes {max(left + used, 1) // 10 * 9}",
         )
     return ok(check, found)
 
 
 def inodes(total: int, free: int) -> Finding:
-    """Each semaphore and segment is a file; 0 in all means that they are not counted."""
+    """Each semaphore is a file; 0 in all means that they are not counted."""
     check = "semaphores"
     if total and free < 1000:
         return warning(
             check,
-            f"/dev/shm has room for {free:,} more names; a worker takes {Settings(models=()).slots + 3}",
+            f"/dev/shm has room for {free:,} more names; a worker takes {Settings(models=()).slots + 2}",
             "mount -o remount,nr_inodes=100k /dev/shm",
         )
     return ok(
@@ -58,16 +65,15 @@ def inodes(total: int, free: int) -> Finding:
     )
 
 
-def check_room(patient: Patient) -> Finding:
+def check_room(_patient: Patient) -> Finding:
     found = os.statvfs(SHM)
     if not os.access(SHM, os.W_OK | os.X_OK):
         return problem("/dev/shm", f"uid {os.geteuid()} may not write there", "chmod 1777 /dev/shm")
-    return room(
-        found.f_blocks * found.f_frsize,
-        found.f_bavail * found.f_frsize,
-        patient.max_total_bytes,
-        patient.used_bytes,
-    )
+    return room(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
+
+
+def check_memory(patient: Patient) -> Finding:
+    return memory(left_bytes(), patient.max_total_bytes, patient.used_bytes)
 
 
 def check_inodes(_patient: Patient) -> Finding:

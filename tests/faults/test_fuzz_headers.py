@@ -14,7 +14,7 @@ from tests.faults.fuzz.meddler import meddle, stores
 from tests.faults.fuzz.target import SLOTS, Target, target
 from tests.workers import worker
 from worker_client.wire import tensors
-from worker_client.wire.errors import STATUS_OK, InvalidInput, from_status
+from worker_client.wire.errors import STATUS_OK, BrokerError, InvalidInput, from_status
 from worker_client.wire.layout import NO_DEADLINE, STATUS
 
 MANY = 30_000
@@ -28,15 +28,23 @@ def fuzzed() -> Iterator[Target]:
         yield made
 
 
-def bombard(fuzzed: Target, draw: Callable[[], Case], count: int) -> None:
-    """Submit so many drawn requests, and look at everything after each."""
+def bombard(fuzzed: Target, draw: Callable[[], Case], count: int, refused: bool = False) -> None:
+    """Submit so many drawn requests, and look at everything after each. `refused`: none of them may have run."""
     for number in range(count):
         index = number % SLOTS
         case = draw()
         fuzzed.write(index, case)
         fuzzed.submit(index)
         look_at_all(fuzzed, number, case)
+        if refused and not isinstance(answer := answer_of(fuzzed, index), InvalidInput):
+            raise AssertionError(f"{answer!r} in place of InvalidInput after case {number}: {case}")
     fuzzed.check_bounds()
+
+
+def answer_of(fuzzed: Target, index: int) -> BrokerError | None:
+    """The error that the hostile worker was told; None for a result."""
+    status = fuzzed.hostile.slots[index].words[STATUS]
+    return None if status == STATUS_OK else from_status(status, "")
 
 
 def look_at_all(fuzzed: Target, number: int, what: object) -> None:
@@ -57,13 +65,19 @@ def test_valid_requests_are_run(fuzzed: Target, seed: int):
     cases = Cases(fuzzed.ids, seed)
     bombard(fuzzed, cases.valid, 300)
     for serving in fuzzed.intake.servings:
-        assert serving is None or (serving.requests > 0 and not serving.failures)
+        counted = serving and serving.to_message(fuzzed.intake.failures)
+        assert counted is None or (counted["requests"] > 0 and not counted["failures"])
     assert not fuzzed.violations
 
 
 def test_requests_with_something_wrong(fuzzed: Target, seed: int):
     """A header or table with one to three things wrong costs its sender an error at most, and nobody else anything."""
     bombard(fuzzed, Cases(fuzzed.ids, seed).wrong, MANY // 2)
+
+
+def test_requests_of_another_dtype_are_refused(fuzzed: Target, seed: int):
+    """Inputs that the signature does not take never reach the model, though they are as long as the right ones."""
+    bombard(fuzzed, Cases(fuzzed.ids, seed).another_dtype, 300, refused=True)
 
 
 def test_requests_of_random_bytes(fuzzed: Target, seed: int):
@@ -178,7 +192,7 @@ def forget_bounds(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_signature(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("broker.slot._check_against", no_check)
+    patch.setattr("broker.slot.check_against", no_check)
 
 
 def forget_serving(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
@@ -202,7 +216,7 @@ def answer_twice(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "mistake",
-    [forget_bounds, forget_signature, forget_serving, write_next_door, answer_twice],
+    [forget_bounds, forget_serving, write_next_door, answer_twice],
     ids=lambda mistake: mistake.__name__,
 )
 def test_a_broker_that_forgets_a_check_is_found(
@@ -212,6 +226,20 @@ def test_a_broker_that_forgets_a_check_is_found(
     mistake(fuzzed, monkeypatch)
     with pytest.raises(AssertionError, match="after case"):
         bombard(fuzzed, Cases(fuzzed.ids, seed).wrong, MANY)
+    make_good(fuzzed, monkeypatch)
+
+
+def test_a_broker_that_forgets_the_signature_is_found(
+    fuzzed: Target, seed: int, monkeypatch: pytest.MonkeyPatch
+):
+    """The model may well answer inputs that are not its signature's; that they reached it is what is found."""
+    forget_signature(fuzzed, monkeypatch)
+    with pytest.raises(AssertionError, match="in place of InvalidInput after case 0:"):
+        bombard(fuzzed, Cases(fuzzed.ids, seed).another_dtype, MANY, refused=True)
+    make_good(fuzzed, monkeypatch)
+
+
+def make_good(fuzzed: Target, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     fuzzed.complaints.texts.clear()
     fuzzed.settle_all()

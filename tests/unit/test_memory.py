@@ -125,14 +125,14 @@ def test_a_replacement_that_is_refused(memory: Memory):
 
 
 def test_a_segment_that_cannot_be_made_costs_nothing(memory: Memory, monkeypatch: pytest.MonkeyPatch):
-    """If the system refuses the memory, the error says that /dev/shm is full and nothing stays counted or open."""
+    """If the system refuses the memory, the error names the setting and nothing stays counted or open."""
 
     def full(fd: int, offset: int, length: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
     account = memory.account()
-    with pytest.raises(Overloaded, match=r"/dev/shm cannot hold another 8,192 bytes .*--shm-size"):
+    with pytest.raises(Overloaded, match=r"no memory for another segment of 8,192 bytes .*max_total_bytes"):
         account.new_segment(2 * PAGE)
     assert account.used_bytes == memory.used_bytes == 0
 
@@ -189,7 +189,7 @@ def test_names_are_new_each_time(memory: Memory):
 
 
 def test_a_segment_has_no_name(memory: Memory, shm: Path):
-    """As soon as a segment exists its name is gone: a kill at any time leaves none behind."""
+    """A segment never has a name in /dev/shm: a kill at any time leaves none behind."""
     segment = memory.account().new_segment(PAGE)
     assert not list(shm.glob(f"*{PREFIX[1:]}*"))
     segment.close()

@@ -1,18 +1,21 @@
-"""A shared-memory segment: created by the broker, mapped by both sides, without a name as soon as it exists.
+"""A shared-memory segment: created by the broker, mapped by both sides, without a name.
 
-The broker passes the descriptor over the control socket, so the name lives for the few microseconds between
-`shm_open` and `shm_unlink`; what a kill can leave in between is swept at the next start.
+It is a `memfd`, whose descriptor the broker passes over the control socket, and whose size is sealed before that: a
+worker that could cut off the file would have the broker die of SIGBUS at the next byte it touches.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import mmap
 import os
 
-import posix_ipc
-
 from worker_client.wire.errors import Overloaded
+
+_FLAGS = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
+_NO_EXECUTION = 8  # MFD_NOEXEC_SEAL, which vm.memfd_noexec=2 demands and kernels before 6.3 do not know
+_SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
 class Segment:
@@ -28,21 +31,22 @@ class Segment:
 
     @classmethod
     def create(cls, name: str, nbytes: int) -> Segment:
-        """Create and map a segment. Raises Overloaded if the memory is not there.
+        """Create and map a segment; `name` shows in /proc/PID/maps. Raises Overloaded if it cannot be had.
 
-        All pages are reserved now: a page that tmpfs cannot give later is a SIGBUS in the middle of a write.
+        All pages are taken now: what the memory limit cannot give later would end a process in the middle of a write.
         """
         try:
-            memory = posix_ipc.SharedMemory(name, posix_ipc.O_CREX, mode=0o600)
+            fd = _new_file(name.lstrip("/"))
         except OSError as error:
-            raise _no_memory(error, nbytes) from None
+            raise _refused(error, nbytes) from None
         try:
-            memory.unlink()
-            os.posix_fallocate(memory.fd, 0, nbytes)
-            return cls(memory.fd, nbytes)
+            os.fchmod(fd, 0o600)
+            os.posix_fallocate(fd, 0, nbytes)
+            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
+            return cls(fd, nbytes)
         except OSError as error:
-            memory.close_fd()
-            raise _no_memory(error, nbytes) from None
+            os.close(fd)
+            raise _refused(error, nbytes) from None
 
     @classmethod
     def attach(cls, fd: int, nbytes: int) -> Segment:
@@ -73,15 +77,23 @@ class Segment:
         del self.map
 
 
-def _no_memory(error: OSError, nbytes: int) -> Exception:
-    if error.errno not in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
-        return error
+def _new_file(name: str) -> int:
     try:
-        free = os.statvfs("/dev/shm")
-        room = f"{free.f_bavail * free.f_frsize:,} of {free.f_blocks * free.f_frsize:,} bytes are free"
-    except OSError:
-        room = "its size cannot be read"
-    return Overloaded(
-        f"/dev/shm cannot hold another {nbytes:,} bytes ({room}). Enlarge it "
-        "(mount -o remount,size=1G /dev/shm; docker run --shm-size=1g) or lower max_total_bytes"
-    )
+        return os.memfd_create(name, _FLAGS | _NO_EXECUTION)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return os.memfd_create(name, _FLAGS)
+
+
+def _refused(error: OSError, nbytes: int) -> Exception:
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return Overloaded(
+            f"no descriptor is left for another segment of shared memory ({error.strerror}); raise `ulimit -n`"
+        )
+    if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
+        return Overloaded(
+            f"the machine has no memory for another segment of {nbytes:,} bytes ({error.strerror}); give it more, "
+            "or lower max_total_bytes"
+        )
+    return error

@@ -55,6 +55,8 @@ FORMS = (
     Form("constant", ()),
 )
 _BYTES = {1: 1, 4: 4, 5: 8, 6: 1, 11: 4, 12: 8}
+_AS_LARGE = {1: 6, 6: 1, 4: 11, 11: 4, 5: 12, 12: 5}
+"""Another dtype's code for each, with elements of the same size: nothing but the signature tells them apart."""
 
 
 def table_of(form: Form) -> list[int]:
@@ -95,6 +97,15 @@ class Cases:
         draw = self._random.random()
         for _ in range(1 if draw < 0.7 else 2 if draw < 0.9 else 3):
             self._random.choice(self._mutations)(case)
+        return case
+
+    def another_dtype(self) -> Case:
+        """A valid request but for the dtype of one input, which its signature does not take."""
+        case = self.valid()
+        while not self._tensors(case.table):  # `constant` has no input
+            case = self.valid()
+        at = self._random.choice(self._tensors(case.table))
+        case.table[at] = _AS_LARGE[case.table[at]]
         return case
 
     def noise(self) -> Case:

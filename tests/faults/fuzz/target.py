@@ -149,7 +149,9 @@ class Target:
         return bytes(self.honest.first_segment.bytes[LINE:])
 
     def _attach(self) -> Channel:
-        channel = Channel(next(self._numbers), os.getpid(), self.memory, self.settings, _take)
+        channel = Channel(
+            next(self._numbers), os.getpid(), self.memory, self.settings, _take, failures=self.intake.failures
+        )
         channel.unlink_names()
         channel.first_segment.close_fd()
         self.intake.add(channel)

@@ -34,19 +34,31 @@ def test_the_worst_counts() -> None:
 
 
 @pytest.mark.parametrize(
-    ("size", "free", "budget", "used", "level", "text"),
+    ("size", "free", "level", "text"),
     [
-        (8192, 8000, 1024, 0, "ok", "8,000 MiB of 8,192 MiB free"),
-        (64, 64, 1024, 0, "warning", "a container's default"),
-        (512, 500, 1024, 0, "warning", "full before the budget is"),
-        (1100, 100, 1024, 1000, "ok", "uses 1,000 MiB"),
-        (512, 0, 1024, 0, "problem", "not another worker fits"),
+        (8192 * MIB, 8000 * MIB, "ok", "8,000 MiB of 8,192 MiB free"),
+        (64 * MIB, 64 * MIB, "ok", "1,638 more workers"),
+        (64 * MIB, MIB, "warning", "25 more workers"),
+        (64 * MIB, 4096, "problem", "of 0 more workers"),
     ],
 )
-def test_room(size: int, free: int, budget: int, used: int, level: str, text: str) -> None:
-    """/dev/shm must hold what the broker may still take, and at least one more worker."""
-    sizes = (each * MIB for each in (size, free, budget, used))
-    told(shared_memory.room(*sizes), level, text)
+def test_room(size: int, free: int, level: str, text: str) -> None:
+    """/dev/shm must hold the semaphores of some more workers, and nothing else."""
+    told(shared_memory.room(size, free), level, text)
+
+
+@pytest.mark.parametrize(
+    ("left", "budget", "used", "level", "text"),
+    [
+        (8000 * MIB, 1024 * MIB, 0, "ok", "8,000 MiB left"),
+        (500 * MIB, 1024 * MIB, 0, "warning", "not enough for all of it"),
+        (100 * MIB, 1024 * MIB, 1000 * MIB, "ok", "take 1,000 MiB"),
+        (None, 1024 * MIB, 0, "ok", "cannot be read"),
+    ],
+)
+def test_memory(left: int | None, budget: int, used: int, level: str, text: str) -> None:
+    """The machine, or the container, must have what the broker may still take."""
+    told(shared_memory.memory(left, budget, used), level, text)
 
 
 def test_inodes() -> None:

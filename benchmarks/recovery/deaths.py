@@ -1,0 +1,132 @@
+"""T11: SIGKILL for the broker's process while workers wait for it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from time import monotonic_ns
+
+from benchmarks import workloads
+from benchmarks.figures import Figure, Result
+from benchmarks.harness.arm import ArmFailed
+from benchmarks.harness.run import Target
+from benchmarks.recovery import caller
+from benchmarks.recovery.bench import Bench
+from benchmarks.recovery.caller import Caller, Met
+from benchmarks.sampling import Series, Spread, Window, percentile
+from broker import Broker
+
+WARM_CALLS = 200
+"""Of each caller before the kill; and a few after it, of those who go on."""
+CALLS_AFTER = 20
+SETTLED = {"tune": "off"}
+"""The settings of the model are not what is measured."""
+
+
+@dataclass(frozen=True)
+class Death:
+    """One broker's end: when, and what each caller's call met."""
+
+    at_ns: int
+    told: list[Met]
+    patient: list[Met]
+
+    def after_ms(self, met: Met) -> float:
+        return (met.ended_ns - self.at_ns) / 1e6
+
+    def waited(self, met: Met) -> bool:
+        """The call was under way when the broker was killed."""
+        return met.began_ns <= self.at_ns
+
+
+def measure(bench: Bench) -> Result:
+    workload = workloads.make("mlp", bench.seed)
+    deaths = []
+    for number in range(bench.kills):
+        with bench.broker("t11", {"mlp": bench.mlp}, **SETTLED) as broker:
+            bench.progress(number, bench.kills, "killing a broker under load")
+            deaths.append(_kill(bench, broker, workload))
+    return Result(T11.name, T11.title, "ms", _series(deaths), _figures(deaths), _notes(bench, deaths))
+
+
+def _kill(bench: Bench, broker: Broker, workload: workloads.Workload) -> Death:
+    with ExitStack() as stack:
+
+        def start(body: caller.Body) -> Caller:
+            made = Caller(body, broker.address, "mlp", workload)
+            stack.callback(made.close)
+            return made
+
+        told = [start(caller.told) for _ in range(bench.callers)]
+        patient = [start(caller.patient) for _ in range(bench.callers)]
+        for each in (*told, *patient):
+            each.await_answers(WARM_CALLS)
+            if each.ended:
+                raise ArmFailed(f"a caller ended before the kill: {each.result().error}")
+        engine = broker.pid
+        if engine is None:
+            raise ArmFailed("the broker is gone before it was killed")
+        at_ns = monotonic_ns()
+        os.kill(engine, signal.SIGKILL)
+        met = [each.result() for each in told]
+        for each in patient:
+            each.await_answers(CALLS_AFTER)
+        for each in patient:
+            each.progress.stop()
+        return Death(at_ns, met, [each.result() for each in patient])
+
+
+def _series(deaths: Sequence[Death]) -> dict[str, Series]:
+    """A window is one death."""
+    made = {
+        "told": Series("told", "retries=0: the call that waited is told"),
+        "patient": Series("patient", "the call that waited is answered"),
+    }
+    for death in deaths:
+        for series, met in ((made["told"], death.told), (made["patient"], death.patient)):
+            waited = [one.ended_ns - death.at_ns for one in met if death.waited(one)]
+            if waited:
+                series.windows.append(Window.of(waited))
+            series.checked += sum(one.checked for one in met)
+    return made
+
+
+def _figures(deaths: Sequence[Death]) -> list[Figure]:
+    told = [death.after_ms(met) for death in deaths for met in death.told if death.waited(met)]
+    later = [death.after_ms(met) for death in deaths for met in death.told if not death.waited(met)]
+    answered = [death.after_ms(met) for death in deaths for met in death.patient if met.error is None]
+    failed = [met for death in deaths for met in death.patient if met.error is not None]
+    if not told or not answered:
+        raise ArmFailed("no call waited when the brokers were killed")
+    figures = [
+        Figure(f"told: half of {len(told)} waiting calls within", _all_of(told, 0.5), "ms"),
+        Figure(f"told: every one of {len(told)} waiting calls within", _all_of(told, 1), "ms", 50.0),
+        Figure("run again: calls that failed", Spread(*[float(len(failed))] * 3), "", 0.0),
+        Figure(f"run again: half of {len(answered)} calls answered within", _all_of(answered, 0.5), "ms"),
+        Figure(f"run again: every one of {len(answered)} calls answered within", _all_of(answered, 1), "ms"),
+    ]
+    if later:
+        figures.append(Figure(f"told: every one of {len(later)} calls begun later", _all_of(later, 1), "ms"))
+    return figures
+
+
+def _all_of(values: Sequence[float], share: float) -> Spread:
+    """A percentile over all deaths, beside the quickest and the slowest call."""
+    ordered = sorted(round(value * 1e6) for value in values)
+    return Spread(percentile(ordered, share) / 1e6, ordered[0] / 1e6, ordered[-1] / 1e6)
+
+
+def _notes(bench: Bench, deaths: Sequence[Death]) -> list[str]:
+    how = (
+        f"{len(deaths)} brokers, each with a supervisor of its own, killed once while {bench.callers} callers with "
+        f"retries=0 and {bench.callers} with the default of one call in a closed loop. Times are from just before "
+        "the kill. What is run again waits for the next broker: for its interpreter, TensorFlow and the model."
+    )
+    errors = {met.error for death in deaths for met in death.patient if met.error is not None}
+    return [how, *sorted(f"failed: {error}" for error in errors)]
+
+
+T11 = Target("T11", "broker killed (SIGKILL) under load, supervised", measure)

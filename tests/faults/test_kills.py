@@ -1,0 +1,37 @@
+"""A short campaign of `python -m tests.stress` (make stress), the same for one seed; and that it would find a fault."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.stress.campaign import Report, run
+from tests.stress.chaos import Chaos
+from tests.stress.crew import Crew, crew
+
+KILLS = {"plain": 10, "gunicorn": 5}
+WORKERS = 3
+
+
+@pytest.mark.parametrize("kind", list(KILLS))
+def test_random_kills_cost_no_answer(kind: str, seed: int) -> None:
+    """Workers and their broker are killed, suspended and restarted at random under load: every answer is the right one
+    for its own input, nothing hangs, nobody is told what must not be, and nothing is left on the machine."""
+    report: Report = run(KILLS[kind], seed, (kind,), WORKERS)
+    assert report.kills >= KILLS[kind]
+    assert report.ends["answered"] > 0
+
+
+def test_a_swapped_answer_is_found(seed: int) -> None:
+    """A broker that now and then gives one request another's answer does not get through a campaign."""
+    with (
+        crew(WORKERS, str(seed), {"tell": "tests.stress.wrong:swapping"}) as stage,
+        pytest.raises(AssertionError, match="in place of"),
+    ):
+        _strike_on(stage, seed)
+
+
+def _strike_on(stage: Crew, seed: int) -> None:
+    chaos = Chaos(stage, str(seed))
+    while chaos.kills < 1000:
+        chaos.strike()
+        stage.check()
