@@ -6,12 +6,13 @@ Blocks nobody: its owner calls `look` after SIGCHLD, and when `seconds_to_next_l
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from time import monotonic, monotonic_ns
 
 from broker.instance import Instance
 from broker.process import EngineProcess
 from broker.restarts import Restarts
-from broker.settings import Settings
+from broker.settings import Settings, Tune
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 
@@ -37,7 +38,10 @@ class Keeper:
         self._engine = EngineProcess(settings, instance=self._instance)
 
     def look(self) -> None:
-        """See what has become of the engine; start it if it is time. Raises BrokerError when there is no use in it."""
+        """See what has become of the engine; start it if it is time.
+
+        Raises BrokerError when there is no use in starting it once more. Who calls again all the same begins anew.
+        """
         if self._next_start is None:
             self._look_at_engine()
         if self._next_start is not None and monotonic() >= self._next_start:
@@ -54,6 +58,10 @@ class Keeper:
             return max(0.0, self._next_start - monotonic())
         return None if self.ready else _WHILE_LOADING_SECONDS
 
+    def take_exit_status(self) -> None:
+        """Before somebody else waits for all children of this process."""
+        self._engine.has_ended()
+
     def begin_stop(self) -> None:
         """Have the engine drain and stop."""
         self._engine.begin_stop()
@@ -61,7 +69,7 @@ class Keeper:
     @property
     def ended(self) -> bool:
         """There is no engine, or no more."""
-        return self._engine.pid is None or self._engine.poll() is not None
+        return self._engine.pid is None or self._engine.has_ended()
 
     def kill(self) -> None:
         self._engine.kill()
@@ -73,7 +81,7 @@ class Keeper:
 
     def _look_at_engine(self) -> None:
         engine = self._engine
-        ended = engine.poll() is not None
+        ended = engine.has_ended()
         report = engine.report()
         ready_ns = report.get("ready_ns")
         if ready_ns is not None and not self.ready:
@@ -93,13 +101,21 @@ class Keeper:
         """Plan the next start, after an end that `what` describes."""
         if not self._started:
             raise BrokerError(what)
-        pause = self._restarts.pause_s(served_s)
-        if pause is None:
-            raise BrokerError(
-                f"the broker could not be started again, {self._restarts.failed_starts} times in a row; at last: {what}"
-            )
-        _log.error("%s; starting it again%s", what, f" in {pause:g} s" if pause else "")
         self._engine.stop()
+        self.settings = _restarted(self.settings)
         self._engine = EngineProcess(self.settings, instance=self._instance)
         self.ready = False
-        self._next_start = monotonic() + pause
+        pause = self._restarts.pause_s(served_s)
+        self._next_start = monotonic() + (pause or 0.0)
+        if pause is None:
+            failed, self._restarts = self._restarts.failed_starts, Restarts()
+            raise BrokerError(
+                f"the broker could not be started again, {failed} times in a row; at last: {what}"
+            )
+        _log.error("%s; starting it again%s", what, f" in {pause:g} s" if pause else "")
+
+
+def _restarted(settings: Settings) -> Settings:
+    """Workers wait: what was not measured before is not measured now."""
+    tune = settings.tune if settings.tune == Tune.OFF.value else Tune.REMEMBERED.value
+    return replace(settings, tune=tune, restarts=settings.restarts + 1)

@@ -13,7 +13,6 @@ import contextlib
 import os
 import signal
 import struct
-import subprocess
 import sys
 import weakref
 from time import monotonic_ns
@@ -21,6 +20,7 @@ from typing import Any
 
 import msgpack
 
+from broker.child import Child
 from broker.instance import Instance
 from broker.settings import Settings
 from worker_client.wire.errors import BrokerError
@@ -56,7 +56,7 @@ class EngineProcess:
         self._entry = _ENTRY.format(module=module, mask=mask)
         self._stop_seconds = settings.drain_seconds + (2 if supervised else 1) * _GRACE_SECONDS
         self._instance = instance
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Child | None = None
         self._ready = -1
         self._report = b""
         _processes.add(self)
@@ -79,25 +79,15 @@ class EngineProcess:
     def launch(self) -> None:
         """Start the process, and return while it still loads. Raises BrokerError if there can be no other process."""
         self._report = b""
-        self._ready, report = os.pipe()
-        fds = () if self._instance is None else self._instance.held[:2]
         try:
-            self._process = subprocess.Popen(
-                [sys.executable, "-c", self._entry, *map(str, (report, *fds))],
-                stdin=subprocess.PIPE,
-                pass_fds=[report, *fds],
-                env={**os.environ, "PYTHONPATH": python_path()},
-                start_new_session=True,  # a Ctrl-C is for the parent, which then stops the engine
-            )
+            self._spawn()
         except OSError as error:
             raise BrokerError(f"the broker's process cannot be started: {error}") from None
-        finally:
-            os.close(report)
         self._send_settings()
 
-    def poll(self) -> int | None:
-        """The exit status, or None while it runs."""
-        return None if self._process is None else self._process.poll()
+    def has_ended(self) -> bool:
+        """False if it was never started."""
+        return self._process is not None and self._process.has_ended()
 
     def report(self) -> dict[str, Any]:
         """What it has reported so far: empty while it loads."""
@@ -115,17 +105,11 @@ class EngineProcess:
     def describe_end(self) -> str:
         """How it has ended, or is just about to."""
         assert self._process is not None
-        status = self._process.wait()
-        if status >= 0:
-            return f"ended with status {status}"
-        try:
-            return f"was killed by {signal.Signals(-status).name}"
-        except ValueError:  # a realtime signal
-            return f"was killed by signal {-status}"
+        return self._process.describe_end()
 
     def begin_stop(self) -> None:
         """Have it drain and stop; its end comes later."""
-        if self._process is not None and self._process.stdin is not None:
+        if self._process is not None:
             self._process.stdin.close()  # its end stops the engine as SIGTERM would
 
     def kill(self) -> None:
@@ -136,30 +120,39 @@ class EngineProcess:
         """Stop in order and wait; kill it if it takes longer than its drain allows. Idempotent."""
         self.begin_stop()
         process, self._process = self._process, None
-        if process is not None:
-            try:
-                process.wait(self._stop_seconds)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        if process is not None and not process.wait(self._stop_seconds):
+            process.kill()
+            process.wait()
         self._close_ready()
 
     def forget(self) -> None:
         """In a forked child: let go of the pipe whose end tells the engine that its parent has ended."""
         process, self._process = self._process, None
-        if process is not None and process.stdin is not None:
+        if process is not None:
             with contextlib.suppress(OSError):
                 process.stdin.close()
-            process.returncode = 0  # not our child: nothing to wait for, nothing to warn of
         self._close_ready()
+
+    def _spawn(self) -> None:
+        """In a session of its own: a Ctrl-C is for the parent, which then stops the engine. Raises OSError."""
+        fds = () if self._instance is None else self._instance.held[:2]
+        self._ready, report = os.pipe()
+        try:
+            self._process = Child(
+                ["-c", self._entry, *map(str, (report, *fds))],
+                keep=[report, *fds],
+                environment={**os.environ, "PYTHONPATH": python_path()},
+            )
+        finally:
+            os.close(report)
 
     def _send_settings(self) -> None:
         assert self._process is not None
-        assert self._process.stdin is not None
         body = msgpack.packb(self.settings.to_message())
+        rest = memoryview(_LENGTH.pack(len(body)) + body)
         with contextlib.suppress(BrokenPipeError):  # then it has died, and the report says so
-            self._process.stdin.write(_LENGTH.pack(len(body)) + body)
-            self._process.stdin.flush()
+            while rest:
+                rest = rest[self._process.stdin.write(rest) :]
 
     def _read_report(self) -> None:
         """Wait for it, or for the process's end."""

@@ -15,8 +15,9 @@ import subprocess
 from collections.abc import Callable, Sequence
 from time import monotonic
 
-from broker.engine import log_to_stderr, signal_end_of
+from broker.engine import signal_end_of
 from broker.keeper import Keeper
+from broker.logs import log_to_stderr
 from broker.process import STOP_SIGNALS, Birth
 from broker.settings import Settings
 from broker.signals import Mask, Signals, begin_again_blocked, blocked
@@ -123,7 +124,7 @@ def _await_end(keeper: Keeper, signals: Signals) -> int:
 def main() -> int:
     """The body of a process that `EngineProcess` has started, `supervised`."""
     birth = Birth()
-    log_to_stderr(logging.WARNING)
+    log_to_stderr(birth.settings.log_level, birth.settings.log_format)
     try:
         return serve(birth.settings, birth.tell_ready, birth.parent)
     except BrokerError as error:

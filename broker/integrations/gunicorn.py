@@ -3,9 +3,9 @@
     from broker.integrations import gunicorn
     gunicorn.serve(globals(), models={"digits": "models/digits"})
 
-    arbiter ---- starts ---> keeper ---- starts, and again when it dies ---> broker
-      |  $BROKER_ADDRESS                                                       ^
-      +---- forks ---> worker: worker_client.connect() ------------------------+
+    arbiter ---- starts, and again when it dies ---> broker
+      |  $BROKER_ADDRESS                               ^
+      +---- forks ---> worker: worker_client.connect() +
 
 Each arbiter has a broker and an address of its own, so the two of an upgrade (SIGUSR2) do not meet: the old workers
 stay with the old broker until the old arbiter ends. Workers need no hook: a client made before the fork
@@ -14,16 +14,19 @@ stay with the old broker until the old arbiter ends. Workers need no hook: a cli
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
 import secrets
 import stat
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
+import time
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.integrations.keeper import Keeper
+from broker.keeper import Keeper
 from broker.models.spec import ModelSpec
 from broker.settings import Settings
 from worker_client.wire.address import VARIABLE, runtime_directory
@@ -31,6 +34,8 @@ from worker_client.wire.errors import BrokerError
 
 Hook = Callable[..., Any]
 _XDG = "XDG_RUNTIME_DIR"
+_RESPITE_SECONDS = 30.0
+"""After so many failures that there is little use in another start; the app may have pages without a model."""
 
 _broker: ArbitersBroker | None = None
 
@@ -56,12 +61,13 @@ def serve(namespace: MutableMapping[str, Any], models: Mapping[str, Any], **opti
 
 
 class ArbitersBroker:
-    """The one broker of this arbiter."""
+    """The one broker of this arbiter, which is its parent: no process and no thread of ours is between the two."""
 
     def __init__(self) -> None:
-        self.wanted = Settings(models=())
-        self.path, self._without = _place()
+        self.wanted = self._served = Settings(models=())
+        self.path, self._hidden = _place()
         self._keeper: Keeper | None = None
+        self._next_look = 0.0
 
     @property
     def started(self) -> bool:
@@ -74,32 +80,28 @@ class ArbitersBroker:
         settings = self._settings(arbiter)
         names = ", ".join(spec.name for spec in settings.models)
         arbiter.log.info("Starting the broker of %s", names)
-        environment = {key: text for key, text in os.environ.items() if key != self._without}
-        keeper = Keeper(settings, environment)
         try:
-            pid = keeper.start()
-        except (BrokerError, OSError) as error:
+            with _without(self._hidden):
+                self._keeper = _ready(settings)
+            self._served = settings
+        except BrokerError as error:
             arbiter.log.critical("The broker cannot start: %s", error)
             sys.exit(1)
-        self._keeper = keeper
-        arbiter.log.info("Broker serves %s at %s (%s)", names, settings.address, pid)
+        arbiter.log.info("Broker serves %s at %s", names, settings.address)
         self._look_after(arbiter)
 
     def on_reload(self, arbiter: Any) -> None:
         """The broker stays as it is, and warm: say so, if the file now asks for another."""
-        keeper = self._keeper
-        if (
-            keeper is not None
-            and replace(self._settings(arbiter), tune=keeper.settings.tune) != keeper.settings
-        ):
+        if self._keeper is not None and self._settings(arbiter) != self._served:
             arbiter.log.warning(
                 "The broker's settings have changed: they come into force with an upgrade (SIGUSR2) or a restart"
             )
 
     def stop(self, _arbiter: Any) -> None:
+        """Have the broker finish the accepted requests; return when it has ended."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
-            keeper.stop()
+            keeper.release()
 
     def _settings(self, arbiter: Any) -> Settings:
         """As the file wants them, with the workers' user let in."""
@@ -109,21 +111,61 @@ class ArbitersBroker:
         return replace(self.wanted, address=os.fspath(self.path), allow_uid=allowed)
 
     def _look_after(self, arbiter: Any) -> None:
-        """Have the arbiter look whether the keeper lives, whenever it counts its workers: at each SIGCHLD and second.
+        """Have the arbiter look at the broker whenever it counts its workers: at each SIGCHLD and each second.
 
-        There is no hook for that. The method is gunicorn's own name for it in all its versions.
+        There is no hook for that. Both methods are gunicorn's own names in all its versions. It reaps whatever child
+        has ended, in old versions inside its signal handler, so nothing but the exit status is taken there.
         """
-        manage_workers = arbiter.manage_workers
+        _log_with(arbiter)
+        manage_workers, reap_workers = arbiter.manage_workers, arbiter.reap_workers
 
         def look_and_manage_workers() -> None:
-            try:
-                if self._keeper is not None and self._keeper.revive():
-                    arbiter.log.error("The broker's keeper died; started another")
-            except OSError as error:
-                arbiter.log.error("The broker's keeper died, and no other can be started yet: %s", error)
+            self._look(arbiter)
             manage_workers()
 
+        def take_status_and_reap_workers() -> None:
+            if self._keeper is not None:
+                self._keeper.take_exit_status()
+            reap_workers()
+
         arbiter.manage_workers = look_and_manage_workers
+        arbiter.reap_workers = take_status_and_reap_workers
+
+    def _look(self, arbiter: Any) -> None:
+        if self._keeper is None or time.monotonic() < self._next_look:
+            return
+        try:
+            with _without(self._hidden):
+                self._keeper.look()
+        except BrokerError as error:
+            self._next_look = time.monotonic() + _RESPITE_SECONDS
+            arbiter.log.critical("%s (next try in %g s)", error, _RESPITE_SECONDS)
+
+
+def _ready(settings: Settings) -> Keeper:
+    """With a broker that answers workers. Raises BrokerError."""
+    keeper = Keeper(settings)
+    try:
+        while True:
+            keeper.look()
+            if keeper.ready:
+                return keeper
+            time.sleep(keeper.seconds_to_next_look or 0.0)
+    except BaseException:
+        keeper.release()
+        raise
+
+
+def _log_with(arbiter: Any) -> None:
+    """What the keeper has to say goes into gunicorn's error log."""
+
+    class ToArbiter(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            arbiter.log.error_log.handle(record)
+
+    logger = logging.getLogger("onesession.keeper")
+    logger.handlers = [ToArbiter()]
+    logger.propagate = False
 
 
 def _place() -> tuple[Path, str]:
@@ -135,11 +177,19 @@ def _place() -> tuple[Path, str]:
     base = os.environ.get(_XDG)
     if os.geteuid() != 0 or not base or _others_may_enter(base):
         return runtime_directory() / name, ""
-    del os.environ[_XDG]
-    try:
+    with _without(_XDG):
         return runtime_directory() / name, _XDG
+
+
+@contextlib.contextmanager
+def _without(variable: str) -> Iterator[None]:
+    """The environment of the block, and of what it starts, has it not."""
+    text = os.environ.pop(variable, None)
+    try:
+        yield
     finally:
-        os.environ[_XDG] = base
+        if text is not None:
+            os.environ[variable] = text
 
 
 def _others_may_enter(directory: str) -> bool:

@@ -41,17 +41,10 @@ def in_small_shm(size: str, function: str, module: str = __name__) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def outgrow_shm() -> None:
-    with serving("consume", "produce", "double") as broker, worker_client.connect(broker.address) as client:
-        for _ in range(3):
-            for call in (
-                lambda: client.model("consume").predict(np.zeros(3 * MIB, np.uint8)),
-                lambda: client.model("produce").predict(np.int64(3 * MIB)),
-            ):
-                with pytest.raises(Overloaded, match=r"/dev/shm cannot hold .*docker run --shm-size"):
-                    call()
-            np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
-            assert len(client.model("produce").predict(np.int64(500_000))) == 500_000
+def use_more_than_shm_holds() -> None:
+    with serving("consume", "produce") as broker, worker_client.connect(broker.address) as client:
+        assert int(client.model("consume").predict(np.ones(3 * MIB, np.uint8))["n"]) == 3 * MIB
+        assert len(client.model("produce").predict(np.int64(3 * MIB))) == 3 * MIB
 
 
 def fill_shm_with_workers() -> None:
@@ -77,19 +70,12 @@ def fill_shm_with_workers() -> None:
 def fill_shm_for_a_while() -> None:
     with serving("consume", "double") as broker, worker_client.connect(broker.address) as client:
         filler = Path("/dev/shm/filler")
-
-        def consume() -> int:
-            return int(client.model("consume").predict(np.ones(3 * MIB, np.uint8))["n"])
-
         np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
         fill(filler)
-        with pytest.raises(Overloaded, match="/dev/shm cannot hold"):
-            consume()
         with worker_client.connect(broker.address) as late, pytest.raises(Overloaded, match="/dev/shm"):
             late.model("double").predict(ROW)
-        np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+        assert int(client.model("consume").predict(np.ones(3 * MIB, np.uint8))["n"]) == 3 * MIB
         filler.unlink()
-        assert consume() == 3 * MIB
         with worker_client.connect(broker.address) as late:
             np.testing.assert_array_equal(late.model("double").predict(ROW), ROW * 2)
 
@@ -173,9 +159,9 @@ def test_workers_past_the_budget_are_refused_and_taken_later() -> None:
 
 
 @pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
-def test_a_full_dev_shm_is_told_with_its_remedy() -> None:
-    """A region that /dev/shm cannot hold is Overloaded with the command that enlarges it; nobody meets SIGBUS."""
-    in_small_shm("2m", "outgrow_shm")
+def test_large_requests_need_no_large_dev_shm() -> None:
+    """Segments are no files of /dev/shm: a container's 64 MB, or 2, are enough for what is larger."""
+    in_small_shm("2m", "use_more_than_shm_holds")
 
 
 @pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")

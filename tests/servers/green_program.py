@@ -1,24 +1,34 @@
-"""A gevent program: `python -m tests.servers.green_program CASE ADDRESS GATE`; says "ok" if all is as it must be."""
+"""A green program: `python -m tests.servers.green_program LIBRARY CASE ADDRESS GATE`; says "ok" if all is well."""
 
 # ruff: noqa: E402 - patching comes first of all
 
-from gevent import monkey
-
-monkey.patch_all()
-
-import contextlib
 import sys
+
+from tests.servers.greenlets import patched
+
+green = patched(sys.argv[1])
+
+import asyncio
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import gevent
 import numpy as np
-from gevent.pool import Group
+import pytest
+import uvloop
 
 import worker_client
 from tests.brokers import Gate
-from worker_client import BrokerUnavailable, Client, DeadlineExceeded, InvalidInput, ModelFailed
+from worker_client import (
+    BrokerError,
+    BrokerUnavailable,
+    Client,
+    DeadlineExceeded,
+    InvalidInput,
+    ModelFailed,
+    aio,
+)
 
 ROW = np.ones((1, 4), np.float32)
 AT_ONCE = 100
@@ -40,19 +50,19 @@ def ticker() -> Iterator[list[int]]:
     def tick() -> None:
         while True:
             ticks[0] += 1
-            gevent.sleep(0.001)
+            green.sleep(0.001)
 
-    greenlet = gevent.spawn(tick)
+    greenlet = green.spawn(tick)
     try:
         yield ticks
     finally:
-        greenlet.kill()
+        green.kill(greenlet)
 
 
 def until(condition: Callable[[], Any]) -> None:
-    with gevent.Timeout(FAR_MORE_S):
+    with green.timeout(FAR_MORE_S):
         while not condition():
-            gevent.sleep(0.002)
+            green.sleep(0.002)
 
 
 def more_ticks(ticks: list[int]) -> None:
@@ -62,7 +72,11 @@ def more_ticks(ticks: list[int]) -> None:
 
 def slots_come_back(client: Client) -> None:
     """All of them are free: as many calls as there may be slots run at a time, and answer rightly."""
-    answers = Group().map(lambda x: float(client.model("double").predict(ROW * x)[0, 0]), range(AT_ONCE))
+
+    def double(x: int) -> float:
+        return float(client.model("double").predict(ROW * x)[0, 0])
+
+    answers = green.wait_all([green.spawn(double, x) for x in range(AT_ONCE)])
     assert answers == [2.0 * x for x in range(AT_ONCE)]
     until(lambda: all(slot.deadline_ns > 1 << 62 and not slot.busy for slot in _channel(client).slots))
 
@@ -74,17 +88,28 @@ def _channel(client: Client) -> Any:
 
 def many_at_once(client: Client, gate: Gate) -> None:
     with ticker() as ticks:
-        calls = [gevent.spawn(gated, client, 5, x) for x in range(AT_ONCE)]
+        done = []
+        calls = [
+            green.spawn(lambda x=x: done.append(gated(client, 5, x)) or done[-1]) for x in range(AT_ONCE)
+        ]
         until(lambda: gate.entries(5))
         more_ticks(ticks)
-        assert not any(call.ready() for call in calls)
+        assert not done
         gate.open(5)
-        gevent.joinall(calls)
-        assert [call.value for call in calls] == [2.0 * x for x in range(AT_ONCE)]
+        assert green.wait_all(calls) == [2.0 * x for x in range(AT_ONCE)]
 
 
 def given_up(client: Client, gate: Gate) -> None:
-    """By its own timeout, by gevent's, by kill(): each leaves nothing behind."""
+    """By its own timeout, by the library's, by kill(): each leaves nothing behind."""
+    ends: list[BaseException] = []
+
+    def killed() -> None:
+        try:
+            gated(client, 6, 1)
+        except BaseException as error:
+            ends.append(error)
+            raise
+
     with ticker() as ticks:
         for _ in range(3):
             try:
@@ -93,15 +118,15 @@ def given_up(client: Client, gate: Gate) -> None:
             except DeadlineExceeded:
                 pass
             try:
-                with gevent.Timeout(0.05):
+                with green.timeout(0.05):
                     gated(client, 6, 1)
                 raise AssertionError("no Timeout")
-            except gevent.Timeout:
+            except green.timed_out:
                 pass
-            call = gevent.spawn(gated, client, 6, 1)
+            call = green.spawn(killed)
             more_ticks(ticks)
-            call.kill()
-            assert isinstance(call.value, gevent.GreenletExit)
+            green.kill(call)
+            assert type(ends.pop()).__name__ == "GreenletExit"
         gate.open(6)
         slots_come_back(client)
 
@@ -128,7 +153,8 @@ def futures_and_requests(client: Client, gate: Gate) -> None:
             pass
         more_ticks(ticks)
         assert not held.done()
-        gate.open()
+        gate.open(7)
+        gate.open(8)
         assert held.result(FAR_MORE_S)["y"][0] == 6
         futures = [double.submit(ROW * x) for x in range(AT_ONCE)]
         assert [future.result(FAR_MORE_S)[0, 0] for future in futures] == [2.0 * x for x in range(AT_ONCE)]
@@ -143,20 +169,46 @@ def futures_and_requests(client: Client, gate: Gate) -> None:
 
 
 def native_threads(client: Client, gate: Gate) -> None:
-    """A call in gevent's thread pool may block: it is what that is for."""
-    pool = gevent.get_hub().threadpool
+    """A call in the library's own pool of native threads may block: it is what that is for."""
     client.model("double").predict(ROW)
-    answers = [pool.spawn(lambda x=x: float(client.model("double").predict(ROW * x)[0, 0])) for x in range(8)]
-    assert [answer.get(timeout=FAR_MORE_S) for answer in answers] == [2.0 * x for x in range(8)]
+    answers = [
+        green.in_native_thread(lambda x=x: float(client.model("double").predict(ROW * x)[0, 0]))
+        for x in range(8)
+    ]
+    assert [answer() for answer in answers] == [2.0 * x for x in range(8)]
+
+
+def in_an_event_loop(client: Client, gate: Gate) -> None:
+    """asyncio's own loop runs in a greenlet beside the others; uvloop would stop them all, and is refused."""
+
+    async def program() -> None:
+        async with aio.connect(sys.argv[3], timeout=FAR_MORE_S) as other:
+            double = other.model("double")
+            answers = await asyncio.gather(*[double.predict(ROW * x) for x in range(AT_ONCE)])
+            assert [float(answer[0, 0]) for answer in answers] == [2.0 * x for x in range(AT_ONCE)]
+            before = ticks[0]
+            while ticks[0] <= before + 20:  # noqa: ASYNC110
+                await asyncio.sleep(0.002)
+
+    async def refused() -> None:
+        async with aio.connect(sys.argv[3]) as other:
+            for call in (other.models(), other.model("double").predict(ROW)):
+                with pytest.raises(BrokerError, match="uvloop does not go together"):
+                    await call
+
+    with ticker() as ticks:
+        asyncio.run(program())
+    loop = uvloop.new_event_loop()
+    loop.run_until_complete(refused())
+    loop.close()
 
 
 def orphaned(client: Client, gate: Gate) -> None:
     """The broker is killed by the test once the call is inside: every waiting greenlet wakes."""
     client.retries = 0  # else they would wait for the next broker
-    calls = [gevent.spawn(_unavailable, client) for _ in range(10)]
-    with gevent.Timeout(FAR_MORE_S):
-        gevent.joinall(calls)
-    assert [call.value for call in calls] == [True] * 10
+    calls = [green.spawn(_unavailable, client) for _ in range(10)]
+    with green.timeout(FAR_MORE_S):
+        assert green.wait_all(calls) == [True] * 10
 
 
 def _unavailable(client: Client) -> bool:
@@ -180,6 +232,7 @@ CASES: dict[str, Case] = {
         refused_and_failed,
         futures_and_requests,
         native_threads,
+        in_an_event_loop,
         orphaned,
         attached_by_many,
     )
@@ -187,7 +240,7 @@ CASES: dict[str, Case] = {
 
 
 def main() -> None:
-    case, address, gate = sys.argv[1:]
+    case, address, gate = sys.argv[2:]
     with worker_client.connect(address, timeout=FAR_MORE_S) as client:
         CASES[case](client, Gate(Path(gate)))
     print("ok")
