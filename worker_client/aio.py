@@ -17,19 +17,18 @@ from time import monotonic_ns
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from worker_client import client as sync
+from worker_client import monkey
 from worker_client.absence import BrokerLost
+from worker_client.aio_request import AsyncRequest
+from worker_client.keras_calls import IN_FLIGHT, Parts
 from worker_client.loop import LoopCalls
 from worker_client.metadata import ModelInfo
-from worker_client.model import INTERACTIVE_PRIORITY, Bound, Model, copied, input_shapes
-from worker_client.request import Result, check_same
-from worker_client.slot import Slot
+from worker_client.model import INTERACTIVE_PRIORITY, Bound, Model
+from worker_client.timings import Timings
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature
-from worker_client.wire.tensors import TensorLayout
 from worker_client.wire.waiting import WaitMode
 
 
@@ -55,22 +54,23 @@ class AsyncClient:
     def model(
         self,
         name: str,
-        version: int | None = None,
+        version: int | str | None = None,
         signature: str | None = None,
         *,
+        label: str | None = None,
         timeout: float | None = None,
         priority: str = INTERACTIVE_PRIORITY,
         retries: int | None = None,
     ) -> AsyncModel:
         """A handle on model `name`; arguments as for `Client.model`."""
         model = self._client.model(
-            name, version, signature, timeout=timeout, priority=priority, retries=retries
+            name, version, signature, label=label, timeout=timeout, priority=priority, retries=retries
         )
         return AsyncModel(self, model)
 
     async def models(self) -> dict[str, ModelInfo]:
         """The models that the broker serves, by name. Raises BrokerUnavailable."""
-        return await asyncio.get_running_loop().run_in_executor(None, self._client.models)
+        return await _loop_with_threads().run_in_executor(None, self._client.models)
 
     async def close(self) -> None:
         """Give up the channel; calls under way fail with BrokerUnavailable. The next call would attach again."""
@@ -78,6 +78,8 @@ class AsyncClient:
         self._closings += 1
         if calls is not None:
             calls.stop(_closed())
+        elif _has_no_threads(asyncio.get_running_loop()):
+            return
         await asyncio.get_running_loop().run_in_executor(None, self._client.close)
 
     async def __aenter__(self) -> AsyncClient:
@@ -100,22 +102,23 @@ class AsyncClient:
         bound = model.bound()
         calls = self.calls_of(bound)
         if bound is None or calls is None:
-            return await self._attach(model, model.deadline(timeout), lambda: model.bound_by(timeout))
+            return await self._attach(model, lambda: model.deadline(timeout), lambda: model.bound_by(timeout))
         return bound, calls, model.deadline(timeout)
 
     async def attach_again(self, model: Model, deadline_ns: int) -> tuple[Bound, LoopCalls]:
         """After the broker went away, for a call that has its deadline."""
         bound, calls, _ = await self._attach(
-            model, deadline_ns, lambda: (model.bound() or model.bind(deadline_ns), deadline_ns)
+            model, lambda: deadline_ns, lambda: (model.bound() or model.bind(deadline_ns), deadline_ns)
         )
         return bound, calls
 
     async def _attach(
-        self, model: Model, deadline_ns: int, bind: Callable[[], tuple[Bound, int]]
+        self, model: Model, deadline: Callable[[], int], bind: Callable[[], tuple[Bound, int]]
     ) -> tuple[Bound, LoopCalls, int]:
         """Bind the model's handle, in a thread, and listen to its channel. One task at a time; the others wait for it
-        until their own deadlines."""
-        loop = asyncio.get_running_loop()
+        until their own deadlines, and then mostly find it done."""
+        loop = _loop_with_threads()
+        deadline_ns = deadline()
         if self._attaching is None or self._attaching[0] is not loop:
             self._attaching = loop, asyncio.Lock()
         lock = self._attaching[1]
@@ -130,6 +133,10 @@ class AsyncClient:
                 raise _closed()
             if self._calls is not None and self._calls.loop is not loop:
                 await self._leave(self._calls)
+            there = model.bound()
+            calls = self.calls_of(there)
+            if there is not None and calls is not None:
+                return there, calls, deadline()
             while True:
                 bound, deadline_ns = await loop.run_in_executor(None, bind)
                 calls = self.calls_of(bound)
@@ -169,40 +176,65 @@ class AsyncModel:
     def name(self) -> str:
         return self._model.name
 
+    def copy(self, on_answer: Callable[[Timings], object] | None = None) -> AsyncModel:
+        """Another handle on the same, which tells `on_answer` the timings of each answer to `predict`, in its task."""
+        model = self._model.copy()
+        model.on_answer = on_answer
+        return AsyncModel(self._client, model)
+
     async def signature(self) -> Signature:
         """Names, dtypes and shapes of inputs and outputs."""
         bound, _, _ = await self._client.ready(self._model, None)
         return bound.fitter.signature
 
-    async def predict(self, inputs: Any, timeout: float | None = None) -> Any:
+    async def predict(
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        verbose: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        *,
+        timeout: float | None = None,
+        **others: Any,
+    ) -> Any:
         """As `Model.predict`: ndarray -> ndarray, or {name: array} -> {name: array}; private copies."""
-        bound, calls, deadline = await self._client.ready(self._model, timeout)
-        left, sent = self._model.retries, inputs
+        model = self._model
+        bound = model.bound()
+        calls = self._client.calls_of(bound)
+        if bound is None or calls is None:
+            bound, calls, deadline = await self._client.ready(model, timeout)
+        else:
+            deadline = model.deadline(timeout)
+        if batch_size is not None or steps is not None or callbacks is not None or others:
+            parts = Parts(bound.fitter, inputs, batch_size, steps, callbacks, others)
+            if not parts.whole:
+                seconds = (deadline - monotonic_ns()) / 1e9
+                answers = self.map(parts, max_in_flight=IN_FLIGHT, timeout=seconds)
+                return parts.join([answer async for answer in answers])
+        left, sent = model.retries, inputs
         while True:
+            call = None
             try:
-                arrays, layout = bound.fitter.fit(sent)
-                slot = calls.channel.claim_at_once(layout.nbytes) or await calls.claim(
-                    layout.nbytes, deadline
-                )
-                views = slot.lay(layout)
-                try:
-                    for view, array in zip(views, arrays):
-                        view[...] = array
-                    await calls.run(slot, bound.id, deadline)
-                    return copied(bound, slot.result(), inputs)
-                except BrokerLost:
-                    # As they were sent: the caller may have written to his own meanwhile.
-                    sent = {name: view.copy() for name, view in zip(bound.fitter.names, views)}
-                    raise
-                finally:
-                    calls.release(slot)
+                call = calls.begin(bound, sent, deadline, inputs)
+                call.timed = model.on_answer is not None
+                answer = await call.over
+                if call.timings is not None and model.on_answer is not None:
+                    model.on_answer(call.timings)
+                return answer
             except BrokerLost as lost:
-                left = lost.runs_left(left, self._model.retries)
-            bound, calls = await self._client.attach_again(self._model, deadline)
+                left = lost.runs_left(left, model.retries)
+                if call is not None and call.sent is not None:
+                    sent = call.sent
+            except BaseException:
+                if call is not None:
+                    calls.give_up(call)
+                raise
+            bound, calls = await self._client.attach_again(model, deadline)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> asyncio.Task[Any]:
         """A task of `predict`, begun at once: for `asyncio.gather`, `wait` and `as_completed`."""
-        return asyncio.get_running_loop().create_task(self.predict(inputs, timeout))
+        return asyncio.get_running_loop().create_task(self.predict(inputs, timeout=timeout))
 
     def request(self, rows: int | None = 1, shapes: dict[str, tuple[int, ...]] | None = None) -> AsyncRequest:
         """As `Model.request`, in an `async with` block: inputs are written and results read in shared memory."""
@@ -234,85 +266,22 @@ class AsyncModel:
                 task.cancel()
 
 
-class AsyncRequest:
-    """Made by `AsyncModel.request`. Holds a slot inside its `async with` block.
+def _loop_with_threads() -> asyncio.AbstractEventLoop:
+    """The running loop. Raises BrokerError for one whose executor would never run."""
+    loop = asyncio.get_running_loop()
+    if _has_no_threads(loop):
+        raise BrokerError(
+            "uvloop does not go together with the monkey patching of gevent or eventlet: threads are greenlets then, "
+            "and never run while it waits; use asyncio's own loop (asyncio.run), or the sync client, which waits as "
+            "greenlets do"
+        )
+    return loop
 
-    When its broker goes away, the inputs stay in the memory they are in, as those of `Request` do.
-    """
 
-    def __init__(
-        self, client: AsyncClient, model: Model, rows: int | None, shapes: dict[str, tuple[int, ...]]
-    ) -> None:
-        self._client = client
-        self._model = model
-        self._rows = rows
-        self._shapes = shapes
-        self._held: tuple[Bound, LoopCalls, Slot] | None = None
-        self._layout: TensorLayout | None = None
-        self._inputs: dict[str, np.ndarray] = {}
-        self._moved = False
-
-    async def __aenter__(self) -> AsyncRequest:
-        bound, calls, deadline = await self._client.ready(self._model, None)
-        self._layout = bound.fitter.layout_of(input_shapes(bound.fitter, self._rows, self._shapes))
-        self._held = await self._claim(bound, calls, deadline)
-        self._inputs = dict(zip(bound.fitter.names, self._held[2].lay(self._layout)))
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        held, self._held = self._held, None
-        self._inputs = {}
-        self._moved = False
-        if held is not None:
-            _, calls, slot = held
-            calls.release(slot)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._inputs[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._inputs[name][...] = value
-
-    async def run(self, timeout: float | None = None) -> Result:
-        """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""
-        if self._held is None:
-            raise BrokerError("a request runs only inside its `async with` block")
-        if self._held[2].busy and self._held[0].channel.open:
-            raise BrokerError(
-                "the last run of this request was given up and still holds its slot; make a new request"
-            )
-        deadline = self._model.deadline(timeout)
-        left = self._model.retries
-        while True:
-            try:
-                return await self._run_once(*self._held, deadline)
-            except BrokerLost as lost:
-                left = lost.runs_left(left, self._model.retries)
-            bound, calls = await self._client.attach_again(self._model, deadline)
-            self._held = await self._claim(bound, calls, deadline)
-            self._moved = True
-
-    async def _run_once(self, bound: Bound, calls: LoopCalls, slot: Slot, deadline: int) -> Result:
-        assert self._layout is not None
-        if self._moved:
-            for view, array in zip(slot.lay(self._layout), self._inputs.values()):
-                view[...] = array
-        await calls.run(slot, bound.id, deadline)
-        return Result(bound.output_names, slot.result())
-
-    async def _claim(self, bound: Bound, calls: LoopCalls, deadline: int) -> tuple[Bound, LoopCalls, Slot]:
-        """A slot of this broker, or of the next one if that goes away."""
-        assert self._layout is not None
-        signature = self._held[0].fitter.signature if self._held is not None else bound.fitter.signature
-        while True:
-            check_same(signature, bound)
-            try:
-                return bound, calls, await calls.claim(self._layout.nbytes, deadline)
-            except BrokerLost as lost:
-                lost.runs_left(0, self._model.retries)
-            bound, calls = await self._client.attach_again(self._model, deadline)
+def _has_no_threads(loop: asyncio.AbstractEventLoop) -> bool:
+    return type(loop).__module__.startswith("uvloop") and (
+        monkey.gevent_has_patched() or monkey.eventlet_has_patched()
+    )
 
 
 def _closed() -> BrokerUnavailable:

@@ -1,25 +1,25 @@
-"""Under gevent's monkey patching: a call lets the other greenlets run while it waits.
+"""Under monkey patching by gevent or eventlet: a call lets the other greenlets run while it waits.
 
 submit -> slot in the ring, NOTIFY_EVENT     broker: completes the slot, sets the channel's event
 event readable -> the hub looks at every waiting call -> the greenlets whose call is over go on
 
 Everything else that may wait (locks, the control socket, the watcher and the dispatcher, which are greenlets then)
-goes through modules that gevent has patched. Semaphores are what it cannot patch: a greenlet never waits on one.
-A process without gevent, or with gevent but unpatched, pays one look into `sys.modules` when it attaches.
+goes through modules that have been patched. Semaphores are what cannot be: a greenlet never waits on one. A process
+without either library, or with one that has patched nothing, pays two looks into `sys.modules` when it attaches.
 """
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from time import monotonic_ns
-from typing import Any
 
 from worker_client import monkey
 from worker_client.channel import Channel
+from worker_client.hubs import EventletHub, GeventHub, Hub, Waiter
 from worker_client.link import ControlLink
 from worker_client.slot import Slot
 from worker_client.wire import control, semaphore
-from worker_client.wire.errors import BrokerError
 from worker_client.wire.layout import (
     NO_DEADLINE,
     NOTIFY_BELL,
@@ -29,15 +29,15 @@ from worker_client.wire.layout import (
 )
 from worker_client.wire.waiting import WaitMode
 
+MakeChannel = Callable[[ControlLink, control.Message, int, WaitMode], Channel]
 
-def channel_type() -> type[Channel]:
-    """What this process attaches with. Raises BrokerError under eventlet, whose hub every wait would block."""
+
+def channel_type() -> MakeChannel:
+    """What this process attaches with."""
     if monkey.gevent_has_patched():
-        return GreenChannel
+        return lambda *arguments: GreenChannel(GeventHub(), *arguments)
     if monkey.eventlet_has_patched():
-        raise BrokerError(
-            "this process runs under eventlet, which the client cannot wait with; use gevent or threads"
-        )
+        return lambda *arguments: GreenChannel(EventletHub(), *arguments)
     return Channel
 
 
@@ -46,10 +46,8 @@ class _Bell(semaphore.NoSemaphore):
 
     __slots__ = ("_rung",)
 
-    def __init__(self) -> None:
-        from gevent.event import Event
-
-        self._rung = Event()
+    def __init__(self, rung: Waiter) -> None:
+        self._rung = rung
 
     def acquire(self, timeout: float | None = None) -> None:
         self._rung.wait(timeout)
@@ -60,24 +58,19 @@ class _Bell(semaphore.NoSemaphore):
 
 
 class GreenChannel(Channel):
-    """A channel of the hub in whose thread it was made. Calls of other threads, gevent's thread pool, block there."""
+    """A channel of the hub in whose thread it was made. Calls of other threads, the library's own pool, block there."""
 
-    def __init__(self, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode) -> None:
-        from gevent.event import Event
-        from gevent.hub import get_hub
-
+    def __init__(self, hub: Hub, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode) -> None:
         super().__init__(link, reply, fd, mode)
-        self.bell = _Bell()
-        self._get_hub = get_hub
-        self._new_event = Event
-        self._hub = get_hub()
-        self._waiters: dict[Slot, Any] = {}
-        self._watcher: Any = None
+        self.bell = _Bell(hub.new_waiter())
+        self._hub = hub
+        self._waiters: dict[Slot, Waiter] = {}
+        self._stop: Callable[[], None] | None = None  # for the hub to listen no more
         self._listening = threading.Lock()
 
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
-        if notify == NOTIFY_BELL or (notify == NOTIFY_SLOT and self._get_hub() is self._hub):
-            if self._watcher is None:
+        if notify == NOTIFY_BELL or (notify == NOTIFY_SLOT and self._hub.is_here()):
+            if self._stop is None:
                 self._listen()
             notify = slot.notify = NOTIFY_EVENT
         super().submit(slot, signature_id, deadline_ns, notify)
@@ -86,18 +79,18 @@ class GreenChannel(Channel):
         if slot.notify != NOTIFY_EVENT:
             super().wait(slot, deadline_ns)
             return
-        waiter = self._waiters[slot] = self._new_event()
+        waiter = self._waiters[slot] = self._hub.new_waiter()
         try:
             # Nothing is missed: the hub, which looks, runs only when we wait.
             while not self.take_answer(slot):
                 if not self.open:
-                    raise self.gone(ran=True)
+                    raise self.gone(slot)
                 left = None if deadline_ns == NO_DEADLINE else (deadline_ns - monotonic_ns()) / 1e9
                 if left is not None and left <= 0:
                     raise self.deadline_exceeded(slot)
                 waiter.wait(left)
                 waiter.clear()
-        finally:  # gevent.Timeout and kill() come out of `wait`; the caller then gives the slot back
+        finally:  # what a timeout or a kill() raises comes out of `wait`; the caller then gives the slot back
             del self._waiters[slot]
         if slot.words[OUTPUT_REGION] != slot.output_region:
             self.await_region(slot, deadline_ns)
@@ -110,17 +103,13 @@ class GreenChannel(Channel):
         with self._listening:  # asking the broker for the event lets other greenlets run
             if not self.open:
                 raise self.gone()
-            if self._watcher is None:
-                event = self.open_event()
-                watcher = self._hub.loop.io(event.fd, 1)
-                watcher.start(self._look)
-                self._watcher = watcher
+            if self._stop is None:
+                self._stop = self._hub.listen(self.open_event().fd, self._look)
 
     def _stop_listening(self) -> None:
-        watcher, self._watcher = self._watcher, None
-        if watcher is not None:
-            watcher.stop()
-            watcher.close()
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
 
     def _look(self) -> None:
         """In the hub: wake the calls that are over; the dispatcher looks for itself."""

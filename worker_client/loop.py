@@ -1,8 +1,13 @@
 """The calls of one event loop on one channel: no thread, no poll, one descriptor for all of them.
 
-submit -> slot in the ring, NOTIFY_EVENT     broker: completes the slot, sets the channel's event
+begin -> a free slot, or the end of the queue -> written, submitted with NOTIFY_EVENT
+                                                 broker: completes the slot, sets the channel's event
 deadline keeper, closing channel: set the event too
-event readable -> look at every slot in flight -> wake the tasks whose call is over
+event readable -> look at every slot in flight -> answers are copied out, the tasks that await them go on
+                                               -> each slot that is free now goes to the first in the queue
+
+A task wakes once, with its answer: whatever happens before needs no task of its own. Slots go to calls in the order in
+which these began, so that no call waits for ever while others come and go.
 """
 
 from __future__ import annotations
@@ -10,18 +15,110 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import monotonic_ns
-from typing import NamedTuple
+from typing import Any
 
+import numpy as np
+
+from worker_client.absence import BrokerLost
 from worker_client.channel import Channel
+from worker_client.model import Bound, copied
 from worker_client.slot import Slot
+from worker_client.timings import Timings
 from worker_client.wire.errors import BrokerUnavailable, Overloaded
 from worker_client.wire.event import Event
-from worker_client.wire.layout import NO_DEADLINE, NOTIFY_EVENT, OUTPUT_REGION
+from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_EVENT, OUTPUT_REGION
+from worker_client.wire.tensors import TensorLayout
 
 
-class _Call(NamedTuple):
-    over: asyncio.Future[None]
-    deadline_ns: int
+class Claim:
+    """Waits for a slot. `over` is given the slot."""
+
+    __slots__ = ("deadline_ns", "nbytes", "over", "slot")
+
+    def __init__(self, over: asyncio.Future[Any], nbytes: int, deadline_ns: int) -> None:
+        self.over = over
+        self.nbytes = nbytes
+        self.deadline_ns = deadline_ns
+        self.slot: Slot | None = None  # while the broker has it
+
+    def enter(self, calls: LoopCalls, slot: Slot) -> None:
+        """The slot is ours."""
+        self.over.set_result(slot)
+
+    def answer(self, calls: LoopCalls, slot: Slot) -> None:
+        """The broker has answered: the result in the slot may be read."""
+        raise NotImplementedError
+
+    def fail(self, calls: LoopCalls, error: BaseException) -> None:
+        """The broker will not answer, or not in time."""
+        if not self.over.done():
+            self.over.set_exception(error)
+
+
+class Run(Claim):
+    """One run of what is written in a slot that its caller keeps. `over` is given None."""
+
+    __slots__ = ()
+
+    def answer(self, calls: LoopCalls, slot: Slot) -> None:
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+class Call(Claim):
+    """One `predict`. `over` is given the answer; `sent` is what was sent, if it has to be sent once more."""
+
+    __slots__ = ("arrays", "bound", "form", "layout", "sent", "timed", "timings")
+
+    def __init__(
+        self,
+        over: asyncio.Future[Any],
+        bound: Bound,
+        arrays: tuple[np.ndarray, ...],
+        layout: TensorLayout,
+        deadline_ns: int,
+        form: Any,
+    ) -> None:
+        super().__init__(over, layout.nbytes, deadline_ns)
+        self.bound = bound
+        self.arrays = arrays
+        self.layout = layout
+        self.form = form
+        self.sent: dict[str, Any] | None = None
+        self.timed = False  # its caller wants its timings
+        self.timings: Timings | None = None
+
+    def enter(self, calls: LoopCalls, slot: Slot) -> None:
+        try:
+            for view, array in zip(slot.lay(self.layout), self.arrays):
+                view[...] = array
+        except BaseException as error:
+            calls.release(slot)
+            self.fail(calls, error)
+            return
+        calls.submit(self, slot, self.bound.id)
+
+    def answer(self, calls: LoopCalls, slot: Slot) -> None:
+        try:
+            value = copied(self.bound, slot.result(), self.form)
+        except Exception as error:  # what the broker reports; no memory for the copy
+            self.fail(calls, error)
+            return
+        if self.timed:
+            self.timings = Timings.of(slot)
+        self.slot = None
+        if not self.over.done():
+            self.over.set_result(value)
+        calls.release(slot)
+
+    def fail(self, calls: LoopCalls, error: BaseException) -> None:
+        slot, self.slot = self.slot, None
+        if slot is not None:
+            if isinstance(error, BrokerLost):  # the caller may have written to his own arrays meanwhile
+                views = slot.lay(self.layout)
+                self.sent = {name: view.copy() for name, view in zip(self.bound.fitter.names, views)}
+            calls.release(slot)
+        super().fail(calls, error)
 
 
 class LoopCalls:
@@ -31,143 +128,234 @@ class LoopCalls:
         self.channel = channel
         self.loop = asyncio.get_running_loop()
         self._event = event
-        self._calls: dict[Slot, _Call] = {}
-        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._calls: dict[Slot, Claim] = {}
+        self._queue: deque[Claim] = deque()
+        self._timer: asyncio.TimerHandle | None = None  # for the earliest deadline in the queue
+        self._timer_ns = NO_DEADLINE
         self._growing = False
         self._stopped = False
+        self._reason: BrokerUnavailable | None = None  # why it was stopped, if the channel does not know
         self.loop.add_reader(event.fd, self._look)
         self._look()  # it may have been closed before we listened
 
     def __repr__(self) -> str:
-        return f"<LoopCalls {len(self._calls)} under way, {len(self._waiters)} waiting, of {self.channel!r}>"
+        return f"<LoopCalls {len(self._calls)} under way, {len(self._queue)} waiting, of {self.channel!r}>"
 
     # -- slots ---------------------------------------------------------------------------------------------------
 
     async def claim(self, nbytes: int, deadline_ns: int) -> Slot:
-        """As `Channel.claim`; tasks get slots in the order they asked. Raises Overloaded or BrokerUnavailable."""
-        while True:
-            if not self.channel.open:
-                raise self.channel.gone()
-            if not self._waiters or self._growing:
-                slot = self.channel.claim_at_once(nbytes)
-                if slot is not None:
-                    return slot
-                if self.channel.may_grow and not self._growing:
-                    return await self._claim_in_thread(nbytes, deadline_ns)
-            await self._turn(deadline_ns)
-            slot = self.channel.claim_at_once(nbytes)
-            if slot is not None:
-                return slot
+        """As `Channel.claim`, in turn with all other calls. Raises Overloaded or BrokerUnavailable."""
+        claim = Claim(self.loop.create_future(), nbytes, deadline_ns)
+        self._begin(claim)
+        try:
+            slot: Slot = await claim.over
+        except asyncio.CancelledError:
+            if not claim.over.cancelled() and claim.over.exception() is None:
+                self.release(claim.over.result())
+            raise
+        return slot
 
     def release(self, slot: Slot) -> None:
+        """Give a slot back, whatever became of it."""
+        if self._queue and not (slot.busy or slot.extra_posts or self._growing):
+            claim = self._queue[0]
+            if not claim.over.done() and claim.nbytes <= len(slot.input) and self.channel.open:
+                self._queue.popleft()
+                claim.enter(self, slot)
+                return
         self.channel.release(slot)
-        self._wake_one()
+        if self._queue:
+            self._serve_queue()
 
-    async def _claim_in_thread(self, nbytes: int, deadline_ns: int) -> Slot:
-        """Another block of slots, or a larger region, is asked for over the control socket, which blocks."""
-        self._growing = True
-        claim = self.loop.run_in_executor(None, self.channel.claim, nbytes, deadline_ns)
-        try:
-            return await asyncio.shield(claim)
-        except asyncio.CancelledError:
-            claim.add_done_callback(self._give_back)
-            raise
-        finally:
-            self._growing = False
-            for _ in range(len(self._waiters)):
-                self._wake_one()
+    def _begin(self, claim: Claim) -> None:
+        if self._stopped or not self.channel.open:
+            raise self._gone()
+        slot = None if self._queue else self.channel.claim_at_once(claim.nbytes)
+        if slot is not None:
+            claim.enter(self, slot)
+            return
+        self._queue.append(claim)
+        if claim.deadline_ns < self._timer_ns:
+            self._set_timer(claim.deadline_ns)
+        if len(self._queue) == 1:  # the others wait for the first
+            self._serve_queue()
 
-    def _give_back(self, claim: asyncio.Future[Slot]) -> None:
-        if not claim.cancelled() and claim.exception() is None:
-            self.release(claim.result())
-
-    async def _turn(self, deadline_ns: int) -> None:
-        """Wait until a slot may be free."""
-        waiter = self.loop.create_future()
-        self._waiters.append(waiter)
-        timer = None
-        if deadline_ns != NO_DEADLINE:
-            seconds = max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
-            timer = self.loop.call_later(seconds, self._out_of_time, waiter)
-        try:
-            await waiter
-        except asyncio.CancelledError:
-            if waiter.done() and not waiter.cancelled():
-                self._wake_one()  # the turn was ours, and goes to the next
-            raise
-        finally:
-            if timer is not None:
-                timer.cancel()
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
-
-    def _out_of_time(self, waiter: asyncio.Future[None]) -> None:
-        if not waiter.done():
-            waiter.set_exception(
-                Overloaded(
-                    f"all {len(self.channel.slots)} slots of this worker were in flight until the deadline; send less "
-                    "at a time or raise the broker's max_slots"
-                )
-            )
-
-    def _wake_one(self) -> None:
-        while self._waiters:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+    def _serve_queue(self) -> None:
+        """Give the slots that are free to those who wait, and ask for more while there may be."""
+        while self._queue and self.channel.open and not self._growing:
+            claim = self._queue[0]
+            if claim.over.done():  # cancelled, or out of time
+                self._queue.popleft()
+                continue
+            slot = self.channel.claim_at_once(claim.nbytes)
+            if slot is not None:
+                self._queue.popleft()
+                claim.enter(self, slot)
+            elif self.channel.may_grow:
+                self._queue.popleft()
+                self._grow_for(claim)
+            else:
                 return
 
+    def _grow_for(self, claim: Claim) -> None:
+        """Another block of slots, or a larger region, is asked for over the control socket, which blocks."""
+        self._growing = True
+        grown = self.loop.run_in_executor(None, self.channel.claim, claim.nbytes, claim.deadline_ns)
+
+        def enter(grown: asyncio.Future[Slot]) -> None:
+            self._growing = False
+            error = None if grown.cancelled() else grown.exception()
+            if grown.cancelled() or error is not None:
+                claim.fail(self, error or self._gone())
+            elif claim.over.done() or self._stopped:
+                self.channel.release(grown.result())
+                claim.fail(self, self._gone())
+            else:
+                claim.enter(self, grown.result())
+            self._serve_queue()
+
+        grown.add_done_callback(enter)
+
+    def _set_timer(self, deadline_ns: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_ns = None, deadline_ns
+        if deadline_ns != NO_DEADLINE:
+            seconds = max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
+            self._timer = self.loop.call_later(seconds, self._expire)
+
+    def _expire(self) -> None:
+        """Fail those in the queue whose deadline has passed, and look again at the next one's."""
+        now, earliest = monotonic_ns(), NO_DEADLINE
+        for claim in list(self._queue):
+            if claim.over.done():
+                continue
+            if claim.deadline_ns <= now:
+                claim.fail(self, self._overloaded())
+            else:
+                earliest = min(earliest, claim.deadline_ns)
+        self._queue = deque([claim for claim in self._queue if not claim.over.done()])
+        self._set_timer(earliest)
+
+    def _overloaded(self) -> Overloaded:
+        return Overloaded(
+            f"all {len(self.channel.slots)} slots of this worker were in flight until the deadline; send less at a "
+            "time or raise the broker's max_slots"
+        )
+
     # -- calls ---------------------------------------------------------------------------------------------------
+
+    def begin(self, bound: Bound, inputs: Any, deadline_ns: int, form: Any) -> Call:
+        """Send `inputs` as soon as there is a slot, for an answer as to inputs of this form.
+
+        Raises InvalidInput or BrokerUnavailable; every other error is the outcome of `over`. Whoever stops awaiting
+        that must `give_up` the call.
+        """
+        arrays, layout = bound.fitter.fit(inputs)
+        call = Call(self.loop.create_future(), bound, arrays, layout, deadline_ns, form)
+        self._begin(call)
+        return call
+
+    def give_up(self, call: Call) -> None:
+        """Nobody awaits the call any more: cancel its request, if there is one."""
+        call.over.cancel()
+        slot = call.slot
+        if (
+            slot is not None and slot.busy
+        ):  # else its answer has come, and the thread that binds its region ends it
+            call.slot = None
+            del self._calls[slot]
+            self.release(slot)
 
     async def run(self, slot: Slot, signature_id: int, deadline_ns: int) -> None:
         """Submit a written slot; return when its result may be read. Raises DeadlineExceeded and the like.
 
         A task that is cancelled cancels its request when it releases the slot.
         """
-        over = self.loop.create_future()
-        self._calls[slot] = _Call(over, deadline_ns)
-        slot.notify = NOTIFY_EVENT
+        run = Run(self.loop.create_future(), 0, deadline_ns)
+        self.submit(run, slot, signature_id)
         try:
-            self.channel.submit(slot, signature_id, deadline_ns, NOTIFY_EVENT)
-            if deadline_ns != NO_DEADLINE:
-                self.channel.watch(slot, deadline_ns)
-            await over
-            if slot.words[OUTPUT_REGION] != slot.output_region:
-                await self.loop.run_in_executor(None, self.channel.await_region, slot, deadline_ns)
+            await run.over
         finally:
             self._calls.pop(slot, None)
             slot.deadline_ns = NO_DEADLINE
 
+    def submit(self, claim: Claim, slot: Slot, signature_id: int) -> None:
+        """Hand the claim's slot, which is written, to the broker."""
+        self._calls[slot] = claim
+        claim.slot = slot
+        slot.notify = NOTIFY_EVENT
+        try:
+            if self._stopped:
+                raise self._gone()
+            self.channel.submit(slot, signature_id, claim.deadline_ns, NOTIFY_EVENT)
+        except BaseException as error:
+            del self._calls[slot]
+            claim.fail(self, error)
+            return
+        if claim.deadline_ns != NO_DEADLINE:
+            self.channel.watch(slot, claim.deadline_ns)
+
     def _look(self) -> None:
-        """Wake every task whose call is over."""
+        """Settle every call that is over."""
         if self._stopped:
             return
         self._event.clear()
         now = monotonic_ns()
-        for slot, call in list(self._calls.items()):
-            if call.over.done() or not slot.busy:
-                continue
-            if self.channel.take_answer(slot):
-                call.over.set_result(None)
-            elif now >= call.deadline_ns:
-                call.over.set_exception(self.channel.deadline_exceeded(slot))
+        for slot, claim in list(self._calls.items()):
+            if not slot.busy:
+                continue  # answered: a thread waits for the region of its output
+            if slot.words[DONE] == slot.sequence and self.channel.take_answer(slot):
+                self._settle(slot, claim)
+            elif now >= claim.deadline_ns:
+                self._end(slot, claim, self.channel.deadline_exceeded(slot))
             elif not self.channel.open:
-                call.over.set_exception(self.channel.gone(ran=True))
-        if self._waiters:
-            self._wake_one()  # a slot that was given up while it ran may have come back
+                self._end(slot, claim, self.channel.gone(slot))
+        if self._queue:
+            self._serve_queue()  # a slot that was given up while it ran may have come back
         if not self.channel.open:
             self.stop()
+
+    def _settle(self, slot: Slot, claim: Claim) -> None:
+        if slot.words[OUTPUT_REGION] == slot.output_region:
+            del self._calls[slot]
+            claim.answer(self, slot)
+        else:
+            self._await_region(slot, claim)
+
+    def _end(self, slot: Slot, claim: Claim, error: BaseException) -> None:
+        del self._calls[slot]
+        claim.fail(self, error)
+
+    def _await_region(self, slot: Slot, claim: Claim) -> None:
+        """The output is in a region that the control socket has yet to bring."""
+        bound = self.loop.run_in_executor(None, self.channel.await_region, slot, claim.deadline_ns)
+
+        def answer(bound: asyncio.Future[None]) -> None:
+            if self._calls.get(slot) is not claim:
+                return  # stopped, or nobody's any more
+            del self._calls[slot]
+            error = None if bound.cancelled() else bound.exception()
+            if error is not None:
+                claim.fail(self, error)
+            else:
+                claim.answer(self, slot)
+
+        bound.add_done_callback(answer)
 
     def stop(self, error: BrokerUnavailable | None = None) -> None:
         """The channel is closed, or about to be, for the reason that `error` gives."""
         if self._stopped:
             return
-        self._stopped = True
+        self._stopped, self._reason = True, error
         self.loop.remove_reader(self._event.fd)
         self._event.close()
-        for slot, call in list(self._calls.items()):
-            if not call.over.done():
-                call.over.set_exception(error or self.channel.gone(ran=slot.busy))
-        for waiter in list(self._waiters):
-            if not waiter.done():
-                waiter.set_exception(error or self.channel.gone())
+        self._set_timer(NO_DEADLINE)
+        for slot, claim in list(self._calls.items()):
+            self._end(slot, claim, error or self.channel.gone(slot))
+        queue, self._queue = self._queue, deque()
+        for claim in queue:
+            claim.fail(self, self._gone())
+
+    def _gone(self) -> BrokerUnavailable:
+        return self._reason or self.channel.gone()

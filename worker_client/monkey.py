@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import select
 import sys
+from typing import Protocol
 
 
 def gevent_has_patched() -> bool:
@@ -22,6 +24,34 @@ def in_hub() -> bool:
     from gevent.hub import get_hub
 
     return gevent.getcurrent() is get_hub()
+
+
+POLLIN = 1
+
+
+class Poll(Protocol):
+    """`select.poll`, as far as it is used."""
+
+    def register(self, fd: int, events: int, /) -> None: ...
+
+    def poll(self, milliseconds: float | None = None, /) -> list[tuple[int, int]]: ...
+
+
+def poll() -> Poll:
+    """A `select.poll`, in place of which eventlet leaves only `select.select`."""
+    return select.poll() if hasattr(select, "poll") else _SelectPoll()
+
+
+class _SelectPoll:
+    def __init__(self) -> None:
+        self._fds: list[int] = []
+
+    def register(self, fd: int, events: int, /) -> None:
+        self._fds.append(fd)
+
+    def poll(self, milliseconds: float | None = None, /) -> list[tuple[int, int]]:
+        seconds = None if milliseconds is None else milliseconds / 1000
+        return [(fd, POLLIN) for fd in select.select(self._fds, [], [], seconds)[0]]
 
 
 def _has_patched(module: str, question: str, what: str) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from worker_client.catalogue import Models
 from worker_client.connection import Connection
 from worker_client.fetches import Build, WrongType, flatten, graph_name
 from worker_client.metadata import SignatureInfo
@@ -112,10 +113,17 @@ class Endpoint(Model):
     def run(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """The values of the fetches, None for those that are operations."""
         arrays = [_as_fed(spec.dtype, value) for spec, value in zip(self.signature.inputs, values)]
-        outputs = self.predict(dict(zip(self._feeds, arrays)), timeout)
+        outputs = self.predict(dict(zip(self._feeds, arrays)), timeout=timeout)
         return [_as_fetched(outputs.get(name)) for name in self._fetches]
 
+    def models_changed(self, before: Models, now: Models) -> None:
+        """Binding anew asks the broker, so only for another version."""
+        old, new = before.get(self.name), now.get(self.name)
+        if old is None or new is None or old.version != new.version:
+            self.unbind()
+
     def _signature_info(self, deadline_ns: int) -> SignatureInfo:
+        self._info(deadline_ns).called(None)
         try:
             return self._connection.ad_hoc(self.name, self._feeds, self._fetches, deadline_ns)
         except InvalidInput as error:

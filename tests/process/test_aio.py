@@ -224,6 +224,59 @@ def test_tasks_that_wait_for_a_slot(run: Callable[[Program], None]) -> None:
         run(program(broker))
 
 
+def test_no_task_is_passed_over(broker: TestBroker, run: Callable[[Program], None]) -> None:
+    """Of many tasks that call again and again, all get on alike: who comes later waits for those who came before."""
+
+    async def program() -> None:
+        async with aio.connect(broker.address) as client:
+            model = client.model("double")
+            calls = [0] * 300
+
+            async def call_again_and_again(task: int) -> None:
+                while max(calls) < 20:
+                    np.testing.assert_array_equal(await model.predict(ROW * task), 2 * ROW * task)
+                    calls[task] += 1
+
+            await asyncio.gather(*[call_again_and_again(task) for task in range(len(calls))])
+            assert min(calls) >= 15
+
+    run(program())
+
+
+def test_calls_given_up_at_any_moment(
+    broker: TestBroker, run: Callable[[Program], None], rng: np.random.Generator
+) -> None:
+    """Before their turn, in the broker's hands, with the answer on its way: no other call suffers, no slot is lost."""
+
+    async def program() -> None:
+        async with aio.connect(broker.address) as client:
+            tell = client.model("tell")
+
+            async def one(number: int) -> None:
+                row = np.full(2, number)
+                answer = await tell.predict({"x": np.ones((2, 4), np.float32), "row": row})
+                np.testing.assert_array_equal(answer["y"], 2.0 + row[:, None] * np.ones(4))
+
+            for _ in range(5):
+                tasks = [asyncio.ensure_future(one(number)) for number in range(300)]
+                given_up = [tasks[number] for number in rng.permutation(300)[:150]]
+                for task in given_up:
+                    if rng.random() < 0.2:
+                        await asyncio.sleep(0)
+                    task.cancel()
+                results = await asyncio.gather(*tasks, return_exceptions=True)
+                wrong = [r for r in results if r is not None and not isinstance(r, asyncio.CancelledError)]
+                assert not wrong
+            calls = client._calls
+            assert calls is not None
+            await until(lambda: in_flight(broker) == 0)
+            await tell.predict({"x": ROW, "row": np.array([1])})
+            channel = calls.channel
+            assert len(channel._free) + len(channel._abandoned) == len(channel.slots)
+
+    run(program())
+
+
 def test_the_brokers_death_wakes_every_task(run: Callable[[Program], None]) -> None:
     """Those that wait for an answer and those that wait for a slot, if they are not to be run again."""
 

@@ -12,6 +12,7 @@ import pytest
 import worker_client
 from tests.brokers import TestBroker, serving, wait_until
 from worker_client import BrokerUnavailable, Client, DeadlineExceeded, InvalidInput, ModelFailed
+from worker_client.futures import FutureDispatcher
 
 MODELS = ("double", "tell", "gated", "gated_inline", "picky", "produce")
 ROW = np.ones((1, 4), np.float32)
@@ -229,3 +230,25 @@ def test_a_dropped_future_is_a_cancelled_request(broker: TestBroker, client: Cli
     wait_until(lambda: called == [1, 1], "the callbacks")
     assert broker.counters("gated")["rows"] == before + 1 + 2 + 1
     wait_until(lambda: sum(w["in_flight"] for w in broker.status()["workers"]) == 0, "no slot in flight")
+
+
+def test_a_submit_that_is_broken_off_cancels_nobody_elses_call(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A call that a signal handler ends before it was submitted leaves its slot to the next call, whole: that its own
+    future is dropped then does not tell the broker that nobody waits for the next one."""
+
+    class Raised(Exception):
+        """By a signal handler."""
+
+    def interrupted(_: FutureDispatcher) -> None:
+        raise Raised
+
+    model = client.model("double")
+    np.testing.assert_array_equal(model.predict(ROW), ROW * 2)
+    for value in range(20):
+        with monkeypatch.context() as patch:
+            patch.setattr(FutureDispatcher, "_start", interrupted)
+            with pytest.raises(Raised):
+                model.submit(ROW)
+        np.testing.assert_array_equal(model.predict(ROW * value, timeout=60), ROW * 2 * value)

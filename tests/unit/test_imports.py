@@ -16,6 +16,13 @@ BROKER_ONLY = {"broker", "click", "rich", "psutil", "prometheus_client", "tomli"
 # ml_dtypes comes with TensorFlow: a worker uses it (bfloat16) where it is there and does without where it is not.
 # gevent is waited for where an app has patched the process with it, and is not touched elsewhere.
 ONLY_IF_THERE = {"ml_dtypes", "gevent"}
+# Of one module each, which is imported only where an app is of that kind.
+OPTIONAL = {
+    "hubs.py": {"gevent", "eventlet", "greenlet"},
+    "green.py": {"gevent"},
+    "monkey.py": {"gevent"},
+    "otel.py": {"opentelemetry"},
+}
 WORKER_MAY_IMPORT = {
     "worker_client",
     "numpy",
@@ -81,9 +88,8 @@ def test_there_are_modules_to_check():
 
 @pytest.mark.parametrize("path", modules("worker_client"), ids=str)
 def test_a_worker_module_imports_base_dependencies_only(path):
-    """A worker needs the standard library, numpy, posix_ipc and msgpack; two modules ask gevent where it rules."""
-    green = {"gevent"} if path.name in ("green.py", "monkey.py") else set()
-    assert top_level(imported_names(path)) - WORKER_MAY_IMPORT - green == set()
+    """A worker needs the standard library, numpy, posix_ipc, msgpack; a few modules serve what is asked for by name."""
+    assert top_level(imported_names(path)) - WORKER_MAY_IMPORT - OPTIONAL.get(path.name, set()) == set()
 
 
 def test_the_wire_stands_alone():

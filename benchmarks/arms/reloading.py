@@ -1,0 +1,104 @@
+"""A light model's only worker, paced, while a heavy model is loaded over and over: here, or in a process beside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import cycle
+from pathlib import Path
+
+import numpy as np
+
+from benchmarks.arms import broker_call
+from benchmarks.arms.brokered import address_in, crew_of
+from benchmarks.arms.neighbours import PAUSE_S
+from benchmarks.harness.timed import Crew, Member, Timed
+from benchmarks.workloads import Workload
+from broker import Broker
+from broker.query import ask
+
+_RELOAD_TIMEOUT_S = 60.0
+_NOTHING = np.zeros(1, np.float32)
+
+
+@contextmanager
+def quiet(workload: Workload, directory: str, light: str, heavy: str) -> Iterator[Crew]:
+    """Both models are served, and nothing is loaded."""
+    with _broker(directory, light, heavy) as broker:
+        yield crew_of([_caller(workload, broker.address)], broker.address, "light")
+
+
+@contextmanager
+def next_versions(workload: Workload, directory: str, light: str, heavy: str) -> Iterator[Crew]:
+    """Version 2 of the heavy model takes over from version 1, then 1 from 2, and so on without a pause."""
+    with _broker(directory, light, heavy) as broker:
+        reloads = Member(partial(_reload, broker.address), _silence(), counted=False)
+        yield crew_of([_caller(workload, broker.address), reloads], broker.address, "light")
+
+
+@contextmanager
+def loaded_elsewhere(workload: Workload, directory: str, light: str, heavy: str) -> Iterator[Crew]:
+    """A process beside the broker loads and warms the heavy model over and over: what that costs on any account."""
+    with _broker(directory, light, heavy) as broker:
+        loads = Member(partial(_load, str(Path(heavy, "1"))), _silence(), counted=False)
+        yield crew_of([_caller(workload, broker.address), loads], broker.address, "light")
+
+
+def two_versions(directory: Path, source: str) -> str:
+    """A folder in which versions 1 and 2 are this model."""
+    folder = directory / "heavy"
+    folder.mkdir(exist_ok=True)
+    for number in ("1", "2"):
+        if not (folder / number).exists():
+            os.symlink(source, folder / number)
+    return str(folder)
+
+
+def _broker(directory: str, light: str, heavy: str) -> Broker:
+    """With its own settings, measured before."""
+    models = {"light": light, "heavy": {"source": heavy, "versions": [1]}}
+    return Broker(models=models, name=address_in(directory), tune="remembered")
+
+
+def _caller(workload: Workload, address: str) -> Member:
+    return Member(partial(broker_call.predict, workload, address, "light"), workload, PAUSE_S)
+
+
+def _silence() -> Workload:
+    """For members that answer nothing but that they have done something."""
+    return Workload("silence", [_NOTHING], [_NOTHING])
+
+
+@contextmanager
+def _reload(address: str) -> Iterator[Timed]:
+    numbers = cycle((2, 1))
+
+    def call(x: np.ndarray) -> np.ndarray:
+        number = next(numbers)
+        outcome = ask(address, "reload", _RELOAD_TIMEOUT_S, models=["heavy"], versions=number)["models"][
+            "heavy"
+        ]
+        if outcome["loaded"] != [number] or outcome["failed"]:
+            raise RuntimeError(f"version {number} was not loaded: {outcome}")
+        return x
+
+    yield Timed(call)
+
+
+@contextmanager
+def _load(source: str) -> Iterator[Timed]:
+    from broker.models import loading
+    from broker.models.spec import ModelSpec
+    from broker.models.version import Version
+
+    def call(x: np.ndarray) -> np.ndarray:
+        version = Version(1, ModelSpec("heavy", source))
+        loading.load(version)
+        loading.warm_up(version, lambda: 1)
+        assert version.model is not None
+        version.model.close()
+        return x
+
+    yield Timed(call)
