@@ -24,6 +24,8 @@ class Fitter:
 
     __slots__ = ("_layouts", "label", "names", "signature")
 
+    strings = False
+
     def __init__(self, model: str, info: SignatureInfo) -> None:
         self.signature = info.signature
         self.label = f"model {model!r}, signature {info.signature.name!r}"
@@ -75,7 +77,7 @@ class Fitter:
                     f"{self.label} has {len(specs)} inputs, so pass a dict with {self._wanted()}; "
                     f"got {type(inputs).__name__}"
                 )
-            inputs = {specs[0].name: inputs}
+            inputs = {specs[0].name: _out_of_list(specs[0], inputs)}
         unknown = [str(name) for name in inputs if name not in self.names]
         if unknown:
             raise InvalidInput(f"{self.label} has no input {', '.join(unknown)}; it takes {self._wanted()}")
@@ -116,6 +118,15 @@ class Fitter:
 
     def _wanted(self) -> str:
         return ", ".join(f"{spec.name!r}: {spec}" for spec in self.signature.inputs) or "no inputs"
+
+
+def _out_of_list(spec: TensorSpec, inputs: Any) -> Any:
+    """The array in `[array]`, as Keras models are given their one input; a list of rows as it is."""
+    if type(inputs) in (list, tuple) and len(inputs) == 1 and isinstance(inputs[0], np.ndarray):
+        shape = inputs[0].shape
+        if spec.accepts(shape) and not spec.accepts((1, *shape)):
+            return inputs[0]
+    return inputs
 
 
 def _missing_batch_dimension(spec: TensorSpec, shape: tuple[int, ...]) -> str:

@@ -12,7 +12,13 @@ from worker_client.wire.dtypes import SUPPORTED, dtype_named
 from worker_client.wire.signature import Shape, Signature, TensorSpec, format_shape
 
 shapes = st.none() | st.lists(st.none() | st.integers(0, 10_000), max_size=8).map(tuple)
-specs = st.builds(TensorSpec, st.text(max_size=20), st.sampled_from(SUPPORTED).map(dtype_named), shapes)
+specs = st.builds(
+    TensorSpec,
+    st.text(max_size=20),
+    st.sampled_from(SUPPORTED).map(dtype_named),
+    shapes,
+    st.text(max_size=20),
+)
 sides = st.lists(specs, max_size=4).map(tuple)
 signatures = st.builds(Signature, st.text(max_size=20), sides, sides)
 
@@ -22,6 +28,8 @@ def spec(*shape: int | None, name: str = "x") -> TensorSpec:
 
 
 UNKNOWN = TensorSpec("x", np.dtype("float32"), None)
+PART = TensorSpec("x", np.dtype("int64"), (None,), "row_splits of ragged 'x'")
+TEXT = TensorSpec("text", dtype_named("string"), (None,))
 
 
 @given(signatures)
@@ -34,7 +42,7 @@ def test_a_signature_survives_the_control_plane(signature: Signature):
 def test_a_message_with_a_foreign_dtype_is_refused():
     """A dtype that cannot cross the wire is refused when the signature is read, not at the first call."""
     with pytest.raises(TypeError, match="dtype 'object' cannot be sent"):
-        Signature.from_message({"name": "s", "inputs": [["x", "object", None]], "outputs": []})
+        Signature.from_message({"name": "s", "inputs": [["x", "object", None, ""]], "outputs": []})
 
 
 @pytest.mark.parametrize(
@@ -99,10 +107,13 @@ def test_a_concrete_shape_is_accepted(wanted: TensorSpec, rows: int):
         ((UNKNOWN,), (spec(None),), False),
         ((spec(None),), (UNKNOWN,), False),
         ((), (spec(None),), False),
+        ((spec(None), PART), (spec(None),), False),
+        ((spec(None),), (PART,), False),
     ],
 )
 def test_batchable(inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], batchable: bool):
-    """Requests can be joined only if there are inputs and every tensor's first dimension is known to be free."""
+    """Requests can be joined only if there are inputs and every tensor's first dimension is free and counts rows, which
+    those of a composite tensor's components do not."""
     assert Signature("s", inputs, outputs).batchable is batchable
 
 
@@ -120,3 +131,14 @@ def test_how_a_signature_is_shown():
     signature = Signature("serving_default", (spec(None, 3), ids), (spec(None, 2, name="y"),))
     assert str(signature) == "serving_default(x: float32[?, 3], ids: int64[...]) -> (y: float32[?, 2])"
     assert str(Signature("fire", (), ())) == "fire() -> ()"
+    assert str(Signature("words", (TEXT,), (PART,))) == (
+        "words(text: string[?]) -> (x: int64[?] (row_splits of ragged 'x'))"
+    )
+
+
+def test_which_signatures_have_strings():
+    """Both sides of the wire treat those apart."""
+    signature = Signature("s", (spec(None), TEXT), (spec(None),))
+    assert (signature.takes_strings, signature.gives_strings) == (True, False)
+    signature = Signature("s", (spec(None),), (TEXT,))
+    assert (signature.takes_strings, signature.gives_strings) == (False, True)

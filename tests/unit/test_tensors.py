@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_client.wire.dtypes import SUPPORTED, code_of, dtype_named
+from worker_client.wire.dtypes import FIXED_SIZE, code_of, dtype_named
 from worker_client.wire.layout import LINE, MAX_REGION, WORD
 from worker_client.wire.tensors import (
     MAX_RANK,
@@ -26,7 +26,7 @@ from worker_client.wire.tensors import (
 FLOAT32 = np.dtype("float32")
 CAPACITY = 1 << 16
 
-dtypes = st.sampled_from(SUPPORTED).map(dtype_named)
+dtypes = st.sampled_from(FIXED_SIZE).map(dtype_named)
 shapes = st.lists(st.integers(0, 5), max_size=MAX_RANK).map(tuple).filter(lambda shape: prod(shape) <= 1000)
 tensor_lists = st.lists(st.tuples(dtypes, shapes), max_size=6)
 words = (
@@ -209,8 +209,8 @@ def test_one_dimension_too_many():
 
 def test_a_foreign_dtype_is_not_laid_out():
     """A dtype without a code raises TypeError where the table is written."""
-    with pytest.raises(TypeError, match="dtype 'object' cannot be sent"):
-        lay_out([(np.dtype("O"), (1,))])
+    with pytest.raises(TypeError, match="dtype 'datetime64.s.' cannot be sent"):
+        lay_out([(np.dtype("M8[s]"), (1,))])
 
 
 def test_the_largest_region_is_the_limit_of_a_tensor():

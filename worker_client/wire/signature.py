@@ -7,18 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from worker_client.wire.dtypes import dtype_named
+from worker_client.wire.dtypes import STRING, dtype_named, name_of
 
 Shape = tuple[int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One input or output. `shape` is None where the rank is unknown; a dimension is None where it is free."""
+    """One input or output. `shape` is None where the rank is unknown; a dimension is None where it is free.
+
+    `component` says of what it is a part, such as "row_splits of ragged 'words'"; empty for a tensor of its own. The
+    rows of a component are not those of a request.
+    """
 
     name: str
     dtype: np.dtype
     shape: Shape | None
+    component: str = ""
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         if self.shape is None:
@@ -37,7 +42,8 @@ class TensorSpec:
         return None if None in shape else tuple(n for n in shape if n is not None)
 
     def __str__(self) -> str:
-        return f"{self.dtype.name}{format_shape(self.shape)}"
+        told = f"{name_of(self.dtype)}{format_shape(self.shape)}"
+        return f"{told} ({self.component})" if self.component else told
 
 
 def format_shape(shape: Shape | None) -> str:
@@ -57,9 +63,19 @@ class Signature:
 
     @property
     def batchable(self) -> bool:
-        """True if every tensor's first dimension is free: requests can then be joined along it."""
+        """True if every tensor's first dimension is free, and counts rows: requests can then be joined along it."""
         specs = (*self.inputs, *self.outputs)
-        return bool(self.inputs) and all(spec.shape and spec.shape[0] is None for spec in specs)
+        return bool(self.inputs) and all(
+            spec.shape and spec.shape[0] is None and not spec.component for spec in specs
+        )
+
+    @property
+    def takes_strings(self) -> bool:
+        return any(spec.dtype == STRING for spec in self.inputs)
+
+    @property
+    def gives_strings(self) -> bool:
+        return any(spec.dtype == STRING for spec in self.outputs)
 
     def __str__(self) -> str:
         def side(specs: tuple[TensorSpec, ...]) -> str:
@@ -71,7 +87,10 @@ class Signature:
         """This signature as plain values for the control plane."""
 
         def side(specs: tuple[TensorSpec, ...]) -> list[Any]:
-            return [[s.name, s.dtype.name, None if s.shape is None else list(s.shape)] for s in specs]
+            return [
+                [s.name, name_of(s.dtype), None if s.shape is None else list(s.shape), s.component]
+                for s in specs
+            ]
 
         return {"name": self.name, "inputs": side(self.inputs), "outputs": side(self.outputs)}
 
@@ -79,8 +98,8 @@ class Signature:
     def from_message(cls, message: dict[str, Any]) -> Signature:
         def side(rows: list[Any]) -> tuple[TensorSpec, ...]:
             return tuple(
-                TensorSpec(name, dtype_named(dtype), None if shape is None else tuple(shape))
-                for name, dtype, shape in rows
+                TensorSpec(name, dtype_named(dtype), None if shape is None else tuple(shape), component)
+                for name, dtype, shape, component in rows
             )
 
         return cls(message["name"], side(message["inputs"]), side(message["outputs"]))

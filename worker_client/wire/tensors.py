@@ -5,7 +5,9 @@
     | count | dtype | rank  | offset | dim 0 .. rank-1| dtype | ...
     +-------+-------+-------+--------+----------------+-------+---
 
-`offset` is in bytes from the start of the region, a multiple of 64, so that TensorFlow takes the tensor where it is.
+`offset` is in bytes from the start of the region, a multiple of 64, so that TensorFlow takes the tensor where it is. A
+tensor of strings has words there, and its bytes behind all tensors (`strings.py`).
+
 Requests repeat their shapes, so both sides build a layout or its views once and then compare the table's bytes only.
 """
 
@@ -14,12 +16,13 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Sequence
 from math import prod
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 
-from worker_client.wire.dtypes import code_of, dtype_of
+from worker_client.wire.dtypes import STRING, code_of, dtype_of, name_of
 from worker_client.wire.layout import LINE, MAX_REGION, WORD, align
+from worker_client.wire.strings import MAX_STRINGS, StringView
 
 MAX_RANK: Final = 8
 MAX_TENSORS: Final = 1024
@@ -35,7 +38,8 @@ class Placement(NamedTuple):
 
 
 class TensorLayout:
-    """The tensors of one region: their table as it is written, their places, and the bytes they need in all."""
+    """The tensors of one region: their table as it is written, their places, and the bytes they need in all, but for
+    the bytes of strings, which begin there."""
 
     __slots__ = ("nbytes", "placements", "table")
 
@@ -49,7 +53,7 @@ def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]]) -> TensorLayout
     """Place tensors of these dtypes and shapes one after the other, each on a line of its own.
 
     Raises TypeError for a dtype that has no code and ValueError for a rank above MAX_RANK, a tensor above MAX_REGION
-    bytes or too many tensors.
+    bytes or MAX_STRINGS strings, or too many tensors.
     """
     items = [(dtype, tuple(shape)) for dtype, shape in tensors]
     if len(items) > MAX_TENSORS:
@@ -61,11 +65,18 @@ def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]]) -> TensorLayout
         if len(shape) > MAX_RANK:
             raise ValueError(f"a tensor of rank {len(shape)}; the limit is {MAX_RANK}")
         if dtype.itemsize * prod(max(size, 1) for size in shape) > MAX_REGION:
-            raise ValueError(f"a tensor {dtype.name}{list(shape)}; the limit is {MAX_REGION} bytes")
+            raise ValueError(f"a tensor {name_of(dtype)}{list(shape)}; the limit is {MAX_REGION} bytes")
+        if dtype == STRING and prod(shape) > MAX_STRINGS:
+            raise ValueError(f"a tensor string{list(shape)}; the limit is {MAX_STRINGS:,} strings")
         words += (code_of(dtype), len(shape), end, *shape)
         placements.append(Placement(dtype, shape, end))
-        end = align(end + dtype.itemsize * prod(shape))
+        end = align(end + fixed_bytes(dtype, shape))
     return TensorLayout(array("Q", words).tobytes(), tuple(placements), end)
+
+
+def fixed_bytes(dtype: np.dtype, shape: tuple[int, ...]) -> int:
+    """What a tensor takes at its offset: its elements or, of strings, a word more than there are."""
+    return WORD * (1 + prod(shape)) if dtype == STRING else dtype.itemsize * prod(shape)
 
 
 def read_table(table: bytes, capacity: int) -> tuple[Placement, ...]:
@@ -107,12 +118,20 @@ def _check_bounds(placement: Placement, table_bytes: int, capacity: int) -> None
     if offset % LINE or offset < table_bytes:
         raise ValueError(f"tensor at offset {offset} is not on a line behind the table")
     nbytes = dtype.itemsize * prod(max(n, 1) for n in shape)
-    if nbytes > MAX_REGION or offset + dtype.itemsize * prod(shape) > capacity:
+    if nbytes > MAX_REGION or offset + fixed_bytes(dtype, shape) > capacity:
         raise ValueError(
-            f"tensor {dtype.name}{list(shape)} at offset {offset} leaves a region of {capacity} bytes"
+            f"tensor {name_of(dtype)}{list(shape)} at offset {offset} leaves a region of {capacity} bytes"
         )
+    if dtype == STRING and prod(shape) > MAX_STRINGS:
+        raise ValueError(f"tensor string{list(shape)}; the limit is {MAX_STRINGS:,} strings")
 
 
-def views(placements: Iterable[Placement], region: memoryview) -> tuple[np.ndarray, ...]:
-    """Arrays on the tensors of a region: no copy. They keep the mapping alive."""
-    return tuple(np.ndarray(shape, dtype, region, offset) for dtype, shape, offset in placements)
+def views(placements: Iterable[Placement], region: memoryview) -> tuple[Any, ...]:
+    """Arrays on the tensors of a region, a StringView for those of strings: no copy. They keep the mapping alive.
+
+    Never an array of dtype object: numpy would take what another process wrote there for addresses of objects.
+    """
+    return tuple(
+        StringView(shape, region, offset) if dtype == STRING else np.ndarray(shape, dtype, region, offset)
+        for dtype, shape, offset in placements
+    )
