@@ -8,6 +8,7 @@ from typing import Any
 
 from broker.access import give
 from broker.memory import Account, Memory
+from broker.observe.failures import Failures
 from broker.scheduling.serving import Serving
 from broker.settings import Settings
 from broker.slot import Slot
@@ -49,10 +50,12 @@ class Channel:
         settings: Settings,
         push: PushOutput,
         uid: int | None = None,
+        failures: Failures | None = None,
     ) -> None:
         self.number = number
         self.pid = pid
         self._uid = os.geteuid() if uid is None else uid
+        self.failures = failures or Failures()
         self.closed = False  # the worker is gone: what is not running yet need not run
         self.last_taken_ns = 0
         self.requests = 0

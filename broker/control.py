@@ -35,7 +35,8 @@ _MAX_OUTBOX = 256  # messages a peer may leave unread
 _UNANSWERED = ("opened",)  # all others need an id: whoever asks must be there, and read the answers
 
 Reply = tuple[Message, Segment | Lent | None]
-Handler = Callable[["Session", Message], Reply]
+Handler = Callable[["Session", Message], Reply | None]
+"""None: the reply comes later, by `push`."""
 
 
 class Session:
@@ -48,6 +49,7 @@ class Session:
         self.greeted = False
         self.alive = True  # the peer may still send
         self.channel: Channel | None = None
+        self.announcement: bytes | None = None  # to be sent when the outbox is empty
         self.decoder = Decoder()
         self._outbox: deque[tuple[bytes, int]] = deque()
 
@@ -68,7 +70,10 @@ class Session:
 
     def flush(self) -> bool:
         """Write what the socket takes. True when the outbox is empty. Raises OSError."""
-        while self._outbox:
+        while self._outbox or self.announcement is not None:
+            if not self._outbox and self.announcement is not None:
+                self._outbox.append((self.announcement, -1))
+                self.announcement = None
             data, fd = self._outbox[0]
             try:
                 sent = socket.send_fds(self.sock, [data], [fd] if fd >= 0 else [])
@@ -123,7 +128,18 @@ class ControlServer:
         self._calls.append(action)
         self._wake()
 
-    def push(self, session: Session, message: Message, segment: Segment) -> None:
+    def announce(self, message: Message) -> None:
+        """Send this to every worker. Of what one has not read yet, only the last is sent. Control thread only."""
+        data = control.encode(message)
+        for session in list(self.sessions):
+            if session.channel is not None:
+                session.announcement = data
+                try:
+                    self._flush(session)
+                except OSError as error:
+                    self._end(session, error)
+
+    def push(self, session: Session, message: Message, segment: Segment | None) -> None:
         """Send a message of the broker's own accord."""
         self._pushes.append((session, message, segment))
         self._wake()
@@ -244,7 +260,10 @@ class ControlServer:
             raise ProtocolError(f"pid {session.pid} sent op {op!r} with the id {str(number)[:40]!r}")
         segment: Segment | Lent | None = None
         try:
-            reply, segment = handler(session, message)
+            answer = handler(session, message)
+            if answer is None:
+                return
+            reply, segment = answer
         except ProtocolError:
             raise
         except BrokerError as error:

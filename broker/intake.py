@@ -13,12 +13,18 @@ one batch of a light model, runs at once, with no queue between slots and sessio
 from __future__ import annotations
 
 import logging
+import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic_ns, sleep
+from typing import TypeVar
 
 from broker.channel import Channel, Violation
+from broker.models.entry import Entry
+from broker.models.model import LoadedModel
 from broker.models.repository import Repository
+from broker.observe.failures import Failures
+from broker.observe.tracer import Tracer
 from broker.scheduling.pool import RunnerPool
 from broker.scheduling.queue import Queue
 from broker.scheduling.runner import Runnable, Runner
@@ -37,6 +43,10 @@ _RECOUNT_NS = 2_000_000
 _HOLD_SLICE_NS = (
     50_000  # a batch of a light model is held for some hundred microseconds: look that often who came
 )
+_LOOK_S = 0.1  # how often one who waits for the intake looks whether it is being stopped
+_END_OF_RUNNERS_S = 10.0  # after their last run
+
+T = TypeVar("T")
 
 
 class Intake:
@@ -48,14 +58,18 @@ class Intake:
         doorbell: Semaphore,
         mode: WaitMode,
         on_violation: Callable[[Channel], None],
+        failures: Failures | None = None,
     ) -> None:
-        self.servings = servings_of(repository.entries)
+        self.failures = failures or Failures()
+        self.servings = servings_of(repository.table())
+        self._repository = repository
         self.channels: list[Channel] = []
         self._doorbell = doorbell
         self._on_violation = on_violation
-        self._runner = Runner()
+        self.tracer = Tracer()
+        self._runner = Runner(self.tracer)
         self._queue: Queue[Runnable] = Queue()
-        self._pools: dict[str, RunnerPool] = {}
+        self._pools: dict[LoadedModel, RunnerPool] = {}
         self._calls: deque[Callable[[], None]] = deque()
         self._retired: list[Channel] = []
         self._stopping = False
@@ -81,10 +95,48 @@ class Intake:
         bounds = {serving.model: serving.bound for serving in self.servings if serving is not None}
         found = {}
         for model, bound in bounds.items():
-            pool = self._pools.get(model)
-            both = zip(self._queue.waiting(bound), pool.waiting(bound) if pool else (0, 0, 0))
-            found[model] = dict(zip(("rows", "bytes", "held"), map(sum, both)))
+            pools = [pool for pool in list(self._pools.values()) if pool.model == model]
+            all_of_it = zip(self._queue.waiting(bound), *[pool.waiting(bound) for pool in pools])
+            found[model] = dict(zip(("rows", "bytes", "held"), map(sum, all_of_it)))
         return found
+
+    def serve(self, entry: Entry) -> None:
+        """Serve an entry that was added to the repository, unless it is served already."""
+        with self._repository.lock:
+            servings = self.servings
+            while len(servings) <= entry.id:
+                servings.append(None)
+            if servings[entry.id] is None and self._repository.table()[entry.id] is entry:
+                servings[entry.id] = servings_of([entry], servings)[0]
+
+    def switch(self) -> None:
+        """Serve what the repository's table says now. On return, no request is begun on anything else."""
+        self._have_done(self._switch)
+
+    def let_go(self, model: LoadedModel) -> bool:
+        """Whether nothing runs or waits any more for this model, which the table has no more; its runners then end."""
+        pools: list[RunnerPool] = []
+        idle = self._have_done(lambda: self._let_go(model, pools))
+        return bool(idle) and all(pool.join(_END_OF_RUNNERS_S) for pool in pools)
+
+    def _have_done(self, action: Callable[[], T]) -> T | None:
+        """What the intake thread gets from this between two scans; None if it is being stopped."""
+        results: list[T] = []
+        done = threading.Event()
+
+        def act() -> None:
+            results.append(action())
+            done.set()
+
+        self.call(act)
+        while not done.wait(_LOOK_S) and not self._stopping:
+            pass
+        return results[0] if results else None
+
+    def running(self) -> int:
+        """Requests, or parts of them, that are being run now."""
+        runners = [self._runner, *[runner for pool in list(self._pools.values()) for runner in pool.runners]]
+        return sum(len(runner.running) for runner in runners)
 
     def add(self, channel: Channel) -> None:
         self.call(lambda: self._add(channel))
@@ -160,10 +212,13 @@ class Intake:
                 self._pool(serving).put(slot)
 
     def _pool(self, serving: Serving) -> RunnerPool:
-        pool = self._pools.get(serving.model)
+        model = serving.entry.model
+        pool = self._pools.get(model)
         if pool is None:
             concurrency = serving.entry.max_concurrency
-            pool = self._pools[serving.model] = RunnerPool(serving.model, concurrency, self._dispose_later)
+            pool = self._pools[model] = RunnerPool(
+                serving.model, concurrency, self._dispose_later, self.tracer
+            )
         return pool
 
     def _answer_doorbell(self, posts: int) -> None:
@@ -218,6 +273,27 @@ class Intake:
                 channel.allow_polling(free)
 
     # -- calls ---------------------------------------------------------------------------------------------------
+
+    def _switch(self) -> None:
+        with self._repository.lock:
+            self.servings = servings_of(self._repository.table(), self.servings)
+        self._forget_plans()
+
+    def _let_go(self, model: LoadedModel, pools: list[RunnerPool]) -> bool:
+        channels = [*self.channels, *self._retired]
+        if any(slot.busy and slot.plan.serving.entry.model is model for c in channels for slot in c.slots):
+            return False
+        self._forget_plans()  # and what idle slots hold of their last use
+        pool = self._pools.pop(model, None)
+        if pool is not None:
+            pool.stop()
+            pools.append(pool)
+        return True
+
+    def _forget_plans(self) -> None:
+        for channel in [*self.channels, *self._retired]:
+            for slot in channel.slots:
+                slot.forget_plans(self.servings)
 
     def _do_calls(self) -> None:
         while self._calls:

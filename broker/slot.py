@@ -7,21 +7,23 @@ post in `_finish`.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from math import prod
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from broker.observe.failures import Asked
+from broker.observe.tally import Stamps
+from broker.plan import Plan, Shapes, StringPlan, check_against
 from broker.scheduling import batcher
 from broker.scheduling.parts import Part, Whole
-from broker.scheduling.serving import Bound, Ragged, Serving
+from broker.scheduling.serving import Bound, Serving
+from broker.scheduling.strings import encoded
 from worker_client.wire.errors import (
     STATUS_OK,
     BrokerError,
     InvalidInput,
     ModelFailed,
     ModelNotFound,
+    Moved,
     status_of,
 )
 from worker_client.wire.layout import (
@@ -43,13 +45,14 @@ from worker_client.wire.layout import (
     SIGNATURE,
     STARTED_NS,
     STATUS,
+    SUBMITTED_NS,
     TAKEN_NS,
     WAITING,
     WAITING_POLLS,
 )
 from worker_client.wire.semaphore import Closed, Semaphore
-from worker_client.wire.signature import Signature, TensorSpec, format_shape
-from worker_client.wire.tensors import MAX_TABLE, Placement, TensorLayout, lay_out, read_table, views
+from worker_client.wire.strings import place_behind
+from worker_client.wire.tensors import MAX_TABLE, TensorLayout, lay_out, read_table, views
 
 if TYPE_CHECKING:
     from broker.channel import Channel
@@ -57,38 +60,7 @@ if TYPE_CHECKING:
 
 _CACHED = 64
 _MAX_PARTS = 4096  # in which one request may run
-_MAX_FREE = (
-    1 << 20
-)  # elements along the free dimensions of a tensor that has none, and so costs its worker nothing
-Shapes = tuple[tuple[int, ...], ...]
-
-
-class Plan:
-    """A checked request shape of one slot: ready to run again whenever the same table comes."""
-
-    __slots__ = ("feeds", "group", "level", "nbytes", "outputs", "ragged", "rows", "serving")
-
-    def __init__(self, serving: Serving, level: int, feeds: tuple[np.ndarray, ...]) -> None:
-        self.serving = serving
-        self.level = level
-        self.feeds = feeds
-        self.nbytes = sum(feed.nbytes for feed in feeds)
-        shared = {feed.shape[0] if feed.ndim else 0 for feed in feeds}
-        self.rows = feeds[0].shape[0] if feeds and feeds[0].ndim else 1
-        joinable = serving.entry.batchable and len(shared) == 1
-        self.ragged: Ragged = serving.ragged if joinable else ()
-        self.group: Hashable = serving.group(*_row_shapes(feeds, self.ragged)) if joinable else None
-        self.outputs: dict[Shapes, tuple[TensorLayout, tuple[np.ndarray, ...]]] = {}
-
-
-def _row_shapes(feeds: Sequence[np.ndarray], ragged: Ragged) -> list[tuple[int | None, ...]]:
-    """The shape of a row of each feed, None along the ragged axes."""
-    if not ragged:
-        return [feed.shape[1:] for feed in feeds]
-    return [
-        tuple(None if axis in axes else size for axis, size in enumerate(feed.shape) if axis)
-        for axes, feed in zip(ragged, feeds)
-    ]
+_MOST_QUEUED_NS = 3_600_000_000_000  # what a worker may say at most that its request lay in the ring
 
 
 class Slot:
@@ -107,6 +79,8 @@ class Slot:
         "plan",
         "plans",
         "sequence",
+        "stamps",
+        "string_plans",
         "taken_ns",
         "words",
         "worker_polls",
@@ -135,8 +109,10 @@ class Slot:
         self.deadline_ns = 0
         self.notify = 0
         self.taken_ns = 0
+        self.stamps: Stamps = [0, 0, 0]  # another list for each use: whoever counts it has time for that
         self.worker_polls = False
         self.plans: dict[tuple[int, bytes], Plan] = {}
+        self.string_plans: dict[tuple[int, bytes], StringPlan] = {}  # apart, to cost the others nothing
         self._laid_out: TensorLayout | None = None
         self._output_regions = 1
 
@@ -152,6 +128,9 @@ class Slot:
         self.sequence = words[SEQUENCE]
         self.deadline_ns = words[DEADLINE_NS]
         self.notify = words[NOTIFY]
+        submitted_ns = words[SUBMITTED_NS]
+        queued = 0 <= now_ns - submitted_ns < _MOST_QUEUED_NS  # else it cannot be
+        self.stamps = [submitted_ns if queued else now_ns, now_ns, 0]
         self.taken_ns = now_ns
         self.worker_polls = words[WAITING] == WAITING_POLLS
         nbytes = words[INPUT_BYTES]
@@ -161,7 +140,7 @@ class Slot:
             try:
                 plan = self._make_plan(key, servings)
             except BrokerError as error:
-                self.fail(error)
+                self._refuse(error, key[0] & ~BULK, servings)
                 return False
         self.plan = plan
         return True
@@ -170,24 +149,42 @@ class Slot:
         number, table = key[0] & ~BULK, key[1]
         serving = servings[number] if 0 < number < len(servings) else None
         if serving is None:
+            if 0 < number < len(servings):
+                raise Moved(f"signature {number} is not served any more")
             raise ModelNotFound(f"no model has the signature id {number}; attach again")
+        known = self.string_plans.get(key)
+        if known is not None:
+            return known.measure()
         try:
             region = self.input  # the control thread may bind another, if the worker asks for one now
             placements = read_table(table, len(region))
         except ValueError as error:
             raise InvalidInput(f"the request cannot be read: {error}") from None
-        _check_against(serving.entry.signature, placements)
+        check_against(serving.entry.signature, placements)
         level = batcher.BULK if key[0] & BULK else batcher.INTERACTIVE
-        plan = Plan(serving, level, views(placements, region))
+        made = StringPlan if serving.takes_strings else Plan
+        plan = made(serving, level, views(placements, region))
         if plan.group is not None and plan.rows > _MAX_PARTS * serving.batch_limit:
             raise InvalidInput(
                 f"{plan.rows:,} rows in one request are more than {_MAX_PARTS:,} batches of {serving.batch_limit}; "
                 "send fewer at a time or raise the model's max_batch_size"
             )
-        if len(self.plans) >= _CACHED:
+        if len(self.plans) + len(self.string_plans) >= _CACHED:
             self.plans.clear()
-        self.plans[key] = plan
+            self.string_plans.clear()
+        if isinstance(plan, StringPlan):
+            self.string_plans[key] = plan
+        else:
+            self.plans[key] = plan
         return plan
+
+    def _refuse(self, error: BrokerError, number: int, servings: Sequence[Serving | None]) -> None:
+        serving = servings[number] if 0 < number < len(servings) else None
+        if isinstance(error, Moved):  # no failure: the call is run on the next version
+            self._answer_error(error)
+            return
+        self.channel.failures.add(Asked() if serving is None else serving.asked, error, self.channel.pid)
+        self._answer_error(error)
 
     def unwanted(self, now_ns: int) -> bool:
         """True if nobody waits for the answer any more."""
@@ -195,9 +192,25 @@ class Slot:
             return True
         return bool(self.words[CANCELLED] == self.sequence)
 
+    def forget_plans(self, servings: Sequence[Serving | None]) -> None:
+        """Drop what was checked for signatures for which their numbers no longer stand. Intake thread."""
+        known: tuple[dict[tuple[int, bytes], Any], ...] = self.plans, self.string_plans
+        for plans in known:
+            for key, plan in list(plans.items()):
+                if servings[key[0] & ~BULK] is not plan.serving:
+                    plans.pop(key, None)
+        if not self.busy and hasattr(self, "plan") and self.plan.serving not in servings:
+            del self.plan
+
     def bind_input(self, region: memoryview) -> None:
         self.input = region
         self.plans = {}
+        self.string_plans = {}
+
+    @property
+    def slot(self) -> Slot:
+        """As for a part of a request."""
+        return self
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
@@ -253,15 +266,15 @@ class Slot:
 
     # -- completing ----------------------------------------------------------------------------------------------
 
-    def complete(
-        self, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
-    ) -> None:
+    def complete(self, outputs: Sequence[Any], started_ns: int, finished_ns: int, batch_rows: int) -> None:
         """Copy the outputs into the output region and hand the slot back."""
         shapes = tuple([array.shape for array in outputs])
         found = self.plan.outputs.get(shapes)
         if found is None:
             try:
-                found = self.output_targets(shapes)
+                if self.plan.serving.gives_strings:
+                    outputs = encoded(outputs, self.plan.serving.entry.signature)
+                found = self.output_targets(shapes, outputs)
             except BrokerError as error:
                 self.fail(error)
                 return
@@ -283,6 +296,10 @@ class Slot:
 
     def fail(self, error: BrokerError) -> None:
         """Hand the slot back with an error, its message in the output region."""
+        self.channel.failures.add(self.plan.serving.asked, error, self.channel.pid)
+        self._answer_error(error)
+
+    def _answer_error(self, error: BrokerError) -> None:
         text = str(error).encode("utf-8", "replace")[: len(self.output)]
         self.output[: len(text)] = text
         self._laid_out = None
@@ -295,7 +312,9 @@ class Slot:
         words[OUTPUT_BYTES] = nbytes
         words[OUTPUT_REGION] = self._output_regions
         words[TAKEN_NS] = self.taken_ns
-        words[COMPLETED_NS] = monotonic_ns()
+        now = words[COMPLETED_NS] = monotonic_ns()
+        if status == STATUS_OK:
+            self.stamps[2] = now
         self.busy = False
         words[DONE] = self.sequence
         try:
@@ -307,15 +326,24 @@ class Slot:
         except (OSError, Closed):  # a worker that meddles with its semaphores, or is gone and disposed of
             self.channel.closed = True
 
-    def output_targets(self, shapes: Shapes) -> tuple[TensorLayout, tuple[np.ndarray, ...]]:
-        """Where outputs of these shapes go, with a larger region if need be. Raises BrokerError."""
-        specs = self.plan.serving.entry.signature.outputs
+    def output_targets(
+        self, shapes: Shapes, outputs: Sequence[Any] = ()
+    ) -> tuple[TensorLayout, tuple[Any, ...]]:
+        """Where outputs of these shapes go, with a larger region if need be. Raises BrokerError.
+
+        Strings among the `outputs` are given their place; then the answer holds for these only.
+        """
+        serving = self.plan.serving
+        specs = serving.entry.signature.outputs
         try:
             layout = lay_out([(spec.dtype, shape) for spec, shape in zip(specs, shapes, strict=True)])
         except (TypeError, ValueError) as error:
             raise ModelFailed(f"the model's outputs cannot be sent: {error}") from None
-        if layout.nbytes > len(self.output):
-            self._grow_output(layout.nbytes)
+        nbytes = place_behind(layout.nbytes, outputs)
+        if nbytes > len(self.output):
+            self._grow_output(nbytes)
+        if serving.gives_strings:
+            return layout, views(layout.placements, self.output)
         if len(self.plan.outputs) >= _CACHED:
             self.plan.outputs.clear()
         found = self.plan.outputs[shapes] = layout, views(layout.placements, self.output)
@@ -327,28 +355,6 @@ class Slot:
         self._output_regions += 1
         self.output = segment
         self._laid_out = None
-        for plan in self.plans.values():
+        for plan in list(self.plans.values()):
             plan.outputs.clear()
         self.plan.outputs.clear()
-
-
-def _check_against(signature: Signature, placements: tuple[Placement, ...]) -> None:
-    """The worker has checked this, too; it may have been lying, or attached to an older model."""
-    specs = signature.inputs
-    if len(placements) != len(specs):
-        raise InvalidInput(f"{signature.name!r} takes {len(specs)} inputs, got {len(placements)}")
-    for spec, placement in zip(specs, placements):
-        if placement.dtype != spec.dtype or not spec.accepts(placement.shape):
-            raise InvalidInput(
-                f"input {spec.name!r} wants {spec}, got {placement.dtype.name}{format_shape(placement.shape)}"
-            )
-        if 0 in placement.shape and _free_elements(spec, placement.shape) > _MAX_FREE:
-            raise InvalidInput(
-                f"input {spec.name!r} has no elements and the dimensions {format_shape(placement.shape)}"
-            )
-
-
-def _free_elements(spec: TensorSpec, shape: tuple[int, ...]) -> int:
-    """What the worker chose of a shape, as if its empty dimensions had one element."""
-    wanted = spec.shape or (None,) * len(shape)
-    return prod(max(size, 1) for size, want in zip(shape, wanted) if want is None)

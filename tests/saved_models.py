@@ -14,7 +14,16 @@ from pathlib import Path
 
 import numpy as np
 
-from worker_client.wire.dtypes import SUPPORTED
+from tests import model_files
+from tests.saved_types import (  # noqa: F401  (among KINDS)
+    export_classic_composite,
+    export_composite,
+    export_narrow,
+    export_only_variants,
+    export_text,
+    export_variants,
+)
+from worker_client.wire.dtypes import FIXED_SIZE
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,7 +71,7 @@ def export_identity(path: str) -> None:
         return serve
 
     module = tf.Module()
-    module.functions = {name: identity_of(tf.dtypes.as_dtype(name)) for name in SUPPORTED}
+    module.functions = {name: identity_of(tf.dtypes.as_dtype(name)) for name in FIXED_SIZE}
     tf.saved_model.save(module, path, signatures=dict(module.functions))
 
 
@@ -132,44 +141,6 @@ def export_shapes(path: str) -> None:
     }
     module.functions = dict(functions)
     tf.saved_model.save(module, path, signatures=functions)
-
-
-def export_strings(path: str) -> None:
-    """One signature of numbers, `serving_default`, beside those that cannot cross: string in, string out, sparse."""
-    import tensorflow as tf
-
-    module = tf.Module()
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def length(text):
-        return {"y": tf.strings.length(text)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int64, name="x")])
-    def label(x):
-        return {"label": tf.strings.as_string(x)}
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
-    def double(x):
-        return {"y": x * 2}
-
-    module.length, module.label, module.double = length, label, double
-    tf.saved_model.save(
-        module, path, signatures={"length": length, "label": label, "serving_default": double}
-    )
-
-
-def export_only_strings(path: str) -> None:
-    """A model that cannot be served: its one signature takes strings."""
-    import tensorflow as tf
-
-    module = tf.Module()
-
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="text")])
-    def length(text):
-        return {"y": tf.strings.length(text)}
-
-    module.length = length
-    tf.saved_model.save(module, path, signatures=length)
 
 
 def export_no_signature(path: str) -> None:
@@ -281,7 +252,7 @@ KINDS: Mapping[str, Callable[[str], None]] = {
     name.removeprefix("export_"): function
     for name, function in list(globals().items())
     if name.startswith("export_")
-}
+} | model_files.KINDS
 
 
 def export(kinds: Mapping[str, str | os.PathLike[str]]) -> None:

@@ -13,6 +13,7 @@ from collections import deque
 from time import monotonic_ns
 from typing import Any
 
+from worker_client.catalogue import Catalogue
 from worker_client.futures import FutureDispatcher
 from worker_client.link import ControlLink
 from worker_client.slot import Slot
@@ -55,13 +56,14 @@ class Channel:
         self.open = True
         self.epoch: int = reply["epoch"]
         self.max_slots: int = reply["max_slots"]
+        self.catalogue = Catalogue(reply["models"])
         self.slots: list[Slot] = []
         self.event: Event | None = None
-        self.bell: semaphore.Semaphore = semaphore.attach(reply["bell"])
         self._link = link
+        self.bell: semaphore.Semaphore = self._opened(reply["bell"])
         self._words = self._segments[0].bytes.cast("Q")
         self._ring = RingProducer(
-            self._words, semaphore.attach(reply["submitted"]), semaphore.attach(reply["doorbell"])
+            self._words, self._opened(reply["submitted"]), self._opened(reply["doorbell"])
         )
         self._free: deque[Slot] = deque()
         self._abandoned: list[Slot] = []
@@ -80,6 +82,11 @@ class Channel:
     def __repr__(self) -> str:
         state = "open" if self.open else "closed"
         return f"<Channel {state}, {len(self._free)} of {len(self.slots)} slots free>"
+
+    def ask_for_models(self, timeout: float | None) -> None:
+        """Bring the catalogue up to date."""
+        reply, _ = self._link.request({"op": "models"}, timeout)
+        self.catalogue.update(reply["models"])
 
     # -- slots ---------------------------------------------------------------------------------------------------
 
@@ -127,7 +134,7 @@ class Channel:
         """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker."""
         if self.event is None:
             _, fds = self._link.request({"op": "event"}, _CONTROL_TIMEOUT)
-            self.event = Event(fds[0])
+            self.event = Event(fds.pop())
         return self.event
 
     def release(self, slot: Slot) -> None:
@@ -191,10 +198,19 @@ class Channel:
             except Overloaded as error:
                 self._no_more_slots = f"there could be no more: {error}"
                 return False
-            segment = Segment.attach(fds[0], reply["nbytes"])
+            segment = Segment.attach(fds.pop(), reply["nbytes"])
             self._segments.append(segment)
             self._add_block(reply["block"], segment)
             return True
+
+    def _opened(self, name: str) -> semaphore.WaitableSemaphore:
+        try:
+            return semaphore.attach(name)
+        except semaphore.Missing:
+            self._link.request(
+                {"op": "status"}, _CONTROL_TIMEOUT
+            )  # raises BrokerLost if the broker took it along
+            raise
 
     def _add_block(self, block: dict[str, Any], segment: Segment) -> None:
         start, sizes = block["offset"], (block["count"], block["input_bytes"], block["output_bytes"])
@@ -206,7 +222,8 @@ class Channel:
             header = memory[header_offset(index) :][:SLOT_HEADER]
             region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
             region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
-            slot = Slot(first + index, header, region_in, region_out, semaphore.attach(name))
+            completed = self._opened(name)
+            slot = Slot(first + index, header, region_in, region_out, completed, self.catalogue.expire)
             self.slots.append(slot)
             self._free.append(slot)
         self._link.send({"op": "opened"})
@@ -215,7 +232,7 @@ class Channel:
         message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}
         try:
             reply, fds = self._link.request(message, _CONTROL_TIMEOUT)
-            slot.bind_input(Segment.attach(fds[0], reply["nbytes"]).bytes)
+            slot.bind_input(Segment.attach(fds.pop(), reply["nbytes"]).bytes)
         except (Overloaded, InvalidInput):
             raise  # refused: nothing has changed
         except BaseException:
@@ -282,8 +299,8 @@ class Channel:
                 poll_word(words, DONE, slot.sequence, min(monotonic_ns() + slot.poll_ns, deadline_ns))
         self._acquire(slot, deadline_ns)
         slot.busy = False
+        now = slot.woken_ns = monotonic_ns()
         if slot.poll_ns != MUST_BLOCK:
-            now = monotonic_ns()
             self._waiting.observe(now - start, now)
         if words[OUTPUT_REGION] != slot.output_region:
             self.await_region(slot, deadline_ns)
@@ -303,7 +320,7 @@ class Channel:
                 if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
                     continue
                 if not self.open:
-                    raise self.gone(ran=True)
+                    raise self.gone(slot)
                 if monotonic_ns() >= deadline_ns:
                     raise self.deadline_exceeded(slot)
                 break
@@ -317,6 +334,7 @@ class Channel:
         while slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
             if not slot.extra_posts:
                 slot.busy = False
+                slot.woken_ns = monotonic_ns()
                 slot.deadline_ns = NO_DEADLINE
                 return True
             slot.extra_posts -= 1  # the deadline keeper's, late from the slot's last use
@@ -341,9 +359,9 @@ class Channel:
             )
         return DeadlineExceeded(f"no answer within the call's timeout; waited {waited:.0f} ms")
 
-    def gone(self, ran: bool = False) -> BrokerUnavailable:
-        """Why the channel is closed. `ran`: the call that asks was handed to the broker."""
-        return self._link.gone(ran)
+    def gone(self, slot: Slot | None = None) -> BrokerUnavailable:
+        """Why the channel is closed, for the call in `slot`: one that the broker has taken may have been run."""
+        return self._link.gone(ran=slot is not None and slot.busy and self._ring.is_taken(slot))
 
     # -- called by the watcher thread ----------------------------------------------------------------------------
 
@@ -392,7 +410,7 @@ class Channel:
             while (found := self._output_regions.get(slot.index)) is None or found[0] != number:
                 left = (deadline_ns - monotonic_ns()) / 1e9
                 if not self.open:
-                    raise self.gone(ran=True)
+                    raise self._link.gone(ran=True)  # the answer had come
                 if left <= 0:
                     raise self.deadline_exceeded(slot)
                 self._slow.wait(min(left, threading.TIMEOUT_MAX))

@@ -31,22 +31,27 @@ class Client:
     def model(
         self,
         name: str,
-        version: int | None = None,
+        version: int | str | None = None,
         signature: str | None = None,
         *,
+        label: str | None = None,
         timeout: float | None = None,
         priority: str = INTERACTIVE_PRIORITY,
         retries: int | None = None,
     ) -> Model:
         """A handle on model `name`; its default signature if none is named. Asks nothing of the broker yet.
 
+        Without a `version` its calls go to the latest one served, and to the next as soon as that is ready; a number
+        keeps them on one version. `label`, or a `version` that is no number, is a label of the broker's configuration
+        ("stable", "canary"), which they follow.
         `timeout` in seconds is the default of its calls in place of the client's, and so is `retries`: 0 for a model
         whose calls must not be run twice. Calls of `priority` "bulk" let "interactive" ones go first, but for one
         batch in eight. Raises InvalidInput.
         """
         seconds = self.timeout if timeout is None else timeouts.checked(timeout)
         again = self.retries if retries is None else checked_retries(retries)
-        return Model(self._connection, name, version, signature, seconds, priority, again)
+        wanted = checked_version(version, label)
+        return Model(self._connection, name, wanted, signature, seconds, priority, again)
 
     def session(
         self,
@@ -62,7 +67,10 @@ class Client:
         return Session(self._connection, model, seconds, priority, again)
 
     def models(self) -> dict[str, ModelInfo]:
-        """The models that the broker serves, by name. Raises BrokerUnavailable."""
+        """The models that the broker serves, by name, with their versions and states. Raises BrokerUnavailable.
+
+        As the broker told them last, which it does whenever they change: nothing is asked for it.
+        """
         seconds = timeouts.implied(None) if self.timeout is None else self.timeout
         deadline = monotonic_ns() + int(min(seconds, 1e9) * 1e9)
         return dict(self._connection.models(deadline, self.retries > 0))
@@ -97,6 +105,21 @@ def connect(
     """
     seconds = timeouts.of_environment() if timeout is None else timeouts.checked(timeout)
     return Client(Connection(socket_path(address), WaitMode(wait)), seconds, checked_retries(retries))
+
+
+def checked_version(version: Any, label: Any) -> int | str | None:
+    """A number of a version, a label, or None for the latest. Raises InvalidInput."""
+    if label is not None:
+        if version is not None:
+            raise InvalidInput(f"give a version ({version!r}) or a label ({label!r}), not both")
+        if not isinstance(label, str) or not label:
+            raise InvalidInput(f"a label must be a text such as 'stable', got {label!r}")
+        return label
+    if isinstance(version, str) and version.isascii() and version.isdecimal():
+        return int(version)
+    if isinstance(version, bool) or not isinstance(version, (int, str, type(None))) or version == "":
+        raise InvalidInput(f"a version must be a whole number or a label, got {version!r}")
+    return version
 
 
 def checked_retries(retries: Any) -> int:

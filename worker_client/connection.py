@@ -15,10 +15,11 @@ from time import monotonic_ns
 
 from worker_client import green
 from worker_client.absence import RETURN_SECONDS, Absent, BrokerLost, NoAnswer, Patience
+from worker_client.catalogue import Models
 from worker_client.channel import Channel
 from worker_client.futures import forked
 from worker_client.link import ControlLink, forget_sockets
-from worker_client.metadata import ModelInfo, SignatureInfo
+from worker_client.metadata import SignatureInfo
 from worker_client.rerun import Reruns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
@@ -38,7 +39,6 @@ class Connection:
         self.mode = mode
         self._link: ControlLink | None = None
         self._channel: Channel | None = None
-        self._models: dict[str, ModelInfo] = {}
         self._attaching: _Turn | None = None
         self.closings = 0  # how often it was closed: who waits for a channel gives up when this changes
         self._met_a_broker = False  # in the life of this process, or before the fork
@@ -83,10 +83,15 @@ class Connection:
                 if pause and self.closings == closings:
                     self._changed.wait(pause)
 
-    def models(self, deadline_ns: int = NO_DEADLINE, patient: bool = True) -> dict[str, ModelInfo]:
-        """The broker's models, as it told them when this process attached."""
-        self.channel(deadline_ns, patient)
-        return self._models
+    def models(self, deadline_ns: int = NO_DEADLINE, patient: bool = True) -> Models:
+        """The broker's models, as it told them last. It is asked only if a call found that out of date."""
+        channel = self.channel(deadline_ns, patient)
+        if channel.catalogue.stale:
+            try:
+                channel.ask_for_models(_seconds_left(deadline_ns))
+            except NoAnswer as error:
+                raise DeadlineExceeded(str(error)) from None
+        return channel.catalogue.models
 
     def ad_hoc(
         self, model: str, feeds: tuple[str, ...], fetches: tuple[str, ...], deadline_ns: int
@@ -115,9 +120,9 @@ class Connection:
         _let_go(link, channel)
         if channel is not None:
             channel.futures.join()
-        rerunner = self.reruns.close(self._closed())
-        if rerunner is not None and rerunner is not threading.current_thread():
-            rerunner.join()
+        for thread in self.reruns.close(self._closed()):
+            if thread is not threading.current_thread():
+                thread.join()
 
     def missed(self, deadline_ns: int, patient: bool = True) -> BrokerError:
         """What a call is told that waited in vain for another one to attach."""
@@ -174,9 +179,9 @@ class Connection:
             self._missing_since_ns = self._missing_since_ns or monotonic_ns()
             raise
         try:
-            reply, fds = link.request({"op": "attach"}, _seconds_left(deadline_ns))
-            channel = channel_type(link, reply, fds[0], self.mode)
-            models = {name: ModelInfo.from_message(name, info) for name, info in reply["models"].items()}
+            again = self._met_a_broker and self._missing_since_ns > 0
+            reply, fds = link.request({"op": "attach", "again": again}, _seconds_left(deadline_ns))
+            channel = channel_type(link, reply, fds.pop(), self.mode)
         except OSError as error:  # no descriptors, no address space
             link.close()
             raise BrokerUnavailable(f"cannot map the memory of the broker at {self.path}: {error}") from None
@@ -184,13 +189,15 @@ class Connection:
             link.close()
             raise
         link.channel = channel
+        if link.models is not None:
+            channel.catalogue.update(link.models)
         if link.closed:  # the watcher may have ended before it knew the channel
             channel.close()
             raise link.gone()
         with self._changed:
             closed = self.closings != closings
             if not closed:
-                self._models, self._channel = models, channel
+                self._channel = channel
                 self._met_a_broker, self._missing_since_ns = True, 0
         if closed:
             _let_go(link, channel)

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from worker_client.wire.errors import ModelNotFound
 from worker_client.wire.signature import Signature
+
+AVAILABLE = "AVAILABLE"
+_COMING = ("START", "LOADING")
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,24 +22,96 @@ class SignatureInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class VersionInfo:
+    """One version of a model, or what a label stands for. `state` is START, LOADING, AVAILABLE, UNLOADING or END, and
+    `cause` why it is in it, where that needs saying. Only an AVAILABLE one has signatures.
+
+    `signatures` maps names to signatures, `unusable` those that this process cannot call to the reason why (bfloat16
+    without ml_dtypes).
+    """
+
+    version: int
+    state: str
+    cause: str
+    default_signature: str
+    signatures: dict[str, SignatureInfo]
+    unusable: dict[str, str]
+
+    @classmethod
+    def from_message(cls, message: dict[str, Any]) -> VersionInfo:
+        signatures, unusable = _signatures(message["signatures"])
+        state, cause = message["state"], message["cause"]
+        return cls(message["version"], state, cause, message["default_signature"] or "", signatures, unusable)
+
+    def __str__(self) -> str:
+        return f"version {self.version} is {self.state}" + (f" ({self.cause})" if self.cause else "")
+
+
+@dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One served model. `signatures` maps names to signatures, `unusable` those that this process cannot call to the
-    reason why (bfloat16 without ml_dtypes). `timeout` in seconds is its calls' default, None if it has none."""
+    """One served model. `version`, `default_signature`, `signatures` and `unusable` are those that calls get which name
+    no version; `version` is None while there is none. `versions` are all that the broker knows, `labels` what each
+    label stands for. `timeout` in seconds is its calls' default, None if it has none."""
 
     name: str
-    version: int
+    version: int | None
     default_signature: str
     signatures: dict[str, SignatureInfo]
     unusable: dict[str, str]
     timeout: float | None = None
+    versions: dict[int, VersionInfo] = field(default_factory=dict)
+    labels: dict[str, VersionInfo] = field(default_factory=dict)
 
     @classmethod
     def from_message(cls, name: str, message: dict[str, Any]) -> ModelInfo:
-        signatures, unusable = {}, {}
-        for item in message["signatures"]:
-            try:
-                signatures[item["name"]] = SignatureInfo(item["id"], Signature.from_message(item))
-            except TypeError as error:
-                unusable[item["name"]] = str(error)
-        version, default = message["version"], message["default_signature"]
-        return cls(name, version, default, signatures, unusable, message.get("timeout"))
+        signatures, unusable = _signatures(message["signatures"])
+        versions = {told["version"]: VersionInfo.from_message(told) for told in message.get("versions", ())}
+        labels = {label: VersionInfo.from_message(told) for label, told in message.get("labels", {}).items()}
+        default = message["default_signature"] or ""
+        timeout = message.get("timeout")
+        return cls(name, message["version"], default, signatures, unusable, timeout, versions, labels)
+
+    def called(self, version: int | str | None) -> VersionInfo:
+        """What calls get that name this version, or this label. Raises ModelNotFound; Coming where it pays to wait."""
+        if version is None:
+            if self.version is None:
+                raise self._nothing_there()
+            signatures, unusable = self.signatures, self.unusable
+            return VersionInfo(self.version, AVAILABLE, "", self.default_signature, signatures, unusable)
+        found = self.labels.get(version) if isinstance(version, str) else self.versions.get(version)
+        if found is None:
+            what = "label" if isinstance(version, str) else "version"
+            raise ModelNotFound(f"model {self.name!r} has no {what} {version!r}; it has {self._callable()}")
+        if found.state != AVAILABLE:
+            label = f"label {version!r} stands for {found}" if isinstance(version, str) else str(found)
+            raise ModelNotFound(f"model {self.name!r}: {label}; it has {self._callable()}")
+        return found
+
+    def _nothing_there(self) -> ModelNotFound:
+        coming = any(found.state in _COMING for found in self.versions.values())
+        kind = Coming if coming else ModelNotFound
+        states = "; ".join(str(self.versions[number]) for number in sorted(self.versions))
+        return kind(f"no version of model {self.name!r} can be called: {states or 'it has none'}")
+
+    def _callable(self) -> str:
+        numbers = sorted(number for number, found in self.versions.items() if found.state == AVAILABLE)
+        listed = ", ".join(map(str, numbers)) or "none"
+        return listed + (f" and the labels {', '.join(sorted(self.labels))}" if self.labels else "")
+
+
+class Coming(ModelNotFound):
+    """The model has no version now, and will have one shortly."""
+
+
+def models_of(message: Mapping[str, Any]) -> dict[str, ModelInfo]:
+    return {name: ModelInfo.from_message(name, told) for name, told in message.items()}
+
+
+def _signatures(message: list[dict[str, Any]]) -> tuple[dict[str, SignatureInfo], dict[str, str]]:
+    signatures, unusable = {}, {}
+    for item in message:
+        try:
+            signatures[item["name"]] = SignatureInfo(item["id"], Signature.from_message(item))
+        except TypeError as error:
+            unusable[item["name"]] = str(error)
+    return signatures, unusable

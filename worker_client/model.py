@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import index
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from worker_client import mapping, timeouts
 from worker_client.absence import BrokerLost
+from worker_client.catalogue import Models
 from worker_client.channel import Channel
 from worker_client.connection import Connection
 from worker_client.fitting import Fitter
 from worker_client.futures import Call, CallFuture
-from worker_client.metadata import ModelInfo, SignatureInfo
+from worker_client.keras_calls import IN_FLIGHT, Parts, check_call
+from worker_client.metadata import Coming, ModelInfo, SignatureInfo
 from worker_client.request import Request
+from worker_client.string_inputs import fitter_of
+from worker_client.timings import Timings
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
 from worker_client.wire.signature import Signature, TensorSpec
@@ -24,6 +28,10 @@ from worker_client.wire.signature import Signature, TensorSpec
 INTERACTIVE_PRIORITY = "interactive"
 PRIORITIES = {INTERACTIVE_PRIORITY: 0, "bulk": BULK}
 """Each with what it adds to the signature's id in a request."""
+
+
+_COMING_NS = 10_000_000
+"""How often to look whether the version has come that a call waits for."""
 
 
 class Bound(NamedTuple):
@@ -50,7 +58,7 @@ class Model:
         self,
         connection: Connection,
         name: str,
-        version: int | None,
+        version: int | str | None,
         signature: str | None,
         timeout: float | None,
         priority: str = INTERACTIVE_PRIORITY,
@@ -61,10 +69,17 @@ class Model:
         self.signature_name = signature
         self.priority = _checked_priority(priority)
         self.retries = retries
+        self.on_answer: Callable[[Timings], object] | None = None
+        """Called with the timings of each answer to `predict`, by whoever waited for it."""
         self._given_timeout = timeout
         self._seconds = timeout or timeouts.DEFAULT_SECONDS  # of a call that says nothing else, once bound
         self._connection = connection
         self._bound: Bound | None = None
+
+    def copy(self) -> Model:
+        """Another handle on the same, with an `on_answer` of its own."""
+        given = self.version, self.signature_name, self._given_timeout
+        return Model(self._connection, self.name, *given, self.priority, self.retries)
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r} at {self._connection.path}>"
@@ -75,18 +90,44 @@ class Model:
         return self.bound_by(None)[0].fitter.signature
 
     @property
+    def current_version(self) -> int:
+        """The number of the version that a call would get now."""
+        self.bound_by(None)
+        return self._info().called(self.version).version
+
+    @property
     def timeout(self) -> float:
         """Seconds that a call may take which says nothing else. Asks the broker for the model's own, if need be."""
         return self._given_timeout or timeouts.implied(self._info().timeout)
 
-    def predict(self, inputs: Any, timeout: float | None = None) -> Any:
+    def predict(
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        verbose: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        *,
+        timeout: float | None = None,
+        **others: Any,
+    ) -> Any:
         """Run the model on `inputs` and return private copies of its outputs.
 
         `inputs` is an ndarray (or anything numpy makes one of) for a signature with one input, else {name: array};
         dtypes must be the signature's, the first dimension counts rows. The answer is an ndarray if an array
         went in and the signature has one output, else {name: ndarray}. `timeout` in seconds overrides the
         client's.
+
+        `batch_size`, `verbose` and `steps` are those of `keras.Model.predict`: more rows than `batch_size` go over in
+        as many requests, a few at a time, and come back as one answer; `steps` ends after so many of them; there is
+        nothing to be verbose about. Without a `batch_size` all rows are one request. Other arguments of Keras raise
+        InvalidInput.
         """
+        if batch_size is not None or steps is not None or callbacks is not None or others:
+            known, deadline = self.bound_by(timeout)
+            parts = Parts(known.fitter, inputs, batch_size, steps, callbacks, others)
+            if not parts.whole:
+                return parts.join(mapping.ordered(self._sender(deadline), parts, IN_FLIGHT))
         bound = self._bound
         if bound is None or not bound.channel.open:
             bound, deadline = self.bound_by(timeout)
@@ -103,12 +144,20 @@ class Model:
                         view[...] = array
                     channel.submit(slot, bound.id, deadline)
                     channel.wait(slot, deadline)
-                    return copied(bound, slot.result(), inputs)
+                    outputs = slot.result()
+                    if self.on_answer is not None:
+                        self.on_answer(Timings.of(slot))
+                    return copied(bound, outputs, inputs)
                 finally:
                     channel.release(slot)
             except BrokerLost as lost:
                 left = lost.runs_left(left, self.retries)
                 bound = self.bind(deadline)
+
+    def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        """`predict(inputs)`, as a Keras model is called. Raises InvalidInput if it shall train."""
+        check_call(training, mask)
+        return self.predict(inputs)
 
     def request(self, rows: int | None = 1, shapes: dict[str, tuple[int, ...]] | None = None) -> Request:
         """A request whose inputs are written in place, in shared memory, and whose results are read there.
@@ -135,6 +184,10 @@ class Model:
                 return future
             except BrokerLost as lost:
                 call.lose(lost)
+
+    def _sender(self, deadline_ns: int) -> Callable[[Any], CallFuture]:
+        """`submit` for parts of one call, which have its deadline."""
+        return lambda inputs: self.submit(inputs, (deadline_ns - monotonic_ns()) / 1e9)
 
     def _send(self, call: Call, form: Any) -> None:
         """Write the call's inputs into a slot and submit it, for an answer as to inputs of this form."""
@@ -200,15 +253,31 @@ class Model:
         while True:
             try:
                 channel = self._connection.channel(deadline_ns, self.retries > 0)
+                updates = channel.catalogue.updates
                 info = self._signature_info(deadline_ns)
             except BrokerLost as lost:
                 lost.runs_left(0, self.retries)  # nothing was run
                 continue
+            except Coming:
+                if monotonic_ns() + _COMING_NS > deadline_ns:
+                    raise
+                sleep(_COMING_NS / 1e9)
+                continue
             outputs = tuple(spec.name for spec in info.signature.outputs)
             number = info.id + PRIORITIES[self.priority]
-            fitter = Fitter(self.name, info)
+            fitter = fitter_of(self.name, info)
             bound = self._bound = Bound(self._connection, channel, number, fitter, outputs)
-            return bound
+            if channel.catalogue.enter(self, updates):
+                return bound
+
+    def models_changed(self, before: Models, now: Models) -> None:
+        """Bind anew at the next call, if this model is not what it was. The watcher's thread."""
+        if before.get(self.name) != now.get(self.name):
+            self._bound = None
+
+    def unbind(self) -> None:
+        """Bind anew at the next call."""
+        self._bound = None
 
     def _info(self, deadline_ns: int | None = None) -> ModelInfo:
         deadline = self.deadline(None) if deadline_ns is None else deadline_ns
@@ -221,9 +290,7 @@ class Model:
         return models[self.name]
 
     def _signature_info(self, deadline_ns: int) -> SignatureInfo:
-        model = self._info(deadline_ns)
-        if self.version not in (None, model.version):
-            raise ModelNotFound(f"model {self.name!r} has no version {self.version}; it has {model.version}")
+        model = self._info(deadline_ns).called(self.version)
         name = self.signature_name or model.default_signature
         if name in model.unusable:
             raise ModelNotFound(f"model {self.name!r}, signature {name!r}: {model.unusable[name]}")

@@ -15,6 +15,8 @@ import numpy as np
 
 from worker_client.absence import BrokerLost
 from worker_client.slot import Slot
+from worker_client.string_inputs import has_views, in_place, write
+from worker_client.timings import Timings
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature
@@ -29,6 +31,10 @@ class Request:
 
     `request[name]` is a writable ndarray in shared memory, with whatever the last request left in it. Views of inputs
     and results are valid inside the block only: afterwards the memory serves other requests.
+
+    Strings cannot be views. `request["text"]` is an array of bytes or str objects, empty at first, that each run copies
+    into shared memory, and a result of strings an array of bytes objects. For strings that need a larger slot the
+    request takes a second one.
     """
 
     def __init__(
@@ -46,11 +52,16 @@ class Request:
         self._retries = retries
         self._slot: Slot | None = None
         self._inputs: dict[str, np.ndarray] = {}
-        self._moved = False  # the inputs are in an earlier broker's slot
+        self._moved = False  # the inputs are in an earlier broker's slot, or in `_first`
+        self._first: Slot | None = (
+            None  # that they were written into, where strings have since needed a larger one
+        )
 
     def __enter__(self) -> Request:
         slot = self._slot = self._claim(self._deadline(None))
         self._inputs = dict(zip(self._bound.fitter.names, slot.lay(self._layout)))
+        if self._bound.fitter.strings:
+            self._inputs = in_place(self._inputs)
         return self
 
     def _claim(self, deadline: int) -> Slot:
@@ -64,11 +75,12 @@ class Request:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        slot, self._slot = self._slot, None
+        slots, self._slot, self._first = (self._slot, self._first), None, None
         self._inputs = {}
         self._moved = False
-        if slot is not None:
-            self._bound.channel.release(slot)
+        for slot in slots:
+            if slot is not None:
+                self._bound.channel.release(slot)
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self._inputs[name]
@@ -95,16 +107,36 @@ class Request:
 
     def _run_once(self, slot: Slot, deadline: int) -> Result:
         bound = self._bound
-        if self._moved:
+        if bound.fitter.strings:
+            slot = self._write_strings(slot, deadline)
+        elif self._moved:
             for view, array in zip(slot.lay(self._layout), self._inputs.values()):
                 view[...] = array
         bound.channel.submit(slot, bound.id, deadline)
         bound.channel.wait(slot, deadline)
-        return Result(bound.output_names, slot.result())
+        return Result(bound.output_names, slot.result(), slot)
+
+    def _write_strings(self, slot: Slot, deadline: int) -> Slot:
+        """The slot that holds all inputs now."""
+        tensors, layout = self._bound.fitter.fit(self._inputs)
+        if layout.nbytes > len(slot.input):
+            larger = self._bound.channel.claim(layout.nbytes, deadline)
+            self._slot = larger
+            if self._moved or not has_views(self._inputs):
+                self._bound.channel.release(slot)
+            else:
+                self._first, self._moved = slot, True
+            slot = larger
+        write(slot, tensors, layout, moved=self._moved)
+        return slot
 
     def _move(self, deadline: int) -> None:
-        """Take a slot of the next broker."""
+        """Take a slot of the next broker; or stay in this one, if it is the model that is not what it was."""
+        channel = self._bound.channel
         self._bind_again(deadline)
+        if self._bound.channel is channel:
+            return
+        self._first = None
         self._slot = self._claim(deadline)
         self._moved = True
 
@@ -119,22 +151,32 @@ class Request:
 
 
 def check_same(signature: Signature, bound: Bound) -> None:
-    """Raises BrokerUnavailable if the next broker's model is not the one a request was made for."""
+    """Raises BrokerUnavailable if the next broker's model, or the next version, is not what a request was made for."""
     if bound.fitter.signature != signature:
         raise BrokerUnavailable(
-            f"the broker at {bound.connection.path} went away, and {bound.fitter.label} of the next one has other "
-            "inputs or outputs than this request was made for; make a new request"
+            f"the broker at {bound.connection.path} went away or has another version of the model by now, and its "
+            f"{bound.fitter.label} has other inputs or outputs than this request was made for; make a new request"
         )
 
 
 class Result(Mapping[str, np.ndarray]):
-    """The outputs of one run by name: read-only views of shared memory, valid inside the request's block."""
+    """The outputs of one run by name: read-only views of shared memory, valid inside the request's block. Strings, of
+    which there are no views, are arrays of bytes objects."""
 
-    __slots__ = ("_arrays", "_names")
+    __slots__ = ("_arrays", "_names", "_sequence", "_slot")
 
-    def __init__(self, names: tuple[str, ...], arrays: tuple[np.ndarray, ...]) -> None:
+    def __init__(self, names: tuple[str, ...], arrays: tuple[np.ndarray, ...], slot: Slot) -> None:
         self._names = names
         self._arrays = arrays
+        self._slot = slot
+        self._sequence = slot.sequence
+
+    @property
+    def timings(self) -> Timings:
+        """Where the time of this run went. Valid inside the request's block until it is run again, else BrokerError."""
+        if self._slot.sequence != self._sequence:
+            raise BrokerError("the timings of a run are valid until its request runs again or its block ends")
+        return Timings.of(self._slot)
 
     def __getitem__(self, name: str) -> np.ndarray:
         try:

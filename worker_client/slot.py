@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
-from worker_client.wire.errors import STATUS_OK, BrokerError, from_status
+from worker_client.absence import ModelMoved
+from worker_client.wire.errors import STATUS_OK, BrokerError, Moved, from_status
 from worker_client.wire.layout import (
     CANCELLED,
     DEADLINE_NS,
@@ -23,6 +27,7 @@ from worker_client.wire.layout import (
     WAITING_POLLS,
 )
 from worker_client.wire.semaphore import WaitableSemaphore
+from worker_client.wire.strings import StringView
 from worker_client.wire.tensors import TensorLayout, read_table, views
 
 _CACHED = 64  # layouts a slot remembers on each side; shapes beyond that start over
@@ -35,6 +40,7 @@ class Slot:
         "_input_views",
         "_layout",
         "_output_views",
+        "_string_views",
         "busy",
         "completed",
         "deadline_ns",
@@ -43,10 +49,12 @@ class Slot:
         "input",
         "missing_ns",
         "notify",
+        "on_moved",
         "output",
         "output_region",
         "poll_ns",
         "sequence",
+        "woken_ns",
         "words",
     )
 
@@ -57,6 +65,7 @@ class Slot:
         input: memoryview,
         output: memoryview,
         completed: WaitableSemaphore,
+        on_moved: Callable[[], None] = lambda: None,
     ) -> None:
         self.index = index
         self.words = header.cast("Q")
@@ -64,16 +73,19 @@ class Slot:
         self.output = output
         self.output_region = 1
         self.completed = completed
+        self.on_moved = on_moved
         self.sequence = 0
         self.busy = False  # in the ring or the broker's hands: its completion is not yet acquired
         self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline keeper reads it
         self.extra_posts = 0  # posts that did not come from the broker
         self.missing_ns = 0  # since when an abandoned slot is known to miss a post
         self.notify = NOTIFY_SLOT
+        self.woken_ns = 0  # when its caller, or who looks for him, acquired the last answer
         self.poll_ns = 0  # how long the caller polls before it blocks
         self._layout: TensorLayout | None = None
-        self._input_views: dict[TensorLayout, tuple[np.ndarray, ...]] = {}
+        self._input_views: dict[TensorLayout, tuple[Any, ...]] = {}
         self._output_views: dict[bytes, tuple[np.ndarray, ...]] = {}
+        self._string_views: dict[bytes, tuple[Any, ...]] = {}  # with strings among them
 
     def bind_input(self, region: memoryview) -> None:
         """Use another input region, larger than the one before."""
@@ -86,9 +98,10 @@ class Slot:
         self.output = region
         self.output_region = number
         self._output_views.clear()
+        self._string_views.clear()
 
-    def lay(self, layout: TensorLayout) -> tuple[np.ndarray, ...]:
-        """Views to write the inputs through. `layout` must fit into the input region."""
+    def lay(self, layout: TensorLayout) -> tuple[Any, ...]:
+        """Views to write the inputs through, arrays and StringViews. `layout` must fit into the input region."""
         arrays = self._input_views.get(layout)
         if arrays is None:
             if len(self._input_views) >= _CACHED:
@@ -121,23 +134,41 @@ class Slot:
         self.words[CANCELLED] = sequence
 
     def result(self) -> tuple[np.ndarray, ...]:
-        """Views of the outputs, valid until the slot is used again. Raises what the broker reports."""
+        """Views of the outputs, valid until the slot is used again; arrays of bytes objects where they are strings.
+        Raises what the broker reports."""
         words = self.words
         nbytes = words[OUTPUT_BYTES]
         raw = bytes(self.output[:nbytes])
         if words[STATUS] != STATUS_OK:
-            raise from_status(words[STATUS], raw.decode("utf-8", "replace"))
+            raise self._error(words[STATUS], raw.decode("utf-8", "replace"))
         arrays = self._output_views.get(raw)
         return self._read_output(raw) if arrays is None else arrays
 
+    def _error(self, status: int, text: str) -> BrokerError:
+        error = from_status(status, text)
+        if isinstance(error, Moved):
+            self.on_moved()
+            return ModelMoved(text)
+        return error
+
     def _read_output(self, table: bytes) -> tuple[np.ndarray, ...]:
-        if len(self._output_views) >= _CACHED:
-            self._output_views.clear()
+        """The outputs behind a table that was not seen before, or behind one with strings, which are read each time."""
         try:
-            arrays = views(read_table(table, len(self.output)), self.output)
+            arrays = self._string_views.get(table) or views(read_table(table, len(self.output)), self.output)
+            read = tuple([view.read() if isinstance(view, StringView) else view for view in arrays])
         except ValueError as error:
             raise BrokerError(f"the broker's answer cannot be read: {error}") from None
+        if table not in self._string_views:
+            self._remember(table, arrays)
+        return read
+
+    def _remember(self, table: bytes, arrays: tuple[Any, ...]) -> None:
+        found = self._output_views
         for array in arrays:
-            array.flags.writeable = False
-        self._output_views[table] = arrays
-        return arrays
+            if isinstance(array, StringView):
+                found = self._string_views
+            else:
+                array.flags.writeable = False
+        if len(found) >= _CACHED:
+            found.clear()
+        found[table] = arrays

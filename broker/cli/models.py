@@ -1,8 +1,11 @@
-"""`broker models`: what is served, with every signature."""
+"""`broker models`: what is served, with every version and signature."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 import click
 from rich.console import Console
@@ -13,12 +16,14 @@ from broker.cli.options import name_option, told_errors
 from broker.query import ask
 from worker_client.wire.signature import Signature
 
+_STYLES = {"AVAILABLE": "green", "END": "dim", "LOADING": "yellow", "START": "yellow", "UNLOADING": "yellow"}
+
 
 @click.command()
 @name_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def models(name: str | None, as_json: bool) -> None:
-    """Show the models of a running broker. Fails if none answers."""
+    """Show the models of a running broker, their versions and states. Fails if none answers."""
     with told_errors():
         found = ask(name, "models")["models"]
     if as_json:
@@ -26,16 +31,38 @@ def models(name: str | None, as_json: bool) -> None:
         return
     tree = Tree("models")
     for model, info in found.items():
-        kind = "light: runs inline" if info["light"] else "heavy: own runner"
-        p50 = f"{info['p50_us']:.0f} us a row" if info["p50_us"] is not None else "not measured"
-        branch = tree.add(escape(f"{model}, version {info['version']}, {kind}, {p50}, from {info['source']}"))
-        for signature in info["signatures"]:
-            marks = [
-                mark
-                for mark, there in (("batches", signature["batchable"]), (signature["note"], True))
-                if there
-            ]
-            branch.add(escape(f"{Signature.from_message(signature)}  {', '.join(m for m in marks if m)}"))
-        for left_out, reason in info["left_out"].items():
-            branch.add(escape(f"{left_out}: left out, {reason}"))
+        branch = tree.add(escape(f"{model}, {_served(info)}, from {info['source']}"))
+        for version in info["versions"]:
+            _show(branch, info, version)
     Console().print(tree)
+
+
+def _served(info: dict[str, Any]) -> str:
+    return "no version" if info["version"] is None else f"version {info['version']}"
+
+
+def _show(branch: Tree, info: dict[str, Any], version: dict[str, Any]) -> None:
+    leaf = branch.add(", ".join(_facts(info, version)))
+    for signature in version["signatures"]:
+        marks = [
+            mark for mark, there in (("batches", signature["batchable"]), (signature["note"], True)) if there
+        ]
+        leaf.add(escape(f"{Signature.from_message(signature)}  {', '.join(m for m in marks if m)}"))
+    for left_out, reason in version["left_out"].items():
+        leaf.add(escape(f"{left_out}: left out, {reason}"))
+
+
+def _facts(info: dict[str, Any], version: dict[str, Any]) -> Iterator[str]:
+    state = version["state"]
+    since = datetime.fromtimestamp(version["since"]).astimezone()
+    labels = [label for label, told in info["labels"].items() if told["version"] == version["version"]]
+    yield f"version {version['version']}: [{_STYLES[state]}]{state}[/] since {since:%Y-%m-%d %H:%M:%S}"
+    if version["cause"]:
+        yield escape(version["cause"])
+    if labels:
+        yield escape(f"label {', '.join(labels)}")
+    if state == "AVAILABLE":
+        yield "light: runs inline" if version["light"] else "heavy: own runner"
+        yield f"{version['p50_us']:.0f} us a row" if version["p50_us"] is not None else "not measured"
+        if version["memory_bytes"]:
+            yield f"{version['memory_bytes'] / (1 << 20):.0f} MiB"

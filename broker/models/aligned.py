@@ -14,6 +14,8 @@ ALIGNMENT = 64
 def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
     """A C-contiguous array with unset contents whose first byte stands on a 64-byte boundary."""
     kind = np.dtype(dtype)
+    if kind.hasobject:
+        return np.empty(shape, kind)  # TensorFlow copies strings wherever they are
     size = math.prod(shape) * kind.itemsize
     memory = np.empty(size + ALIGNMENT, np.uint8)
     start = -memory.ctypes.data % ALIGNMENT
@@ -21,9 +23,9 @@ def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
-    """As `aligned_empty`, filled with zeros (False for bool)."""
+    """As `aligned_empty`, filled with zeros (False for bool, empty strings for objects)."""
     array = aligned_empty(shape, dtype)
-    array.fill(0)
+    array.fill(b"" if array.dtype.hasobject else 0)
     return array
 
 

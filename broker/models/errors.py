@@ -1,4 +1,4 @@
-"""Why a model cannot be served: the errors of loading, which stop the broker's start."""
+"""Why a model cannot be served: the errors of loading. The broker starts without it, unless it has no other."""
 
 from __future__ import annotations
 

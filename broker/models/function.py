@@ -12,15 +12,17 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from broker.models import examples
 from broker.models.errors import ModelLoadError
-from broker.models.model import DEFAULT_SIGNATURE, AdHoc, Run, no_such_signature
+from broker.models.model import DEFAULT_SIGNATURE, AdHoc, LoadedModel, Run, no_such_signature
+from broker.models.quiet import tensorflow_import
 from broker.models.spec import ModelSpec
-from worker_client.wire.dtypes import dtype_named
+from worker_client.wire.dtypes import STRING, dtype_named
 from worker_client.wire.errors import InvalidInput, ModelFailed
 from worker_client.wire.signature import Shape, Signature, TensorSpec, format_shape
 
-_ATTRIBUTE = "__broker_signature__"
-_HOW_TO_ATTACH = (
+ATTRIBUTE = "__broker_signature__"
+HOW_TO_ATTACH = (
     'Attach one with @broker.signature(inputs={"x": ("float32", [None, 128])}, '
     'outputs={"y": ("float32", [None, 10])})'
 )
@@ -36,9 +38,10 @@ def signature(*, inputs: Side, outputs: Side, name: str = DEFAULT_SIGNATURE) -> 
     The function is called with one array for each input, by position in the order written here, and returns
     an array (one output), a tuple or list in the order of the outputs, or a dict by output name, each of
     exactly the dtype declared. The arrays it gets are views of shared memory: it must not write to them nor
-    keep them past its return, but it may return them or views of them. Where every first dimension is free,
-    requests are joined along it, and the outputs must have as many rows as the inputs. The broker calls the
-    function with zeros when it starts, to measure it. The function itself is returned unchanged.
+    keep them past its return, but it may return them or views of them. Strings are arrays of bytes objects;
+    str may be returned as well. Where every first dimension is free, requests are joined along it, and the
+    outputs must have as many rows as the inputs. The broker calls the function with zeros (empty strings)
+    when it starts, to measure it. The function itself is returned unchanged.
 
     Raises InvalidInput for a dtype or shape that cannot be.
     """
@@ -47,7 +50,7 @@ def signature(*, inputs: Side, outputs: Side, name: str = DEFAULT_SIGNATURE) -> 
         raise InvalidInput(f"the signature {name!r} has no outputs; a model returns at least one tensor")
 
     def attach(function: _F) -> _F:
-        setattr(function, _ATTRIBUTE, made)
+        setattr(function, ATTRIBUTE, made)
         return function
 
     return attach
@@ -64,6 +67,7 @@ class FunctionModel:
         self.signatures: Mapping[str, Signature] = {made.name: made}
         self.default_signature = made.name
         self.left_out: Mapping[str, str] = {}
+        self.examples = examples.of_spec(spec, self.signatures)
         self._run: Run = _checked(spec.source, function, made)
 
     def callable(self, signature_name: str) -> Run:
@@ -84,8 +88,8 @@ class FunctionModel:
         return f"<FunctionModel {self.spec.name} {self.signatures[self.default_signature]}>"
 
 
-def load(spec: ModelSpec) -> FunctionModel:
-    """Import the function that `spec.source` names. Raises ModelLoadError."""
+def load(spec: ModelSpec) -> LoadedModel:
+    """Import the function that `spec.source` names; without a signature it makes the model. Raises ModelLoadError."""
     module_name, _, path = spec.source.partition(":")
     function = _import(spec, module_name)
     for attribute in path.split("."):
@@ -104,30 +108,33 @@ def load(spec: ModelSpec) -> FunctionModel:
             f"{path!r} is {type(function).__name__!r} and not callable",
             "Name a function, or an object with a __call__ method",
         )
-    made = getattr(function, _ATTRIBUTE, None)
-    if not isinstance(made, Signature):
-        raise ModelLoadError.of(spec.name, spec.source, f"{path!r} has no signature", _HOW_TO_ATTACH)
-    return FunctionModel(spec, function, made)
+    made = getattr(function, ATTRIBUTE, None)
+    if isinstance(made, Signature):
+        return FunctionModel(spec, function, made)
+    from broker.models.sources import factory
+
+    return factory.load(spec, function)
 
 
 def adopt(
     spec: ModelSpec, function: Callable[..., Any], inputs: Side | None, outputs: Side | None
 ) -> FunctionModel:
     """A callable of this process, with its signature given here or by `signature`. Raises InvalidInput."""
-    made: Any = getattr(function, _ATTRIBUTE, None)
+    made: Any = getattr(function, ATTRIBUTE, None)
     if inputs is not None and outputs is not None:
-        made = getattr(signature(inputs=inputs, outputs=outputs)(lambda: None), _ATTRIBUTE)
+        made = getattr(signature(inputs=inputs, outputs=outputs)(lambda: None), ATTRIBUTE)
     if not isinstance(made, Signature):
         raise InvalidInput(
             f"model {spec.name!r}: {function!r} is no callable with a signature; give inputs= and outputs=, "
-            f"or: {_HOW_TO_ATTACH}"
+            f"or: {HOW_TO_ATTACH}"
         )
     return FunctionModel(spec, function, made)
 
 
 def _import(spec: ModelSpec, module_name: str) -> Any:
     try:
-        return importlib.import_module(module_name)
+        with tensorflow_import():
+            return importlib.import_module(module_name)
     except Exception as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         # A parent package that is missing counts as the module itself; an import inside it does not.
@@ -200,6 +207,7 @@ def _checked(source: str, function: Callable[..., Any], made: Signature) -> Run:
 
 def _output_check(source: str, spec: TensorSpec) -> Callable[[Any], np.ndarray]:
     dtype = spec.dtype
+    strings = dtype == STRING
     shape = spec.shape
     # The usual case, all but the rows fixed, is two comparisons; `accepts` takes the others.
     rank = len(shape) if shape and shape[0] is None and None not in shape[1:] else -1
@@ -208,6 +216,8 @@ def _output_check(source: str, spec: TensorSpec) -> Callable[[Any], np.ndarray]:
     def check(value: Any) -> np.ndarray:
         if type(value) is not np.ndarray:
             value = _as_array(source, spec, value)
+        if value.dtype != dtype and strings and value.dtype.kind in "SUT":
+            value = value.astype(dtype)
         if value.dtype != dtype:
             have = value.dtype.name if value.dtype.isnative else value.dtype.str
             raise ModelFailed(
@@ -226,7 +236,7 @@ def _output_check(source: str, spec: TensorSpec) -> Callable[[Any], np.ndarray]:
 
 def _as_array(source: str, spec: TensorSpec, value: Any) -> np.ndarray:
     try:
-        return np.asarray(value)
+        return np.asarray(value, STRING if spec.dtype == STRING else None)
     except Exception as error:
         raise ModelFailed(f"{source} returned {spec.name!r} as no array: {error}") from error
 

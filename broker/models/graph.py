@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from broker.models.composite import Definition, components
+from broker.models.plain_arrays import plain_name
 from broker.models.runtime import tf
 from worker_client.wire.dtypes import SUPPORTED, dtype_named
 from worker_client.wire.errors import InvalidInput
@@ -26,39 +28,49 @@ class NotServable(Exception):
     """Why a signature is left out."""
 
 
-def endpoint_of(graph: Any, name: str, definition: Any) -> Endpoint:
-    feeds, inputs = _side(graph, "input", definition.inputs)
-    fetches, outputs = _side(graph, "output", definition.outputs)
+def endpoint_of(graph: Any, name: str, definition: Definition) -> Endpoint:
+    feeds, inputs = _side(graph, "input", definition.inputs, definition.flattened)
+    fetches, outputs = _side(graph, "output", definition.outputs, {})
     if not outputs:
         raise NotServable("it returns nothing")
     return Endpoint(Signature(name, inputs, outputs), feeds, fetches)
 
 
-def _side(graph: Any, side: str, infos: Mapping[str, Any]) -> tuple[tuple[str, ...], tuple[TensorSpec, ...]]:
-    """Tensor names and specs sorted by name: the map in the file has no order of its own."""
-    names = sorted(infos)
-    tensors = tuple(_tensor_name(graph, f"{side} {name!r}", infos[name]) for name in names)
-    specs = tuple(_tensor_spec(f"{side} {name!r}", name, infos[name]) for name in names)
-    return tensors, specs
+def _side(
+    graph: Any, side: str, infos: Mapping[str, Any], flattened: Mapping[str, str]
+) -> tuple[tuple[str, ...], tuple[TensorSpec, ...]]:
+    """Tensor names and specs sorted by name, as the map in the file has no order of its own; composite tensors by their
+    components."""
+    tensors: list[str] = []
+    specs: list[TensorSpec] = []
+    for name in sorted(infos):
+        info, what = infos[name], f"{side} {name!r}"
+        if info.WhichOneof("encoding") == "name":
+            parts = [(name, flattened.get(name, ""), info)]
+        else:
+            found = components(info)
+            parts = [(f"{name}.{part.role}", part.of(name), part.info) for part in found]
+        for key, component, part in parts:
+            tensors.append(_tensor_name(graph, what, part))
+            specs.append(_tensor_spec(what, key, part, component))
+    return tuple(tensors), tuple(specs)
 
 
 def _tensor_name(graph: Any, what: str, info: Any) -> str:
-    if info.WhichOneof("encoding") != "name":
-        raise NotServable(f"{what} is a sparse or composite tensor")
     try:
         return str(graph.get_tensor_by_name(info.name).name)
     except (KeyError, ValueError):
         raise NotServable(f"{what} is tensor {info.name!r}, which the graph does not have") from None
 
 
-def _tensor_spec(what: str, name: str, info: Any) -> TensorSpec:
-    dtype = tf.dtypes.as_dtype(info.dtype).name
+def _tensor_spec(what: str, name: str, info: Any, component: str) -> TensorSpec:
+    dtype = plain_name(tf.dtypes.as_dtype(info.dtype))
     if dtype not in SUPPORTED:
-        raise NotServable(f"{what} is {dtype}, which has no fixed size or no numpy type")
+        raise NotServable(f"{what} is {dtype}, which numpy has no type for")
     shape = _shape(info.tensor_shape)
     if shape is not None and len(shape) > MAX_RANK:
         raise NotServable(f"{what} has {len(shape)} dimensions; at most {MAX_RANK} cross to the workers")
-    return TensorSpec(name, dtype_named(dtype), shape)
+    return TensorSpec(name, dtype_named(dtype), shape, component)
 
 
 def _shape(shape: Any) -> Shape | None:
@@ -92,9 +104,9 @@ def _argument(error: Exception) -> str:
 
 
 def spec_of(tensor: Any, name: str) -> TensorSpec:
-    dtype = tensor.dtype.base_dtype.name
+    dtype = plain_name(tensor.dtype)
     if dtype not in SUPPORTED:
-        raise InvalidInput(f"tensor {tensor.name} is {dtype}, which has no fixed size or no numpy type")
+        raise InvalidInput(f"tensor {tensor.name} is {dtype}, which numpy has no type for")
     return TensorSpec(name, dtype_named(dtype), _shape(tensor.shape.as_proto()))
 
 

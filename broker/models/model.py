@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from broker.models.examples import Examples
 from broker.models.spec import ModelSpec
 from worker_client.wire.errors import ModelNotFound
 from worker_client.wire.signature import Signature
@@ -64,6 +65,11 @@ class LoadedModel(Protocol):
 
     @property
     def left_out(self) -> Mapping[str, str]: ...
+
+    @property
+    def examples(self) -> Examples:
+        """Inputs to warm it up with; none for a signature means zeros."""
+        ...
 
     def callable(self, signature_name: str) -> Run:
         """The function that runs this signature. Raises ModelNotFound if the model has none of this name."""

@@ -9,6 +9,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from broker.models.devices import has_gpu
+
 _CHATTER = re.compile(
     rb"""WARNING:\ All\ log\ messages\ before\ absl::InitializeLog
       | I\d{4}\ [\d:.]+\s+\d+\ \S+\]                              # absl: I0000 00:00:17.15 6135 port.cc:153]
@@ -16,9 +18,42 @@ _CHATTER = re.compile(
       | .*Unable\ to\ register\ cu(FFT|DNN|BLAS)\ factory         # said by every GPU build, of no consequence
       | .*computation_placer\ already\ registered
       | .*Could\ not\ find\ (cuda\ drivers|TensorRT)
+      | .*failed\ call\ to\ cuInit                               # of a GPU build's first session, where there is no GPU
       | To\ enable\ the\ following\ instructions""",
     re.VERBOSE,
 )
+
+
+XLA_FLAGS = "--tf_xla_cpu_global_jit"
+_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
+_level_is_ours = False
+
+
+@contextmanager
+def tensorflow_import() -> Iterator[None]:
+    """Around whatever may import TensorFlow for the first time: it finds the environment that we need, and is quiet.
+
+    Only where that import is ours to make: who has TensorFlow already, or set the level, has chosen what to see.
+    """
+    global _level_is_ours
+    first = "tensorflow" not in sys.modules
+    if first and _LEVEL not in os.environ:
+        os.environ[_LEVEL] = "2"
+        _level_is_ours = True
+    # Without this the first session of the process fixes the intra-op threads of all later ones (TensorFlow's
+    # local_device.cc: one global pool). Read once, when the first session is made.
+    os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
+    # Lets sessions with `xla` have the CPU's ops compiled, too; others are not concerned. Read with the first graph.
+    os.environ.setdefault("TF_XLA_FLAGS", XLA_FLAGS)
+    with import_chatter_dropped(wanted=first and _level_is_ours):
+        yield
+
+
+@contextmanager
+def foreign_session() -> Iterator[None]:
+    """Around whatever may make a session that is not ours to configure: it looks for a GPU, and complains of none."""
+    with tensorflow_import(), import_chatter_dropped(wanted=_level_is_ours and not has_gpu()):
+        yield
 
 
 @contextmanager

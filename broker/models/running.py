@@ -11,6 +11,7 @@ from broker.models.aliases import aliased
 from broker.models.failure import clean
 from broker.models.graph import Endpoint
 from broker.models.model import Run
+from broker.models.plain_arrays import fed_quantised, scalar_strings
 from broker.models.runtime import config_pb2, pywrap_tf_session, tf
 from worker_client.wire.errors import ModelFailed
 
@@ -56,7 +57,9 @@ def _bare(
         except Exception as error:
             raise _failed(model, made, error) from None
 
-    return run
+    by_name = session.graph.get_tensor_by_name
+    run_for_arrays = scalar_strings(run, [by_name(fetch) for fetch in fetches])
+    return fed_quantised(run_for_arrays, [by_name(feed).dtype for feed in feeds])
 
 
 def _failed(model: str, made: Any, error: Exception) -> ModelFailed:

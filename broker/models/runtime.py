@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import os
-import sys
 
-from broker.models.quiet import import_chatter_dropped
+from broker.models.quiet import tensorflow_import
 
-# Only where the import is ours to make: who has TensorFlow already, or set the level, has chosen what to see.
-_QUIET = "tensorflow" not in sys.modules and "TF_CPP_MIN_LOG_LEVEL" not in os.environ
-if _QUIET:
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-# Without this the first session of the process fixes the intra-op threads of all later ones (TensorFlow's
-# local_device.cc: one global pool). Read once, when the first session is made.
-os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
-
-with import_chatter_dropped(wanted=_QUIET):
+with tensorflow_import():
     import tensorflow as tf
+    from tensorflow.core.framework import tensor_pb2
     from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.client import pywrap_tf_session
     from tensorflow.python.client.session import BaseSession
+    from tensorflow.python.lib.io import _pywrap_record_io as record_io
+    from tensorflow.python.saved_model import loader_impl, nested_structure_coder
     from tensorflow.python.saved_model.loader_impl import SavedModelLoader
 
-__all__ = ["BaseSession", "SavedModelLoader", "config_pb2", "onednn_enabled", "pywrap_tf_session", "tf"]
+__all__ = [
+    "BaseSession",
+    "SavedModelLoader",
+    "config_pb2",
+    "loader_impl",
+    "nested_structure_coder",
+    "onednn_enabled",
+    "pywrap_tf_session",
+    "record_io",
+    "tensor_pb2",
+    "tf",
+]
 
 
 def onednn_enabled() -> bool:

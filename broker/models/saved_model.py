@@ -1,47 +1,51 @@
-"""Where a SavedModel lies on disk: its directory, the version taken, and what is missing if it is none."""
+"""Where a model lies on disk: its file or directory, the version taken, and what is missing if there is none."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from broker.models.errors import ModelLoadError
+from broker.models.sources import hub
+from broker.models.sources.kinds import GRAPH_FILES, files_in, kind_of, what_is
 from broker.models.spec import ModelSpec
 
-GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
 _EXPORT = (
-    "Export a model with tf.saved_model.save(module, path, signatures=...) or, in Keras, model.export(path)"
+    "Export a model with tf.saved_model.save(module, path, signatures=...) or, in Keras, model.export(path) "
+    "or model.save('model.keras')"
 )
 
 
 def locate(spec: ModelSpec) -> tuple[Path, int]:
-    """The directory that holds the graph file, and its version. Raises ModelLoadError.
+    """The SavedModel directory or the file that `kind_of` knows, and its version. Raises ModelLoadError.
 
     A directory of numbered versions, as TensorFlow Serving lays them out (`digits/1`, `digits/2`), gives the
-    highest number; a SavedModel directory itself is version 1.
+    highest number; anything else is version 1. A directory may hold one Keras file or frozen graph in place of a
+    SavedModel. A handle of TensorFlow Hub is looked up in its cache.
     """
-    path = Path(spec.source).expanduser()
-    _check_is_directory(spec, path)
-    if _holds_graph(path):
-        return path, 1
-    versions = sorted(_versions(path))
+    path = _path(spec)
+    versions = sorted(_versions(path)) if path.is_dir() and kind_of(path) is None else []
     if not versions:
-        raise _refused(
-            spec, f"{path} is no SavedModel: it holds no saved_model.pb and no numbered versions", _EXPORT
-        )
+        found = _model_at(spec, path)
+        if found is None:
+            raise _no_model(spec, path)
+        return found, 1
     number = versions[-1]
-    taken = next(p for p in path.iterdir() if p.name.isdecimal() and int(p.name) == number and p.is_dir())
-    if not _holds_graph(taken):
+    version = next(p for p in path.iterdir() if p.name.isdecimal() and int(p.name) == number and p.is_dir())
+    taken = _model_at(spec, version)
+    if taken is None:
         raise _refused(
             spec,
-            f"its highest version {taken} is no SavedModel: it holds no saved_model.pb",
+            f"its highest version {version} is no model: {what_is(version)}",
             "Finish the copy of this version, or move it away to serve an older one",
         )
     return taken, number
 
 
-def weight_bytes(directory: Path) -> int:
+def weight_bytes(path: Path) -> int:
     """The bytes of graph and variables on disk: a first guess at how heavy the model is."""
-    files = [*directory.glob("saved_model.*"), *directory.glob("variables/variables.data-*")]
+    if path.is_file():
+        return path.stat().st_size
+    files = [*path.glob("saved_model.*"), *path.glob("variables/variables.data-*")]
     return sum(file.stat().st_size for file in files)
 
 
@@ -51,36 +55,66 @@ def missing_variables(directory: Path) -> Path | None:
     return None if index.exists() else index
 
 
-def _check_is_directory(spec: ModelSpec, path: Path) -> None:
+def _path(spec: ModelSpec) -> Path:
+    """An existing path. Raises ModelLoadError."""
+    handle = hub.is_handle(spec.source)
+    path = hub.module_folder(spec.source) if handle else Path(spec.source).expanduser()
     try:
         path.stat()
     except FileNotFoundError:
+        if handle:
+            raise _not_cached(spec, path) from None
         raise _refused(
             spec,
-            f"{path} does not exist (looked in {Path.cwd()})"
-            if not path.is_absolute()
-            else f"{path} does not exist",
-            "Give the path of a SavedModel directory, or module:function for a Python callable",
+            f"{path} does not exist" + ("" if path.is_absolute() else f" (looked in {Path.cwd()})"),
+            "Give the path of a SavedModel directory, a Keras file or a frozen graph, "
+            "or module:function for a Python callable",
         ) from None
     except OSError as error:
-        raise _refused(
-            spec, f"{path} cannot be read: {error.strerror}", "Make it readable for the broker's user"
-        ) from error
-    if path.is_dir():
-        return
+        raise _unreadable(spec, path, error) from error
+    return path
+
+
+def _model_at(spec: ModelSpec, path: Path) -> Path | None:
+    """`path` if it is a model, or the one file in it that is. Raises ModelLoadError."""
+    try:
+        if kind_of(path) is not None:
+            return path
+        files = files_in(path) if path.is_dir() else []
+    except OSError as error:
+        raise _unreadable(spec, path, error) from error
+    if len(files) > 1:
+        names = ", ".join(file.name for file in files)
+        raise _refused(spec, f"{path} holds several models: {names}", "Give the path of one of them")
+    return files[0] if files else None
+
+
+def _no_model(spec: ModelSpec, path: Path) -> ModelLoadError:
     if path.name in GRAPH_FILES:
-        raise _refused(spec, f"{path} is a file", f"Give the directory that holds it: {path.parent}")
-    if path.suffix in (".keras", ".h5"):
-        raise _refused(
+        return _refused(spec, f"{path} is a file", f"Give the directory that holds it: {path.parent}")
+    if path.is_dir():
+        return _refused(
             spec,
-            f"{path} is a Keras file, not a SavedModel",
-            "Convert it once: keras.models.load_model(file).export(path)",
+            f"{path} holds no model: no saved_model.pb, no Keras file, no frozen graph (.pb) and no numbered "
+            f"versions; {what_is(path)}",
+            _EXPORT,
         )
-    raise _refused(spec, f"{path} is a file and not a directory", _EXPORT)
+    return _refused(spec, f"{path} is no model: {what_is(path)}", _EXPORT)
 
 
-def _holds_graph(directory: Path) -> bool:
-    return any((directory / name).is_file() for name in GRAPH_FILES)
+def _not_cached(spec: ModelSpec, path: Path) -> ModelLoadError:
+    return _refused(
+        spec,
+        f"this handle is not in the cache of TensorFlow Hub: there is no {path}",
+        f"Set {hub.CACHE_VARIABLE} to the cache that has it, or fill it where there is a network: "
+        f"python -c 'import tensorflow_hub as hub; hub.resolve(\"{spec.source}\")'",
+    )
+
+
+def _unreadable(spec: ModelSpec, path: Path, error: OSError) -> ModelLoadError:
+    return _refused(
+        spec, f"{path} cannot be read: {error.strerror}", "Make it readable for the broker's user"
+    )
 
 
 def _versions(path: Path) -> list[int]:

@@ -1,4 +1,4 @@
-"""SavedModels as models, each with a Graph and a Session of its own; and sessions that others own.
+"""SavedModels and frozen graphs as models, each with a Graph and a Session of its own; and sessions that others own.
 
 What is done for speed, each point measured: feeds and fetches pass no copy; a run stays on the thread
 that calls it (`inter_op_thread_pool = -1`) unless the model's settings say otherwise; the call goes straight to the C
@@ -9,22 +9,29 @@ broker/tuning and stands in the spec; where it does not, the guess in `load` doe
 from __future__ import annotations
 
 import gc
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from broker.models import forked
+from broker.models import endpoints, forked
 from broker.models.errors import ModelLoadError
-from broker.models.graph import Endpoint, NotServable, endpoint_of, feedable, fetchable, fetched, spec_of
+from broker.models.examples import Examples, of_spec, together
+from broker.models.graph import Endpoint, feedable, fetchable, spec_of
 from broker.models.model import DEFAULT_SIGNATURE, AdHoc, Run, default_of, no_such_signature
 from broker.models.running import runner_of, text_of
-from broker.models.runtime import BaseSession, SavedModelLoader, tf
-from broker.models.saved_model import locate, missing_variables, weight_bytes
+from broker.models.runtime import BaseSession, tf
+from broker.models.saved_model import locate, weight_bytes
+from broker.models.session_config import config_of
+from broker.models.sources import exported, frozen, keras_file, libraries, warmup_requests
+from broker.models.sources.kinds import Kind, kind_of
 from broker.models.spec import ModelSpec
 from broker.models.warmup import Cost, measure
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature
+
+_log = logging.getLogger("onesession.models")
 
 ONE_THREAD = 1
 ALL_CORES = 0
@@ -46,6 +53,7 @@ class SessionModel:
         runs: Mapping[str, tuple[Endpoint, Run]],
         left_out: Mapping[str, str],
         intra_op_threads: int,
+        examples: Examples,
         owned: bool = True,
     ) -> None:
         self.spec = spec
@@ -56,6 +64,7 @@ class SessionModel:
         self.default_signature = default_of(self.signatures)
         self.left_out = left_out
         self.intra_op_threads = intra_op_threads
+        self.examples = examples
         self._owned = owned
         self._session = session
         self._runs = {name: run for name, (_, run) in runs.items()}
@@ -97,17 +106,26 @@ class SessionModel:
 
 
 def load(spec: ModelSpec) -> SessionModel:
-    """Load the SavedModel at `spec.source` and restore its variables and tables. Raises ModelLoadError.
+    """Load the model that lies at `spec.source` (see `locate`), with its variables and tables. Raises ModelLoadError.
 
     Unless the spec says how many intra-op threads it wants (broker/tuning fills in what it measured), the model gets
     one if it is light and TensorFlow's default if it is heavy. This is guessed from the weights, then measured; a
     wrong guess costs a second load.
     """
-    directory, version = locate(spec)
+    path, version = locate(spec)
+    libraries.load(spec)
+    if kind_of(path) is Kind.KERAS:
+        with keras_file.exported(spec, path) as directory:
+            return load_from(spec, directory, version)
+    return load_from(spec, path, version)
+
+
+def load_from(spec: ModelSpec, path: Path, version: int = 1) -> SessionModel:
+    """As `load`, from this SavedModel directory or frozen graph whatever `spec.source` is."""
     if spec.intra_op_threads is not None:
-        return _open(spec, directory, version, spec.intra_op_threads)
-    threads = ONE_THREAD if weight_bytes(directory) < LIGHT_WEIGHT_BYTES else ALL_CORES
-    model = _open(spec, directory, version, threads)
+        return _open(spec, path, version, spec.intra_op_threads)
+    threads = ONE_THREAD if weight_bytes(path) < LIGHT_WEIGHT_BYTES else ALL_CORES
+    model = _open(spec, path, version, threads)
     cost = _probe(model)
     wanted = ONE_THREAD if cost.light else ALL_CORES
     if wanted == threads or cost.p50_us is None:
@@ -115,7 +133,7 @@ def load(spec: ModelSpec) -> SessionModel:
     model.close()
     del model
     gc.collect()  # a Graph is full of cycles; without this both copies of the weights would be in memory
-    return _open(spec, directory, version, wanted)
+    return _open(spec, path, version, wanted)
 
 
 def _probe(model: SessionModel) -> Cost:
@@ -127,32 +145,37 @@ def _probe(model: SessionModel) -> Cost:
     costs: list[Cost] = []
     signature = model.signatures[model.default_signature]
     run = model.callable(model.default_signature)
+    examples = model.examples.get(model.default_signature, ())[:1]
     prober = threading.Thread(
-        target=lambda: costs.append(measure(run, signature, seconds=PROBE_SECONDS)), name="onesession-probe"
+        target=lambda: costs.append(measure(run, signature, seconds=PROBE_SECONDS, examples=examples)),
+        name="onesession-probe",
     )
     prober.start()
     prober.join()
     return costs[0]
 
 
-def _open(spec: ModelSpec, directory: Path, version: int, intra_op_threads: int) -> SessionModel:
-    loader, meta_graph = _read(spec, directory)
-    graph = tf.Graph()
-    config = tf.compat.v1.ConfigProto(
-        intra_op_parallelism_threads=intra_op_threads, allow_soft_placement=True
-    )
-    # A pool of the session's own where runs go through it: oneDNN's plans hold for a thread, with their number of
-    # intra-op threads, so that a pool which sessions of different numbers share would slow one of them.
-    config.use_per_session_threads = not _on_caller_thread(spec)
-    config.gpu_options.allow_growth = True
-    session = tf.compat.v1.Session(graph=graph, config=config)
+def _open(spec: ModelSpec, path: Path, version: int, intra_op_threads: int) -> SessionModel:
+    session = tf.compat.v1.Session(graph=tf.Graph(), config=config_of(spec, intra_op_threads))
     forked.guard(session, BaseSession)
     try:
-        _restore(spec, directory, loader, session)
-        runs, left_out = _runs(spec, session, meta_graph.signature_def)
+        frozen_graph = path.is_file()
+        definitions = (frozen if frozen_graph else exported).fill(spec, path, session)
+        left_out: dict[str, str] = {}
+        if spec.outputs or frozen_graph:
+            found = {DEFAULT_SIGNATURE: endpoints.of_spec(spec, session.graph)}
+        else:
+            found, left_out = endpoints.of_definitions(session, definitions)
+        endpoints.leave_out_without_values(session, found, left_out)
+        runs = _runs(spec, session, found, left_out)
+        if not (runs or left_out):
+            raise exported.without_signatures(spec, path)
         if not runs:
             raise _nothing_to_serve(spec, left_out)
-        return SessionModel(spec, version, session, runs, left_out, intra_op_threads)
+        signatures = {name: endpoint.signature for name, (endpoint, _) in runs.items()}
+        return SessionModel(
+            spec, version, session, runs, left_out, intra_op_threads, _examples(spec, path, signatures)
+        )
     except BaseException:
         session.close()
         raise
@@ -163,67 +186,33 @@ def _on_caller_thread(spec: ModelSpec) -> bool:
 
 
 def adopt(
-    spec: ModelSpec, session: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    spec: ModelSpec,
+    session: Any,
+    inputs: Mapping[str, Any],
+    outputs: Mapping[str, Any],
+    *,
+    owned: bool = False,
 ) -> SessionModel:
-    """Tensors of a session that somebody else made, uses and will close. Raises InvalidInput."""
+    """Tensors of a session that somebody else made, uses and will close, unless it is `owned`. Raises InvalidInput."""
     if not isinstance(session, BaseSession):
         raise InvalidInput(f"model {spec.name!r}: {session!r} is no tf.compat.v1.Session")
     if not outputs:
         raise InvalidInput(f"model {spec.name!r}: a model returns at least one tensor; name some in outputs=")
     forked.guard(session, BaseSession)
-    feeds = {name: feedable(session.graph, tensor) for name, tensor in inputs.items()}
-    fetches = {name: fetched(session.graph, tensor) for name, tensor in outputs.items()}
-    signature = Signature(
-        DEFAULT_SIGNATURE,
-        tuple(spec_of(tensor, name) for name, tensor in feeds.items()),
-        tuple(spec_of(tensor, name) for name, tensor in fetches.items()),
-    )
-    names = [tuple(tensor.name for tensor in side.values()) for side in (feeds, fetches)]
-    endpoint = Endpoint(signature, *names)
+    endpoint = endpoints.of_tensors(session.graph, inputs, outputs)
     run = runner_of(spec.name, session, endpoint, _on_caller_thread(spec))
-    return SessionModel(spec, 1, session, {DEFAULT_SIGNATURE: (endpoint, run)}, {}, ALL_CORES, owned=False)
+    examples = of_spec(spec, {DEFAULT_SIGNATURE: endpoint.signature})
+    runs = {DEFAULT_SIGNATURE: (endpoint, run)}
+    return SessionModel(spec, 1, session, runs, {}, ALL_CORES, examples, owned=owned)
 
 
-def _read(spec: ModelSpec, directory: Path) -> tuple[Any, Any]:
-    """The loader with the parsed graph file, and the MetaGraph that has the spec's tags."""
-    try:
-        loader = SavedModelLoader(str(directory))
-    except (OSError, ValueError) as error:
-        raise _refused(
-            spec, f"the graph file in {directory} cannot be read: {error}", "Copy or export the model again"
-        ) from error
-    meta_graphs = loader.saved_model.meta_graphs
-    if not meta_graphs:
-        raise _refused(
-            spec, f"the graph file in {directory} is empty or cut off", "Copy or export the model again"
-        )
-    for meta_graph in meta_graphs:
-        if set(meta_graph.meta_info_def.tags) == set(spec.tags):
-            if meta_graph.HasField("saver_def") and (index := missing_variables(directory)):
-                raise _refused(
-                    spec, f"its variables are missing: there is no {index}", "Copy the whole directory again"
-                )
-            return loader, meta_graph
-    there = " or ".join(repr(tuple(sorted(m.meta_info_def.tags))) for m in meta_graphs)
-    raise _refused(
-        spec,
-        f"it has no graph with the tags {spec.tags!r}, only with {there}",
-        "Set the model's tags to these",
-    )
-
-
-def _restore(spec: ModelSpec, directory: Path, loader: Any, session: Any) -> None:
-    """Import the graph, read the variables, fill the tables: the steps of TensorFlow's loader, named apart."""
-    step, remedy = "", ""
-    try:
-        step, remedy = "its graph cannot be imported", "Serve it with the TensorFlow version that exported it"
-        saver, _ = loader.load_graph(session.graph, spec.tags)
-        step, remedy = "its variables cannot be restored", f"Copy or export {directory} again"
-        loader.restore_variables(session, saver)
-        step, remedy = "its initialisation failed", f"Check the files in {directory / 'assets'}"
-        loader.run_init_ops(session, spec.tags)
-    except Exception as error:
-        raise _refused(spec, f"{step}: {text_of(error)}", remedy) from error
+def _examples(spec: ModelSpec, path: Path, signatures: Mapping[str, Signature]) -> Examples:
+    """What to warm up with, from the spec before the model's folder. Raises ModelLoadError."""
+    shipped, problems = warmup_requests.of_folder(path, signatures)
+    if problems:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
+        _log.warning("model %r: a warm-up request cannot be used: %s%s", spec.name, problems[0], more)
+    return together([of_spec(spec, signatures), shipped])
 
 
 def _refused(spec: ModelSpec, cause: str, remedy: str) -> ModelLoadError:
@@ -231,35 +220,24 @@ def _refused(spec: ModelSpec, cause: str, remedy: str) -> ModelLoadError:
 
 
 def _nothing_to_serve(spec: ModelSpec, left_out: Mapping[str, str]) -> ModelLoadError:
-    if not left_out:
-        return _refused(
-            spec,
-            "it has no signatures",
-            "Export it with some: tf.saved_model.save(module, path, signatures=module.serve)",
-        )
     reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-    return _refused(
-        spec, f"none of its signatures can be served ({reasons})", "Export a signature of numeric tensors"
-    )
-
-
-# --- signatures ---
+    if all(endpoints.NO_VALUE in reason for reason in left_out.values()):
+        remedy = (
+            "Export a Keras model with model.export(path), and keep every variable of a tf.Module in one of its "
+            "attributes when it is saved"
+        )
+    else:
+        remedy = "Export a signature of tensors of numbers or strings"
+    return _refused(spec, f"none of its signatures can be served ({reasons})", remedy)
 
 
 def _runs(
-    spec: ModelSpec, session: Any, definitions: Mapping[str, Any]
-) -> tuple[dict[str, tuple[Endpoint, Run]], dict[str, str]]:
-    """The signatures that can be served, by name, and the reasons why others cannot."""
+    spec: ModelSpec, session: Any, found: Mapping[str, Endpoint], left_out: dict[str, str]
+) -> dict[str, tuple[Endpoint, Run]]:
     runs: dict[str, tuple[Endpoint, Run]] = {}
-    left_out: dict[str, str] = {}
-    for name in sorted(definitions):
-        if name.startswith("__saved_model"):
-            continue  # TensorFlow's own: the initialiser and the training step
+    for name, endpoint in found.items():
         try:
-            endpoint = endpoint_of(session.graph, name, definitions[name])
             runs[name] = endpoint, runner_of(spec.name, session, endpoint, _on_caller_thread(spec))
-        except NotServable as reason:
-            left_out[name] = str(reason)
         except tf.errors.OpError as error:
             left_out[name] = f"TensorFlow cannot run it: {text_of(error)}"
-    return runs, left_out
+    return runs

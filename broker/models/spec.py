@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from broker.models import given
+from broker.models.versions import LATEST, WHAT_A_POLICY_IS, Policy
 from worker_client.wire.errors import InvalidInput
 
 DEFAULT_MAX_BATCH_SIZE = 64
@@ -15,6 +17,7 @@ DEFAULT_MAX_QUEUE_ROWS = 4096
 DEFAULT_MAX_QUEUE_BYTES = 256 << 20
 MAX_DELAY_SECONDS = 10.0
 AUTO = "auto"
+DEFAULT_TAGS = ("serve",)
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
@@ -24,9 +27,15 @@ _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\
 class ModelSpec:
     """One model to serve.
 
-    `source` is the path of a SavedModel directory, or `module:function` for a Python callable (write a
-    relative path with a colon in it as `./odd:name`). `tags` select the MetaGraph inside a SavedModel. Raises
-    InvalidInput, which names the field and what it takes.
+    `source` is the path of a SavedModel directory, of a directory of numbered versions, of a Keras file (.keras, .h5)
+    or of a frozen graph (.pb), a handle of TensorFlow Hub that is in its cache, or `module:function` for a Python
+    callable (write a relative path with a colon in it as `./odd:name`). Raises InvalidInput, which names the field and
+    what it takes.
+
+    How it is opened: `tags` select the MetaGraph inside a SavedModel. `inputs` and `outputs` map names to tensors of
+    the graph (`{"x": "input:0"}` or `["x=input:0"]`), for a frozen graph and a session, which have no signature.
+    `imports` are Python modules that it needs, `op_libraries` shared libraries with ops for TensorFlow. `warmup` is an
+    .npz file with an example for each input.
 
     How it is batched: `max_batch_size` bounds the rows of one run; a larger request is split over several. None
     leaves it to the broker, which takes what it measured to pay, else 64. `max_delay` in seconds is how long a request
@@ -36,7 +45,15 @@ class ModelSpec:
     `batching` False runs every request by itself.
 
     How it is run: `intra_op_threads` of one run, `max_concurrency` runs side by side, on the `caller_thread` or in
-    TensorFlow's pool. None leaves each to the broker.
+    TensorFlow's pool, which has `inter_op_threads`. None leaves each to the broker. `xla` compiles what XLA can take.
+    `gpu_memory_growth` takes memory of a GPU as it is needed, `gpu_memory_fraction` so much of it at most; both hold
+    for the process, so all models must agree. `session_config` is a ConfigProto (a table or its text format) merged
+    over everything else.
+
+    Which versions: of a directory of numbered versions `versions` are served: "latest", "latest:2" for the latest two,
+    "all", or their numbers. `labels` are names for versions, `{"stable": 1, "canary": 2}`, which are served as well. A
+    new version is loaded before the one that it replaces is unloaded; with `unload_first` after it, for models that
+    fill the memory: calls wait meanwhile.
 
     How much waits: requests past `max_queue_rows` or `max_queue_bytes` are held back until there is room, or fail with
     Overloaded at their deadline. `timeout` in seconds is the default deadline of calls whose client sets none.
@@ -56,17 +73,30 @@ class ModelSpec:
     max_queue_rows: int = DEFAULT_MAX_QUEUE_ROWS
     max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
     timeout: float | None = None
-    tags: tuple[str, ...] = ("serve",)
+    tags: tuple[str, ...] = DEFAULT_TAGS
+    inputs: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    op_libraries: tuple[str, ...] = ()
+    warmup: str | None = None
+    inter_op_threads: int | None = None
+    xla: bool = False
+    gpu_memory_growth: bool = True
+    gpu_memory_fraction: float | None = None
+    session_config: str | Mapping[str, Any] | None = None
+    versions: str | int | tuple[int, ...] = LATEST
+    labels: Mapping[str, int] = field(default_factory=dict)
+    unload_first: bool = False
 
     def __post_init__(self) -> None:
         _check_name(self.name)
         object.__setattr__(self, "source", _source(self.name, self.source))
-        for setting in ("max_batch_size", "intra_op_threads", "max_concurrency"):
+        for setting in ("max_batch_size", "intra_op_threads", "inter_op_threads", "max_concurrency"):
             if getattr(self, setting) is not None:
                 _check_count(self.name, setting, getattr(self, setting))
         for setting in ("max_queue_rows", "max_queue_bytes"):
             _check_count(self.name, setting, getattr(self, setting))
-        for setting in ("batching", "pad_variable_length"):
+        for setting in ("batching", "pad_variable_length", "xla", "gpu_memory_growth"):
             if not isinstance(getattr(self, setting), bool):
                 raise _wrong(self.name, setting, getattr(self, setting), "True or False")
         if self.caller_thread not in (None, True, False):
@@ -79,6 +109,49 @@ class ModelSpec:
             raise _wrong(self.name, "pad_value", self.pad_value, "a number")
         object.__setattr__(self, "allowed_batch_sizes", self._allowed_batch_sizes())
         object.__setattr__(self, "tags", _tags(self.name, self.tags))
+        self._check_how_it_is_opened()
+        self._check_versions()
+
+    def _check_versions(self) -> None:
+        try:
+            object.__setattr__(self, "versions", Policy.of(self.versions).to_value())
+        except ValueError:
+            raise _wrong(self.name, "versions", self.versions, WHAT_A_POLICY_IS) from None
+        if not isinstance(self.unload_first, bool):
+            raise _wrong(self.name, "unload_first", self.unload_first, "True or False")
+        labels: Any = self.labels
+        if not isinstance(labels, Mapping) or not all(is_label(*item) for item in labels.items()):
+            raise _wrong(
+                self.name, "labels", labels, "numbers of versions by name, such as {'stable': 1, 'canary': 2}"
+            )
+        object.__setattr__(self, "labels", dict(labels))
+
+    def _check_how_it_is_opened(self) -> None:
+        for setting in ("inputs", "outputs"):
+            tensors = given.tensor_names(getattr(self, setting))
+            if tensors is None:
+                raise _wrong(
+                    self.name, setting, getattr(self, setting), "tensors by name, such as ['x=input:0']"
+                )
+            object.__setattr__(self, setting, tensors)
+        for setting, example in (("imports", "tensorflow_text"), ("op_libraries", "./my_ops.so")):
+            listed = given.texts(getattr(self, setting))
+            if listed is None:
+                raise _wrong(self.name, setting, getattr(self, setting), f"a list such as [{example!r}]")
+            object.__setattr__(self, setting, listed)
+        warmup: Any = self.warmup
+        if warmup is not None:
+            if not isinstance(warmup, (str, os.PathLike)):
+                raise _wrong(self.name, "warmup", warmup, "the path of an .npz file")
+            object.__setattr__(self, "warmup", os.fspath(warmup))
+        fraction: Any = self.gpu_memory_fraction
+        if fraction is not None and (
+            isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1
+        ):
+            raise _wrong(self.name, "gpu_memory_fraction", fraction, "a number above 0 and at most 1")
+        config: Any = self.session_config
+        if config is not None and not isinstance(config, (str, Mapping)):
+            raise _wrong(self.name, "session_config", config, "a ConfigProto as a table or in text format")
 
     def _allowed_batch_sizes(self) -> tuple[int, ...]:
         sizes: Any = self.allowed_batch_sizes
@@ -157,6 +230,22 @@ def check_distinct(specs: Iterable[ModelSpec]) -> None:
             )
 
 
+def check_one_gpu_policy(specs: Iterable[ModelSpec]) -> None:
+    """Raises InvalidInput if models want different things of what TensorFlow has once in a process: a GPU's memory."""
+    first: ModelSpec | None = None
+    for spec in specs:
+        if spec.is_function:
+            continue
+        first = first or spec
+        for setting in ("gpu_memory_growth", "gpu_memory_fraction"):
+            one, other = getattr(first, setting), getattr(spec, setting)
+            if one != other:
+                raise InvalidInput(
+                    f"{setting} holds for the whole process: models {first.name!r} and {spec.name!r} cannot have "
+                    f"{one!r} and {other!r}; set it for all of them, as in --set '*.gpu_memory_fraction=0.5'"
+                )
+
+
 def _from_mapping(name: str, value: Mapping[str, Any]) -> ModelSpec:
     known = [field.name for field in fields(ModelSpec) if field.name != "name"]
     unknown = [key for key in value if key not in known]
@@ -177,11 +266,18 @@ def _check_name(name: Any) -> None:
         )
 
 
+def is_label(label: Any, number: Any) -> bool:
+    """A label that is all digits would pass for a version."""
+    if not isinstance(label, str) or _NAME.fullmatch(label) is None or label.isdecimal():
+        return False
+    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
+
+
 def _source(name: str, source: Any) -> str:
     if isinstance(source, os.PathLike):
         source = os.fspath(source)
     if not isinstance(source, str) or not source.strip():
-        raise _wrong(name, "source", source, "the path of a SavedModel directory or 'module:function'")
+        raise _wrong(name, "source", source, "the path of a model or 'module:function'")
     return source
 
 

@@ -1,4 +1,4 @@
-"""First runs with zeros: they spare callers the cost of first use and tell light models from heavy ones."""
+"""First runs, with examples or zeros: they spare callers the cost of first use, and tell light models from heavy."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from broker.models.aligned import aligned_zeros
+from broker.models.examples import Feeds, with_rows
 from broker.models.model import Run
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.signature import Signature, TensorSpec
@@ -19,7 +20,7 @@ LIGHT_LIMIT_US = 500
 
 MEASURE_SECONDS = 0.3
 BATCH_SECONDS = 0.5
-"""What the batch at warm-up may take, judged by one row: a heavier model gets a smaller one."""
+"""What the largest batch at warm-up may take, judged by one row: a heavier model gets a smaller one."""
 MIN_RUNS = 3
 MAX_RUNS = 200
 
@@ -31,39 +32,82 @@ _RUN_ERRORS = (BrokerError, MemoryError)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one row of a signature costs. `note` tells what went wrong; `p50_us` is None where that was the row."""
+    """What one row of a signature costs. `note` tells what went wrong; `p50_us` is None where that was the row.
+
+    `batches` are the sizes of batches that were run, each with what it took in microseconds.
+    """
 
     p50_us: float | None
     light: bool
     note: str | None = None
+    batches: tuple[tuple[int, float], ...] = ()
 
 
-def measure(run: Run, signature: Signature, max_rows: int = 1, seconds: float = MEASURE_SECONDS) -> Cost:
-    """Warm `run` up and time it: one row (free dimensions count as 1) for `seconds`, at least 3 runs.
+def measure(
+    run: Run,
+    signature: Signature,
+    max_rows: int = 1,
+    seconds: float = MEASURE_SECONDS,
+    *,
+    sizes: Sequence[int] = (),
+    examples: Sequence[Feeds] = (),
+) -> Cost:
+    """Warm `run` up and time it: all `examples`, then one row for `seconds`, at least 3 runs, then batches.
 
-    `max_rows` above 1 then runs a batch of that many rows once, or of as many as BATCH_SECONDS allow, so that the
-    first real batch finds memory and kernels ready. A run that raises is no fault here, since zeros may be
-    illegal for the model: a signature that cannot be measured counts as heavy.
+    The row is the first of the first example that works, else zeros (free dimensions count as 1). Batches of all
+    `sizes` are run, so that the first real one finds memory, kernels and compiled code ready. Without `sizes` it is one
+    of `max_rows`, or of as many as BATCH_SECONDS allow. A run that raises is no fault here, since zeros may be illegal
+    for the model: a signature that cannot be measured counts as heavy.
     """
-    reason = runs_with_zeros(run, signature)  # which pays for first use
-    if reason is not None:
-        return Cost(None, False, f"not measured: {reason}")
+    good, failed = _run_all(run, examples)
+    example = good[0] if good else None
+    if example is None:
+        reason = runs_with_zeros(run, signature)  # which pays for first use
+        if reason is not None:
+            return Cost(None, False, _joined(failed, f"not measured: {reason}"))
     try:
-        p50_us = _p50_us(run, zeros(signature, 1), seconds)
+        p50_us = _p50_us(run, feeds_of(signature, 1, example=example), seconds)
     except _RUN_ERRORS as error:
-        return Cost(None, False, f"not measured: a run with zeros failed: {error}")
-    return Cost(p50_us, p50_us <= LIGHT_LIMIT_US, _warm_batch(run, signature, max_rows, p50_us))
+        what = "zeros" if example is None else "the example"
+        return Cost(None, False, _joined(failed, f"not measured: a run with {what} failed: {error}"))
+    tried = sizes or [min(max_rows, int(BATCH_SECONDS * 1e6 / max(p50_us, 1)))]
+    batches, problem = _warm_batches(run, signature, [rows for rows in tried if rows > 1], example)
+    return Cost(p50_us, p50_us <= LIGHT_LIMIT_US, _joined(failed, problem), batches)
 
 
-def _warm_batch(run: Run, signature: Signature, max_rows: int, p50_us: float) -> str | None:
-    """Run one batch. Returns what went wrong, if anything did."""
-    rows = min(max_rows, int(BATCH_SECONDS * 1e6 / max(p50_us, 1)))
-    if rows > 1:
+def _run_all(run: Run, examples: Sequence[Feeds]) -> tuple[list[Feeds], str | None]:
+    """The examples that work, and what is wrong with the first other."""
+    good: list[Feeds] = []
+    problem: str | None = None
+    for number, feeds in enumerate(examples, 1):
         try:
-            run(*zeros(signature, rows))
+            run(*feeds)
+            good.append(feeds)
         except _RUN_ERRORS as error:
-            return f"a batch of {rows} rows of zeros failed: {error}"
-    return None
+            problem = problem or f"example {number} of {len(examples)} failed: {error}"
+    return good, problem
+
+
+def _warm_batches(
+    run: Run, signature: Signature, sizes: Sequence[int], example: Feeds | None
+) -> tuple[tuple[tuple[int, float], ...], str | None]:
+    """Run a batch of each size, and once more to time it. Returns what each took, and what went wrong."""
+    taken: list[tuple[int, float]] = []
+    for rows in sizes:
+        feeds = feeds_of(signature, rows, example=example)
+        try:
+            us = _timed_us(run, feeds)
+            if us < BATCH_SECONDS * 1e6:
+                us = _timed_us(run, feeds)
+        except _RUN_ERRORS as error:
+            what = "zeros" if example is None else "examples"
+            return tuple(taken), f"a batch of {rows} rows of {what} failed: {error}"
+        taken.append((rows, us))
+    return tuple(taken), None
+
+
+def _joined(*notes: str | None) -> str | None:
+    return "; ".join(note for note in notes if note) or None
 
 
 def runs_with_zeros(run: Run, signature: Signature, free: int = 1) -> str | None:
@@ -76,6 +120,13 @@ def runs_with_zeros(run: Run, signature: Signature, free: int = 1) -> str | None
     except _RUN_ERRORS as error:
         return f"a run with zeros failed: {error}"
     return None
+
+
+def feeds_of(
+    signature: Signature, rows: int, free: int = 1, example: Feeds | None = None
+) -> Sequence[np.ndarray]:
+    """So many rows of the example, or of zeros."""
+    return zeros(signature, rows, free) if example is None else with_rows(signature, example, rows)
 
 
 def zeros(signature: Signature, rows: int, free: int = 1) -> list[np.ndarray]:
@@ -92,12 +143,14 @@ def _shape(spec: TensorSpec, rows: int, free: int) -> tuple[int, ...]:
 
 
 def _p50_us(run: Run, feeds: Sequence[np.ndarray], seconds: float) -> float:
-    taken: list[int] = []
-    begun = now = perf_counter_ns()
-    until = begun + int(seconds * 1e9)
-    while len(taken) < MIN_RUNS or (now < until and len(taken) < MAX_RUNS):
-        start = perf_counter_ns()
-        run(*feeds)
-        now = perf_counter_ns()
-        taken.append(now - start)
-    return median(taken) / 1000
+    taken: list[float] = []
+    until = perf_counter_ns() + int(seconds * 1e9)
+    while len(taken) < MIN_RUNS or (perf_counter_ns() < until and len(taken) < MAX_RUNS):
+        taken.append(_timed_us(run, feeds))
+    return median(taken)
+
+
+def _timed_us(run: Run, feeds: Sequence[np.ndarray]) -> float:
+    start = perf_counter_ns()
+    run(*feeds)
+    return (perf_counter_ns() - start) / 1000

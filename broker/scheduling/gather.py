@@ -1,7 +1,7 @@
 """Joins the feeds of several requests into aligned buffers, and cuts the outputs apart again.
 
 Padding, where the policy asks for it: up to an allowed batch size with copies of the first row (as TensorFlow Serving
-does it: a row that the model accepts), and along ragged axes with the model's `pad_value`.
+does it: a row that the model accepts), and along ragged axes with the model's `pad_value`, strings with empty ones.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 
 from broker.models.aligned import aligned_empty
 from broker.scheduling.serving import Ragged, Serving
+from broker.scheduling.strings import array_of
 
 _KEPT_BYTES = 256 << 20  # of batch buffers, for each thread that runs models
 _FREE_PADDING_BYTES = 1 << 20
@@ -39,6 +40,7 @@ class Gatherer:
     def join(self, plans: Sequence[Planned], size: int) -> list[np.ndarray]:
         """One feed of `size` rows for each input; those that the plans do not fill are copies of the first."""
         first = plans[0]
+        strings = first.serving.takes_strings
         if first.ragged:
             buffers = _padded(plans, size)
         else:
@@ -48,6 +50,8 @@ class Gatherer:
             for plan in plans:
                 end = start + plan.rows
                 feed = plan.feeds[number]
+                if strings:
+                    feed = array_of(first.serving.entry.signature.inputs[number].name, feed)
                 if first.ragged:
                     buffer[(slice(start, end), *map(slice, feed.shape[1:]))] = feed
                 else:
@@ -62,7 +66,8 @@ class Gatherer:
         if buffers is None or len(buffers[0]) < size:
             size = max(size, plan.serving.batch_limit)
             buffers = [aligned_empty((size, *feed.shape[1:]), feed.dtype) for feed in plan.feeds]
-            self._keep(plan.group, buffers)
+            if not plan.serving.takes_strings:  # which would be kept as well
+                self._keep(plan.group, buffers)
         return buffers
 
     def _keep(self, group: Hashable, buffers: list[np.ndarray]) -> None:
@@ -99,7 +104,7 @@ def _padded(plans: Sequence[Planned], size: int) -> list[np.ndarray]:
     for number, feed in enumerate(plans[0].feeds):
         inner = _longest(plans, number)
         buffer = aligned_empty((size, *inner), feed.dtype)
-        buffer[...] = np.asarray(value).astype(feed.dtype)
+        buffer[...] = b"" if feed.dtype.hasobject else np.asarray(value).astype(feed.dtype)
         buffers.append(buffer)
     return buffers
 

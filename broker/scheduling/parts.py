@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from broker.observe.tally import Stamps
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.tensors import TensorLayout
 
@@ -45,6 +46,9 @@ class Part:
 
     __slots__ = ("plan", "start", "stop", "whole")
 
+    # It is no request of its own: what is counted is the whole, when all parts are back.
+    stamps: ClassVar[Stamps] = [0, 0, 0]
+
     def __init__(self, whole: Whole, start: int, stop: int) -> None:
         self.whole = whole
         self.start = start
@@ -53,6 +57,10 @@ class Part:
 
     def __repr__(self) -> str:
         return f"<Part {self.start}:{self.stop} of {self.whole.slot!r}>"
+
+    @property
+    def slot(self) -> Slot:
+        return self.whole.slot
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
@@ -188,7 +196,10 @@ class Whole:
             return
         if self._targets is None:
             shapes = tuple([(self.slot.plan.rows, *output.shape[1:]) for output in outputs])
-            self._layout, self._targets = self.slot.output_targets(shapes)
+            if self.slot.plan.serving.gives_strings:  # which have their place when all are there
+                self._targets = tuple(map(np.empty, shapes, [output.dtype for output in outputs]))
+            else:
+                self._layout, self._targets = self.slot.output_targets(shapes)
         for target, output in zip(self._targets, outputs):
             if target.shape[1:] != output.shape[1:]:
                 self._must_run_whole()
@@ -210,6 +221,12 @@ class Whole:
         elif self._indivisible:
             return self.slot
         else:
-            assert self._layout is not None
-            self.slot.finish(self._layout, self._started_ns, self._finished_ns, self._batch_rows)
+            assert self._targets is not None
+            serving, stamps = self.slot.plan.serving, self.slot.stamps
+            times = self._started_ns, self._finished_ns, self._batch_rows
+            if self._layout is None:
+                self.slot.complete(self._targets, *times)
+            else:
+                self.slot.finish(self._layout, *times)
+            serving.answered_whole(stamps, self._started_ns)
         return None

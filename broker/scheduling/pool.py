@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
 
+from broker.observe.tracer import Tracer
 from broker.scheduling.queue import Bound, Queue
 from broker.scheduling.runner import Runnable, Runner
 from broker.slot import Slot
@@ -19,9 +20,11 @@ from broker.slot import Slot
 class RunnerPool:
     """`put` and `stop` come from the intake thread. Whatever was put is run, also after `stop`."""
 
-    def __init__(self, model: str, concurrency: int, on_orphan: Callable[[], None]) -> None:
+    def __init__(self, model: str, concurrency: int, on_orphan: Callable[[], None], tracer: Tracer) -> None:
         self.model = model
         self.running = 0  # batches being run now
+        self.runners: list[Runner] = []
+        self._tracer = tracer
         self._concurrency = concurrency
         self._on_orphan = on_orphan  # told when a run has ended whose worker is gone
         self._queue: Queue[Runnable] = Queue()
@@ -66,7 +69,8 @@ class RunnerPool:
         thread.start()
 
     def _serve(self) -> None:
-        runner = Runner()
+        runner = Runner(self._tracer)
+        self.runners.append(runner)
         while self._serve_one(runner):
             pass  # and hold nothing of the last batch while waiting for the next: its worker may be gone
 

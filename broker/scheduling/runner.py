@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from itertools import count
 from time import monotonic_ns
 from typing import TypeAlias
 
+import numpy as np
+
+from broker.observe.tracer import Tracer
 from broker.scheduling.gather import Gatherer, cut, padding_pays
 from broker.scheduling.parts import Part
 from broker.slot import Slot
@@ -27,15 +31,21 @@ _log = logging.getLogger("onesession.runner")
 
 Runnable: TypeAlias = Slot | Part
 
+_numbers = count(1)
+
 
 class Runner:
     """One thread's runner: it owns the batch buffers, so each thread has its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, tracer: Tracer) -> None:
+        self.running: Sequence[Runnable] = ()  # for those who watch
+        self._number = next(_numbers)
         self._gatherer = Gatherer()
+        self._tracer = tracer
 
     def run(self, batch: Sequence[Runnable]) -> None:
         """Run requests of one group, and complete each of them whatever happens. Raises nothing."""
+        self.running = batch
         try:
             if len(batch) == 1:
                 self._run_one(batch[0])
@@ -45,6 +55,7 @@ class Runner:
             _log.exception("a batch of %d requests failed outside the model", len(batch))
             for request in batch:
                 _give_up(request, error)
+        self.running = ()
 
     def _run_one(self, request: Runnable) -> None:
         """Feed it from where the worker wrote it, unless it must be padded."""
@@ -62,15 +73,24 @@ class Runner:
     def _run_direct(self, request: Runnable, started: int) -> None:
         plan = request.plan
         serving = plan.serving
+        stamps = request.stamps
+        whose = self._tracer.whose((request,)) if self._tracer.on else None
         try:
             outputs = serving.run(*plan.feeds)
         except Exception as error:
-            serving.failed()
             self._finish(request.fail(_as_broker_error(error)))
             return
         finished = monotonic_ns()
         whole = request.complete(outputs, started, finished, plan.rows)
-        serving.ran(1, plan.rows, finished - started)
+        # From here on the slot is its worker's: what is counted is off the request's way.
+        serving.ran(plan.rows, finished - started)
+        tally = serving.tallies.get(self._number) or serving.new_tally(self._number)
+        tally.ran_one(stamps, started, finished, plan.rows)
+        tally.input_bytes += plan.nbytes
+        for output in outputs:
+            tally.output_bytes += output.nbytes
+        if whose is not None:
+            self._tracer.ran(serving, (started, started, finished, monotonic_ns()), plan.rows, 0, whose)
         if whole is not None:
             self._finish(whole)
 
@@ -95,9 +115,11 @@ class Runner:
             for request in batch:
                 self._run_one(request)
             return
-        feeds = self._gatherer.join(plans, size)
-        started = monotonic_ns()
+        begun = started = monotonic_ns()
+        feeds: list[np.ndarray] = []
         try:
+            feeds = self._gatherer.join(plans, size)
+            started = monotonic_ns()
             outputs = serving.run(*feeds)
         except Exception:
             outputs = ()
@@ -107,9 +129,22 @@ class Runner:
             for request in batch:
                 self._run_direct(request, monotonic_ns())
             return
+        stamps = [request.stamps for request in batch]
+        whose = self._tracer.whose(batch) if self._tracer.on else None
         for request, mine in zip(batch, cut(plans, feeds, outputs)):
             self._finish(request.complete(mine, started, finished, rows))
-        serving.ran(len(batch), rows, finished - started, size - rows)
+        ended = monotonic_ns()
+        serving.ran(size, finished - started)
+        tally = serving.tallies.get(self._number) or serving.new_tally(self._number)
+        tally.ran_joined(begun, started, finished, ended, rows, size - rows)
+        tally.answered(stamps, started)
+        for feed in feeds:
+            tally.joined_bytes += feed.nbytes
+            tally.input_bytes += feed.nbytes * rows // size
+        for output in outputs:
+            tally.output_bytes += output.nbytes * rows // size
+        if whose is not None:
+            self._tracer.ran(serving, (begun, started, finished, ended), rows, size - rows, whose)
 
     def _finish(self, whole: Slot | None) -> None:
         """Run a request in one piece that turned out to be none that can run in parts."""

@@ -1,25 +1,30 @@
 """A signature being served: what runs it, by which policy, whether it is light or heavy by now, and what it has done.
 
-Written by the threads that run the model, read by the control thread: a reader may see a count one run behind.
+Each thread that runs the model counts in a tally of its own, so that counting takes no lock. The control thread adds
+them up: it may see a count one run behind.
 """
 
 from __future__ import annotations
 
 import threading
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
-from broker.models.repository import Entry
+from broker.models.entry import Entry
 from broker.models.spec import AUTO, ModelSpec
 from broker.models.warmup import LIGHT_LIMIT_US
+from broker.observe.failures import Asked, Failures
+from broker.observe.tally import Stamps, Tally
+from broker.scheduling import strings
 from broker.scheduling.delay import AutoDelay, DelayPolicy, FixedDelay, RunCost
+from worker_client.wire.errors import ModelFailed
 
 _TOO_HEAVY_NS = 2000 * LIGHT_LIMIT_US  # hysteresis: twice the limit of warm-up, and half of it
 _LIGHT_AGAIN_NS = 500 * LIGHT_LIMIT_US
 _CLIP_NS = 4 * _TOO_HEAVY_NS  # a run that lost its processor for long says little about the model
 _MAX_GROUPS = 4096
+_WHOLES = 0  # the tally of requests that ran in parts; threads have the numbers from 1
 
 Ragged = tuple[tuple[int, ...], ...]
 """For each input, the axes along which requests of one group may differ; empty if there are none."""
@@ -47,47 +52,43 @@ class Serving:
         "_lock",
         "_waits",
         "allowed",
+        "asked",
         "batch_limit",
-        "batch_rows",
         "bound",
         "cost",
         "delay",
         "divisible",
         "entry",
         "expected_ns",
-        "failures",
+        "gives_strings",
         "light",
         "pad_value",
-        "padded_rows",
         "ragged",
-        "requests",
-        "rows",
         "run",
-        "runs",
+        "takes_strings",
+        "tallies",
     )
 
     def __init__(self, entry: Entry, bound: Bound) -> None:
         self.entry = entry
+        self.asked = Asked(entry.model.spec.name, entry.version, entry.signature.name)
         self.bound = bound
-        self.run = entry.run
+        self.run = strings.run_of(entry.run, entry.signature)
+        self.takes_strings = entry.signature.takes_strings
+        self.gives_strings = entry.signature.gives_strings
         self.expected_ns = int((entry.cost.p50_us or 0) * 1000)
         self.batch_limit = entry.max_batch_size
         self.allowed = entry.model.spec.allowed_batch_sizes if entry.batchable else ()
         self.ragged = _ragged(entry)
         self.pad_value = entry.model.spec.pad_value
         self.divisible = entry.batchable  # until its answers have shown other rows than it was fed
-        self.cost = RunCost()
+        self.cost = _measured(entry)
         self.delay = _delay(entry, self.cost)
         self._waits = isinstance(self.delay, FixedDelay)  # which the intake thread never does for long
         self.light = entry.cost.light and not self._waits
-        self.requests = 0
-        self.rows = 0
-        self.runs = 0
-        self.failures = 0
-        self.padded_rows = 0
-        self.batch_rows: Counter[int] = Counter()
+        self.tallies: dict[int, Tally] = {_WHOLES: Tally()}
         self._groups: dict[Hashable, Hashable] = {}
-        self._lock = threading.Lock()  # several runners may run one model
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"<Serving {self.entry!r} {'light' if self.light else 'heavy'}>"
@@ -109,58 +110,78 @@ class Serving:
             return rows
         return allowed[bisect_left(allowed, rows)]
 
-    def ran(self, requests: int, rows: int, run_ns: int, padding: int = 0) -> None:
-        """Count a run. A moving average of the time that runs take decides light or heavy."""
+    # -- threads that run it -------------------------------------------------------------------------------------
+
+    def new_tally(self, thread: int) -> Tally:
+        """Where the thread with this number counts what it runs, from now on in `tallies`."""
         with self._lock:
-            self.requests += requests
-            self.rows += rows
-            self.runs += 1
-            self.padded_rows += padding
-            self.batch_rows[rows] += 1
-            self.expected_ns += (min(run_ns, _CLIP_NS) - self.expected_ns) >> 5
+            made = self.tallies[thread] = Tally()
+        return made
+
+    def ran(self, rows: int, run_ns: int) -> None:
+        """A run of so many rows, padding included. A moving average of the time that runs take decides light or heavy;
+        of two threads that are here at once, one may be without effect."""
+        self.expected_ns += (min(run_ns, _CLIP_NS) - self.expected_ns) >> 5
         if self.light:
             self.light = self.expected_ns < _TOO_HEAVY_NS
         elif not self._waits:
             self.light = self.expected_ns < _LIGHT_AGAIN_NS
         if self.delay is not None:
-            self.cost.observe(rows + padding, run_ns)
+            self.cost.observe(rows, run_ns)
 
-    def failed(self) -> None:
+    def answered_whole(self, stamps: Stamps, started_ns: int) -> None:
+        """Count a request that ran in parts, each of which has been counted as a run."""
+        tally = self.tallies[_WHOLES]
+        with self._lock:  # the one tally that several threads count in
+            tally.answered((stamps,), started_ns)
+
+    # -- any thread ----------------------------------------------------------------------------------------------
+
+    def all_tallies(self) -> list[Tally]:
+        """Those of all threads; they may go on counting."""
         with self._lock:
-            self.requests += 1
-            self.failures += 1
+            return list(self.tallies.values())
 
-    def to_message(self) -> dict[str, Any]:
+    def batch_rows(self) -> dict[int, int]:
+        """Rows of a run, without padding -> runs."""
+        total: dict[int, int] = {}
+        for tally in self.all_tallies():
+            for rows, runs in tally.sizes.copy().items():
+                total[rows] = total.get(rows, 0) + runs
+        return dict(sorted(total.items()))
+
+    def to_message(self, failures: Failures) -> dict[str, Any]:
+        """Counters. `requests` are those that the model answered, with outputs or by failing."""
+        tallies, failed = self.all_tallies(), failures.of(self.asked).get(ModelFailed.__name__, 0)
+        sizes = self.batch_rows()
         return {
-            "requests": self.requests,
-            "rows": self.rows,
-            "runs": self.runs,
-            "failures": self.failures,
-            "padded_rows": self.padded_rows,
-            "batch_rows": {str(rows): runs for rows, runs in sorted(self.batch_rows.copy().items())},
+            "requests": sum(sum(tally.total) for tally in tallies) + failed,
+            "rows": sum(tally.rows for tally in tallies),
+            "runs": sum(sizes.values()),
+            "failures": failed,
+            "padded_rows": sum(tally.padded_rows for tally in tallies),
+            "batch_rows": {str(rows): runs for rows, runs in sizes.items()},
             "light": self.light,
             "run_us": self.expected_ns / 1000,
         }
 
 
-def servings_of(entries: Sequence[Entry | None]) -> list[Serving | None]:
-    """For each entry its Serving; the signatures of one model share its bound."""
-    bounds: dict[str, Bound] = {}
+def servings_of(
+    entries: Sequence[Entry | None], before: Iterable[Serving | None] = ()
+) -> list[Serving | None]:
+    """For each entry its Serving: that of `before` if it has one, and one only if it stands there several times.
+
+    The signatures of one model share its bound, and so do its versions.
+    """
+    known = {serving.entry: serving for serving in before if serving is not None}
+    bounds = {serving.model: serving.bound for serving in known.values()}
     servings: list[Serving | None] = []
     for entry in entries:
-        if entry is None:
-            servings.append(None)
-        else:
+        if entry is not None and entry not in known:
             spec = entry.model.spec
-            servings.append(Serving(entry, bounds.setdefault(spec.name, Bound(spec))))
+            known[entry] = Serving(entry, bounds.setdefault(spec.name, Bound(spec)))
+        servings.append(None if entry is None else known[entry])
     return servings
-
-
-def serve_also(servings: list[Serving | None], entry: Entry) -> None:
-    """Add an entry that came later, unless it is there. Control thread only; the intake sees it when it is whole."""
-    if entry.id == len(servings):
-        bounds = {serving.model: serving.bound for serving in servings if serving is not None}
-        servings.append(Serving(entry, bounds[entry.model.spec.name]))
 
 
 def _ragged(entry: Entry) -> Ragged:
@@ -173,6 +194,15 @@ def _ragged(entry: Entry) -> Ragged:
     return axes if any(axes) else ()
 
 
+def _measured(entry: Entry) -> RunCost:
+    """What warm-up has found, until runs of requests tell more."""
+    cost = RunCost()
+    if entry.cost.p50_us is not None:
+        for rows, run_us in ((1, entry.cost.p50_us), *entry.cost.batches):
+            cost.observe(rows, int(run_us * 1000))
+    return cost
+
+
 def _delay(entry: Entry, cost: RunCost) -> DelayPolicy | None:
     max_delay = entry.model.spec.max_delay
     if not entry.batchable or max_delay == 0:
@@ -182,10 +212,12 @@ def _delay(entry: Entry, cost: RunCost) -> DelayPolicy | None:
     return FixedDelay(int(float(max_delay) * 1e9), cost)
 
 
-def describe(servings: Iterable[Serving | None]) -> dict[str, Any]:
-    """{model: {signature: counters}}"""
+def describe(servings: Iterable[Serving | None], failures: Failures) -> dict[str, Any]:
+    """{model: {signature: counters}}, with `signature@version` for all versions but the latest."""
     models: dict[str, Any] = {}
-    for serving in servings:
-        if serving is not None:
-            models.setdefault(serving.model, {})[serving.entry.signature.name] = serving.to_message()
-    return models
+    each = dict.fromkeys(serving for serving in servings if serving is not None)
+    for serving in sorted(each, key=lambda serving: -serving.entry.version):
+        counters, name = models.setdefault(serving.model, {}), serving.entry.signature.name
+        label = f"{name}@{serving.entry.version}" if name in counters else name
+        counters[label] = serving.to_message(failures)
+    return {serving.model: models[serving.model] for serving in each}

@@ -1,11 +1,14 @@
-"""Which model it is, by what lies in its directory: the same for a copy, another for any change of graph or weights."""
+"""Which model it is, by what lies in its directory: the same for a copy, another for any change of graph or weights.
+
+A model that is a file is read whole.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-from broker.models.saved_model import GRAPH_FILES
+from broker.models.sources.kinds import GRAPH_FILES
 
 _READ = (*GRAPH_FILES, "variables/variables.index")
 """Read whole. The index holds a checksum of every tensor, so that the weights, which may be large, need not be."""
@@ -13,15 +16,22 @@ _CHUNK = 1 << 20
 
 
 def content_digest(directory: Path) -> str:
-    """Hexadecimal, independent of where the directory lies and of its files' times. Raises OSError."""
+    """Of a directory or a file: hexadecimal, independent of where it lies and of its files' times. Raises OSError."""
     digest = hashlib.sha256()
+    if directory.is_file():
+        _add_content(digest, directory)
+        return digest.hexdigest()
     for path in sorted(path for path in directory.rglob("*") if path.is_file()):
         name = path.relative_to(directory).as_posix()
         if name == "fingerprint.pb":
             continue  # TensorFlow's own hash of these files, different at each export
         digest.update(f"{name}\0{path.stat().st_size}\0".encode())
         if name in _READ:
-            with path.open("rb") as file:
-                while chunk := file.read(_CHUNK):
-                    digest.update(chunk)
+            _add_content(digest, path)
     return digest.hexdigest()
+
+
+def _add_content(digest: hashlib._Hash, path: Path) -> None:
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)

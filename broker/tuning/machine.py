@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from broker.models.quiet import XLA_FLAGS
 from broker.settings import cores
 from broker.tuning.candidates import Processors
 
@@ -121,7 +122,9 @@ def _environment() -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(os.environ.items())
-        if name.startswith(_SHAPING) and name != ONEDNN_VARIABLE
+        if name.startswith(_SHAPING)
+        and name != ONEDNN_VARIABLE
+        and value != XLA_FLAGS  # which we set ourselves
     }
 
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from broker.cache_folder import cache_folder
 from broker.tuning.setting import Table
 
 _log = logging.getLogger("onesession.tuning")
@@ -135,10 +136,7 @@ class Records:
 
 
 def default_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path counts as none.
-    cache = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.cache"))
-    return cache / "onesession" / "tuning"
+    return cache_folder("tuning")
 
 
 def _record(message: Any, key: Key) -> Record:

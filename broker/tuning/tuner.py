@@ -5,6 +5,7 @@ It must come before TensorFlow is imported, which is when that reads its oneDNN 
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -13,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from broker.models.errors import ModelLoadError
 from broker.models.saved_model import locate, weight_bytes
@@ -90,6 +92,7 @@ class Subject:
             "fixed": Fixed.of(spec, switch.fixed).to_message(),
             "other_onednn": switch.free,
             "batches": [spec.batching, spec.batch_limit, list(spec.allowed_batch_sizes)],
+            **_opened_with(spec),
         }
         keys = [Key(content, circumstances)]
         if switch.fixed is None and not switch.free:  # a record of both values has that which is in force
@@ -211,6 +214,14 @@ def _subject(spec: ModelSpec, switch: Switch) -> Subject | None:
         return Subject.of(spec, switch)
     except (ModelLoadError, OSError):
         return None
+
+
+def _opened_with(spec: ModelSpec) -> dict[str, Any]:
+    """What changes the session or the signature that is measured, as far as it is set."""
+    default = ModelSpec(spec.name, spec.source)
+    names = ("inputs", "outputs", "inter_op_threads", "xla", "session_config")
+    changed = {name: getattr(spec, name) for name in names if getattr(spec, name) != getattr(default, name)}
+    return {"opened_with": json.loads(json.dumps(changed, default=str))} if changed else {}
 
 
 def _settled(spec: ModelSpec, switch: Switch) -> bool:

@@ -160,7 +160,7 @@ def test_a_child_of_the_broker_holds_nothing_of_it() -> None:
     """A child forked while workers are attached does not keep their connections open: they see the broker end."""
 
     def attached(talk: Talk, address: str) -> str:
-        client = worker_client.connect(address, timeout=60)
+        client = worker_client.connect(address, timeout=60, retries=0)
         np.testing.assert_array_equal(client.model("m").predict(X), X * 4)
         talk.say()
         talk.hear()

@@ -83,7 +83,7 @@ def remember(path: Path, chosen: str, **by_hand: Any) -> ModelSpec:
 def test_a_first_start_measures_and_a_second_one_remembers(cache: Path, mlp_path: Path, capfd):
     """The first says what it does, the second serves with what the record says; both answer right."""
     models = {"mlp": {"source": mlp_path}}
-    with serving(models=models, tune="auto", tune_seconds=SECONDS) as broker:
+    with serving(models=models, tune="auto", tune_seconds=SECONDS, log_level="info") as broker:
         assert described(broker)["max_concurrency"] == 1
         assert answers(broker)
     (record,) = cache.glob("*.json")
@@ -94,10 +94,10 @@ def test_a_first_start_measures_and_a_second_one_remembers(cache: Path, mlp_path
     # What a busy machine disturbed would be measured again: that is another test's matter.
     record.write_text(json.dumps({**told, "busy_times": 0, "complete": True}))
     os.utime(record, ns=(before.st_atime_ns, before.st_mtime_ns))
-    with serving(models=models, tune="auto", tune_seconds=SECONDS) as broker:
+    with serving(models=models, tune="auto", tune_seconds=SECONDS, log_level="info") as broker:
         found = described(broker)
         assert answers(broker)
-    assert "tuning" not in capfd.readouterr().err
+    assert "tuning mlp for this machine" not in capfd.readouterr().err
     assert record.stat().st_mtime_ns == before.st_mtime_ns
     measured = Table.from_message(told["table"])
     choice = choose(measured, choose_onednn([measured], measured.default.onednn))
@@ -121,6 +121,7 @@ def test_what_is_measured_is_what_was_asked(cache: Path, mlp_path: Path):
     assert all(row["p50_us"] > 0 for row in told["measured"])
 
 
+@pytest.mark.slow
 def test_a_laboratory_measures_several_models_and_outlives_one_that_fails(
     saved_models: dict[str, Path], cache: Path
 ):
@@ -142,6 +143,7 @@ def test_a_laboratory_measures_several_models_and_outlives_one_that_fails(
     assert measured.what == "serving_default(x: float32[?, 128]) -> (y: float32[?, 10])"
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_be_measured_is_served_all_the_same(
     cache: Path, saved_models: dict[str, Path], capfd
 ):
@@ -226,6 +228,7 @@ def test_a_broker_around_its_workers_takes_what_is_remembered(cache: Path, mlp_p
     assert done.stdout.splitlines() == ["3 2 False False", "False"], done.stderr
 
 
+@pytest.mark.slow
 def test_what_is_set_by_hand_goes_first(cache: Path, mlp_path: Path):
     """A broker takes from the record only what it was not told."""
     by_hand = {"intra_op_threads": 2, "max_batch_size": 32}
@@ -237,6 +240,7 @@ def test_what_is_set_by_hand_goes_first(cache: Path, mlp_path: Path):
     assert (found["intra_op_threads"], found["max_batch_size"], found["max_concurrency"]) == (2, 32, 2)
 
 
+@pytest.mark.slow
 def test_a_broken_record_is_measured_again(cache: Path, mlp_path: Path, capfd):
     """The broker starts, says so, and writes it anew."""
     remember(mlp_path, "1x1 caller on")
@@ -248,6 +252,7 @@ def test_a_broken_record_is_measured_again(cache: Path, mlp_path: Path, capfd):
     assert json.loads(record.read_text())["table"]["measured"]
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written(mlp_path: Path, tmp_path: Path, cache: Path, monkeypatch, capfd):
     """The broker measures, says that it cannot remember, and serves."""
     (tmp_path / "file").touch()

@@ -15,7 +15,11 @@ message in whose bytes it arrived; one that says "fds": n takes the next n of th
 | opened  | worker | I have opened the semaphores: take their names away (no reply)       |
 | slots   | worker | give me another block of slots                                       |
 | grow    | worker | slot needs an input region of this many bytes                        |
-| models  | anyone | models and signatures                                                |
+| models  | anyone | models, versions and signatures                                      |
+| models  | broker | the same, sent to every worker when any of it changes                |
+| ad_hoc  | worker | a number for these feeds and fetches of the model's graph            |
+| event   | worker | lend me what my event loop can wait for                              |
+| reload  | anyone of the broker's user | bring models up to date; answered when that is done |
 | status  | anyone | what `broker status` prints                                          |
 | output  | broker | slot has a new output region, in the descriptor that comes with this |
 """

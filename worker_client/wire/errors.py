@@ -31,6 +31,10 @@ class ModelFailed(BrokerError):
     """The model itself raised; the message is TensorFlow's (or the Python model's)."""
 
 
+class Moved(BrokerError):
+    """The number in the request stands for no signature any more: ask for the models. No caller ever sees it."""
+
+
 # The status word of a slot's completion line. 0 is never written, so that fresh memory means nothing.
 STATUS_OK = 1
 
@@ -42,6 +46,7 @@ _CODES: dict[int, type[BrokerError]] = {
     6: InvalidInput,
     7: ModelNotFound,
     8: ModelFailed,
+    9: Moved,
 }
 _STATUS = {kind: code for code, kind in _CODES.items()}
 

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 from typing import Final
 
-PROTOCOL: Final = 2
+PROTOCOL: Final = 3
 """Counts up with any change to this file, the tensor table or the control messages."""
 
 WORD: Final = 8

@@ -141,7 +141,7 @@ def test_other_free_dimensions_are_taken(serve):
     [
         "float32",
         ("float32",),
-        ("string", [None]),
+        ("object", [None]),
         ("float32", [-1]),
         ("float32", ["n"]),
         ("float32", [1.5]),
@@ -172,7 +172,10 @@ def test_a_model_returns_something():
         ("broker.nope.deep:f", "there is no module 'broker.nope' on Python's path"),
         ("app_models:nope", "'app_models' has no attribute 'nope'. Write module:function"),
         ("app_models:number", "'number' is 'int' and not callable"),
-        ("app_models:plain", "'plain' has no signature. Attach one with @broker.signature"),
+        (
+            "app_models:plain",
+            "'plain' has no signature, and is no factory either: it takes obj. Attach one with",
+        ),
         ("app_models:plain.nope", "'app_models' has no attribute 'plain.nope'"),
     ],
 )

@@ -8,7 +8,6 @@ import types
 import msgpack
 import pytest
 
-from broker.models import repository
 from broker.models.errors import ModelLoadError
 from broker.models.function import signature
 from broker.models.repository import load
@@ -74,6 +73,7 @@ def test_the_description_crosses_the_control_plane():
     models = load([ModelSpec("m", ECHO)])
     told = msgpack.unpackb(msgpack.packb(models.describe()))["m"]
     (described,) = told.pop("signatures")
+    (version,) = told.pop("versions")
     assert told.pop("p50_us") > 0
     assert told == {
         "name": "m",
@@ -87,9 +87,14 @@ def test_the_description_crosses_the_control_plane():
         "caller_thread": True,
         "light": True,
         "left_out": {},
+        "policy": "latest",
+        "labels": {},
     }
     assert Signature.from_message(described) == models.entry("m").signature
-    assert (described["id"], described["batchable"], described["light"]) == (1, True, True)
+    assert (described["batchable"], described["light"]) == (True, True)
+    assert (version["version"], version["state"], version["cause"]) == (1, "AVAILABLE", "")
+    (own,) = version["signatures"]
+    assert (own["id"], models.table()[described["id"]]) == (1, models.entry("m"))
 
 
 def test_without_warming_nothing_is_run():
@@ -97,20 +102,10 @@ def test_without_warming_nothing_is_run():
     assert load([ModelSpec("m", ECHO)], warm=False).entry("m").cost == Cost(None, False, "not measured")
 
 
-def test_every_failure_is_told_and_the_rest_closed(monkeypatch):
-    """One start shows everything there is to repair; a model that did load is closed again."""
-    closed: list[str] = []
-    monkeypatch.setattr(
-        repository.function.FunctionModel, "close", lambda model: closed.append(model.spec.name), raising=True
-    )
+def test_every_failure_is_told():
+    """Where nothing can be served, one start shows everything there is to repair."""
     with pytest.raises(ModelLoadError) as caught:
-        load(
-            [
-                ModelSpec("good", ECHO),
-                ModelSpec("a", "no_module:f"),
-                ModelSpec("b", "broker.models.echo:nope"),
-            ]
-        )
+        load([ModelSpec("a", "no_module:f"), ModelSpec("b", "broker.models.echo:nope")])
     assert isinstance(caught.value, BrokerError)
     lines = str(caught.value).splitlines()
     assert lines[0] == "2 models cannot be loaded:"
@@ -118,7 +113,6 @@ def test_every_failure_is_told_and_the_rest_closed(monkeypatch):
         "  - model 'a' from 'no_module:f' cannot be loaded: there is no module 'no_module'"
     )
     assert lines[2].startswith("  - model 'b' from 'broker.models.echo:nope' cannot be loaded: ")
-    assert closed == ["good"]
 
 
 def test_a_single_failure_stands_alone():

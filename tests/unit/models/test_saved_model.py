@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -43,7 +44,51 @@ def test_an_unfinished_version_is_not_skipped(tmp_path):
     make(tmp_path / "1")
     (tmp_path / "2").mkdir()
     text = refusal(tmp_path)
-    assert f"its highest version {tmp_path / '2'} is no SavedModel: it holds no saved_model.pb" in text
+    assert f"its highest version {tmp_path / '2'} is no model: it is empty" in text
+
+
+@pytest.mark.parametrize(
+    "name", ["net.keras", "net.h5", "net.hdf5", "graph.pb", "graph.pbtxt", "graph.graphdef"]
+)
+def test_a_model_that_is_a_file(tmp_path, name):
+    """Is taken by its path, by a folder that holds no other, and as a version."""
+    make(tmp_path / "7", name)
+    (tmp_path / "7" / "README.md").write_text("about it")
+    for source, version in ((tmp_path / "7" / name, 1), (tmp_path / "7", 1), (tmp_path, 7)):
+        assert locate(ModelSpec("m", str(source))) == (tmp_path / "7" / name, version)
+
+
+def test_a_file_is_known_by_its_first_bytes(tmp_path):
+    """HDF5 is Keras's, whatever the name's end."""
+    (tmp_path / "net").write_bytes(b"\x89HDF\r\n\x1a\n...")
+    assert locate(ModelSpec("m", str(tmp_path / "net"))) == (tmp_path / "net", 1)
+
+
+def test_several_files_in_a_folder(tmp_path):
+    """Which one is meant cannot be guessed."""
+    make(tmp_path, "a.keras")
+    make(tmp_path, "b.pb")
+    assert f"{tmp_path} holds several models: a.keras, b.pb. Give the path of one of them" in refusal(
+        tmp_path
+    )
+
+
+def test_what_a_folder_holds_is_told(tmp_path):
+    """So that a wrong path shows at once."""
+    for name in "abcdefghij":
+        (tmp_path / f"{name}.txt").touch()
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0").rename(tmp_path / "assets")
+    assert "it holds a.txt, assets/, b.txt, c.txt, d.txt, e.txt, f.txt, g.txt and 3 more" in refusal(tmp_path)
+
+
+def test_a_handle_of_the_hub(tmp_path, monkeypatch):
+    """Lies where tensorflow_hub puts it: under the SHA-1 of the handle, in its cache."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path))
+    handle = "https://tfhub.dev/google/nnlm-en-dim50/2"
+    directory = make(tmp_path / hashlib.sha1(handle.encode()).hexdigest())
+    assert locate(ModelSpec("m", handle)) == (directory, 1)
+    assert "this handle is not in the cache of TensorFlow Hub" in refusal(handle.replace("/2", "/3"))
 
 
 def test_home_is_expanded(tmp_path, monkeypatch):
@@ -58,7 +103,8 @@ def test_a_path_that_does_not_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert refusal("models/digits") == (
         "model 'm' from 'models/digits' cannot be loaded: models/digits does not exist (looked in "
-        f"{tmp_path}). Give the path of a SavedModel directory, or module:function for a Python callable"
+        f"{tmp_path}). Give the path of a SavedModel directory, a Keras file or a frozen graph, or module:function for "
+        "a Python callable"
     )
     assert f"{tmp_path / 'gone'} does not exist. Give" in refusal(tmp_path / "gone")
 
@@ -66,7 +112,11 @@ def test_a_path_that_does_not_exist(tmp_path, monkeypatch):
 def test_an_empty_directory(tmp_path):
     """What is missing is named, and how to export."""
     text = refusal(tmp_path)
-    assert f"{tmp_path} is no SavedModel: it holds no saved_model.pb and no numbered versions" in text
+    assert (
+        f"{tmp_path} holds no model: no saved_model.pb, no Keras file, no frozen graph (.pb) and no numbered"
+        in text
+    )
+    assert "; it is empty. Export a model with" in text
     assert "tf.saved_model.save(" in text
 
 
@@ -74,9 +124,13 @@ def test_an_empty_directory(tmp_path):
     ("name", "says"),
     [
         ("saved_model.pb", "Give the directory that holds it: "),
-        ("model.keras", "is a Keras file, not a SavedModel. Convert it once: keras.models.load_model"),
-        ("model.h5", "is a Keras file"),
-        ("weights.bin", "is a file and not a directory"),
+        ("weights.bin", "weights.bin is no model: it is neither a Keras file nor a frozen graph"),
+        ("model.tflite", "it is a TensorFlow Lite model, which TensorFlow's session cannot run"),
+        ("model.onnx", "it is an ONNX model"),
+        ("net.weights.h5", "it holds weights without a model"),
+        ("model.ckpt-1000.index", "it is a checkpoint: weights without a graph"),
+        ("model.ckpt-1000.data-00000-of-00001", "it is a checkpoint: weights without a graph"),
+        ("model.tar.gz", "it is an archive: unpack it first"),
     ],
 )
 def test_a_file(tmp_path, name, says):

@@ -64,7 +64,7 @@ def test_a_dict_carries_settings():
             {"source": "p", "batchsize": 1},
             "model 'm' has no setting 'batchsize'; the settings are source, max_batch",
         ),
-        ({"source": ""}, "source must be the path of a SavedModel directory or 'module:function', got ''"),
+        ({"source": ""}, "source must be the path of a model or 'module:function', got ''"),
         ({"source": 3}, "source must be .* got 3"),
         ({"source": "p", "max_delay": -1}, "max_delay must be seconds from 0 to 10 or 'auto', got -1"),
         (
@@ -94,6 +94,16 @@ def test_a_dict_carries_settings():
             {"source": "p", "intra_op_threads": 0},
             "intra_op_threads must be a whole number of at least 1, got 0",
         ),
+        ({"source": "p", "inputs": 3}, "inputs must be tensors by name, such as .'x=input:0'., got 3"),
+        ({"source": "p", "outputs": ["y=a", "y=b"]}, "outputs must be tensors by name"),
+        ({"source": "p", "outputs": {"y": 1}}, "outputs must be tensors by name"),
+        ({"source": "p", "imports": [1]}, "imports must be a list such as .'tensorflow_text'., got .1."),
+        ({"source": "p", "op_libraries": ""}, "op_libraries must be a list such as"),
+        ({"source": "p", "warmup": 3}, "warmup must be the path of an .npz file, got 3"),
+        ({"source": "p", "inter_op_threads": 0}, "inter_op_threads must be a whole number of at least 1"),
+        ({"source": "p", "xla": "on"}, "xla must be True or False, got 'on'"),
+        ({"source": "p", "gpu_memory_fraction": 2}, "gpu_memory_fraction must be a number above 0 and at"),
+        ({"source": "p", "session_config": 3}, "session_config must be a ConfigProto as a table or in text"),
         ({"source": "p", "tags": "serve"}, "tags must be a list of tags such as"),
         ({"source": "p", "tags": [1]}, "tags must be a list of tags such as"),
         ({"source": "p", "tags": None}, "tags must be a list of tags such as"),
@@ -103,6 +113,23 @@ def test_a_wrong_value_is_told(value, message):
     """The error names the model, the setting, what it takes and what came."""
     with pytest.raises(InvalidInput, match=message):
         ModelSpec.coerce("m", value)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"x": "in/x", "y": "y:1"}, ["x=in/x", "y=y:1"], ["in/x:0", "y:1"], ("in/x", "y:1")],
+    ids=["mapping", "texts", "tensors", "operations"],
+)
+def test_names_of_tensors(given):
+    """However they are written, they come to one form; a tensor without a name is called like its operation."""
+    assert ModelSpec("m", "p", inputs=given).inputs == ("x=in/x:0", "y=y:1")
+
+
+def test_one_text_is_a_list_of_one():
+    """As `--set` on the command line gives it."""
+    spec = ModelSpec("m", "p", outputs="softmax", imports="tensorflow_text", op_libraries="my_ops.so")
+    assert (spec.outputs, spec.imports) == (("softmax=softmax:0",), ("tensorflow_text",))
+    assert spec.op_libraries == ("my_ops.so",)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-m", ".m", "a/b", "é", 3, None])

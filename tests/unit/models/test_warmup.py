@@ -7,6 +7,7 @@ import pytest
 
 from broker.models import warmup
 from broker.models.aligned import is_aligned
+from broker.models.examples import aligned
 from broker.models.warmup import LIGHT_LIMIT_US, MAX_RUNS, MIN_RUNS, Cost, measure, zeros
 from worker_client.wire.errors import ModelFailed
 from worker_client.wire.signature import Signature, TensorSpec
@@ -68,11 +69,51 @@ def test_light_is_at_most_the_limit_and_the_measuring_bounded(clock, row_us, lig
 
 
 @pytest.mark.parametrize(("row_us", "rows"), [(10, 64), (20_000, 25), (400_000, None), (0.0001, 64)])
-def test_a_batch_is_run_once_as_large_as_its_time_allows(clock, row_us, rows):
+def test_a_batch_is_run_as_large_as_its_time_allows(clock, row_us, rows):
     """The largest batch is warmed as well, a smaller one where it would take more than half a second."""
     time = clock(row_us)
-    measure(time.run, signature((None, 4)), max_rows=64)
-    assert [n for n in time.rows if n != 1] == ([rows] if rows else [])
+    cost = measure(time.run, signature((None, 4)), max_rows=64)
+    assert set(time.rows) == {1, *([rows] if rows else [])}
+    assert [size for size, _ in cost.batches] == ([rows] if rows else [])
+
+
+def test_every_allowed_size_is_warmed(clock):
+    """However long it takes, as those are the sizes that will be run; each is timed after its first run."""
+    time = clock(100_000)
+    cost = measure(time.run, signature((None, 4)), max_rows=16, sizes=(1, 4, 16))
+    assert time.rows[-3:] == [4, 4, 16]
+    assert cost.batches == ((4, 400_000), (16, 1_600_000))
+
+
+def test_examples_stand_for_zeros(clock):
+    """All of them are run as they are, and the first gives the row and the batches that are timed."""
+    time = clock(10)
+    seen: list[float] = []
+
+    def run(*feeds):
+        seen.append(float(feeds[0].ravel()[0]))
+        assert is_aligned(feeds[0])
+        return time.run(*feeds)
+
+    examples = [(aligned(np.full((rows, 4), rows, np.float32)),) for rows in (3, 2)]
+    cost = measure(run, signature((None, 4)), max_rows=8, examples=examples)
+    assert time.rows[:3] == [3, 2, 1]
+    assert seen[2:] == [3] * len(seen[2:])
+    assert cost == Cost(10, True, None, ((8, 80),))
+
+
+def test_an_example_that_fails_is_told(clock):
+    """The next one that works takes its place."""
+    time = clock(10)
+
+    def run(*feeds):
+        if feeds[0][0] < 0:
+            raise ModelFailed("negative")
+        return time.run(*feeds)
+
+    examples = [(np.float32([value]),) for value in (-1, 5, -2)]
+    cost = measure(run, signature((None,)), examples=examples)
+    assert cost == Cost(10, True, "example 1 of 3 failed: negative")
 
 
 def test_zeros_are_aligned_and_of_the_signatures_shapes():

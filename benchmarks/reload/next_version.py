@@ -1,0 +1,50 @@
+"""T10: p99 of a light model while the next version of a heavy one is loaded and warmed, against without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.arms.neighbours import PAUSE_S
+from benchmarks.arms.reloading import two_versions
+from benchmarks.figures import Figure, Result
+from benchmarks.harness.arm import Arm
+from benchmarks.harness.bout import run_bout
+from benchmarks.harness.run import Target
+from benchmarks.rates import RateSeries, by_p50, by_p99, ratio
+from benchmarks.throughput.bench import Bench
+
+LABELS = {
+    "quiet": "nothing is loaded",
+    "loaded_elsewhere": "mobilenet loaded in another process",
+    "next_versions": "mobilenet's next version in the broker",
+}
+
+
+def measure(bench: Bench) -> Result:
+    heavy = two_versions(bench.directory, bench.mobilenet)
+    bench.tune(light=bench.mlp, heavy=heavy)
+    options = {"directory": str(bench.directory), "light": bench.mlp, "heavy": heavy}
+    series = run_bout([_arm(name, options) for name in LABELS], bench.pace, bench.progress, steady=by_p99)
+    note = (
+        f"One worker calls mlp about every {PAUSE_S * 1000:g} ms. Meanwhile versions 1 and 2 of mobilenet take over "
+        "from each other without a pause: each is loaded, warmed, switched to, and the other drained and unloaded. "
+        "beside/s are the versions loaded."
+    )
+    return Result(T10.name, T10.title, "us", series, _figures(series), [note])
+
+
+def _arm(name: str, options: dict[str, Any]) -> Arm:
+    return Arm(name, LABELS[name], f"benchmarks.arms.reloading:{name}", "mlp", options, facts={"workers": 1})
+
+
+def _figures(series: Mapping[str, RateSeries]) -> list[Figure]:
+    quiet, elsewhere, here = (series[name] for name in LABELS)
+    return [
+        Figure("p99 while a version loads / without", ratio(here, quiet, by_p99), "x", 2.0, 1.2),
+        Figure("p50 while a version loads / without", ratio(here, quiet, by_p50), "x"),
+        Figure("p99 beside a process that loads / without", ratio(elsewhere, quiet, by_p99), "x"),
+    ]
+
+
+T10 = Target("T10", "p99 of one mlp worker while mobilenet gets its next version", measure)

@@ -1,0 +1,53 @@
+"""`broker config`: check a configuration file, show it with all defaults, make one from TensorFlow Serving's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from broker.cli.options import told_errors
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.group()
+def config() -> None:
+    """Check, show and import configuration files."""
+
+
+@config.command()
+@click.argument("file", type=_FILE, default="broker.toml")
+def check(file: Path) -> None:
+    """Say what is wrong in FILE, with lines. Fails if anything is. Loads no model."""
+    from broker.config.file import read
+
+    with told_errors():
+        found = read(file)
+    names = ", ".join(spec.name for spec in found.models) or "no model"
+    click.echo(f"{file} is right: {names}")
+
+
+@config.command()
+@click.argument("file", type=_FILE, default="broker.toml")
+def show(file: Path) -> None:
+    """Print FILE with every setting that it leaves to its default."""
+    from broker.config.file import read
+    from broker.config.show import shown
+
+    with told_errors():
+        click.echo(shown(read(file)), nl=False)
+
+
+@config.command("import-tfs")
+@click.argument("models_config", type=_FILE)
+@click.option("--batching-parameters", type=_FILE, metavar="FILE", help="Its --batching_parameters_file.")
+def import_tfs(models_config: Path, batching_parameters: Path | None) -> None:
+    """Print the configuration that does what TensorFlow Serving's MODELS_CONFIG (--model_config_file) does."""
+    from broker.config import tfs
+
+    with told_errors():
+        imported = tfs.read(models_config, batching_parameters)
+    for note in imported.notes:
+        click.echo(f"note: {note}", err=True)
+    click.echo(imported.to_toml(), nl=False)

@@ -1,0 +1,88 @@
+"""`broker reload`: bring models up to date while they are served; roll back; move a label."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from broker.cli.options import name_option, told_errors
+from broker.models.versions import WHAT_A_POLICY_IS, Policy
+from broker.query import ask
+from worker_client.wire.errors import InvalidInput
+
+
+@click.command()
+@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@name_option
+@click.option(
+    "--version",
+    "versions",
+    metavar="POLICY",
+    help="Serve these versions from now on: a number, 1,3, latest, latest:2 or all.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="LABEL=VERSION",
+    help="Have the label stand for this version. May be given several times.",
+)
+@click.option("--timeout", type=float, help="Seconds to wait for the end; the broker goes on in any case.")
+@click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
+def reload(
+    models: tuple[str, ...],
+    name: str | None,
+    versions: str | None,
+    labels: tuple[str, ...],
+    timeout: float | None,
+    as_json: bool,
+) -> None:
+    """Load what is new on disk of these models, or of all, and unload what it replaces.
+
+    Calls go on meanwhile, and to the new version once it is loaded and warm. A version that cannot be loaded leaves the
+    old one serving. What --version and --label say holds until the broker ends. Fails if a version cannot be loaded.
+
+        broker reload digits                 # the latest version on disk
+        broker reload digits --version 3     # roll back
+    """
+    with told_errors():
+        fields: dict[str, Any] = {"models": list(models), "labels": dict(map(_label, labels))}
+        if versions is not None:
+            fields["versions"] = _policy(versions)
+        found: dict[str, dict[str, Any]] = ask(name, "reload", timeout, **fields)["models"]
+    if as_json:
+        click.echo(json.dumps(found, indent=2))
+    else:
+        for model, outcome in found.items():
+            click.echo(f"{model}: {_told(outcome)}")
+    sys.exit(1 if any(outcome["failed"] or outcome["note"] for outcome in found.values()) else 0)
+
+
+def _policy(text: str) -> Any:
+    try:
+        return Policy.of(text).to_value()
+    except ValueError:
+        raise InvalidInput(f"--version {text}: expected {WHAT_A_POLICY_IS}") from None
+
+
+def _label(text: str) -> tuple[str, int]:
+    label, equals, number = text.partition("=")
+    if not (label and equals and number.isascii() and number.isdecimal()):
+        raise InvalidInput(f"--label {text}: that is not LABEL=VERSION; write --label canary=3")
+    return label, int(number)
+
+
+def _told(outcome: dict[str, Any]) -> str:
+    version = outcome["version"]
+    parts = ["no version can be called" if version is None else f"version {version} is served"]
+    done = [(what, outcome[what]) for what in ("loaded", "unloaded")]
+    parts += [f"{what} {', '.join(map(str, numbers))}" for what, numbers in done if numbers]
+    parts += [cause for _, cause in sorted(outcome["failed"].items())]
+    if outcome["note"]:
+        parts.append(outcome["note"])
+    if len(parts) == 1:
+        parts.append("nothing has changed on disk")
+    return "; ".join(parts)

@@ -1,0 +1,182 @@
+"""One TOML file for a broker and its models. Its keys are the fields of Settings and ModelSpec, and checked by them.
+
+    name = "default"                  # Settings.address; the other keys at the top are fields of Settings
+    poll_seconds = 5
+
+    [models]
+    faces = "models/faces"            # NAME = SOURCE, or a table of ModelSpec's fields
+
+    [models.digits]
+    source = "models/digits"          # relative paths count from the file's folder
+    versions = "latest:2"
+    labels = { stable = 1 }
+
+There is no second schema: a value is right if the dataclass takes it, and the message is the one that Python and the
+command line give, with the line in front.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+from broker.config.places import line_of, places_of
+from broker.models.sources import hub
+from broker.models.spec import ModelSpec
+from broker.settings import Settings
+from worker_client.wire.errors import InvalidInput
+
+MODELS = "models"
+NAME = "name"
+INTERNAL = ("restarts",)
+"""Fields of Settings that are nobody's to set."""
+BROKER_KEYS = (
+    NAME,
+    *[each.name for each in fields(Settings) if each.name not in (MODELS, "address", *INTERNAL)],
+)
+MODEL_KEYS = tuple(each.name for each in fields(ModelSpec) if each.name != "name")
+_PATHS = ("source", "warmup", "op_libraries")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    line: int | None
+    text: str
+
+    def __str__(self) -> str:
+        return self.text if self.line is None else f"line {self.line}: {self.text}"
+
+
+@dataclass(frozen=True, slots=True)
+class Configuration:
+    """What a file says. `settings` are arguments of Settings, without models and address; `name` is the address's."""
+
+    name: str | None
+    settings: dict[str, Any]
+    models: tuple[ModelSpec, ...]
+
+
+class ConfigError(InvalidInput):
+    """A file that says something that cannot be; the message has a line for each problem."""
+
+
+def read(path: str | os.PathLike[str]) -> Configuration:
+    """Read and check a file. Raises ConfigError, with all that is wrong."""
+    text = _text(path)
+    try:
+        document = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{os.fspath(path)} is no TOML file: {error}") from None
+    reader = _Reader(Path(path), places_of(text))
+    found = reader.read(document)
+    if reader.problems:
+        listed = sorted(reader.problems, key=lambda problem: problem.line or 0)
+        raise ConfigError("\n".join(f"{os.fspath(path)}, {problem}" for problem in listed))
+    return found
+
+
+def _text(path: str | os.PathLike[str]) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{os.fspath(path)} is no UTF-8 text: {error}") from None
+
+
+class _Reader:
+    """Goes on after a problem, so that one look shows them all."""
+
+    def __init__(self, path: Path, places: dict[tuple[str, ...], int]) -> None:
+        self.problems: list[Problem] = []
+        self._folder = path.parent
+        self._places = places
+
+    def read(self, document: dict[str, Any]) -> Configuration:
+        models = document.pop(MODELS, {})
+        self._check_keys((), document, (*BROKER_KEYS, MODELS))
+        name = document.pop(NAME, None)
+        if not isinstance(name, (str, type(None))) or name == "":
+            self._add((NAME,), f"{NAME} must be the broker's name or the path of its socket, got {name!r}")
+            name = None
+        settings = {key: value for key, value in document.items() if key in BROKER_KEYS}
+        self._check_settings(settings)
+        if not isinstance(models, Mapping):
+            self._add((MODELS,), f"{MODELS} must be a table of models, got {models!r}; write [models.digits]")
+            models = {}
+        specs = [self._model(key, value) for key, value in models.items()]
+        return Configuration(name, settings, tuple(spec for spec in specs if spec is not None))
+
+    def _check_settings(self, settings: dict[str, Any]) -> None:
+        wrong = {
+            key for key, value in settings.items() if not self._takes((key,), Settings, {key: value}, ())
+        }
+        if not wrong:
+            self._takes((), Settings, settings, ())
+
+    def _model(self, name: str, value: Any) -> ModelSpec | None:
+        path = (MODELS, name)
+        if isinstance(value, str):
+            value = {"source": value}
+        if not isinstance(value, Mapping):
+            self._add(path, f"model {name!r} must be a source or a table with a source, got {value!r}")
+            return None
+        if not self._takes(path, ModelSpec, {"source": "none"}, (name,)):
+            return None  # its name is wrong, and would be told again with each setting
+        before = len(self.problems)
+        self._check_keys(path, value, MODEL_KEYS)
+        given = {key: self._from_here(key, each) for key, each in value.items() if key in MODEL_KEYS}
+        if "source" not in given:
+            self._add(path, f'model {name!r} has no source; write source = "models/{name}"')
+            given["source"] = "none"
+        for key, each in given.items():
+            self._takes((*path, key), ModelSpec, {"source": "none", key: each}, (name,))
+        if len(self.problems) > before or not self._takes(path, ModelSpec, given, (name,)):
+            return None
+        return ModelSpec(name, **given)
+
+    def _from_here(self, key: str, value: Any) -> Any:
+        """Relative paths count from the file's folder."""
+        if key not in _PATHS:
+            return value
+        if isinstance(value, list):
+            return [self._from_here(key, each) for each in value]
+        if not isinstance(value, str) or not value or value.startswith("~") or hub.is_handle(value):
+            return value
+        if key == "source" and ModelSpec("none", value).is_function:
+            return value
+        return os.path.normpath(self._folder / value) if self._folder != Path() else value
+
+    def _check_keys(self, path: tuple[str, ...], table: Iterable[str], known: tuple[str, ...]) -> None:
+        for key in table:
+            if key not in known:
+                close = difflib.get_close_matches(key, known, 1)
+                remedy = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
+                what = f"model {path[-1]!r} has no setting" if path else "a broker has no setting"
+                self._add((*path, key), f"{what} {key!r}; {remedy}")
+
+    def _takes(
+        self, path: tuple[str, ...], kind: type, values: dict[str, Any], arguments: tuple[Any, ...]
+    ) -> bool:
+        try:
+            kind(*arguments, **({"models": (), **values} if kind is Settings else values))
+        except InvalidInput as error:
+            self._add(path, str(error))
+        except TypeError as error:  # a table where a number belongs
+            self._add(path, f"{'.'.join(path)}: {error}")
+        else:
+            return True
+        return False
+
+    def _add(self, path: tuple[str, ...], text: str) -> None:
+        self.problems.append(Problem(line_of(self._places, path), text))

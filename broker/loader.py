@@ -1,0 +1,354 @@
+"""The thread that brings models up to date while the broker serves: load, warm, switch, drain, unload.
+
+    `broker reload`, a poll --order--> what is on disk, what the policy wants
+        load and warm the new ones (nobody can call them yet)
+        AVAILABLE: numbers that follow now stand for the new version  <- one step of the intake thread
+        UNLOADING the old ones: nothing new gets to them; wait until what they have is finished; close: END
+
+Requests that were taken before the switch finish on their version; nothing taken later gets to the old one. A version
+that cannot be loaded leaves the old one where it is. Only this thread changes the repository's versions.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import queue
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any, Protocol
+
+from broker.models import loading
+from broker.models.errors import ModelLoadError
+from broker.models.gently import gently
+from broker.models.model import LoadedModel
+from broker.models.repository import Repository
+from broker.models.served import ServedModel
+from broker.models.spec import ModelSpec, is_label
+from broker.models.version import State, Version
+from broker.models.versions import Policy, numbered
+from worker_client.wire.backoff import Backoff
+from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
+
+_log = logging.getLogger("onesession.models")
+
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.002, 0.05
+Done = Callable[[Mapping[str, Any] | BrokerError], None]
+
+
+class Switchboard(Protocol):
+    """The intake, as far as the loader needs it."""
+
+    def switch(self) -> None: ...
+
+    def let_go(self, model: LoadedModel) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Bring these models up to date, or all if none is named; with another policy or other labels from now on."""
+
+    done: Done
+    models: tuple[str, ...] = ()
+    policy: Policy | None = None
+    labels: Mapping[str, int] = field(default_factory=dict)
+
+
+def order_of(message: Mapping[str, Any], done: Done) -> Order:
+    """From a peer's message: {"models": [name], "versions": policy, "labels": {label: version}}, each may be missing.
+
+    Raises InvalidInput.
+    """
+    models, versions, labels = (message.get(field) for field in ("models", "versions", "labels"))
+    names = [] if models is None else models
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InvalidInput(f"models must be a list of names, got {str(models)[:80]!r}")
+    try:
+        policy = None if versions is None else Policy.of(versions)
+    except ValueError as error:
+        raise InvalidInput(f"versions: {str(error)[:200]}") from None
+    found = {} if labels is None else labels
+    if not isinstance(found, dict) or not all(is_label(*item) for item in found.items()):
+        raise InvalidInput(f"labels must be numbers of versions by name, got {str(labels)[:80]!r}")
+    return Order(done, tuple(names), policy, found)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of one model."""
+
+    loaded: list[int] = field(default_factory=list)
+    unloaded: list[int] = field(default_factory=list)
+    failed: dict[int, str] = field(default_factory=dict)
+    note: str = ""
+
+    def to_message(self, served: ServedModel) -> dict[str, Any]:
+        default = served.default
+        return {
+            "version": None if default is None else default.number,
+            "loaded": self.loaded,
+            "unloaded": self.unloaded,
+            "failed": {str(number): cause for number, cause in self.failed.items()},
+            "note": self.note,
+        }
+
+
+class Loader:
+    """`order` and `stop` may come from any thread. `tune` fills in what a spec leaves open; `announce` is called when a
+    version's state has changed."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        switchboard: Switchboard,
+        tune: Callable[[ModelSpec], ModelSpec],
+        announce: Callable[[], None],
+        poll_seconds: float = 0.0,
+    ) -> None:
+        self._repository = repository
+        self._switchboard = switchboard
+        self._tune = tune
+        self._announce = announce
+        self._poll_seconds = poll_seconds
+        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self._seen: dict[tuple[str, int], str] = {}  # fingerprints at the last poll
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="onesession-loader", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def order(self, order: Order) -> None:
+        self._orders.put(order)
+
+    def stop(self, seconds: float) -> bool:
+        """Begin nothing more. True if it has ended within `seconds`: a load cannot be broken off."""
+        self._stopping = True
+        self._orders.put(None)
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        next_poll = monotonic() + self._poll_seconds
+        while not self._stopping:
+            try:
+                left = max(0.0, next_poll - monotonic()) if self._poll_seconds else None
+                order = self._orders.get(timeout=left)
+            except queue.Empty:
+                self._poll()
+                next_poll = monotonic() + self._poll_seconds
+                continue
+            if order is not None:
+                self._carry_out(order)
+
+    # -- orders --------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, order: Order) -> None:
+        try:
+            outcomes = {served.spec.name: self._reload(served, order) for served in self._meant(order.models)}
+        except BrokerError as error:
+            order.done(error)
+        except Exception as error:
+            _log.exception("models cannot be reloaded")
+            order.done(
+                BrokerError(f"the reload failed: {type(error).__name__}: {error}; see the broker's log")
+            )
+        else:
+            order.done(outcomes)
+
+    def _meant(self, names: tuple[str, ...]) -> list[ServedModel]:
+        known = self._repository.served
+        for name in names:
+            if name not in known:
+                there = ", ".join(sorted(known)) or "none"
+                raise ModelNotFound(f"the broker serves no model {name!r}; it serves {there}")
+            if known[name].adopted:
+                raise InvalidInput(f"model {name!r} is another module's own: change it there")
+        return [known[name] for name in names] or [each for each in known.values() if not each.adopted]
+
+    def _reload(self, served: ServedModel, order: Order) -> dict[str, Any]:
+        if (order.policy or order.labels) and numbered(served.spec.source) is None:
+            raise InvalidInput(
+                f"model {served.spec.name!r} from {served.spec.source!r} has no numbered versions to choose from"
+            )
+        with self._repository.lock:
+            before = served.policy, served.wanted_labels
+            served.policy = order.policy or served.policy
+            served.wanted_labels = {**served.wanted_labels, **order.labels}
+        outcome = self._bring_up_to_date(served, again=True)
+        with self._repository.lock:
+            if not outcome.loaded and (outcome.failed or outcome.note):
+                served.policy, served.wanted_labels = before
+            return outcome.to_message(served)
+
+    def _poll(self) -> None:
+        """Load what has come, or has changed, and stands as it did at the last poll: it may still be being copied."""
+        for served in list(self._repository.served.values()):
+            if self._stopping or served.adopted:
+                continue
+            try:
+                self._bring_up_to_date(served, again=False)
+            except Exception:
+                _log.exception("model %r cannot be polled", served.spec.name)
+
+    # -- one model -----------------------------------------------------------------------------------------------
+
+    def _bring_up_to_date(self, served: ServedModel, again: bool) -> Outcome:
+        """`again`: also what failed before, and a source that shows no change."""
+        outcome = Outcome()
+        there = loading.find(served)
+        wanted = [there[number] for number in loading.wanted_of(served, list(there))]
+        if not wanted or (not wanted[0].is_numbered and any(each.is_numbered for each in served.versions)):
+            outcome.note = f"there is no version to serve in {served.spec.source}; nothing was changed"
+            return outcome
+        coming = [version for version in wanted if _is_new(served, version, again)]
+        going = _going(served.available, wanted, coming)
+        if not again and self._not_settled(served, coming):
+            return outcome
+        with self._repository.lock:
+            served.versions += coming
+        first = served.spec.unload_first and bool(coming)
+        if first:
+            self._unload(going, outcome)
+        for version in coming:
+            if not self._stopping:
+                self._load(served, version, outcome)
+        self._move_labels(served, outcome)
+        if first and outcome.failed:
+            self._load_back(served, going, outcome)
+        elif not first:
+            # For each that could not be loaded one of the old stays, the latest first.
+            going = [old for old in going if old.number not in served.labels.values()]
+            self._unload(going[: max(0, len(going) - len(outcome.failed))], outcome)
+        if coming or going:
+            with self._repository.lock:
+                served.forget_ended()
+            self._announce()
+        return outcome
+
+    def _move_labels(self, served: ServedModel, outcome: Outcome) -> None:
+        """Have each label stand for what it shall, if that can be called by now."""
+        with self._repository.lock:
+            there = {version.number for version in served.available}
+            missing = {label: n for label, n in served.wanted_labels.items() if n not in there}
+            labels = {
+                **served.wanted_labels,
+                **{label: served.labels.get(label, n) for label, n in missing.items()},
+            }
+            moved = labels != served.labels
+            served.labels = labels
+            self._repository.follow()
+        for label, number in missing.items():
+            outcome.note = f"label {label!r} cannot stand for version {number}, which is not served"
+        if moved:
+            self._switchboard.switch()
+            self._announce()
+
+    def _not_settled(self, served: ServedModel, coming: list[Version]) -> bool:
+        seen = {(served.spec.name, version.number): version.fingerprint for version in coming}
+        unchanged = all(self._seen.get(key) == fingerprint for key, fingerprint in seen.items())
+        self._seen = {key: value for key, value in self._seen.items() if key[0] != served.spec.name}
+        self._seen.update(seen)
+        return not unchanged
+
+    def _load(self, served: ServedModel, version: Version, outcome: Outcome) -> None:
+        name, number = served.spec.name, version.number
+        put_back = loading.import_again(served.spec) if served.spec.is_function else None
+        version.enter(State.LOADING)
+        self._announce()
+        try:
+            version.spec = self._tuned(served, version)
+            with gently():
+                loading.load(version)
+                loading.warm_up(version, self._repository.new_number)
+        except Exception as error:
+            if not isinstance(error, ModelLoadError):
+                _log.exception("model %r, version %d", name, number)
+            if put_back is not None:
+                put_back()
+            _close(version)
+            version.enter(State.END, str(error) or type(error).__name__)
+            version.failed = True
+            outcome.failed[number] = version.cause
+            _log.error("%s; what was served is served on", version.cause)
+            self._announce()
+            return
+        with self._repository.lock:
+            version.enter(State.AVAILABLE)
+            self._repository.follow()
+        self._switchboard.switch()
+        self._announce()
+        outcome.loaded.append(number)
+        _log.info("model %r: version %d is served", name, number)
+
+    def _tuned(self, served: ServedModel, version: Version) -> ModelSpec:
+        """With what was measured for this version, else with what its predecessor is run with."""
+        default = served.default
+        before = default.model.spec if default is not None and default.model is not None else None
+        return loading.taken_over(self._tune(version.spec), before)
+
+    def _load_back(self, served: ServedModel, going: list[Version], outcome: Outcome) -> None:
+        """What was unloaded to make room for a version that then could not be loaded."""
+        for old in going:
+            again = Version(old.number, old.spec, old.fingerprint)
+            with self._repository.lock:
+                served.versions.append(again)
+            self._load(served, again, outcome)
+
+    def _unload(self, versions: list[Version], outcome: Outcome) -> None:
+        if not versions:
+            return
+        with self._repository.lock:
+            for version in versions:
+                version.enter(State.UNLOADING)
+            self._repository.follow()
+        self._switchboard.switch()
+        self._announce()
+        for version in versions:
+            self._await_end_of_requests(version)
+            if self._stopping:
+                return  # the broker drains and closes everything
+            with self._repository.lock:
+                _close(version)
+                version.enter(State.END, "unloaded")
+            outcome.unloaded.append(version.number)
+            _log.info("model %r: version %d is unloaded", version.spec.name, version.number)
+        with gently():
+            gc.collect()  # a Graph is full of cycles
+
+    def _await_end_of_requests(self, version: Version) -> None:
+        assert version.model is not None
+        pause = Backoff(_FIRST_LOOK_S, _LAST_LOOK_S)
+        waited = threading.Event()
+        while not self._stopping and not self._switchboard.let_go(version.model):
+            waited.wait(pause.next_s())
+
+
+def _is_new(served: ServedModel, version: Version, again: bool) -> bool:
+    """Whether it is to be loaded; `again` as for `Loader._bring_up_to_date`."""
+    known = [each for each in served.versions if each.is_numbered == version.is_numbered]
+    if version.is_numbered:
+        known = [each for each in known if each.number == version.number]
+    same = [each for each in known if each.fingerprint == version.fingerprint]
+    if again:
+        return not version.is_numbered or not any(each.is_available for each in same)
+    return bool(version.fingerprint) and not any(each.is_available or each.failed for each in same)
+
+
+def _going(available: list[Version], wanted: list[Version], coming: list[Version]) -> list[Version]:
+    """What is wanted no more, or has its like among what comes."""
+    if not wanted[0].is_numbered:
+        return available if coming else []
+    stay = {each.number for each in wanted} - {each.number for each in coming}
+    return [old for old in available if old.number not in stay]
+
+
+def _close(version: Version) -> None:
+    model, version.model = version.model, None
+    version.entries, version.ad_hoc = {}, {}
+    if model is not None:
+        with suppress(Exception):
+            model.close()

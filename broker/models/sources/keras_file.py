@@ -1,0 +1,178 @@
+"""Keras files (.keras, .h5) made into SavedModels, so that all that is there for those serves them as well.
+
+Keras is loaded in a process of its own: tracing a large model takes seconds of Python, during which no other thread of
+the broker would run. The result is kept in the cache under the digest of the file and of the versions.
+
+    this process -- {"path", "target", "imports"} -->  the child's stdin
+                 <-- {} or {"error": why} -----------  its stdout; what libraries print goes to stderr
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib
+import importlib.metadata
+import inspect
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from broker.cache_folder import cache_folder
+from broker.models.errors import ModelLoadError
+from broker.models.sources.kinds import is_hdf5
+from broker.models.spec import ModelSpec
+
+FORMAT = 1
+KEPT_SECONDS = 30 * 24 * 3600.0
+"""How long an export that nobody uses is kept."""
+
+_ENTRY = "import sys; from broker.models.sources.keras_file import main; sys.exit(main())"
+_LEGACY_VARIABLE = "TF_USE_LEGACY_KERAS"
+_MOST_CHARACTERS = 600
+
+
+@contextlib.contextmanager
+def exported(spec: ModelSpec, path: Path) -> Iterator[Path]:
+    """The SavedModel of the Keras file at `path`; valid inside the block. Raises ModelLoadError."""
+    _check(spec, path)
+    if spec.imports:  # whose code may change and make another model of the same file
+        with tempfile.TemporaryDirectory(prefix="onesession-keras-") as folder:
+            yield _export(spec, path, Path(folder) / "model")
+        return
+    kept = cache_folder("keras") / _digest(path)
+    if kept.is_dir():
+        with contextlib.suppress(OSError):
+            os.utime(kept)
+        yield kept
+        return
+    with _temporary(kept.parent) as folder:
+        made = _export(spec, path, Path(folder) / "model")
+        with contextlib.suppress(OSError):  # another broker was faster, or the folder is not ours to write to
+            if kept.parent in made.parents:
+                made = made.rename(kept)
+        yield made
+
+
+def _check(spec: ModelSpec, path: Path) -> None:
+    """What can be seen without Keras, whose start takes seconds."""
+    zipped = path.suffix == ".keras"
+    if zipped != zipfile.is_zipfile(path) or not (zipped or is_hdf5(path)):
+        raise ModelLoadError.of(
+            spec.name,
+            spec.source,
+            f"{path} is damaged: it is not {'a zip archive' if zipped else 'an HDF5 file'}, as a file of Keras is",
+            "Copy or save it again",
+        )
+
+
+def export(model: Any, target: Path) -> None:
+    """Write a Keras model as SavedModel. Raises whatever Keras does."""
+    if not hasattr(model, "export"):
+        raise TypeError(f"{type(model).__name__} has no method export: it takes Keras 2.13 or newer")
+    silent = {"verbose": False} if "verbose" in inspect.signature(model.export).parameters else {}
+    model.export(str(target), **silent)
+
+
+def _export(spec: ModelSpec, path: Path, target: Path) -> Path:
+    error = _ask_child({"path": str(path), "target": str(target), "imports": list(spec.imports)})
+    if error is None:
+        return target
+    raise ModelLoadError.of(
+        spec.name,
+        spec.source,
+        f"Keras cannot load and export {path}: {error}",
+        "If it needs classes of yours, name the modules that register them: imports = ['package.module']; a file of "
+        f"Keras 2 may need the package tf_keras and {_LEGACY_VARIABLE}=1",
+    )
+
+
+def _ask_child(message: dict[str, Any]) -> str | None:
+    """Why it could not be done; None if it was."""
+    environment = {
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys(entry or os.getcwd() for entry in sys.path)),
+        "CUDA_VISIBLE_DEVICES": "-1",  # the export is the same, and the memory of a GPU is for models
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", _ENTRY],
+        input=json.dumps(message).encode(),
+        capture_output=True,
+        env=environment,
+        check=False,
+        start_new_session=True,  # a Ctrl-C is for the broker, which ends this process then
+    )
+    try:
+        answer = json.loads(done.stdout)
+    except ValueError:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        return f"the process that does it ended with status {done.returncode}: {' '.join(lines[-3:])}"
+    return answer.get("error")  # type: ignore[no-any-return]
+
+
+def _digest(path: Path) -> str:
+    """Of the file and of what makes a SavedModel of it."""
+    versions = [FORMAT, os.environ.get(_LEGACY_VARIABLE)]
+    for package in ("tensorflow", "tensorflow-cpu", "keras", "tf_keras"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions.append(f"{package} {importlib.metadata.version(package)}")
+    digest = hashlib.sha256(json.dumps(versions).encode())
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def _temporary(folder: Path) -> Iterator[str]:
+    """A new folder in this one, else where temporary files are."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _forget_old(folder)
+        made = tempfile.TemporaryDirectory(dir=folder, prefix="new-")
+    except OSError:
+        made = tempfile.TemporaryDirectory(prefix="onesession-keras-")
+    with made as name:
+        yield name
+
+
+def _forget_old(folder: Path) -> None:
+    limit = time.time() - KEPT_SECONDS
+    for entry in folder.iterdir():
+        with contextlib.suppress(OSError):
+            if entry.stat().st_mtime < limit:
+                shutil.rmtree(entry)
+
+
+# --- the child ---
+
+
+def main() -> int:
+    answers = os.dup(1)
+    os.dup2(2, 1)
+    message = json.loads(sys.stdin.read())
+    try:
+        from broker.models.runtime import tf
+
+        for name in message["imports"]:
+            importlib.import_module(name)
+        export(tf.keras.models.load_model(message["path"], compile=False), Path(message["target"]))
+        answer = {}
+    except Exception as error:
+        text = " ".join(str(error).split()) or "without a message"
+        answer = {"error": f"{type(error).__name__}: {text[:_MOST_CHARACTERS]}"}
+    os.write(answers, json.dumps(answer).encode())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""What a load takes of the interpreter, and that it gives it back."""
+
+from __future__ import annotations
+
+import gc
+import sys
+
+import pytest
+
+from broker.models.gently import SWITCH_SECONDS, gently
+
+
+def test_switches_are_quick_and_nothing_is_collected() -> None:
+    """While a model is loaded; afterwards all is as it was, also if the load has failed."""
+    before = sys.getswitchinterval()
+    during = []
+
+    def load() -> None:
+        with gently():
+            during.extend([sys.getswitchinterval(), gc.isenabled()])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        load()
+    assert during == [pytest.approx(SWITCH_SECONDS), False]
+    assert (sys.getswitchinterval(), gc.isenabled()) == (before, True)
+    gc.disable()
+    try:
+        with gently():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
