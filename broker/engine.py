@@ -8,11 +8,11 @@ import logging
 import os
 import select
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
 
 from broker.instance import Held, Instance
+from broker.logs import log_to_stderr
 from broker.process import STOP_SIGNALS, Birth
 from broker.server import Server
 from broker.settings import Settings
@@ -129,20 +129,10 @@ def signal_end_of(pipe: int) -> None:
         os.kill(os.getpid(), signal.SIGIO)
 
 
-def log_to_stderr(level: int = logging.INFO) -> None:
-    logging.basicConfig(
-        stream=sys.stderr, format="%(asctime)s broker[%(process)d] %(levelname)s: %(message)s"
-    )
-    logging.getLogger("onesession").setLevel(level)
-
-
 def main() -> int:
     """The body of a process that `EngineProcess` has started."""
     birth = Birth()
-    log_to_stderr(logging.WARNING)
-    logging.getLogger("onesession.tuning").setLevel(
-        logging.INFO
-    )  # a first start takes its time, and says why
+    log_to_stderr(birth.settings.log_level, birth.settings.log_format)
     try:
         return serve(birth.settings, birth.tell_ready, birth.parent, birth.fds)
     except BrokerError as error:

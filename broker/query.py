@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 from broker.instance import note_at
 from worker_client.wire import control
@@ -15,18 +16,21 @@ from worker_client.wire.layout import PROTOCOL
 _TIMEOUT = 10.0
 
 
-def ask(address: str | None, op: str) -> control.Message:
-    """The broker's reply to `op` ("status" or "models"). Raises BrokerUnavailable, also while the broker loads."""
+def ask(address: str | None, op: str, timeout: float | None = _TIMEOUT, **fields: Any) -> control.Message:
+    """The broker's reply to `op` ("status", "models" or "reload"), which may take `timeout` seconds.
+
+    Raises BrokerUnavailable, also while the broker loads, and what the broker answers.
+    """
     path = socket_path(address)
     decoder = control.Decoder()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
-        sock.settimeout(_TIMEOUT)
+        sock.settimeout(timeout)
         try:
             sock.connect(os.fspath(path))
             _check_ready(path)
             control.send(sock, {"op": "hello", "protocol": PROTOCOL, "id": 1})
             _receive(sock, decoder)
-            control.send(sock, {"op": op, "id": 2})
+            control.send(sock, {"op": op, "id": 2, **fields})
             return _receive(sock, decoder)
         except OSError as error:
             raise unreachable(path, error) from None

@@ -6,7 +6,8 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from time import time, time_ns
 from typing import Any, TypeGuard
@@ -16,15 +17,19 @@ from broker.channel import Channel
 from broker.control import ControlServer, Handler, Reply, Session
 from broker.instance import Instance
 from broker.intake import Intake
+from broker.loader import Loader, order_of
 from broker.memory import Memory, path_of
-from broker.models import repository
+from broker.models import devices, repository
 from broker.models.model import LoadedModel
 from broker.models.repository import Repository
-from broker.scheduling.serving import describe, serve_also
-from broker.settings import Settings
+from broker.models.spec import ModelSpec
+from broker.observe.observation import Observation
+from broker.scheduling.serving import describe
+from broker.settings import Settings, Tune
 from broker.tuning.tuner import tuned
 from worker_client.wire.address import socket_path
-from worker_client.wire.control import Message, ProtocolError
+from worker_client.wire.control import Message, ProtocolError, error_fields
+from worker_client.wire.errors import BrokerError
 from worker_client.wire.waiting import WaitMode
 
 _log = logging.getLogger("onesession.server")
@@ -55,8 +60,11 @@ class Server:
         self._threads: list[threading.Thread] = []
         access = Access(settings.allow_uid, settings.allow_gid)
         self.instance = instance or Instance(socket_path(settings.address))
+        self.observation = Observation(settings)
         try:
+            self.observation.open()
             access.open_path(self.instance.path, self.instance.own_directory)
+            devices.show_only(settings.visible_devices)
             specs = tuned(settings)  # before TensorFlow is imported
             self.repository = repository.load(specs, adopted=adopted)
             _warn_of_failures(self.repository)
@@ -65,6 +73,9 @@ class Server:
             self.instance.mark_alive(path_of(self.doorbell))
             access.give_doorbell(self.doorbell)
             self.intake = Intake(self.repository, self.doorbell, WaitMode(settings.wait), self._on_violation)
+            self.loader = Loader(
+                self.repository, self.intake, self._tune, self._models_changed, settings.poll_seconds
+            )
             handlers: dict[str, Handler] = {
                 "attach": self._attach,
                 "opened": self._opened,
@@ -72,11 +83,15 @@ class Server:
                 "grow": self._grow,
                 "event": self._event,
                 "models": self._models,
+                "reload": self._reload,
                 "ad_hoc": self._ad_hoc,
                 "status": self._status,
+                "stats": self.observation.stats,
+                "trace": self.observation.trace,
             }
             self.control = ControlServer(self.instance.listener, handlers, self._on_end, access)
         except BaseException:
+            self.observation.close()
             self.instance.release()
             raise
 
@@ -87,12 +102,17 @@ class Server:
             )
             thread.start()
             self._threads.append(thread)
+        self.loader.start()
+        self.observation.start(self)
         self.instance.note(os.getpid(), loading=False)
         _running.add(self)
 
     def stop(self) -> None:
         """Finish the accepted requests (at most `drain_seconds`), tell the workers, leave nothing behind."""
         _running.discard(self)
+        self.observation.begin_stop()
+        if not self.loader.stop(self.settings.drain_seconds):
+            _log.warning("a model was still being loaded; it is given up")
         intake, control = self._threads
         self.intake.stop()
         intake.join()
@@ -103,6 +123,7 @@ class Server:
         self.intake.close()
         self.doorbell.close()
         self.repository.close()
+        self.observation.close()
         self.instance.release()
 
     @property
@@ -113,6 +134,7 @@ class Server:
     def forget(self) -> None:
         """In a forked child: the workers must see their broker end when the parent does."""
         self.control.forget()
+        self.observation.forget()
         self.instance.forget()
 
     def _guard(self, body: Callable[[], None]) -> None:
@@ -134,9 +156,12 @@ class Server:
             self.settings,
             lambda message, segment: self.control.push(session, message, segment),
             session.uid,
+            self.intake.failures,
         )
         session.channel = channel
         self.intake.add(channel)
+        self.observation.arrivals.attached += 1
+        self.observation.arrivals.reattached += bool(message.get("again"))
         reply = {
             "epoch": self._epoch,
             "nbytes": channel.first_segment.nbytes,
@@ -167,12 +192,36 @@ class Server:
     def _models(self, session: Session, message: Message) -> Reply:
         return {"models": self.repository.describe()}, None
 
+    def _reload(self, session: Session, message: Message) -> None:
+        """The reply comes when it is done. Raises BrokerError."""
+        if session.uid not in (os.geteuid(), 0):
+            raise BrokerError("models can be reloaded by the broker's own user only")
+        number = message.get("id")
+
+        def done(result: Mapping[str, Any] | BrokerError) -> None:
+            reply = error_fields(result) if isinstance(result, BrokerError) else {"models": result}
+            self.control.push(session, {**reply, "re": number}, None)
+
+        self.loader.order(order_of(message, done))
+
+    def _tune(self, spec: ModelSpec) -> ModelSpec:
+        """With what is remembered of it: while it serves, the broker measures nothing."""
+        tune = Tune.OFF if self.settings.tune == Tune.OFF.value else Tune.REMEMBERED
+        return tuned(replace(self.settings, models=(spec,), tune=tune.value))[0]
+
+    def _models_changed(self) -> None:
+        """Tell the workers, so that none need ask. Any thread."""
+        self.control.call(self._announce)
+
+    def _announce(self) -> None:
+        self.control.announce({"op": "models", "models": self.repository.describe()})
+
     def _ad_hoc(self, session: Session, message: Message) -> Reply:
         model, feeds, fetches = (message.get(field) for field in ("model", "feeds", "fetches"))
         if not (isinstance(model, str) and _are_names(feeds) and _are_names(fetches)):
             raise ProtocolError(f"pid {session.pid} asked for tensors that are no names, or for too many")
         entry, operations = self.repository.ad_hoc(model, tuple(feeds), tuple(fetches))
-        serve_also(self.intake.servings, entry)
+        self.intake.serve(entry)
         return {**entry.signature.to_message(), "id": entry.id, "operations": operations}, None
 
     def _status(self, session: Session, message: Message) -> Reply:
@@ -184,14 +233,16 @@ class Server:
             "shared_memory_bytes": self.memory.used_bytes,
             "max_total_bytes": self.memory.max_total_bytes,
             "workers": [_describe(channel) for channel in channels],
-            "models": describe(self.intake.servings),
+            "models": describe(self.intake.servings, self.intake.failures),
             "queues": self.intake.queues(),
+            "metrics": self.observation.addresses,
         }
         return {"status": status}, None
 
     def _on_end(self, session: Session) -> None:
         channel, session.channel = session.channel, None  # which refers to the session
         if channel is not None:
+            self.observation.arrivals.detached += 1
             self.intake.remove(channel)
 
     def _on_violation(self, channel: Channel) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
-from broker.models.spec import ModelSpec
+from broker.logs import LogFormat, LogLevel
+from broker.models.spec import ModelSpec, check_one_gpu_policy
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.layout import LINE, MAX_SLOTS, RING_END, block_bytes
 from worker_client.wire.waiting import WaitMode
 
 MIB = 1 << 20
 TUNE_VARIABLE = "BROKER_TUNE"
+_DEVICES = re.compile(r"none|-1|(\d+|(GPU|MIG)-[\w\-/]+)(\s*,\s*(\d+|(GPU|MIG)-[\w\-/]+))*")
 
 
 class Tune(Enum):
@@ -41,10 +44,18 @@ class Settings:
 
     `tune` is auto, remembered or off (default $BROKER_TUNE, else auto); a SavedModel that was never measured on this
     machine is then measured for at most `tune_seconds`, besides starting TensorFlow. `onednn` is auto (as measured),
-    on or off, for all models; $TF_ENABLE_ONEDNN_OPTS goes first.
+    on or off, for all models; $TF_ENABLE_ONEDNN_OPTS goes first. `visible_devices` are the numbers of the GPUs that
+    TensorFlow may see, such as "0,1", or "none".
+
+    `poll_seconds` is how often to look for new versions of the models on disk; 0, the default, leaves it to
+    `broker reload`. What is found is loaded when it has not changed from one look to the next.
 
     `allow_uid` and `allow_gid` are numbers of users and groups whose workers may attach beside those of the broker's
     own user: for a broker that runs as root beside a server that drops its workers' privileges.
+
+    `metrics_port` (0: any that is free) at `metrics_host`, and `metrics_socket`, the path of a Unix socket, are where
+    metrics and health are offered over HTTP (docs/monitoring.md). `log_level` (debug, info, warning or error) and
+    `log_format` (text or json) are for a broker in a process of its own. `restarts` is for who starts a broker again.
     """
 
     models: tuple[ModelSpec, ...]
@@ -59,8 +70,16 @@ class Settings:
     tune: str = field(default_factory=lambda: os.environ.get(TUNE_VARIABLE) or Tune.AUTO.value)
     tune_seconds: float = 10.0
     onednn: str = OneDnn.AUTO.value
+    visible_devices: str | None = None
     allow_uid: tuple[int, ...] = ()
     allow_gid: tuple[int, ...] = ()
+    poll_seconds: float = 0.0
+    metrics_port: int | None = None
+    metrics_host: str = "127.0.0.1"
+    metrics_socket: str | None = None
+    log_level: str = "warning"
+    log_format: str = LogFormat.TEXT.value
+    restarts: int = 0
 
     def __post_init__(self) -> None:
         _check("slots", self.slots, 1, MAX_SLOTS)
@@ -74,7 +93,17 @@ class Settings:
         _check_choice("wait", self.wait, WaitMode)
         _check_choice("tune", self.tune, Tune)
         _check_choice("onednn", self.onednn, OneDnn)
+        devices: Any = self.visible_devices
+        if devices is not None and not (isinstance(devices, str) and _DEVICES.fullmatch(devices)):
+            raise InvalidInput(f"visible_devices must be GPUs such as '0,1', or 'none', got {devices!r}")
+        check_one_gpu_policy(self.models)
         _check_seconds("tune_seconds", self.tune_seconds, 3600)
+        _check_seconds("poll_seconds", self.poll_seconds, 86_400)
+        if self.metrics_port is not None:
+            _check("metrics_port", self.metrics_port, 0, 65535)
+        _check_choice("log_level", self.log_level, LogLevel)
+        _check_choice("log_format", self.log_format, LogFormat)
+        _check("restarts", self.restarts, 0, 1 << 62)
         for name in ("allow_uid", "allow_gid"):
             numbers = tuple(getattr(self, name))
             for number in numbers:

@@ -13,6 +13,7 @@ from worker_client.metadata import ModelInfo
 from worker_client.model import Model
 from worker_client.request import Request, Result
 from worker_client.session import Session
+from worker_client.timings import Timings
 from worker_client.wire.errors import (
     BrokerError,
     BrokerUnavailable,
@@ -40,12 +41,13 @@ __all__ = [
     "Session",
     "Signature",
     "TensorSpec",
+    "Timings",
     "connect",
 ]
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`worker_client.aio`, imported when it is first used: asyncio is no small import."""
-    if name == "aio":
-        return importlib.import_module("worker_client.aio")
+    """`worker_client.aio` and `otel`, imported when they are first used: asyncio is no small import."""
+    if name in ("aio", "otel"):
+        return importlib.import_module(f"worker_client.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

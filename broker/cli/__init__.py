@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import click
 
+from broker.cli.config import config
 from broker.cli.doctor import doctor
 from broker.cli.models import models
+from broker.cli.reload import reload
 from broker.cli.run import run
 from broker.cli.serve import serve
+from broker.cli.stats import stats
 from broker.cli.status import status
+from broker.cli.top import top
+from broker.cli.trace import trace
 from broker.cli.tune import tune
 
 
@@ -18,5 +23,5 @@ def main() -> None:
     """One TensorFlow session for all prefork workers."""
 
 
-for command in (serve, run, status, models, tune, doctor):
+for command in (serve, run, status, stats, top, trace, models, reload, tune, config, doctor):
     main.add_command(command)

@@ -7,12 +7,16 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from broker.cli.model_settings import with_settings
+from broker.config.file import Configuration, read
+from broker.logs import LogFormat, LogLevel
 from broker.models.spec import ModelSpec
 from broker.settings import OneDnn, Settings, Tune
 from worker_client.wire.address import socket_path
@@ -34,16 +38,36 @@ def settings_options(function: Function) -> Function:
 
     @functools.wraps(function)
     def called(
-        model: tuple[str, ...], name: str | None, set_: tuple[str, ...], tune: bool | None, **values: Any
+        config: Path | None,
+        model: tuple[str, ...],
+        name: str | None,
+        set_: tuple[str, ...],
+        tune: bool | None,
+        load_op_library: tuple[str, ...],
+        **values: Any,
     ) -> Any:
         sys.path.insert(0, os.getcwd())  # a model may be a module:function of the project we stand in
-        chosen = {key: values.pop(key) for key in list(values) if key in _SETTINGS}
+        context = click.get_current_context()
+        given = {key: values.pop(key) for key in list(values) if key in _SETTINGS}
+        chosen = {
+            key: value
+            for key, value in given.items()
+            if context.get_parameter_source(key) is not ParameterSource.DEFAULT
+        }
         if tune is not None:
             chosen["tune"] = (Tune.AUTO if tune else Tune.OFF).value
         with told_errors():
-            specs = ModelSpec.coerce_all([ModelSpec.parse(text) for text in model])
-            models = tuple(with_settings(specs, set_))
-            settings = Settings(models=models, address=os.fspath(socket_path(name)), **chosen)
+            file = Configuration(None, {}, ()) if config is None else read(config)
+            specs = {spec.name: spec for spec in file.models}
+            specs.update({s.name: s for s in ModelSpec.coerce_all([ModelSpec.parse(text) for text in model])})
+            if not specs:
+                raise click.UsageError("Missing option '--model', or '--config' with a file that has models.")
+            address = os.fspath(socket_path(file.name if name is None else name))
+            settings = Settings(
+                models=tuple(_with_libraries(with_settings([*specs.values()], set_), load_op_library)),
+                address=address,
+                **{**_OF_COMMANDS, **file.settings, **chosen},
+            )
         return function(settings=settings, **values)
 
     with_options: Function = called
@@ -52,20 +76,32 @@ def settings_options(function: Function) -> Function:
     return with_options
 
 
+def _with_libraries(specs: list[ModelSpec], paths: tuple[str, ...]) -> list[ModelSpec]:
+    return [replace(spec, op_libraries=(*spec.op_libraries, *paths)) for spec in specs]
+
+
 _SETTINGS = (
     *("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds"),
-    *("tune_seconds", "onednn", "allow_uid", "allow_gid"),
+    *("tune_seconds", "onednn", "visible_devices", "allow_uid", "allow_gid", "poll_seconds", "region_bytes"),
+    *("metrics_port", "metrics_host", "metrics_socket", "log_level", "log_format"),
 )
 _DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in fields(Settings) if field.name in _SETTINGS
 }
+# Where a command has another default than the library, which writes nothing of its own accord.
+_OF_COMMANDS = {"log_level": LogLevel.INFO.value}
 _OPTIONS = (
+    click.option(
+        "--config",
+        type=click.Path(dir_okay=False, path_type=Path),
+        metavar="FILE",
+        help="A TOML file with models and settings; what is said here goes before what it says.",
+    ),
     click.option(
         "--model",
         multiple=True,
-        required=True,
         metavar="NAME=SOURCE",
-        help="A SavedModel directory or module:function to serve. May be given several times.",
+        help="A SavedModel, Keras file, frozen graph or module:function to serve. May be given several times.",
     ),
     click.option(
         "--set",
@@ -94,12 +130,36 @@ _OPTIONS = (
         help="TensorFlow's oneDNN: as measured, or fixed.",
     ),
     click.option(
+        "--visible-devices",
+        default=_DEFAULTS["visible_devices"],
+        metavar="0,1|none",
+        help="The GPUs that TensorFlow may see.  [default: all, or $CUDA_VISIBLE_DEVICES]",
+    ),
+    click.option(
+        "--load-op-library",
+        multiple=True,
+        metavar="PATH",
+        help="A shared library with ops that the models need. May be given several times.",
+    ),
+    click.option(
+        "--poll-seconds",
+        default=_DEFAULTS["poll_seconds"],
+        show_default=True,
+        help="How often to look for new versions of models on disk; 0 for never, see `broker reload`.",
+    ),
+    click.option(
         "--slots",
         default=_DEFAULTS["slots"],
         show_default=True,
         help="Requests a worker can have in flight at first.",
     ),
     click.option("--max-slots", default=_DEFAULTS["max_slots"], show_default=True, help="And at most."),
+    click.option(
+        "--region-bytes",
+        default=_DEFAULTS["region_bytes"],
+        show_default=True,
+        help="Shared memory for the inputs, and for the outputs, of a request at first; grows by itself.",
+    ),
     click.option(
         "--max-channel-bytes",
         default=_DEFAULTS["max_channel_bytes"],
@@ -117,6 +177,37 @@ _OPTIONS = (
         default=_DEFAULTS["drain_seconds"],
         show_default=True,
         help="How long accepted requests may still run when the broker is stopped.",
+    ),
+    click.option(
+        "--metrics-port",
+        type=click.IntRange(0, 65535),
+        metavar="PORT",
+        help="Offer /metrics, /livez and /readyz over HTTP at this port. 0: any that is free.",
+    ),
+    click.option(
+        "--metrics-host",
+        default=_DEFAULTS["metrics_host"],
+        show_default=True,
+        help="The address that the port is of.  0.0.0.0: all of this machine's.",
+    ),
+    click.option(
+        "--metrics-socket",
+        metavar="PATH",
+        help="Offer them at this Unix socket, for the broker's own user.",
+    ),
+    click.option(
+        "--log-level",
+        type=click.Choice([value.value for value in LogLevel]),
+        default=_OF_COMMANDS["log_level"],
+        show_default=True,
+        help="What is written to stderr at least.",
+    ),
+    click.option(
+        "--log-format",
+        type=click.Choice([value.value for value in LogFormat]),
+        default=_DEFAULTS["log_format"],
+        show_default=True,
+        help="json: an object a line, for programs.",
     ),
     click.option(
         "--allow-uid",

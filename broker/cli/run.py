@@ -6,8 +6,9 @@ import sys
 
 import click
 
-from broker import engine, supervisor
+from broker import supervisor
 from broker.cli.options import settings_options, told_errors
+from broker.logs import log_to_stderr
 from broker.settings import Settings
 
 
@@ -23,7 +24,7 @@ def run(settings: Settings, command: tuple[str, ...]) -> None:
         broker run --model digits=models/digits -- gunicorn -w 8 app:app
     """
     supervisor.begin_again_to_run()
-    engine.log_to_stderr()
+    log_to_stderr(settings.log_level, settings.log_format)
     with told_errors():
         status = supervisor.run(settings, command)
     sys.exit(status)

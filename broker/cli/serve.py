@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 import click
 
 from broker import engine, supervisor
 from broker.cli.options import settings_options, told_errors
+from broker.logs import LogFormat, log_to_stderr
 from broker.settings import Settings
 from broker.systemd import Service
+
+_log = logging.getLogger("onesession.serve")
 
 
 @click.command()
@@ -25,13 +29,21 @@ def serve(settings: Settings, supervise: bool) -> None:
     if supervise:
         supervisor.begin_again_to_serve()
     service = Service.from_environment()
-    engine.log_to_stderr()
+    log_to_stderr(settings.log_level, settings.log_format)
     names = ", ".join(spec.name for spec in settings.models)
-    click.echo(f"loading {names} ...", err=True)
+    _say(settings, f"loading {names} ...")
     with told_errors():
         status = (supervisor if supervise else engine).serve(
             settings,
-            lambda: click.echo(f"serving {names} at {settings.address}", err=True),
+            lambda: _say(settings, f"serving {names} at {settings.address}"),
             service=service,
         )
     sys.exit(status)
+
+
+def _say(settings: Settings, text: str) -> None:
+    """To people, or where programs read along as an event like all others."""
+    if settings.log_format == LogFormat.TEXT.value:
+        click.echo(text, err=True)
+    else:
+        _log.info(text)

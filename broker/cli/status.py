@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from time import monotonic, sleep
 from typing import Any
 
 import click
@@ -13,15 +14,25 @@ from rich.table import Table
 
 from broker.cli.options import name_option, told_errors
 from broker.query import ask
+from worker_client.wire.errors import BrokerUnavailable
+
+_LOOK_SECONDS = 0.05
 
 
 @click.command()
 @name_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-def status(name: str | None, as_json: bool) -> None:
+@click.option(
+    "--wait-ready",
+    "wait_seconds",
+    type=click.FloatRange(0),
+    metavar="SECONDS",
+    help="Wait for so long at most until it answers workers.",
+)
+def status(name: str | None, as_json: bool, wait_seconds: float | None) -> None:
     """Show a running broker, its workers and its models. Fails if none answers."""
     with told_errors():
-        found = ask(name, "status")["status"]
+        found = _when_ready(name, wait_seconds or 0.0)
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
@@ -35,6 +46,20 @@ def status(name: str | None, as_json: bool) -> None:
             held = f", {queue['held']} requests held until there is room" if queue["held"] else ""
             console.print(escape(f"{model}: {queue['rows']} rows wait ({_mib(queue['bytes'])} MiB){held}"))
     console.print(_workers(found["workers"]))
+
+
+def _when_ready(name: str | None, seconds: float) -> dict[str, Any]:
+    """Raises BrokerUnavailable with what kept it to the end."""
+    deadline = monotonic() + seconds
+    while True:
+        try:
+            status: dict[str, Any] = ask(name, "status")["status"]
+            return status
+        except BrokerUnavailable:
+            left = deadline - monotonic()
+            if left <= 0:
+                raise
+            sleep(min(left, _LOOK_SECONDS))
 
 
 def _models(models: dict[str, Any]) -> Table:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,9 +17,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table as RichTable
 
-from broker import engine
 from broker.cli.model_settings import with_settings
 from broker.cli.options import told_errors
+from broker.logs import LogLevel, log_to_stderr
 from broker.models.spec import ModelSpec
 from broker.settings import OneDnn, Settings
 from broker.tuning import race, tuner
@@ -65,7 +64,7 @@ def tune(
 
     Several models are tuned together: each by itself, and oneDNN, which is one switch for a process, for all of them.
     """
-    engine.log_to_stderr(logging.WARNING)
+    log_to_stderr(LogLevel.WARNING.value)
     records = Records()
     with told_errors():
         specs = with_settings(ModelSpec.coerce_all([_spec(text) for text in models]), set_)

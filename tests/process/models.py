@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from broker import signature
-from worker_client.wire.dtypes import SUPPORTED, dtype_named
+from worker_client.wire.dtypes import FIXED_SIZE, dtype_named
 
 GATE_VARIABLE = "ONESESSION_TEST_GATE"
 BAD_VALUE = 13.0
@@ -184,7 +184,7 @@ class _Echoes:
 
 
 echoes = _Echoes()
-for _dtype in SUPPORTED:
+for _dtype in FIXED_SIZE:
     setattr(echoes, _dtype, _echo_of(_dtype))
 
 SOURCES = {
@@ -208,7 +208,7 @@ SOURCES = {
         "loses_rows",
     )
 }
-ECHOES = {f"echo_{dtype}": f"{__name__}:echoes.{dtype}" for dtype in SUPPORTED}
+ECHOES = {f"echo_{dtype}": f"{__name__}:echoes.{dtype}" for dtype in FIXED_SIZE}
 
 
 def sources(*names: str) -> dict[str, str]:

@@ -29,11 +29,11 @@ def end_of(broker: TestBroker) -> int:
     assert engine is not None
     process = engine._process
     assert process is not None
-    try:
-        return process.wait(60)
-    except subprocess.TimeoutExpired:
-        os.kill(process.pid, signal.SIGKILL)
-        raise
+    if not process.wait(60):
+        process.kill()
+        raise AssertionError("it does not end")
+    assert process.status is not None
+    return process.status
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -50,6 +50,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 # The first test that asks for the document waits for all of it.
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_quick_runs_every_target_and_arm(document: dict[str, Any]) -> None:
     """Machine, options, and all targets; of T3 every kind of arm that can run here, but two that are like others."""
@@ -66,6 +67,7 @@ def test_quick_runs_every_target_and_arm(document: dict[str, Any]) -> None:
     assert targets["waiting"]["arms"].keys() == {f"head-{mode}-2" for mode in ("adaptive", "poll", "block")}
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_every_arm_tells_rate_times_cpu_and_checked_answers(document: dict[str, Any]) -> None:
     """No arm has a figure without answers that were checked, in a window and in all."""
@@ -79,6 +81,7 @@ def test_every_arm_tells_rate_times_cpu_and_checked_answers(document: dict[str, 
             assert arm["answers_checked"] >= arm["samples"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_broker_tells_its_batches(document: dict[str, Any]) -> None:
     """Rows and runs; two workers never wait with more than two rows."""
@@ -91,6 +94,7 @@ def test_the_broker_tells_its_batches(document: dict[str, Any]) -> None:
         assert broker["models"]["mlp"]["intra_op_threads"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_the_heavy_model_runs_beside_the_light_one(document: dict[str, Any]) -> None:
     """In both places it answers, too."""
@@ -99,6 +103,7 @@ def test_the_heavy_model_runs_beside_the_light_one(document: dict[str, Any]) -> 
     assert arms["beside_a_process"]["beside_per_s"]["median"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 def test_figures_say_which_way_their_target_lies(document: dict[str, Any]) -> None:
     """Rates are to be at least so many times others, times at most."""
@@ -107,6 +112,19 @@ def test_figures_say_which_way_their_target_lies(document: dict[str, Any]) -> No
     assert [figure["target"] for figure in targets["T3"]["figures"]] == [8.0, 1.1, None, None]
     assert [figure["target"] for figure in targets["T7"]["figures"]] == [1.7, 0.95, None, None]
     assert (targets["T8"]["figures"][0]["bound"], targets["T8"]["figures"][0]["target"]) == ("at most", 3.0)
+
+
+def test_one_target_alone_is_measured_and_written(tmp_path: Path) -> None:
+    """The three ways of waiting, each with checked answers, a rate, times and the CPU they took."""
+    path = tmp_path / "waiting.json"
+    status, output = run("--quick", "--target", "waiting", "--json", str(path))
+    assert status == 0, output
+    (target,) = json.loads(path.read_text())["targets"].values()
+    assert target["arms"].keys() == {f"head-{mode}-2" for mode in ("adaptive", "poll", "block")}
+    for arm in target["arms"].values():
+        assert arm["per_s"]["median"] > 0
+        assert 0 < arm["p50_us"]["median"] <= arm["p99_us"]["median"]
+        assert arm["answers_checked"] >= arm["samples"] > 0
 
 
 def test_a_wrong_answer_of_one_worker_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

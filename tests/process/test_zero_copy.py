@@ -20,7 +20,7 @@ def in_shared_memory(array: np.ndarray) -> bool:
     for line in Path("/proc/self/maps").read_text().splitlines():
         low, high = (int(n, 16) for n in re.match(r"(\w+)-(\w+)", line).groups())  # type: ignore[union-attr]
         if low <= start and start + array.nbytes <= high:
-            return "/dev/shm/onesession." in line
+            return "/memfd:onesession." in line
     return False
 
 

@@ -14,6 +14,7 @@ from worker_client.wire.errors import (
     InvalidInput,
     ModelFailed,
     ModelNotFound,
+    Moved,
     Overloaded,
     from_status,
     status_of,
@@ -27,6 +28,7 @@ KINDS = (
     InvalidInput,
     ModelNotFound,
     ModelFailed,
+    Moved,
 )
 
 
@@ -69,7 +71,7 @@ def test_statuses_are_distinct():
 
 def test_statuses_are_never_renumbered():
     """The codes of protocol 1 are what they were."""
-    assert [status_of(kind("")) for kind in KINDS] == [2, 3, 4, 5, 6, 7, 8]
+    assert [status_of(kind("")) for kind in KINDS] == [2, 3, 4, 5, 6, 7, 8, 9]
 
 
 def test_a_subclass_crosses_as_the_class_it_extends():

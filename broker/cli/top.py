@@ -1,0 +1,93 @@
+"""`broker top`: the broker while it works, in a terminal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from time import monotonic
+
+import click
+from rich.console import Console
+from rich.live import Live
+
+from broker.cli.frame import History, frame
+from broker.cli.options import name_option, told_errors
+from broker.query import ask
+from worker_client.wire.errors import BrokerError
+
+_QUIT = (b"q", b"Q", b"\x03", b"\x1b")
+
+
+@click.command()
+@name_option
+@click.option(
+    "--interval",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.1, 60),
+    help="Seconds from one look to the next.",
+)
+@click.option("--once", is_flag=True, help="Show it once, of one interval, and end.")
+def top(name: str | None, interval: float, once: bool) -> None:
+    """Watch a broker: its models, their load and latency, its workers, its memory.
+
+    Latencies are from a request's submission until its answer is in shared memory. `q` or Ctrl-C ends it. It outlives
+    a restart of the broker.
+    """
+    console, history = Console(), History()
+    with told_errors():
+        history.add(ask(name, "stats")["stats"])
+    if once:
+        select.select([], [], [], interval)
+        with told_errors():
+            history.add(ask(name, "stats")["stats"])
+        console.print(frame(history, console.height))
+    elif not (sys.stdin.isatty() and console.is_terminal):
+        raise click.ClickException("broker top needs a terminal; for programs there is broker stats --json")
+    else:
+        _watch(console, history, name, interval)
+
+
+def _watch(console: Console, history: History, name: str | None, interval: float) -> None:
+    descriptor = sys.stdin.fileno()
+    with _keys(descriptor), Live(console=console, screen=True, auto_refresh=False) as live:
+        note = ""
+        while True:
+            live.update(frame(history, console.height, note), refresh=True)
+            if _told_to_quit(descriptor, interval):
+                return
+            try:
+                history.add(ask(name, "stats")["stats"])
+                note = ""
+            except BrokerError as error:
+                note = str(error)
+
+
+@contextlib.contextmanager
+def _keys(descriptor: int) -> Iterator[None]:
+    """One key at a time, not shown; Ctrl-C is a key as well, so that it ends us between two frames."""
+    before = termios.tcgetattr(descriptor)
+    tty.setcbreak(descriptor)
+    now = termios.tcgetattr(descriptor)
+    now[3] &= ~termios.ISIG
+    termios.tcsetattr(descriptor, termios.TCSADRAIN, now)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _told_to_quit(descriptor: int, seconds: float) -> bool:
+    """Whether a key says so within this time. The terminal's end says so, too."""
+    deadline = monotonic() + seconds
+    while (left := deadline - monotonic()) > 0:
+        if select.select([descriptor], [], [], left)[0]:
+            key = os.read(descriptor, 1)
+            if key in _QUIT or not key:
+                return True
+    return False

@@ -1,0 +1,68 @@
+"""`broker trace`: a few seconds of requests, batches and runs on one time line, as a file for a trace viewer."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+import click
+
+from broker.cli.options import name_option, told_errors
+from broker.observe.chrome import to_events
+from broker.query import ask
+from worker_client.wire.errors import BrokerError
+
+_PAUSE_SECONDS = 0.1
+
+
+@click.command()
+@name_option
+@click.option(
+    "--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1, 600), help="How long to look."
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="The file to write.",
+)
+def trace(name: str | None, seconds: float, output: Path) -> None:
+    """Record what a broker does for some seconds.
+
+    The file is Chrome's trace format: open it at https://ui.perfetto.dev or chrome://tracing. Each worker is a process
+    with a line for each slot, the broker one with a line for each thread that runs models; arrows lead from a request
+    to its run. Recording costs a few percent of the broker's speed while it lasts.
+    """
+    with told_errors():
+        ask(name, "trace", do="start")
+        runs: list[list[Any]] = []
+        lost = 0
+        try:
+            deadline = monotonic() + seconds
+            while (left := deadline - monotonic()) > 0:
+                sleep(min(_PAUSE_SECONDS, left))
+                lost = _take(name, "take", runs)
+            lost = _take(name, "stop", runs)
+        except BaseException:
+            with suppress(BrokerError):
+                ask(name, "trace", do="stop")
+            raise
+        pid = ask(name, "status")["status"]["pid"]
+    events = to_events(runs, pid)
+    output.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
+    requests = len({tuple(request[:4]) for run in runs for request in run[-1]})
+    more = f"; {lost} runs came too fast and were lost" if lost else ""
+    click.echo(f"{requests} requests in {len(runs)} runs written to {output}{more}", err=True)
+
+
+def _take(name: str | None, do: str, runs: list[list[Any]]) -> int:
+    """All there is by now; how many runs have been lost."""
+    while True:
+        taken = ask(name, "trace", do=do)
+        runs.extend(taken["runs"])
+        if not taken["more"]:
+            return int(taken["lost"])

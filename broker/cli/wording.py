@@ -1,0 +1,55 @@
+"""Numbers as people read them, few characters wide."""
+
+from __future__ import annotations
+
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def duration(us: float) -> str:
+    """`7.3us`, `12ms`, `1.5s`, five characters at most; a dash for none."""
+    if us <= 0:
+        return "-"
+    if us < 999.5:
+        return f"{_short(us)}us"
+    if us < 999_500:
+        return f"{_short(us / 1000)}ms"
+    return f"{_short(us / 1_000_000)}s"
+
+
+def number(value: float) -> str:
+    """`0`, `7.5`, `950`, `12.3k`, `4.5M`"""
+    for limit, unit in ((1e4, ""), (1e7, "k"), (1e10, "M")):
+        if value < limit:
+            scaled = value / {"": 1, "k": 1e3, "M": 1e6}[unit]
+            return f"{scaled:.0f}{unit}" if scaled >= 100 or scaled == int(scaled) else f"{scaled:.1f}{unit}"
+    return f"{value / 1e9:.0f}G"
+
+
+def size(nbytes: float) -> str:
+    """`512 B`, `3.4 KiB`, `120 MiB`"""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if nbytes < 1024 or unit == "GiB":
+            break
+        nbytes /= 1024
+    return f"{nbytes:.0f} {unit}" if nbytes >= 100 or unit == "B" else f"{nbytes:.1f} {unit}"
+
+
+def age(seconds: float) -> str:
+    """`12 s`, `3 min`, `5.2 h`, `12 d`"""
+    for limit, unit, text in ((120, 1, "s"), (7200, 60, "min"), (172_800, 3600, "h")):
+        if seconds < limit:
+            return f"{seconds / unit:.0f} {text}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def sparkline(values: list[float], width: int) -> str:
+    """The last `width` of them as bars from 0 to the largest."""
+    shown = values[-width:]
+    top = max(shown, default=0.0)
+    if top <= 0:
+        return _SPARKS[0] * len(shown)
+    return "".join(_SPARKS[min(int(value / top * len(_SPARKS)), len(_SPARKS) - 1)] for value in shown)
+
+
+def _short(value: float) -> str:
+    return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"

@@ -1,0 +1,83 @@
+"""What brokers write to stderr: one line for each event, for people or for programs.
+
+text    2026-01-31 12:00:00,123 broker[4711] WARNING requests: a request of pid 4720 failed: ...
+json    {"time": "2026-01-31T12:00:00.123Z", "level": "warning", "logger": "onesession.requests", "pid": 4711,
+         "message": "a request of pid 4720 failed: ...", "model": "digits", "error": "ModelFailed", ...}
+
+A library writes nothing of its own accord: an app that serves from its own process sees these records where it has
+told `logging` to put them. What is logged, and at which level:
+
+debug    a request was dropped because its worker has gone
+info     loading, tuning, serving, stopping; requests that nobody waited for any more
+warning  failed requests (of each model and class one line in ten seconds, with how many went without); peers that
+         broke the rules; a restart that worked
+error    a broker that died, a connection that could not be taken; critical: nothing goes on
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from datetime import datetime, timezone
+from enum import Enum
+from typing import Any
+
+ROOT = "onesession"
+
+
+class LogFormat(Enum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(Enum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+class TextFormatter(logging.Formatter):
+    """One line for an event, but for a traceback, which follows."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s broker[%(process)d] %(levelname)s %(subject)s: %(message)s")
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.subject = record.name.removeprefix(f"{ROOT}.")
+        return super().format(record)
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
+        record.message = " | ".join(record.message.splitlines())
+        return super().formatMessage(record)
+
+
+class JsonFormatter(logging.Formatter):
+    """One object, on one line; what the event was told with `extra` stands beside the rest."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        time = datetime.fromtimestamp(record.created, timezone.utc)
+        event: dict[str, Any] = {
+            "time": f"{time:%Y-%m-%dT%H:%M:%S}.{time.microsecond // 1000:03}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "pid": record.process,
+            "message": record.getMessage(),
+        }
+        event.update({key: value for key, value in vars(record).items() if key not in _OWN})
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return json.dumps(event, default=str, ensure_ascii=False)
+
+
+def log_to_stderr(level: str = LogLevel.INFO.value, format: str = LogFormat.TEXT.value) -> None:
+    """Have everything of this level and above written, and warnings of other libraries. For processes that are ours."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if format == LogFormat.JSON.value else TextFormatter())
+    logging.basicConfig(handlers=[handler])
+    logging.captureWarnings(True)
+    logging.getLogger(ROOT).setLevel(level.upper())

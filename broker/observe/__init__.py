@@ -1,0 +1,1 @@
+"""What a broker tells of itself: counters, statistics, metrics, health, traces, logs. Nothing here decides anything."""

@@ -1,0 +1,210 @@
+"""The HTTP endpoint: /metrics for Prometheus, /livez and /readyz (also as /healthz) for whoever sends requests.
+
+It takes its address before the models are loaded, so that an address in use is told at once, and answers when they
+are: until then a connection is refused, and afterwards until the broker has stopped. One thread for each connection.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import ThreadingMixIn, UnixStreamServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from broker.observe.health import Health
+from worker_client.wire.errors import BrokerError
+
+_SOCKET_SECONDS = 5.0  # for a client that does not send, or does not read
+_BACKLOG = 64
+
+Page = Callable[["_Handler"], None]
+
+
+class Endpoint:
+    """`port` 0 takes any that is free. `path` is a Unix socket's, for the broker's own user. Raises BrokerError."""
+
+    def __init__(self, host: str = "", port: int | None = None, path: str | None = None) -> None:
+        self._servers: list[_Server] = []
+        self._threads: list[threading.Thread] = []
+        try:
+            if port is not None:
+                self._servers.append(_Server(_bound(host, port)))
+            if path is not None:
+                self._servers.append(_Server(_bound_at(path)))
+        except BaseException:
+            self.close()
+            raise
+
+    def __repr__(self) -> str:
+        return f"<Endpoint at {' and '.join(self.addresses) or 'no address'}>"
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it answers: `http://HOST:PORT` or `unix:PATH`."""
+        return [server.address for server in self._servers]
+
+    def start(self, registry: CollectorRegistry, health: Health) -> None:
+        """Answer from now on."""
+        for server in self._servers:
+            server.open(registry, health)
+            thread = threading.Thread(target=server.serve_forever, name="onesession-http", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """Let go of the addresses. Idempotent."""
+        threads, self._threads = self._threads, []
+        servers, self._servers = self._servers, []
+        for server in servers:
+            if threads:
+                server.shutdown()
+            server.server_close()
+        for thread in threads:
+            thread.join()
+
+    def forget(self) -> None:
+        """In a forked child: it is the parent's."""
+        for server in self._servers:
+            server.socket.close()
+        self._servers = []
+        self._threads = []
+
+
+class _Server(ThreadingMixIn, UnixStreamServer):
+    """A server of streams, whatever the family of its socket."""
+
+    daemon_threads = True
+    block_on_close = False
+    registry: CollectorRegistry
+    health: Health
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__("", _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = sock
+        self.server_address = sock.getsockname()
+
+    @property
+    def address(self) -> str:
+        if self.socket.family == socket.AF_UNIX:
+            return f"unix:{self.socket.getsockname()}"
+        host, port = self.socket.getsockname()[:2]
+        return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    def open(self, registry: CollectorRegistry, health: Health) -> None:
+        self.registry = registry
+        self.health = health
+        self.socket.listen(_BACKLOG)
+
+    def server_close(self) -> None:
+        path = self.socket.getsockname() if self.socket.family == socket.AF_UNIX else ""
+        super().server_close()
+        if path:
+            Path(path).unlink(missing_ok=True)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is nobody's business."""
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = _SOCKET_SECONDS
+
+    def do_GET(self) -> None:
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
+            self._metrics()
+        elif path == "/livez":
+            self._health(self.server.health.why_not_alive())
+        elif path in ("/readyz", "/healthz"):
+            self._health(self.server.health.why_not_ready())
+        elif path == "/":
+            self._answer(HTTPStatus.OK, "/metrics\n/livez\n/readyz\n")
+        else:
+            self._answer(
+                HTTPStatus.NOT_FOUND, f"there is no {path}; there are /metrics, /livez and /readyz\n"
+            )
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _metrics(self) -> None:
+        encode, kind = choose_encoder(self.headers.get("Accept", ""))
+        self._send(HTTPStatus.OK, kind, encode(self.server.registry))
+
+    def _health(self, why_not: str) -> None:
+        if why_not:
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, f"{why_not}\n")
+        else:
+            self._answer(HTTPStatus.OK, "ok\n")
+
+    def _answer(self, status: HTTPStatus, text: str) -> None:
+        self._send(status, "text/plain; charset=utf-8", text.encode())
+
+    def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def address_string(self) -> str:
+        return "client"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """A line for each scrape would be noise."""
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        info = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        sock = socket.socket(info[0], socket.SOCK_STREAM)
+    except OSError as error:
+        raise BrokerError(f"metrics cannot be offered at {host}:{port}: {error}") from None
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(info[4])
+    except OSError as error:
+        sock.close()
+        raise BrokerError(
+            f"metrics cannot be offered at {host}:{port}: {error.strerror}; choose another metrics_port (0: any)"
+        ) from None
+    return sock
+
+
+def _bound_at(path: str) -> socket.socket:
+    """As the broker's address is locked, a socket that is there is what a killed broker left."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
+            os.unlink(path)
+    except FileNotFoundError:
+        pass
+    try:
+        sock.bind(path)
+        os.chmod(path, 0o600)  # nobody can connect before it listens
+    except OSError as error:
+        sock.close()
+        raise BrokerError(
+            f"metrics cannot be offered at {path}: {error.strerror or error}; choose another metrics_socket"
+        ) from None
+    return sock
+
+
+def _answers(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        try:
+            sock.connect(path)
+        except OSError:
+            return False
+        return True

@@ -1,0 +1,28 @@
+"""At most one line of each kind in so many seconds, with how many there were. Knows no clock."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+_MAX_KINDS = 1024
+
+
+class RateLimit:
+    """Not thread-safe."""
+
+    def __init__(self, interval_s: float) -> None:
+        self._interval_s = interval_s
+        self._kinds: dict[
+            Hashable, tuple[float, int]
+        ] = {}  # when the last line was, how many were left out since
+
+    def left_out(self, kind: Hashable, now_s: float) -> int | None:
+        """None: say nothing. Else say it, and that so many of the kind went unsaid before."""
+        last, count = self._kinds.get(kind, (None, 0))
+        if last is not None and now_s - last < self._interval_s:
+            self._kinds[kind] = last, count + 1
+            return None
+        if len(self._kinds) >= _MAX_KINDS:
+            self._kinds.clear()
+        self._kinds[kind] = now_s, 0
+        return count

@@ -1,0 +1,189 @@
+"""All that a broker can tell of itself, put together when somebody asks, as plain values.
+
+    each thread's tallies --\\
+    failures ----------------+--> Statistics.message() --> `stats` on the control plane: broker stats, broker top
+    channels, queues, memory-/                         \\-> Prometheus, at a scrape
+
+Any thread may ask. Nothing is stopped meanwhile, so numbers may be of slightly different moments.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+from time import time
+from typing import TYPE_CHECKING, Any
+
+from broker.observe.failures import Asked
+from broker.observe.histogram import Histogram
+from broker.observe.tally import STAGES, Tally
+from worker_client.wire.layout import HEAD_WORD, RING_ENTRIES, TAIL_WORD
+
+if TYPE_CHECKING:
+    from broker.channel import Channel
+    from broker.scheduling.serving import Serving
+    from broker.server import Server
+
+AD_HOC = "session"
+"""The name under which all signatures are counted together that sessions asked for."""
+
+_COUNTERS = ("rows", "padded_rows", "input_bytes", "output_bytes", "joined_bytes", "gather_ns")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Arrivals:
+    """How many workers came and went. Control thread counts, any reads."""
+
+    def __init__(self) -> None:
+        self.attached = 0
+        self.reattached = 0  # of them by processes that had lost a broker, or their connection
+        self.detached = 0
+
+
+class Statistics:
+    """Of one server."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._started = time()
+        self._numbers = count(1)
+
+    def message(self) -> dict[str, Any]:
+        """Everything. `number` counts the answers, `time` is seconds since 1970, `*_ns` are nanoseconds."""
+        server = self._server
+        channels = list(server.intake.channels)
+        running = server.intake.running()
+        return {
+            "number": next(self._numbers),
+            "time": time(),
+            "pid": os.getpid(),
+            "address": os.fspath(server.instance.path),
+            "uptime_seconds": time() - self._started,
+            "metrics": server.observation.addresses,
+            "restarts": server.settings.restarts,
+            "process": _process(),
+            "shared_memory": {"bytes": server.memory.used_bytes, "limit": server.memory.max_total_bytes},
+            "arrivals": vars(server.observation.arrivals).copy(),
+            "workers": [_worker(channel) for channel in channels],
+            "slots": _slots(channels, running),
+            "queues": server.intake.queues(),
+            "signatures": _signatures(server.intake.servings, server.intake.failures.counts()),
+            "versions": _versions(server),
+        }
+
+
+def _process() -> dict[str, float]:
+    fields = _read("/proc/self/stat").rpartition(")")[2].split()
+    return {
+        "cpu_seconds": (int(fields[11]) + int(fields[12])) / _TICKS,
+        "resident_bytes": int(_read("/proc/self/statm").split()[1]) * _PAGE,
+        "threads": threading.active_count(),
+    }
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
+
+
+def _worker(channel: Channel) -> dict[str, Any]:
+    return {
+        "pid": channel.pid,
+        "slots": len(channel.slots),
+        "in_flight": sum(slot.busy for slot in channel.slots),
+        "in_ring": _in_ring(channel),
+        "requests": channel.requests,
+        "shared_memory_bytes": channel.used_bytes,
+    }
+
+
+def _in_ring(channel: Channel) -> int:
+    """Requests that are submitted and not taken. The tail is the worker's word, so it may be anything."""
+    words = channel.words
+    return min((words[TAIL_WORD] - words[HEAD_WORD]) % (1 << 64), RING_ENTRIES)
+
+
+def _slots(channels: Iterable[Channel], running: int) -> dict[str, int]:
+    """In each state, as far as the broker sees it: what it has nothing of is free, or its worker's."""
+    every = [slot for channel in channels for slot in channel.slots]
+    busy, held = sum(slot.busy for slot in every), sum(slot.busy and slot.held for slot in every)
+    in_ring = sum(_in_ring(channel) for channel in channels)
+    running = min(running, busy - held)
+    return {
+        "free": max(0, len(every) - busy - in_ring),
+        "submitted": in_ring,
+        "held": held,
+        "taken": busy - held - running,
+        "running": running,
+    }
+
+
+def _signatures(
+    servings: Sequence[Serving | None], failures: Mapping[tuple[Asked, str], int]
+) -> list[dict[str, Any]]:
+    """Counters and histograms of each signature of each version, those for sessions together."""
+    tallies: dict[Asked, list[Tally]] = {}
+    light: dict[Asked, bool] = {}
+    for serving in dict.fromkeys(servings):
+        if serving is not None:
+            asked = _without_number(serving.asked)
+            tallies.setdefault(asked, []).extend(serving.all_tallies())
+            light[asked] = serving.light
+    errors: dict[Asked, Counter[str]] = {}
+    for (asked, kind), times in failures.items():
+        errors.setdefault(_without_number(asked), Counter())[kind] += times
+    return [
+        _signature(asked, tallies.get(asked, []), errors.get(asked, Counter()), light.get(asked))
+        for asked in dict.fromkeys([*tallies, *errors])
+    ]
+
+
+def _without_number(asked: Asked) -> Asked:
+    ad_hoc = asked.signature.startswith(f"{AD_HOC}:")
+    return asked._replace(signature=AD_HOC) if ad_hoc else asked
+
+
+def _signature(
+    asked: Asked, tallies: Iterable[Tally], errors: Counter[str], light: bool | None
+) -> dict[str, Any]:
+    """`light` is None for what is not served any more; `model` is empty where a request named none."""
+    stages = {stage: Histogram() for stage in STAGES}
+    counters = Counter(dict.fromkeys(_COUNTERS, 0))
+    sizes: Counter[int] = Counter()
+    paddings: Counter[int] = Counter()
+    for tally in tallies:
+        for stage, histogram in stages.items():
+            histogram.add(getattr(tally, stage), getattr(tally, f"{stage}_ns"))
+        counters.update({key: getattr(tally, key) for key in _COUNTERS})
+        sizes.update(tally.sizes.copy())
+        paddings.update(tally.paddings.copy())
+    return {
+        **asked._asdict(),
+        "light": light,
+        "requests": stages["total"].count + errors.total(),
+        "runs": sizes.total(),
+        **counters,
+        "errors": dict(errors),
+        "sizes": sorted(sizes.items()),
+        "paddings": sorted(paddings.items()),
+        "stages": {stage: histogram.to_message() for stage, histogram in stages.items()},
+    }
+
+
+def _versions(server: Server) -> list[dict[str, Any]]:
+    repository = server.repository
+    with repository.lock:
+        return [
+            {
+                "model": name,
+                "version": version.number,
+                "state": version.state.value,
+                "memory_bytes": version.memory_bytes,
+            }
+            for name, served in repository.served.items()
+            for version in served.versions
+        ]
