@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV ?= .venv
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+STRESS_ARGS ?=
+DOCS_ARGS ?=
 LOCK_ARGS ?=
 
 UV_VERSION := 0.13.8
@@ -12,6 +14,7 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 # Written last, so an interrupted install is never taken for a finished one; named after the version, so that another
 # PYTHON gets another environment.
 STAMP := $(VENV)/.installed-$(PYTHON_VERSION)
+DOCS_STAMP := $(VENV)/.docs-$(PYTHON_VERSION)
 
 # Programs which the verbs start by name (gunicorn, broker) must come from this environment, whichever is active.
 RUN := PATH="$(abspath $(VENV))/bin:$$PATH" VIRTUAL_ENV="$(abspath $(VENV))" $(VENV)/bin/python -m
@@ -25,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types format bench lock clean
+.PHONY: help venv demo test stress lint types format bench docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +41,9 @@ demo: $(STAMP) ## train a classifier, serve it from gunicorn workers, send them 
 
 test: $(STAMP) ## all tests but the slow ones; PYTEST_ARGS="-m slow" for those
 	@$(RUN) pytest $(PYTEST_ARGS)
+
+stress: $(STAMP) ## kill workers and brokers at random under load; STRESS_ARGS="--kills 1000 --seed N"
+	@$(RUN) tests.stress $(STRESS_ARGS)
 
 lint: $(STAMP) ## ruff (rules and format) and the import contracts
 	@echo "ruff: rules"; $(RUN) ruff check .
@@ -53,6 +59,11 @@ format: $(STAMP) ## let ruff rewrite what it can
 bench: $(STAMP) ## latency beside the targets; BENCH_ARGS for its options
 	@$(RUN) benchmarks latency $(BENCH_ARGS)
 
+docs: $(DOCS_STAMP) ## the pages as a site in site/, warnings as errors; DOCS_ARGS="-b linkcheck" for the links to other sites
+	@$(VENV)/bin/python docs/site/reference.py
+	@$(RUN) sphinx --fail-on-warning --keep-going --quiet --conf-dir docs/site $(DOCS_ARGS) docs site
+	@echo "docs: site/index.html"
+
 lock: ## write constraints.txt anew, keeping pins that still fit; LOCK_ARGS=--upgrade moves all of them
 	@echo "[1/2] a passing environment with uv $(UV_VERSION)"; \
 	lock=$$(mktemp -d); trap 'rm -rf "$$lock"' EXIT; \
@@ -60,16 +71,16 @@ lock: ## write constraints.txt anew, keeping pins that still fit; LOCK_ARGS=--up
 	echo "[2/2] resolving for Python 3.10 to 3.13, x86-64 and aarch64"; \
 	cp constraints.txt "$$lock/constraints.txt" 2>/dev/null || true; \
 	UV_PYTHON_DOWNLOADS=never "$$lock/venv/bin/uv" pip compile pyproject.toml --quiet --universal --python-version 3.10 \
-	    --extra tensorflow --extra tensorflow-cpu --extra dev --annotation-style line \
+	    --extra tensorflow --extra tensorflow-cpu --extra dev --extra docs --annotation-style line \
 	    --custom-compile-command "make lock" --output-file "$$lock/constraints.txt" $(LOCK_ARGS); \
 	sed -E -f .ci/markers.sed "$$lock/constraints.txt" > constraints.txt; \
 	echo "constraints.txt: $$(grep -c == constraints.txt) pins"
 
 clean: ## remove the environment and every cache
-	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt tests/real_models.txt
 	@command -v $(PYTHON) >/dev/null || { \
 	    echo "There is no '$(PYTHON)' here. Name a Python 3.10 to 3.13: make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { \
@@ -82,4 +93,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(VENV)/bin/python -m pip install --constraint constraints.txt hatchling editables
 	@echo "[3/3] onesession, TensorFlow and the tools, about 2 GB unpacked"
 	@$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[tensorflow-cpu,dev]'
+	@$(VENV)/bin/python -m pip install --no-deps --requirement tests/real_models.txt
+	@touch $@
+
+$(DOCS_STAMP): $(STAMP)
+	@echo "Sphinx and its theme"
+	@$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[docs]'
 	@touch $@

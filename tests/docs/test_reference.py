@@ -1,0 +1,41 @@
+"""What is made from the code, or told about it in tables, is as the code has it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+from tests.docs.pages import DOCS, ROOT
+from worker_client.wire import errors
+
+_VARIABLE = re.compile(r'"(BROKER_[A-Z_]+)"')
+
+
+def test_generated_pages_are_up_to_date() -> None:
+    """Settings, commands and figures are what docs/site/reference.py makes of the code and the results."""
+    done = subprocess.run(
+        [sys.executable, "docs/site/reference.py", "--check"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_variable_of_the_environment_is_told() -> None:
+    """Those that the code reads or sets under a name of ours."""
+    sources = [*(ROOT / "broker").rglob("*.py"), *(ROOT / "worker_client").rglob("*.py")]
+    used = {name for source in sources for name in _VARIABLE.findall(source.read_text())}
+    told = set(re.findall(r"`(BROKER_[A-Z_]+)`", (DOCS / "configuration.md").read_text()))
+    assert used == told
+
+
+def test_every_error_has_its_symptom() -> None:
+    """A caller who meets an error finds it on the page of symptoms."""
+    page = (DOCS / "troubleshooting.md").read_text()
+    public = {name for name in vars(errors) if isinstance(getattr(errors, name), type)}
+    for name in public - {"BrokerError", "Moved", "Any"}:
+        assert f"`{name}`" in page, name
