@@ -7,8 +7,13 @@ import sys
 
 import click
 
+from benchmarks.aio.command import aio
 from benchmarks.call_path.command import profile
+from benchmarks.footprint.command import memory
+from benchmarks.http.command import http
 from benchmarks.latency.command import latency
+from benchmarks.recovery.command import recovery
+from benchmarks.reload.command import reload
 from benchmarks.throughput.command import throughput
 
 
@@ -17,8 +22,13 @@ def main() -> None:
     """Measure onesession beside its alternatives, on this machine, in one run."""
 
 
+main.add_command(aio)
+main.add_command(http)
 main.add_command(latency)
+main.add_command(memory)
 main.add_command(profile)
+main.add_command(recovery)
+main.add_command(reload)
 main.add_command(throughput)
 
 if __name__ == "__main__":

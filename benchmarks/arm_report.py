@@ -15,6 +15,14 @@ from benchmarks.sampling import Series, Spread, Window
 Cells = dict[str, str]
 """Heading -> text."""
 
+_FACTS = {
+    "workers": ("workers", ""),
+    "threads": ("threads", ""),
+    "memory_mb_median": ("PSS, MB", ",.0f"),
+    "start_s_median": ("start, s", ".1f"),
+}
+"""Fact of an arm -> its heading, and how it is written."""
+
 
 def table(title: str, unit: str, arms: Mapping[str, Series] | Mapping[str, RateSeries]) -> Table:
     made = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
@@ -82,7 +90,11 @@ def _rate_cells(series: RateSeries, unit: str) -> Cells:
     scale, per_s = NS_PER[unit], series.per_s
     beside = series.of(by_beside).median
     return {
-        **{heading: str(series.facts.get(heading, "")) for heading in ("workers", "threads")},
+        **{
+            heading: f"{series.facts[fact]:{how}}"
+            for fact, (heading, how) in _FACTS.items()
+            if fact in series.facts
+        },
         "answers/s": f"{per_s.median:,.0f}",
         "low to high": f"{per_s.low:,.0f} to {per_s.high:,.0f}",
         "stable": f"{'after' if series.stable else 'not in'} {len(series.windows)}",

@@ -37,7 +37,10 @@ def print_machine(console: Console, document: dict[str, Any]) -> None:
 
 def print_result(console: Console, result: Result) -> None:
     console.print()
-    console.print(arm_report.table(f"{result.target}: {result.title}", result.unit, result.series))
+    title = f"{result.target}: {result.title}"
+    console.print(
+        arm_report.table(title, result.unit, result.series) if result.series else f"[bold]{title}[/]"
+    )
     console.print(_figures(result))
     for name, why in result.skipped.items():
         console.print(f"left out: {name}: {why}", style="yellow")
