@@ -1,4 +1,4 @@
-"""benchmarks/results/*.json as a page: of each target the newest measurement that is committed, with its commit."""
+"""benchmarks/published/*.json as a page: of each target the newest measurement that is committed, with its commit."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 _HEAD = """# Measured
 
-Of each target the newest run in `benchmarks/results`, which has every sample's summary; how
+Of each target the newest run in `benchmarks/published`, which has every sample's summary; how
 they are measured is told in [benchmarks](../benchmarks.md). A time says nothing about another machine: compare the rows
 of one table, which were measured in turns in one run. "x" is a ratio of medians.
 
@@ -82,7 +82,7 @@ def _target(name: str, path: Path, document: dict[str, Any]) -> Iterator[str]:
     yield (
         f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, TensorFlow {machine['tensorflow']}; "
         f"commit `{machine['commit'][:10]}`{state}, {document['started'][:10]}: "
-        f"[{path.name}](../../benchmarks/results/{path.name})\n"
+        f"[{path.name}](../../benchmarks/published/{path.name})\n"
     )
     yield from _figures(result["figures"])
     yield from _arms(result["arms"])

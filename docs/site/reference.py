@@ -1,4 +1,4 @@
-"""docs/reference/*.md and the README's figures, generated from the code and from benchmarks/results.
+"""docs/reference/*.md and the README's figures, generated from the code and from benchmarks/published.
 
     python docs/site/reference.py            write them (`make docs` does)
     python docs/site/reference.py --check    say which are not as the code has it, with status 1
@@ -42,12 +42,12 @@ WIDTH = 100
 
 def pages() -> dict[Path, str]:
     """The text of each page; of the README, whose table of figures is made, the rest as it is."""
-    results, readme = ROOT / "benchmarks" / "results", ROOT / "README.md"
+    results, readme = ROOT / "benchmarks" / "published", ROOT / "README.md"
     return {
         FOLDER / "settings.md": _NOTE.format(source="broker/settings.py or broker/models/spec.py")
         + settings(),
         FOLDER / "commands.md": _NOTE.format(source="broker/cli") + commands(),
-        FOLDER / "figures.md": _NOTE.format(source="benchmarks/results") + figures.page(results),
+        FOLDER / "figures.md": _NOTE.format(source="benchmarks/published") + figures.page(results),
         readme: _FIGURES.sub(
             lambda match: f"{match[1]}{figures.chosen(results)}\n{match[2]}", readme.read_text()
         ),
