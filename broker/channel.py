@@ -142,7 +142,7 @@ class Channel:
         """What the worker's event loop waits for in place of the bell."""
         if self.event is None:
             self.event = Event()
-        return Lent(self.event)
+        return Lent(self.event.fd)
 
     def unlink_names(self) -> None:
         """The worker has opened the semaphores: from now on nobody can find them."""

@@ -263,10 +263,10 @@ class Intake:
         return any(pool.running for pool in self._pools.values())
 
     def _count_workers(self, now: int) -> None:
-        """Polling pays only while every worker that is active, and this thread, can have a core."""
+        """Polling can pay only while every worker that is active can have a core; whether it does, each finds out."""
         self._recount_ns = now + _RECOUNT_NS
         active = sum(1 for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS)
-        free = active < self._cores
+        free = active <= self._cores
         if free != self._cores_free:
             self._cores_free = free
             for channel in self.channels:

@@ -17,6 +17,7 @@ from broker.channel import Channel
 from broker.control import ControlServer, Handler, Reply, Session
 from broker.instance import Instance
 from broker.intake import Intake
+from broker.lifeline import Lifeline
 from broker.loader import Loader, order_of
 from broker.memory import Memory, path_of
 from broker.models import devices, repository
@@ -30,6 +31,7 @@ from broker.tuning.tuner import tuned
 from worker_client.wire.address import socket_path
 from worker_client.wire.control import Message, ProtocolError, error_fields
 from worker_client.wire.errors import BrokerError
+from worker_client.wire.event import Lent
 from worker_client.wire.waiting import WaitMode
 
 _log = logging.getLogger("onesession.server")
@@ -82,6 +84,7 @@ class Server:
                 "slots": self._slots,
                 "grow": self._grow,
                 "event": self._event,
+                "lifeline": self._lifeline,
                 "models": self._models,
                 "reload": self._reload,
                 "ad_hoc": self._ad_hoc,
@@ -96,6 +99,7 @@ class Server:
             raise
 
     def start(self) -> None:
+        self.lifeline = Lifeline()
         for name, body in (("intake", self.intake.run), ("control", self.control.run)):
             thread = threading.Thread(
                 target=self._guard, args=(body,), name=f"onesession-{name}", daemon=True
@@ -120,6 +124,7 @@ class Server:
             _log.warning("requests still ran after %g s and were given up", self.settings.drain_seconds)
         self.control.stop()
         control.join()
+        self.lifeline.close()
         self.intake.close()
         self.doorbell.close()
         self.repository.close()
@@ -134,6 +139,7 @@ class Server:
     def forget(self) -> None:
         """In a forked child: the workers must see their broker end when the parent does."""
         self.control.forget()
+        self.lifeline.forget()
         self.observation.forget()
         self.instance.forget()
 
@@ -171,6 +177,7 @@ class Server:
             "max_slots": self.settings.max_slots,
             "block": channel.first_block,
             "models": self.repository.describe(),
+            "lifeline": self.lifeline.fd >= 0,
         }
         return reply, channel.first_segment
 
@@ -188,6 +195,11 @@ class Server:
 
     def _event(self, session: Session, message: Message) -> Reply:
         return {}, _channel_of(session).lend_event()
+
+    def _lifeline(self, session: Session, message: Message) -> Reply:
+        if self.lifeline.fd < 0:
+            raise BrokerError("this broker's system lets no thread have descriptors of its own")
+        return {}, Lent(self.lifeline.fd)
 
     def _models(self, session: Session, message: Message) -> Reply:
         return {"models": self.repository.describe()}, None

@@ -182,6 +182,8 @@ class Connection:
             again = self._met_a_broker and self._missing_since_ns > 0
             reply, fds = link.request({"op": "attach", "again": again}, _seconds_left(deadline_ns))
             channel = channel_type(link, reply, fds.pop(), self.mode)
+            if reply.get("lifeline"):
+                link.hold_lifeline(_seconds_left(deadline_ns))
         except OSError as error:  # no descriptors, no address space
             link.close()
             raise BrokerUnavailable(f"cannot map the memory of the broker at {self.path}: {error}") from None

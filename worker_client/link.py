@@ -2,12 +2,14 @@
 
     caller threads  -- request, send -->  socket  -->  broker
                                             |
-    watcher thread: poll(socket, wake-up) --+--> reply        -> the caller that waits for it
+    watcher thread: poll(socket, wake-up,   +--> reply        -> the caller that waits for it
+                         lifeline)          |
                           |                 +--> output push  -> Channel.accept_output
                           |                 +--> models push  -> Catalogue.update
                           |                 +--> closed       -> Channel.close: every waiting call wakes
                           +--> a deadline passed              -> Channel.expire: that call wakes
 
+The lifeline is a pipe that ends when the broker's process begins to end, which can be long before its sockets do.
 The watcher keeps the deadlines of blocked calls on the monotonic clock. It is armed only when an earlier one comes,
 so a stream of calls with the same timeout wakes it once per timeout, and an idle worker never.
 """
@@ -70,6 +72,7 @@ class ControlLink:
         )
         self._ours = ""  # why the end is ours
         self._sock = sock
+        self._lifeline = -1
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._decoder = control.Decoder()
         self._ids = count(1)
@@ -145,6 +148,14 @@ class ControlLink:
             finally:
                 self._sending = False
 
+    def hold_lifeline(self, timeout: float | None) -> None:
+        """Have the broker's end told by its lifeline as well."""
+        _, fds = self.request({"op": "lifeline"}, timeout)
+        with self._close_lock:
+            if not self.closed:
+                self._lifeline = fds.pop()
+        self._wake()
+
     def arm(self, deadline_ns: int) -> None:
         """Have `Channel.expire` called at `deadline_ns` at the latest."""
         self.next_wake_ns = deadline_ns
@@ -165,17 +176,18 @@ class ControlLink:
         self.closed = True
         self.channel = None
         self._sock.close()
-        self._close_wakeup()
+        self._close_descriptors()
 
     def _wake(self) -> None:
         with self._close_lock:
             if self._wakeup >= 0:
                 os.eventfd_write(self._wakeup, 1)
 
-    def _close_wakeup(self) -> None:
-        fd, self._wakeup = self._wakeup, -1
-        if fd >= 0:
-            os.close(fd)
+    def _close_descriptors(self) -> None:
+        fds, self._wakeup, self._lifeline = (self._wakeup, self._lifeline), -1, -1
+        for fd in fds:
+            if fd >= 0:
+                os.close(fd)
 
     def _watch(self) -> None:
         poll = monkey.poll()
@@ -186,7 +198,11 @@ class ControlLink:
                 ready = [fd for fd, _event in poll.poll(self._milliseconds_left())]
                 if self._wakeup in ready:
                     os.eventfd_read(self._wakeup)
+                    if self._lifeline >= 0:
+                        poll.register(self._lifeline, monkey.POLLIN)
                 if self._sock.fileno() in ready and not self._receive():
+                    break
+                if self._lifeline in ready:
                     break
                 self._keep_deadlines()
         finally:
@@ -234,7 +250,7 @@ class ControlLink:
             self.ended_ns = monotonic_ns()
         self.closed = True
         with self._close_lock:
-            self._close_wakeup()
+            self._close_descriptors()
         with self._send_lock:
             self._sock.close()
         self._decoder.close()

@@ -108,10 +108,14 @@ def _main(
 
 
 def told(address: str, model: str, workload: Workload, progress: Progress) -> Met:
+    """Meets nothing where the broker died between two of its calls: the next one waits for the next broker."""
     checker = Checker(workload)
+    began = monotonic_ns()
     with worker_client.connect(address, timeout=TIMEOUT_S, retries=0) as client:
         predict = client.model(model).predict
         for index, x in cycle(enumerate(workload.inputs)):
+            if progress.stopped:
+                break
             began = monotonic_ns()
             try:
                 answer = predict(x)
@@ -119,7 +123,7 @@ def told(address: str, model: str, workload: Workload, progress: Progress) -> Me
                 return Met(began, monotonic_ns(), str(error), checker.checked)
             checker.check(index, answer)
             progress.count()
-    raise AssertionError("cycle() has no end")
+    return Met(began, monotonic_ns(), None, checker.checked)
 
 
 def patient(address: str, model: str, workload: Workload, progress: Progress) -> Met:

@@ -71,12 +71,14 @@ def _kill(bench: Bench, broker: Broker, workload: workloads.Workload) -> Death:
             raise ArmFailed("the broker is gone before it was killed")
         at_ns = monotonic_ns()
         os.kill(engine, signal.SIGKILL)
-        met = [each.result() for each in told]
         for each in patient:
             each.await_answers(CALLS_AFTER)
-        for each in patient:
+        for each in (*told, *patient):
             each.progress.stop()
-        return Death(at_ns, met, [each.result() for each in patient])
+        met = [each.result() for each in told]
+        return Death(
+            at_ns, [one for one in met if one.error is not None], [each.result() for each in patient]
+        )
 
 
 def _series(deaths: Sequence[Death]) -> dict[str, Series]:

@@ -28,10 +28,11 @@ kept = []
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     """Runs test source in a pytest of its own, under this project's conftest."""
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # which would take most of the time
 
     def run(source: str, grace_s: float = 0.1) -> pytest.RunResult:
         pytester.makepyfile(PROLOGUE.format(grace_s=grace_s) + source)
-        return pytester.runpytest_subprocess("-p", "tests.conftest", "-o", "timeout=60")
+        return pytester.runpytest_subprocess("-p", "tests.conftest", "-p", "pytest_timeout", "-o", "timeout=60")
 
     return run
 

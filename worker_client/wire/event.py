@@ -40,12 +40,12 @@ class Event:
 
 
 class Lent:
-    """A second descriptor of an event, on its way to the other process."""
+    """A second descriptor of what `fd` is of, on its way to the other process."""
 
     __slots__ = ("fd",)
 
-    def __init__(self, event: Event) -> None:
-        self.fd = os.dup(event.fd)
+    def __init__(self, fd: int) -> None:
+        self.fd = os.dup(fd)
 
     def detach_fd(self) -> int:
         """The descriptor, now the caller's to close."""
