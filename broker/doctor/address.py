@@ -14,6 +14,7 @@ from worker_client.wire.address import VARIABLE, runtime_directory
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import PROTOCOL
 
+ANSWER_SECONDS = 5.0
 _START = "start one: broker serve --model NAME=PATH, or broker run --model NAME=PATH -- COMMAND"
 
 
@@ -58,8 +59,8 @@ def check_broker(path: Path) -> tuple[Finding, Patient]:
     """Who answers at the address; the rest of the examination looks at that broker."""
     check = "broker"
     try:
-        status = ask(os.fspath(path), "status")["status"]
-        models = ask(os.fspath(path), "models")["models"]
+        status = ask(os.fspath(path), "status", ANSWER_SECONDS)["status"]
+        models = ask(os.fspath(path), "models", ANSWER_SECONDS)["models"]
     except BrokerUnavailable as error:
         return _silent(check, path, str(error)), Patient(path)
     except BrokerError as error:

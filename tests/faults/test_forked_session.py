@@ -71,10 +71,10 @@ def mlp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ("use", "depth"),
     [
         ("run", 0),
-        ("run", 1),
+        pytest.param("run", 1, marks=pytest.mark.slow),
         ("callable made before", 0),
-        ("callable made after", 0),
-        ("another session", 0),
+        pytest.param("callable made after", 0, marks=pytest.mark.slow),
+        pytest.param("another session", 0, marks=pytest.mark.slow),
     ],
 )
 def test_a_session_in_a_child_says_why_it_cannot(mlp: Path, use: str, depth: int) -> None:

@@ -24,7 +24,7 @@ from worker_client import BrokerUnavailable, Client, Model, aio
 MODELS = ("double", "tell", "gated", "gated_produce", "deadly", "picky_heavy")
 ROW = np.ones((1, 4), np.float32)
 WORKERS = 3
-KILLS = 4
+KILLS = 3
 WINDOW = 6
 
 

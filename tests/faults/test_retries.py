@@ -227,7 +227,7 @@ def test_futures_wait_each_until_its_own_deadline(path: Path, client: Client) ->
     model = client.model("gated")
     with serving("gated", path=path) as broker:
         long = [model.submit(gated(n, n)) for n in range(1, 4)]
-        short = [model.submit(gated(n), timeout=4 + 0.1 * n) for n in range(4, 8)]
+        short = [model.submit(gated(n), timeout=2 + 0.1 * n) for n in range(4, 8)]
         broker.wait_for_in_flight(7)
         broker.kill()
     for future in short:

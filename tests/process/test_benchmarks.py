@@ -43,6 +43,7 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.output
 
 
+@pytest.mark.slow
 def test_latency_writes_every_arm_with_its_checked_answers(tmp_path: Path) -> None:
     """The JSON has the machine, the options and each arm's percentiles, and says that every answer was checked."""
     path = tmp_path / "latency.json"

@@ -152,7 +152,7 @@ def test_a_file_for_a_socket_is_told(place: Path) -> None:
 
 def test_a_broker_that_does_not_answer_is_told(broker: TestBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A live broker that is stuck is a problem that names its pid."""
-    monkeypatch.setattr("broker.query._TIMEOUT", 0.5)
+    monkeypatch.setattr("broker.doctor.address.ANSWER_SECONDS", 0.5)
     broker.signal(signal.SIGSTOP)
     try:
         found = finding("broker", broker.address)

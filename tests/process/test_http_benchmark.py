@@ -53,6 +53,7 @@ def test_an_arm_is_a_real_server(setup: Setup) -> None:
         crew.stop()
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_ends_the_run(setup: Setup) -> None:
     """An app that does not give the model's answers has no figures."""
     bare = arm("bare", setup)

@@ -127,6 +127,7 @@ def test_one_target_alone_is_measured_and_written(tmp_path: Path) -> None:
         assert arm["answers_checked"] >= arm["samples"] > 0
 
 
+@pytest.mark.slow
 def test_a_wrong_answer_of_one_worker_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once all have started well: no figures, exit status 1, the arm named."""
     options = {"workers": 2, "factory": WRONG, "options": {"after": ROWS + 5}}

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from tests.saved_models import ROOT
 
 
@@ -32,6 +34,7 @@ load([ModelSpec("mlp", {str(mlp_path)!r})]).close()
     assert (done.stdout, done.stderr) == ("", "")
 
 
+@pytest.mark.slow
 def test_a_log_level_of_the_users_is_left_alone():
     """Who sets TF_CPP_MIN_LOG_LEVEL sees what TensorFlow says."""
     code = "import os, broker.models.session; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
@@ -40,6 +43,7 @@ def test_a_log_level_of_the_users_is_left_alone():
     assert "oneDNN" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_process_that_has_tensorflow_keeps_its_log_level():
     """Adopting models in a process with TensorFlow changes nothing about its logging."""
     code = "import tensorflow, os, broker.models.session; print('TF_CPP_MIN_LOG_LEVEL' in os.environ)"

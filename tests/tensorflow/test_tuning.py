@@ -107,6 +107,7 @@ def test_a_first_start_measures_and_a_second_one_remembers(cache: Path, mlp_path
     assert found["max_batch_size"] == choice.batch_size or choice.batch_size is None
 
 
+@pytest.mark.slow
 def test_what_is_measured_is_what_was_asked(cache: Path, mlp_path: Path):
     """What is fixed by hand is so in every row, the default's too."""
     by_hand = ("intra_op_threads=1", "caller_thread=true", "max_batch_size=6")
@@ -183,7 +184,7 @@ models.close()
     ("chosen", "told"),
     [
         ("1x2 caller on", "True 1 2 1 True"),
-        ("3x1 pool off", "False 3 1 1 False"),
+        pytest.param("3x1 pool off", "False 3 1 1 False", marks=pytest.mark.slow),
         ("3x1 caller off", "False 3 1 1 True"),
     ],
 )
@@ -311,6 +312,7 @@ def test_tune_refuses(cache: Path, arguments: list[str], said: str):
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_tune_says_what_cannot_be_measured(cache: Path, saved_models: dict[str, Path]):
     """With the reason, and status 1."""
     done = run("tune", saved_models["shapes"], "--onednn", "on", status=1)
@@ -353,6 +355,7 @@ def test_a_stop_while_measuring(measuring: tuple[subprocess.Popen[str], list[psu
     assert not any(probe.is_running() for probe in probes)
 
 
+@pytest.mark.slow
 def test_a_broker_killed_while_measuring(measuring: tuple[subprocess.Popen[str], list[psutil.Process]]):
     """Its probes end by themselves, in the middle of a run."""
     process, probes = measuring
