@@ -47,7 +47,8 @@ class _SelectPoll:
         self._fds: list[int] = []
 
     def register(self, fd: int, events: int, /) -> None:
-        self._fds.append(fd)
+        if fd not in self._fds:
+            self._fds.append(fd)
 
     def poll(self, milliseconds: float | None = None, /) -> list[tuple[int, int]]:
         seconds = None if milliseconds is None else milliseconds / 1000
