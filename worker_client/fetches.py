@@ -35,18 +35,18 @@ def flatten(fetches: Any) -> tuple[tuple[str, ...], Build]:
 
 
 def _visit(fetch: Any, names: dict[str, int]) -> Build:
-    name = graph_name(fetch)
-    if name is not None:
-        index = names.setdefault(name, len(names))
-        return lambda values: values[index]
+    if isinstance(fetch, (list, tuple)):  # before names: a namedtuple may have a field `name`
+        return _sequence(fetch, names)
     if isinstance(fetch, Mapping):
         return _mapping(fetch, names)
-    if isinstance(fetch, (list, tuple)):
-        return _sequence(fetch, names)
     if hasattr(type(fetch), "__attrs_attrs__"):
         fields = [field.name for field in type(fetch).__attrs_attrs__]
         parts = [_visit(getattr(fetch, field), names) for field in fields]
         return lambda values: type(fetch)(*[part(values) for part in parts])
+    name = graph_name(fetch)
+    if name is not None:
+        index = names.setdefault(name, len(names))
+        return lambda values: values[index]
     raise WrongType(
         f"Argument `fetch` = {fetch} has invalid type {type(fetch).__name__!r}. Must be a string or Tensor."
     )

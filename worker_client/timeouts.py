@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 from typing import Any
 
+from worker_client.wire import server
 from worker_client.wire.errors import InvalidInput
 
 VARIABLE = "BROKER_TIMEOUT"
@@ -48,13 +50,31 @@ def implied(models_own: float | None) -> float:
 
 
 def server_seconds() -> float | None:
-    """gunicorn's `timeout`, in a worker of gunicorn that has one.
+    """Of the server in whose worker we are: what its broker's parent has told, or what the worker itself has."""
+    return server.told_timeout() or _gunicorn_seconds() or _uwsgi_seconds()
+
+
+def _gunicorn_seconds() -> float | None:
+    """gunicorn's `timeout`, where gunicorn was not told of the broker.
 
     gunicorn's arbiter sends SIGABRT to a worker that overstays it; the handler of that signal is a method of the
-    worker object (gunicorn/workers/base.py, `init_signals`), which knows its configuration.
+    worker object (gunicorn/workers/base.py, `init_signals`), which knows its configuration. The asgi worker has that
+    handler in its loop; there one call that waits does not let the worker overstay.
     """
     worker = getattr(signal.getsignal(signal.SIGABRT), "__self__", None)
     if not any(base.__module__ == "gunicorn.workers.base" for base in type(worker).__mro__):
         return None
-    seconds = getattr(getattr(worker, "cfg", None), "timeout", None)
-    return float(seconds) if isinstance(seconds, (int, float)) and seconds > 0 else None
+    return _positive(getattr(getattr(worker, "cfg", None), "timeout", None))
+
+
+def _uwsgi_seconds() -> float | None:
+    """uWSGI's `harakiri`. The module is there in its workers only, with the options as they were written."""
+    return _positive(getattr(sys.modules.get("uwsgi"), "opt", {}).get("harakiri"))
+
+
+def _positive(seconds: Any) -> float | None:
+    try:
+        number = float(seconds)
+    except (TypeError, ValueError):
+        return None
+    return number if number > 0 else None

@@ -9,7 +9,8 @@
 
 Each arbiter has a broker and an address of its own, so the two of an upgrade (SIGUSR2) do not meet: the old workers
 stay with the old broker until the old arbiter ends. Workers need no hook: a client made before the fork
-(`--preload`) attaches in each worker at its first call, and a worker's end is seen by its socket.
+(`--preload`) attaches in each worker at its first call, a worker's end is seen by its socket, and gunicorn's `timeout`
+is in the environment that workers inherit.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from typing import Any
 from broker.keeper import Keeper
 from broker.models.spec import ModelSpec
 from broker.settings import Settings
+from worker_client.wire import server
 from worker_client.wire.address import VARIABLE, runtime_directory
 from worker_client.wire.errors import BrokerError
 
@@ -77,6 +79,7 @@ class ArbitersBroker:
         """Start the broker; end the arbiter if that fails."""
         if self._keeper is not None:
             return
+        server.tell_timeout(arbiter.cfg.timeout)
         settings = self._settings(arbiter)
         names = ", ".join(spec.name for spec in settings.models)
         arbiter.log.info("Starting the broker of %s", names)
@@ -92,6 +95,7 @@ class ArbitersBroker:
 
     def on_reload(self, arbiter: Any) -> None:
         """The broker stays as it is, and warm: say so, if the file now asks for another."""
+        server.tell_timeout(arbiter.cfg.timeout)
         if self._keeper is not None and self._settings(arbiter) != self._served:
             arbiter.log.warning(
                 "The broker's settings have changed: they come into force with an upgrade (SIGUSR2) or a restart"

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from broker.models import function, python_folder
+from broker.models import function, library_pages, python_folder
 from broker.models.entry import entry_of
 from broker.models.errors import ModelLoadError
 from broker.models.gently import never_look_at_these_again
@@ -47,6 +47,7 @@ def _load_function(spec: ModelSpec) -> Callable[[ModelSpec], LoadedModel]:
         ) from error
     if ours:
         never_look_at_these_again()
+        library_pages.drop()  # before the first model: what loading and warming up use is there again when calls come
     return session.load
 
 

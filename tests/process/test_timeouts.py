@@ -79,10 +79,10 @@ def app(environ, start_response):
 """
 
 
-@pytest.mark.parametrize("preload", [True, False])
-@pytest.mark.parametrize("worker_class", ["sync", "gthread"])
+@pytest.mark.parametrize(("worker_class", "preload"), [("sync", True), ("gthread", False)])
 def test_under_gunicorn_it_is_less_than_the_servers(worker_class: str, preload: bool) -> None:
-    """A caller sees DeadlineExceeded before gunicorn kills its worker; what the app says itself stays."""
+    """Where gunicorn knows nothing of the broker, too: a caller sees DeadlineExceeded before its worker is killed; what
+    the app says itself stays."""
     with serving(models=MODELS) as broker, folder() as place:
         (place / "app.py").write_text(APP)
         server = [

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import psutil
 
+from tests.process.models import GATE_VARIABLE
 from tests.servers.running import Server, command_line, place, running
 
 APP = """
@@ -20,26 +21,37 @@ tell = worker_client.connect().model("tell")  # with --preload: in the arbiter, 
 def app(environ, start_response):
     row = int(urllib.parse.parse_qs(environ["QUERY_STRING"])["row"][0])
     answer = tell.predict({"x": np.full((1, 4), row, np.float32), "row": np.array([row])})
-    body = json.dumps({"pid": os.getpid(), "uid": os.getuid(), "y": answer["y"].tolist()}).encode()
+    about = {"pid": os.getpid(), "uid": os.getuid(), "timeout": tell.timeout}
+    body = json.dumps({**about, "y": answer["y"].tolist()}).encode()
     start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
     return [body]
 """
 
 CONF = """
+timeout = 40
 from broker.integrations import gunicorn
 gunicorn.serve(globals(), models={"tell": "tests.process.models:tell"})
 """
+DEADLINE_S = 0.9 * 40
+"""Of calls that say nothing: gunicorn's timeout, less one tenth."""
 
 
 @contextlib.contextmanager
 def gunicorn(
-    *options: str, conf: str = CONF, app: str = APP, workers: int = 2, runtime_mode: int = 0o755
+    *options: str,
+    conf: str = CONF,
+    app: str = APP,
+    workers: int = 2,
+    runtime_mode: int = 0o755,
+    gated: bool = False,
 ) -> Iterator[Server]:
+    """`gated`: the gate of the models `gated...` is the server's own folder."""
     with place(runtime_mode) as here:
         here.write("app.py", app)
         here.write("gunicorn.conf.py", conf)
         command = ["gunicorn", "--bind", "127.0.0.1:0", "--workers", str(workers), "--graceful-timeout", "10"]
-        with running(here, [*command, *options, "app:app"]) as server:
+        environment = {GATE_VARIABLE: str(here.path)} if gated else {}
+        with running(here, [*command, *options, "app:app"], **environment) as server:
             yield server
 
 

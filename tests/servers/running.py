@@ -143,6 +143,8 @@ class Server:
                 if not refused or time.monotonic() >= deadline:
                     raise AssertionError(f"{path}: {error}\n{self.log()}") from None
                 time.sleep(0.01)
+            except ConnectionError as error:  # it was accepted, and not answered
+                raise AssertionError(f"{path}: {error}\n{self.log()}") from error
 
     def ask(self, row: int) -> dict[str, Any]:
         """One request to the app's model `tell`; its answer is checked. Has the worker's `pid`."""

@@ -11,7 +11,7 @@ import pytest
 
 from tests.brokers import wait_until
 from tests.servers.gunicorns import APP, workers_of
-from tests.servers.running import Server, Traffic, command_line, place, running
+from tests.servers.running import OTHER_SERVERS, Server, Traffic, command_line, place, running
 
 
 @contextlib.contextmanager
@@ -43,15 +43,17 @@ def test_broker_run_serves_gunicorn(options: list[str]) -> None:
     """Workers answer before, during and after a reload and with one more of them; SIGTERM ends all in order."""
     if "gevent" in options:
         pytest.importorskip("gevent")
+    if "--threads" in options and OTHER_SERVERS:
+        pytest.skip("gthread once dropped connections at the end of a worker: benoitc/gunicorn#3038")
     with under_broker_run(*options) as (server, arbiter):
         broker, old = server.broker(), set(workers_of(server, arbiter))
         with Traffic(server.ask) as traffic:
             server.signal(signal.SIGHUP)
             wait_until(
-                lambda: traffic.failures or len(traffic.pids - old) == 2, "answers of both new workers"
+                lambda: traffic.failures or len(traffic.pids - old) >= 2, "answers of both new workers"
             )
             server.signal(signal.SIGTTIN)
-            wait_until(lambda: traffic.failures or len(traffic.pids - old) == 3, "the third worker's answer")
+            wait_until(lambda: traffic.failures or len(traffic.pids - old) >= 3, "the third worker's answer")
         traffic.check()
         assert server.broker() == broker
         server.remember()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import attrs
 import numpy as np
 import pytest
 
@@ -23,6 +24,17 @@ ROWS = np.random.default_rng(3).standard_normal((5, 128)).astype(np.float32)
 class Pair(NamedTuple):
     first: object
     second: object
+
+
+class WithName(NamedTuple):
+    name: object
+    value: object
+
+
+@attrs.frozen
+class Attributes:
+    name: object
+    values: object
 
 
 class Named:
@@ -59,6 +71,8 @@ FORMS = [
     OrderedDict([("b", Y), ("a", X)]),
     defaultdict(list, {"y": [Y]}),
     Pair(Y, [X]),
+    WithName(X, Y),
+    Attributes(Y, {"x": (X,)}),
     [],
     [OP, Y],
     OP,
@@ -81,6 +95,8 @@ def same(got: Any, wanted: Any) -> None:
     elif isinstance(wanted, (list, tuple)):
         for one, other in zip(got, wanted, strict=True):
             same(one, other)
+    elif isinstance(wanted, Attributes):
+        same([got.name, got.values], [wanted.name, wanted.values])
     elif wanted is None:
         assert got is None
     else:
@@ -123,7 +139,7 @@ def test_values_are_converted_as_tensorflow_does(session: Session, tensorflow_se
 
 def test_what_cannot_be_converted(session: Session) -> None:
     """A TypeError that names both sides."""
-    with pytest.raises(TypeError, match="cannot feed a str as float32"):
+    with pytest.raises(TypeError, match="wants float32.* the str given cannot be fed"):
         session.run(Y, {X: "text"})
 
 

@@ -1,0 +1,21 @@
+"""uWSGI's own: its time limit. That its workers of every kind answer is in test_examples.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.servers.gunicorns import APP
+from tests.servers.running import BIN, place, running
+
+RUN = ["python", "-m", "broker", "run", "--model", "tell=tests.process.models:tell", "--name", "test", "--"]
+UWSGI = ["uwsgi", "--master", "--processes", "1", "--enable-threads", "--die-on-term", "--module", "app:app"]
+
+
+@pytest.mark.skipif(not (BIN / "uwsgi").exists(), reason="uwsgi is built from source: pip install uwsgi")
+def test_harakiri_is_passed_on() -> None:
+    """A call that says nothing ends a tenth before uWSGI would kill its worker."""
+    with place() as here:
+        here.write("app.py", APP)
+        options = ["--http-socket", "127.0.0.1:0", "--harakiri", "40"]
+        with running(here, [*RUN, *UWSGI, *options]) as server:
+            assert server.ask(1)["timeout"] == 0.9 * 40

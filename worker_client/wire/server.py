@@ -1,0 +1,25 @@
+"""What the parent of a server's workers tells them of that server: in the environment, which they inherit."""
+
+from __future__ import annotations
+
+import os
+
+VARIABLE = "BROKER_SERVER_TIMEOUT"
+"""Seconds after which the server gives up a worker that does not come back."""
+
+
+def tell_timeout(seconds: float) -> None:
+    """To all processes that this one starts from now on; 0 if the server has none."""
+    if seconds > 0:
+        os.environ[VARIABLE] = f"{seconds:g}"
+    else:
+        os.environ.pop(VARIABLE, None)
+
+
+def told_timeout() -> float | None:
+    """In seconds; None where nobody has told of one."""
+    try:
+        seconds = float(os.environ.get(VARIABLE, ""))
+    except ValueError:
+        return None
+    return seconds if seconds > 0 else None
