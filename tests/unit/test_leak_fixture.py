@@ -32,7 +32,9 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
 
     def run(source: str, grace_s: float = 0.1) -> pytest.RunResult:
         pytester.makepyfile(PROLOGUE.format(grace_s=grace_s) + source)
-        return pytester.runpytest_subprocess("-p", "tests.conftest", "-p", "pytest_timeout", "-o", "timeout=60")
+        return pytester.runpytest_subprocess(
+            "-p", "tests.conftest", "-p", "pytest_timeout", "-o", "timeout=60"
+        )
 
     return run
 
