@@ -57,6 +57,20 @@ class Broker:
         self._engine: EngineProcess | InProcess | None = None
 
     @classmethod
+    def from_config(
+        cls, path: str | os.PathLike[str], *, name: str | None = None, supervise: bool = True, **options: Any
+    ) -> Broker:
+        """Serve what a configuration file says. `name` and `options` go before it, as on the command line.
+
+        Raises InvalidInput, with a line for each thing in the file that is wrong.
+        """
+        from broker.config.file import read
+
+        file = read(path)
+        said = {**file.settings, **options}
+        return cls(file.models, file.name if name is None else name, supervise=supervise, **said)
+
+    @classmethod
     def from_session(
         cls,
         session: Any,

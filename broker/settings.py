@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
@@ -101,11 +102,14 @@ class Settings:
         _check_seconds("poll_seconds", self.poll_seconds, 86_400)
         if self.metrics_port is not None:
             _check("metrics_port", self.metrics_port, 0, 65535)
+        _check_text("metrics_host", self.metrics_host, "a host's name or address")
+        if self.metrics_socket is not None:
+            object.__setattr__(self, "metrics_socket", _path("metrics_socket", self.metrics_socket))
         _check_choice("log_level", self.log_level, LogLevel)
         _check_choice("log_format", self.log_format, LogFormat)
         _check("restarts", self.restarts, 0, 1 << 62)
         for name in ("allow_uid", "allow_gid"):
-            numbers = tuple(getattr(self, name))
+            numbers = _listed(name, getattr(self, name))
             for number in numbers:
                 _check(f"each of {name}", number, 0, (1 << 32) - 2)
             object.__setattr__(self, name, numbers)
@@ -134,8 +138,25 @@ def _check(name: str, value: Any, least: int, most: int) -> None:
 
 
 def _check_seconds(name: str, value: Any, most: int) -> None:
-    if not isinstance(value, (int, float)) or not 0 <= value <= most:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= most:
         raise InvalidInput(f"{name} must be a number from 0 to {most}, got {value!r}")
+
+
+def _check_text(name: str, value: Any, expected: str) -> None:
+    if not isinstance(value, str) or not value:
+        raise InvalidInput(f"{name} must be {expected}, got {value!r}")
+
+
+def _path(name: str, value: Any) -> str:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    _check_text(name, path, "the path of a Unix socket")
+    return str(path)
+
+
+def _listed(name: str, value: Any) -> tuple[Any, ...]:
+    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
+        raise InvalidInput(f"{name} must be a list of numbers such as [1000], got {value!r}")
+    return tuple(value)
 
 
 def _check_choice(name: str, value: Any, kind: type[Enum]) -> None:

@@ -179,12 +179,11 @@ class Slot:
         return plan
 
     def _refuse(self, error: BrokerError, number: int, servings: Sequence[Serving | None]) -> None:
-        serving = servings[number] if 0 < number < len(servings) else None
         if isinstance(error, Moved):  # no failure: the call is run on the next version
-            self._answer_error(error)
+            self._answer_error(error, str(error))
             return
-        self.channel.failures.add(Asked() if serving is None else serving.asked, error, self.channel.pid)
-        self._answer_error(error)
+        serving = servings[number] if 0 < number < len(servings) else None
+        self._fail(Asked() if serving is None else serving.asked, error)
 
     def unwanted(self, now_ns: int) -> bool:
         """True if nobody waits for the answer any more."""
@@ -296,11 +295,15 @@ class Slot:
 
     def fail(self, error: BrokerError) -> None:
         """Hand the slot back with an error, its message in the output region."""
-        self.channel.failures.add(self.plan.serving.asked, error, self.channel.pid)
-        self._answer_error(error)
+        self._fail(self.plan.serving.asked, error)
 
-    def _answer_error(self, error: BrokerError) -> None:
-        text = str(error).encode("utf-8", "replace")[: len(self.output)]
+    def _fail(self, asked: Asked, error: BrokerError) -> None:
+        self.channel.failures.add(asked, error, self.channel.pid)
+        names_it = asked.model and isinstance(error, (InvalidInput, ModelFailed))
+        self._answer_error(error, f"{asked}: {error}" if names_it else str(error))
+
+    def _answer_error(self, error: BrokerError, message: str) -> None:
+        text = message.encode("utf-8", "replace")[: len(self.output)]
         self.output[: len(text)] = text
         self._laid_out = None
         self.held = False

@@ -10,7 +10,7 @@ import numpy as np
 from worker_client.absence import BrokerLost
 from worker_client.loop import LoopCalls
 from worker_client.model import Bound, Model, input_shapes
-from worker_client.request import Result, check_same
+from worker_client.request import Result, check_same, no_input
 from worker_client.slot import Slot
 from worker_client.string_inputs import has_views, in_place, write
 from worker_client.wire.errors import BrokerError
@@ -62,10 +62,13 @@ class AsyncRequest:
                 calls.release(first)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._inputs[name]
+        try:
+            return self._inputs[name]
+        except KeyError:
+            raise no_input(name, self._inputs) from None
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._inputs[name][...] = value
+        self[name][...] = value
 
     async def run(self, timeout: float | None = None) -> Result:
         """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""

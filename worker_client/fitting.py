@@ -12,7 +12,7 @@ import numpy as np
 
 from worker_client.metadata import SignatureInfo
 from worker_client.wire.errors import InvalidInput
-from worker_client.wire.signature import TensorSpec, format_shape
+from worker_client.wire.signature import TensorSpec, format_shape, label_of
 from worker_client.wire.tensors import TensorLayout, lay_out
 
 _REMEMBERED = 256
@@ -26,9 +26,9 @@ class Fitter:
 
     strings = False
 
-    def __init__(self, model: str, info: SignatureInfo) -> None:
+    def __init__(self, model: str, version: int, info: SignatureInfo) -> None:
         self.signature = info.signature
-        self.label = f"model {model!r}, signature {info.signature.name!r}"
+        self.label = label_of(model, version, info.signature.name)
         self.names = tuple(spec.name for spec in info.signature.inputs)
         self._layouts: dict[Any, TensorLayout] = {}
 

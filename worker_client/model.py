@@ -23,7 +23,7 @@ from worker_client.string_inputs import fitter_of
 from worker_client.timings import Timings
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
-from worker_client.wire.signature import Signature, TensorSpec
+from worker_client.wire.signature import Signature, TensorSpec, label_of
 
 INTERACTIVE_PRIORITY = "interactive"
 PRIORITIES = {INTERACTIVE_PRIORITY: 0, "bulk": BULK}
@@ -254,7 +254,7 @@ class Model:
             try:
                 channel = self._connection.channel(deadline_ns, self.retries > 0)
                 updates = channel.catalogue.updates
-                info = self._signature_info(deadline_ns)
+                version, info = self._signature_info(deadline_ns)
             except BrokerLost as lost:
                 lost.runs_left(0, self.retries)  # nothing was run
                 continue
@@ -265,7 +265,7 @@ class Model:
                 continue
             outputs = tuple(spec.name for spec in info.signature.outputs)
             number = info.id + PRIORITIES[self.priority]
-            fitter = fitter_of(self.name, info)
+            fitter = fitter_of(self.name, version, info)
             bound = self._bound = Bound(self._connection, channel, number, fitter, outputs)
             if channel.catalogue.enter(self, updates):
                 return bound
@@ -289,16 +289,20 @@ class Model:
             )
         return models[self.name]
 
-    def _signature_info(self, deadline_ns: int) -> SignatureInfo:
+    def _signature_info(self, deadline_ns: int) -> tuple[int, SignatureInfo]:
+        """With the number of the version that it is of."""
         model = self._info(deadline_ns).called(self.version)
         name = self.signature_name or model.default_signature
         if name in model.unusable:
-            raise ModelNotFound(f"model {self.name!r}, signature {name!r}: {model.unusable[name]}")
+            raise ModelNotFound(
+                f"{label_of(self.name, model.version, name)} cannot be called here: {model.unusable[name]}"
+            )
         if name not in model.signatures:
             raise ModelNotFound(
-                f"model {self.name!r} has no signature {name!r}; it has {', '.join(sorted(model.signatures))}"
+                f"model {self.name!r} version {model.version} has no signature {name!r}; "
+                f"it has {', '.join(sorted(model.signatures))}"
             )
-        return model.signatures[name]
+        return model.version, model.signatures[name]
 
 
 def _checked_priority(priority: Any) -> str:

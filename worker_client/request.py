@@ -83,10 +83,13 @@ class Request:
                 self._bound.channel.release(slot)
 
     def __getitem__(self, name: str) -> np.ndarray:
-        return self._inputs[name]
+        try:
+            return self._inputs[name]
+        except KeyError:
+            raise no_input(name, self._inputs) from None
 
     def __setitem__(self, name: str, value: Any) -> None:
-        self._inputs[name][...] = value
+        self[name][...] = value
 
     def run(self, timeout: float | None = None) -> Result:
         """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""
@@ -148,6 +151,12 @@ class Request:
     def _deadline(self, timeout: float | None) -> int:
         seconds = self._timeout if timeout is None else timeout
         return NO_DEADLINE if seconds >= 1e9 else monotonic_ns() + int(seconds * 1e9)
+
+
+def no_input(name: str, inputs: Mapping[str, Any]) -> KeyError:
+    """What is told of an input that an open request does not have; one whose block is left has none."""
+    there = f"there are {', '.join(inputs)}" if inputs else "a request has inputs inside its block only"
+    return KeyError(f"no input {name!r}; {there}")
 
 
 def check_same(signature: Signature, bound: Bound) -> None:

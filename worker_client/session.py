@@ -17,6 +17,7 @@ from worker_client.fetches import Build, WrongType, flatten, graph_name
 from worker_client.metadata import SignatureInfo
 from worker_client.model import Model
 from worker_client.wire.errors import InvalidInput
+from worker_client.wire.signature import TensorSpec
 
 _REMEMBERED = 1024
 _WRONG_FEED = "Cannot interpret feed_dict key as Tensor"
@@ -112,7 +113,7 @@ class Endpoint(Model):
 
     def run(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """The values of the fetches, None for those that are operations."""
-        arrays = [_as_fed(spec.dtype, value) for spec, value in zip(self.signature.inputs, values)]
+        arrays = [_as_fed(self.name, spec, value) for spec, value in zip(self.signature.inputs, values)]
         outputs = self.predict(dict(zip(self._feeds, arrays)), timeout=timeout)
         return [_as_fetched(outputs.get(name)) for name in self._fetches]
 
@@ -122,10 +123,10 @@ class Endpoint(Model):
         if old is None or new is None or old.version != new.version:
             self.unbind()
 
-    def _signature_info(self, deadline_ns: int) -> SignatureInfo:
-        self._info(deadline_ns).called(None)
+    def _signature_info(self, deadline_ns: int) -> tuple[int, SignatureInfo]:
+        version = self._info(deadline_ns).called(None).version
         try:
-            return self._connection.ad_hoc(self.name, self._feeds, self._fetches, deadline_ns)
+            return version, self._connection.ad_hoc(self.name, self._feeds, self._fetches, deadline_ns)
         except InvalidInput as error:
             if str(error).startswith(_WRONG_FEED):
                 raise WrongType(str(error)) from None
@@ -165,14 +166,17 @@ def _feed_name(key: Any) -> str:
     return name
 
 
-def _as_fed(dtype: np.dtype, value: Any) -> np.ndarray:
+def _as_fed(model: str, spec: TensorSpec, value: Any) -> np.ndarray:
     """As TensorFlow converts feeds: to the tensor's own dtype."""
-    if type(value) is np.ndarray and value.dtype == dtype:
+    if type(value) is np.ndarray and value.dtype == spec.dtype:
         return value
     try:
-        return np.asarray(value, dtype=dtype)
+        return np.asarray(value, dtype=spec.dtype)
     except (TypeError, ValueError, OverflowError) as error:
-        raise WrongType(f"cannot feed a {type(value).__name__} as {dtype.name}: {error}") from None
+        raise WrongType(
+            f"model {model!r}: tensor {spec.name!r} wants {spec}; the {type(value).__name__} given cannot be fed: "
+            f"{error}"
+        ) from None
 
 
 def _as_fetched(value: np.ndarray | None) -> Any:

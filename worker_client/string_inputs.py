@@ -22,8 +22,9 @@ from worker_client.wire.strings import Strings, StringView, blank, encode, place
 from worker_client.wire.tensors import TensorLayout
 
 
-def fitter_of(model: str, info: SignatureInfo) -> Fitter:
-    return StringFitter(model, info) if info.signature.takes_strings else Fitter(model, info)
+def fitter_of(model: str, version: int, info: SignatureInfo) -> Fitter:
+    kind = StringFitter if info.signature.takes_strings else Fitter
+    return kind(model, version, info)
 
 
 class StringFitter(Fitter):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from broker.cli.options import told_errors
+from broker.cli.options import OF_COMMANDS, told_errors
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -36,7 +36,7 @@ def show(file: Path) -> None:
     from broker.config.show import shown
 
     with told_errors():
-        click.echo(shown(read(file)), nl=False)
+        click.echo(shown(read(file), OF_COMMANDS), nl=False)
 
 
 @config.command("import-tfs")

@@ -66,7 +66,7 @@ def settings_options(function: Function) -> Function:
             settings = Settings(
                 models=tuple(_with_libraries(with_settings([*specs.values()], set_), load_op_library)),
                 address=address,
-                **{**_OF_COMMANDS, **file.settings, **chosen},
+                **{**OF_COMMANDS, **file.settings, **chosen},
             )
         return function(settings=settings, **values)
 
@@ -89,7 +89,7 @@ _DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in fields(Settings) if field.name in _SETTINGS
 }
 # Where a command has another default than the library, which writes nothing of its own accord.
-_OF_COMMANDS = {"log_level": LogLevel.INFO.value}
+OF_COMMANDS = {"log_level": LogLevel.INFO.value}
 _OPTIONS = (
     click.option(
         "--config",
@@ -198,7 +198,7 @@ _OPTIONS = (
     click.option(
         "--log-level",
         type=click.Choice([value.value for value in LogLevel]),
-        default=_OF_COMMANDS["log_level"],
+        default=OF_COMMANDS["log_level"],
         show_default=True,
         help="What is written to stderr at least.",
     ),

@@ -31,7 +31,6 @@ else:
     import tomli as tomllib
 
 from broker.config.places import line_of, places_of
-from broker.models.sources import hub
 from broker.models.spec import ModelSpec
 from broker.settings import Settings
 from worker_client.wire.errors import InvalidInput
@@ -151,7 +150,7 @@ class _Reader:
             return value
         if isinstance(value, list):
             return [self._from_here(key, each) for each in value]
-        if not isinstance(value, str) or not value or value.startswith("~") or hub.is_handle(value):
+        if not isinstance(value, str) or not value or value.startswith("~") or "://" in value:
             return value
         if key == "source" and ModelSpec("none", value).is_function:
             return value
@@ -172,8 +171,6 @@ class _Reader:
             kind(*arguments, **({"models": (), **values} if kind is Settings else values))
         except InvalidInput as error:
             self._add(path, str(error))
-        except TypeError as error:  # a table where a number belongs
-            self._add(path, f"{'.'.join(path)}: {error}")
         else:
             return True
         return False

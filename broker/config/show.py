@@ -17,15 +17,19 @@ _DEFAULT = "default"
 _NAME_DEFAULT = "$BROKER_ADDRESS, else default"
 
 
-def shown(configuration: Configuration) -> str:
-    """The file that says the same with all defaults filled in. What has no value in TOML (None) is a comment."""
+def shown(configuration: Configuration, others: Mapping[str, Any] | None = None) -> str:
+    """The file that says the same with all defaults filled in. What has no value in TOML (None) is a comment.
+
+    `others` are defaults of a broker that are not those of Settings.
+    """
     document = tomlkit.document()
-    settings = Settings(models=configuration.models, **configuration.settings)
+    others = others or {}
+    settings = Settings(models=configuration.models, **{**others, **configuration.settings})
     if configuration.name is None:
         document.add(tomlkit.comment(f'{NAME} = ""  # {_NAME_DEFAULT}'))
     else:
         document[NAME] = configuration.name
-    defaults = _defaults(Settings)
+    defaults = {**_defaults(Settings), **others}
     for key in BROKER_KEYS:
         if key != NAME:
             _put(document, key, getattr(settings, key), defaults[key])

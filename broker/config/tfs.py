@@ -17,16 +17,20 @@ import tomlkit
 from broker.config import textproto
 from broker.config.show import plain
 from broker.config.textproto import Message
-from broker.models.spec import ModelSpec
+from broker.models.spec import MAX_DELAY_SECONDS, ModelSpec
 from worker_client.wire.errors import InvalidInput
 
 _MICROSECOND = 1e-6
-_BATCHING = "max_batch_size", "batch_timeout_micros", "allowed_batch_sizes", "max_enqueued_batches"
+POLL_SECONDS = 1
+"""How often TensorFlow Serving looks for new versions, unless its command line says otherwise."""
+_DEFAULT_BATCH = 1000
+"""TensorFlow Serving's max_batch_size where the file has none (basic_batch_scheduler.h)."""
+_WRAPPED = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "max_execution_batch_size")
+_BATCHING = (*_WRAPPED, "allowed_batch_sizes", "pad_variable_length_inputs", "enable_large_batch_splitting")
 _NO_COUNTERPART = {
     "logging_config": "requests are not logged",
     "num_batch_threads": "the broker measures how many runs side by side pay (max_concurrency)",
     "thread_pool_name": "each model has runners of its own",
-    "enable_large_batch_splitting": "larger requests are always split",
     "model_type": "it is deprecated there; all are TensorFlow's",
     "model_platform": "all are TensorFlow's",
 }
@@ -43,6 +47,9 @@ class Imported:
         document = tomlkit.document()
         for note in self.notes:
             document.add(tomlkit.comment(note))
+        poll = tomlkit.item(POLL_SECONDS)
+        poll.comment("--file_system_poll_wait_seconds there")
+        document.add("poll_seconds", poll)
         document["models"] = tomlkit.table(is_super_table=True)
         for name, settings in self.models.items():
             table = tomlkit.table()
@@ -64,9 +71,13 @@ def read(models: Path, batching: Path | None = None) -> Imported:
         _add(imported, models, settings)
     # There, nothing is batched without --enable_batching.
     shared: dict[str, Any] = {"batching": False} if batching is None else _batching(batching, imported)
+    files = str(models) if batching is None else f"{models} with {batching}"
     for name, settings in imported.models.items():
         settings.update(shared)
-        ModelSpec.coerce(name, settings)
+        try:
+            ModelSpec.coerce(name, settings)
+        except InvalidInput as error:
+            raise InvalidInput(f"{files}: {error}") from None
     return imported
 
 
@@ -74,14 +85,14 @@ def _configs(path: Path, imported: Imported) -> list[Message]:
     message = textproto.parse(_text(path), str(path))
     unknown = sorted(set(message) - {"model_config_list", "custom_model_config"})
     if unknown or "model_config_list" not in message:
-        have = f"it has {', '.join(unknown)}" if unknown else "it has none"
-        raise InvalidInput(f"{path}: expected a model_config_list, as --model_config_file takes it; {have}")
+        have = ", ".join(sorted(message)) or "nothing"
+        raise InvalidInput(
+            f"{path}: expected a model_config_list, as --model_config_file takes it; it has {have}"
+        )
     if "custom_model_config" in message:
         imported.notes.append("custom_model_config was left out: it is a program's own")
-    configs = [config for each in message["model_config_list"] for config in each.get("config", [])]
-    if not all(isinstance(config, dict) for config in configs):
-        raise InvalidInput(f"{path}: each config must be a message: config {{ name: ... base_path: ... }}")
-    return configs
+    lists = _messages(message, "model_config_list", str(path))
+    return [config for each in lists for config in _messages(each, "config", str(path))]
 
 
 def _add(imported: Imported, path: Path, config: Message) -> None:
@@ -90,51 +101,56 @@ def _add(imported: Imported, path: Path, config: Message) -> None:
         raise InvalidInput(f"{path}: a config has name {name!r} and base_path {base!r}; both must be texts")
     if name in imported.models:
         raise InvalidInput(f"{path}: two models are called {name!r}")
+    where = f"{path}: model {name!r}"
     settings: dict[str, Any] = {"source": base}
-    policy = _one(config, "model_version_policy")
-    if policy is not None:
-        settings["versions"] = _policy(path, name, policy)
-    labels = {_one(label, "key"): _one(label, "value") for label in config.get("version_labels", [])}
-    if labels:
-        settings["labels"] = labels
+    if policies := _messages(config, "model_version_policy", where):
+        settings["versions"] = _policy(policies[-1], f"{where}: model_version_policy")
+    if labels := _messages(config, "version_labels", where):
+        settings["labels"] = {_one(label, "key"): _one(label, "value") for label in labels}
     known = {"name", "base_path", "model_version_policy", "version_labels"}
     _note_rest(imported, f"model {name!r}", config, known)
     imported.models[name] = settings
 
 
-def _policy(path: Path, name: str, policy: Any) -> str | list[int]:
-    if not isinstance(policy, dict) or len(policy) > 1:
-        raise InvalidInput(
-            f"{path}: model {name!r}: model_version_policy must be one of latest, all, specific"
-        )
+def _policy(policy: Message, where: str) -> str | list[int]:
+    if len(policy) > 1 or not set(policy) <= {"latest", "all", "specific"}:
+        raise InvalidInput(f"{where} must be one of latest, all, specific; it has {', '.join(policy)}")
     if "all" in policy:
         return "all"
     if "specific" in policy:
-        return [number for each in policy["specific"] for number in each.get("versions", [])]
-    count = _one(policy["latest"][0], "num_versions") if "latest" in policy else 1
-    return "latest" if count in (None, 0, 1) else f"latest:{count}"
+        return [n for each in _messages(policy, "specific", where) for n in each.get("versions", [])]
+    counts = [_one(each, "num_versions") for each in _messages(policy, "latest", where)]
+    return f"latest:{counts[-1]}" if counts and counts[-1] not in (None, 0, 1) else "latest"
 
 
 def _batching(path: Path, imported: Imported) -> dict[str, Any]:
     message = textproto.parse(_text(path), str(path))
-    # Each is in a wrapper message: max_batch_size { value: 128 }
-    found = {
-        key: [_one(v, "value") if isinstance(v, dict) else v for v in values]
-        for key, values in message.items()
-    }
+    numbers = {key: _wrapped(message, key, int, str(path)) for key in _WRAPPED if key in message}
     settings: dict[str, Any] = {}
-    if "max_batch_size" in found:
-        settings["max_batch_size"] = found["max_batch_size"][0]
-    if "batch_timeout_micros" in found:
-        settings["max_delay"] = float(found["batch_timeout_micros"][0]) * _MICROSECOND
-    if "allowed_batch_sizes" in found:
-        settings["allowed_batch_sizes"] = found["allowed_batch_sizes"]
-    if "max_enqueued_batches" in found:
-        rows = found["max_enqueued_batches"][0] * found.get("max_batch_size", [1000])[0]
-        settings["max_queue_rows"] = rows
-    if found.get("pad_variable_length_inputs", [False])[0]:
+    if _wrapped(message, "enable_large_batch_splitting", bool, str(path)):
+        # There, max_batch_size bounds a request, which is split into runs of this size. Here, every request is split.
+        rows = numbers.get("max_execution_batch_size", numbers.get("max_batch_size"))
+    else:
+        rows = numbers.get("max_batch_size")
+        imported.notes.append(
+            "batching: a request of more than max_batch_size rows is split, and not refused"
+        )
+    if rows is not None:
+        settings["max_batch_size"] = rows
+    if "batch_timeout_micros" in numbers:
+        seconds = numbers["batch_timeout_micros"] * _MICROSECOND
+        settings["max_delay"] = min(seconds, MAX_DELAY_SECONDS)
+        if seconds > MAX_DELAY_SECONDS:
+            imported.notes.append(
+                f"batching: batch_timeout_micros is {seconds:g} s; max_delay is at most {MAX_DELAY_SECONDS:g} s"
+            )
+    if sizes := message.get("allowed_batch_sizes"):
+        settings["allowed_batch_sizes"] = sizes
+    if "max_enqueued_batches" in numbers:
+        settings["max_queue_rows"] = numbers["max_enqueued_batches"] * (rows or _DEFAULT_BATCH)
+    if _wrapped(message, "pad_variable_length_inputs", bool, str(path)):
         settings["pad_variable_length"] = True
-    _note_rest(imported, "batching", message, {*_BATCHING, "pad_variable_length_inputs"})
+    _note_rest(imported, "batching", message, set(_BATCHING))
     return settings
 
 
@@ -149,6 +165,27 @@ def _one(message: Message, key: str) -> Any:
     """The last value counts, as in protocol buffers."""
     values = message.get(key, [])
     return values[-1] if values else None
+
+
+def _messages(message: Message, key: str, where: str) -> list[Message]:
+    """The values of a field that are messages. Raises InvalidInput for others."""
+    for value in message.get(key, []):
+        if not isinstance(value, dict):
+            raise InvalidInput(f"{where}: {key} must be a message, {key} {{ ... }}, got {value!r}")
+    return message.get(key, [])
+
+
+def _wrapped(message: Message, key: str, kind: type, where: str) -> Any:
+    """The value of a field that may be in a wrapper, `max_batch_size { value: 128 }`; the kind's zero without one."""
+    value = _one(message, key)
+    if isinstance(value, dict):
+        value = _one(value, "value")
+    if value is None:
+        return kind()
+    if type(value) is not kind:
+        wanted = "true or false" if kind is bool else "a whole number"
+        raise InvalidInput(f"{where}: {key} must be {wanted}, got {value!r}")
+    return value
 
 
 def _text(path: Path) -> str:

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from worker_client.wire.errors import BrokerError
 
+RAISED_BY_CODE = (Exception, SystemExit)
+"""What code of a model's own may raise while it is loaded: its sys.exit() ends the load, and not the broker."""
+
 
 class ModelLoadError(BrokerError):
     """A model could not be loaded. The message names the model, its source, the cause and the remedy."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from broker.models import examples
-from broker.models.errors import ModelLoadError
+from broker.models.errors import RAISED_BY_CODE, ModelLoadError
 from broker.models.model import DEFAULT_SIGNATURE, AdHoc, LoadedModel, Run, no_such_signature
 from broker.models.quiet import tensorflow_import
 from broker.models.spec import ModelSpec
@@ -135,7 +135,7 @@ def _import(spec: ModelSpec, module_name: str) -> Any:
     try:
         with tensorflow_import():
             return importlib.import_module(module_name)
-    except Exception as error:
+    except RAISED_BY_CODE as error:
         missing = error.name if isinstance(error, ModuleNotFoundError) else None
         # A parent package that is missing counts as the module itself; an import inside it does not.
         if missing is not None and f"{module_name}.".startswith(f"{missing}."):

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from broker.models import function
-from broker.models.errors import ModelLoadError
+from broker.models.errors import RAISED_BY_CODE, ModelLoadError
 from broker.models.function import FunctionModel
 from broker.models.spec import ModelSpec
 from worker_client.wire.signature import Signature
@@ -46,7 +46,7 @@ def load(spec: ModelSpec) -> FunctionModel:
     except ModelLoadError:
         sys.modules.pop(module.__name__)
         raise
-    except Exception as error:
+    except RAISED_BY_CODE as error:
         sys.modules.pop(module.__name__)
         raise ModelLoadError.of(
             spec.name,

@@ -21,23 +21,20 @@ POOL = 0
 """TensorFlow's default: the session's inter-op pool."""
 
 
-def runner_of(
-    model: str, session: Any, endpoint: Endpoint, caller_thread: bool, targets: Sequence[str] = ()
-) -> Run:
+def runner_of(session: Any, endpoint: Endpoint, caller_thread: bool, targets: Sequence[str] = ()) -> Run:
     """The endpoint as a Run: TensorFlow's own callable where every tensor is fed or fetched just once.
 
     `targets` are operations that are run as well.
     """
     feeds = tuple(dict.fromkeys(endpoint.feeds))
     fetches = tuple(name for name in dict.fromkeys(endpoint.fetches) if name not in feeds)
-    bare = _bare(model, session, feeds, fetches, targets, caller_thread) if fetches or targets else None
+    bare = _bare(session, feeds, fetches, targets, caller_thread) if fetches or targets else None
     if bare is not None and feeds == endpoint.feeds and fetches == endpoint.fetches:
         return bare
     return aliased(bare, endpoint.signature, endpoint.feeds, endpoint.fetches)
 
 
 def _bare(
-    model: str,
     session: Any,
     feeds: Sequence[str],
     fetches: Sequence[str],
@@ -55,16 +52,16 @@ def _bare(
         try:
             return run_callable(c_session, handle, arrays, None)  # type: ignore[no-any-return]
         except Exception as error:
-            raise _failed(model, made, error) from None
+            raise _failed(made, error) from None
 
     by_name = session.graph.get_tensor_by_name
     run_for_arrays = scalar_strings(run, [by_name(fetch) for fetch in fetches])
     return fed_quantised(run_for_arrays, [by_name(feed).dtype for feed in feeds])
 
 
-def _failed(model: str, made: Any, error: Exception) -> ModelFailed:
+def _failed(made: Any, error: Exception) -> ModelFailed:
     del made  # named here so that the callable's owner lives as long as the function that uses its handle
-    return ModelFailed(f"model {model!r} failed: {type(error).__name__}: {text_of(error)}")
+    return ModelFailed(f"{type(error).__name__}: {text_of(error)}")
 
 
 def text_of(error: Exception) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from broker.models.errors import ModelLoadError
@@ -13,6 +14,8 @@ _EXPORT = (
     "Export a model with tf.saved_model.save(module, path, signatures=...) or, in Keras, model.export(path) "
     "or model.save('model.keras')"
 )
+_REMOTE = re.compile(r"(\w[\w+.\-]*)://")
+"""The beginning of gs://bucket/model and its like, which TensorFlow could read and the broker does not."""
 
 
 def locate(spec: ModelSpec) -> tuple[Path, int]:
@@ -57,13 +60,18 @@ def missing_variables(directory: Path) -> Path | None:
 
 def _path(spec: ModelSpec) -> Path:
     """An existing path. Raises ModelLoadError."""
-    handle = hub.is_handle(spec.source)
-    path = hub.module_folder(spec.source) if handle else Path(spec.source).expanduser()
+    if hub.is_handle(spec.source):
+        return _in_a_cache(spec)
+    path = Path(spec.source).expanduser()
     try:
         path.stat()
     except FileNotFoundError:
-        if handle:
-            raise _not_cached(spec, path) from None
+        if remote := _REMOTE.match(spec.source):
+            raise _refused(
+                spec,
+                f"it lies in {remote[1]!r}, and not on this machine",
+                "Copy it to a local folder and give the path of that",
+            ) from None
         raise _refused(
             spec,
             f"{path} does not exist" + ("" if path.is_absolute() else f" (looked in {Path.cwd()})"),
@@ -73,6 +81,21 @@ def _path(spec: ModelSpec) -> Path:
     except OSError as error:
         raise _unreadable(spec, path, error) from error
     return path
+
+
+def _in_a_cache(spec: ModelSpec) -> Path:
+    """The module of a handle of TensorFlow Hub. Raises ModelLoadError."""
+    places = hub.places_of(spec.source)
+    found = next((place for place in places if place.is_dir()), None)
+    if found is not None:
+        return found
+    variables = [hub.HUB_VARIABLE] + [hub.KAGGLE_VARIABLE] * (len(places) > 1)
+    raise _refused(
+        spec,
+        f"this handle is in no cache of TensorFlow Hub: there is no {', nor '.join(map(str, places))}",
+        f"Set {' or '.join(variables)} to the cache that has it, or fill it where there is a network: "
+        f"python -c 'import tensorflow_hub as hub; hub.resolve(\"{spec.source}\")'",
+    )
 
 
 def _model_at(spec: ModelSpec, path: Path) -> Path | None:
@@ -100,15 +123,6 @@ def _no_model(spec: ModelSpec, path: Path) -> ModelLoadError:
             _EXPORT,
         )
     return _refused(spec, f"{path} is no model: {what_is(path)}", _EXPORT)
-
-
-def _not_cached(spec: ModelSpec, path: Path) -> ModelLoadError:
-    return _refused(
-        spec,
-        f"this handle is not in the cache of TensorFlow Hub: there is no {path}",
-        f"Set {hub.CACHE_VARIABLE} to the cache that has it, or fill it where there is a network: "
-        f"python -c 'import tensorflow_hub as hub; hub.resolve(\"{spec.source}\")'",
-    )
 
 
 def _unreadable(spec: ModelSpec, path: Path, error: OSError) -> ModelLoadError:

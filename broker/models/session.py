@@ -78,7 +78,13 @@ class SessionModel:
 
     def callable_on(self, signature_name: str, *, caller_thread: bool) -> Run:
         """Another callable of this signature, on the caller's thread or in the pool whatever the spec says."""
-        return runner_of(self.spec.name, self._session, self._endpoints[signature_name], caller_thread)
+        return runner_of(self._session, self._endpoints[signature_name], caller_thread)
+
+    def plain_run(self, signature_name: str) -> Run:
+        """`Session.run(fetches, {feed: array})`, as an app writes it: what the callables are compared with."""
+        endpoint = self._endpoints[signature_name]
+        session, feeds, fetches = self._session, endpoint.feeds, list(endpoint.fetches)
+        return lambda *arrays: session.run(fetches, dict(zip(feeds, arrays)))
 
     def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHoc:
         graph = self._session.graph
@@ -91,7 +97,7 @@ class SessionModel:
         endpoint = Endpoint(signature, tuple(graph.get_tensor_by_name(feed).name for feed in feeds), names)
         operations = tuple(fetch for fetch in fetches if fetch not in tensors)
         targets = [found[operation].name for operation in operations]
-        run = runner_of(self.spec.name, self._session, endpoint, _on_caller_thread(self.spec), targets)
+        run = runner_of(self._session, endpoint, _on_caller_thread(self.spec), targets)
         return AdHoc(signature, run, operations)
 
     def close(self) -> None:
@@ -200,7 +206,7 @@ def adopt(
         raise InvalidInput(f"model {spec.name!r}: a model returns at least one tensor; name some in outputs=")
     forked.guard(session, BaseSession)
     endpoint = endpoints.of_tensors(session.graph, inputs, outputs)
-    run = runner_of(spec.name, session, endpoint, _on_caller_thread(spec))
+    run = runner_of(session, endpoint, _on_caller_thread(spec))
     examples = of_spec(spec, {DEFAULT_SIGNATURE: endpoint.signature})
     runs = {DEFAULT_SIGNATURE: (endpoint, run)}
     return SessionModel(spec, 1, session, runs, {}, ALL_CORES, examples, owned=owned)
@@ -237,7 +243,7 @@ def _runs(
     runs: dict[str, tuple[Endpoint, Run]] = {}
     for name, endpoint in found.items():
         try:
-            runs[name] = endpoint, runner_of(spec.name, session, endpoint, _on_caller_thread(spec))
+            runs[name] = endpoint, runner_of(session, endpoint, _on_caller_thread(spec))
         except tf.errors.OpError as error:
             left_out[name] = f"TensorFlow cannot run it: {text_of(error)}"
     return runs

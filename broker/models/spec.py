@@ -19,6 +19,7 @@ MAX_DELAY_SECONDS = 10.0
 AUTO = "auto"
 DEFAULT_TAGS = ("serve",)
 
+_INT32, _INT64 = (1 << 31) - 1, (1 << 63) - 1
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
 
@@ -95,11 +96,11 @@ class ModelSpec:
             if getattr(self, setting) is not None:
                 _check_count(self.name, setting, getattr(self, setting))
         for setting in ("max_queue_rows", "max_queue_bytes"):
-            _check_count(self.name, setting, getattr(self, setting))
+            _check_count(self.name, setting, getattr(self, setting), _INT64)
         for setting in ("batching", "pad_variable_length", "xla", "gpu_memory_growth"):
             if not isinstance(getattr(self, setting), bool):
                 raise _wrong(self.name, setting, getattr(self, setting), "True or False")
-        if self.caller_thread not in (None, True, False):
+        if self.caller_thread is not None and not isinstance(self.caller_thread, bool):
             raise _wrong(self.name, "caller_thread", self.caller_thread, "True, False or None")
         if self.max_delay != AUTO:
             _check_seconds(self.name, "max_delay", self.max_delay, 0, MAX_DELAY_SECONDS, f"or {AUTO!r}")
@@ -155,7 +156,7 @@ class ModelSpec:
 
     def _allowed_batch_sizes(self) -> tuple[int, ...]:
         sizes: Any = self.allowed_batch_sizes
-        if not isinstance(sizes, Iterable) or isinstance(sizes, str):
+        if not isinstance(sizes, Iterable) or isinstance(sizes, (str, Mapping)):
             raise _wrong(
                 self.name, "allowed_batch_sizes", sizes, "a list of whole numbers such as [1, 8, 32]"
             )
@@ -281,9 +282,11 @@ def _source(name: str, source: Any) -> str:
     return source
 
 
-def _check_count(name: str, setting: str, value: Any) -> None:
+def _check_count(name: str, setting: str, value: Any, most: int = _INT32) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise _wrong(name, setting, value, "a whole number of at least 1")
+    if value > most:
+        raise _wrong(name, setting, value, f"at most {most:,}")
 
 
 def _check_seconds(name: str, setting: str, value: Any, least: float, most: float, other: str) -> None:
@@ -292,7 +295,7 @@ def _check_seconds(name: str, setting: str, value: Any, least: float, most: floa
 
 
 def _tags(name: str, tags: Any) -> tuple[str, ...]:
-    if isinstance(tags, str) or not isinstance(tags, Iterable):
+    if not isinstance(tags, Iterable) or isinstance(tags, (str, Mapping)):
         raise _wrong(name, "tags", tags, "a list of tags such as ('serve',)")
     taken = tuple(tags)
     if not all(isinstance(tag, str) for tag in taken):

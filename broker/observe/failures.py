@@ -9,6 +9,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from broker.observe.rate import RateLimit
+from worker_client.wire.signature import label_of
 
 _log = logging.getLogger("onesession.requests")
 
@@ -27,6 +28,9 @@ class Asked(NamedTuple):
     model: str = ""
     version: int = 0
     signature: str = ""
+
+    def __str__(self) -> str:
+        return label_of(*self) if self.model else "no model"
 
 
 class Failures:
@@ -58,10 +62,9 @@ class Failures:
             return
         text = " ".join(str(error).split())[:_MAX_TEXT]
         more = f" ({left_out} more like this in the meantime)" if left_out else ""
-        about = f"model {asked.model!r}, signature {asked.signature!r}" if asked.model else "no model"
         _log.log(
             _LEVELS.get(kind, logging.WARNING),
             "a request of pid %d failed: %s: %s: %s%s",
-            *(pid, about, kind, text, more),
+            *(pid, asked, kind, text, more),
             extra={"model": asked.model, "error": kind, "worker": pid, "left_out": left_out},
         )

@@ -79,6 +79,8 @@ def test_calls_of_every_form(broker: TestBroker, run: Callable[[Program], None])
                 for value in range(4):
                     request["x"][...] = value
                     np.testing.assert_array_equal((await request.run())["y"], np.full((3, 4), 2 * value))
+                with pytest.raises(KeyError, match="no input 'y'; there are x"):
+                    request["y"] = 1
             answers = await asyncio.gather(*[model.submit(ROW * value) for value in range(10)])
             np.testing.assert_array_equal(answers, [2 * ROW * value for value in range(10)])
             batches = [ROW * value for value in range(20)]

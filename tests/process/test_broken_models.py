@@ -18,7 +18,12 @@ CAUSE = "model 'broken' from 'no_such_module:f' cannot be loaded: there is no mo
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
-    with serving(models={"broken": "no_such_module:f", "good": "broker.models.echo:echo"}) as made:
+    models = {
+        "broken": "no_such_module:f",
+        "leaving": "tests.process.leaving_models:factory",
+        "good": "broker.models.echo:echo",
+    }
+    with serving(models=models) as made:
         yield made
 
 
@@ -34,6 +39,13 @@ def test_who_calls_it_learns_the_cause(broker):
         client.model("broken").predict(np.zeros((2, 128), np.float32))
     assert "no version of model 'broken' can be called" in str(caught.value)
     assert CAUSE in str(caught.value)
+
+
+def test_a_model_that_ends_the_process_does_not(broker):
+    """`sys.exit()` in its code is told as any other failure."""
+    with worker_client.connect(broker.address) as client, pytest.raises(ModelNotFound) as caught:
+        client.model("leaving").predict(np.zeros(1))
+    assert "cannot be loaded: calling it raised SystemExit: 3. It has no signature" in str(caught.value)
 
 
 def test_it_is_told_by_broker_models(broker):

@@ -18,9 +18,13 @@ ROW = np.ones((1, 4), np.float32)
 
 @pytest.mark.parametrize("model", ["picky", "picky_heavy"])
 def test_model_failed_carries_the_models_message(client: Client, model: str) -> None:
-    """ModelFailed says which model raised what; the next call to it is answered."""
-    with pytest.raises(ModelFailed, match=f"models:{model} raised ValueError: unlucky row 1 of 2"):
+    """ModelFailed says which model, version and signature raised what; the next call to it is answered."""
+    with pytest.raises(ModelFailed) as caught:
         client.model(model).predict(np.array([[1, 2, 3, 4], [1, 13, 3, 4]], np.float32))
+    assert str(caught.value) == (
+        f"model {model!r} version 1, signature 'serving_default': tests.process.models:{model} raised ValueError: "
+        "unlucky row 1 of 2"
+    )
     np.testing.assert_array_equal(client.model(model).predict(ROW), ROW * 2)
 
 
@@ -62,7 +66,7 @@ def test_unknown_model_version_and_signature_are_named(client: Client) -> None:
         (client.model("double", version=7), "model 'double' has no version 7; it has 1"),
         (
             client.model("double", signature="other"),
-            "model 'double' has no signature 'other'; it has serving_default",
+            "model 'double' version 1 has no signature 'other'; it has serving_default",
         ),
     ):
         with pytest.raises(ModelNotFound) as caught:

@@ -125,7 +125,7 @@ def test_unknown_arguments_are_type_errors(client: Client) -> None:
 def test_models_without_rows(client: Client) -> None:
     """What has no rows cannot be cut, and says why; a size that all fits into asks for no cut."""
     data = np.ones(10, np.uint8)
-    with pytest.raises(InvalidInput, match=r"model 'consume', .* cannot be run in batches of 4"):
+    with pytest.raises(InvalidInput, match=r"model 'consume' version 1, .* cannot be run in batches of 4"):
         client.model("consume").predict(data, batch_size=4)
     assert client.model("consume").predict(data, batch_size=32)["n"] == 10
     assert client.model("add").predict({"a": 1.0, "b": 2.0}, batch_size=32)["sum"] == 3

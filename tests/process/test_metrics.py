@@ -183,6 +183,12 @@ def test_models_and_process(broker: TestBroker):
     assert value(families, "process_resident_memory_bytes") > 1 << 20
 
 
+def test_the_start_is_one_moment(broker: TestBroker):
+    """The same at each scrape, to the last digit: alerts count its changes."""
+    first, second = [value(scrape(broker), "onesession_start_time_seconds") for _ in range(2)]
+    assert first == second > 1.6e9
+
+
 def test_both_formats_are_valid(broker: TestBroker, client: Client):
     """The strict parsers take both formats; every metric has its type, its help and no other name."""
     client.model("double").predict(rows(1))

@@ -254,7 +254,7 @@ def test_a_version_can_be_asked_for(broker: TestBroker, on_disk: dict[str, Versi
     )
     on_disk["pinned"].add(7)
     assert reload(broker, "pinned")["unloaded"] == [1]
-    wait_until(lambda: client.models()["pinned"].versions[1].state == "END", "the news")
+    wait_until(lambda: state_of(client, "pinned", 1) == "END", "the news")
     with pytest.raises(ModelNotFound, match=r"version 1 is END \(unloaded\); it has 5, 7"):
         first.predict(ONE)
     with pytest.raises(ModelNotFound, match="has no version 3"):
@@ -294,9 +294,11 @@ def test_a_version_that_cannot_be_loaded_leaves_the_old_one(
     assert states(broker, "broken") == {1: "AVAILABLE", 2: "END"}
     with pytest.raises(ModelNotFound, match="version 2 is END .*no such weights"):
         client.model("broken", version=2).predict(ONE)
-    on_disk["broken"].add(3)
+    on_disk["broken"].add(3, before="raise SystemExit('no licence')")
+    assert "raised SystemExit: no licence" in reload(broker, "broken")["failed"]["3"]
+    on_disk["broken"].add(4)
     assert reload(broker, "broken")["unloaded"] == [1]
-    assert version_of(model) == 3
+    assert version_of(model) == 4
 
 
 def test_a_model_can_be_rolled_back(broker: TestBroker, on_disk: dict[str, Versions], client: Client) -> None:
@@ -400,13 +402,29 @@ def test_a_poll_finds_new_versions(folder: Path) -> None:
 def test_clients_are_told_of_changes(
     broker: TestBroker, on_disk: dict[str, Versions], client: Client
 ) -> None:
-    """`client.models()` shows states and causes as they are, without asking."""
+    """`client.models()` shows states and causes as they are, without asking; errors tell the version."""
     assert client.models()["polled"].versions[1].state == "AVAILABLE"
     on_disk["polled"].add(2, before="raise RuntimeError('damaged')")
     reload(broker, "polled")
-    wait_until(lambda: 2 in client.models()["polled"].versions, "the news")
-    told = client.models()["polled"].versions[2]
-    assert (told.state, "damaged" in told.cause, client.models()["polled"].version) == ("END", True, 1)
+    wait_until(lambda: state_of(client, "polled", 2) == "END", "the news")
+    told = client.models()["polled"]
+    assert ("damaged" in told.versions[2].cause, told.version) == (True, 1)
+    model = client.model("polled")
+    for number in (1, 3):
+        if number > 1:
+            on_disk["polled"].add(number)
+            reload(broker, "polled")
+            wait_until(lambda: client.models()["polled"].version == number, "the news")  # noqa: B023
+        with pytest.raises(
+            InvalidInput, match=f"^model 'polled' version {number}, signature 'serving_default': "
+        ):
+            model.predict(np.zeros((1, 1), np.float32))
+
+
+def state_of(client: Client, model: str, version: int) -> str | None:
+    """As the client was last told."""
+    told = client.models()[model].versions.get(version)
+    return None if told is None else told.state
 
 
 def test_what_cannot_be_reloaded_is_told(broker: TestBroker) -> None:

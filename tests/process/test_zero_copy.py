@@ -70,6 +70,10 @@ def test_results_are_a_mapping(client: Client) -> None:
         assert result["total"].tolist() == [2.5, 2.5]
         with pytest.raises(KeyError, match="no output 'x'; there are total, swapped, none"):
             result["x"]
+        with pytest.raises(KeyError, match="no input 'total'; there are a, b, flag"):
+            request["total"] = 1
+    with pytest.raises(KeyError, match="no input 'a'; a request has inputs inside its block only"):
+        request["a"]
 
 
 def test_a_failed_run_leaves_the_request_usable(client: Client) -> None:

@@ -9,13 +9,11 @@ from worker_client.wire.errors import ModelFailed
 
 
 def test_tensorflows_message_reaches_the_caller(load):
-    """ModelFailed names the model and TensorFlow's error, and tells nothing of its stack."""
+    """ModelFailed has TensorFlow's error, and tells nothing of its stack."""
     run = load("failing").callable("serving_default")
     with pytest.raises(ModelFailed) as caught:
         run(np.array([0, 7]))
-    assert str(caught.value) == (
-        "model 'failing' failed: InvalidArgumentError: indices[1] = 7 is not in [0, 3) (node GatherV2)"
-    )
+    assert str(caught.value) == "InvalidArgumentError: indices[1] = 7 is not in [0, 3) (node GatherV2)"
     assert caught.value.__suppress_context__
 
 
@@ -48,5 +46,5 @@ def test_a_closed_model_says_so(load):
     run = model.callable("serving_default")
     model.close()
     model.close()
-    with pytest.raises(ModelFailed, match="model 'mlp' failed: CancelledError: Session has been closed"):
+    with pytest.raises(ModelFailed, match="^CancelledError: Session has been closed"):
         run(np.ones((1, 128), np.float32))

@@ -18,7 +18,7 @@ from worker_client.wire.tensors import MAX_RANK
 def fitter(**inputs: tuple[str, Shape | None]) -> Fitter:
     """A fitter for signature "serving" of model "digits" with these inputs: name=(dtype, shape)."""
     specs = tuple(TensorSpec(name, np.dtype(dtype), shape) for name, (dtype, shape) in inputs.items())
-    return Fitter("digits", SignatureInfo(1, Signature("serving", specs, ())))
+    return Fitter("digits", 3, SignatureInfo(1, Signature("serving", specs, ())))
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_a_signature_without_inputs():
 
 # -- refusals ------------------------------------------------------------------------------------------------------
 
-PREFIX = "model 'digits', signature 'serving'"
+PREFIX = "model 'digits' version 3, signature 'serving'"
 
 
 def test_the_wrong_dtype(one: Fitter):

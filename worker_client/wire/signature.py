@@ -103,3 +103,8 @@ class Signature:
             )
 
         return cls(message["name"], side(message["inputs"]), side(message["outputs"]))
+
+
+def label_of(model: str, version: int, signature: str) -> str:
+    """How messages begin that are about a request."""
+    return f"model {model!r} version {version}, signature {signature!r}"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.models import function
-from broker.models.errors import ModelLoadError
+from broker.models.errors import RAISED_BY_CODE, ModelLoadError
 from broker.models.given import as_mapping
 from broker.models.model import LoadedModel
 from broker.models.quiet import foreign_session
@@ -42,7 +42,7 @@ def load(spec: ModelSpec, factory: Callable[..., Any]) -> LoadedModel:
     try:
         with foreign_session():
             made = factory()
-    except Exception as error:
+    except RAISED_BY_CODE as error:
         raise _refused(
             spec,
             f"calling it raised {type(error).__name__}: {error}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 
-from broker.models.errors import ModelLoadError
+from broker.models.errors import RAISED_BY_CODE, ModelLoadError
 from broker.models.running import text_of
 from broker.models.runtime import tf
 from broker.models.spec import ModelSpec
@@ -19,7 +19,7 @@ def load(spec: ModelSpec) -> None:
     for name in spec.imports:
         try:
             importlib.import_module(name)
-        except Exception as error:
+        except RAISED_BY_CODE as error:
             raise ModelLoadError.of(
                 spec.name,
                 spec.source,

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from broker import Broker
 from broker.cli import main
 from broker.config.file import ConfigError, read
 from broker.config.places import line_of, places_of
@@ -51,8 +52,11 @@ def test_relative_paths_count_from_the_file(path: Path) -> None:
         ("\n\nqqq = 4", ["line 3: a broker has no setting 'qqq'; there are name, slots, "]),
         ("# a\nmax_slots = 'x'", ["line 2: max_slots must be a whole number from 8 to 256, got 'x'"]),
         ("max_slots = 4", ["max_slots must be a whole number from 8 to 256, got 4"]),
+        ("metrics_host = 3", ["line 1: metrics_host must be a host's name or address, got 3"]),
+        ("metrics_socket = ''", ["line 1: metrics_socket must be the path of a Unix socket, got ''"]),
+        ("tune_seconds = true", ["line 1: tune_seconds must be a number from 0 to 3600, got True"]),
         ("slots = {}", ["line 1: slots must be a whole number"]),
-        ("allow_uid = 3", ["line 1: allow_uid: 'int' object is not iterable"]),
+        ("allow_uid = 3", ["line 1: allow_uid must be a list of numbers such as [1000], got 3"]),
         ("name = 3", ["line 1: name must be the broker's name or the path of its socket, got 3"]),
         ("models = 3", ["line 1: models must be a table of models, got 3; write [models.digits]"]),
         ("[models]\na = 3", ["line 2: model 'a' must be a source or a table with a source, got 3"]),
@@ -71,6 +75,11 @@ def test_relative_paths_count_from_the_file(path: Path) -> None:
         (
             "[models.a]\nsource='s'\nmax_batch_size = 3\nallowed_batch_sizes = [1, 4]",
             ["line 1: model 'a': the last of allowed_batch_sizes (4) must be max_batch_size (3)"],
+        ),
+        ("models.a = {source = 's', tags = {x = 3}}", ["line 1: model 'a': tags must be a list"]),
+        (
+            "[models.a]\nsource = 's'\nintra_op_threads = 4294967296",
+            ["line 3: model 'a': intra_op_threads must be at most 2,147,483,647, got 4294967296"],
         ),
         ("models.a = {source = 's', tags = 3}", ["line 1: model 'a': tags must be a list"]),
         (
@@ -91,6 +100,18 @@ def test_everything_wrong_is_told_with_its_line(path: Path, text: str, said: lis
     for line, expected in zip(lines, said):
         assert line.startswith(str(path))
         assert expected in line
+
+
+def test_a_broker_in_python(path: Path) -> None:
+    """`Broker.from_config` takes the file, and what is said in Python before it."""
+    path.write_text('name = "/run/here"\nslots = 3\nmax_slots = 9\n[models]\na = "/a"\n')
+    settings = Broker.from_config(path, slots=4).settings
+    assert (settings.address, settings.slots, settings.max_slots) == ("/run/here", 4, 9)
+    assert settings.models == (ModelSpec("a", "/a"),)
+    assert Broker.from_config(path, name="/run/there").address == "/run/there"
+    path.write_text("slot = 3")
+    with pytest.raises(ConfigError, match="line 1: a broker has no setting 'slot'"):
+        Broker.from_config(path)
 
 
 def test_a_file_that_cannot_be_read(path: Path) -> None:
@@ -128,6 +149,7 @@ def test_commands(path: Path) -> None:
     shown = run(main, ["config", "show", str(path)]).output
     assert 'source = "/a"' in shown
     assert 'versions = "latest" # default' in shown
+    assert 'log_level = "info" # default' in shown  # as `broker serve` has it
     path.write_text("slot = 1\n")
     for command in ("check", "show"):
         result = run(main, ["config", command, str(path)])

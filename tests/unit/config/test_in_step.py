@@ -110,8 +110,7 @@ def test_a_models_setting_is_the_same_everywhere(name: str, tmp_path: Path) -> N
     said = line.partition(" = ")[2]
     (path := tmp_path / "one.toml").write_text(f'[models.m]\nsource = "/s"\n{line}\n')
     assert read(path).models == (spec,)
-    if name != "labels":  # a table, which --set does not take
-        assert with_settings([ModelSpec("m", "/s")], [f"m.{name}={said}"]) == [spec]
+    assert with_settings([ModelSpec("m", "/s")], [f"m.{name}={said}"]) == [spec]
 
 
 def shown_of(folder: Path, *specs: ModelSpec) -> str:

@@ -38,6 +38,10 @@ pad_variable_length_inputs: true
 """
 
 
+def of_a(rest: str) -> str:
+    return f"model_config_list {{ config {{ name: 'a' base_path: '/a' {rest} }} }}"
+
+
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     models, batching = tmp_path / "models.config", tmp_path / "batching.txt"
@@ -65,10 +69,60 @@ def test_each_setting_has_its_counterpart(files: tuple[Path, Path], tmp_path: Pa
     assert [note.partition(" was")[0] for note in imported.notes] == [
         "model 'digits': model_platform",
         "model 'old': logging_config",
+        "batching: a request of more than max_batch_size rows is split, and not refused",
         "batching: num_batch_threads",
     ]
     (path := tmp_path / "broker.toml").write_text(imported.to_toml())
-    assert [spec.name for spec in read(path).models] == ["digits", "faces", "old"]
+    found = read(path)
+    assert [spec.name for spec in found.models] == ["digits", "faces", "old"]
+    assert found.settings == {"poll_seconds": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        (
+            """max_batch_size { value: 128 } enable_large_batch_splitting { value: true }
+            max_execution_batch_size { value: 32 } allowed_batch_sizes: [8, 32] max_enqueued_batches { value: 4 }""",
+            {"max_batch_size": 32, "allowed_batch_sizes": [8, 32], "max_queue_rows": 128},
+        ),
+        ("max_enqueued_batches { value: 2 }", {"max_queue_rows": 2000}),
+        ("batch_timeout_micros { value: 99000000 }", {"max_delay": 10.0}),
+        ("pad_variable_length_inputs: false", {}),
+        ("", {}),
+    ],
+)
+def test_batching(files: tuple[Path, Path], text: str, settings: dict[str, object]) -> None:
+    """What a run's size is where requests are split there, too; what the defaults there mean."""
+    files[1].write_text(text)
+    imported = tfs.read(*files)
+    assert imported.models["faces"] == {"source": "/models/faces", "versions": "latest:2", **settings}
+    assert ("max_delay is at most 10 s" in "".join(imported.notes)) is ("max_delay" in settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("max_batch_size { value: 'x' }", "{1}: max_batch_size must be a whole number, got 'x'"),
+        ("max_enqueued_batches: 1.5", "{1}: max_enqueued_batches must be a whole number, got 1.5"),
+        (
+            "max_batch_size {}",
+            "{0} with {1}: model 'digits': max_batch_size must be a whole number of at least 1",
+        ),
+        ("enable_large_batch_splitting: 1", "{1}: enable_large_batch_splitting must be true or false, got 1"),
+        (
+            "allowed_batch_sizes: [8, 4]",
+            "{0} with {1}: model 'digits': allowed_batch_sizes must be in ascending",
+        ),
+        ("\nmax_batch_size { value 1 }", "{1}, line 2: expected"),
+    ],
+)
+def test_what_is_no_batching_parameters_file(files: tuple[Path, Path], text: str, said: str) -> None:
+    """Is told with the file."""
+    files[1].write_text(text)
+    with pytest.raises(InvalidInput) as caught:
+        tfs.read(*files)
+    assert str(caught.value).startswith(said.format(*files))
 
 
 def test_without_batching_parameters_nothing_is_batched(files: tuple[Path, Path]) -> None:
@@ -121,12 +175,32 @@ def test_values_of_the_text_format() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("", "expected a model_config_list, as --model_config_file takes it; it has none"),
+        ("", "expected a model_config_list, as --model_config_file takes it; it has nothing"),
         ("platform_configs {}", "it has platform_configs"),
+        ("custom_model_config {}", "it has custom_model_config"),
+        ("model_config_list: 3", "model_config_list must be a message, model_config_list { ... }, got 3"),
+        ("model_config_list { config: 3 }", "config must be a message, config { ... }, got 3"),
         ("model_config_list { config { name: 'a' } }", "has name 'a' and base_path None; both must be texts"),
         (
             "model_config_list { config { name: 'a' base_path: '/a' } config { name: 'a' base_path: '/b' } }",
             "two models are called 'a'",
+        ),
+        (of_a("version_labels: 3"), "model 'a': version_labels must be a message"),
+        (
+            of_a("version_labels { key: 'x' value: 'y' }"),
+            "model 'a': labels must be numbers of versions by name",
+        ),
+        (of_a("model_version_policy: 'all'"), "model 'a': model_version_policy must be a message"),
+        (of_a("model_version_policy { newest {} }"), "must be one of latest, all, specific; it has newest"),
+        (
+            of_a("model_version_policy { all {} latest {} }"),
+            "must be one of latest, all, specific; it has all, ",
+        ),
+        (of_a("model_version_policy { specific: 3 }"), "model_version_policy: specific must be a message"),
+        (of_a("model_version_policy { specific {} }"), "model 'a': versions must be 'latest', "),
+        (
+            of_a("model_version_policy { latest { num_versions: 'x' } }"),
+            "model 'a': versions must be 'latest', ",
         ),
         ("model_config_list { config { name: 'a b' base_path: '/a' } }", "'a b' is no model name"),
     ],

@@ -88,7 +88,38 @@ def test_a_handle_of_the_hub(tmp_path, monkeypatch):
     handle = "https://tfhub.dev/google/nnlm-en-dim50/2"
     directory = make(tmp_path / hashlib.sha1(handle.encode()).hexdigest())
     assert locate(ModelSpec("m", handle)) == (directory, 1)
-    assert "this handle is not in the cache of TensorFlow Hub" in refusal(handle.replace("/2", "/3"))
+    assert "this handle is in no cache of TensorFlow Hub" in refusal(handle.replace("/2", "/3"))
+
+
+@pytest.mark.parametrize(
+    ("handle", "folder"),
+    [
+        ("https://www.kaggle.com/models/google/nnlm/TensorFlow2/en-dim128/2", "tensorFlow2"),
+        ("https://kaggle.com/models/google/nnlm/tensorFlow2/en-dim128/2/", "tensorFlow2"),
+        (
+            "https://www.kaggle.com/models/google/nnlm/frameworks/TensorFlow2/variations/en-dim128/versions/2",
+            "TensorFlow2",
+        ),
+    ],
+)
+def test_a_handle_of_kaggle(tmp_path, monkeypatch, handle, folder):
+    """Where the Hub's modules have moved to: kagglehub has them by name, tensorflow_hub as all others."""
+    monkeypatch.setenv("TFHUB_CACHE_DIR", str(tmp_path / "hub"))
+    monkeypatch.setenv("KAGGLEHUB_CACHE", str(tmp_path / "kaggle"))
+    text = refusal(handle)
+    assert f"there is no {tmp_path / 'hub'}/" in text
+    assert f"nor {tmp_path / 'kaggle' / 'models' / 'google' / 'nnlm'}/" in text
+    assert "Set TFHUB_CACHE_DIR or KAGGLEHUB_CACHE to the cache that has it" in text
+    directory = make(tmp_path / "kaggle" / "models" / "google" / "nnlm" / folder / "en-dim128" / "2")
+    assert locate(ModelSpec("m", handle)) == (directory, 1)
+    other = make(tmp_path / "hub" / hashlib.sha1(handle.encode()).hexdigest())
+    assert locate(ModelSpec("m", handle)) == (other, 1)
+
+
+@pytest.mark.parametrize("source", ["gs://bucket/digits", "hdfs://host/digits", "s3://bucket/digits"])
+def test_what_is_not_on_this_machine(source):
+    """TensorFlow could read some of it; nothing is downloaded here."""
+    assert f"it lies in {source.partition(':')[0]!r}, and not on this machine. Copy it" in refusal(source)
 
 
 def test_home_is_expanded(tmp_path, monkeypatch):

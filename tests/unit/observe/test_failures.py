@@ -35,7 +35,8 @@ def test_every_failure_is_counted(caplog: pytest.LogCaptureFixture):
     assert sum(failures.counts().values()) == 7
     first, second, third = caplog.records
     assert first.getMessage() == (
-        "a request of pid 4711 failed: model 'digits', signature 'serving_default': ModelFailed: row 0 is bad"
+        "a request of pid 4711 failed: model 'digits' version 1, signature 'serving_default': "
+        "ModelFailed: row 0 is bad"
     )
     assert (first.levelname, second.levelname, third.levelname) == ("WARNING", "INFO", "WARNING")
     assert "no model" in third.getMessage()
