@@ -46,7 +46,7 @@ def top(name: str | None, interval: float, once: bool) -> None:
         select.select([], [], [], interval)
         with told_errors():
             history.add(ask(name, "stats")["stats"])
-        console.print(frame(history, console.height))
+        console.print(frame(history, console.width, console.height))
     elif not (sys.stdin.isatty() and console.is_terminal):
         raise click.ClickException("broker top needs a terminal; for programs there is broker stats --json")
     else:
@@ -58,7 +58,7 @@ def _watch(console: Console, history: History, name: str | None, interval: float
     with _keys(descriptor), Live(console=console, screen=True, auto_refresh=False) as live:
         note = ""
         while True:
-            live.update(frame(history, console.height, note), refresh=True)
+            live.update(frame(history, console.width, console.height, note), refresh=True)
             if _told_to_quit(descriptor, interval):
                 return
             try:

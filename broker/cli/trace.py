@@ -53,7 +53,7 @@ def trace(name: str | None, seconds: float, output: Path) -> None:
             raise
         pid = ask(name, "status")["status"]["pid"]
     events = to_events(runs, pid)
-    output.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}))
+    output.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}, separators=(",", ":")))
     requests = len({tuple(request[:4]) for run in runs for request in run[-1]})
     more = f"; {lost} runs came too fast and were lost" if lost else ""
     click.echo(f"{requests} requests in {len(runs)} runs written to {output}{more}", err=True)

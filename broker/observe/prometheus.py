@@ -156,7 +156,7 @@ def _of_broker(message: dict[str, Any]) -> Iterator[tuple[str, float]]:
     yield "worker_reconnects", message["arrivals"]["reattached"]
     yield "worker_detaches", message["arrivals"]["detached"]
     yield "restarts", message["restarts"]
-    yield "start_time_seconds", message["time"] - message["uptime_seconds"]
+    yield "start_time_seconds", message["started"]
 
 
 def _add_signature(found: dict[str, Any], signature: dict[str, Any]) -> None:

@@ -53,13 +53,14 @@ class Statistics:
         self._numbers = count(1)
 
     def message(self) -> dict[str, Any]:
-        """Everything. `number` counts the answers, `time` is seconds since 1970, `*_ns` are nanoseconds."""
+        """Everything. `number` counts the answers, `time` and `started` are seconds since 1970, `*_ns` nanoseconds."""
         server = self._server
         channels = list(server.intake.channels)
         running = server.intake.running()
         return {
             "number": next(self._numbers),
             "time": time(),
+            "started": self._started,
             "pid": os.getpid(),
             "address": os.fspath(server.instance.path),
             "uptime_seconds": time() - self._started,
@@ -93,6 +94,7 @@ def _read(path: str) -> str:
 def _worker(channel: Channel) -> dict[str, Any]:
     return {
         "pid": channel.pid,
+        "channel": channel.number,
         "slots": len(channel.slots),
         "in_flight": sum(slot.busy for slot in channel.slots),
         "in_ring": _in_ring(channel),
