@@ -45,7 +45,7 @@ class AsyncClient:
     def __init__(self, client: sync.Client) -> None:
         self._client = client
         self._calls: LoopCalls | None = None
-        self._attaching: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._attaching: asyncio.Future[None] | None = None
         self._closings = 0
 
     def __repr__(self) -> str:
@@ -116,18 +116,16 @@ class AsyncClient:
         self, model: Model, deadline: Callable[[], int], bind: Callable[[], tuple[Bound, int]]
     ) -> tuple[Bound, LoopCalls, int]:
         """Bind the model's handle, in a thread, and listen to its channel. One task at a time; the others wait for it
-        until their own deadlines, and then mostly find it done."""
+        until their own deadlines, and then, all at once, mostly find it done."""
         loop = _loop_with_threads()
         deadline_ns = deadline()
-        if self._attaching is None or self._attaching[0] is not loop:
-            self._attaching = loop, asyncio.Lock()
-        lock = self._attaching[1]
-        left = None if deadline_ns == NO_DEADLINE else (deadline_ns - monotonic_ns()) / 1e9
         closings = self._closings
-        try:
-            await asyncio.wait_for(lock.acquire(), left)
-        except (TimeoutError, asyncio.TimeoutError):
-            raise model.missed(deadline_ns) from None
+        while (other := self._attaching) is not None and other.get_loop() is loop:
+            left = None if deadline_ns == NO_DEADLINE else max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
+            await asyncio.wait((other,), timeout=left)
+            if not other.done():
+                raise model.missed(deadline_ns)
+        mine = self._attaching = loop.create_future()
         try:
             if self._closings != closings:
                 raise _closed()
@@ -150,7 +148,9 @@ class AsyncClient:
                 calls = self._calls = LoopCalls(bound.channel, event)
                 return bound, calls, deadline_ns
         finally:
-            lock.release()
+            if self._attaching is mine:
+                self._attaching = None
+            mine.set_result(None)
 
     async def _leave(self, calls: LoopCalls) -> None:
         """Another loop's channel: that loop has ended, and we get one of our own."""

@@ -184,7 +184,8 @@ def test_conversations_leave_nothing(broker: Broker):
     wait_until(broker.is_quiet, "the peers' sessions and memory to go")
     before = psutil.Process().num_fds()
     for _ in range(20):
-        with connected(broker.address) as peer:
+        # The broker may hang up as soon as it has read the third.
+        with connected(broker.address) as peer, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             for data, fds in (greeting, attaching, (framed(b"\x80"), 7), (framed(b"\x80")[:2], 9)):
                 socket.send_fds(peer, [data], [0] * fds)
     wait_until(broker.is_quiet, "the peers' sessions and memory to go")
