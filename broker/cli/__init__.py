@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from broker.cli.bench import bench
 from broker.cli.config import config
 from broker.cli.doctor import doctor
 from broker.cli.models import models
@@ -23,5 +24,5 @@ def main() -> None:
     """One TensorFlow session for all prefork workers."""
 
 
-for command in (serve, run, status, stats, top, trace, models, reload, tune, config, doctor):
+for command in (serve, run, status, stats, top, trace, models, reload, tune, bench, config, doctor):
     main.add_command(command)

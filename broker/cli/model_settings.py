@@ -66,8 +66,8 @@ def _value(text: str, value: str) -> Any:
             return value
         raise InvalidInput(
             f"--set {text}: {value!r} is no TOML value ({error}); "
-            'write a number, true, false, "text" or a list such as [1, 8, 32]'
+            'write a number, true, false, "text", a list such as [1, 8, 32] or a table such as {stable = 1}'
         ) from None
-    if set(parsed) != {"value"} or isinstance(parsed["value"], dict):
+    if set(parsed) != {"value"}:
         raise InvalidInput(f"--set {text}: expected one value, got {value!r}")
     return parsed["value"]

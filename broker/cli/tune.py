@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, fields
@@ -17,6 +16,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table as RichTable
 
+from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
 from broker.cli.options import told_errors
 from broker.logs import LogLevel, log_to_stderr
@@ -67,7 +67,7 @@ def tune(
     log_to_stderr(LogLevel.WARNING.value)
     records = Records()
     with told_errors():
-        specs = with_settings(ModelSpec.coerce_all([_spec(text) for text in models]), set_)
+        specs = with_settings(ModelSpec.coerce_all([spec_of(text) for text in models]), set_)
         switch = Switch.of(onednn)
         subjects = [_subject(spec, switch) for spec in specs]
         if forget:
@@ -85,15 +85,6 @@ def tune(
         _show(console, name, record, choices[name])
     if write is not None:
         console.print(f"written to {escape(str(write))}")
-
-
-def _spec(text: str) -> ModelSpec:
-    """NAME=SOURCE, or a SOURCE whose directory gives the name."""
-    if "=" in text and not Path(text).expanduser().exists():
-        return ModelSpec.parse(text)
-    path = Path(text).expanduser().resolve()
-    name = path.parent.name if path.name.isdecimal() else path.name
-    return ModelSpec(re.sub(r"[^A-Za-z0-9_.\-]|^[.\-]+", "_", name) or "model", text)
 
 
 def _subject(spec: ModelSpec, switch: Switch) -> Subject:

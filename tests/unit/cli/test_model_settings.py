@@ -25,6 +25,12 @@ OTHER = ModelSpec("other.v2", "models/other")
         ("digits.batching=false", "batching", False),
         ("digits.allowed_batch_sizes=[1, 8, 32]", "allowed_batch_sizes", (1, 8, 32)),
         ("digits.tags=['serve', 'gpu']", "tags", ("serve", "gpu")),
+        ("digits.labels={stable = 1, canary = 2}", "labels", {"stable": 1, "canary": 2}),
+        (
+            "digits.session_config={log_device_placement = true}",
+            "session_config",
+            {"log_device_placement": True},
+        ),
         ("digits.caller_thread = true", "caller_thread", True),
         ("*.intra_op_threads=1", "intra_op_threads", 1),
     ],
@@ -77,7 +83,10 @@ def test_nothing_said():
         ("digits.tags=[1", "'\\[1' is no TOML value .*write a number, true, false"),
         ("digits.max_batch_size=", "'' is no TOML value"),
         ("digits.max_batch_size=1\nbatching = false", "expected one value"),
-        ("digits.max_batch_size={a = 1}", "expected one value"),
+        (
+            "digits.max_batch_size={a = 1}",
+            "max_batch_size must be a whole number of at least 1, got {'a': 1}",
+        ),
         (
             "digits.max_batch_size=0",
             "model 'digits': max_batch_size must be a whole number of at least 1, got 0",

@@ -1,0 +1,112 @@
+"""The same model in each worker's own process, as an app has it without a broker: what the broker is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import Any
+
+from broker.bench.arms import Named
+from broker.bench.load.loops import Caller
+from broker.models.loading import load_model
+from broker.models.model import LoadedModel, Run
+from broker.models.python_folder import holds_python
+from broker.models.spec import ModelSpec
+from broker.settings import cores
+from worker_client.wire.errors import InvalidInput
+from worker_client.wire.signature import Signature
+
+
+class Call(Enum):
+    """How an app calls a model of its own."""
+
+    SESSION = "session"
+    """`Session.run`, with TensorFlow's default settings."""
+    SIGNATURE = "signature"
+    """`tf.saved_model.load(path).signatures[name]`, arrays in, arrays out."""
+    BARE = "bare"
+    """What the broker itself runs: the session's callable on the caller's thread, or the Python function."""
+
+
+_LABELS = {
+    Call.SESSION: "in process: Session.run",
+    Call.SIGNATURE: "in process: signature",
+    Call.BARE: "in process: bare callable",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InProcess:
+    """`signature` may be None for the model's default one."""
+
+    spec: ModelSpec
+    call: Call
+    signature: str | None = None
+
+    @property
+    def name(self) -> str:
+        return self.call.value
+
+    @property
+    def label(self) -> str:
+        return _LABELS[self.call]
+
+    def prepare(self) -> None:
+        """TensorFlow once for all workers, as a preloading server has it: it starts no session, so a fork is safe."""
+        if not self.spec.is_function and not holds_python(self.spec.source):
+            from broker.models import session  # noqa: F401
+
+    @contextmanager
+    def open(self) -> Iterator[Loaded]:
+        """Raises BrokerError if the model cannot be loaded, or cannot be called this way."""
+        spec = self.spec
+        if self.call is Call.SESSION and spec.intra_op_threads is None:
+            spec = replace(
+                spec, intra_op_threads=cores(), caller_thread=None
+            )  # which is TensorFlow's default
+        model = load_model(spec)
+        try:
+            yield Loaded(model, self.signature or model.default_signature, _run(self, model))
+        finally:
+            model.close()
+
+
+def _run(arm: InProcess, model: LoadedModel) -> Run:
+    name = arm.signature or model.default_signature
+    run = model.callable(name)  # which knows whether there is such a signature
+    if arm.call is Call.BARE:
+        return run
+    plain_run = getattr(model, "plain_run", None)
+    if plain_run is None:
+        raise InvalidInput(
+            f"model {arm.spec.name!r} is a Python function, which has no session of its own; "
+            "compare it with --compare bare"
+        )
+    if arm.call is Call.SESSION:
+        found: Run = plain_run(name)
+        return found
+    from broker.models import eager
+
+    return eager.signature_run(arm.spec, model.signatures[name])
+
+
+class Loaded:
+    """One signature of a model of this process."""
+
+    def __init__(self, model: LoadedModel, name: str, run: Run) -> None:
+        signature = model.signatures[name]
+        self.about: Mapping[str, Any] = {"signature": signature, "left_out": dict(model.left_out)}
+        self._signature: Signature = signature
+        self._run = run
+
+    def prepared(self, inputs: Named) -> Any:
+        return [inputs[spec.name] for spec in self._signature.inputs]
+
+    def named(self, answer: Any) -> Named:
+        return {spec.name: array for spec, array in zip(self._signature.outputs, answer)}
+
+    def caller(self) -> Caller:
+        run = self._run
+        return Caller(lambda arrays: run(*arrays))

@@ -1,0 +1,147 @@
+"""A worker of a crew: opens its arm, answers each input once, and makes its share of the load in every window.
+
+master                                    worker (forked)
+                <------ pipe ------       ready: pid and what the arm tells of the model
+Inputs          ------- pipe ----->       answers each once, checks it; the answers, if they are wanted
+Run             ------- pipe ----->       calls until the window ends; a Tally of each thread
+the end         ------------------>       closes what it has open and ends
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any
+
+from broker.bench.answers import check
+from broker.bench.arms import Arm, Named, Opened
+from broker.bench.load import loops
+from broker.bench.load.arrivals import planned_ns
+from broker.bench.load.loops import Moments, Record
+from broker.bench.load.samples import Tally
+from broker.bench.plan import Load
+from worker_client.wire.errors import BrokerError
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What is sent from now on. `expected` has the right answers, None where they are not known."""
+
+    inputs: Sequence[Named]
+    expected: Sequence[Named] | None
+    tolerance: float
+    wanted: bool = False
+    """Whether to return the answers."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A window, from `start_ns` to `end_ns`; calls begin at `begin_ns`. `seed` makes the plan of an open loop."""
+
+    load: Load
+    begin_ns: int
+    start_ns: int
+    end_ns: int
+    seed: list[int]
+
+
+class Worker:
+    """One of `workers`, at its number."""
+
+    def __init__(self, opened: Opened, number: int, workers: int) -> None:
+        self._opened = opened
+        self._number = number
+        self._workers = workers
+        self._threads = ThreadPoolExecutor(max_workers=256, thread_name_prefix="onesession-bench")
+        self._callers = [opened.caller()]
+        self._given = Inputs((), None, 0)
+        self._prepared: list[Any] = []
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+    def take(self, given: Inputs) -> list[Named]:
+        """Answer each once: first use is not what is measured. Raises WrongAnswer, and what a call raises."""
+        self._given = given
+        self._prepared = [self._opened.prepared(inputs) for inputs in given.inputs]
+        answers = [self._callers[0].call(prepared) for prepared in self._prepared]
+        self._check(answers)
+        return [self._opened.named(answer) for answer in answers] if given.wanted else []
+
+    def run(self, run: Run) -> list[Tally]:
+        """A Tally of each thread. Raises WrongAnswer."""
+        count = run.load.concurrency
+        while len(self._callers) < count:
+            self._callers.append(self._opened.caller())
+        moments = self._moments(run)
+        if count == 1:
+            records = [self._loop(0, run, moments)]
+        else:
+            loops = [self._threads.submit(self._loop, number, run, moments) for number in range(count)]
+            records = [loop.result() for loop in loops]
+        for record in records:
+            record.tally.checked = self._check(record.answers)
+        return [record.done() for record in records]
+
+    def _loop(self, number: int, run: Run, moments: Moments | None) -> Record:
+        record = Record(run.start_ns, run.end_ns, len(self._prepared))
+        if moments is None:
+            loops.closed(self._callers[number], self._prepared, record)
+        else:
+            loops.planned(self._callers[number], self._prepared, record, moments)
+        return record
+
+    def _moments(self, run: Run) -> Moments | None:
+        if run.load.rate is None:
+            return None
+        seconds = (run.end_ns - run.begin_ns) / 1e9
+        planned = planned_ns(run.load, self._number, self._workers, seconds, run.seed)
+        return Moments(planned.tolist(), run.begin_ns)
+
+    def _check(self, answers: Sequence[Any]) -> int:
+        expected = self._given.expected
+        if expected is None:
+            return 0
+        checked = 0
+        for number, (wanted, answer) in enumerate(zip(expected, answers), 1):
+            if answer is not None:
+                what = f"input {number} of {len(expected)}"
+                check(wanted, self._opened.named(answer), self._given.tolerance, what)
+                checked += 1
+        return checked
+
+
+def main(connection: Connection, arm: Arm, number: int, workers: int) -> None:
+    """Until the master closes the pipe. What fails is told to it, and ends this worker."""
+    try:
+        with arm.open() as opened:
+            worker = Worker(opened, number, workers)
+            try:
+                connection.send({"pid": os.getpid(), **opened.about})
+                _serve(connection, worker)
+            finally:
+                worker.close()
+    except EOFError:
+        return
+    except BrokerError as error:
+        connection.send(_sendable(error))
+    except Exception as error:
+        connection.send(BrokerError(f"{type(error).__name__}: {error}"))
+
+
+def _sendable(error: BrokerError) -> BrokerError:
+    """The error without what it refers to, which may not be able to cross a pipe."""
+    error.__cause__ = error.__context__ = None
+    return error if type(error).__module__.startswith("worker_client") else BrokerError(str(error))
+
+
+def _serve(connection: Connection, worker: Worker) -> None:
+    while True:
+        message = connection.recv()
+        if isinstance(message, Inputs):
+            connection.send(worker.take(message))
+        else:
+            connection.send(worker.run(message))

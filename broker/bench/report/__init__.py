@@ -1,0 +1,1 @@
+"""An Outcome for people: tables of text (`rows.py`), on the terminal, as a Markdown page, and as plots."""

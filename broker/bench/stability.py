@@ -1,0 +1,31 @@
+"""When a case has been measured for long enough. Pure.
+
+The rule of Triton's perf_analyzer (`inference_profiler.cc`, DetermineStability; docs/measurements_metrics.md): the last
+three windows have answers, and neither their throughput nor their latency differs by more than a share from the lowest
+to the highest. What is reported is those three together; where the windows never agree, it is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+WINDOWS = 3
+
+
+class Level(NamedTuple):
+    """What has to agree from one window to the next. Latency at the percentile that was asked for, in nanoseconds."""
+
+    per_s: float
+    latency_ns: float
+
+
+def stable(levels: Sequence[Level], within: float) -> bool:
+    """Whether the last three are within the share `within` of each other, in both."""
+    last = levels[-WINDOWS:]
+    return len(last) == WINDOWS and all(agree(values, within) for values in zip(*last))
+
+
+def agree(values: Sequence[float], within: float) -> bool:
+    """The highest is at most `within` above the lowest. Values of nothing agree with nothing."""
+    return min(values) > 0 and max(values) / min(values) <= 1 + within

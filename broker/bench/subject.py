@@ -1,0 +1,94 @@
+"""The model to be measured, and the broker that serves it: started here, or one that runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker.api import Broker
+from broker.models.spec import ModelSpec
+from broker.query import ask
+from worker_client.wire.errors import ModelNotFound
+from worker_client.wire.signature import Signature
+
+_SOCKET = "b.sock"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`address` of a running broker that serves `name`, or None to start one for `spec`, with `options` of Broker.
+
+    `spec` may be None beside an address: the model is then known to its broker only.
+    """
+
+    name: str
+    spec: ModelSpec | None
+    address: str | None = None
+    signature: str | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Served:
+    """The model as its broker has it. `told` is what the broker says of it, but for its signatures."""
+
+    address: str
+    pid: int
+    signature: Signature
+    told: dict[str, Any]
+
+
+@contextmanager
+def served(subject: Subject) -> Iterator[Served]:
+    """Raises BrokerError if there is no such broker, or if it cannot be started; ModelNotFound."""
+    if subject.address is not None:
+        yield _asked(subject, subject.address)
+        return
+    assert subject.spec is not None
+    folder = tempfile.mkdtemp(
+        prefix="onesession-bench-", dir="/tmp"
+    )  # short enough for a socket, as $TMPDIR may not be
+    try:
+        with Broker(
+            [subject.spec], name=os.path.join(folder, _SOCKET), supervise=False, **subject.options
+        ) as broker:
+            yield _asked(subject, broker.address)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _asked(subject: Subject, address: str) -> Served:
+    models = ask(address, "models")["models"]
+    told = models.get(subject.name)
+    if told is None:
+        known = ", ".join(sorted(models)) or "none"
+        raise ModelNotFound(f"the broker at {address} has no model {subject.name!r}; it serves {known}")
+    found = {each["name"]: each for each in told["signatures"]}
+    name = subject.signature or told["default_signature"]
+    if name not in found:
+        reason = told["left_out"].get(name)
+        known = ", ".join(sorted(found)) or "none"
+        raise ModelNotFound(
+            f"model {subject.name!r} has no signature {name!r}; it has {known}"
+            + (f" ({name!r} was left out: {reason})" if reason else "")
+        )
+    kept = (
+        "source",
+        "version",
+        "max_batch_size",
+        "caller_thread",
+        "max_concurrency",
+        "intra_op_threads",
+        "light",
+    )
+    return Served(
+        address,
+        ask(address, "status")["status"]["pid"],
+        Signature.from_message(found[name]),
+        {key: told[key] for key in kept},
+    )

@@ -1,0 +1,228 @@
+"""The sweep: right answers first, then memory, then every case in windows that take turns between the arms."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from itertools import groupby
+from pathlib import Path
+
+from broker.bench import inputs as files
+from broker.bench import machine
+from broker.bench.answers import TOLERANCE, check
+from broker.bench.arms import Arm, Named
+from broker.bench.arms.brokered import Brokered
+from broker.bench.arms.in_process import Call, InProcess
+from broker.bench.load.crew import Crew
+from broker.bench.load.samples import Window
+from broker.bench.load.worker import Inputs
+from broker.bench.outcome import Measured, Outcome
+from broker.bench.plan import Case, Plan
+from broker.bench.stability import WINDOWS, Level, stable
+from broker.bench.subject import Served, Subject, served
+from worker_client.wire.errors import InvalidInput
+from worker_client.wire.signature import Signature
+
+Tell = Callable[[float, str], None]
+"""Told the share that is done, from 0 to 1, and what is measured now."""
+
+
+@dataclass(frozen=True)
+class Questions:
+    """Where inputs come from and what becomes of the answers. `input` None: made from the signature."""
+
+    input: Path | None = None
+    shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    tolerance: float = TOLERANCE
+    checked: bool = True
+
+
+class Sweep:
+    """One model, one plan. `calls` are the ways in which the same model is called in process, beside the broker."""
+
+    def __init__(
+        self, subject: Subject, plan: Plan, calls: Sequence[Call], questions: Questions, tell: Tell
+    ) -> None:
+        self._subject = subject
+        self._plan = plan
+        self._calls = calls
+        self._questions = questions
+        self._tell = tell
+        self._given: dict[int, Inputs] = {}  # by rows
+        self._memory: dict[tuple[str, int], int | None] = {}  # by arm and workers
+        self._begun = time.monotonic()
+
+    def run(self) -> Outcome:
+        """Raises BrokerError: for a model, broker or input that is not there or does not fit, WrongAnswer."""
+        subject = self._subject
+        if subject.address is None:
+            self._tell(0, "loading the model for the right answers")
+            signature = self._ask_in_process()
+            self._measure_memory_in_process(signature.name)
+            self._tell(0, "starting the broker, which may measure the model first")
+        with served(subject) as broker:
+            if subject.address is not None:
+                self._ask_beside(broker)
+                self._measure_memory_in_process(broker.signature.name)
+            outcome = self._outcome(broker)
+            for workers, cases in groupby(self._plan.cases(), lambda case: case.workers):
+                self._measure_group(workers, list(cases), broker, outcome)
+        self._tell(1, "done")
+        return outcome
+
+    # --- the right answers ---
+
+    def _ask_in_process(self) -> Signature:
+        """Make the inputs and have the model itself answer them. Its signature."""
+        assert self._subject.spec is not None
+        with Crew(InProcess(self._subject.spec, Call.BARE, self._subject.signature), 1) as alone:
+            signature: Signature = alone.about["signature"]
+            self._answer(alone, signature)
+            return signature
+
+    def _ask_beside(self, broker: Served) -> None:
+        """For a broker that runs: of the model itself if we have it, else of the broker, one request at a time."""
+        spec, signature = self._subject.spec, broker.signature
+        arm: Arm = self._broker_arm(broker)
+        if spec is not None:
+            arm = InProcess(spec, Call.BARE, signature.name)
+        with Crew(arm, 1) as alone:
+            if spec is not None and alone.about["signature"] != signature:
+                raise InvalidInput(
+                    f"{spec.source} is not what the broker serves as {spec.name!r}: its signature is "
+                    f"{alone.about['signature']}, the broker's {signature}"
+                )
+            self._answer(alone, signature)
+
+    def _answer(self, alone: Crew, signature: Signature) -> None:
+        questions, plan = self._questions, self._plan
+        if questions.input is None:
+            maker = files.made(signature, plan.seed, questions.shapes)
+        else:
+            maker = files.from_file(questions.input, signature)
+        if not files.has_rows(signature):
+            self._plan = plan = replace(plan, rows=(0,))
+        for rows in plan.rows:
+            arrays = maker(rows)
+            expected: list[Named] | None = None
+            if questions.checked:
+                asked = Inputs(arrays, None, questions.tolerance, wanted=True)
+                expected, again = alone.take(asked), alone.take(asked)
+                for number, (one, other) in enumerate(zip(expected, again), 1):
+                    check(one, other, questions.tolerance, f"input {number}, asked twice in one process")
+            self._given[rows] = Inputs(arrays, expected, questions.tolerance)
+
+    # --- memory ---
+
+    def _measure_memory_in_process(self, signature: str) -> None:
+        """Before our broker is there, which has TensorFlow's libraries as well: a shared page counts in part."""
+        for workers in self._plan.workers if self._calls else ():
+            for arm in self._arms_in_process(signature):
+                self._tell(0, f"memory: {arm.label}, {workers} workers")
+                with Crew(arm, workers) as crew:
+                    self._measure_memory(crew)
+
+    def _measure_memory(self, crew: Crew) -> None:
+        for given in self._given.values():
+            crew.take(given)
+        self._memory[crew.arm.name, crew.workers] = crew.memory_bytes()
+
+    # --- speed ---
+
+    def _measure_group(self, workers: int, cases: list[Case], broker: Served, outcome: Outcome) -> None:
+        """All cases of one number of workers, with one crew for each arm."""
+        if self._over():
+            outcome.left_out += [str(case) for case in cases]
+            return
+        with ExitStack() as stack:
+            self._tell(self._share(outcome), f"starting {workers} workers")
+            crews = [stack.enter_context(Crew(self._broker_arm(broker), workers, [broker.pid]))]
+            self._measure_memory(crews[0])
+            in_process = self._arms_in_process(broker.signature.name)
+            crews += [stack.enter_context(Crew(arm, workers)) for arm in in_process]
+            for case in cases:
+                if self._over():
+                    outcome.left_out.append(str(case))
+                    continue
+                for crew in crews:
+                    crew.take(self._given[case.rows])
+                outcome.measured += self._measure(case, crews, self._share(outcome))
+
+    def _measure(self, case: Case, crews: list[Crew], share: float) -> Iterator[Measured]:
+        """Windows in turns, until those of every arm are stable or the plan allows no more."""
+        plan, seconds = self._plan, self._plan.window_s
+        series: dict[str, list[Window]] = {crew.arm.name: [] for crew in crews}
+        for number in range(plan.most_windows):
+            if number >= WINDOWS and (
+                self._over() or all(self._stable(case, windows) for windows in series.values())
+            ):
+                break
+            first = number % len(crews)
+            for crew in (*crews[first:], *crews[:first]):
+                self._tell(share, f"{case}: {crew.arm.label}, window {number + 1}")
+                seed = [plan.seed, case.workers, case.rows, number]
+                series[crew.arm.name].append(crew.window(case.load, plan.warm_up_s, seconds, seed))
+            if (
+                number + WINDOWS < plan.most_windows
+                and seconds < plan.most_window_s
+                and any(len(windows[-1].taken_ns) < plan.least_calls for windows in series.values())
+            ):
+                seconds = min(2 * seconds, plan.most_window_s)
+                series = {name: [] for name in series}  # windows of one length are compared
+        for crew in crews:
+            windows = series[crew.arm.name]
+            if windows:
+                yield Measured(
+                    crew.arm.name,
+                    crew.arm.label,
+                    case,
+                    Window.together(windows[-WINDOWS:]),
+                    len(windows),
+                    self._stable(case, windows),
+                    self._memory.get((crew.arm.name, case.workers)),
+                )
+
+    def _stable(self, case: Case, windows: Sequence[Window]) -> bool:
+        """Of an open loop, whose rate is planned and by chance not the same in each window, the share that was sent."""
+        plan, planned = self._plan, case.load.rate is not None
+        levels = [Level(w.sent if planned else w.per_s, w.ns(plan.percentile)) for w in windows]
+        return stable(levels, plan.within)
+
+    # --- parts ---
+
+    def _broker_arm(self, broker: Served) -> Brokered:
+        return Brokered(broker.address, self._subject.name, broker.signature.name, self._plan.timeout_s)
+
+    def _arms_in_process(self, signature: str) -> list[InProcess]:
+        spec = self._subject.spec
+        return [] if spec is None else [InProcess(spec, call, signature) for call in self._calls]
+
+    def _over(self) -> bool:
+        return time.monotonic() - self._begun > self._plan.limit_s
+
+    def _share(self, outcome: Outcome) -> float:
+        return len(outcome.cases) / max(1, len(list(self._plan.cases())))
+
+    def _outcome(self, broker: Served) -> Outcome:
+        questions, subject = self._questions, self._subject
+        against = "the same model in a process of its own" if subject.spec else "the broker, asked alone"
+        counts = sorted({len(given.inputs) for given in self._given.values()})
+        many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        origin = f"from {questions.input}" if questions.input else "made from the signature"
+        outcome = Outcome(
+            subject.name,
+            str(broker.signature),
+            self._plan,
+            machine.describe(),
+            broker.told,
+            f"{many} for each number of rows, {origin}",
+            against if questions.checked else None,
+        )
+        if subject.address is not None and self._calls:
+            outcome.notes.append(
+                "memory in process was taken beside a running broker, which shares TensorFlow's libraries with it: "
+                "the real figure is higher"
+            )
+        return outcome

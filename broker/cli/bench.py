@@ -1,0 +1,287 @@
+"""`broker bench`: measures the user's own model on this machine, through the broker and beside it."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shlex
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from broker.bench.answers import TOLERANCE
+from broker.bench.arms.in_process import Call
+from broker.bench.outcome import Outcome
+from broker.bench.plan import ARRIVALS, POISSON, Load, Plan
+from broker.bench.report import markdown, plots, screen
+from broker.bench.subject import Subject
+from broker.bench.sweep import Questions, Sweep, Tell
+from broker.cli.model_argument import spec_of
+from broker.cli.model_settings import with_settings
+from broker.cli.numbers import FLOATS, INTEGERS
+from broker.cli.options import told_errors
+from broker.settings import Tune
+from worker_client.wire.address import socket_path
+from worker_client.wire.errors import InvalidInput
+
+_DEFAULT = Plan()
+_CALLS = [call.value for call in Call]
+
+
+@click.command()
+@click.argument("model", metavar="[NAME=]SOURCE | NAME")
+@click.option(
+    "--name",
+    metavar="NAME|PATH",
+    help="Measure a broker that runs, at this name or socket path. MODEL is then the name of a model that it serves; "
+    "write NAME=SOURCE to have it compared.  [default: start one for SOURCE]",
+)
+@click.option(
+    "--signature", metavar="NAME", help="The signature to call.  [default: the model's default one]"
+)
+@click.option(
+    "--workers", type=INTEGERS, default="1,2,4,8", show_default=True, help="Numbers of worker processes."
+)
+@click.option("--rows", type=INTEGERS, default="1,8", show_default=True, help="Rows of a request.")
+@click.option(
+    "--concurrency",
+    type=INTEGERS,
+    default="1",
+    show_default=True,
+    help="Calls that a worker has under way at most, each in a thread of its own.",
+)
+@click.option(
+    "--rate",
+    type=FLOATS,
+    metavar="PER SECOND",
+    help="Open loop: requests a second of all workers together, planned beforehand; latency counts from the planned "
+    "moment.  [default: closed loop]",
+)
+@click.option(
+    "--arrivals",
+    type=click.Choice(ARRIVALS),
+    default=POISSON,
+    show_default=True,
+    help="How a rate is planned.",
+)
+@click.option(
+    "--compare",
+    type=click.Choice(_CALLS),
+    multiple=True,
+    help="Measure the same model in each worker's own process as well, called this way: Session.run, the signature of "
+    "tf.saved_model.load, or the bare callable that the broker runs. May be given several times.",
+)
+@click.option(
+    "--input",
+    "input_",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="What to send: .npz (an array for each input), .npy or .json.  [default: made from the signature]",
+)
+@click.option(
+    "--shape",
+    multiple=True,
+    metavar="INPUT=SIZES",
+    help="What to make of an input's free dimensions: its shape without the rows, such as ids=128 or image=224,224,3.",
+)
+@click.option("--set", "set_", multiple=True, metavar="MODEL.SETTING=VALUE", help="As for `broker serve`.")
+@click.option(
+    "--tune/--no-tune", default=None, help="As for `broker serve`.  [default: $BROKER_TUNE, else tune]"
+)
+@click.option(
+    "--window",
+    default=_DEFAULT.window_s,
+    show_default=True,
+    type=click.FloatRange(0.05, 60),
+    help="Seconds of one.",
+)
+@click.option(
+    "--windows",
+    default=_DEFAULT.most_windows,
+    show_default=True,
+    type=click.IntRange(1, 1000),
+    help="Windows of a case at most; it ends when three in a row agree.",
+)
+@click.option(
+    "--within",
+    default=100 * _DEFAULT.within,
+    show_default=True,
+    type=click.FloatRange(0.1, 100),
+    help="Percent that they may differ, in requests/s and in latency.",
+)
+@click.option(
+    "--percentile",
+    default=_DEFAULT.percentile,
+    show_default=True,
+    type=click.FloatRange(0, 100),
+    help="Of the latency that has to agree.",
+)
+@click.option(
+    "--seconds",
+    default=_DEFAULT.limit_s,
+    show_default=True,
+    type=click.FloatRange(1, 86_400),
+    help="Begin no case after so long.",
+)
+@click.option(
+    "--timeout", type=click.FloatRange(0.001, 3600), help="Seconds a call may take.  [default: the model's]"
+)
+@click.option(
+    "--seed", type=click.IntRange(0, 2**32 - 1), help="Of inputs and arrivals.  [default: a new one]"
+)
+@click.option(
+    "--check/--no-check",
+    default=True,
+    show_default=True,
+    help="Compare answers with those of the same model, asked alone.",
+)
+@click.option(
+    "--tolerance",
+    default=TOLERANCE,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="By how much they may differ, as a share of the largest value.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Write bench.json, report.md and plots there.",
+)
+@click.option(
+    "--plots/--no-plots",
+    "plots_",
+    default=None,
+    help="PNG files beside the report.  [default: if matplotlib is there]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
+def bench(model: str, name: str | None, **options: Any) -> None:
+    """Measure a model of yours on this machine: workers that call it through the broker, in a sweep.
+
+    Starts a broker for SOURCE and forks real workers that use worker_client. Every number of workers is measured with
+    every number of rows, in windows that are repeated until three in a row agree. Answers are checked. The table has
+    requests and rows a second, latency as the caller sees it, where its time goes, CPU time and memory.
+    """
+    sys.path.insert(0, os.getcwd())  # a model may be a module:function of the project we stand in
+    output: Path | None = options["output"]
+    with told_errors():
+        if options["plots_"] and not plots.available():
+            raise InvalidInput(plots.MISSING)
+        subject = _subject(model, name, options)
+        plan = _plan(options)
+        questions = Questions(
+            options["input_"], _shapes(options["shape"]), options["tolerance"], options["check"]
+        )
+        calls = [Call(value) for value in dict.fromkeys(options["compare"])]
+        _announce(plan, 1 + len(calls))
+        with _progress() as tell:
+            outcome = Sweep(subject, plan, calls, questions, tell).run()
+        if output is not None:
+            _write(outcome, output, options["plots_"])
+    if options["as_json"]:
+        click.echo(json.dumps(outcome.to_json(), indent=2))
+    else:
+        screen.show(outcome, Console())
+    if output is not None:
+        click.echo(f"written to {output}", err=True)
+
+
+def _subject(model: str, name: str | None, options: dict[str, Any]) -> Subject:
+    """Raises InvalidInput."""
+    signature = options["signature"]
+    if name is not None and "=" not in model:
+        if options["compare"]:
+            raise InvalidInput(
+                f"--compare needs the model itself, to load it in each worker: write {model}=SOURCE in place of {model}"
+            )
+        return Subject(model, None, os.fspath(socket_path(name)), signature)
+    (spec,) = with_settings([spec_of(model)], options["set_"])
+    if name is not None:
+        return Subject(spec.name, spec, os.fspath(socket_path(name)), signature)
+    if not spec.is_function and not Path(spec.source).expanduser().exists() and "://" not in spec.source:
+        raise InvalidInput(
+            f"there is no model at {spec.source!r}: give the path of one, or module:function; "
+            "for a model that a broker serves already, say which broker: --name NAME|PATH"
+        )
+    tune = options["tune"]
+    chosen = {} if tune is None else {"tune": (Tune.AUTO if tune else Tune.OFF).value}
+    return Subject(spec.name, spec, None, signature, chosen)
+
+
+def _plan(options: dict[str, Any]) -> Plan:
+    rates = options["rate"] or (None,)
+    loads = [
+        Load(concurrency, rate, options["arrivals"])
+        for concurrency in options["concurrency"]
+        for rate in rates
+    ]
+    seed = options["seed"]
+    return Plan(
+        workers=options["workers"],
+        rows=options["rows"],
+        loads=tuple(loads),
+        window_s=options["window"],
+        most_windows=options["windows"],
+        within=options["within"] / 100,
+        percentile=options["percentile"],
+        limit_s=options["seconds"],
+        timeout_s=options["timeout"],
+        seed=random.SystemRandom().randrange(2**32) if seed is None else seed,
+    )
+
+
+def _shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
+    """Raises InvalidInput."""
+    found = {}
+    for text in texts:
+        name, equals, sizes = text.partition("=")
+        try:
+            found[name] = tuple(int(size) for size in sizes.split(",") if size.strip())
+        except ValueError:
+            equals = ""
+        if not (name and equals) or any(size < 0 for size in found[name]):
+            raise InvalidInput(f"--shape {text}: expected INPUT=SIZES, such as ids=128 or image=224,224,3")
+    return found
+
+
+def _announce(plan: Plan, arms: int) -> None:
+    cases = len(list(plan.cases()))
+    minutes = min(plan.most_seconds(arms), plan.limit_s) / 60
+    click.echo(
+        f"seed {plan.seed}; {cases} case{'s' if cases > 1 else ''}, about {minutes:.1f} minutes of load at most",
+        err=True,
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[Tell]:
+    """A bar on the terminal; nothing where stderr is none."""
+    columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda share, text: bar.update(task, completed=share, description=escape(text))
+
+
+def _write(outcome: Outcome, folder: Path, wanted: bool | None) -> None:
+    """Raises InvalidInput if the folder cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made: list[str] = []
+        if wanted or (wanted is None and plots.available()):
+            made = plots.write(outcome, folder)
+        elif wanted is None:
+            click.echo(plots.MISSING, err=True)
+        command = shlex.join(["broker", *sys.argv[1:]])
+        (folder / "bench.json").write_text(json.dumps(outcome.to_json(), indent=2) + "\n")
+        (folder / "report.md").write_text(markdown.page(outcome, command, made))
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be written: {error.strerror}") from None
