@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from benchmarks import workloads
 from benchmarks.arms.session import ONE_THREAD, bare
 from broker.models import echo
 
@@ -13,7 +14,7 @@ from broker.models import echo
 def answering(
     workload: str, path: str | None, threads: int = ONE_THREAD
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """The bare callable of the SavedModel at `path`, with so many intra-op threads, else the echo of the workload."""
+    """The bare callable of the SavedModel at `path`, with so many intra-op threads; else the workload's function."""
     if path is not None:
         return bare(path, threads)
-    return {"echo": echo.echo, "image": echo.echo_image}[workload]
+    return {"echo": echo.echo, "image": echo.echo_image, "head": workloads.head}[workload]

@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.arms.each import import_tensorflow
 from benchmarks.arms.in_flight import EACH, in_flight
-from benchmarks.arms.session import runner
+from benchmarks.arms.session import making
 from benchmarks.harness.lifetime import die_with_parent
 from benchmarks.harness.timed import Answers, Crew, Flow, Member
 from benchmarks.workloads import Workload
@@ -23,7 +23,7 @@ _MAP_ROUNDS = 4  # of EACH items for each process in one map
 
 
 @contextmanager
-def pool_map(workload: Workload, workers: int, path: str, threads: int) -> Iterator[Crew]:
+def pool_map(workload: Workload, workers: int, path: str, threads: int, bare: bool = False) -> Iterator[Crew]:
     """`pool.map(run, items)`, again and again; an answer has come when the map has."""
 
     def answers(pool: Pool) -> Answers:
@@ -37,11 +37,13 @@ def pool_map(workload: Workload, workers: int, path: str, threads: int) -> Itera
             for number, answer in enumerate(found):
                 yield number % len(inputs), began, ended, answer
 
-    yield _crew(workload, workers, path, threads, answers)
+    yield _crew(workload, workers, (path, threads, bare), answers)
 
 
 @contextmanager
-def pool_apply_async(workload: Workload, workers: int, path: str, threads: int) -> Iterator[Crew]:
+def pool_apply_async(
+    workload: Workload, workers: int, path: str, threads: int, bare: bool = False
+) -> Iterator[Crew]:
     """`pool.apply_async(run, (x,))` for several at a time, and `get()` in their order."""
 
     def answers(pool: Pool) -> Answers:
@@ -56,18 +58,21 @@ def pool_apply_async(workload: Workload, workers: int, path: str, threads: int) 
 
         return in_flight(workload.inputs, submit, receive, workers * EACH)
 
-    yield _crew(workload, workers, path, threads, answers)
+    yield _crew(workload, workers, (path, threads, bare), answers)
 
 
 def _crew(
-    workload: Workload, workers: int, path: str, threads: int, answers: Callable[[Pool], Answers]
+    workload: Workload,
+    workers: int,
+    session: tuple[str, int, bool],
+    answers: Callable[[Pool], Answers],
 ) -> Crew:
     """One member: the process that has the pool."""
     import_tensorflow()
 
     @contextmanager
     def pool() -> Iterator[Flow]:
-        made = get_context("fork").Pool(workers, _load, (path, threads))
+        made = get_context("fork").Pool(workers, _load, session)
         try:
             yield Flow(partial(answers, made))
         finally:
@@ -82,10 +87,10 @@ def _crew(
 _session: Callable[[np.ndarray], np.ndarray]
 
 
-def _load(path: str, threads: int) -> None:
+def _load(path: str, threads: int, bare: bool) -> None:
     global _session
     die_with_parent()
-    _session = runner(path, threads)
+    _session = making(bare)(path, threads)
 
 
 def _run(x: np.ndarray) -> np.ndarray:

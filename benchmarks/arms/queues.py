@@ -13,24 +13,25 @@ import numpy as np
 
 from benchmarks.arms.each import import_tensorflow
 from benchmarks.arms.in_flight import EACH, in_flight
-from benchmarks.arms.session import runner
+from benchmarks.arms.session import making
 from benchmarks.harness.lifetime import die_with_parent
 from benchmarks.harness.timed import Answers, Crew, Flow, Member
 from benchmarks.workloads import Workload
 
 
 @contextmanager
-def queues(workload: Workload, workers: int, path: str, threads: int) -> Iterator[Crew]:
+def queues(workload: Workload, workers: int, path: str, threads: int, bare: bool = False) -> Iterator[Crew]:
     """One member: the process that feeds one queue and empties the other."""
     import_tensorflow()
-    yield Crew([Member(partial(_pipeline, workload, workers, path, threads), workload)])
+    yield Crew([Member(partial(_pipeline, workload, workers, path, threads, bare), workload)])
 
 
 @contextmanager
-def _pipeline(workload: Workload, workers: int, path: str, threads: int) -> Iterator[Flow]:
+def _pipeline(workload: Workload, workers: int, path: str, threads: int, bare: bool) -> Iterator[Flow]:
     context = get_context("fork")
     work, done = context.Queue(), context.Queue()
-    processes = [context.Process(target=_consume, args=(work, done, path, threads)) for _ in range(workers)]
+    consumer = (work, done, path, threads, bare)
+    processes = [context.Process(target=_consume, args=consumer) for _ in range(workers)]
     for process in processes:
         process.start()
     try:
@@ -49,9 +50,9 @@ def _answers(workload: Workload, work: Queue[Any], done: Queue[Any], workers: in
     return in_flight(workload.inputs, submit, done.get, workers * EACH)
 
 
-def _consume(work: Queue[Any], done: Queue[Any], path: str, threads: int) -> None:
+def _consume(work: Queue[Any], done: Queue[Any], path: str, threads: int, bare: bool) -> None:
     die_with_parent()
-    run = runner(path, threads)
+    run = making(bare)(path, threads)
     while (item := work.get()) is not None:
         number, x = item
         done.put((number, run(x)))

@@ -68,6 +68,11 @@ def bare(path: str, threads: int = ONE_THREAD) -> Callable[[np.ndarray], np.ndar
     return call
 
 
+def making(fast: bool) -> Callable[[str, int], Callable[[np.ndarray], np.ndarray]]:
+    """What makes a function of one array of a path and a number of threads: `bare`, or else `runner`."""
+    return bare if fast else runner
+
+
 def load(path: str, intra_op_threads: int = DEFAULT_THREADS) -> Loaded:
     """Imports TensorFlow."""
     import tensorflow as tf

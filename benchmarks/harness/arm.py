@@ -28,7 +28,8 @@ class ArmFailed(Exception):
 class Arm:
     """`factory` is "package.module:name" of a `timed.Factory`, or `timed.CrewFactory` for several workers.
 
-    `calls` is this arm's share of a window's calls; `facts` are what a table says of it beside its label.
+    `calls` is this arm's share of a window's calls; `facts` are what a table says of it beside its label; `python` is
+    the interpreter that it runs with.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Arm:
     options: dict[str, Any] = field(default_factory=dict)
     calls: float = 1.0
     facts: dict[str, Any] = field(default_factory=dict)
+    python: str = sys.executable
 
 
 class ArmProcess:
@@ -53,7 +55,7 @@ class ArmProcess:
         self._output: BinaryIO = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `stop`
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self.subject, str(theirs.fileno()), json.dumps(spec)],
+                [arm.python, "-m", self.subject, str(theirs.fileno()), json.dumps(spec)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,

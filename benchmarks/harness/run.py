@@ -59,11 +59,12 @@ def run(
         for result in _measured(targets, make_bench, console):
             report.print_result(console, result)
             done[result.target] = report.to_json(result)
+            path = report.write(document, path)  # at once: a kill, too, leaves what was measured so far
     except (ArmFailed, NotQuiet) as error:
         console.print(f"{error}", style="red", markup=False, highlight=False)
         failed = True
     if done:
-        console.print(f"written to {report.write(document, path)}")
+        console.print(f"written to {path}")
     if failed:
         sys.exit(1)
 

@@ -1,0 +1,121 @@
+"""Threads of one process with TensorFlow in it: how web apps without a model server share a session today.
+
+A crew of one member, in which each thread is a caller in a closed loop.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import cycle
+from queue import SimpleQueue
+from time import monotonic_ns
+from typing import Any
+
+import numpy as np
+
+from benchmarks.arms.session import Loaded, load
+from benchmarks.harness.timed import Answers, Crew, Flow, Member
+from benchmarks.workloads import Workload
+
+Call = Callable[[np.ndarray], np.ndarray]
+_Answer = tuple[int, int, int, np.ndarray]
+
+
+@contextmanager
+def session_passed(workload: Workload, workers: int, path: str, threads: int) -> Iterator[Crew]:
+    """One module makes the session and hands it to the others, each on a thread of its own."""
+
+    def callers() -> list[Call]:
+        loaded = load(path, threads)
+        return [_of(loaded)] * workers
+
+    yield _crew(workload, callers)
+
+
+@contextmanager
+def singleton(workload: Workload, workers: int, path: str, threads: int) -> Iterator[Crew]:
+    """Nobody holds the session: every call asks for the process' only one, which is made when it is first asked for."""
+
+    def callers() -> list[Call]:
+        only = _Singleton(partial(load, path, threads))
+
+        def call(x: np.ndarray) -> np.ndarray:
+            session, feed, fetch = only.get()
+            answer: np.ndarray = session.run(fetch, {feed: x})
+            return answer
+
+        return [call] * workers
+
+    yield _crew(workload, callers)
+
+
+@contextmanager
+def session_per_thread(workload: Workload, workers: int, path: str, threads: int) -> Iterator[Crew]:
+    """A graph and a session in each thread."""
+    yield _crew(workload, lambda: [_of(load(path, threads)) for _ in range(workers)])
+
+
+class _Singleton:
+    """Made once, at the first `get`, by whichever thread comes first."""
+
+    def __init__(self, make: Callable[[], Loaded]) -> None:
+        self._make = make
+        self._made: Loaded | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> Loaded:
+        if self._made is None:
+            with self._lock:
+                if self._made is None:
+                    self._made = self._make()
+        return self._made
+
+
+def _of(loaded: Loaded) -> Call:
+    session, feed, fetch = loaded
+    run = session.run
+    return lambda x: run(fetch, {feed: x})
+
+
+def _crew(workload: Workload, callers: Callable[[], list[Call]]) -> Crew:
+    @contextmanager
+    def flow() -> Iterator[Flow]:
+        calls = callers()
+        yield Flow(lambda: _answers(calls, workload.inputs))
+
+    return Crew([Member(flow, workload)])
+
+
+def _answers(calls: list[Call], inputs: list[np.ndarray]) -> Answers:
+    """Those of all threads, as they come. The threads end when it is closed."""
+    came: SimpleQueue[_Answer | BaseException] = SimpleQueue()
+    done = threading.Event()
+    threads = [threading.Thread(target=_loop, args=(call, inputs, came, done)) for call in calls]
+    for thread in threads:
+        thread.start()
+    try:
+        while True:
+            answer = came.get()
+            if isinstance(answer, BaseException):
+                raise answer
+            yield answer
+    finally:
+        done.set()
+        for thread in threads:
+            thread.join()
+
+
+def _loop(call: Call, inputs: list[np.ndarray], came: SimpleQueue[Any], done: threading.Event) -> None:
+    clock = monotonic_ns
+    try:
+        for index, x in cycle(enumerate(inputs)):
+            began = clock()
+            answer = call(x)
+            came.put((index, began, clock(), answer))
+            if done.is_set():
+                return
+    except BaseException as error:
+        came.put(error)

@@ -1,0 +1,149 @@
+"""What the measurement of every peer is given, and the measurement: the peer's ways and the broker, in turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any
+
+from benchmarks import mobilenet
+from benchmarks.figures import Figure, Result
+from benchmarks.harness.arm import Arm
+from benchmarks.harness.bout import Pace
+from benchmarks.harness.run import Target
+from benchmarks.harness.workbench import Workbench
+from benchmarks.peers.environment import Environment
+from benchmarks.peers.peer import Peer, Setting, Way
+from benchmarks.peers.turns import run_in_turns, start_ratio
+from benchmarks.rates import RateSeries, best, by_cpu, by_p50, ratio
+from benchmarks.sampling import Spread
+from benchmarks.throughput.contenders import OWN, THREADS
+
+MODELS = ("mlp", "mobilenet", "head")
+"""The reference models, and a function of no weight, for what lies between alone."""
+BROKER = "broker"
+_HEAD = "benchmarks.models:head"
+
+
+@dataclass
+class Bench(Workbench):
+    """`threads` are names of `THREADS`. With `quick`, which is for tests, brokers do not measure their settings."""
+
+    model: str
+    workers: tuple[int, ...]
+    threads: tuple[str, ...]
+    rounds: int
+    pace: Pace
+    quick: bool
+
+    @cached_property
+    def setting(self) -> Setting:
+        """With the model made, and the broker's settings for it found: once for a model and a machine."""
+        path = {"mlp": lambda: self.mlp, "mobilenet": self._mobilenet, "head": lambda: None}[self.model]()
+        if path is not None and not self.quick:
+            with self.broker("tune", {self.model: path}):
+                self.progress(0, 1, "tuned")
+        return Setting(self.model, path, str(self.directory))
+
+    def _mobilenet(self) -> str:
+        self.progress(0, 1, "making the heavy model")
+        return mobilenet.export()
+
+    def broker_arm(self, workers: int) -> Arm:
+        models = {self.model: {"source": self.setting.model or _HEAD}}
+        tune = "remembered" if self.setting.model and not self.quick else "off"
+        options = {"directory": str(self.directory), "models": models, "model": self.model, "tune": tune}
+        return _arm(BROKER, "broker", "benchmarks.arms.brokered:brokered", self.model, workers, OWN, options)
+
+    def arms(self, way: Way, workers: int, python: str) -> Iterator[Arm]:
+        for threads in self.threads:
+            options = way.options(self.setting, THREADS[threads])
+            name = f"{way.name}-{threads}"
+            yield _arm(name, way.label, way.factory, self.model, workers, threads, options, python)
+
+
+def _arm(
+    name: str,
+    label: str,
+    factory: str,
+    workload: str,
+    workers: int,
+    threads: str,
+    options: dict[str, Any],
+    *python: str,
+) -> Arm:
+    facts = {"workers": workers, "threads": threads}
+    options = {"workers": workers, **options}
+    return Arm(f"{name}-{workers}", label, factory, workload, options, 1.0, facts, *python)
+
+
+def target(environment: Environment) -> Target:
+    """Named after the peer, whose environment is made already, or says why it is not there."""
+    peer = environment.peer
+    return Target(f"peer {peer.name}", f"{peer.label}, beside the broker", partial(measure, environment))
+
+
+def measure(environment: Environment, bench: Bench) -> Result:
+    peer = environment.peer
+    series: dict[str, RateSeries] = {}
+    skipped = _unable(environment, bench.model)
+    for workers in bench.workers:
+        ways = [way for way in peer.ways if bench.model in way.workloads and way.label not in skipped]
+        if not ways or peer.label in skipped:
+            break
+        broker = bench.broker_arm(workers)
+        arms = [broker, *(arm for way in ways for arm in bench.arms(way, workers, environment.python))]
+        found, left_out = run_in_turns(arms, bench.rounds, bench.pace, bench.progress, broker.name)
+        series |= found
+        skipped |= left_out
+    figures = [figure for workers in bench.workers for figure in _figures(series, workers)]
+    made = target(environment)
+    return Result(made.name, made.title, "us", series, figures, _notes(environment), skipped)
+
+
+def _unable(environment: Environment, model: str) -> dict[str, str]:
+    """Why none of the peer's ways can be measured, if so, by its label."""
+    peer = environment.peer
+    why = environment.absent()
+    if why is None and not any(model in way.workloads for way in peer.ways):
+        why = f"it has no way to serve {model}"
+    return {} if why is None else {peer.label: why}
+
+
+def _figures(series: Mapping[str, RateSeries], workers: int) -> Iterator[Figure]:
+    """The broker over each of the peer's ways with as many workers, with the threads that it was quicker with."""
+    broker = series.get(f"{BROKER}-{workers}")
+    if broker is None:
+        return
+    by_way: dict[str, list[RateSeries]] = {}
+    for one in series.values():
+        if one is not broker and one.facts["workers"] == workers:
+            by_way.setdefault(one.label, []).append(one)
+    for label, several in by_way.items():
+        other = best(*several)
+        for what, spread, at_least in _ratios(broker, other, workers):
+            about = f"{workers} {'worker' if workers == 1 else 'workers'}: {what}"
+            yield Figure(f"{about}, broker / {label}", spread, "x", at_least=at_least)
+
+
+def _ratios(broker: RateSeries, other: RateSeries, workers: int) -> Iterator[tuple[str, Spread, bool]]:
+    """What they are of, and whether more is better. One caller says what a call takes, several what it costs."""
+    if workers == 1:
+        yield "p50", ratio(broker, other, by_p50), False
+        return
+    yield "answers/s", ratio(broker, other), True
+    yield "CPU of an answer", ratio(broker, other, by_cpu), False
+    yield "memory", start_ratio(broker, other, "memory_mb"), False
+    yield "start", start_ratio(broker, other, "start_s"), False
+
+
+def _notes(environment: Environment) -> list[str]:
+    peer = environment.peer
+    asked = f"Its own environment: {peer.version}." if environment.own else ""
+    return [text for text in (asked, *peer.notes) if text]
+
+
+def known(peers: Mapping[str, Peer], names: tuple[str, ...]) -> list[Peer]:
+    """Those of these names, in the order of the catalogue."""
+    return [peer for name, peer in peers.items() if name in names]

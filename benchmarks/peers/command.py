@@ -1,0 +1,161 @@
+"""`python -m benchmarks peers`."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from benchmarks import report
+from benchmarks.harness import run
+from benchmarks.harness.bout import Pace
+from benchmarks.harness.options import common
+from benchmarks.peers import summary
+from benchmarks.peers.bench import MODELS, Bench, known, target
+from benchmarks.peers.catalogue import PEERS
+from benchmarks.peers.environment import INSTALL_TIMEOUT_S, Environment, NotInstalled
+from benchmarks.throughput.command import NumbersType
+from benchmarks.throughput.contenders import THREADS
+
+WARM_UP_SHARE = 0.2
+QUICK = {"workers": (2,), "threads": ("one",), "rounds": 1, "windows": 1, "seconds": 0.1}
+
+
+class ChoicesType(click.ParamType):
+    """Some of several names: `pipe,zmq`."""
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        self.name = name
+        self._known = known
+
+    def convert(self, value: Any, param: Any, context: Any) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        chosen = [text.strip().lower() for text in value.split(",")]
+        if unknown := [text for text in chosen if text not in self._known]:
+            self.fail(
+                f"no {self.name} {', '.join(unknown)}; there are {', '.join(self._known)}", param, context
+            )
+        return tuple(name for name in self._known if name in chosen)
+
+
+@click.command()
+@click.option(
+    "--only",
+    "names",
+    type=ChoicesType("peer", tuple(PEERS)),
+    default=",".join(PEERS),
+    metavar="NAME,...",
+    help=f"Only these of {', '.join(PEERS)}.",
+)
+@click.option(
+    "--list", "listing", is_flag=True, help="Show each with its version, and whether it is installed."
+)
+@click.option("--model", type=click.Choice(MODELS), default="mlp", show_default=True, help="What is served.")
+@click.option("--workers", type=NumbersType(), default="1,8", show_default=True, help="Callers at a time.")
+@click.option(
+    "--threads",
+    type=ChoicesType("setting", tuple(THREADS)),
+    default=",".join(THREADS),
+    show_default=True,
+    help="Intra-op threads of the peers' sessions: one, and TensorFlow's default.",
+)
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Starts of each arm.")
+@click.option("--windows", default=3, show_default=True, type=click.IntRange(1), help="Of each start.")
+@click.option(
+    "--seconds", default=0.5, show_default=True, type=click.FloatRange(0.05), help="Length of a window."
+)
+@click.option(
+    "--install-timeout",
+    "install_timeout_s",
+    default=INSTALL_TIMEOUT_S,
+    show_default=True,
+    type=click.FloatRange(1),
+    help="Seconds for the environment of one peer.",
+)
+@click.option("--add", is_flag=True, help="Keep what the JSON file has of other peers.")
+@common("peers")
+def peers(
+    names: tuple[str, ...],
+    listing: bool,
+    install_timeout_s: float,
+    add: bool,
+    seed: int,
+    quick: bool,
+    path: Path | None,
+    model: str,
+    **options: Any,
+) -> None:
+    """The same model through every other way to serve it, each beside the broker.
+
+    A peer that does not come with this project gets an environment of its own, under the user's cache folder, made at
+    its first run from PyPI; one that cannot be installed or started is left out with the reason. The callers are the
+    same for all, every answer is checked, and the callable is the same, so that only what lies between differs. Arms
+    are started, measured and ended in turns: nothing else runs meanwhile. All of them take about 40 minutes on two
+    cores, which should have nothing else to do.
+    """
+    console = report.console()
+    environments = [Environment(peer) for peer in known(PEERS, names)]
+    if listing:
+        console.print(_listing(environments))
+        return
+    _install(environments, install_timeout_s, console)
+    options = {**options, **(QUICK if quick else {})}
+    pace = Pace(options["seconds"], options["seconds"] * WARM_UP_SHARE, options["windows"], seed)
+    sizes = (model, options["workers"], options["threads"], options["rounds"])
+    path = path or report.RESULTS / f"peers-{datetime.now().astimezone():%Y%m%d-%H%M%S}.json"
+    new = path.with_suffix(".part") if add and path.exists() else path
+    lists = {name: list(value) for name, value in options.items() if isinstance(value, tuple)}
+    try:
+        run.run(
+            "peers",
+            [target(environment) for environment in environments],
+            lambda directory, progress: Bench(directory, progress, *sizes, pace, quick),
+            {"model": model, **options, **lists, "seed": seed, "quick": quick},
+            new,
+        )
+    finally:
+        _sum_up(new, path, console)
+
+
+def _install(environments: list[Environment], timeout_s: float, console: Console) -> None:
+    """Before anything is measured, and before the run hides the user's cache folder from what it starts."""
+    for environment in environments:
+        if environment.own and environment.absent() is not None:
+            console.print(f"installing {environment.peer.version}", markup=False, highlight=False)
+        try:
+            environment.install(timeout_s)
+        except NotInstalled as error:
+            console.print(f"{environment.peer.name}: {error}", style="yellow", markup=False, highlight=False)
+
+
+def _sum_up(new: Path, path: Path, console: Console) -> None:
+    """Put what was measured now beside what `path` has of other peers, and print the table of all."""
+    if not new.exists():
+        return
+    document = json.loads(new.read_text())
+    if new != path:
+        document["targets"] = {**json.loads(path.read_text())["targets"], **document["targets"]}
+        report.write(document, path)
+        new.unlink()
+    for table in summary.tables(document):
+        console.print()
+        console.print(table)
+
+
+def _listing(environments: list[Environment]) -> Table:
+    table = Table(box=SIMPLE_HEAD)
+    for heading in ("peer", "what", "version", "installed"):
+        table.add_column(heading)
+    for environment in environments:
+        peer, why = environment.peer, environment.absent()
+        version = "\n".join(peer.requirements) or "this environment"
+        table.add_row(peer.name, peer.label, escape(version), escape(why or "yes"))
+    return table

@@ -1,0 +1,30 @@
+"""A way to call the server of a module of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.peer import Setting, Way
+from benchmarks.peers.place import Place
+
+Call = Callable[[np.ndarray], np.ndarray]
+Connect = Callable[[Place], AbstractContextManager[Call]]
+
+
+def way(name: str, label: str, connect: Connect) -> Way:
+    """`connect` is of the module that has `serve`."""
+
+    def options(setting: Setting, threads: int) -> dict[str, Any]:
+        return {
+            "module": connect.__module__,
+            "connect": connect.__name__,
+            "directory": setting.directory,
+            "path": setting.model,
+            "threads": threads,
+        }
+
+    return Way(name, label, "benchmarks.peers.served:served", options)
