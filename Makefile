@@ -28,10 +28,10 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test stress lint types format bench docs lock clean
+.PHONY: help venv demo test stress lint types format bench bench-report docs lock clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PYTHON=python3.12 chooses the interpreter (now: $(PYTHON)), VENV=.venv the environment's folder"
 
 venv: $(STAMP) ## the environment in .venv, from constraints.txt
@@ -58,6 +58,10 @@ format: $(STAMP) ## let ruff rewrite what it can
 
 bench: $(STAMP) ## latency beside the targets; BENCH_ARGS for its options
 	@$(RUN) benchmarks latency $(BENCH_ARGS)
+
+bench-report: $(STAMP) ## tables and plots of the docs, anew from benchmarks/published
+	@$(VENV)/bin/python docs/site/plots.py
+	@$(VENV)/bin/python docs/site/reference.py
 
 docs: $(DOCS_STAMP) ## the pages as a site in site/, warnings as errors; DOCS_ARGS="-b linkcheck" for the links to other sites
 	@$(VENV)/bin/python docs/site/reference.py

@@ -9,11 +9,17 @@ import click
 
 from benchmarks.aio.command import aio
 from benchmarks.call_path.command import profile
+from benchmarks.compare.command import compare
 from benchmarks.footprint.command import memory
 from benchmarks.http.command import http
 from benchmarks.latency.command import latency
+from benchmarks.losses.command import losses
+from benchmarks.peers.command import peers
 from benchmarks.recovery.command import recovery
 from benchmarks.reload.command import reload
+from benchmarks.scaling.command import scaling
+from benchmarks.survival.command import survival
+from benchmarks.targets.command import targets
 from benchmarks.throughput.command import throughput
 
 
@@ -23,12 +29,18 @@ def main() -> None:
 
 
 main.add_command(aio)
+main.add_command(compare)
 main.add_command(http)
 main.add_command(latency)
+main.add_command(losses)
 main.add_command(memory)
+main.add_command(peers)
 main.add_command(profile)
 main.add_command(recovery)
 main.add_command(reload)
+main.add_command(scaling)
+main.add_command(survival)
+main.add_command(targets)
 main.add_command(throughput)
 
 if __name__ == "__main__":

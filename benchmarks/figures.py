@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from benchmarks.rates import RateSeries
 from benchmarks.sampling import Series, Spread
@@ -35,6 +36,15 @@ class Figure:
         return self.value.median >= bound if self.at_least else self.value.median <= bound
 
 
+@dataclass(frozen=True)
+class Sheet:
+    """A table of its own, for what is no arm and no figure: the first column says what, the others are numbers."""
+
+    title: str
+    headings: tuple[str, ...]
+    rows: list[tuple[str, ...]]
+
+
 @dataclass
 class Result:
     """One target: its arms, its figures, and what a reader must know about how they were taken."""
@@ -47,6 +57,13 @@ class Result:
     notes: list[str] = field(default_factory=list)
     skipped: dict[str, str] = field(default_factory=dict)  # arms that cannot run here, and why
     other_load: float = 0.0  # what else used the machine meanwhile, as a share of all cores
+    sheets: list[Sheet] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)  # for the JSON only
+
+
+def number(value: float) -> str:
+    """With three digits that say something."""
+    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
 
 
 NS_PER = {"us": 1e3, "ms": 1e6}

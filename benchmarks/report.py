@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import arm_report
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, Result, Sheet, number
 from benchmarks.machine import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -41,7 +42,10 @@ def print_result(console: Console, result: Result) -> None:
     console.print(
         arm_report.table(title, result.unit, result.series) if result.series else f"[bold]{title}[/]"
     )
-    console.print(_figures(result))
+    for sheet in result.sheets:
+        console.print(_sheet(sheet))
+    if result.figures:
+        console.print(_figures(result))
     for name, why in result.skipped.items():
         console.print(f"left out: {name}: {why}", style="yellow")
     for note in result.notes:
@@ -49,6 +53,15 @@ def print_result(console: Console, result: Result) -> None:
     if result.other_load > BUSY:
         share = f"{result.other_load:.0%}"
         console.print(f"Something else took {share} of the machine meanwhile: trust no figure.", style="red")
+
+
+def _sheet(sheet: Sheet) -> Table:
+    table = Table(title=sheet.title, title_justify="left", show_edge=False, pad_edge=False)
+    for heading in sheet.headings:
+        table.add_column(heading, justify="right" if table.columns else "left")
+    for row in sheet.rows:
+        table.add_row(*row)
+    return table
 
 
 def _figures(result: Result) -> Table:
@@ -63,8 +76,8 @@ def _figures(result: Result) -> Table:
         value = figure.value
         table.add_row(
             figure.label,
-            f"[bold]{_number(value.median)} {figure.unit}[/]",
-            f"{_number(value.low)} to {_number(value.high)}",
+            f"[bold]{number(value.median)} {figure.unit}[/]",
+            f"{number(value.low)} to {number(value.high)}",
             _bound(figure.target, figure),
             _verdict(figure.reached),
             _bound(figure.stretch, figure),
@@ -83,10 +96,6 @@ def _verdict(reached: bool | None) -> str:
     return "[green]reached[/]" if reached else "[red]not reached[/]"
 
 
-def _number(value: float) -> str:
-    return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
-
-
 def to_json(result: Result) -> dict[str, Any]:
     return {
         "title": result.title,
@@ -95,6 +104,8 @@ def to_json(result: Result) -> dict[str, Any]:
         "notes": result.notes,
         "skipped": result.skipped,
         "other_load": result.other_load,
+        **({"sheets": [asdict(sheet) for sheet in result.sheets]} if result.sheets else {}),
+        **({"details": result.details} if result.details else {}),
     }
 
 
@@ -106,6 +117,7 @@ def _figure(figure: Figure) -> dict[str, Any]:
         "value": value.median,
         "low": value.low,
         "high": value.high,
+        "rounds": list(value.rounds),
         "bound": "at least" if figure.at_least else "at most",
         "target": figure.target,
         "reached": figure.reached,

@@ -35,15 +35,16 @@ class Window:
 
 @dataclass(frozen=True)
 class Spread:
-    """The median over the rounds, and the lowest and highest round."""
+    """The median over the rounds, and the lowest and highest round; `rounds` are all of them, where they are known."""
 
     median: float
     low: float
     high: float
+    rounds: tuple[float, ...] = field(default=(), compare=False)
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        return cls(median(values), min(values), max(values))
+        return cls(median(values), min(values), max(values), tuple(values))
 
 
 @dataclass

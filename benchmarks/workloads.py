@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from benchmarks import mobilenet
+from benchmarks.losses import huge_model
 from broker.models.echo import ANSWERS
 from tests.saved_models import mlp_answer
 
@@ -70,6 +71,10 @@ class Checker:
 
 
 def make(name: str, seed: int) -> Workload:
+    """`name` may say how many rows each input shall have: "mlp:16"."""
+    kind, _, rows = name.partition(":")
+    if rows:
+        return Workload(name, *_of_rows(kind, np.random.default_rng(seed), int(rows)))
     tolerance = mobilenet.TOLERANCE if name.startswith("mobilenet") else TOLERANCE
     return Workload(name, *_MAKERS[name](np.random.default_rng(seed)), tolerance)
 
@@ -79,6 +84,11 @@ Pairs = tuple[list[np.ndarray], list[np.ndarray]]
 
 def _rows(rng: np.random.Generator, count: int = ROWS) -> list[np.ndarray]:
     return [rng.normal(size=(1, 128)).astype(np.float32) for _ in range(count)]
+
+
+def _of_rows(kind: str, rng: np.random.Generator, rows: int) -> Pairs:
+    inputs = [rng.normal(size=(rows, 128)).astype(np.float32) for _ in range(ROWS)]
+    return inputs, [{"mlp": mlp_answer, "head": head}[kind](x) for x in inputs]
 
 
 def _images(rng: np.random.Generator) -> list[np.ndarray]:
@@ -115,6 +125,12 @@ def _image_copy(rng: np.random.Generator) -> Pairs:
     return inputs, [strided(x) for x in inputs]
 
 
+def _huge(rng: np.random.Generator) -> Pairs:
+    """Of the answers a sample, as the arms take it."""
+    inputs = _rows(rng, 2)
+    return inputs, [huge_model.answer(x) for x in inputs]
+
+
 def _mobilenet(rng: np.random.Generator) -> Pairs:
     """Those that were kept with the model, whatever the seed: nothing but the model knows their answers."""
     return mobilenet.examples()
@@ -141,6 +157,7 @@ _MAKERS: dict[str, Callable[[np.random.Generator], Pairs]] = {
     "first_row": _first_row,
     "echo": _echo,
     "head": _head,
+    "huge": _huge,
     "image": _image,
     "image_copy": _image_copy,
     "mobilenet": _mobilenet,

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from benchmarks.published_results import Measured, natural, newest
+from benchmarks.targets import table
+from benchmarks.targets.catalogue import NAMES
+
+SCALING = "scaling"
+"""Has a page of its own."""
+PICTURES = Path(__file__).parents[1] / "pictures" / "benchmarks"
+"""What docs/site/plots.py draws."""
 
 _HEAD = """# Measured
 
@@ -39,59 +47,123 @@ _CHOSEN = (
 
 
 def page(folder: Path) -> str:
-    newest = _newest(folder)
-    return _HEAD + "\n".join(
-        line
-        for target in sorted(newest, key=lambda name: (len(name), name))
-        for line in _target(target, *newest[target])
-    )
+    found = newest(folder)
+    order = sorted(found.keys() - {SCALING}, key=lambda name: (name not in NAMES, natural(name)))
+    return _HEAD + "\n".join(line for target in order for line in _target(target, found[target]))
 
 
 def chosen(folder: Path) -> str:
     """The rows of the README's table, of those figures that there are."""
-    newest = _newest(folder)
+    found = newest(folder)
     rows = ["| | median | lowest to highest |", "|---|---:|---:|"]
     for target, label, words in _CHOSEN:
-        for figure in newest[target][1]["targets"][target]["figures"] if target in newest else ():
+        for figure in found[target].result["figures"] if target in found else ():
             if figure["label"].strip() == label:
                 span = f"{_number(figure['low'])} to {_number(figure['high'])}"
                 rows.append(f"| {words} | {_number(figure['value'])} {figure['unit']} | {span} |")
     return "\n".join(rows)
 
 
-def _newest(folder: Path) -> dict[str, tuple[Path, dict[str, Any]]]:
-    """Of each target the file and the document of the last run that has it."""
-    newest: dict[str, tuple[Path, dict[str, Any]]] = {}
-    for path, document in sorted(_documents(folder), key=lambda each: str(each[1]["started"])):
-        for target in document["targets"]:
-            newest[target] = (path, document)
-    return newest
+def targets(folder: Path) -> str:
+    """All of the targets in one table, and how many are reached."""
+    found = newest(folder)
+    lines = table.rows(found, NAMES)
+    rows = [
+        "| | figure | measured | lowest to highest | target | | commit |",
+        "|---|---|---:|---:|---:|---|---|",
+    ]
+    last = ""
+    for line in lines:
+        bound, reached = (
+            (line.bound, line.reached) if line.bound else (f"stretch {line.stretch}", line.stretch_reached)
+        )
+        cells = [
+            line.target if line.target != last else "",
+            _cell(line.figure),
+            line.measured or "not measured",
+            line.span,
+            bound.replace(">=", "≥").replace("<=", "≤") if line.measured else "",
+            {None: "", True: "reached", False: "**not reached**"}[reached],
+            f"`{line.commit}`" if line.commit else "",
+        ]
+        rows.append(f"| {' | '.join(cells)} |")
+        last = line.target
+    told = f"{table.summary(lines)}. A `+` is for a tree with changes that were not committed."
+    return "\n".join([*rows, "", told])
 
 
-def _documents(folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
-    for path in folder.glob("*.json"):
-        document = json.loads(path.read_text())
-        if {"targets", "machine", "started"} <= document.keys():
-            yield path, document
+def losses(folder: Path) -> str:
+    """Every figure of the cases in which the broker loses, each case with its picture and its notes."""
+    found = newest(folder)
+    lines: list[str] = []
+    for name in ("L1", "L2", "L3"):
+        if name in found:
+            result = found[name].result
+            case = result["title"].partition(": ")[2]
+            lines += [f"**{case[0].upper()}{case[1:]}**", ""]
+            lines += _figures(result["figures"], bounds=False)
+            lines += [text for note in result["notes"] for text in (_cell(note), "")]
+    if not lines:
+        return "Not measured yet: `python -m benchmarks losses --json benchmarks/published/losses.json`."
+    return "\n".join(lines).rstrip()
 
 
-def _target(name: str, path: Path, document: dict[str, Any]) -> Iterator[str]:
-    result, machine = document["targets"][name], document["machine"]
-    state = " with uncommitted changes" if machine["uncommitted_changes"] else ""
+def scaling(folder: Path) -> str:
+    """The tables of `python -m benchmarks scaling`."""
+    found = newest(folder)
+    if SCALING not in found:
+        return "Not measured yet: `python -m benchmarks scaling --json benchmarks/published/scaling.json`."
+    measured = found[SCALING]
+    lines = [_origin(measured, ".."), ""]
+    if (PICTURES / f"{SCALING}.svg").is_file():
+        lines += ["![throughput against workers](pictures/benchmarks/scaling.svg)", ""]
+    for sheet in measured.result["sheets"]:
+        lines += [f"**{_cell(sheet['title'])}**", "", *_sheet(sheet), ""]
+    lines += [text for note in measured.result["notes"] for text in (_cell(note), "")]
+    return "\n".join(lines).rstrip()
+
+
+def _sheet(sheet: dict[str, Any]) -> Iterator[str]:
+    yield f"| {' | '.join(_cell(heading.strip()) for heading in sheet['headings'])} |"
+    yield f"|---|{'---:|' * (len(sheet['headings']) - 1)}"
+    for row in sheet["rows"]:
+        yield f"| {' | '.join(_cell(cell) for cell in row)} |"
+
+
+def _target(name: str, measured: Measured) -> Iterator[str]:
+    result = measured.result
     yield f"## {name}: {result['title']}\n"
-    yield (
-        f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, TensorFlow {machine['tensorflow']}; "
-        f"commit `{machine['commit'][:10]}`{state}, {document['started'][:10]}: "
-        f"[{path.name}](../../benchmarks/published/{path.name})\n"
-    )
+    yield f"{_origin(measured)}\n"
     yield from _figures(result["figures"])
+    if (PICTURES / f"{name}.svg").is_file():
+        yield f"![{_cell(result['title'])}](../pictures/benchmarks/{name}.svg)\n"
     yield from _arms(result["arms"])
     for note in result["notes"]:
         yield f"{_cell(note)}\n"
+    for arm, why in result.get("skipped", {}).items():
+        yield f"Left out: {_cell(arm)}: {_cell(why)}\n"
 
 
-def _figures(figures: list[dict[str, Any]]) -> Iterator[str]:
+def _origin(measured: Measured, up: str = "../..") -> str:
+    machine = measured.machine
+    state = " with uncommitted changes" if machine["uncommitted_changes"] else ""
+    path = f"benchmarks/published/{measured.path.name}"
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, Python {machine['python']}, TensorFlow {machine['tensorflow']}; "
+        f"commit `{machine['commit'][:10]}`{state}, {measured.started[:10]}: [{measured.path.name}]({up}/{path})"
+    )
+
+
+def _figures(figures: list[dict[str, Any]], bounds: bool = True) -> Iterator[str]:
     if not figures:
+        return
+    if not bounds:
+        yield "| | median | lowest to highest |"
+        yield "|---|---:|---:|"
+        for each in figures:
+            span = f"{_number(each['low'])} to {_number(each['high'])}"
+            yield f"| {_cell(each['label'])} | {_number(each['value'])} {each['unit']} | {span} |"
+        yield ""
         return
     yield "| figure | median | lowest to highest | target | |"
     yield "|---|---:|---:|---:|---|"

@@ -1,0 +1,1 @@
+"""`python -m benchmarks compare OLD NEW`: what moved beyond noise between two runs."""

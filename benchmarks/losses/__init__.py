@@ -1,0 +1,1 @@
+"""`python -m benchmarks losses`: where the broker is slower than what it is compared with, and by how much."""

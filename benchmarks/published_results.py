@@ -1,0 +1,72 @@
+"""Results as they lie on disk: one file, or of each target the newest in a folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import ROOT
+
+PUBLISHED = ROOT / "benchmarks" / "published"
+_NEEDED = {"targets", "machine", "started"}
+
+
+class NoResults(Exception):
+    """There is nothing here that a benchmark wrote."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One target's entry in the results, and the run that it is of."""
+
+    path: Path
+    run: dict[str, Any]
+    result: dict[str, Any]
+
+    @property
+    def machine(self) -> dict[str, Any]:
+        """Where it was taken; results that were put together of several keep each one's own."""
+        found: dict[str, Any] = self.result.get("machine") or self.run["machine"]
+        return found
+
+    @property
+    def commit(self) -> str:
+        """Ten digits; `+` where the tree had changes that were not committed."""
+        return str(self.machine["commit"])[:10] + ("+" if self.machine["uncommitted_changes"] else "")
+
+    @property
+    def started(self) -> str:
+        return str(self.result.get("started") or self.run["started"])
+
+
+def newest(place: Path) -> dict[str, Measured]:
+    """By target, in the order of their names: the newest in a folder, or all of a file. Raises NoResults."""
+    found: dict[str, Measured] = {}
+    for path, document in sorted(_documents(place), key=lambda each: str(each[1]["started"])):
+        for name, result in document["targets"].items():
+            found[name] = Measured(path, document, result)
+    if not found:
+        raise NoResults(
+            f"{place}: expected the JSON of a `python -m benchmarks` command, or a folder of such"
+        )
+    return {name: found[name] for name in sorted(found, key=natural)}
+
+
+def natural(name: str) -> tuple[int, str]:
+    """T2 before T10."""
+    return len(name), name
+
+
+def _documents(place: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(place.glob("*.json")) if place.is_dir() else [place]:
+        try:
+            document = json.loads(path.read_text())
+        except (OSError, ValueError) as error:
+            raise NoResults(
+                f"{path}: {error}; expected the JSON of a `python -m benchmarks` command"
+            ) from None
+        if isinstance(document, dict) and document.keys() >= _NEEDED:
+            yield path, document

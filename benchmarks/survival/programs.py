@@ -1,0 +1,64 @@
+"""T12 and T13 by the programs that test them, each in a process of its own: it ends with 0 only if everything held."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from benchmarks.figures import Figure, Result
+from benchmarks.harness.run import Target
+from benchmarks.harness.workbench import Workbench
+from benchmarks.machine import ROOT
+from benchmarks.sampling import Spread
+
+LAST_LINES = 20
+
+
+@dataclass
+class Bench(Workbench):
+    """How many of each, and the seed of all."""
+
+    kills: int
+    headers: int
+    seed: int
+
+
+def _survive(bench: Bench, what: str, count: int, arguments: list[str]) -> tuple[int, str]:
+    """How many were survived: all, or none if anything did not hold; and what the program said last."""
+    command = [sys.executable, "-m", *arguments, "--seed", str(bench.seed)]
+    said: list[str] = []
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as program:
+        assert program.stdout is not None
+        for line in program.stdout:
+            said = [*said[-LAST_LINES:], line.rstrip()]
+            bench.progress(0, 1, said[-1][:100])
+    if program.returncode == 0:
+        return count, said[-1].partition("] ")[2] or said[-1]
+    return 0, "\n".join([f"{what} ended with status {program.returncode}:", *said])
+
+
+def _kills(bench: Bench) -> Result:
+    arguments = ["tests.stress", "--kills", str(bench.kills)]
+    survived, said = _survive(bench, "tests.stress", bench.kills, arguments)
+    label = "kills; every answer right, no hang, nothing left behind"
+    return _result(T12, label, survived, 1000, 10_000, said)
+
+
+def _headers(bench: Bench) -> Result:
+    arguments = ["tests.faults.fuzz", "--headers", str(bench.headers)]
+    survived, said = _survive(bench, "tests.faults.fuzz", bench.headers, arguments)
+    label = "headers; other workers untouched, their answers right"
+    return _result(T13, label, survived, 1_000_000, 100_000_000, said)
+
+
+def _result(target: Target, label: str, survived: int, least: int, stretch: int, said: str) -> Result:
+    value = Spread(survived, survived, survived)
+    figure = Figure(label, value, "", least, stretch, at_least=True)
+    return Result(target.name, target.title, "us", {}, [figure], [said])
+
+
+T12 = Target("T12", "random SIGKILLs of workers and broker under load", _kills)
+T13 = Target("T13", "hostile headers written into a live channel", _headers)

@@ -1,0 +1,1 @@
+"""`python -m benchmarks targets`: all of TARGETS.md in one table."""
