@@ -6,6 +6,7 @@ import json
 import os
 import random
 import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -173,7 +174,7 @@ def bench(model: str, name: str | None, **options: Any) -> None:
     """
     sys.path.insert(0, os.getcwd())  # a model may be a module:function of the project we stand in
     output: Path | None = options["output"]
-    with told_errors():
+    with told_errors(), _ended_by_sigterm():
         if options["plots_"] and not plots.available():
             raise InvalidInput(plots.MISSING)
         subject = _subject(model, name, options)
@@ -269,6 +270,16 @@ def _progress() -> Iterator[Tell]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0)
         yield lambda share, text: bar.update(task, completed=share, description=escape(text))
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """An end like any other: what was started is stopped, what was written to /tmp is removed."""
+    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _write(outcome: Outcome, folder: Path, wanted: bool | None) -> None:
