@@ -165,7 +165,7 @@ def check(slot: WorkerSlot, number: int) -> None:
     assert slot.done
     slot.busy = False
     if fails(number):
-        with pytest.raises(ModelFailed, match=f"^call {number}$"):
+        with pytest.raises(ModelFailed, match=f": call {number}$"):
             slot.result()
         return
     (result,) = slot.result()
