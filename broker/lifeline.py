@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import signal
 import socket
 import threading
 
@@ -56,6 +57,8 @@ class Lifeline:
 
 def _hold(report: int, starter: str) -> None:
     """Have the write end of a pipe as one's only descriptor beside `report`, at which the read end is sent."""
+    # A signal that came here would be written to a descriptor that this thread has not, and wake nobody.
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if _thread() == starter or ctypes.CDLL(None).unshare(_CLONE_FILES):
         os.write(report, b"\0")  # there is none
         return

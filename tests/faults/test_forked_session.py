@@ -72,7 +72,7 @@ def mlp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         ("run", 0),
         pytest.param("run", 1, marks=pytest.mark.slow),
-        ("callable made before", 0),
+        pytest.param("callable made before", 0, marks=pytest.mark.slow),
         pytest.param("callable made after", 0, marks=pytest.mark.slow),
         pytest.param("another session", 0, marks=pytest.mark.slow),
     ],

@@ -8,6 +8,7 @@ import select
 import signal
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -59,6 +60,16 @@ def test_no_other_thread_has_the_write_end(lifeline: Lifeline) -> None:
     held = [os.readlink(f"{theirs}/{fd}") for fd in os.listdir(theirs)]
     ours = [os.readlink(f"/proc/thread-self/fd/{fd}") for fd in open_descriptors()]
     assert (ours.count(target), held.count(target)) == (1, 1)
+
+
+def test_no_signal_is_told_to_its_thread(lifeline: Lifeline) -> None:
+    """Who handles signals is woken by a descriptor that only the other threads have."""
+    (holder,) = [thread for thread in threading.enumerate() if thread.name == "onesession-lifeline"]
+    status = Path(f"/proc/self/task/{holder.native_id}/status").read_text()
+    (blocked,) = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigBlk:")]
+    assert all(
+        blocked >> (number - 1) & 1 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGIO)
+    )
 
 
 def open_descriptors() -> list[str]:

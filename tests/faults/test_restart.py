@@ -152,6 +152,7 @@ def work(index: int, address: str, progress: memoryview, stop: memoryview) -> in
     return sum(progress[index * len(WAYS) :][: len(WAYS)])
 
 
+@pytest.mark.slow
 def test_killed_under_load_again_and_again(broker: TestBroker, rng: np.random.Generator) -> None:
     """Workers that call in every way while their broker is killed at random moments, serving or just starting, get
     every answer, each the right one."""
@@ -303,7 +304,9 @@ def call_deadly(client: Client, way: str) -> Any:
         return request.run()
 
 
-@pytest.mark.parametrize("way", ["predict", "submit", "request"])
+@pytest.mark.parametrize(
+    "way", ["predict", *[pytest.param(way, marks=pytest.mark.slow) for way in ("submit", "request")]]
+)
 def test_a_request_that_kills_the_broker_fails_after_one_more_run(
     broker: TestBroker, client: Client, way: str
 ) -> None:

@@ -141,6 +141,7 @@ def test_run_passes_signals_on_while_its_broker_starts(start: Start, place: Path
     assert left_in(place) == []
 
 
+@pytest.mark.slow
 def test_run_ends_its_command_when_the_broker_cannot_start_any_more(start: Start, place: Path) -> None:
     """After five starts in a row that failed the command is ended, and `broker run` says why."""
     command = run(start, WAITER)
@@ -170,6 +171,7 @@ def masks(pid: int) -> list[Mask]:
     return [blocked_by((task / "status").read_text()) for task in tasks]
 
 
+@pytest.mark.slow
 def test_signals_are_the_main_threads(start: Start, place: Path) -> None:
     """Whatever threads libraries make in a supervising parent, none of them takes a signal; engine and command block
     none."""
@@ -222,7 +224,7 @@ def test_serve_that_cannot_start_says_so_at_once(start: Start, place: Path) -> N
     assert left_in(place) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_stop_while_models_load_is_obeyed(start: Start, place: Path, number: int) -> None:
     """Whether for the first time or again: a broker that loads is stopped by one signal to its parent."""
     (place / "hold").touch()

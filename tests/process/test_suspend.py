@@ -39,7 +39,7 @@ def end_of(broker: TestBroker) -> int:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_stop_signal_to_a_suspended_broker_is_obeyed(number: signal.Signals) -> None:
     """A broker that is told to stop while it is suspended stops when it goes on, whichever thread gets the signal."""
-    for _ in range(4):
+    for _ in range(2):
         with serving("double") as broker:
             broker.signal(signal.SIGSTOP)
             broker.signal(number)
@@ -50,7 +50,7 @@ def test_a_stop_signal_to_a_suspended_broker_is_obeyed(number: signal.Signals) -
 
 def test_the_parents_end_is_seen_after_a_suspension() -> None:
     """A broker whose parent ends while it is suspended stops when it goes on."""
-    for _ in range(4):
+    for _ in range(2):
         with serving("double") as broker:
             broker.signal(signal.SIGSTOP)
             process = broker.broker._engine._process  # type: ignore[union-attr]

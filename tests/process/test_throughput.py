@@ -114,6 +114,7 @@ def test_figures_say_which_way_their_target_lies(document: dict[str, Any]) -> No
     assert (targets["T8"]["figures"][0]["bound"], targets["T8"]["figures"][0]["target"]) == ("at most", 3.0)
 
 
+@pytest.mark.slow
 def test_one_target_alone_is_measured_and_written(tmp_path: Path) -> None:
     """The three ways of waiting, each with checked answers, a rate, times and the CPU they took."""
     path = tmp_path / "waiting.json"

@@ -38,7 +38,15 @@ def under_broker_run(*options: str) -> Iterator[tuple[Server, int]]:
             yield server, arbiter
 
 
-@pytest.mark.parametrize("options", [[], ["--preload"], ["--worker-class", "gevent"], ["--threads", "3"]])
+@pytest.mark.parametrize(
+    "options",
+    [
+        [],
+        ["--preload"],
+        pytest.param(["--worker-class", "gevent"], marks=pytest.mark.slow),
+        ["--threads", "3"],
+    ],
+)
 def test_broker_run_serves_gunicorn(options: list[str]) -> None:
     """Workers answer before, during and after a reload and with one more of them; SIGTERM ends all in order."""
     if "gevent" in options:

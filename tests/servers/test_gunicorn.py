@@ -127,7 +127,9 @@ def test_workers_are_added_and_taken_away() -> None:
         traffic.wait_for(20)
 
 
-@pytest.mark.parametrize("preload", [True, False], ids=["preload", "no-preload"])
+@pytest.mark.parametrize(
+    "preload", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["preload", "no-preload"]
+)
 def test_an_upgrade_has_two_brokers_side_by_side(preload: bool) -> None:
     """After SIGUSR2 each arbiter has its broker; when the old one ends, so does its broker, and nothing is lost."""
     with gunicorn(*(["--preload"] if preload else [])) as server, Traffic(server.ask) as traffic:

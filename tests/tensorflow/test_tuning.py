@@ -216,6 +216,7 @@ print(runtime.onednn_enabled())
 """
 
 
+@pytest.mark.slow
 def test_a_broker_around_its_workers_takes_what_is_remembered(cache: Path, mlp_path: Path, tmp_path: Path):
     """`run_workers` serves from the calling process, which is tuned like any other broker; its workers stay without."""
     remember(mlp_path, "3x2 pool off")
@@ -347,6 +348,7 @@ def measuring(
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_stop_while_measuring(measuring: tuple[subprocess.Popen[str], list[psutil.Process]]):
     """A signal ends it in order, and the probes with it."""
     process, probes = measuring
