@@ -24,9 +24,9 @@ from benchmarks.harness.member import MemberFailed, MemberProcess, Tally
 from benchmarks.harness.rounds import starting
 from benchmarks.harness.subject import main, resolve
 from benchmarks.harness.timed import Crew
-from benchmarks.machine import busy_s
 from benchmarks.rates import RateWindow
 from benchmarks.sampling import Window
+from broker.bench.processes import busy_s
 
 START_TIMEOUT_S = 110.0
 WINDOW_TIMEOUT_S = 60.0
