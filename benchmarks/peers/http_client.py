@@ -44,7 +44,7 @@ def _receive(connection: socket.socket) -> bytes:
     while len(body) < length:
         body += _more(connection)
     if head[9:12] != b"200":
-        raise BadResponse(f"{raw[:500]!r}")
+        raise BadResponse(f"{raw[:end]!r} {body[:500]!r}")
     return body
 
 
