@@ -7,6 +7,8 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
@@ -121,6 +123,9 @@ def _main(
 ) -> None:
     parents.close()
     signal.setitimer(signal.ITIMER_REAL, 0)
+    # pytest's hooks keep every exception, and with it the frames and all that their variables hold: a signal handler
+    # that raises inside a __del__ would have this process keep a channel for good.
+    sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
     try:
         value = function(Talk(pipe), *args) if talk else function(*args)
         message = "result", value
