@@ -17,9 +17,9 @@ from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInp
 from worker_client.wire.event import Event, Lent
 from worker_client.wire.layout import (
     MAX_REGION,
-    POLL_NO,
+    POLL_FREELY,
+    POLL_GIVING_WAY,
     POLL_WORD,
-    POLL_YES,
     RING_END,
     RING_ENTRIES,
     SLOT_HEADER,
@@ -71,7 +71,7 @@ class Channel:
         try:
             segment = self._account.new_segment(settings.first_segment_bytes)
             self.words = segment.bytes.cast("Q")
-            self.words[POLL_WORD] = POLL_NO
+            self.words[POLL_WORD] = POLL_GIVING_WAY
             self.submitted, self.bell = self._new_semaphore(), self._new_semaphore()
             self.ring = RingConsumer(self.words, self.submitted)
             self.first_segment = segment
@@ -100,8 +100,8 @@ class Channel:
                 return slot
         return None
 
-    def allow_polling(self, allowed: bool) -> None:
-        self.words[POLL_WORD] = POLL_YES if allowed else POLL_NO
+    def tell_of_crowd(self, crowded: bool) -> None:
+        self.words[POLL_WORD] = POLL_GIVING_WAY if crowded else POLL_FREELY
 
     @property
     def idle(self) -> bool:

@@ -75,7 +75,7 @@ class Intake:
         self._stopping = False
         self._budget = PollBudget(mode)
         self._cores = cores()
-        self._cores_free = True
+        self._crowded = False  # more workers are active than there are cores
         self._worker_polls = False  # so does the one whose request came last
         self._recount_ns = 0
 
@@ -243,8 +243,8 @@ class Intake:
         self._budget.observe(monotonic_ns() - start)
 
     def _poll(self, start: int) -> bool:
-        budget = self._budget.budget_ns(self._worker_polls and self._cores_free and not self._busy_runners())
-        limit = start + budget
+        wanted = self._worker_polls and not self._crowded and not self._busy_runners()
+        limit = start + self._budget.budget_ns(wanted)
         while monotonic_ns() < limit:
             for _ in range(8):
                 if self._anything_waits():
@@ -263,14 +263,14 @@ class Intake:
         return any(pool.running for pool in self._pools.values())
 
     def _count_workers(self, now: int) -> None:
-        """Polling can pay only while every worker that is active can have a core; whether it does, each finds out."""
+        """In a crowd workers that poll give way, and the intake does not poll. Whether to, each worker finds out."""
         self._recount_ns = now + _RECOUNT_NS
         active = sum(1 for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS)
-        free = active <= self._cores
-        if free != self._cores_free:
-            self._cores_free = free
+        crowded = active > self._cores
+        if crowded != self._crowded:
+            self._crowded = crowded
             for channel in self.channels:
-                channel.allow_polling(free)
+                channel.tell_of_crowd(crowded)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -310,7 +310,7 @@ class Intake:
             channel.dispose()
 
     def _add(self, channel: Channel) -> None:
-        channel.allow_polling(self._cores_free)
+        channel.tell_of_crowd(self._crowded)
         self.channels.append(channel)
 
     def _remove(self, channel: Channel) -> None:

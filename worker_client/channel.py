@@ -28,8 +28,8 @@ from worker_client.wire.layout import (
     NOTIFY_EVENT,
     NOTIFY_SLOT,
     OUTPUT_REGION,
+    POLL_FREELY,
     POLL_WORD,
-    POLL_YES,
     RING_END,
     SLOT_HEADER,
     SUBMITTED_NS,
@@ -41,7 +41,7 @@ from worker_client.wire.processor import leave_processor
 from worker_client.wire.ring import RingProducer
 from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Busy
-from worker_client.wire.waiting import MUST_BLOCK, PollOrBlock, WaitMode, poll_word
+from worker_client.wire.waiting import PollOrBlock, WaitMode, poll_giving_way, poll_word
 
 _CONTROL_TIMEOUT = 30.0  # seconds for the broker's control thread to answer: it never runs a model
 _MAX_SLOTS_ADVICE = "send less at a time or raise the broker's max_slots"
@@ -76,7 +76,7 @@ class Channel:
         self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
         self._add_block(reply["block"], self._segments[0])
         # Last, as these refer to us: what fails before is freed at once.
-        self._waiting = PollOrBlock(mode)
+        self._waiting, self._waiting_in_crowd = PollOrBlock(mode), PollOrBlock(mode, in_crowd=True)
         self.futures = FutureDispatcher(self)
 
     def __repr__(self) -> str:
@@ -278,9 +278,12 @@ class Channel:
 
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
         """Hand a written slot to the broker."""
-        # Polling needs a core, and no other call of this process that could use it.
-        alone = len(self._free) + 1 == len(self.slots) and self._words[POLL_WORD] == POLL_YES
-        poll_ns = self._waiting.poll_ns if alone and notify == NOTIFY_SLOT else MUST_BLOCK
+        if len(self._free) + 1 == len(self.slots) and notify == NOTIFY_SLOT:
+            waiting = self._waiting if self._words[POLL_WORD] == POLL_FREELY else self._waiting_in_crowd
+            poll_ns = waiting.poll_ns
+        else:  # another call of this process could use the core that polling needs
+            waiting, poll_ns = None, 0
+        slot.waiting = waiting
         slot.prepare(signature_id, deadline_ns, notify, monotonic_ns(), poll_ns)
         if not self.open:  # looked at after `notify` is set, by which a closing channel chooses whom to wake
             raise self.gone()
@@ -291,17 +294,20 @@ class Channel:
         """Return when the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""
         words = slot.words
         start = words[SUBMITTED_NS]
-        if slot.poll_ns > 0:
-            done = poll_word(words, DONE, slot.sequence, min(start + slot.poll_ns, deadline_ns))
-            if not done and self._waiting.begins_to_poll:
+        waiting = slot.waiting
+        if waiting is not None and waiting.poll_ns:
+            limit = min(start + waiting.poll_ns, deadline_ns)
+            if waiting.in_crowd:
+                poll_giving_way(words, DONE, slot.sequence, limit)
+            elif not poll_word(words, DONE, slot.sequence, limit) and waiting.begins_to_poll:
                 # The broker may be waiting for the very processor that we poll on. Make room, and try once more.
                 leave_processor()
-                poll_word(words, DONE, slot.sequence, min(monotonic_ns() + slot.poll_ns, deadline_ns))
+                poll_word(words, DONE, slot.sequence, min(monotonic_ns() + waiting.poll_ns, deadline_ns))
         self._acquire(slot, deadline_ns)
         slot.busy = False
         now = slot.woken_ns = monotonic_ns()
-        if slot.poll_ns != MUST_BLOCK:
-            self._waiting.observe(now - start, now)
+        if waiting is not None:
+            waiting.observe(now - start, now)
         if words[OUTPUT_REGION] != slot.output_region:
             self.await_region(slot, deadline_ns)
 

@@ -29,6 +29,7 @@ from worker_client.wire.layout import (
 from worker_client.wire.semaphore import WaitableSemaphore
 from worker_client.wire.strings import StringView
 from worker_client.wire.tensors import TensorLayout, read_table, views
+from worker_client.wire.waiting import PollOrBlock
 
 _CACHED = 64  # layouts a slot remembers on each side; shapes beyond that start over
 
@@ -52,8 +53,8 @@ class Slot:
         "on_moved",
         "output",
         "output_region",
-        "poll_ns",
         "sequence",
+        "waiting",
         "woken_ns",
         "words",
     )
@@ -81,7 +82,9 @@ class Slot:
         self.missing_ns = 0  # since when an abandoned slot is known to miss a post
         self.notify = NOTIFY_SLOT
         self.woken_ns = 0  # when its caller, or who looks for him, acquired the last answer
-        self.poll_ns = 0  # how long the caller polls before it blocks
+        self.waiting: PollOrBlock | None = (
+            None  # how its caller waits; None: it blocks, as polling is no choice
+        )
         self._layout: TensorLayout | None = None
         self._input_views: dict[TensorLayout, tuple[Any, ...]] = {}
         self._output_views: dict[bytes, tuple[np.ndarray, ...]] = {}
@@ -122,7 +125,6 @@ class Slot:
         words[NOTIFY] = self.notify = notify
         words[SUBMITTED_NS] = now_ns
         words[WAITING] = WAITING_POLLS if poll_ns > 0 else WAITING_BLOCKS
-        self.poll_ns = poll_ns
 
     @property
     def done(self) -> bool:

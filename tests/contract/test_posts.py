@@ -50,6 +50,7 @@ class Worker:
             "_push_lock": threading.Lock(),
             "_slow": threading.Condition(),
             "_waiting": PollOrBlock(),
+            "_waiting_in_crowd": PollOrBlock(in_crowd=True),
             "_link": SimpleNamespace(next_wake_ns=0, path="here", send=lambda message: None),
         }
         for name, part in parts.items():

@@ -12,13 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_client.wire.waiting import WORTH_POLLING_NS, PollBudget, PollOrBlock, WaitMode, poll_word
+from worker_client.wire.waiting import (
+    WORTH_POLLING_NS,
+    PollBudget,
+    PollOrBlock,
+    WaitMode,
+    poll_giving_way,
+    poll_word,
+)
 
 US = 1000
 SECOND = 1_000_000_000
 CALLS = 2000  # enough to settle
 
 World = Callable[[bool], int]
+Poll = Callable[[memoryview, int, int, int], bool]
+POLLS = [poll_word, poll_giving_way]
 latencies = st.integers(2 * US, 200 * US)
 
 
@@ -143,6 +152,46 @@ def test_slow_calls_block_for_good():
     assert not any(live(choice, here, 20_000))
 
 
+@given(st.integers(2, 20), st.integers(2, 20), st.booleans())
+def test_calls_not_worth_polling_for_block(polled: int, blocked: int, in_crowd: bool):
+    """That holds where polling is the faster way, too, and the first fast calls bring it back."""
+    choice = PollOrBlock(in_crowd=in_crowd)
+    live(choice, world(10 * US, 50 * US))
+    slow = world(polled * WORTH_POLLING_NS, blocked * WORTH_POLLING_NS)
+    live(choice, slow)
+    assert share(live(choice, slow)) < 0.02
+    fast = world(10 * US, 50 * US)
+    live(choice, fast)
+    assert share(live(choice, fast)) > 0.95
+
+
+@given(st.integers(2 * US, 100 * US), st.floats(1.0, 3.5))
+def test_in_a_crowd_polling_may_be_slower(blocked: int, factor: float):
+    """Who polls in a crowd saves the others time: it goes on, if to block would be somewhat faster for itself."""
+    choice = PollOrBlock(in_crowd=True)
+    here = world(min(int(factor * blocked), WORTH_POLLING_NS), blocked)
+    live(choice, here)
+    assert share(live(choice, here)) > 0.95
+
+
+@given(st.integers(2 * US, 100 * US), st.integers(6, 100))
+def test_in_a_crowd_that_does_not_give_way_it_blocks(blocked: int, factor: int):
+    """Polling that costs many times what blocking does is given up in a crowd, too."""
+    choice = PollOrBlock(in_crowd=True)
+    here = world(factor * blocked, blocked)
+    live(choice, here)
+    assert share(live(choice, here)) < 0.05
+
+
+def test_a_hopeless_trial_is_short():
+    """A trial ends as soon as what it has seen cannot become the better mean any more."""
+    choice = PollOrBlock()
+    here = world(10 * US, 400 * US)
+    tried = [i for i, polls in enumerate(live(choice, here, 50_000)) if not polls]
+    assert tried
+    assert max(len(list(run)) for _, run in itertools.groupby(i - at for at, i in enumerate(tried))) < 10
+
+
 @pytest.mark.parametrize(("mode", "polls"), [(WaitMode.POLL, True), (WaitMode.BLOCK, False)])
 @pytest.mark.parametrize("here", [world(10 * US, 50 * US), world(900 * US, 10 * US)])
 def test_a_fixed_mode_stays_fixed(mode: WaitMode, polls: bool, here: World):
@@ -210,17 +259,18 @@ def test_the_brokers_fixed_modes(wanted: bool):
 # -- polling -------------------------------------------------------------------------------------------------------
 
 
-def test_a_poll_ends_with_the_word():
-    """`poll_word` is True when another thread stores the value, and looks at that word only."""
+@pytest.mark.parametrize("poll", POLLS)
+def test_a_poll_ends_with_the_word(poll: Poll):
+    """A poll is True when another thread stores the value, and looks at that word only."""
     words = memoryview(bytearray(64)).cast("Q")
     looking = threading.Event()
     found: list[bool] = []
 
-    def poll() -> None:
+    def look() -> None:
         looking.set()
-        found.append(poll_word(words, 3, 7, monotonic_ns() + 100 * SECOND))
+        found.append(poll(words, 3, 7, monotonic_ns() + 100 * SECOND))
 
-    poller = threading.Thread(target=poll)
+    poller = threading.Thread(target=look)
     poller.start()
     looking.wait()
     words[2] = words[4] = 7
@@ -230,15 +280,17 @@ def test_a_poll_ends_with_the_word():
     assert found == [True]
 
 
-def test_a_poll_ends_with_its_limit():
-    """`poll_word` is False once the monotonic clock has passed the limit."""
+@pytest.mark.parametrize("poll", POLLS)
+def test_a_poll_ends_with_its_limit(poll: Poll):
+    """A poll is False once the monotonic clock has passed the limit."""
     limit = monotonic_ns() + US
-    assert not poll_word(memoryview(bytearray(8)).cast("Q"), 0, 7, limit)
+    assert not poll(memoryview(bytearray(8)).cast("Q"), 0, 7, limit)
     assert monotonic_ns() >= limit
 
 
-def test_a_poll_looks_at_least_once():
+@pytest.mark.parametrize("poll", POLLS)
+def test_a_poll_looks_at_least_once(poll: Poll):
     """A value that is there is seen even where the limit has passed."""
     words = memoryview(bytearray(8)).cast("Q")
     words[0] = 7
-    assert poll_word(words, 0, 7, 0)
+    assert poll(words, 0, 7, 0)

@@ -36,8 +36,8 @@ LINE_WORDS: Final = LINE // WORD
 
 # Broker line of a channel: what the broker tells this worker about waiting.
 POLL_WORD: Final = 0
-POLL_YES: Final = 1
-POLL_NO: Final = 2
+POLL_FREELY: Final = 1
+POLL_GIVING_WAY: Final = 2  # more workers are active than there are cores
 
 # Submission ring: one producer (the worker), one consumer (the broker). A slot is in it at most once, so a ring of
 # MAX_SLOTS entries is never full.

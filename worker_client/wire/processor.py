@@ -1,4 +1,4 @@
-"""Moving a thread off its processor.
+"""Leaving a processor to others, for now or for good.
 
 Two processes that wake each other in turns are drawn to one processor, where neither can poll for the other; left to
 itself the scheduler may take a second to part them. A poller that waits in vain makes room at once: the other side then
@@ -11,6 +11,9 @@ import ctypes
 import os
 
 _libc = ctypes.CDLL(None)
+
+give_way = _libc.sched_yield
+"""Let others run first that wait for this processor. os.sched_yield would keep the threads of this process from it."""
 
 
 def leave_processor() -> None:

@@ -4,7 +4,13 @@ Waking a blocked process costs tens of microseconds if its core sleeps, polling 
 is several times faster; where the two processes share a core it is the other way round, since each poll keeps the
 other side from running. No formula tells which is the case, so the worker, who alone sees the whole latency of a
 call, tries both and keeps the better (`PollOrBlock`), and tells the broker with each request, which then polls for
-the next one or not (`PollBudget`). Neither polls while the broker counts more active workers than cores.
+the next one or not (`PollBudget`).
+
+While the broker counts more active workers than cores they are a crowd. The broker polls no more then, and a worker
+that polls gives way between two looks (`poll_giving_way`): the others run meanwhile, and the broker is spared the
+system call that wakes it, the dearest part of an answer. All gain by that, but least who does it: who blocks among them
+is served first. So in a crowd each keeps to polling, unless to block is four times as fast for itself, as it is where
+another program does not let go of the processor that it was given.
 """
 
 from __future__ import annotations
@@ -12,11 +18,10 @@ from __future__ import annotations
 from enum import Enum
 from time import monotonic_ns
 
+from worker_client.wire.processor import give_way
+
 WORTH_POLLING_NS = 250_000
 """Waits longer than this block at once: a wake-up of 40 us is then a small part of them."""
-
-MUST_BLOCK = -1
-"""In place of a time to poll: a wait for which polling was no choice, and from which nothing is learnt about it."""
 
 _MARGIN_NS = 20_000
 _ALWAYS_NS = 1_000_000_000
@@ -24,11 +29,13 @@ _LOOKS = 16  # looks between two readings of the clock
 
 _TRIAL_CALLS = 16
 _SETTLING_CALLS = 4  # after each switch, not counted: the other side follows one call later
+_COUNTED_CALLS = _TRIAL_CALLS - _SETTLING_CALLS
 _FIRST_INTERVAL = 32
 _LAST_INTERVAL = 8192
 _PAUSE_NS = 100_000_000  # after as long without a call the machine may be another
 _PAUSE_INTERVAL = 128
 _CLIP_NS = 4 * WORTH_POLLING_NS
+_SHARED_GAIN = 2  # a shift: in a crowd the latency of polling counts a quarter
 
 
 class WaitMode(str, Enum):
@@ -52,6 +59,7 @@ class PollOrBlock:
         "_adaptive",
         "_alarm_ns",
         "_clip_ns",
+        "_gain",
         "_interval",
         "_last_ns",
         "_left",
@@ -60,10 +68,13 @@ class PollOrBlock:
         "_settling",
         "_total_ns",
         "_trial",
+        "in_crowd",
         "poll_ns",
     )
 
-    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
+    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE, in_crowd: bool = False) -> None:
+        self.in_crowd = in_crowd  # who polls must give way
+        self._gain = _SHARED_GAIN if in_crowd else 0
         self._adaptive = mode is WaitMode.ADAPTIVE
         self._polling = mode is not WaitMode.BLOCK
         self._mean_ns = _MARGIN_NS
@@ -98,10 +109,12 @@ class PollOrBlock:
         if self._settling:
             self._settling -= 1
             return
+        if self._polling:
+            latency_ns >>= self._gain
         sample = min(self._clip_ns, latency_ns)
         if self._trial:
             self._total_ns += sample
-            if not self._left:
+            if not self._left or self._total_ns > _COUNTED_CALLS * self._mean_ns:  # it cannot win any more
                 self._end_trial()
         else:
             self._mean_ns += (sample - self._mean_ns) >> 4
@@ -124,7 +137,7 @@ class PollOrBlock:
 
     def _end_trial(self) -> None:
         self._trial = False
-        mean = self._total_ns // (_TRIAL_CALLS - _SETTLING_CALLS)
+        mean = self._total_ns // _COUNTED_CALLS
         if mean < self._mean_ns - (self._mean_ns >> 4):
             self._interval = _FIRST_INTERVAL
             self._settle(mean)
@@ -134,6 +147,10 @@ class PollOrBlock:
             self._settle(self._mean_ns)
 
     def _settle(self, mean_ns: int) -> None:
+        if self._polling and self._latency_ns(mean_ns) > WORTH_POLLING_NS:
+            self._polling = False
+            mean_ns = self._latency_ns(mean_ns)
+            self._interval = _FIRST_INTERVAL
         self._mean_ns = mean_ns
         self._alarm_ns = 2 * mean_ns + _MARGIN_NS
         self._clip_ns = min(4 * mean_ns + 2 * _MARGIN_NS, _CLIP_NS)  # a single outlier decides nothing
@@ -150,7 +167,11 @@ class PollOrBlock:
         if not self._adaptive:
             self.poll_ns = _ALWAYS_NS if self._polling else 0
         else:
-            self.poll_ns = 2 * self._mean_ns + _MARGIN_NS if self._polling else 0
+            self.poll_ns = 2 * self._latency_ns(self._mean_ns) + _MARGIN_NS if self._polling else 0
+
+    def _latency_ns(self, mean_ns: int) -> int:
+        """Of polling, where that is what `mean_ns` has been learnt from."""
+        return mean_ns << self._gain
 
 
 class PollBudget:
@@ -187,3 +208,12 @@ def poll_word(words: memoryview, index: int, value: int, limit_ns: int) -> bool:
                 return True
         if monotonic_ns() >= limit_ns:
             return False
+
+
+def poll_giving_way(words: memoryview, index: int, value: int, limit_ns: int) -> bool:
+    """`poll_word` for a crowd: whoever else could use this processor does, and other threads of this process."""
+    while words[index] != value:
+        if monotonic_ns() >= limit_ns:
+            return False
+        give_way()
+    return True
