@@ -34,6 +34,7 @@ from broker.slot import Slot
 from worker_client.wire import semaphore
 from worker_client.wire.layout import TAIL_WORD
 from worker_client.wire.semaphore import Busy, Semaphore
+from worker_client.wire.processor import give_way
 from worker_client.wire.waiting import PollBudget, WaitMode
 
 _log = logging.getLogger("onesession.intake")
@@ -165,6 +166,8 @@ class Intake:
                     self._idle()
                     continue
             self._answer_doorbell(len(taken))
+            if self._crowded and self._worker_polls:
+                give_way()  # to those that share this processor: they give way, too, and would wait for a time slice
         self._finish()
 
     def _run_next(self) -> None:
