@@ -33,8 +33,8 @@ from broker.settings import cores
 from broker.slot import Slot
 from worker_client.wire import semaphore
 from worker_client.wire.layout import TAIL_WORD
-from worker_client.wire.semaphore import Busy, Semaphore
 from worker_client.wire.processor import give_way
+from worker_client.wire.semaphore import Busy, Semaphore
 from worker_client.wire.waiting import PollBudget, WaitMode
 
 _log = logging.getLogger("onesession.intake")
