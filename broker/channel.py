@@ -17,8 +17,7 @@ from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInp
 from worker_client.wire.event import Event, Lent
 from worker_client.wire.layout import (
     MAX_REGION,
-    POLL_FREELY,
-    POLL_GIVING_WAY,
+    POLL_NOT,
     POLL_WORD,
     RING_END,
     RING_ENTRIES,
@@ -71,7 +70,7 @@ class Channel:
         try:
             segment = self._account.new_segment(settings.first_segment_bytes)
             self.words = segment.bytes.cast("Q")
-            self.words[POLL_WORD] = POLL_GIVING_WAY
+            self.words[POLL_WORD] = POLL_NOT
             self.submitted, self.bell = self._new_semaphore(), self._new_semaphore()
             self.ring = RingConsumer(self.words, self.submitted)
             self.first_segment = segment
@@ -100,8 +99,9 @@ class Channel:
                 return slot
         return None
 
-    def tell_of_crowd(self, crowded: bool) -> None:
-        self.words[POLL_WORD] = POLL_GIVING_WAY if crowded else POLL_FREELY
+    def allow_polling(self, how: int) -> None:
+        """POLL_FREELY, POLL_NOT or POLL_GIVING_WAY."""
+        self.words[POLL_WORD] = how
 
     @property
     def idle(self) -> bool:

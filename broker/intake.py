@@ -32,7 +32,7 @@ from broker.scheduling.serving import Serving, servings_of
 from broker.settings import cores
 from broker.slot import Slot
 from worker_client.wire import semaphore
-from worker_client.wire.layout import TAIL_WORD
+from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
 from worker_client.wire.processor import give_way
 from worker_client.wire.semaphore import Busy, Semaphore
 from worker_client.wire.waiting import PollBudget, WaitMode
@@ -76,7 +76,8 @@ class Intake:
         self._stopping = False
         self._budget = PollBudget(mode)
         self._cores = cores()
-        self._crowded = False  # more workers are active than there are cores
+        self._polling = POLL_FREELY  # what the workers are told of it
+        self._counted_ns = self._idle_ns = 0  # when workers were counted, and how long it was idle since
         self._worker_polls = False  # so does the one whose request came last
         self._recount_ns = 0
 
@@ -166,7 +167,7 @@ class Intake:
                     self._idle()
                     continue
             self._answer_doorbell(len(taken))
-            if self._crowded and self._worker_polls:
+            if self._polling == POLL_GIVING_WAY and self._worker_polls:
                 give_way()  # to those that share this processor: they give way, too, and would wait for a time slice
         self._finish()
 
@@ -243,10 +244,12 @@ class Intake:
             self._poll(start) or semaphore.drain(self._doorbell) or self._calls or self._anything_waits()
         ):
             semaphore.acquire(self._doorbell)
-        self._budget.observe(monotonic_ns() - start)
+        waited_ns = monotonic_ns() - start
+        self._idle_ns += waited_ns
+        self._budget.observe(waited_ns)
 
     def _poll(self, start: int) -> bool:
-        wanted = self._worker_polls and not self._crowded and not self._busy_runners()
+        wanted = self._worker_polls and self._polling == POLL_FREELY and not self._busy_runners()
         limit = start + self._budget.budget_ns(wanted)
         while monotonic_ns() < limit:
             for _ in range(8):
@@ -266,14 +269,17 @@ class Intake:
         return any(pool.running for pool in self._pools.values())
 
     def _count_workers(self, now: int) -> None:
-        """In a crowd workers that poll give way, and the intake does not poll. Whether to, each worker finds out."""
+        """Polling can pay only while every worker that is active can have a core, or if it spares the busy broker the
+        posts that wake; whether it does, each worker finds out."""
         self._recount_ns = now + _RECOUNT_NS
         active = sum(1 for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS)
-        crowded = active > self._cores
-        if crowded != self._crowded:
-            self._crowded = crowded
+        busy = 2 * self._idle_ns < now - self._counted_ns
+        self._counted_ns, self._idle_ns = now, 0
+        polling = POLL_FREELY if active <= self._cores else POLL_GIVING_WAY if busy else POLL_NOT
+        if polling != self._polling:
+            self._polling = polling
             for channel in self.channels:
-                channel.tell_of_crowd(crowded)
+                channel.allow_polling(polling)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -313,7 +319,7 @@ class Intake:
             channel.dispose()
 
     def _add(self, channel: Channel) -> None:
-        channel.tell_of_crowd(self._crowded)
+        channel.allow_polling(self._polling)
         self.channels.append(channel)
 
     def _remove(self, channel: Channel) -> None:

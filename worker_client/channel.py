@@ -29,6 +29,7 @@ from worker_client.wire.layout import (
     NOTIFY_SLOT,
     OUTPUT_REGION,
     POLL_FREELY,
+    POLL_GIVING_WAY,
     POLL_WORD,
     RING_END,
     SLOT_HEADER,
@@ -76,7 +77,7 @@ class Channel:
         self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
         self._add_block(reply["block"], self._segments[0])
         # Last, as these refer to us: what fails before is freed at once.
-        self._waiting, self._waiting_in_crowd = PollOrBlock(mode), PollOrBlock(mode, in_crowd=True)
+        self._waiting = {POLL_FREELY: PollOrBlock(mode), POLL_GIVING_WAY: PollOrBlock(mode, in_crowd=True)}
         self.futures = FutureDispatcher(self)
 
     def __repr__(self) -> str:
@@ -278,13 +279,10 @@ class Channel:
 
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
         """Hand a written slot to the broker."""
-        if len(self._free) + 1 == len(self.slots) and notify == NOTIFY_SLOT:
-            waiting = self._waiting if self._words[POLL_WORD] == POLL_FREELY else self._waiting_in_crowd
-            poll_ns = waiting.poll_ns
-        else:  # another call of this process could use the core that polling needs
-            waiting, poll_ns = None, 0
-        slot.waiting = waiting
-        slot.prepare(signature_id, deadline_ns, notify, monotonic_ns(), poll_ns)
+        # Polling needs a core, and no other call of this process that could use it.
+        alone = len(self._free) + 1 == len(self.slots) and notify == NOTIFY_SLOT
+        waiting = slot.waiting = self._waiting.get(self._words[POLL_WORD]) if alone else None
+        slot.prepare(signature_id, deadline_ns, notify, monotonic_ns(), waiting.poll_ns if waiting else 0)
         if not self.open:  # looked at after `notify` is set, by which a closing channel chooses whom to wake
             raise self.gone()
         with self._push_lock:

@@ -18,7 +18,7 @@ from worker_client.channel import Channel
 from worker_client.futures import Call, CallFuture, FutureDispatcher
 from worker_client.slot import Slot
 from worker_client.wire.errors import DeadlineExceeded
-from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_BELL, NOTIFY_SLOT
+from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_BELL, NOTIFY_SLOT, POLL_FREELY
 from worker_client.wire.waiting import PollOrBlock
 
 PASSED = 1
@@ -49,8 +49,7 @@ class Worker:
             "_ring": desk.producer,
             "_push_lock": threading.Lock(),
             "_slow": threading.Condition(),
-            "_waiting": PollOrBlock(),
-            "_waiting_in_crowd": PollOrBlock(in_crowd=True),
+            "_waiting": {POLL_FREELY: PollOrBlock()},
             "_link": SimpleNamespace(next_wake_ns=0, path="here", send=lambda message: None),
         }
         for name, part in parts.items():

@@ -98,7 +98,7 @@ def test_the_ring_is_never_full():
 @pytest.mark.parametrize(
     "names",
     [
-        ("POLL_FREELY", "POLL_GIVING_WAY"),
+        ("POLL_FREELY", "POLL_NOT", "POLL_GIVING_WAY"),
         ("NOTIFY_SLOT", "NOTIFY_BELL"),
         ("WAITING_POLLS", "WAITING_BLOCKS"),
     ],

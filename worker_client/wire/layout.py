@@ -37,7 +37,8 @@ LINE_WORDS: Final = LINE // WORD
 # Broker line of a channel: what the broker tells this worker about waiting.
 POLL_WORD: Final = 0
 POLL_FREELY: Final = 1
-POLL_GIVING_WAY: Final = 2  # more workers are active than there are cores
+POLL_NOT: Final = 2  # more workers are active than there are cores
+POLL_GIVING_WAY: Final = 3  # the same, and the broker has no pause
 
 # Submission ring: one producer (the worker), one consumer (the broker). A slot is in it at most once, so a ring of
 # MAX_SLOTS entries is never full.

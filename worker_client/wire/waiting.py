@@ -6,11 +6,11 @@ other side from running. No formula tells which is the case, so the worker, who 
 call, tries both and keeps the better (`PollOrBlock`), and tells the broker with each request, which then polls for
 the next one or not (`PollBudget`).
 
-While the broker counts more active workers than cores they are a crowd. The broker polls no more then, and a worker
-that polls gives way between two looks (`poll_giving_way`): the others run meanwhile, and the broker is spared the
-system call that wakes it, the dearest part of an answer. All gain by that, but least who does it: who blocks among them
-is served first. So in a crowd each keeps to polling, unless to block is four times as fast for itself, as it is where
-another program does not let go of the processor that it was given.
+While the broker counts more active workers than cores they are a crowd, and nobody polls; unless they keep the broker
+busy. Then a worker may poll that gives way between two looks (`poll_giving_way`): the others run meanwhile, and the
+broker is spared the system call that wakes it, the dearest part of an answer. All gain by that, but least who does it:
+who blocks among them is served first. So each keeps to it, unless to block is four times as fast for itself, as it is
+where another program does not let go of the processor that it was given.
 """
 
 from __future__ import annotations
