@@ -19,6 +19,7 @@ class Waking:
     `wake_us` is the poster's, `sleep_us` the sleeper's, where the sleeper gets a core that was idle; `latency_us` no
     processor's: from the post until it runs there. `busy_wake_us` and `busy_sleep_us` are the same where all cores have
     work and the sleeper waits for its turn, which costs no interrupt. `poll_us` is the hand-over to one that polls.
+    `give_way_us` is what a thread pays that gives way to another one on its core.
     """
 
     wake_us: float
@@ -27,6 +28,7 @@ class Waking:
     busy_sleep_us: float
     latency_us: float
     poll_us: float
+    give_way_us: float
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,11 @@ class Costs:
             single_us=self.single_us + wake,
             request_us=self.request_us + wake,
         )
+
+    def giving_way(self) -> Costs:
+        """The same where all wait by giving way: each pays for a change of who runs, and so does each batch."""
+        change = self.waking.give_way_us
+        return replace(self, worker_us=self.worker_us + change, after_us=self.after_us + change)
 
     def with_model(self, fixed_us: float, row_us: float) -> Costs:
         """The same broker in front of another light model."""

@@ -28,11 +28,13 @@ class Predicted:
 
 
 def predict(costs: Costs, machine: Machine, workers: int) -> Predicted:
-    """Mean value analysis gives the broker a core to itself. It knows two ways to wait: all poll or all sleep."""
+    """Mean value analysis gives the broker a core to itself. It knows two ways to wait: all poll, or all give way."""
     polls = workers <= machine.cores
     simulated, batch = simulation.throughput(costs, machine, workers)
     near, _ = simulation.throughput(costs, machine, workers, near=True)
-    analysed = mva.broker_throughput(costs if polls else costs.woken(), workers, max(1, machine.cores - 1))
+    analysed = mva.broker_throughput(
+        costs if polls else costs.giving_way(), workers, max(1, machine.cores - 1)
+    )
     return Predicted(analysed, simulated, near, batch)
 
 

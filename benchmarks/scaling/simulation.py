@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from heapq import heappop, heappush
 from itertools import count
+from typing import Literal
 
 from benchmarks.scaling.costs import Costs, Machine
 
 Action = Callable[[], None]
+Way = Literal["poll", "block", "give way"]
 WARM_UP = 0.2  # of the requests
 
 
@@ -65,16 +67,18 @@ class Cores:
 class Server:
     """One broker and its workers, each of which calls again as soon as it has its answer.
 
-    With `polls` all of them do, and the broker; else all block. Who is woken gets a core that is idle, if there is
-    one; with `near` that of the one who wakes it. Linux does either.
+    All of them wait in one `way`. If they poll, the broker does, too; else it blocks when there is nothing to do. Who
+    is woken gets a core that is idle, if there is one; with `near` that of the one who wakes it. Linux does either. Who
+    gives way uses what no other wants, and pays for the change when its answer is there.
     """
 
-    def __init__(self, costs: Costs, machine: Machine, workers: int, polls: bool, near: bool) -> None:
+    def __init__(self, costs: Costs, machine: Machine, workers: int, way: Way, near: bool) -> None:
         self.cores = Cores(machine)
         self.answers = 0
         self.batches = 0
         self._costs = costs
-        self._polls = polls
+        self._polls = way == "poll"
+        self._gives_way = way == "give way"
         self._near = near
         self._queue: deque[int] = deque()
         self._resting = True
@@ -109,6 +113,8 @@ class Server:
         self.answers += 1
         if self._polls:
             self.cores.after(self._costs.waking.poll_us, self._go_on)
+        elif self._gives_way:
+            self.cores.run(self._costs.waking.give_way_us + self._costs.worker_us, self._submit)
         else:
             self._wake(lambda: self.cores.run(self._costs.worker_us, self._submit))
 
@@ -154,9 +160,10 @@ class Server:
     def _complete(self, left: int, each_us: float, taken: int) -> None:
         """Answer one of the batch after the other."""
         if not left:
-            self.cores.run(self._costs.afterwards_us(taken), self._look)
+            change_us = self._costs.waking.give_way_us if self._gives_way else 0.0
+            self.cores.run(self._costs.afterwards_us(taken) + change_us, self._look)
             return
-        wake_us = 0.0 if self._polls else self._post_us
+        wake_us = 0.0 if self._polls or self._gives_way else self._post_us
 
         def done() -> None:
             self._answered()
@@ -168,10 +175,10 @@ class Server:
 def throughput(
     costs: Costs, machine: Machine, workers: int, near: bool = False, requests: int = 2000
 ) -> tuple[float, float]:
-    """Requests a second, and requests in a batch. Where the broker lets workers poll, which is while they are no more
-    than the cores, they do what is faster."""
-    ways = (True, False) if workers <= machine.cores else (False,)
-    return max(_run(Server(costs, machine, workers, polls, near), requests) for polls in ways)
+    """Requests a second, and requests in a batch. Workers poll, while they are no more than the cores, or else give way
+    to each other, or they block: whatever is faster."""
+    ways: tuple[Way, ...] = ("poll", "block") if workers <= machine.cores else ("give way", "block")
+    return max(_run(Server(costs, machine, workers, way, near), requests) for way in ways)
 
 
 def _run(server: Server, requests: int) -> tuple[float, float]:

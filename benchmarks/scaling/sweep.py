@@ -175,7 +175,7 @@ def _stages(costs: Mapping[str, Mapping[int, Costs]]) -> Sheet:
     title = (
         f"What the stages cost, us. To wake a sleeper: {waits.wake_us:.1f} for who posts and {waits.sleep_us:.1f} for "
         f"who slept, {waits.latency_us:.0f} until it runs; with all cores busy {waits.busy_wake_us:.1f} and "
-        f"{waits.busy_sleep_us:.1f}. To one that polls: {waits.poll_us:.2f}"
+        f"{waits.busy_sleep_us:.1f}. To one that polls: {waits.poll_us:.2f}. To give way: {waits.give_way_us:.2f}"
     )
     return Sheet(title, headings, rows)
 

@@ -13,6 +13,7 @@ import posix_ipc
 from benchmarks.harness.affinity import CALLER, OTHER, pin
 from benchmarks.harness.lifetime import fork, forked
 from benchmarks.scaling.costs import Machine, Waking
+from worker_client.wire.processor import give_way
 
 WARM_UP = 20
 SPEED_PASSES = 9
@@ -28,7 +29,8 @@ def measure(times: int) -> Waking:
     try:
         wake_us, sleep_us, latency_us = _in_turns(times, OTHER)
         busy_wake_us, busy_sleep_us, _ = _in_turns(times, CALLER)
-        return Waking(wake_us, sleep_us, busy_wake_us, busy_sleep_us, latency_us, _hand_over_polling(times))
+        polling = _hand_over_polling(times), _give_way(times)
+        return Waking(wake_us, sleep_us, busy_wake_us, busy_sleep_us, latency_us, *polling)
     finally:
         os.sched_setaffinity(0, before)
 
@@ -94,6 +96,22 @@ def _hand_over_polling(times: int) -> float:
         taken = monotonic_ns() - began
         words[0] = _END
     return taken / times / 2 / 1e3
+
+
+def _give_way(times: int) -> float:
+    """Of two processes on one core that do nothing but give way to each other, for one time, microseconds."""
+    with forked(_give_way_for_ever):
+        for number in range(times + WARM_UP):
+            if number == WARM_UP:
+                began = monotonic_ns()
+            give_way()
+        return (monotonic_ns() - began) / times / 2 / 1e3
+
+
+def _give_way_for_ever() -> None:
+    pin(CALLER)
+    while True:
+        give_way()
 
 
 def _echo_words(words: memoryview) -> None:

@@ -11,9 +11,10 @@ from benchmarks.scaling import mva, simulation
 from benchmarks.scaling.costs import Costs, Machine, Waking
 from benchmarks.scaling.predict import limits, predict, several, shares
 
-FREE = Waking(0, 0, 0, 0, 0, 0)
-WAKING = Waking(5, 4, 2, 3, 40, 0.5)
+FREE = Waking(0, 0, 0, 0, 0, 0, 0)
+WAKING = Waking(5, 4, 2, 3, 40, 0.5, 1)
 COSTS = Costs(1, 12, 7, 5, 3, 5, 0.2, 1.0, 1.0, WAKING)
+BLOCKING = replace(COSTS, waking=replace(WAKING, give_way_us=1e6))
 UNBATCHED = Costs(1, 30, 0, 0, 0, 0, 10, 0, 0, FREE, max_batch_rows=1)
 """30 us of the worker's, 10 of the broker's, one by one."""
 
@@ -77,8 +78,19 @@ def test_the_simulation_of_one_worker_is_a_sum() -> None:
     per_s, batch = simulation.throughput(COSTS, Machine.ideal(4), 1)
     assert (per_s, batch) == (pytest.approx(1e6 / polled, rel=1e-3), 1)
     near = COSTS.worker_us + COSTS.broker_us(1) + 2 * (WAKING.busy_wake_us + WAKING.busy_sleep_us)
-    alone = simulation.throughput(COSTS, Machine.ideal(2), 3, near=True)[0]
+    alone = simulation.throughput(BLOCKING, Machine.ideal(2), 3, near=True)[0]
     assert 1e6 / near < alone < 2e6 / near * 1.2
+
+
+def test_a_crowd_gives_way_where_that_costs_less() -> None:
+    """More workers than cores do what is faster; giving way costs a change for each answer and each batch."""
+    machine = Machine.ideal(2)
+    for workers in (3, 8, 32):
+        blocking = simulation.throughput(BLOCKING, machine, workers)[0]
+        per_s, batch = simulation.throughput(COSTS, machine, workers)
+        assert per_s > 1.1 * blocking
+        spent = COSTS.worker_us + COSTS.broker_us(round(batch)) / round(batch)
+        assert per_s < 2e6 / (spent + WAKING.give_way_us) * 1.05
 
 
 def test_the_simulation_agrees_with_the_analysis_where_that_is_exact_in_the_limit() -> None:
