@@ -108,6 +108,40 @@ def losses(folder: Path) -> str:
     return "\n".join(lines).rstrip()
 
 
+def peers(folder: Path) -> str:
+    """Each way of each peer in a line, beside the broker that took turns with it: the nearest first."""
+    lines, left_out, origin = [], [], ""
+    for name, measured in newest(folder).items():
+        if name.startswith("peer "):
+            origin = origin or _origin(measured, "..")
+            lines += _ways(measured.result["arms"])
+            left_out += [f"Left out: {label}." for label in measured.result["skipped"]]
+    if not lines:
+        return "Not measured yet: `python -m benchmarks peers --json benchmarks/published/peers.json`."
+    head = [
+        "| | p50 of 1 worker, us | broker / peer | answers/s of 8 workers | broker / peer | CPU | memory |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    return "\n".join([origin, "", *head, *[line for _, line in sorted(lines)], "", *left_out]).rstrip()
+
+
+def _ways(arms: dict[str, dict[str, Any]]) -> Iterator[tuple[float, str]]:
+    one, eight = arms.get("broker-1"), arms.get("broker-8")
+    for key, arm in arms.items():
+        alone = arms.get(f"{key.rpartition('-')[0]}-1")
+        if one and eight and alone and arm["workers"] == 8 and arm is not eight:
+            faster = eight["per_s"]["median"] / arm["per_s"]["median"]
+            cells = (
+                _number(alone["p50_us"]["median"]),
+                f"{one['p50_us']['median'] / alone['p50_us']['median']:.2g} x",
+                f"{arm['per_s']['median']:,.0f}",
+                f"{_number(faster)} x",
+                f"{eight['cpu_s_per_1000']['median'] / arm['cpu_s_per_1000']['median']:.2g} x",
+                f"{eight['memory_mb_median'] / arm['memory_mb_median']:.2g} x",
+            )
+            yield faster, f"| {_cell(arm['label'])} | {' | '.join(cells)} |"
+
+
 def scaling(folder: Path) -> str:
     """The tables of `python -m benchmarks scaling`."""
     found = newest(folder)
