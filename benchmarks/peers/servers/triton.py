@@ -9,7 +9,7 @@ import os
 import signal
 import sysconfig
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -89,7 +89,7 @@ def connect_grpc(place: Place) -> Iterator[Call]:
 def connect_shared_memory(place: Place) -> Iterator[Call]:
     """gRPC says where the tensors are, in two regions of the worker's own."""
     from tritonclient import grpc
-    from tritonclient.utils import shared_memory
+    from tritonclient.utils import InferenceServerException, shared_memory
 
     x, y = np.zeros((1, *place.row), np.float32), np.zeros((1, *place.answer), np.float32)
     with _client(grpc.InferenceServerClient(f"{HOST}:{place.ports[1]}")) as client:
@@ -114,9 +114,10 @@ def connect_shared_memory(place: Place) -> Iterator[Call]:
 
             yield call
         finally:
-            for name, region in regions.items():
-                client.unregister_system_shared_memory(f"onesession-{os.getpid()}-{name}")
+            for region in regions.values():
                 shared_memory.destroy_shared_memory_region(region)
+            with suppress(InferenceServerException):  # it fails if the server is what has failed
+                client.unregister_system_shared_memory()
 
 
 @contextmanager
