@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from time import monotonic_ns
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -45,10 +45,6 @@ class Claim:
         """The slot is ours."""
         self.over.set_result(slot)
 
-    def answer(self, calls: LoopCalls, slot: Slot) -> None:
-        """The broker has answered: the result in the slot may be read."""
-        raise NotImplementedError
-
     def fail(self, calls: LoopCalls, error: BaseException) -> None:
         """The broker will not answer, or not in time."""
         if not self.over.done():
@@ -61,6 +57,7 @@ class Run(Claim):
     __slots__ = ()
 
     def answer(self, calls: LoopCalls, slot: Slot) -> None:
+        """The broker has answered: the result in the slot may be read."""
         if not self.over.done():
             self.over.set_result(None)
 
@@ -121,6 +118,10 @@ class Call(Claim):
         super().fail(calls, error)
 
 
+Sent: TypeAlias = Run | Call
+"""What the broker answers; a claim as such only waits for its slot."""
+
+
 class LoopCalls:
     """Belongs to the loop that made it; every method is called there."""
 
@@ -128,7 +129,7 @@ class LoopCalls:
         self.channel = channel
         self.loop = asyncio.get_running_loop()
         self._event = event
-        self._calls: dict[Slot, Claim] = {}
+        self._calls: dict[Slot, Sent] = {}
         self._queue: deque[Claim] = deque()
         self._timer: asyncio.TimerHandle | None = None  # for the earliest deadline in the queue
         self._timer_ns = NO_DEADLINE
@@ -280,7 +281,7 @@ class LoopCalls:
             self._calls.pop(slot, None)
             slot.deadline_ns = NO_DEADLINE
 
-    def submit(self, claim: Claim, slot: Slot, signature_id: int) -> None:
+    def submit(self, claim: Sent, slot: Slot, signature_id: int) -> None:
         """Hand the claim's slot, which is written, to the broker."""
         self._calls[slot] = claim
         claim.slot = slot
@@ -316,18 +317,18 @@ class LoopCalls:
         if not self.channel.open:
             self.stop()
 
-    def _settle(self, slot: Slot, claim: Claim) -> None:
+    def _settle(self, slot: Slot, claim: Sent) -> None:
         if slot.words[OUTPUT_REGION] == slot.output_region:
             del self._calls[slot]
             claim.answer(self, slot)
         else:
             self._await_region(slot, claim)
 
-    def _end(self, slot: Slot, claim: Claim, error: BaseException) -> None:
+    def _end(self, slot: Slot, claim: Sent, error: BaseException) -> None:
         del self._calls[slot]
         claim.fail(self, error)
 
-    def _await_region(self, slot: Slot, claim: Claim) -> None:
+    def _await_region(self, slot: Slot, claim: Sent) -> None:
         """The output is in a region that the control socket has yet to bring."""
         bound = self.loop.run_in_executor(None, self.channel.await_region, slot, claim.deadline_ns)
 
@@ -351,8 +352,8 @@ class LoopCalls:
         self.loop.remove_reader(self._event.fd)
         self._event.close()
         self._set_timer(NO_DEADLINE)
-        for slot, claim in list(self._calls.items()):
-            self._end(slot, claim, error or self.channel.gone(slot))
+        for slot, sent in list(self._calls.items()):
+            self._end(slot, sent, error or self.channel.gone(slot))
         queue, self._queue = self._queue, deque()
         for claim in queue:
             claim.fail(self, self._gone())

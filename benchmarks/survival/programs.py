@@ -10,6 +10,7 @@ from benchmarks.figures import Figure, Result
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
 from benchmarks.machine import ROOT
+from benchmarks.report import RESULTS
 from benchmarks.sampling import Spread
 
 LAST_LINES = 20
@@ -25,19 +26,28 @@ class Bench(Workbench):
 
 
 def _survive(bench: Bench, what: str, count: int, arguments: list[str]) -> tuple[int, str]:
-    """How many were survived: all, or none if anything did not hold; and what the program said last."""
+    """How many were survived: all, or none if anything did not hold; and what the program said last. All that it said is
+    kept in a file beside the results."""
     command = [sys.executable, "-m", *arguments, "--seed", str(bench.seed)]
     said: list[str] = []
-    with subprocess.Popen(
-        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as program:
+    RESULTS.mkdir(exist_ok=True)
+    log = RESULTS / f"{what}.log"
+    with (
+        log.open("w") as kept,
+        subprocess.Popen(
+            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as program,
+    ):
         assert program.stdout is not None
         for line in program.stdout:
+            kept.write(line)
             said = [*said[-LAST_LINES:], line.rstrip()]
             bench.progress(0, 1, said[-1][:100])
     if program.returncode == 0:
         return count, said[-1].partition("] ")[2] or said[-1]
-    return 0, "\n".join([f"{what} ended with status {program.returncode}:", *said])
+    return 0, "\n".join(
+        [f"{what} ended with status {program.returncode}; all of it is in {log.relative_to(ROOT)}:", *said]
+    )
 
 
 def _kills(bench: Bench) -> Result:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 from tests.contract.protocol.fields import DROPPED, Broken, Fields
 from tests.contract.protocol.threads import Outcome, Thread, step
 from worker_client.wire.states import Step
@@ -25,7 +27,7 @@ class BrokerThread(Thread):
         c[place] = max(c[place], tail)
 
 
-class Completing(BrokerThread):
+class Completing(BrokerThread, ABC):
     """A thread that runs requests: from the look whether it is still wanted to the last post."""
 
     FINISH = ("fill", "complete_line", "let_go", "store_done", "post_completed", "post_bell")
@@ -115,5 +117,6 @@ class Completing(BrokerThread):
         c[self.answer] = 0
         return self.go_on(c)
 
+    @abstractmethod
     def go_on(self, c: bytearray) -> bytearray:
-        raise NotImplementedError
+        """To what comes after a finished request."""
