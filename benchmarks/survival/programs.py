@@ -26,8 +26,8 @@ class Bench(Workbench):
 
 
 def _survive(bench: Bench, what: str, count: int, arguments: list[str]) -> tuple[int, str]:
-    """How many were survived: all, or none if anything did not hold; and what the program said last. All that it said is
-    kept in a file beside the results."""
+    """How many were survived: all, or none if anything did not hold; and what the program said last. All that it said
+    is kept in a file beside the results."""
     command = [sys.executable, "-m", *arguments, "--seed", str(bench.seed)]
     said: list[str] = []
     RESULTS.mkdir(exist_ok=True)
