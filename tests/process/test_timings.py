@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 import worker_client
-from tests.brokers import TestBroker
+from tests.brokers import TestBroker, wait_until
 from worker_client import BrokerError, Client, InvalidInput, ModelFailed, Timings, aio, otel
 
 MODELS = ("double", "picky", "tell")
@@ -151,6 +151,9 @@ def test_a_failure_is_in_the_trace(client: Client, provider: TracerProvider, exp
     assert isinstance(model.submit(rows(1, 13)).exception(60), ModelFailed)
     with pytest.raises(InvalidInput):
         model.submit(np.ones(3, np.int8))
+    wait_until(
+        lambda: len(exporter.get_finished_spans()) == 3, "three spans"
+    )  # a future's: after its waiters wake
     found = exporter.get_finished_spans()
     assert [span.name for span in found] == ["predict picky"] * 3
     assert {span.status.status_code for span in found} == {StatusCode.ERROR}

@@ -183,6 +183,12 @@ class Crew:
     def close(self) -> None:
         for worker in self._workers:
             worker.close()
+        self._workers.clear()
+        while orphans := self._orphans():  # after a fault: nobody has waited for their last calls
+            for orphan in orphans:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    orphan.kill()
+            psutil.wait_procs(orphans, PATIENCE_S)
 
 
 @contextlib.contextmanager
