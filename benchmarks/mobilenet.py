@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-import subprocess
 import sys
 import tempfile
 from importlib import metadata
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.machine import ROOT
+from benchmarks.harness.modules import run_module
 
 IMAGE_SHAPE = (224, 224, 3)
 IMAGES = 4
@@ -66,16 +65,7 @@ def _directory() -> Path:
 
 
 def _export_elsewhere(path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.mobilenet", str(path)],
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"making the model failed:\n{done.stdout}{done.stderr}")
+    run_module("make MobileNetV2", "benchmarks.mobilenet", str(path), env={"CUDA_VISIBLE_DEVICES": "-1"})
 
 
 def _make(path: str) -> None:

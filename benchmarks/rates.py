@@ -1,20 +1,19 @@
 """What windows of several workers at once say: answers a second, their times, and the CPU time they cost.
 
-Windows are repeated until the last three lie within a tenth of each other, as long as the plan allows. What did not get
+Windows are repeated until they are stable (`broker.bench.stability`), as long as the plan allows. What did not get
 there is told as not stable, and its spread says how far off it is.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from benchmarks.sampling import Spread, Window, per_round
+from broker.bench.stability import stable
 
-STABLE_WINDOWS = 3
 STABLE_WITHIN = 0.10
 
 
@@ -75,7 +74,7 @@ class RateSeries:
 
     @property
     def stable(self) -> bool:
-        return stable([self.steady(window) for window in self.windows])
+        return stable([(self.steady(window),) for window in self.windows], STABLE_WITHIN)
 
     def of(self, pick: Callable[[RateWindow], float]) -> Spread:
         return Spread.of([pick(window) for window in self.windows])
@@ -91,12 +90,6 @@ class RateSeries:
         for window in self.windows:
             total.update(window.batch_rows)
         return total
-
-
-def stable(values: Sequence[float]) -> bool:
-    """The last three differ by no more than a tenth of the middle one."""
-    last = values[-STABLE_WINDOWS:]
-    return len(last) == STABLE_WINDOWS and max(last) - min(last) <= STABLE_WITHIN * median(last)
 
 
 def ratio(one: RateSeries, other: RateSeries, pick: Callable[[RateWindow], float] = by_rate) -> Spread:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from worker_client.absence import BrokerLost
 from worker_client.loop import LoopCalls
 from worker_client.model import Bound, Model, input_shapes
-from worker_client.request import Result, check_same, no_input
+from worker_client.request import Result, WritableInputs, check_same
 from worker_client.slot import Slot
 from worker_client.string_inputs import has_views, in_place, write
 from worker_client.wire.errors import BrokerError
@@ -20,7 +18,7 @@ if TYPE_CHECKING:
     from worker_client.aio import AsyncClient
 
 
-class AsyncRequest:
+class AsyncRequest(WritableInputs):
     """Made by `AsyncModel.request`. Holds a slot inside its `async with` block.
 
     When its broker goes away, the inputs stay in the memory they are in, as those of `Request` do. Strings, too.
@@ -29,13 +27,13 @@ class AsyncRequest:
     def __init__(
         self, client: AsyncClient, model: Model, rows: int | None, shapes: dict[str, tuple[int, ...]]
     ) -> None:
+        super().__init__()
         self._client = client
         self._model = model
         self._rows = rows
         self._shapes = shapes
         self._held: tuple[Bound, LoopCalls, Slot] | None = None
         self._layout: TensorLayout | None = None
-        self._inputs: dict[str, np.ndarray] = {}
         self._moved = False
         self._first: Slot | None = None  # as in `Request`
 
@@ -60,15 +58,6 @@ class AsyncRequest:
             calls.release(slot)
             if first is not None:
                 calls.release(first)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        try:
-            return self._inputs[name]
-        except KeyError:
-            raise no_input(name, self._inputs) from None
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self[name][...] = value
 
     async def run(self, timeout: float | None = None) -> Result:
         """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""

@@ -26,7 +26,23 @@ if TYPE_CHECKING:
     from worker_client.model import Bound
 
 
-class Request:
+class WritableInputs:
+    """`self[name]`: the array that an input is written into."""
+
+    def __init__(self) -> None:
+        self._inputs: dict[str, np.ndarray] = {}
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        try:
+            return self._inputs[name]
+        except KeyError:
+            raise no_input(name, self._inputs) from None
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self[name][...] = value
+
+
+class Request(WritableInputs):
     """Made by `Model.request`. Holds a slot inside its `with` block; one thread at a time.
 
     `request[name]` is a writable ndarray in shared memory, with whatever the last request left in it. Views of inputs
@@ -45,13 +61,13 @@ class Request:
         timeout: float,
         retries: int,
     ) -> None:
+        super().__init__()
         self._bound = bound
         self._bind = bind
         self._layout = layout
         self._timeout = timeout
         self._retries = retries
         self._slot: Slot | None = None
-        self._inputs: dict[str, np.ndarray] = {}
         self._moved = False  # the inputs are in an earlier broker's slot, or in `_first`
         self._first: Slot | None = (
             None  # that they were written into, where strings have since needed a larger one
@@ -81,15 +97,6 @@ class Request:
         for slot in slots:
             if slot is not None:
                 self._bound.channel.release(slot)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        try:
-            return self._inputs[name]
-        except KeyError:
-            raise no_input(name, self._inputs) from None
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self[name][...] = value
 
     def run(self, timeout: float | None = None) -> Result:
         """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""

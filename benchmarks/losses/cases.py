@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from benchmarks.figures import Figure, Result
-from benchmarks.harness.arm import Arm, ArmFailed
+from benchmarks.harness.arm import Arm
 from benchmarks.harness.bout import Pace, run_bout
+from benchmarks.harness.modules import run_module
 from benchmarks.harness.rounds import Plan, run_rounds
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
-from benchmarks.machine import ROOT
 from benchmarks.rates import RateSeries, by_cpu, ratio
+from benchmarks.sampling import Series
 from benchmarks.sampling import ratio as time_ratio
 from benchmarks.throughput.contenders import Place
 from benchmarks.throughput.contenders import arm as contender
@@ -60,16 +59,8 @@ def alone(bench: Bench) -> Result:
             bench.progress,
         )
     figures = [
-        Figure(
-            "one worker, mlp: broker / bare callable",
-            time_ratio(series["broker_mlp"], series["callable"]),
-            "x",
-        ),
-        Figure(
-            "one worker, a function: broker / calling it",
-            time_ratio(series["broker_head"], series["function"]),
-            "x",
-        ),
+        _times("one worker, mlp: broker / bare callable", series["broker_mlp"], series["callable"]),
+        _times("one worker, a function: broker / calling it", series["broker_head"], series["function"]),
     ]
     note = (
         "What is lost is the way there and back, whatever the model: check, copy, two hand-overs, read, copy."
@@ -81,15 +72,7 @@ def huge(bench: Bench) -> Result:
     """L2. What TensorFlow gives to its caller without a copy has to be copied into shared memory."""
     path = str(bench.directory / "huge")
     bench.progress(0, 1, "exporting the model")
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.losses.huge_model", path],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise ArmFailed(f"the model with huge answers could not be exported:\n{done.stderr.strip()}")
+    run_module("export the model with huge answers", "benchmarks.losses.huge_model", path)
     plan = replace(bench.plan, calls=max(2, round(bench.plan.calls * HUGE_SHARE)))
     model = {"source": path, "intra_op_threads": 1, "max_batch_size": 1}
     with bench.broker(
@@ -101,20 +84,17 @@ def huge(bench: Bench) -> Result:
             _huge("in_place", "broker: request.run(), a view", address=broker.address),
         ]
         series = run_rounds(arms, plan, bench.progress)
+    bare = series["in_process"]
     figures = [
-        Figure(
-            "64 MiB answered: broker, predict(x) / bare callable",
-            time_ratio(series["predict"], series["in_process"]),
-            "x",
-        ),
-        Figure(
-            "64 MiB answered: broker, a view / bare callable",
-            time_ratio(series["in_place"], series["in_process"]),
-            "x",
-        ),
+        _times("64 MiB answered: broker, predict(x) / bare callable", series["predict"], bare),
+        _times("64 MiB answered: broker, a view / bare callable", series["in_place"], bare),
     ]
     note = "predict(x) copies the answer into shared memory and out of it; a view only into it; in process nothing is."
     return Result(HUGE.name, HUGE.title, "ms", series, figures, [note])
+
+
+def _times(label: str, one: Series, other: Series) -> Figure:
+    return Figure(label, time_ratio(one, other), "x")
 
 
 def _huge(name: str, label: str, **options: str) -> Arm:

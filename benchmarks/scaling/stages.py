@@ -6,7 +6,6 @@ python -m benchmarks.scaling.stages '{"models": {"mlp": SOURCE}, "rows": [1], "t
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -19,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import workloads
-from benchmarks.harness.arm import ArmFailed
-from benchmarks.machine import ROOT
+from benchmarks.harness.modules import run_module
 from benchmarks.scaling import waking
 from benchmarks.scaling.costs import Costs, Machine, Waking
 from benchmarks.scaling.intake_stage import stage
@@ -35,7 +33,6 @@ ONE_THREAD = 1
 SPEED_S = 0.2
 LEAST_US = 1.0
 """Of a worker, where noise would have it less."""
-TIMEOUT_S = 600.0
 
 Found = tuple[Machine, dict[str, dict[int, Costs]]]
 
@@ -43,17 +40,8 @@ Found = tuple[Machine, dict[str, dict[int, Costs]]]
 def measured(models: Mapping[str, str], rows: Sequence[int], times: int, directory: Path) -> Found:
     """The machine, and of each model the costs by rows. Raises ArmFailed."""
     spec = {"models": dict(models), "rows": list(rows), "times": times, "directory": str(directory)}
-    done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.scaling.stages", json.dumps(spec)],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT_S,
-        check=False,
-    )
-    if done.returncode:
-        raise ArmFailed(f"the stages could not be measured:\n{done.stderr.strip()}")
-    return _read(json.loads(done.stdout.splitlines()[-1]))
+    said = run_module("measure the stages", "benchmarks.scaling.stages", json.dumps(spec))
+    return _read(json.loads(said.splitlines()[-1]))
 
 
 def _read(said: Mapping[str, Any]) -> Found:

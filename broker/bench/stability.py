@@ -20,8 +20,8 @@ class Level(NamedTuple):
     latency_ns: float
 
 
-def stable(levels: Sequence[Level], within: float) -> bool:
-    """Whether the last three are within the share `within` of each other, in both."""
+def stable(levels: Sequence[Sequence[float]], within: float) -> bool:
+    """Whether the last three are within the share `within` of each other, in every figure that a level has."""
     last = levels[-WINDOWS:]
     return len(last) == WINDOWS and all(agree(values, within) for values in zip(*last))
 
