@@ -10,6 +10,7 @@ import signal
 import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ _LARGEST_BATCH = 64
 def serve(place: Place) -> None:
     from pytriton.decorators import batch
     from pytriton.model_config import ModelConfig, Tensor
-    from pytriton.triton import Triton, TritonConfig
+    from pytriton.triton import Triton, TritonConfig, TritonSecurityConfig
 
     _find_libpython()
     run = place.callable()
@@ -43,7 +44,8 @@ def serve(place: Place) -> None:
         allow_metrics=False,
         exit_timeout_secs=2,
     )
-    triton = Triton(config=config, workspace=f"{place.directory}/triton")
+    everybody = TritonSecurityConfig(restricted_endpoints=[])  # else shared memory asks for a token
+    triton = Triton(config=config, workspace=f"{place.directory}/triton", security_config=everybody)
     triton.bind(
         _MODEL,
         infer,
@@ -56,6 +58,10 @@ def serve(place: Place) -> None:
         signal.pause()
     finally:
         triton.stop()
+        for left in Path("/dev/shm").glob(
+            f"pytrtion{os.getpid()}-*"
+        ):  # of its own child, which does not spell better
+            left.unlink()
 
 
 def _find_libpython() -> None:
