@@ -47,9 +47,9 @@ def print_result(console: Console, result: Result) -> None:
     if result.figures:
         console.print(_figures(result))
     for name, why in result.skipped.items():
-        console.print(f"left out: {name}: {why}", style="yellow")
+        console.print(f"left out: {name}: {why}", style="yellow", markup=False)
     for note in result.notes:
-        console.print(note, style="dim")
+        console.print(note, style="dim", markup=False)
     if result.other_load > BUSY:
         share = f"{result.other_load:.0%}"
         console.print(f"Something else took {share} of the machine meanwhile: trust no figure.", style="red")
