@@ -7,8 +7,9 @@ there is told as not stable, and its spread says how far off it is.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 from benchmarks.sampling import Spread, Window, per_round
@@ -97,6 +98,25 @@ def ratio(one: RateSeries, other: RateSeries, pick: Callable[[RateWindow], float
     return per_round(lambda a, b: a / b, one, other, pick=pick)
 
 
+def beside_best(one: RateSeries, *several: RateSeries) -> Spread:
+    """`one` over the best of `several`, within each round; the best is the one that was best in the other half of the
+    rounds, every second one.
+
+    Several arms that are alike differ by chance, and the best of them by their own rounds was lucky in these: `one` may
+    be the very same as they are and yet lose to it. What it is compared with must be chosen by other rounds.
+    """
+    by_half = [_best_in(several, slice(1 - half, None, 2)) for half in (0, 1)]
+    beside = [by_half[number % 2].windows[number] for number in range(len(one.windows))]
+    return Spread.of([by_rate(ours) / by_rate(theirs) for ours, theirs in zip(one.windows, beside)])
+
+
+def _best_in(several: Sequence[RateSeries], rounds: slice) -> RateSeries:
+    def rate(series: RateSeries) -> float:
+        return median([by_rate(window) for window in series.windows[rounds] or series.windows])
+
+    return max(several, key=rate)
+
+
 def best(*several: RateSeries) -> RateSeries:
     """The one of the highest median. Not the best of each round, which would be an arm made of luck."""
-    return max(several, key=lambda series: series.per_s.median)
+    return _best_in(several, slice(None))

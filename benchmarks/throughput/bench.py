@@ -42,9 +42,11 @@ class Bench(Workbench):
     def _less(self, most: int) -> Pace:
         return replace(self.pace, seconds=self.pace.seconds / 2, most=min(self.pace.most, most))
 
-    def longer(self, times: float) -> Pace:
-        """For models whose runs take longer."""
-        return self.pace if self.quick else replace(self.pace, seconds=self.pace.seconds * times)
+    def longer(self, times: float, more: int = 1) -> Pace:
+        """For models whose runs take longer; `more` times as many rounds."""
+        if self.quick:
+            return self.pace
+        return replace(self.pace, seconds=self.pace.seconds * times, most=self.pace.most * more)
 
     def tune(self, **models: str) -> None:
         """Let a broker find its settings for these, with nothing else running; brokers of arms then remember them."""

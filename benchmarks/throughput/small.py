@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from benchmarks.figures import Figure, Result
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.bout import run_bout
 from benchmarks.harness.run import Target
-from benchmarks.rates import RateSeries, best, by_cpu, ratio
+from benchmarks.rates import RateSeries, beside_best, by_cpu, ratio
 from benchmarks.throughput.bench import HEADLINE, Bench
 from benchmarks.throughput.broker_facts import batches, settings
 from benchmarks.throughput.contenders import KINDS, OWN, Place, arm, missing, name
@@ -49,14 +49,14 @@ def arms(kinds: Iterable[str], workers: int, place: Place, all_threads: bool) ->
 def _headline(series: Mapping[str, RateSeries], workers: int) -> Iterator[Figure]:
     """What the targets speak of, and the same with threads made equal."""
     own, sessions = series[name("broker_own", OWN, workers)], series[name("session_run", "default", workers)]
-    yield _over(own, sessions, "Session.run", 8.0)
+    yield _over(own, [sessions], "Session.run", 8.0)
     yield _over(series[name("broker", "one", workers)], _sockets(series, workers, "one"), SOCKETS, 1.1, 1.4)
     yield _over(own, _sockets(series, workers, "one"), SOCKETS)
     cpu = ratio(sessions, own, by_cpu)
     yield Figure(f"{workers:2} workers: CPU of Session.run / broker, own", cpu, "x", at_least=True)
     if name("broker", "default", workers) in series:
         default = series[name("broker", "default", workers)]
-        yield _over(default, sessions, "Session.run")
+        yield _over(default, [sessions], "Session.run")
         yield _over(default, _sockets(series, workers, "default"), SOCKETS)
 
 
@@ -64,24 +64,24 @@ def _sweep(series: Mapping[str, RateSeries], bench: Bench) -> Iterator[Figure]:
     for workers in bench.workers:
         if workers != bench.headline:
             sessions = series[name("session_run", "default", workers)]
-            yield _over(series[name("broker_own", OWN, workers)], sessions, "Session.run")
+            yield _over(series[name("broker_own", OWN, workers)], [sessions], "Session.run")
             yield _over(series[name("broker", "one", workers)], _sockets(series, workers, "one"), SOCKETS)
 
 
-def _sockets(series: Mapping[str, RateSeries], workers: int, threads: str) -> RateSeries:
-    """The better of the two that run requests one by one and in batches."""
-    return best(*(series[name(kind, threads, workers)] for kind in ("unix_sockets", "unix_sockets_batching")))
+def _sockets(series: Mapping[str, RateSeries], workers: int, threads: str) -> list[RateSeries]:
+    """Two: they run requests one by one, and in batches."""
+    return [series[name(kind, threads, workers)] for kind in ("unix_sockets", "unix_sockets_batching")]
 
 
 def _over(
     ours: RateSeries,
-    other: RateSeries,
+    others: Sequence[RateSeries],
     what: str,
     target: float | None = None,
     stretch: float | None = None,
 ) -> Figure:
     label = f"{ours.facts['workers']:2} workers: broker, {ours.facts['threads']} / {what}"
-    return Figure(label, ratio(ours, other), "x", target, stretch, at_least=True)
+    return Figure(label, beside_best(ours, *others), "x", target, stretch, at_least=True)
 
 
 def _notes(series: Mapping[str, RateSeries], bench: Bench) -> list[str]:
@@ -89,7 +89,7 @@ def _notes(series: Mapping[str, RateSeries], bench: Bench) -> list[str]:
     return [
         f"threads: intra-op threads of every session. The broker's own settings: {settings(brokers[0], 'mlp')}.",
         "others: cores that something else kept busy. CPU for an answer suffers less from it than answers/s do.",
-        "Against raw Unix sockets: against the better of the two, one by one or in batches.",
+        "Against raw Unix sockets: one by one or in batches, whichever was better in the other half of the rounds.",
         "Pool and Queue keep several requests in flight for each process: their p50 is what one of these takes.",
         *(f"{broker.facts['workers']:2} workers: {batches(broker.batch_rows)}" for broker in brokers),
     ]

@@ -218,7 +218,7 @@ def series(name: str, *per_s: float) -> RateSeries:
 )
 def test_stable_means_the_last_three_are_within_a_tenth(values: list[float], expected: bool) -> None:
     """What came before does not count; fewer than three windows never do."""
-    assert rates.stable(values) is expected
+    assert series("any", *values).stable is expected
 
 
 def test_the_best_is_chosen_by_its_median() -> None:
@@ -226,6 +226,14 @@ def test_the_best_is_chosen_by_its_median() -> None:
     lucky, steady = series("lucky", 10, 10, 99), series("steady", 20, 40, 20)
     assert rates.best(lucky, steady) is steady
     assert rates.ratio(series("ours", 10, 20, 10), steady) == Spread(0.5, 0.5, 0.5)
+
+
+def test_the_best_of_several_is_chosen_by_other_rounds_than_it_is_compared_in() -> None:
+    """Each was better in one half of the rounds: beside the other's rounds nobody profits from his own luck."""
+    even, odd = series("even", 20, 10, 20, 10), series("odd", 10, 20, 10, 20)
+    assert rates.beside_best(series("ours", 15, 15, 15, 15), even, odd) == Spread(1.5, 1.5, 1.5)
+    assert rates.beside_best(series("ours", 15, 15, 15, 15), even) == Spread(1.125, 0.75, 1.5)
+    assert rates.beside_best(series("ours", 15), odd) == Spread(1.5, 1.5, 1.5)
 
 
 def test_cpu_is_per_thousand_answers() -> None:
