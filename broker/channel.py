@@ -127,7 +127,12 @@ class Channel:
             raise Overloaded(f"a worker has at most {settings.max_slots} slots; raise max_slots")
         count = min(settings.slots, settings.max_slots - len(self.slots))
         segment = self._account.new_segment(block_bytes(count, settings.region_bytes, settings.region_bytes))
-        return self._add_block(segment, 0, count), segment
+        semaphores = len(self._semaphores)
+        try:
+            return self._add_block(segment, 0, count), segment
+        except BaseException:
+            self._take_back(semaphores, segment)
+            raise
 
     def grow_input(self, index: Any, nbytes: Any) -> Segment:
         """A larger input region for a slot that the worker has claimed. Raises Overloaded or InvalidInput."""
@@ -182,24 +187,31 @@ class Channel:
         give(made, self._uid)
         return made
 
+    def _take_back(self, semaphores: int, segment: Segment) -> None:
+        """Of a block that the worker has not heard of: all semaphores past the first so many, and its memory."""
+        for item in self._semaphores[semaphores:]:
+            semaphore.unlink(item)
+        del self._semaphores[semaphores:]
+        self._account.give_back(segment)
+
     def _add_block(self, segment: Segment, start: int, count: int | None = None) -> dict[str, Any]:
         count = count or self._settings.slots
         nbytes = self._settings.region_bytes
         memory = segment.bytes[start:]
         first = len(self.slots)
-        names = []
+        made: list[Slot] = []
         for index in range(count):
             completed = self._new_semaphore()
-            names.append(completed.name)
             header = memory[header_offset(index) :][:SLOT_HEADER]
             region_in = memory[input_offset(index, count, nbytes, nbytes) :][:nbytes]
             region_out = memory[output_offset(index, count, nbytes, nbytes) :][:nbytes]
-            self.slots.append(Slot(self, len(self.slots), header, region_in, region_out, completed))
+            made.append(Slot(self, first + index, header, region_in, region_out, completed))
+        self.slots += made
         return {
             "first": first,
             "offset": start,
             "count": count,
             "input_bytes": nbytes,
             "output_bytes": nbytes,
-            "completed": names,
+            "completed": [slot.completed.name for slot in made],
         }

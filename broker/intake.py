@@ -30,6 +30,7 @@ from broker.scheduling.queue import Queue
 from broker.scheduling.runner import Runnable, Runner
 from broker.scheduling.serving import Serving, servings_of
 from broker.settings import cores
+from broker.short_turns import ask_for_short_turns
 from broker.slot import Slot
 from worker_client.wire import semaphore
 from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
@@ -80,6 +81,7 @@ class Intake:
         self._counted_ns = self._idle_ns = 0  # when workers were counted, and how long it was idle since
         self._worker_polls = False  # so does the one whose request came last
         self._recount_ns = 0
+        self._has_company = False
 
     # -- any thread ----------------------------------------------------------------------------------------------
 
@@ -114,6 +116,10 @@ class Intake:
     def switch(self) -> None:
         """Serve what the repository's table says now. On return, no request is begun on anything else."""
         self._have_done(self._switch)
+
+    def expect_company(self) -> None:
+        """Others in this process are about to compute: from now on this thread wants to wake soon, not to run long."""
+        self.call(self._expect_company)
 
     def let_go(self, model: LoadedModel) -> bool:
         """Whether nothing runs or waits any more for this model, which the table has no more; its runners then end."""
@@ -219,6 +225,7 @@ class Intake:
         model = serving.entry.model
         pool = self._pools.get(model)
         if pool is None:
+            self._expect_company()
             concurrency = serving.entry.max_concurrency
             pool = self._pools[model] = RunnerPool(
                 serving.model, concurrency, self._dispose_later, self.tracer
@@ -282,6 +289,11 @@ class Intake:
                 channel.allow_polling(polling)
 
     # -- calls ---------------------------------------------------------------------------------------------------
+
+    def _expect_company(self) -> None:
+        if not self._has_company:
+            self._has_company = True
+            ask_for_short_turns()
 
     def _switch(self) -> None:
         with self._repository.lock:

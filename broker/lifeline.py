@@ -15,6 +15,8 @@ import signal
 import socket
 import threading
 
+from worker_client.wire import threads
+
 _CLONE_FILES = 0x400
 
 
@@ -33,7 +35,7 @@ class Lifeline:
             target=_hold, args=(theirs.fileno(), _thread()), name="onesession-lifeline", daemon=True
         )
         with theirs:
-            self._thread.start()
+            threads.start(self._thread)
             _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         if fds:
             self.fd = fds[0]

@@ -30,6 +30,7 @@ from broker.models.served import ServedModel
 from broker.models.spec import ModelSpec, is_label
 from broker.models.version import State, Version
 from broker.models.versions import Policy, numbered
+from worker_client.wire import threads
 from worker_client.wire.backoff import Backoff
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
 
@@ -45,6 +46,8 @@ class Switchboard(Protocol):
     def switch(self) -> None: ...
 
     def let_go(self, model: LoadedModel) -> bool: ...
+
+    def expect_company(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +122,7 @@ class Loader:
         self._thread = threading.Thread(target=self._run, name="onesession-loader", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        threads.start(self._thread)
 
     def order(self, order: Order) -> None:
         self._orders.put(order)
@@ -259,6 +262,7 @@ class Loader:
         put_back = loading.import_again(served.spec) if served.spec.is_function else None
         version.enter(State.LOADING)
         self._announce()
+        self._switchboard.expect_company()
         try:
             version.spec = self._tuned(served, version)
             with gently():

@@ -92,6 +92,10 @@ class Account:
             self._memory.give(self, nbytes - replaced)
             raise
 
+    def give_back(self, segment: Segment) -> None:
+        """It was handed to nobody."""
+        self._memory.give(self, segment.nbytes)
+
     def close(self) -> None:
         """No segment of this channel is used any more."""
         self._memory.close(self)

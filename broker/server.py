@@ -28,6 +28,7 @@ from broker.observe.observation import Observation
 from broker.scheduling.serving import describe
 from broker.settings import Settings, Tune
 from broker.tuning.tuner import tuned
+from worker_client.wire import threads
 from worker_client.wire.address import socket_path
 from worker_client.wire.control import Message, ProtocolError, error_fields
 from worker_client.wire.errors import BrokerError
@@ -104,7 +105,7 @@ class Server:
             thread = threading.Thread(
                 target=self._guard, args=(body,), name=f"onesession-{name}", daemon=True
             )
-            thread.start()
+            threads.start(thread)
             self._threads.append(thread)
         self.loader.start()
         self.observation.start(self)

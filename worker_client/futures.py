@@ -20,7 +20,7 @@ import numpy as np
 from worker_client.absence import BrokerLost, ModelMoved
 from worker_client.slot import Slot
 from worker_client.timings import Timings
-from worker_client.wire import semaphore
+from worker_client.wire import semaphore, threads
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 
@@ -222,7 +222,7 @@ class FutureDispatcher:
                 self._starting = True
                 try:
                     thread = threading.Thread(target=self._dispatch, name="onesession-futures", daemon=True)
-                    thread.start()
+                    threads.start(thread)
                     self._thread = thread
                 finally:
                     self._starting = False

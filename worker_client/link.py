@@ -29,9 +29,9 @@ from typing import TYPE_CHECKING
 
 from worker_client import monkey
 from worker_client.absence import Absent, BrokerLost, NoAnswer
-from worker_client.wire import control
+from worker_client.wire import control, threads
 from worker_client.wire.address import unreachable
-from worker_client.wire.errors import BrokerError, BrokerUnavailable
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.layout import NO_DEADLINE
 
 if TYPE_CHECKING:
@@ -81,7 +81,11 @@ class ControlLink:
         self._sending = False
         self._close_lock = threading.RLock()
         self._thread = threading.Thread(target=self._watch, name="onesession-watcher", daemon=True)
-        self._thread.start()
+        try:
+            threads.start(self._thread)
+        except Overloaded:
+            os.close(self._wakeup)
+            raise
 
     @classmethod
     def connect(cls, path: Path, timeout: float | None) -> ControlLink:

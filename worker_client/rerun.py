@@ -11,7 +11,8 @@ import threading
 from typing import TYPE_CHECKING
 
 from worker_client.absence import BrokerLost
-from worker_client.wire.errors import BrokerUnavailable
+from worker_client.wire import threads
+from worker_client.wire.errors import BrokerUnavailable, Overloaded
 
 if TYPE_CHECKING:
     from worker_client.futures import Call
@@ -36,7 +37,11 @@ class Reruns:
             if all(call.deadline_ns < other.deadline_ns for other in self._current.values()):
                 thread = threading.Thread(target=self._run, name="onesession-reruns", daemon=True)
                 self._current[thread] = call
-                thread.start()
+                try:
+                    threads.start(thread)
+                except Overloaded as error:
+                    del self._current[thread]
+                    call.end(None, error)
             else:
                 self._calls.append(call)
 

@@ -78,10 +78,22 @@ def _arm(
     return Arm(f"{name}-{workers}", label, factory, workload, options, 1.0, facts, *python)
 
 
-def target(environment: Environment) -> Target:
-    """Named after the peer, whose environment is made already, or says why it is not there."""
+def target(environment: Environment, model: str) -> Target:
+    """Of one peer, whose environment is made already, or says why it is not there."""
     peer = environment.peer
-    return Target(f"peer {peer.name}", f"{peer.label}, beside the broker", partial(measure, environment))
+    title = f"{peer.label}, beside the broker; {model}"
+    return Target(target_name(peer.name, model), title, partial(measure, environment))
+
+
+def target_name(peer: str, model: str) -> str:
+    """`peer zmq`, `peer zmq, mobilenet`"""
+    return f"peer {peer}" if model == MODELS[0] else f"peer {peer}, {model}"
+
+
+def model_of(name: str) -> str | None:
+    """The model of a target of this name; None if it is no peer's."""
+    kind, _, rest = name.partition(" ")
+    return (rest.partition(", ")[2] or MODELS[0]) if kind == "peer" else None
 
 
 def measure(environment: Environment, bench: Bench) -> Result:
@@ -98,7 +110,7 @@ def measure(environment: Environment, bench: Bench) -> Result:
         series |= found
         skipped |= left_out
     figures = [figure for workers in bench.workers for figure in _figures(series, workers)]
-    made = target(environment)
+    made = target(environment, bench.model)
     return Result(made.name, made.title, "us", series, figures, _notes(environment), skipped)
 
 

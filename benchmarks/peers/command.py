@@ -80,7 +80,7 @@ class ChoicesType(click.ParamType):
     type=click.FloatRange(1),
     help="Seconds for the environment of one peer.",
 )
-@click.option("--add", is_flag=True, help="Keep what the JSON file has of other peers.")
+@click.option("--add", is_flag=True, help="Keep what the JSON file has of other peers and models.")
 @common("peers")
 def peers(
     names: tuple[str, ...],
@@ -116,7 +116,7 @@ def peers(
     try:
         run.run(
             "peers",
-            [target(environment) for environment in environments],
+            [target(environment, model) for environment in environments],
             lambda directory, progress: Bench(directory, progress, *sizes, pace, quick),
             {"model": model, **options, **lists, "seed": seed, "quick": quick},
             new,
@@ -137,12 +137,15 @@ def _install(environments: list[Environment], timeout_s: float, console: Console
 
 
 def _sum_up(new: Path, path: Path, console: Console) -> None:
-    """Put what was measured now beside what `path` has of other peers, and print the table of all."""
+    """Put what was measured now beside what `path` has of other peers and models, and print the tables of all."""
     if not new.exists():
         return
     document = json.loads(new.read_text())
     if new != path:
-        document["targets"] = {**json.loads(path.read_text())["targets"], **document["targets"]}
+        before = json.loads(path.read_text())
+        about = {"machine": before["machine"], "started": before["started"]}
+        kept = {name: {**about, **result} for name, result in before["targets"].items()}
+        document["targets"] = {**kept, **document["targets"]}
         report.write(document, path)
         new.unlink()
     for table in summary.tables(document):

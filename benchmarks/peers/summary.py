@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from benchmarks.peers.bench import BROKER
+from benchmarks.peers.bench import BROKER, model_of
 
 _HEADINGS = (
     "threads",
@@ -25,9 +26,10 @@ _HEADINGS = (
 
 
 def tables(document: dict[str, Any]) -> Iterator[Table]:
-    """One for each number of workers. `document` is what `python -m benchmarks peers` writes."""
-    for workers in document["options"]["workers"]:
-        title = f"{document['options']['model']}, {workers} {'worker' if workers == 1 else 'workers'}"
+    """One for each model and number of workers. `document` is what `python -m benchmarks peers` writes."""
+    models = dict.fromkeys(filter(None, map(model_of, document["targets"])))
+    for model, workers in product(models, document["options"]["workers"]):
+        title = f"{model}, {workers} {'worker' if workers == 1 else 'workers'}"
         table = Table(
             title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0)
         )
@@ -36,7 +38,9 @@ def tables(document: dict[str, Any]) -> Iterator[Table]:
             table.add_column(
                 heading, justify="right", no_wrap=True, min_width=max(map(len, heading.split("\n")))
             )
-        for target in document["targets"].values():
+        for name, target in document["targets"].items():
+            if model_of(name) != model:
+                continue
             for row in _rows(target["arms"], workers):
                 table.add_row(*row)
         yield table

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from benchmarks.rates import RateSeries
 
 _SHARE = 0.02  # sizes that are rarer are left to the JSON
-_SETTINGS = ("intra_op_threads", "max_concurrency", "max_batch_size", "caller_thread")
+_SETTINGS = ("intra_op_threads", "max_concurrency", "max_batch_size", "caller_thread", "onednn")
 
 
 def batches(batch_rows: Mapping[int, int]) -> str:

@@ -84,6 +84,7 @@ def _asked(subject: Subject, address: str) -> Served:
         "caller_thread",
         "max_concurrency",
         "intra_op_threads",
+        "onednn",
         "light",
     )
     return Served(

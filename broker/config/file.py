@@ -117,11 +117,8 @@ class _Reader:
         return Configuration(name, settings, tuple(spec for spec in specs if spec is not None))
 
     def _check_settings(self, settings: dict[str, Any]) -> None:
-        wrong = {
-            key for key, value in settings.items() if not self._takes((key,), Settings, {key: value}, ())
-        }
-        if not wrong:
-            self._takes((), Settings, settings, ())
+        if self._each_fits((), Settings, settings, {"models": ()}, ()):
+            self._takes((), Settings, {"models": (), **settings}, ())
 
     def _model(self, name: str, value: Any) -> ModelSpec | None:
         path = (MODELS, name)
@@ -138,8 +135,7 @@ class _Reader:
         if "source" not in given:
             self._add(path, f'model {name!r} has no source; write source = "models/{name}"')
             given["source"] = "none"
-        for key, each in given.items():
-            self._takes((*path, key), ModelSpec, {"source": "none", key: each}, (name,))
+        self._each_fits(path, ModelSpec, given, {"source": "none"}, (name,))
         if len(self.problems) > before or not self._takes(path, ModelSpec, given, (name,)):
             return None
         return ModelSpec(name, **given)
@@ -164,16 +160,41 @@ class _Reader:
                 what = f"model {path[-1]!r} has no setting" if path else "a broker has no setting"
                 self._add((*path, key), f"{what} {key!r}; {remedy}")
 
+    def _each_fits(
+        self,
+        path: tuple[str, ...],
+        kind: type,
+        values: dict[str, Any],
+        needed: dict[str, Any],
+        arguments: tuple[Any, ...],
+    ) -> bool:
+        """Whether each value is right by itself, or beside those that are: some limits are other settings."""
+        fitting = {
+            key: value for key, value in values.items() if not _wrong(kind, {**needed, key: value}, arguments)
+        }
+        others = {key: value for key, value in values.items() if key not in fitting}
+        told = [
+            self._takes((*path, key), kind, {**needed, **fitting, key: value}, arguments)
+            for key, value in others.items()
+        ]
+        return all(told)
+
     def _takes(
         self, path: tuple[str, ...], kind: type, values: dict[str, Any], arguments: tuple[Any, ...]
     ) -> bool:
-        try:
-            kind(*arguments, **({"models": (), **values} if kind is Settings else values))
-        except InvalidInput as error:
-            self._add(path, str(error))
-        else:
-            return True
-        return False
+        wrong = _wrong(kind, values, arguments)
+        if wrong:
+            self._add(path, wrong)
+        return not wrong
 
     def _add(self, path: tuple[str, ...], text: str) -> None:
         self.problems.append(Problem(line_of(self._places, path), text))
+
+
+def _wrong(kind: type, values: dict[str, Any], arguments: tuple[Any, ...]) -> str:
+    """What is wrong with an object made of these, if anything."""
+    try:
+        kind(*arguments, **values)
+    except InvalidInput as error:
+        return str(error)
+    return ""

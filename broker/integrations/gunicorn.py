@@ -27,12 +27,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from broker.config.file import read
 from broker.keeper import Keeper
 from broker.models.spec import ModelSpec
 from broker.settings import Settings
 from worker_client.wire import server
 from worker_client.wire.address import VARIABLE, runtime_directory
-from worker_client.wire.errors import BrokerError
+from worker_client.wire.errors import BrokerError, InvalidInput
 
 Hook = Callable[..., Any]
 _XDG = "XDG_RUNTIME_DIR"
@@ -42,16 +43,26 @@ _RESPITE_SECONDS = 30.0
 _broker: ArbitersBroker | None = None
 
 
-def serve(namespace: MutableMapping[str, Any], models: Mapping[str, Any], **options: Any) -> None:
-    """Serve `models` to this gunicorn's workers; `namespace` is the configuration file's `globals()`.
+def serve(
+    namespace: MutableMapping[str, Any],
+    models: Mapping[str, Any] | None = None,
+    *,
+    config: str | os.PathLike[str] | None = None,
+    **options: Any,
+) -> None:
+    """Serve `models`, or what the broker's own file `config` says; `namespace` is gunicorn.conf.py's `globals()`.
 
-    `models` and `options` are those of `broker.Broker`. Hooks that the file defines before are called as well. Where
-    gunicorn's `user` drops the workers' privileges, that user is let in. Raises InvalidInput. The broker starts
-    before the first worker and not with the file: an app that is preloaded may make its client when it is imported,
-    but must not call it yet.
+    `models` and `options` are those of `broker.Broker`; `config` is the file of `broker serve --config`, whose settings
+    the `options` go before, and whose `name` says nothing here: each arbiter's broker has an address of its own.
+
+    Hooks that gunicorn.conf.py defines before are called as well. Where gunicorn's `user` drops the workers'
+    privileges, that user is let in. The broker starts before the first worker and not with the file: an app that is
+    preloaded may make its client when it is imported, but must not call it yet.
+
+    Raises InvalidInput, with a line for each thing that is wrong in `config`.
     """
     global _broker
-    settings = Settings(models=tuple(ModelSpec.coerce_all(models)), **options)
+    settings = _wanted(models, config, options)
     if _broker is None or not _broker.started:  # else the file is read again, for a reload
         _broker = ArbitersBroker()
     _broker.wanted = settings
@@ -60,6 +71,17 @@ def serve(namespace: MutableMapping[str, Any], models: Mapping[str, Any], **opti
     _chain(namespace, "when_ready", _broker.start)  # for a file that defines its on_starting below us
     _chain(namespace, "on_reload", _broker.on_reload)
     _chain(namespace, "on_exit", _broker.stop, last=True)
+
+
+def _wanted(
+    models: Mapping[str, Any] | None, config: str | os.PathLike[str] | None, options: Mapping[str, Any]
+) -> Settings:
+    if (models is None) == (config is None):
+        raise InvalidInput('gunicorn.serve wants models={...} or config="broker.toml", one of the two')
+    if config is None:
+        return Settings(models=tuple(ModelSpec.coerce_all(models or {})), **options)
+    file = read(config)
+    return Settings(models=tuple(file.models), **{**file.settings, **options})
 
 
 class ArbitersBroker:

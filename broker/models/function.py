@@ -61,6 +61,7 @@ class FunctionModel:
 
     version = 1
     intra_op_threads = None
+    onednn = None
 
     def __init__(self, spec: ModelSpec, function: Callable[..., Any], made: Signature) -> None:
         self.spec = spec

@@ -59,6 +59,11 @@ class LoadedModel(Protocol):
     def default_signature(self) -> str: ...
 
     @property
+    def onednn(self) -> bool | None:
+        """Whether TensorFlow may run it with oneDNN; None stands for a model without TensorFlow."""
+        ...
+
+    @property
     def intra_op_threads(self) -> int | None:
         """Threads that one op may use; 0 is TensorFlow's default, None stands for a model without TensorFlow."""
         ...

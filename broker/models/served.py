@@ -147,7 +147,7 @@ class ServedModel:
         """`key`: whose numbers the signatures carry: a version's own if it is a number."""
         model = None if version is None else version.model
         if version is None or model is None:
-            nothing = dict.fromkeys(("default_signature", "intra_op_threads", "p50_us"))
+            nothing = dict.fromkeys(("default_signature", "intra_op_threads", "onednn", "p50_us"))
             return {**nothing, "light": False, "signatures": [], "left_out": {}}
         cost = version.entries[model.default_signature].cost
         described = [
@@ -157,6 +157,7 @@ class ServedModel:
         return {
             "default_signature": model.default_signature,
             "intra_op_threads": model.intra_op_threads,
+            "onednn": model.onednn,
             "light": cost.light,
             "p50_us": cost.p50_us,
             "signatures": described,

@@ -21,7 +21,7 @@ from broker.models.examples import Examples, of_spec, together
 from broker.models.graph import Endpoint, feedable, fetchable, spec_of
 from broker.models.model import DEFAULT_SIGNATURE, AdHoc, Run, default_of, no_such_signature
 from broker.models.running import runner_of, text_of
-from broker.models.runtime import BaseSession, tf
+from broker.models.runtime import BaseSession, onednn_enabled, tf
 from broker.models.saved_model import locate, weight_bytes
 from broker.models.session_config import config_of
 from broker.models.sources import exported, frozen, keras_file, libraries, warmup_requests
@@ -64,6 +64,7 @@ class SessionModel:
         self.default_signature = default_of(self.signatures)
         self.left_out = left_out
         self.intra_op_threads = intra_op_threads
+        self.onednn = onednn_enabled()
         self.examples = examples
         self._owned = owned
         self._session = session

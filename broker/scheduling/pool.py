@@ -7,6 +7,7 @@ Threads start when there is work for one more, and stay.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from time import monotonic_ns
@@ -15,6 +16,10 @@ from broker.observe.tracer import Tracer
 from broker.scheduling.queue import Bound, Queue
 from broker.scheduling.runner import Runnable, Runner
 from broker.slot import Slot
+from worker_client.wire import threads
+from worker_client.wire.errors import Overloaded
+
+_log = logging.getLogger("onesession.pool")
 
 
 class RunnerPool:
@@ -32,17 +37,24 @@ class RunnerPool:
         self._idle = 0
         self._stopping = False
         self._threads: list[threading.Thread] = []
+        self._told = False  # that there are fewer than there should be
 
     def __repr__(self) -> str:
         return f"<RunnerPool of {self.model}, {self.running} of {self._concurrency} running>"
 
     def put(self, slot: Slot) -> None:
         with self._changed:
+            if not self._idle and len(self._threads) < self._concurrency:
+                try:
+                    self._start_thread()
+                except Overloaded as error:
+                    if not self._threads:
+                        slot.fail(error)
+                        return
+                    self._tell_once(error)
             self._queue.add(slot)
             if self._idle:
                 self._changed.notify()
-            elif len(self._threads) < self._concurrency:
-                self._start_thread()
 
     def waiting(self, bound: Bound) -> tuple[int, int, int]:
         """Rows and bytes that wait, and requests held for want of room."""
@@ -65,8 +77,19 @@ class RunnerPool:
     def _start_thread(self) -> None:
         name = f"onesession-runner-{self.model}-{len(self._threads) + 1}"
         thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        threads.start(thread)
         self._threads.append(thread)
-        thread.start()
+
+    def _tell_once(self, error: Overloaded) -> None:
+        if not self._told:
+            self._told = True
+            _log.warning(
+                "model %r has %d of its %d threads: %s",
+                self.model,
+                len(self._threads),
+                self._concurrency,
+                error,
+            )
 
     def _serve(self) -> None:
         runner = Runner(self._tracer)

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks.peers.bench import model_of
 from benchmarks.published_results import Measured, natural, newest
 from benchmarks.targets import table
 from benchmarks.targets.catalogue import NAMES
 
 SCALING = "scaling"
 """Has a page of its own."""
+_THREADS = {"one": "1 thread", "default": "TensorFlow's threads"}
 PICTURES = Path(__file__).parents[1] / "pictures" / "benchmarks"
 """What docs/site/plots.py draws."""
 
@@ -110,25 +112,37 @@ def losses(folder: Path) -> str:
 
 def peers(folder: Path) -> str:
     """Each way of each peer in a line, beside the broker that took turns with it: the nearest first."""
-    lines, left_out, origin = [], [], ""
-    for name, measured in newest(folder).items():
-        if name.startswith("peer "):
-            origin = origin or _origin(measured, "..")
-            lines += _ways(measured.result["arms"])
-            left_out += [f"Left out: {label}." for label in measured.result["skipped"]]
-    if not lines:
+    found = newest(folder)
+    parts: list[str] = []
+    for model in dict.fromkeys(filter(None, map(model_of, found))):
+        lines, left_out, origins = [], [], {}
+        for name, measured in found.items():
+            if model_of(name) == model:
+                origins[_origin(measured, "..")] = None
+                lines += _ways(measured.result["arms"])
+                left_out += [f"Left out: {label}." for label in measured.result["skipped"]]
+        figures = (
+            "p50 of 1 worker, us | broker / peer | answers/s of 8 workers | broker / peer | CPU | memory"
+        )
+        head = [f"| `{model}` | {figures} |", "|---|---:|---:|---:|---:|---:|---:|"]
+        parts += [*origins, "", *head, *[line for _, line in sorted(lines)], "", *left_out, ""]
+    if not parts:
         return "Not measured yet: `python -m benchmarks peers --json benchmarks/published/peers.json`."
-    head = [
-        "| | p50 of 1 worker, us | broker / peer | answers/s of 8 workers | broker / peer | CPU | memory |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    return "\n".join([origin, "", *head, *[line for _, line in sorted(lines)], "", *left_out]).rstrip()
+    return "\n".join(parts).rstrip()
 
 
 def _ways(arms: dict[str, dict[str, Any]]) -> Iterator[tuple[float, str]]:
+    """Each with the threads that it was quicker with."""
     one, eight = arms.get("broker-1"), arms.get("broker-8")
+    quickest: dict[str, str] = {}
     for key, arm in arms.items():
-        alone = arms.get(f"{key.rpartition('-')[0]}-1")
+        best = quickest.setdefault(arm["label"], key)
+        if arm["workers"] == 8 and (
+            arms[best]["workers"] != 8 or arm["per_s"]["median"] > arms[best]["per_s"]["median"]
+        ):
+            quickest[arm["label"]] = key
+    for key in quickest.values():
+        arm, alone = arms[key], arms.get(f"{key.rpartition('-')[0]}-1")
         if one and eight and alone and arm["workers"] == 8 and arm is not eight:
             faster = eight["per_s"]["median"] / arm["per_s"]["median"]
             cells = (
@@ -139,7 +153,7 @@ def _ways(arms: dict[str, dict[str, Any]]) -> Iterator[tuple[float, str]]:
                 f"{eight['cpu_s_per_1000']['median'] / arm['cpu_s_per_1000']['median']:.2g} x",
                 f"{eight['memory_mb_median'] / arm['memory_mb_median']:.2g} x",
             )
-            yield faster, f"| {_cell(arm['label'])} | {' | '.join(cells)} |"
+            yield faster, f"| {_cell(arm['label'])}, {_THREADS[arm['threads']]} | {' | '.join(cells)} |"
 
 
 def scaling(folder: Path) -> str:

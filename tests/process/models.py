@@ -11,6 +11,7 @@ import itertools
 import os
 import resource
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,6 +95,12 @@ def picky(x: np.ndarray) -> np.ndarray:
 def picky_heavy(x: np.ndarray) -> np.ndarray:
     time.sleep(HEAVY_SECONDS)
     return picky(x)
+
+
+@signature(inputs={"bytes": ("int64", [])}, outputs={"before": ("int64", [])})
+def stacks(bytes: np.ndarray) -> np.ndarray:
+    """The broker's next threads get stacks of this size; 0 is the usual one."""
+    return np.asarray(threading.stack_size(int(bytes)))
 
 
 @signature(inputs={"x": ("float32", [None, 4])}, outputs={"y": ("float32", [None, 4])})
@@ -199,6 +206,7 @@ SOURCES = {
         "consume",
         "picky",
         "picky_heavy",
+        "stacks",
         "deadly",
         "gated",
         "gated_ragged",

@@ -90,12 +90,7 @@ def run_out_of_semaphores() -> None:
     with serving("double") as broker, worker_client.connect(broker.address) as client:
         np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
         wait_until(lambda: len(broker.names()) == 1, "the end of the names that the worker has opened")
-        fillers: list[Path] = []
-        with contextlib.suppress(OSError):
-            while True:
-                path = Path("/dev/shm", f"filler{len(fillers)}")
-                path.touch()
-                fillers.append(path)
+        fillers = fill_with_names()
         refusals = []
         while fillers:  # so that it fails at the segment, at the first semaphore, at a later one
             with worker_client.connect(broker.address) as late:
@@ -114,6 +109,41 @@ def run_out_of_semaphores() -> None:
         futures = [client.model("double").submit(ROW) for _ in range(40)]
         for future in futures:
             np.testing.assert_array_equal(future.result(30), ROW * 2)
+
+
+def fill_with_names() -> list[Path]:
+    """Files, until /dev/shm takes no more."""
+    fillers: list[Path] = []
+    with contextlib.suppress(OSError):
+        while True:
+            path = Path("/dev/shm", f"filler{len(fillers)}")
+            path.touch()
+            fillers.append(path)
+    return fillers
+
+
+def grow_by_half_a_block() -> None:
+    one = {"number": np.int64([1]), "x": np.float32([1])}
+    with (
+        serving("gated", slots=2, max_slots=6) as broker,
+        worker_client.connect(broker.address) as client,
+    ):
+        model = client.model("gated")
+        futures = [model.submit(one) for _ in range(2)]
+        broker.gate.wait_for(1)
+        used = broker.shared_memory_bytes()
+        fillers = fill_with_names()
+        fillers.pop().unlink()  # there is room for one semaphore, and two are wanted
+        for _ in range(5):
+            with pytest.raises(Overloaded, match="/dev/shm"):
+                model.submit(one, timeout=0.2)
+        assert (len(broker.names()), broker.shared_memory_bytes()) == (1, used)
+        for filler in fillers:
+            filler.unlink()
+        futures += [model.submit(one) for _ in range(4)]  # as many as max_slots allows
+        broker.gate.open()
+        for future in futures:
+            assert future.result(30)["y"] == 2
 
 
 def start_in_a_full_shm() -> None:
@@ -135,6 +165,12 @@ def test_what_was_full_works_when_space_returns() -> None:
 def test_semaphores_that_run_out_are_told() -> None:
     """A worker for whom no more semaphore can be made is refused, leaving none behind; others go on."""
     in_small_shm("64m,nr_inodes=200", "run_out_of_semaphores")
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
+def test_slots_of_which_some_fit_are_taken_back() -> None:
+    """All of a block or nothing: what did not fit counts neither as slots nor as memory, and leaves no name."""
+    in_small_shm("64m,nr_inodes=200", "grow_by_half_a_block")
 
 
 @pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")

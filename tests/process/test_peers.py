@@ -64,7 +64,7 @@ def test_quick_measures_a_peer_beside_the_broker(tmp_path: Path) -> None:
     assert status == 0, output
     document = json.loads(path.read_text())
     assert document["options"]["workers"] == [2]
-    result = document["targets"]["peer pipe"]
+    result = document["targets"]["peer pipe, head"]
     assert result["arms"].keys() == {"broker-2", "pipes-one-2"}
     for each in result["arms"].values():
         assert each["answers_checked"] > 0
@@ -77,18 +77,22 @@ def test_quick_measures_a_peer_beside_the_broker(tmp_path: Path) -> None:
 
 
 def test_add_keeps_what_was_measured_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With --add, the file's other peers stay in it; of one that could not be installed now, the reason."""
+    """With --add, the file's other peers stay in it, and say where and when they were measured.
+
+    Of one that could not be installed now, the reason is in it.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     path = tmp_path / "peers.json"
     old = {"title": "", "arms": {}, "figures": [], "notes": [], "skipped": {}, "other_load": 0.0}
-    path.write_text(json.dumps({"targets": {"peer mosec": old, "peer grpc": old}}))
+    about = {"machine": {"cpu": "another"}, "started": "2026-11-20"}
+    path.write_text(json.dumps({**about, "targets": {"peer mosec": old, "peer grpc, head": old}}))
     options = ["--only", "grpc", "--model", "head", "--quick", "--install-timeout", "1"]
     status, output = run(*options, "--add", "--json", str(path))
     assert status == 0, output
     targets = json.loads(path.read_text())["targets"]
-    assert targets.keys() == {"peer mosec", "peer grpc"}
-    assert targets["peer mosec"] == old
-    assert "took too long to install" in targets["peer grpc"]["skipped"]["gRPC PredictionService"]
+    assert targets.keys() == {"peer mosec", "peer grpc, head"}
+    assert targets["peer mosec"] == {**old, **about}
+    assert "took too long to install" in targets["peer grpc, head"]["skipped"]["gRPC PredictionService"]
 
 
 def test_list_tells_every_peer(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
+from broker.integrations import gunicorn as integration
+from broker.query import ask
 from tests.brokers import wait_until
 from tests.servers.gunicorns import CONF, DEADLINE_S, gunicorn, workers_of
 from tests.servers.running import OTHER_SERVERS, Server, Traffic, command_line, lives
+from worker_client import InvalidInput
 
 
 @pytest.mark.parametrize("preload", [True, False], ids=["preload", "no-preload"])
@@ -73,6 +77,33 @@ def pre_fork(server, worker):
     with gunicorn(conf=probe + CONF) as server:
         server.ask(1)
         server.wait_for_log("in the arbiter: [[], 1]", times=2)
+
+
+def test_the_brokers_own_file_serves_as_well() -> None:
+    """With its settings, but for its name; what stands in gunicorn's file goes before it."""
+    conf = """
+import pathlib
+pathlib.Path("broker.toml").write_text(
+    'name = "not-this"\\nslots = 3\\nmax_slots = 5\\n[models]\\ntell = "tests.process.models:tell"\\n'
+)
+from broker.integrations import gunicorn
+gunicorn.serve(globals(), config="broker.toml", max_slots=7)
+"""
+    with gunicorn(conf=conf) as server:
+        server.ask(1)
+        (path,) = server.place.sockets()
+        (worker, *_) = ask(path, "status")["status"]["workers"]
+        assert worker["slots"] == 3
+        assert "not-this" not in path.name
+
+
+@pytest.mark.parametrize(
+    "both", [{}, {"models": {"m": "a:b"}, "config": "broker.toml"}], ids=["neither", "both"]
+)
+def test_what_to_serve_is_said_once(both: dict[str, Any]) -> None:
+    """Models, or the file that names them."""
+    with pytest.raises(InvalidInput, match="one of the two"):
+        integration.serve({}, **both)
 
 
 def test_recycled_workers_lose_no_request() -> None:

@@ -172,9 +172,9 @@ assert "tensorflow" not in sys.modules
 specs = tuned(Settings(models=(ModelSpec("mlp", sys.argv[1]),), tune="remembered"))
 assert "tensorflow" not in sys.modules
 models = load(specs)
-from broker.models import runtime, session
+from broker.models import session
 entry = models.entry("mlp")
-print(runtime.onednn_enabled(), entry.model.intra_op_threads, entry.max_concurrency,
+print(models.describe()["mlp"]["onednn"], entry.model.intra_op_threads, entry.max_concurrency,
       entry.max_batch_size, models.describe()["mlp"]["caller_thread"])
 models.close()
 """

@@ -104,9 +104,9 @@ def test_everything_wrong_is_told_with_its_line(path: Path, text: str, said: lis
 
 def test_a_broker_in_python(path: Path) -> None:
     """`Broker.from_config` takes the file, and what is said in Python before it."""
-    path.write_text('name = "/run/here"\nslots = 3\nmax_slots = 9\n[models]\na = "/a"\n')
+    path.write_text('name = "/run/here"\nslots = 3\nmax_slots = 5\n[models]\na = "/a"\n')
     settings = Broker.from_config(path, slots=4).settings
-    assert (settings.address, settings.slots, settings.max_slots) == ("/run/here", 4, 9)
+    assert (settings.address, settings.slots, settings.max_slots) == ("/run/here", 4, 5)
     assert settings.models == (ModelSpec("a", "/a"),)
     assert Broker.from_config(path, name="/run/there").address == "/run/there"
     path.write_text("slot = 3")

@@ -82,6 +82,7 @@ def test_the_description_crosses_the_control_plane():
         "default_signature": "serving_default",
         "max_batch_size": 64,
         "intra_op_threads": None,
+        "onednn": None,
         "timeout": None,
         "max_concurrency": 1,
         "caller_thread": True,

@@ -1,0 +1,41 @@
+"""The intake beside what else computes in its process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import worker_client
+from broker.query import ask
+from broker.short_turns import SLICE_NS
+from tests.brokers import TestBroker, serving, wait_until
+
+ROW = np.ones((1, 4), np.float32)
+
+
+def in_a_hurry(broker: TestBroker) -> int:
+    """How many of the broker's threads want short turns."""
+    tasks = Path(f"/proc/{broker.pid}/task").glob("*/sched")
+    lines = [line.split() for task in tasks for line in task.read_text().splitlines()]
+    slices = [int(words[-1]) for words in lines if words[:1] == ["se.slice"]]
+    if not slices:
+        pytest.skip("this kernel does not tell of slices")
+    return slices.count(SLICE_NS)
+
+
+@pytest.mark.parametrize("what", ["heavy", "load"])
+def test_the_intake_wants_short_turns_once_it_has_company(what: str) -> None:
+    """A heavy model's thread, or one that loads; neither of which has short turns itself."""
+    with (
+        serving("picky_heavy", "double") as broker,
+        worker_client.connect(broker.address) as client,
+    ):
+        client.model("double").predict(ROW)
+        assert in_a_hurry(broker) == 0
+        if what == "heavy":
+            client.model("picky_heavy").predict(ROW)
+        else:
+            ask(broker.address, "reload", 60, models=["double"])
+        wait_until(lambda: in_a_hurry(broker) == 1, "short turns of the intake, where the kernel has them")

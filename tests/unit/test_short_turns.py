@@ -1,0 +1,53 @@
+"""Short turns on a processor, as the kernel has them."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from broker import short_turns
+from broker.short_turns import SLICE_NS, ask_for_short_turns
+
+
+def slice_ns() -> int | None:
+    """Of the calling thread, as the scheduler tells it; None where it does not."""
+    for line in Path("/proc/thread-self/sched").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "se.slice":
+            return int(value)
+    return None
+
+
+@pytest.fixture
+def one_thread():
+    """A thread of its own, so that ours stays as it is."""
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda function: pool.submit(function).result(30)
+
+
+def test_they_are_the_callers_alone(one_thread) -> None:
+    """Neither other threads nor those that it starts have them."""
+    if one_thread(slice_ns) is None:
+        pytest.skip("this kernel does not tell of slices")
+    before = slice_ns()
+    if not one_thread(ask_for_short_turns):
+        pytest.skip("this kernel has no slices to choose")
+    assert one_thread(slice_ns) == SLICE_NS
+    started: list[int | None] = []
+
+    def start() -> None:
+        thread = threading.Thread(target=lambda: started.append(slice_ns()))
+        thread.start()
+        thread.join()
+
+    one_thread(start)
+    assert (slice_ns(), started) == (before, [before])
+
+
+def test_where_there_are_none_nothing_happens(one_thread, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a machine whose system calls have other numbers."""
+    monkeypatch.setattr(short_turns.platform, "machine", lambda: "pdp11")
+    assert not one_thread(ask_for_short_turns)
