@@ -38,6 +38,12 @@ class Measured:
         return str(self.machine["commit"])[:10] + ("+" if self.machine["uncommitted_changes"] else "")
 
     @property
+    def options(self) -> dict[str, Any]:
+        """Those of the command that measured it; `targets` keeps them with each."""
+        found: dict[str, Any] = self.result.get("options") or self.run.get("options", {})
+        return found
+
+    @property
     def started(self) -> str:
         return str(self.result.get("started") or self.run["started"])
 

@@ -62,7 +62,7 @@ def differences(old: Mapping[str, Measured], new: Mapping[str, Measured]) -> lis
         for fact in _MACHINE:
             if was.get(fact) != now.get(fact):
                 lines[f"{fact}: {was.get(fact)} before, {now.get(fact)} now"] = None
-        was, now = (run[target].run.get("options", {}) for run in (old, new))
+        was, now = (run[target].options for run in (old, new))
         for name in sorted(was.keys() | now.keys()):
             if was.get(name) != now.get(name):
                 lines[f"{target}, option {name}: {was.get(name)} before, {now.get(name)} now"] = None

@@ -27,7 +27,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.config.file import read
 from broker.keeper import Keeper
 from broker.models.spec import ModelSpec
 from broker.settings import Settings
@@ -80,6 +79,8 @@ def _wanted(
         raise InvalidInput('gunicorn.serve wants models={...} or config="broker.toml", one of the two')
     if config is None:
         return Settings(models=tuple(ModelSpec.coerce_all(models or {})), **options)
+    from broker.config.file import read  # here: what the arbiter has imported costs every worker memory
+
     file = read(config)
     return Settings(models=tuple(file.models), **{**file.settings, **options})
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from click.testing import CliRunner
 
-from benchmarks import sampling
+from benchmarks import machine, sampling
 from benchmarks.__main__ import main
 from benchmarks.figures import Figure
 from benchmarks.harness import affinity
@@ -17,6 +20,7 @@ from benchmarks.harness.rounds import Plan, run_rounds
 from benchmarks.latency import echo
 from benchmarks.sampling import Series, Spread, Window
 from benchmarks.workloads import ROWS
+from tests.brokers import wait_until
 
 TINY = Plan(rounds=2, calls=20, seed=1)
 STALE = Arm(
@@ -148,3 +152,24 @@ def test_a_target_is_an_upper_bound(value: float, reached: bool) -> None:
     figure = Figure("ratio", Spread(value, value, value), "x", 0.2)
     assert figure.reached is reached
     assert figure.stretch_reached is None
+
+
+ORPHAN = """
+import os, time
+if os.fork() == 0:
+    while time.process_time() < 0.3:
+        pass
+    os._exit(0)
+"""
+
+
+def test_what_orphans_took_counts_as_ours() -> None:
+    """A server that is killed leaves workers which nobody waits for: their CPU time is not somebody else's load."""
+    load, before = machine.OtherLoad(), machine.own_s()
+    others = psutil.Process().children()
+    subprocess.run([sys.executable, "-c", ORPHAN], timeout=60, check=True)
+    (orphan,) = [child for child in psutil.Process().children() if child not in others]
+    wait_until(lambda: orphan.status() == psutil.STATUS_ZOMBIE, "its end")
+    load.share()
+    assert machine.own_s() - before > 0.25
+    assert orphan not in psutil.Process().children()
