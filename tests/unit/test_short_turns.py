@@ -30,9 +30,9 @@ def one_thread():
 
 def test_they_are_the_callers_alone(one_thread) -> None:
     """Neither other threads nor those that it starts have them."""
-    if one_thread(slice_ns) is None:
+    usual, before = one_thread(slice_ns), slice_ns()  # ours may be short: other tests run an intake on it
+    if usual is None:
         pytest.skip("this kernel does not tell of slices")
-    before = slice_ns()
     if not one_thread(ask_for_short_turns):
         pytest.skip("this kernel has no slices to choose")
     assert one_thread(slice_ns) == SLICE_NS
@@ -44,7 +44,7 @@ def test_they_are_the_callers_alone(one_thread) -> None:
         thread.join()
 
     one_thread(start)
-    assert (slice_ns(), started) == (before, [before])
+    assert (slice_ns(), started) == (before, [usual])
 
 
 def test_where_there_are_none_nothing_happens(one_thread, monkeypatch: pytest.MonkeyPatch) -> None:
