@@ -33,6 +33,7 @@ class Reruns:
         except BrokerUnavailable as error:
             call.end(None, error)
             return
+        refused: Overloaded | None = None
         with self._lock:
             if all(call.deadline_ns < other.deadline_ns for other in self._current.values()):
                 thread = threading.Thread(target=self._run, name="onesession-reruns", daemon=True)
@@ -41,9 +42,11 @@ class Reruns:
                     threads.start(thread)
                 except Overloaded as error:
                     del self._current[thread]
-                    call.end(None, error)
+                    refused = error
             else:
                 self._calls.append(call)
+        if refused is not None:  # outside the lock: this runs the future's callbacks
+            call.end(None, refused)
 
     def close(self, error: BrokerUnavailable) -> list[threading.Thread]:
         """Take no call any more of those that are there; their futures get `error`. The threads that may still be

@@ -57,7 +57,7 @@ class NamesType(click.ParamType):
 def targets(only: tuple[str, ...], quick: bool, from_published: bool, path: Path | None) -> None:
     """All of TARGETS.md in one table: target, measured, reached or not, with machine, versions and commit.
 
-    Runs the other commands one after the other and writes one JSON, which `compare` can read. Takes about an hour on
+    Runs the other commands one after the other and writes one JSON, which `compare` can read. Takes about 35 minutes on
     two cores, which should have nothing else to do. Ends with status 1 if a command failed.
     """
     console = report.console()

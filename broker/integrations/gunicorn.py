@@ -75,14 +75,14 @@ def serve(
 def _wanted(
     models: Mapping[str, Any] | None, config: str | os.PathLike[str] | None, options: Mapping[str, Any]
 ) -> Settings:
-    if (models is None) == (config is None):
+    if models is not None and config is None:
+        return Settings(models=tuple(ModelSpec.coerce_all(models)), **options)
+    if models is not None or config is None:
         raise InvalidInput('gunicorn.serve wants models={...} or config="broker.toml", one of the two')
-    if config is None:
-        return Settings(models=tuple(ModelSpec.coerce_all(models or {})), **options)
     from broker.config.file import read  # here: what the arbiter has imported costs every worker memory
 
     file = read(config)
-    return Settings(models=tuple(file.models), **{**file.settings, **options})
+    return Settings(models=file.models, **{**file.settings, **options})
 
 
 class ArbitersBroker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 import worker_client
 from broker.query import ask
-from broker.short_turns import SLICE_NS
+from broker.short_turns import SLICE_NS, ask_for_short_turns
 from tests.brokers import TestBroker, serving, wait_until
 
 ROW = np.ones((1, 4), np.float32)
@@ -28,6 +29,9 @@ def in_a_hurry(broker: TestBroker) -> int:
 @pytest.mark.parametrize("what", ["heavy", "load"])
 def test_the_intake_wants_short_turns_once_it_has_company(what: str) -> None:
     """A heavy model's thread, or one that loads; neither of which has short turns itself."""
+    with ThreadPoolExecutor(1) as other:
+        if not other.submit(ask_for_short_turns).result(30):
+            pytest.skip("this kernel has no slices to choose (Linux 6.12 has)")
     with (
         serving("picky_heavy", "double") as broker,
         worker_client.connect(broker.address) as client,
@@ -38,4 +42,4 @@ def test_the_intake_wants_short_turns_once_it_has_company(what: str) -> None:
             client.model("picky_heavy").predict(ROW)
         else:
             ask(broker.address, "reload", 60, models=["double"])
-        wait_until(lambda: in_a_hurry(broker) == 1, "short turns of the intake, where the kernel has them")
+        wait_until(lambda: in_a_hurry(broker) == 1, "short turns of the intake")

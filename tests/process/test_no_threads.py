@@ -17,7 +17,7 @@ from tests.brokers import serving, wait_until
 from worker_client import Overloaded
 
 ROW = np.ones((1, 4), np.float32)
-TOO_LARGE = 1 << 46
+TOO_LARGE = 1 << 48  # bytes: all that a process can address, or more
 
 
 @contextlib.contextmanager
