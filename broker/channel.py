@@ -86,13 +86,11 @@ class Channel:
 
     def take(self, servings: Sequence[Serving | None], now_ns: int) -> Slot | None:
         """The next submitted request, read and checked; None if there is none. Raises Violation."""
-        for _ in range(RING_ENTRIES):  # refused ones cost a worker its turn, not the others theirs
-            index = self.ring.take()
-            if index == EMPTY:
-                return None
-            if index >= len(self.slots) or self.slots[index].busy:
+        left = RING_ENTRIES  # refused ones cost a worker its turn, not the others theirs
+        while left and (index := self.ring.take()) != EMPTY:
+            left -= 1
+            if index >= len(self.slots) or (slot := self.slots[index]).busy:
                 raise Violation(f"worker {self.pid} submitted slot {index}, which it does not own")
-            slot = self.slots[index]
             self.last_taken_ns = now_ns
             self.requests += 1
             if slot.accept(servings, now_ns):

@@ -1,7 +1,7 @@
 """One request in flight, as the broker sees it. Nothing read from the slot is believed before it is checked.
 
 A slot is the intake's from `Channel.take` on, then the runner's that it is routed to, and the worker's again with the
-post in `_finish`.
+post in `_hand_back`.
 """
 
 from __future__ import annotations
@@ -267,7 +267,8 @@ class Slot:
 
     def complete(self, outputs: Sequence[Any], started_ns: int, finished_ns: int, batch_rows: int) -> None:
         """Copy the outputs into the output region and hand the slot back."""
-        shapes = tuple([array.shape for array in outputs])
+        # Most models have one output, and a comprehension takes as long as all else of this line.
+        shapes = (outputs[0].shape,) if len(outputs) == 1 else tuple([array.shape for array in outputs])
         found = self.plan.outputs.get(shapes)
         if found is None:
             try:
@@ -284,14 +285,20 @@ class Slot:
 
     def finish(self, layout: TensorLayout, started_ns: int, finished_ns: int, batch_rows: int) -> None:
         """Hand the slot back with the outputs that were put into the views of this layout."""
-        if self._laid_out is not layout:
-            self.output[: len(layout.table)] = layout.table
-            self._laid_out = layout
         words = self.words
+        if self._laid_out is not layout:
+            table = layout.table
+            self.output[: len(table)] = table
+            words[STATUS] = STATUS_OK
+            words[OUTPUT_BYTES] = len(table)
+            words[OUTPUT_REGION] = self._output_regions
+            self._laid_out = layout
         words[BATCH_ROWS] = batch_rows
         words[STARTED_NS] = started_ns
         words[FINISHED_NS] = finished_ns
-        self._finish(STATUS_OK, len(layout.table))
+        words[TAKEN_NS] = self.taken_ns
+        self.stamps[2] = words[COMPLETED_NS] = monotonic_ns()
+        self._hand_back()
 
     def fail(self, error: BrokerError) -> None:
         """Hand the slot back with an error, its message in the output region."""
@@ -307,19 +314,17 @@ class Slot:
         self.output[: len(text)] = text
         self._laid_out = None
         self.held = False
-        self._finish(status_of(error), len(text))
-
-    def _finish(self, status: int, nbytes: int) -> None:
         words = self.words
-        words[STATUS] = status
-        words[OUTPUT_BYTES] = nbytes
+        words[STATUS] = status_of(error)
+        words[OUTPUT_BYTES] = len(text)
         words[OUTPUT_REGION] = self._output_regions
         words[TAKEN_NS] = self.taken_ns
-        now = words[COMPLETED_NS] = monotonic_ns()
-        if status == STATUS_OK:
-            self.stamps[2] = now
+        words[COMPLETED_NS] = monotonic_ns()
+        self._hand_back()
+
+    def _hand_back(self) -> None:
         self.busy = False
-        words[DONE] = self.sequence
+        self.words[DONE] = self.sequence
         try:
             self.completed.release()  # SYNC completed
             if self.notify == NOTIFY_BELL:

@@ -6,9 +6,9 @@ does it: a row that the model accepts), and along ragged axes with the model's `
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from math import prod
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -40,22 +40,17 @@ class Gatherer:
     def join(self, plans: Sequence[Planned], size: int) -> list[np.ndarray]:
         """One feed of `size` rows for each input; those that the plans do not fill are copies of the first."""
         first = plans[0]
-        strings = first.serving.takes_strings
         if first.ragged:
-            buffers = _padded(plans, size)
-        else:
-            buffers = [buffer[:size] for buffer in self._buffers_for(first, size)]
+            return _padded(plans, size)
+        buffers = [buffer[:size] for buffer in self._buffers_for(first, size)]
         for number, buffer in enumerate(buffers):
+            feeds = [plan.feeds[number] for plan in plans]
+            if first.serving.takes_strings:
+                feeds = _read(first, number, feeds)
             start = 0
-            for plan in plans:
+            for plan, feed in zip(plans, feeds):
                 end = start + plan.rows
-                feed = plan.feeds[number]
-                if strings:
-                    feed = array_of(first.serving.entry.signature.inputs[number].name, feed)
-                if first.ragged:
-                    buffer[(slice(start, end), *map(slice, feed.shape[1:]))] = feed
-                else:
-                    buffer[start:end] = feed
+                buffer[start:end] = feed
                 start = end
             if start < size:
                 buffer[start:] = buffer[0]
@@ -98,29 +93,52 @@ def _longest(plans: Sequence[Planned], number: int) -> tuple[int, ...]:
 
 
 def _padded(plans: Sequence[Planned], size: int) -> list[np.ndarray]:
-    """Buffers as long as the longest feed along each ragged axis, full of the pad value."""
-    value = plans[0].serving.pad_value
+    """The feeds in buffers as long as the longest along each ragged axis, full of the pad value; rows that the plans do
+    not fill are copies of the first."""
+    first = plans[0]
+    value = first.serving.pad_value
     buffers = []
-    for number, feed in enumerate(plans[0].feeds):
+    for number, feed in enumerate(first.feeds):
         inner = _longest(plans, number)
         buffer = aligned_empty((size, *inner), feed.dtype)
         buffer[...] = b"" if feed.dtype.hasobject else np.asarray(value).astype(feed.dtype)
+        feeds = [plan.feeds[number] for plan in plans]
+        if first.serving.takes_strings:
+            feeds = _read(first, number, feeds)
+        start = 0
+        for plan, array in zip(plans, feeds):
+            end = start + plan.rows
+            buffer[(slice(start, end), *map(slice, array.shape[1:]))] = array
+            start = end
+        if start < size:
+            buffer[start:] = buffer[0]
         buffers.append(buffer)
     return buffers
 
 
+def _read(plan: Planned, number: int, feeds: Sequence[Any]) -> list[np.ndarray]:
+    """Arrays of input `number` where strings are among the model's inputs."""
+    name = plan.serving.entry.signature.inputs[number].name
+    return [array_of(name, feed) for feed in feeds]
+
+
 def cut(
     plans: Sequence[Planned], feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
-) -> list[list[np.ndarray]]:
+) -> Iterator[Sequence[np.ndarray]]:
     """For each plan its rows of every output, without the padding."""
-    pieces = []
     start = 0
+    if len(outputs) == 1 and not plans[0].ragged:  # as most models are
+        (output,) = outputs
+        for plan in plans:
+            end = start + plan.rows
+            yield (output[start:end],)
+            start = end
+        return
     for plan in plans:
         end = start + plan.rows
         mine = [output[start:end] for output in outputs]
-        pieces.append(_trimmed(plan, feeds, mine) if plan.ragged else mine)
+        yield _trimmed(plan, feeds, mine) if plan.ragged else mine
         start = end
-    return pieces
 
 
 def _trimmed(plan: Planned, feeds: Sequence[np.ndarray], outputs: list[np.ndarray]) -> list[np.ndarray]:

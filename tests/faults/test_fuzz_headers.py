@@ -204,14 +204,14 @@ def write_next_door(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
 
 
 def answer_twice(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
-    finish = BrokerSlot._finish
+    hand_back = BrokerSlot._hand_back
 
-    def twice(slot: BrokerSlot, status: int, nbytes: int) -> None:
-        finish(slot, status, nbytes)
+    def twice(slot: BrokerSlot) -> None:
+        hand_back(slot)
         if slot.channel is fuzzed.honest:
             slot.completed.release()
 
-    patch.setattr(BrokerSlot, "_finish", twice)
+    patch.setattr(BrokerSlot, "_hand_back", twice)
 
 
 @pytest.mark.parametrize(

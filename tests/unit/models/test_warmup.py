@@ -85,6 +85,19 @@ def test_every_allowed_size_is_warmed(clock):
     assert cost.batches == ((4, 400_000), (16, 1_600_000))
 
 
+def test_one_run_that_is_held_up_decides_nothing(clock):
+    """Of a quick batch, whose times say how long others wait for company."""
+    time = clock(10)
+
+    def run(*feeds):
+        held_up = len(feeds[0]) == 16 and time.rows.count(16) == 1
+        time.now_ns += 4_000_000 if held_up else 0
+        return time.run(*feeds)
+
+    cost = measure(run, signature((None, 4)), max_rows=16)
+    assert cost.batches == ((16, 160),)
+
+
 def test_examples_stand_for_zeros(clock):
     """All of them are run as they are, and the first gives the row and the batches that are timed."""
     time = clock(10)
