@@ -134,7 +134,7 @@ class Slot:
         self.taken_ns = now_ns
         self.worker_polls = words[WAITING] == WAITING_POLLS
         nbytes = words[INPUT_BYTES]
-        key = words[SIGNATURE], bytes(self.input[: nbytes if nbytes <= MAX_TABLE else 0])
+        key = words[SIGNATURE], self.input[: nbytes if nbytes <= MAX_TABLE else 0].tobytes()
         plan = self.plans.get(key)
         if plan is None:
             try:
@@ -267,8 +267,8 @@ class Slot:
 
     def complete(self, outputs: Sequence[Any], started_ns: int, finished_ns: int, batch_rows: int) -> None:
         """Copy the outputs into the output region and hand the slot back."""
-        # Most models have one output, and a comprehension takes as long as all else of this line.
-        shapes = (outputs[0].shape,) if len(outputs) == 1 else tuple([array.shape for array in outputs])
+        single = len(outputs) == 1  # as of most models, which cost less without a loop
+        shapes = (outputs[0].shape,) if single else tuple([array.shape for array in outputs])
         found = self.plan.outputs.get(shapes)
         if found is None:
             try:
@@ -279,8 +279,11 @@ class Slot:
                 self.fail(error)
                 return
         layout, targets = found
-        for target, array in zip(targets, outputs):
-            target[...] = array
+        if single:
+            targets[0][...] = outputs[0]
+        else:
+            for target, array in zip(targets, outputs):
+                target[...] = array
         self.finish(layout, started_ns, finished_ns, batch_rows)
 
     def finish(self, layout: TensorLayout, started_ns: int, finished_ns: int, batch_rows: int) -> None:

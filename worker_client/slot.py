@@ -140,7 +140,7 @@ class Slot:
         Raises what the broker reports."""
         words = self.words
         nbytes = words[OUTPUT_BYTES]
-        raw = bytes(self.output[:nbytes])
+        raw = self.output[:nbytes].tobytes()
         if words[STATUS] != STATUS_OK:
             raise self._error(words[STATUS], raw.decode("utf-8", "replace"))
         arrays = self._output_views.get(raw)

@@ -79,6 +79,9 @@ class Region(bytearray):
         region.log, region.name = log, name
         return region
 
+    def __getitem__(self, key: Any) -> Any:
+        return memoryview(self)[key]
+
     def __setitem__(self, key: Any, value: Any) -> None:
         super().__setitem__(key, value)
         self.log.append(("writes", self.name))

@@ -111,7 +111,7 @@ class PollOrBlock:
             return
         if self._polling:
             latency_ns >>= self._gain
-        sample = min(self._clip_ns, latency_ns)
+        sample = latency_ns if latency_ns < self._clip_ns else self._clip_ns  # noqa: FURB136 - min() is a call
         if self._trial:
             self._total_ns += sample
             if not self._left or self._total_ns > _COUNTED_CALLS * self._mean_ns:  # it cannot win any more
