@@ -1,6 +1,8 @@
 """What one request costs at each stage, in microseconds of processor time unless it says otherwise. Pure.
 
 worker   (sleeps until woken)  worker_us: copy out, the app, check, copy in, submit  (wakes the broker)
+                               crowd_us, where others ran on its core meanwhile: all of its processor time, with the
+                               change of who runs and what it must fetch into the caches again
 intake   (sleeps until woken)  one scan takes n requests:  batch_us + n * request_us, one alone  single_us
 model                          run_fixed_us + rows of all n * run_row_us
                                (wakes the workers)  they have their answers: nobody waits for the rest
@@ -37,6 +39,7 @@ class Costs:
 
     rows: int
     worker_us: float
+    crowd_us: float
     single_us: float
     batch_us: float
     request_us: float
@@ -79,14 +82,15 @@ class Costs:
         return replace(
             self,
             worker_us=self.worker_us + self.waking.sleep_us,
+            crowd_us=self.crowd_us + self.waking.sleep_us,
             single_us=self.single_us + wake,
             request_us=self.request_us + wake,
         )
 
     def giving_way(self) -> Costs:
-        """The same where all wait by giving way: each pays for a change of who runs, and so does each batch."""
+        """The same where all wait by giving way: each pays for a change of who runs, and so does the broker."""
         change = self.waking.give_way_us
-        return replace(self, worker_us=self.worker_us + change, after_us=self.after_us + change)
+        return replace(self, worker_us=self.crowd_us, after_us=self.after_us + change)
 
     def with_model(self, fixed_us: float, row_us: float) -> Costs:
         """The same broker in front of another light model."""
@@ -94,7 +98,7 @@ class Costs:
 
     def with_app(self, app_us: float) -> Costs:
         """The same worker that does something else between two calls."""
-        return replace(self, worker_us=self.worker_us + app_us)
+        return replace(self, worker_us=self.worker_us + app_us, crowd_us=self.crowd_us + app_us)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,9 @@
 """Workers, the broker's thread and the cores that they share, event by event: what mean value analysis leaves out.
 
 - a batch takes no newcomers: they are the next one;
-- the broker and its workers run on the same cores, which all that run share alike;
+- the broker and its workers run on the same cores, which all that run share alike; but of a crowd, of more workers than
+  cores, each runs until it waits again, in turns, since a time slice is much longer than that, on the cores that the
+  broker leaves: it never rests then, and Linux leaves it the core that it is on;
 - who sleeps must be woken, which costs the one who wakes it, and time if its core has gone to sleep as well;
 - who polls keeps a core busy.
 
@@ -69,7 +71,8 @@ class Server:
 
     All of them wait in one `way`. If they poll, the broker does, too; else it blocks when there is nothing to do. Who
     is woken gets a core that is idle, if there is one; with `near` that of the one who wakes it. Linux does either. Who
-    gives way uses what no other wants, and pays for the change when its answer is there.
+    gives way uses what no other wants. More workers than cores have
+    turns on all cores but one.
     """
 
     def __init__(self, costs: Costs, machine: Machine, workers: int, way: Way, near: bool) -> None:
@@ -81,11 +84,17 @@ class Server:
         self._gives_way = way == "give way"
         self._near = near
         self._queue: deque[int] = deque()
+        crowd = workers > machine.cores
+        self._worker_us = costs.crowd_us if crowd else costs.worker_us
+        if crowd and not self._gives_way:  # a semaphore's change of who runs comes in its place
+            self._worker_us -= costs.waking.give_way_us
+        self._turns = max(1, machine.cores - 1) if crowd else workers
+        self._ready: deque[float] = deque()  # whose turn is to come, each with its work
         self._resting = True
         if self._polls:
             self.cores.polling += 1
         for _ in range(workers):
-            self.cores.run(costs.worker_us, self._submit)
+            self._take_turn(self._worker_us)
 
     # -- a worker ------------------------------------------------------------------------------------------------
 
@@ -98,7 +107,7 @@ class Server:
             self._resting = False  # whoever comes now finds it on its way
             self.cores.run(self._post_us, lambda: None)
             self._queue.append(1)
-            self._wake(self._look)
+            self._wake(lambda work_us: self.cores.run(work_us, self._look))
         else:
             self._queue.append(1)
 
@@ -114,21 +123,35 @@ class Server:
         if self._polls:
             self.cores.after(self._costs.waking.poll_us, self._go_on)
         elif self._gives_way:
-            self.cores.run(self._costs.waking.give_way_us + self._costs.worker_us, self._submit)
+            self._take_turn(self._worker_us)
         else:
-            self._wake(lambda: self.cores.run(self._costs.worker_us, self._submit))
+            self._wake(self._take_turn, self._worker_us)
 
     def _go_on(self) -> None:
         self.cores.polling -= 1
-        self.cores.run(self._costs.worker_us, self._submit)
+        self._take_turn(self._worker_us)
 
-    def _wake(self, then: Action) -> None:
-        """A thread that sleeps, on a core that sleeps as well or on one that has to leave another's work for it."""
+    def _take_turn(self, work_us: float) -> None:
+        """Run until the next request is submitted, now or when those before have done so."""
+        if not self._turns:
+            self._ready.append(work_us)
+            return
+        self._turns -= 1
+        self.cores.run(work_us, self._end_turn)
+
+    def _end_turn(self) -> None:
+        self._turns += 1
+        if self._ready:
+            self._take_turn(self._ready.popleft())
+        self._submit()
+
+    def _wake(self, run: Callable[[float], None], work_us: float = 0.0) -> None:
+        """Have a thread that sleeps run, on a core that sleeps as well or on one that has to leave another's work."""
         waking = self._costs.waking
         if self._elsewhere:
-            self.cores.after(waking.latency_us, lambda: self.cores.run(waking.sleep_us, then))
+            self.cores.after(waking.latency_us, lambda: run(waking.sleep_us + work_us))
         else:
-            self.cores.run(waking.busy_sleep_us, then)
+            run(waking.busy_sleep_us + work_us)
 
     @property
     def _post_us(self) -> float:

@@ -6,24 +6,30 @@ python -m benchmarks.scaling.stages '{"models": {"mlp": SOURCE}, "rows": [1], "t
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from itertools import cycle, islice
+from itertools import cycle
 from pathlib import Path
 from statistics import median
-from time import monotonic_ns
+from time import monotonic_ns, thread_time_ns
 from typing import Any
 
 import numpy as np
 
 from benchmarks import workloads
+from benchmarks.harness.affinity import CALLER, OTHER, pin
+from benchmarks.harness.lifetime import fork
 from benchmarks.harness.modules import run_module
 from benchmarks.scaling import waking
 from benchmarks.scaling.costs import Costs, Machine, Waking
 from benchmarks.scaling.intake_stage import stage
 from benchmarks.workloads import Checker, Workload
 from broker.settings import cores
+from worker_client.wire.layout import COMPLETED_NS, TAKEN_NS
 
 TOGETHER = (1, 2, 4, 8, 16)
 """Requests in a batch, to see what grows with them."""
@@ -31,8 +37,10 @@ PASSES = 5
 """Of each figure, of which the median counts: what meets another program in one of them does not count."""
 ONE_THREAD = 1
 SPEED_S = 0.2
-LEAST_US = 1.0
-"""Of a worker, where noise would have it less."""
+CROWD = 8
+"""Workers that share a core in turns, to see what a call costs one whose caches others have used."""
+CHEAPEST = "head"
+"""Of benchmarks.models."""
 
 Found = tuple[Machine, dict[str, dict[int, Costs]]]
 
@@ -60,16 +68,17 @@ def main() -> None:
     waits = Waking(**{name: median(asdict(one)[name] for one in passes) for name in asdict(passes[0])})
     machine = waking.speeds(SPEED_S, cores())
     tasks = [(model, count) for model in spec["models"] for count in rows]
-    rounds = {
-        (model, count): _round_us(spec["models"][model], _workload(model, count), times, spec["directory"])
+    where = spec["directory"]
+    alone = {
+        (model, count): _alone_us(spec["models"][model], _workload(model, count), times, where)
+        - 2 * waits.poll_us
         for model, count in tasks
     }
+    crowd = {count: _crowd_us(_workload(CHEAPEST, count), times, where) for count in rows}
     costs: dict[str, dict[int, Any]] = {}
     for model, count in tasks:  # TensorFlow comes into this process here: nothing is forked any more
         found = _broker(spec["models"][model], _workload(model, count), count, times)
-        run_us = found["run_fixed_us"] + found["run_row_us"] * count
-        worker_us = _worker_us(rounds[model, count], machine, found["single_us"], run_us, waits.poll_us)
-        made = Costs(count, worker_us, **found, waking=waits)
+        made = Costs(count, alone[model, count], crowd[count], **found, waking=waits)
         costs.setdefault(model, {})[count] = asdict(made)
     said = {"cores": machine.cores, "speeds": machine.speeds, "waking": asdict(waits), "costs": costs}
     print(json.dumps(said))
@@ -83,33 +92,88 @@ def _options(source: str) -> dict[str, Any]:
     return {"source": source} if ":" in source else {"source": source, "intra_op_threads": ONE_THREAD}
 
 
-def _round_us(source: str, workload: Workload, times: int, directory: str) -> float:
-    """A whole call of one worker, with its check of the answer, where both sides poll: the median."""
-    import worker_client
+def _alone_us(source: str, workload: Workload, times: int, directory: str) -> float:
+    """A worker's part of a call, with its check of the answer, and both hand-overs, where both sides poll: all but what
+    lies between the broker's stamps."""
+    with _served(source, directory, wait="poll") as address:
+        return _own_us(_stamped_ns, (workload, times * PASSES, address), workers=1)
+
+
+def _crowd_us(workload: Workload, times: int, directory: str) -> float:
+    """Processor time of a call of one of CROWD workers that share a core. The broker has another, and a model so cheap
+    that it has answered whenever a worker has its turn."""
+    with _served(f"benchmarks.models:{CHEAPEST}", directory) as address:
+        return _own_us(_spent_ns, (workload, times * PASSES, address), CROWD)
+
+
+@contextmanager
+def _served(source: str, directory: str, **options: Any) -> Iterator[str]:
     from broker import Broker
 
-    checker = Checker(workload)
-    with (
-        Broker(
-            models={"model": _options(source)}, name=f"{directory}/stages.sock", wait="poll", tune="off"
-        ) as broker,
-        worker_client.connect(broker.address, wait="poll") as client,
-    ):
-        predict = client.model("model").predict
-        inputs = list(enumerate(workload.inputs))
-        began = []
-        for index, x in islice(cycle(inputs), times * PASSES):
-            began.append(monotonic_ns())
-            monotonic_ns()  # as the workers of the sweep, who read the clock twice for each call
-            checker.check(index, predict(x))
-    return float(np.median(np.diff(began[len(began) // PASSES :]))) / 1e3  # without the first, for warming up
+    models, name = {"model": _options(source)}, f"{directory}/stages.sock"
+    with Broker(models=models, name=name, supervise=False, tune="off", **options) as broker:
+        assert broker.pid is not None
+        pin(OTHER, broker.pid)
+        yield broker.address
 
 
-def _worker_us(round_us: float, machine: Machine, single_us: float, run_us: float, poll_us: float) -> float:
-    """What is the worker's own in a polled round: all that is neither the broker's nor on its way. Meanwhile the other
-    side polls, which takes its share of what two cores do."""
-    alone = machine.speed(2) / 2
-    return max(LEAST_US, (round_us - 2 * poll_us) * alone - single_us - run_us)
+def _own_us(measure: Callable[..., int], arguments: tuple[Any, ...], workers: int) -> float:
+    """The median of what so many workers measure, which share a core."""
+    found = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")
+
+    def work(number: int) -> None:
+        pin(CALLER)
+        found[number] = measure(*arguments)
+
+    for pid in [fork(work, number) for number in range(workers)]:
+        if os.waitpid(pid, 0)[1]:
+            raise RuntimeError("a worker failed")
+    return median(found[:workers]) / 1e3
+
+
+def _stamped_ns(workload: Workload, times: int, address: str) -> int:
+    """From the moment it has an answer until the broker has its next request, and from an answer until it has that."""
+    with _calls(workload, address, wait="poll") as (handle, call):
+        bound = handle.bound()
+        assert bound is not None
+        slot = max(bound.channel.slots, key=lambda each: each.sequence)  # that was used last is used again
+        there, back, woken_ns = [], [], slot.woken_ns
+        for _ in range(times):
+            call()
+            there.append(slot.words[TAKEN_NS] - woken_ns)
+            woken_ns = slot.woken_ns
+            back.append(woken_ns - slot.words[COMPLETED_NS])
+    return int(median(there[times // 2 :]) + median(back[times // 2 :]))
+
+
+def _spent_ns(workload: Workload, times: int, address: str) -> int:
+    with _calls(workload, address) as (_, call):
+        for _ in range(times):  # until it has found how to wait, and all others are there
+            call()
+        began_ns = thread_time_ns()
+        for _ in range(times):
+            call()
+        return (thread_time_ns() - began_ns) // times
+
+
+@contextmanager
+def _calls(workload: Workload, address: str, **options: Any) -> Iterator[tuple[Any, Callable[[], None]]]:
+    """The handle, and a function that calls it as the workers of the sweep do, who read the clock twice for a call."""
+    import worker_client
+
+    checker, inputs = Checker(workload), cycle(enumerate(workload.inputs))
+    with worker_client.connect(address, **options) as client:
+        handle = client.model("model")
+
+        def call() -> None:
+            index, x = next(inputs)
+            monotonic_ns()
+            answer = handle.predict(x)
+            monotonic_ns()
+            checker.check(index, answer)
+
+        call()
+        yield handle, call
 
 
 def _broker(source: str, workload: Workload, rows: int, times: int) -> dict[str, float]:

@@ -143,6 +143,7 @@ def _stages(costs: Mapping[str, Mapping[int, Costs]]) -> Sheet:
     headings = (
         "",
         "worker",
+        "in a crowd",
         "intake, one alone",
         "intake, batch",
         "+ each request",
@@ -158,6 +159,7 @@ def _stages(costs: Mapping[str, Mapping[int, Costs]]) -> Sheet:
                 f"{value:.2f}"
                 for value in (
                     each.worker_us,
+                    each.crowd_us,
                     each.single_us,
                     each.batch_us,
                     each.request_us,
@@ -187,7 +189,7 @@ def _notes(machine: Machine, errors: Mapping[Key, Spread], nearby: Mapping[Key, 
         "near: who is woken gets the core of the one who wakes it; else one that is idle, if there is one.",
         f"1 to {machine.cores} cores at work do {speeds} times what one does alone.",
         "Of 16 and of 64 cores, each is taken to do as much as one alone.",
-        "A worker's part is what is left of a polled round of one worker; nothing else comes from a throughput.",
+        "Nothing of it comes from a throughput.",
     ]
 
 
