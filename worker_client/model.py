@@ -91,7 +91,8 @@ class Model:
 
     @property
     def current_version(self) -> int:
-        """The number of the version that a call would get now."""
+        """The number of the version that a call would get now, as the broker told this process last: it tells of a next
+        one at once, but not before that takes calls."""
         self.bound_by(None)
         return self._info().called(self.version).version
 

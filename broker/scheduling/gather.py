@@ -44,11 +44,8 @@ class Gatherer:
             return _padded(plans, size)
         buffers = [buffer[:size] for buffer in self._buffers_for(first, size)]
         for number, buffer in enumerate(buffers):
-            feeds = [plan.feeds[number] for plan in plans]
-            if first.serving.takes_strings:
-                feeds = _read(first, number, feeds)
             start = 0
-            for plan, feed in zip(plans, feeds):
+            for plan, feed in zip(plans, _feeds(plans, number)):
                 end = start + plan.rows
                 buffer[start:end] = feed
                 start = end
@@ -102,11 +99,8 @@ def _padded(plans: Sequence[Planned], size: int) -> list[np.ndarray]:
         inner = _longest(plans, number)
         buffer = aligned_empty((size, *inner), feed.dtype)
         buffer[...] = b"" if feed.dtype.hasobject else np.asarray(value).astype(feed.dtype)
-        feeds = [plan.feeds[number] for plan in plans]
-        if first.serving.takes_strings:
-            feeds = _read(first, number, feeds)
         start = 0
-        for plan, array in zip(plans, feeds):
+        for plan, array in zip(plans, _feeds(plans, number)):
             end = start + plan.rows
             buffer[(slice(start, end), *map(slice, array.shape[1:]))] = array
             start = end
@@ -116,10 +110,14 @@ def _padded(plans: Sequence[Planned], size: int) -> list[np.ndarray]:
     return buffers
 
 
-def _read(plan: Planned, number: int, feeds: Sequence[Any]) -> list[np.ndarray]:
-    """Arrays of input `number` where strings are among the model's inputs."""
-    name = plan.serving.entry.signature.inputs[number].name
-    return [array_of(name, feed) for feed in feeds]
+def _feeds(plans: Sequence[Planned], number: int) -> list[Any]:
+    """Of one input; strings are read here."""
+    feeds = [plan.feeds[number] for plan in plans]
+    serving = plans[0].serving
+    if serving.takes_strings:
+        name = serving.entry.signature.inputs[number].name
+        feeds = [array_of(name, feed) for feed in feeds]
+    return feeds
 
 
 def cut(
