@@ -81,6 +81,19 @@ class TestBroker:
         """Process ids of the attached workers."""
         return [worker["pid"] for worker in self.status()["workers"]]
 
+    def wait_for_workers(self, *pids: int) -> None:
+        """Until those and no others are attached, and nothing is held for others any more.
+
+        The broker takes a worker that has gone off its list before it lets go of the worker's memory.
+        """
+        wait_until(lambda: self._has_only(pids), f"no workers but {pids}, and no memory of others")
+
+    def _has_only(self, pids: tuple[int, ...]) -> bool:
+        status = self.status()
+        workers = status["workers"]
+        held = sum(worker["shared_memory_bytes"] for worker in workers)
+        return sorted(w["pid"] for w in workers) == sorted(pids) and status["shared_memory_bytes"] == held
+
     def counters(self, model: str) -> dict[str, Any]:
         (counters,) = self.status()["models"][model].values()
         return dict(counters)

@@ -61,12 +61,13 @@ def honest(broker: TestBroker) -> Iterator[Client]:
         thread.start()
         try:
             check(client, 1)
+            broker.wait_for_workers(os.getpid())
             yield client
         finally:
             stop.set()
             thread.join()
         assert not failures, failures[0]
-        wait_until(lambda: broker.workers() == [os.getpid()], "the hostile workers to be gone")
+        broker.wait_for_workers(os.getpid())
         assert broker.status()["pid"] == pid
         wait_until(lambda: len(broker.names()) == 1, "only the doorbell to have a name")
 
@@ -398,7 +399,7 @@ def test_unread_segments_leak_no_descriptor(broker: TestBroker, honest: Client) 
             peer.sock.shutdown(socket.SHUT_WR)
             peer.is_cut_off()
         peer.close()
-    wait_until(lambda: broker.workers() == [os.getpid()], "the peers to be gone")
+    broker.wait_for_workers(os.getpid())
     wait_until(lambda: engine.num_fds() <= before, f"{before} descriptors, as before")
 
 

@@ -38,7 +38,7 @@ def client(broker: TestBroker) -> Iterator[Client]:
 def before(broker: TestBroker, client: Client) -> int:
     """Shared memory in use while `client` alone is attached."""
     check(client, 1.0)
-    wait_until(lambda: broker.workers() == [os.getpid()], "the workers of earlier tests to be gone")
+    broker.wait_for_workers(os.getpid())
     return broker.shared_memory_bytes()
 
 

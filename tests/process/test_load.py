@@ -114,8 +114,7 @@ def test_failures_timeouts_and_cancels_mix_up_nothing(broker: TestBroker, seed: 
     with workers(WORKERS, mix_and_check, broker.address, seed) as running:
         counts = [worker.result() for worker in running]
     assert all(count["right"] and count["failed"] for count in counts)
-    wait_until(lambda: not broker.workers(), "the workers to be gone")
-    wait_until(lambda: broker.shared_memory_bytes() == 0, "their memory")
+    broker.wait_for_workers()
 
 
 def come_and_go(number: int, address: str) -> None:
@@ -128,10 +127,8 @@ def come_and_go(number: int, address: str) -> None:
 def test_workers_that_come_and_go(broker: TestBroker, client: Client) -> None:
     """Attaching and detaching hundreds of times costs neither memory nor names, and disturbs nobody."""
     assert (client.model("double").predict(np.ones((1, 4), np.float32)) == 2).all()
-    used = broker.shared_memory_bytes()
     with workers(WORKERS, come_and_go, broker.address) as running:
         for worker in running:
             worker.result()
-    wait_until(lambda: broker.workers() == [os.getpid()], "the workers to be gone")
-    wait_until(lambda: broker.shared_memory_bytes() == used, "their memory")
+    broker.wait_for_workers(os.getpid())
     wait_until(lambda: len(broker.names()) == 1, "only the doorbell to have a name")

@@ -148,7 +148,7 @@ def test_errors_are_counted_by_class(broker: TestBroker, client: Client):
 
 def test_workers_slots_and_memory(broker: TestBroker):
     """Gauges of what there is now; counters of who came and went."""
-    wait_until(lambda: value(scrape(broker), "onesession_workers") == 0, "an empty broker")
+    broker.wait_for_workers()
     before = scrape(broker)
     with worker_client.connect(broker.address) as client:
         model = client.model("gated")

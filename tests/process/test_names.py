@@ -75,13 +75,13 @@ def test_a_stopped_broker_leaves_nothing() -> None:
 def test_a_closed_client_frees_the_brokers_memory(broker: TestBroker) -> None:
     """When a worker has gone, the broker maps no byte of its channel any more."""
     doorbell(broker)
+    broker.wait_for_workers()
     before = len(broker.mappings())
-    held = broker.shared_memory_bytes()
     for _ in range(3):
         with worker_client.connect(broker.address) as client:
             grow(client)
             assert len(broker.mappings()) > before
-        wait_until(lambda: broker.shared_memory_bytes() == held, "the channel's memory counted off")
+        broker.wait_for_workers()
         wait_until(lambda: len(broker.mappings()) == before, "the channel's memory unmapped")
 
 
@@ -137,15 +137,16 @@ def test_a_dead_workers_memory_goes_with_its_last_run(broker: TestBroker) -> Non
             {"number": np.array([1]), "x": np.ones(1, np.float32)}
         )
 
-    held, before = broker.shared_memory_bytes(), len(broker.mappings())
+    broker.wait_for_workers()
+    before = len(broker.mappings())
     with worker(call, talk=True) as caller:
         broker.gate.wait_for(1)
         caller.kill()
         wait_until(lambda: not broker.workers(), "the worker's end at the broker")
-        assert broker.shared_memory_bytes() > held
+        assert broker.shared_memory_bytes() > 0
         broker.gate.open(1)
         wait_until(lambda: len(broker.mappings()) == before, "the worker's memory unmapped")
-        assert broker.shared_memory_bytes() == held
+        broker.wait_for_workers()
 
 
 def test_a_file_in_the_sockets_place_is_not_touched() -> None:

@@ -88,7 +88,7 @@ def test_a_crowd_gives_way_where_that_costs_less() -> None:
     for workers in (3, 8, 32):
         blocking = simulation.throughput(BLOCKING, machine, workers)[0]
         per_s, batch = simulation.throughput(COSTS, machine, workers)
-        assert per_s > blocking
+        assert per_s > 1.1 * blocking
         spent = COSTS.worker_us + COSTS.broker_us(round(batch)) / round(batch)
         assert per_s < 2e6 / (spent + COSTS.crowd_us - COSTS.worker_us) * 1.05
 
