@@ -91,8 +91,8 @@ class Model:
 
     @property
     def current_version(self) -> int:
-        """The number of the version that a call would get now, as the broker told this process last: it tells of a next
-        one at once, but not before that takes calls."""
+        """The number of the version that a call would get now, as the broker told this process last. It tells of the
+        next one as soon as that takes calls, so for a moment a call may already get it."""
         self.bound_by(None)
         return self._info().called(self.version).version
 

@@ -82,7 +82,6 @@ class Costs:
         return replace(
             self,
             worker_us=self.worker_us + self.waking.sleep_us,
-            crowd_us=self.crowd_us + self.waking.sleep_us,
             single_us=self.single_us + wake,
             request_us=self.request_us + wake,
         )

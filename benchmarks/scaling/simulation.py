@@ -71,8 +71,7 @@ class Server:
 
     All of them wait in one `way`. If they poll, the broker does, too; else it blocks when there is nothing to do. Who
     is woken gets a core that is idle, if there is one; with `near` that of the one who wakes it. Linux does either. Who
-    gives way uses what no other wants. More workers than cores have
-    turns on all cores but one.
+    gives way uses what no other wants. More workers than cores have turns on all cores but one.
     """
 
     def __init__(self, costs: Costs, machine: Machine, workers: int, way: Way, near: bool) -> None:
