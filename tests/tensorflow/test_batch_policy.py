@@ -29,6 +29,7 @@ def broker(saved_models: Mapping[str, Path]) -> Iterator[TestBroker]:
     """One for all of them: what takes the time is TensorFlow's start."""
     models = {name: {"source": saved_models["mlp"], **policy} for name, policy in POLICIES.items()}
     models["shapes"] = {"source": saved_models["shapes"], "max_batch_size": 4}
+    models["together"] = {"source": saved_models["shapes"], "max_batch_size": 4, "max_delay": 5.0}
     with serving(models=models) as running:
         yield running
 
@@ -49,6 +50,16 @@ def test_a_signature_that_cannot_be_split_runs_whole(broker: TestBroker, client:
         np.testing.assert_array_equal(model.predict(x, timeout=60), x[::3])
     runs = broker.status()["models"]["shapes"]["nonzero"]["batch_rows"]
     assert runs["10"] == 3
+
+
+def test_a_batch_that_gives_other_rows_answers_one_by_one(client: Client) -> None:
+    """Nobody can tell whose row is whose there, so each request of such a batch is run again by itself."""
+    model = client.model("together", signature="nonzero")
+    shape = tuple(size or 1 for size in model.signature.inputs[0].shape or ())
+    rows = [np.full((1, *shape[1:]), value, np.float32) for value in (1, 0, 2, 0)]
+    answers = [future.result(60) for future in [model.submit(row, timeout=60) for row in rows]]
+    for row, answer in zip(rows, answers):
+        np.testing.assert_array_equal(answer, row[row.any(1)])
 
 
 @pytest.mark.parametrize("policy", POLICIES)
