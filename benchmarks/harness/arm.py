@@ -19,6 +19,8 @@ START_TIMEOUT_S = 120.0
 WINDOW_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 20.0
 
+ENDED = "ended by itself"
+
 
 class ArmFailed(Exception):
     """An arm could not be run, or answered wrongly. There is no figure then, and no run."""
@@ -93,7 +95,7 @@ class ArmProcess:
         try:
             self._connection.send({"run": how_long})
         except BrokenPipeError:
-            raise self._failed("ended by itself") from None
+            raise self._failed(ENDED) from None
         return self._receive(WINDOW_TIMEOUT_S, "finish a window")
 
     def _receive(self, timeout_s: float, what: str) -> dict[str, Any]:
@@ -102,7 +104,7 @@ class ArmProcess:
                 raise self._failed(f"took longer than {timeout_s:g} s to {what}")
             message: dict[str, Any] = self._connection.recv()
         except (EOFError, ConnectionError):
-            raise self._failed("ended by itself") from None
+            raise self._failed(ENDED) from None
         if "error" in message:
             raise self._failed(message["error"].strip().splitlines()[-1])
         return message

@@ -13,14 +13,13 @@ from time import monotonic
 from typing import Any
 
 from benchmarks import memory
-from benchmarks.harness.arm import Arm, ArmFailed
+from benchmarks.harness.arm import ENDED, Arm, ArmFailed
 from benchmarks.harness.bout import CrewProcess, Pace
 from benchmarks.harness.rounds import Progress
 from benchmarks.rates import RateSeries, RateWindow
 from benchmarks.sampling import Spread
 
 _WRONG = "WrongAnswer"
-_MOST_SAID = 600
 
 
 @dataclass(frozen=True)
@@ -61,11 +60,17 @@ def run_in_turns(
         except ArmFailed as error:
             if _WRONG in str(error) or arm.name == needed:
                 raise
-            skipped[arm.label] = " ".join(str(error).split())[:_MOST_SAID]
+            skipped[arm.label] = _in_short(error)
             continue
         _add(series.setdefault(arm.name, RateSeries(arm.name, arm.label, dict(arm.facts))), turn)
     kept = {arm.name: series[arm.name] for arm in arms if arm.name in series and arm.label not in skipped}
     return kept, skipped
+
+
+def _in_short(error: ArmFailed) -> str:
+    """What it raised; of what it wrote only the last line, if it ended without a word to us."""
+    cause, *said = str(error).splitlines()
+    return f"{cause}: {said[-1]}" if said and cause.endswith(ENDED) else cause
 
 
 def _turn(arm: Arm, pace: Pace) -> Turn:
