@@ -1,7 +1,8 @@
 """What the broker last said that it serves. It says so when this process attaches, and again whenever it changes.
 
 watcher thread: "models" message --> update --+--> handles whose model changed bind anew at their next call
-caller: a number that stands for nothing -----+    (so a call that nothing changed for never asks)
+caller: a number that stands for nothing,     |    (so a call that nothing changed for never asks)
+        a name that is unknown ---------------+
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ class Catalogue:
         self.models: Models = models_of(message)
         self.updates = 0
         self.stale = False
-        """A number turned out to be out of date: the next one to bind asks the broker."""
+        """A number turned out to be out of date, or a name to be unknown: the next one to bind asks the broker."""
         self._handles: dict[int, weakref.ref[Handle]] = {}
 
     def __repr__(self) -> str:

@@ -84,7 +84,7 @@ class Connection:
                     self._changed.wait(pause)
 
     def models(self, deadline_ns: int = NO_DEADLINE, patient: bool = True) -> Models:
-        """The broker's models, as it told them last. It is asked only if a call found that out of date."""
+        """The broker's models, as it told them last. It is asked only if a call doubts that."""
         channel = self.channel(deadline_ns, patient)
         if channel.catalogue.stale:
             try:
@@ -92,6 +92,12 @@ class Connection:
             except NoAnswer as error:
                 raise DeadlineExceeded(str(error)) from None
         return channel.catalogue.models
+
+    def doubt_models(self) -> None:
+        """Have the next call of `models` ask."""
+        channel = self._channel
+        if channel is not None:
+            channel.catalogue.stale = True
 
     def ad_hoc(
         self, model: str, feeds: tuple[str, ...], fetches: tuple[str, ...], deadline_ns: int

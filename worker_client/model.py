@@ -254,7 +254,12 @@ class Model:
         return bound, self.deadline(timeout) - (monotonic_ns() - start)
 
     def bind(self, deadline_ns: int) -> Bound:
-        """A new Bound, on the broker that is there or comes before the deadline."""
+        """A new Bound, on the broker that is there or comes before the deadline.
+
+        What was told last may be older than what the caller knows, who has perhaps just had the model reloaded: so
+        before a call is refused for it, the broker is asked.
+        """
+        asked = False
         while True:
             try:
                 channel = self._connection.channel(deadline_ns, self.retries > 0)
@@ -267,6 +272,12 @@ class Model:
                 if monotonic_ns() + _COMING_NS > deadline_ns:
                     raise
                 sleep(_COMING_NS / 1e9)
+                continue
+            except ModelNotFound:
+                if asked:
+                    raise
+                asked = True
+                self._connection.doubt_models()
                 continue
             outputs = tuple(spec.name for spec in info.signature.outputs)
             number = info.id + PRIORITIES[self.priority]

@@ -34,6 +34,7 @@ MANY = (
     "polled",
     "awaited",
     "futures",
+    "late",
 )
 RELOADS = 10
 _GATE = "import pathlib\nGATE = pathlib.Path({gate!r})"
@@ -247,11 +248,9 @@ def test_a_version_can_be_asked_for(broker: TestBroker, on_disk: dict[str, Versi
     assert version_of(first) == 1
     on_disk["pinned"].add(5)
     reload(broker, "pinned")
-    assert (version_of(first), version_of(client.model("pinned")), version_of(client.model("pinned", 5))) == (
-        1,
-        5,
-        5,
-    )
+    assert (version_of(first), version_of(client.model("pinned", 5))) == (1, 5)
+    unnamed = client.model("pinned")
+    wait_until(lambda: version_of(unnamed) == 5, "the worker to be told")
     on_disk["pinned"].add(7)
     assert reload(broker, "pinned")["unloaded"] == [1]
     wait_until(lambda: state_of(client, "pinned", 1) == "END", "the news")
@@ -259,6 +258,21 @@ def test_a_version_can_be_asked_for(broker: TestBroker, on_disk: dict[str, Versi
         first.predict(ONE)
     with pytest.raises(ModelNotFound, match="has no version 3"):
         client.model("pinned", version=3).predict(ONE)
+
+
+def test_a_refusal_rests_on_what_the_broker_says_now(
+    broker: TestBroker, on_disk: dict[str, Versions], client: Client
+) -> None:
+    """A version is found whose news has not come yet: who asks for it may know it from elsewhere."""
+    assert version_of(client.model("late")) == 1
+    catalogue = client._connection.channel().catalogue
+    before = catalogue.models
+    on_disk["late"].add(2)
+    reload(broker, "late", labels={"new": 2})
+    wait_until(lambda: catalogue.models["late"].version == 2, "the news")
+    for name in (2, "new"):
+        catalogue.models = before  # as if they were still on their way
+        assert version_of(client.model("late", name)) == 2
 
 
 def test_labels_stand_for_versions(broker: TestBroker, on_disk: dict[str, Versions], client: Client) -> None:
