@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -89,6 +91,20 @@ def test_a_batch_stays_within_its_limit() -> None:
         broker.gate.open(1)
         batches = [int(future.result(60)["rows_in_batch"][0]) for future in waiting]  # type: ignore[attr-defined]
         assert sorted(batches) == [1] + [4] * 8
+
+
+def test_what_one_look_finds_stays_within_the_limit() -> None:
+    """`max_batch_size` bounds a light model's batches as well, however many requests have come since the last look."""
+    source = {"source": "tests.process.models:tell", "max_batch_size": 4}
+    with serving(models={"tell": source}) as broker, worker_client.connect(broker.address) as client:
+        model = client.model("tell")
+        one = {"x": np.ones((1, 4), np.float32), "row": np.arange(1)}
+        model.predict(one)
+        broker.signal(signal.SIGSTOP)
+        futures = [model.submit(one) for _ in range(8)]
+        broker.signal(signal.SIGCONT)
+        batches = [int(future.result(60)["rows_in_batch"][0]) for future in futures]
+        assert max(batches) == 4
 
 
 def test_batching_can_be_switched_off() -> None:
