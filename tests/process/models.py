@@ -141,6 +141,20 @@ def gated_ragged(number: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndar
     return x * 2, x.sum(1, dtype=np.float32), np.full(len(x), x.shape[1], np.int64)
 
 
+@signature(inputs={"x": ("int64", [None])}, outputs={"y": ("int64", [None, None])})
+def as_wide_as_its_largest(x: np.ndarray) -> np.ndarray:
+    """Row i has x[i] ones, then zeros: how wide it is depends on the others."""
+    return (np.arange(x.max(initial=0)) < x[:, None]).astype(np.int64)
+
+
+@signature(inputs={"x": ("float32", [None, None])}, outputs={"y": ("float32", [None, None])})
+def no_empty_row(x: np.ndarray) -> np.ndarray:
+    """Fails if there is nothing but zeros in a row."""
+    if not x.any(1).all():
+        raise ValueError("a row of zeros")
+    return x * 2
+
+
 @signature(inputs={"number": ("int64", []), "x": ("float32", [])}, outputs={"y": ("float32", [])})
 def gated_inline(number: np.ndarray, x: np.ndarray) -> np.ndarray:
     """The same on the intake thread, one at a time: while it waits, the broker takes nothing."""
@@ -210,6 +224,8 @@ SOURCES = {
         "deadly",
         "gated",
         "gated_ragged",
+        "as_wide_as_its_largest",
+        "no_empty_row",
         "gated_inline",
         "gated_produce",
         "misbehave",

@@ -105,6 +105,14 @@ def test_a_bad_part_fails_its_request(model: str) -> None:
         assert in_flight(broker) == 0
 
 
+@pytest.mark.parametrize("numbers", [[3, 3, 1, 1], [1, 1, 3, 3]])
+def test_parts_whose_rows_do_not_fit_together_run_whole(numbers: list[int]) -> None:
+    """If the shape of a row depends on the others, the answer is that of one run, as without splitting."""
+    with policy("as_wide_as_its_largest", max_batch_size=2) as (_, client):
+        answer = client.model("as_wide_as_its_largest").predict(np.array(numbers), timeout=60)
+        np.testing.assert_array_equal(answer, np.arange(3) < np.array(numbers)[:, None])
+
+
 # -- padding -----------------------------------------------------------------------------------------------------
 
 
@@ -122,13 +130,16 @@ def test_only_allowed_batch_sizes_run() -> None:
         assert broker.counters("gated")["padded_rows"] == 1 + 5 + 5
 
 
-def test_padding_is_no_reason_to_fail() -> None:
+@pytest.mark.parametrize("ragged", [False, True])
+def test_padding_is_no_reason_to_fail(ragged: bool) -> None:
     """Rows that fill up a batch are copies of a row that came, so a picky model takes them."""
-    with policy("picky", allowed_batch_sizes=[4]) as (_, client):
+    name = "no_empty_row"
+    with policy(name, allowed_batch_sizes=[4], pad_variable_length=ragged) as (broker, client):
         x = np.ones((3, 4), np.float32)
-        np.testing.assert_array_equal(client.model("picky").predict(x, timeout=60), 2 * x)
+        np.testing.assert_array_equal(client.model(name).predict(x, timeout=60), 2 * x)
+        assert broker.counters(name)["padded_rows"] == 1
         with pytest.raises(ModelFailed):
-            client.model("picky").predict(13 * x, timeout=60)
+            client.model(name).predict(0 * x, timeout=60)
 
 
 def test_variable_lengths_are_joined() -> None:

@@ -194,6 +194,20 @@ def test_a_request_finishes_on_the_version_that_took_it(folder: Path) -> None:
         assert states(broker, "m") == {1: "END", 2: "AVAILABLE"}
 
 
+def test_a_request_that_waits_for_company_keeps_its_version(folder: Path) -> None:
+    """The old version is not unloaded before it has run what it was given, though nothing runs yet."""
+    versions = Versions(folder / "held_versions")
+    versions.add(1)
+    spec = {"source": versions.source, "max_batch_size": 2, "max_delay": 2.0}
+    with serving(models={"m": spec}) as broker, worker_client.connect(broker.address) as client:
+        future = client.model("m").submit(ONE)
+        broker.wait_for_in_flight(1)
+        versions.add(2)
+        assert reload(broker, "m")["unloaded"] == [1]
+        assert [worker["in_flight"] for worker in broker.status()["workers"]] == [0]
+        assert future.result(30)[0] == 1
+
+
 def _running(broker: TestBroker) -> bool:
     return broker.status()["queues"]["m"]["rows"] == 0
 

@@ -1,0 +1,34 @@
+"""What both sides of a slot remember of its requests, so as to read each table once."""
+
+from __future__ import annotations
+
+from tests.contract.recording import Desk
+
+SHAPES = 200
+
+
+def test_what_a_slot_remembers_is_bounded() -> None:
+    """A worker that sends another shape each time costs neither side memory without end, and is answered right."""
+    desk = Desk()
+    for rows in range(1, SHAPES + 1):
+        desk.submit(rows)
+        desk.take()
+        desk.complete(rows)
+        (answer,) = desk.worker.result()
+        assert answer.shape == (rows, 3)
+        assert (answer == rows).all()
+    known = desk.broker.plans, desk.worker._input_views, desk.worker._output_views
+    assert max(map(len, known)) < SHAPES / 2
+
+
+def test_what_a_slot_remembers_is_not_read_again() -> None:
+    """The same table finds what was made of it: the same plan, the same arrays."""
+    desk, plans, answers = Desk(), [], []
+    for _ in range(3):
+        desk.submit()
+        desk.take()
+        plans.append(desk.broker.plan)
+        desk.complete()
+        answers.append(desk.worker.result()[0])
+    assert plans[0] is plans[1] is plans[2]
+    assert answers[0] is answers[1] is answers[2]
