@@ -9,11 +9,12 @@ from typing import Any
 from broker.access import give
 from broker.memory import Account, Memory
 from broker.observe.failures import Failures
+from broker.region import InputRegion
 from broker.scheduling.serving import Serving
 from broker.settings import Settings
-from broker.slot import Slot
+from broker.slot import Slot, Violation
 from worker_client.wire import semaphore
-from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput, Overloaded
+from worker_client.wire.errors import BrokerUnavailable, InvalidInput, Overloaded
 from worker_client.wire.event import Event, Lent
 from worker_client.wire.layout import (
     MAX_REGION,
@@ -32,10 +33,6 @@ from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Semaphore
 
 PushOutput = Callable[[dict[str, Any], Segment], None]
-
-
-class Violation(BrokerError):
-    """A worker wrote what no client writes. Its channel is closed; nobody else is concerned."""
 
 
 class Channel:
@@ -89,7 +86,7 @@ class Channel:
         left = RING_ENTRIES  # refused ones cost a worker its turn, not the others theirs
         while left and (index := self.ring.take()) != EMPTY:
             left -= 1
-            if index >= len(self.slots) or (slot := self.slots[index]).busy:
+            if index >= len(self.slots) or (slot := self.slots[index]).use:
                 raise Violation(f"worker {self.pid} submitted slot {index}, which it does not own")
             self.last_taken_ns = now_ns
             self.requests += 1
@@ -138,7 +135,7 @@ class Channel:
         if not isinstance(nbytes, int) or not 0 < nbytes <= MAX_REGION or slot.busy:
             raise InvalidInput(f"slot {index} cannot be given an input region of {nbytes!r} bytes")
         segment = self._new_region(slot, "input", nbytes)
-        slot.bind_input(segment.bytes)
+        slot.input = InputRegion(segment.bytes)
         return segment
 
     def lend_event(self) -> Lent:

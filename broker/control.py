@@ -32,7 +32,7 @@ from worker_client.wire.segment import Segment
 _log = logging.getLogger("onesession.control")
 
 _MAX_OUTBOX = 256  # messages a peer may leave unread
-_UNANSWERED = ("opened",)  # all others need an id: whoever asks must be there, and read the answers
+_UNANSWERED = ("foreign", "opened")  # all others need an id: whoever asks must be there, and read the answers
 
 Reply = tuple[Message, Segment | Lent | None]
 Handler = Callable[["Session", Message], Reply | None]

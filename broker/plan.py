@@ -10,17 +10,16 @@ from broker.scheduling.serving import Ragged, Serving
 from worker_client.wire.dtypes import name_of
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature, TensorSpec, format_shape
-from worker_client.wire.tensors import Placement, TensorLayout
+from worker_client.wire.tensors import Placement
 
 _MAX_FREE = 1 << 20
 """Elements along the free dimensions of a tensor that has none, and so costs its worker nothing."""
-Shapes = tuple[tuple[int, ...], ...]
 
 
 class Plan:
     """A checked request shape of one slot: ready to run again whenever the same table comes."""
 
-    __slots__ = ("feeds", "group", "level", "nbytes", "outputs", "ragged", "rows", "serving")
+    __slots__ = ("entry_id", "feeds", "group", "level", "nbytes", "ragged", "rows", "serving")
 
     def __init__(self, serving: Serving, level: int, feeds: tuple[Any, ...]) -> None:
         self.serving = serving
@@ -32,7 +31,7 @@ class Plan:
         joinable = serving.entry.batchable and len(shared) == 1
         self.ragged: Ragged = serving.ragged if joinable else ()
         self.group: Hashable = serving.group(*_row_shapes(feeds, self.ragged)) if joinable else None
-        self.outputs: dict[Shapes, tuple[TensorLayout, tuple[Any, ...]]] = {}
+        self.entry_id = serving.entry.id
 
 
 class StringPlan(Plan):

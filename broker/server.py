@@ -24,6 +24,7 @@ from broker.models import devices, repository
 from broker.models.model import LoadedModel
 from broker.models.repository import Repository
 from broker.models.spec import ModelSpec
+from broker.observe.failures import FOREIGN_ANSWER
 from broker.observe.observation import Observation
 from broker.scheduling.serving import describe
 from broker.settings import Settings, Tune
@@ -85,6 +86,7 @@ class Server:
                 "slots": self._slots,
                 "grow": self._grow,
                 "event": self._event,
+                "foreign": self._foreign,
                 "lifeline": self._lifeline,
                 "models": self._models,
                 "reload": self._reload,
@@ -196,6 +198,12 @@ class Server:
 
     def _event(self, session: Session, message: Message) -> Reply:
         return {}, _channel_of(session).lend_event()
+
+    def _foreign(self, session: Session, message: Message) -> None:
+        """The worker closes its channel, and so may we: no reply."""
+        why = str(message.get("why"))
+        text = f"pid {session.pid}: {why}; its channel is closed"
+        self.intake.failures.fault(FOREIGN_ANSWER, text, stack=False)
 
     def _lifeline(self, session: Session, message: Message) -> Reply:
         if self.lifeline.fd < 0:

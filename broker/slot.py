@@ -10,9 +10,10 @@ from collections.abc import Hashable, Sequence
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
-from broker.observe.failures import Asked
+from broker.observe.failures import LATE_COMPLETION, Asked
 from broker.observe.tally import Stamps
-from broker.plan import Plan, Shapes, StringPlan, check_against
+from broker.plan import Plan, StringPlan, check_against
+from broker.region import InputRegion, Key, OutputRegion, Places
 from broker.scheduling import batcher
 from broker.scheduling.parts import Part, Whole
 from broker.scheduling.serving import Bound, Serving
@@ -40,6 +41,7 @@ from worker_client.wire.layout import (
     NOTIFY_BELL,
     NOTIFY_EVENT,
     OUTPUT_BYTES,
+    OUTPUT_HEAD,
     OUTPUT_REGION,
     SEQUENCE,
     SIGNATURE,
@@ -58,16 +60,16 @@ if TYPE_CHECKING:
     from broker.channel import Channel
     from broker.scheduling.delay import DelayPolicy
 
-_CACHED = 64
 _MAX_PARTS = 4096  # in which one request may run
 _MOST_QUEUED_NS = 3_600_000_000_000  # what a worker may say at most that its request lay in the ring
 
 
+class Violation(BrokerError):
+    """A worker wrote what no client writes. Its channel is closed; nobody else is concerned."""
+
+
 class Slot:
     __slots__ = (
-        "_laid_out",
-        "_output_regions",
-        "busy",
         "channel",
         "completed",
         "deadline_ns",
@@ -77,11 +79,10 @@ class Slot:
         "notify",
         "output",
         "plan",
-        "plans",
-        "sequence",
+        "signature_id",
         "stamps",
-        "string_plans",
         "taken_ns",
+        "use",
         "words",
         "worker_polls",
     )
@@ -100,21 +101,17 @@ class Slot:
         self.channel = channel
         self.index = index
         self.words = header.cast("Q")
-        self.input = input
-        self.output = output
+        self.input = InputRegion(input)
+        self.output = OutputRegion(1, output)
         self.completed = completed
-        self.busy = False
+        self.use = 0  # the sequence that was read, while the slot is in the broker's hands
+        self.signature_id = 0  # as the request line has it
         self.held = False  # waits for room in its model's queue
-        self.sequence = 0
         self.deadline_ns = 0
         self.notify = 0
         self.taken_ns = 0
         self.stamps: Stamps = [0, 0, 0]  # another list for each use: whoever counts it has time for that
         self.worker_polls = False
-        self.plans: dict[tuple[int, bytes], Plan] = {}
-        self.string_plans: dict[tuple[int, bytes], StringPlan] = {}  # apart, to cost the others nothing
-        self._laid_out: TensorLayout | None = None
-        self._output_regions = 1
 
     def __repr__(self) -> str:
         return f"<Slot {self.index} of {self.channel!r} {'busy' if self.busy else 'free'}>"
@@ -124,8 +121,10 @@ class Slot:
     def accept(self, servings: Sequence[Serving | None], now_ns: int) -> bool:
         """Read the request and find or make its plan. False if it was refused, and the worker told."""
         words = self.words
-        self.busy = True
-        self.sequence = words[SEQUENCE]
+        use = words[SEQUENCE]
+        if not use:
+            raise Violation(f"worker {self.channel.pid} submitted slot {self.index} without a sequence")
+        self.use = use
         self.deadline_ns = words[DEADLINE_NS]
         self.notify = words[NOTIFY]
         submitted_ns = words[SUBMITTED_NS]
@@ -134,49 +133,18 @@ class Slot:
         self.taken_ns = now_ns
         self.worker_polls = words[WAITING] == WAITING_POLLS
         nbytes = words[INPUT_BYTES]
-        key = words[SIGNATURE], self.input[: nbytes if nbytes <= MAX_TABLE else 0].tobytes()
-        plan = self.plans.get(key)
+        region = self.input  # the control thread may bind another, if the worker asks for one now
+        self.signature_id = words[SIGNATURE]
+        key = self.signature_id, region.memory[: nbytes if nbytes <= MAX_TABLE else 0].tobytes()
+        plan = region.plans.get(key)
         if plan is None:
             try:
-                plan = self._make_plan(key, servings)
+                plan = _plan_for(key, region, servings)
             except BrokerError as error:
                 self._refuse(error, key[0] & ~BULK, servings)
                 return False
         self.plan = plan
         return True
-
-    def _make_plan(self, key: tuple[int, bytes], servings: Sequence[Serving | None]) -> Plan:
-        number, table = key[0] & ~BULK, key[1]
-        serving = servings[number] if 0 < number < len(servings) else None
-        if serving is None:
-            if 0 < number < len(servings):
-                raise Moved(f"signature {number} is not served any more")
-            raise ModelNotFound(f"no model has the signature id {number}; attach again")
-        known = self.string_plans.get(key)
-        if known is not None:
-            return known.measure()
-        try:
-            region = self.input  # the control thread may bind another, if the worker asks for one now
-            placements = read_table(table, len(region))
-        except ValueError as error:
-            raise InvalidInput(f"the request cannot be read: {error}") from None
-        check_against(serving.entry.signature, placements)
-        level = batcher.BULK if key[0] & BULK else batcher.INTERACTIVE
-        made = StringPlan if serving.takes_strings else Plan
-        plan = made(serving, level, views(placements, region))
-        if plan.group is not None and plan.rows > _MAX_PARTS * serving.batch_limit:
-            raise InvalidInput(
-                f"{plan.rows:,} rows in one request are more than {_MAX_PARTS:,} batches of {serving.batch_limit}; "
-                "send fewer at a time or raise the model's max_batch_size"
-            )
-        if len(self.plans) + len(self.string_plans) >= _CACHED:
-            self.plans.clear()
-            self.string_plans.clear()
-        if isinstance(plan, StringPlan):
-            self.string_plans[key] = plan
-        else:
-            self.plans[key] = plan
-        return plan
 
     def _refuse(self, error: BrokerError, number: int, servings: Sequence[Serving | None]) -> None:
         if isinstance(error, Moved):  # no failure: the call is run on the next version
@@ -189,11 +157,11 @@ class Slot:
         """True if nobody waits for the answer any more."""
         if now_ns >= self.deadline_ns or self.channel.closed:
             return True
-        return bool(self.words[CANCELLED] == self.sequence)
+        return bool(self.words[CANCELLED] == self.use)
 
     def forget_plans(self, servings: Sequence[Serving | None]) -> None:
         """Drop what was checked for signatures for which their numbers no longer stand. Intake thread."""
-        known: tuple[dict[tuple[int, bytes], Any], ...] = self.plans, self.string_plans
+        known: tuple[dict[Key, Any], ...] = self.input.plans, self.input.string_plans
         for plans in known:
             for key, plan in list(plans.items()):
                 if servings[key[0] & ~BULK] is not plan.serving:
@@ -201,10 +169,10 @@ class Slot:
         if not self.busy and hasattr(self, "plan") and self.plan.serving not in servings:
             del self.plan
 
-    def bind_input(self, region: memoryview) -> None:
-        self.input = region
-        self.plans = {}
-        self.string_plans = {}
+    @property
+    def busy(self) -> bool:
+        """In the broker's hands: taken, and not handed back."""
+        return self.use != 0
 
     @property
     def slot(self) -> Slot:
@@ -254,7 +222,7 @@ class Slot:
         """Tell the worker, too: should its deadline pass meanwhile, it knows why."""
         if held or monotonic_ns() < self.deadline_ns:
             self.held = held
-            self.words[HELD] = self.sequence if held else 0
+            self.words[HELD] = self.use if held else 0
 
     def split(self) -> Sequence[Slot | Part]:
         """The parts that it runs in; itself if it is within the limit, or its model cannot be run in parts."""
@@ -264,19 +232,29 @@ class Slot:
         return Whole(self, plan.serving.batch_limit).parts
 
     # -- completing ----------------------------------------------------------------------------------------------
+    # `use` is the slot's when the batch was formed, or the request cut in parts: a slot that was handed back since then
+    # is its worker's, or another request's.
 
-    def complete(self, outputs: Sequence[Any], started_ns: int, finished_ns: int, batch_rows: int) -> None:
+    def complete(
+        self, use: int, outputs: Sequence[Any], started_ns: int, finished_ns: int, batch_rows: int
+    ) -> None:
         """Copy the outputs into the output region and hand the slot back."""
+        if use != self.use:
+            self._refuse_late(use, "an answer")
+            return
+        plan = self.plan
         single = len(outputs) == 1  # as of most models, which cost less without a loop
-        shapes = (outputs[0].shape,) if single else tuple([array.shape for array in outputs])
-        found = self.plan.outputs.get(shapes)
+        if single:
+            found = self.output.places.get((plan.entry_id, outputs[0].shape))
+        else:
+            found = self.output.places.get((plan.entry_id, *[array.shape for array in outputs]))
         if found is None:
             try:
-                if self.plan.serving.gives_strings:
-                    outputs = encoded(outputs, self.plan.serving.entry.signature)
-                found = self.output_targets(shapes, outputs)
+                if plan.serving.gives_strings:
+                    outputs = encoded(outputs, plan.serving.entry.signature)
+                found = self.places_for([array.shape for array in outputs], outputs)
             except BrokerError as error:
-                self.fail(error)
+                self.fail(use, error)
                 return
         layout, targets = found
         if single:
@@ -284,18 +262,23 @@ class Slot:
         else:
             for target, array in zip(targets, outputs):
                 target[...] = array
-        self.finish(layout, started_ns, finished_ns, batch_rows)
+        self.finish(use, layout, started_ns, finished_ns, batch_rows)
 
-    def finish(self, layout: TensorLayout, started_ns: int, finished_ns: int, batch_rows: int) -> None:
+    def finish(
+        self, use: int, layout: TensorLayout, started_ns: int, finished_ns: int, batch_rows: int
+    ) -> None:
         """Hand the slot back with the outputs that were put into the views of this layout."""
-        words = self.words
-        if self._laid_out is not layout:
-            table = layout.table
-            self.output[: len(table)] = table
+        if use != self.use:
+            self._refuse_late(use, "an answer")
+            return
+        words, region = self.words, self.output
+        region.sign(use, self.signature_id)
+        if region.laid_out is not layout:
+            region.write(layout.table)
             words[STATUS] = STATUS_OK
-            words[OUTPUT_BYTES] = len(table)
-            words[OUTPUT_REGION] = self._output_regions
-            self._laid_out = layout
+            words[OUTPUT_BYTES] = len(layout.table)
+            words[OUTPUT_REGION] = region.number
+            region.laid_out = layout
         words[BATCH_ROWS] = batch_rows
         words[STARTED_NS] = started_ns
         words[FINISHED_NS] = finished_ns
@@ -303,9 +286,18 @@ class Slot:
         self.stamps[2] = words[COMPLETED_NS] = monotonic_ns()
         self._hand_back()
 
-    def fail(self, error: BrokerError) -> None:
+    def fail(self, use: int, error: BrokerError) -> None:
         """Hand the slot back with an error, its message in the output region."""
+        if use != self.use:
+            self._refuse_late(use, f"the error {str(error)[:200]!r}")
+            return
         self._fail(self.plan.serving.asked, error)
+
+    def _refuse_late(self, use: int, what: str) -> None:
+        self.channel.failures.fault(
+            LATE_COMPLETION,
+            f"{what} to use {use} of {self!r} came after it had been handed back; nothing was written",
+        )
 
     def _fail(self, asked: Asked, error: BrokerError) -> None:
         self.channel.failures.add(asked, error, self.channel.pid)
@@ -313,21 +305,24 @@ class Slot:
         self._answer_error(error, f"{asked}: {error}" if names_it else str(error))
 
     def _answer_error(self, error: BrokerError, message: str) -> None:
-        text = message.encode("utf-8", "replace")[: len(self.output)]
-        self.output[: len(text)] = text
-        self._laid_out = None
+        region = self.output
+        text = message.encode("utf-8", "replace")[: len(region.memory) - OUTPUT_HEAD]
+        region.sign(self.use, self.signature_id)
+        region.write(text)
+        region.laid_out = None
         self.held = False
         words = self.words
         words[STATUS] = status_of(error)
         words[OUTPUT_BYTES] = len(text)
-        words[OUTPUT_REGION] = self._output_regions
+        words[OUTPUT_REGION] = region.number
         words[TAKEN_NS] = self.taken_ns
         words[COMPLETED_NS] = monotonic_ns()
         self._hand_back()
 
     def _hand_back(self) -> None:
-        self.busy = False
-        self.words[DONE] = self.sequence
+        """The last act: from here on the slot is its worker's."""
+        use, self.use = self.use, 0
+        self.words[DONE] = use
         try:
             self.completed.release()  # SYNC completed
             if self.notify == NOTIFY_BELL:
@@ -337,35 +332,55 @@ class Slot:
         except (OSError, Closed):  # a worker that meddles with its semaphores, or is gone and disposed of
             self.channel.closed = True
 
-    def output_targets(
-        self, shapes: Shapes, outputs: Sequence[Any] = ()
-    ) -> tuple[TensorLayout, tuple[Any, ...]]:
-        """Where outputs of these shapes go, with a larger region if need be. Raises BrokerError.
+    def places_for(self, shapes: Sequence[tuple[int, ...]], outputs: Sequence[Any] = ()) -> Places:
+        """Where outputs of these shapes go, in a larger region if need be. Raises BrokerError.
 
         Strings among the `outputs` are given their place; then the answer holds for these only.
         """
         serving = self.plan.serving
         specs = serving.entry.signature.outputs
         try:
-            layout = lay_out([(spec.dtype, shape) for spec, shape in zip(specs, shapes, strict=True)])
+            tensors = [(spec.dtype, shape) for spec, shape in zip(specs, shapes, strict=True)]
+            layout = lay_out(tensors, OUTPUT_HEAD)
         except (TypeError, ValueError) as error:
             raise ModelFailed(f"the model's outputs cannot be sent: {error}") from None
         nbytes = place_behind(layout.nbytes, outputs)
-        if nbytes > len(self.output):
+        if nbytes > len(self.output.memory):
             self._grow_output(nbytes)
-        if serving.gives_strings:
-            return layout, views(layout.placements, self.output)
-        if len(self.plan.outputs) >= _CACHED:
-            self.plan.outputs.clear()
-        found = self.plan.outputs[shapes] = layout, views(layout.placements, self.output)
+        found = self.output.places_for(layout)
+        if not serving.gives_strings:
+            self.output.remember((self.plan.entry_id, *shapes), found)
         return found
 
     def _grow_output(self, nbytes: int) -> None:
         """Take a larger output region and send it to the worker, who looks for it when the completion names it."""
-        segment = self.channel.new_output(self, nbytes, self._output_regions + 1)
-        self._output_regions += 1
-        self.output = segment
-        self._laid_out = None
-        for plan in list(self.plans.values()):
-            plan.outputs.clear()
-        self.plan.outputs.clear()
+        number = self.output.number + 1
+        self.output = OutputRegion(number, self.channel.new_output(self, nbytes, number))
+
+
+def _plan_for(key: Key, region: InputRegion, servings: Sequence[Serving | None]) -> Plan:
+    """Check what stands in the region. Raises BrokerError."""
+    number, table = key[0] & ~BULK, key[1]
+    serving = servings[number] if 0 < number < len(servings) else None
+    if serving is None:
+        if 0 < number < len(servings):
+            raise Moved(f"signature {number} is not served any more")
+        raise ModelNotFound(f"no model has the signature id {number}; attach again")
+    known = region.string_plans.get(key)
+    if known is not None:
+        return known.measure()
+    try:
+        placements = read_table(table, len(region.memory))
+    except ValueError as error:
+        raise InvalidInput(f"the request cannot be read: {error}") from None
+    check_against(serving.entry.signature, placements)
+    level = batcher.BULK if key[0] & BULK else batcher.INTERACTIVE
+    made = StringPlan if serving.takes_strings else Plan
+    plan = made(serving, level, views(placements, region.memory))
+    if plan.group is not None and plan.rows > _MAX_PARTS * serving.batch_limit:
+        raise InvalidInput(
+            f"{plan.rows:,} rows in one request are more than {_MAX_PARTS:,} batches of {serving.batch_limit}; "
+            "send fewer at a time or raise the model's max_batch_size"
+        )
+    region.remember(key, plan)
+    return plan

@@ -65,6 +65,22 @@ class ModelMoved(BrokerLost):
         return left
 
 
+class ForeignAnswer(BrokerLost):
+    """What stands in the slot is an answer to something else. It is never returned; its channel is closed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}: its channel was closed", ran=True)
+
+    def runs_left(self, left: int, retries: int) -> int:
+        if not retries:
+            raise self
+        if not left:
+            raise BrokerUnavailable(
+                f"{self}; the call was run again (retries={retries}), with the same end"
+            ) from self
+        return left - 1
+
+
 class Patience:
     """One call's wait for a broker to attach to: what follows on each try. Knows no clock.
 

@@ -41,7 +41,7 @@ class AsyncRequest(WritableInputs):
         bound, calls, deadline = await self._client.ready(self._model, None)
         self._layout = bound.fitter.layout_of(input_shapes(bound.fitter, self._rows, self._shapes))
         self._held = await self._claim(bound, calls, deadline)
-        self._inputs = dict(zip(bound.fitter.names, self._held[2].lay(self._layout)))
+        self._inputs = dict(zip(bound.fitter.names, self._held[2].input.lay(self._layout)))
         if bound.fitter.strings:
             self._inputs = in_place(self._inputs)
         return self
@@ -89,7 +89,7 @@ class AsyncRequest(WritableInputs):
         if bound.fitter.strings:
             slot = await self._write_strings(bound, calls, slot, deadline)
         elif self._moved:
-            for view, array in zip(slot.lay(self._layout), self._inputs.values()):
+            for view, array in zip(slot.input.lay(self._layout), self._inputs.values()):
                 view[...] = array
         await calls.run(slot, bound.id, deadline)
         return Result(bound.output_names, slot.result(), slot)
@@ -97,7 +97,7 @@ class AsyncRequest(WritableInputs):
     async def _write_strings(self, bound: Bound, calls: LoopCalls, slot: Slot, deadline: int) -> Slot:
         """The slot that holds all inputs now."""
         tensors, layout = bound.fitter.fit(self._inputs)
-        if layout.nbytes > len(slot.input):
+        if layout.nbytes > slot.input.nbytes:
             larger = await calls.claim(layout.nbytes, deadline)
             self._held = bound, calls, larger
             if self._moved or not has_views(self._inputs):

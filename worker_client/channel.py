@@ -13,9 +13,11 @@ from collections import deque
 from time import monotonic_ns
 from typing import Any
 
+from worker_client.absence import ForeignAnswer
 from worker_client.catalogue import Catalogue
 from worker_client.futures import FutureDispatcher
 from worker_client.link import ControlLink
+from worker_client.region import OutputRegion
 from worker_client.slot import Slot
 from worker_client.wire import control, semaphore
 from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, InvalidInput, Overloaded
@@ -103,7 +105,7 @@ class Channel:
         except IndexError:
             slot = self._claim_slowly(deadline_ns)
         try:
-            if nbytes > len(slot.input):
+            if nbytes > slot.input.nbytes:
                 self._grow(slot, nbytes)
         except BaseException:
             self.release(slot)
@@ -121,7 +123,7 @@ class Channel:
                 del free[-1]
             except IndexError:
                 return None
-            if len(slot.input) >= nbytes:
+            if slot.input.nbytes >= nbytes:
                 return slot
             free.appendleft(slot)
         return None
@@ -224,7 +226,8 @@ class Channel:
             region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
             region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
             completed = self._opened(name)
-            slot = Slot(first + index, header, region_in, region_out, completed, self.catalogue.expire)
+            ends = self.catalogue.expire, self.break_off
+            slot = Slot(first + index, header, region_in, region_out, completed, *ends)
             self.slots.append(slot)
             self._free.append(slot)
         self._link.send({"op": "opened"})
@@ -308,7 +311,7 @@ class Channel:
         now = slot.woken_ns = monotonic_ns()
         if waiting is not None:
             waiting.observe(now - start, now)
-        if words[OUTPUT_REGION] != slot.output_region:
+        if words[OUTPUT_REGION] != slot.output.number:
             self.await_region(slot, deadline_ns)
 
     def _acquire(self, slot: Slot, deadline_ns: int) -> None:
@@ -369,6 +372,12 @@ class Channel:
         """Why the channel is closed, for the call in `slot`: one that the broker has taken may have been run."""
         return self._link.gone(ran=slot is not None and slot.busy and self._ring.is_taken(slot))
 
+    def break_off(self, why: str) -> ForeignAnswer:
+        """An answer was not to what was asked: believe nothing more that comes here. Returns the call's error."""
+        self.open = False
+        self._link.break_off(why)
+        return ForeignAnswer(why)
+
     # -- called by the watcher thread ----------------------------------------------------------------------------
 
     def expire(self, now_ns: int) -> int:
@@ -410,7 +419,7 @@ class Channel:
     def await_region(self, slot: Slot, deadline_ns: int) -> None:
         """Bind the output region that the completion names, if the slot has another one yet."""
         number = slot.words[OUTPUT_REGION]
-        if number == slot.output_region:
+        if number == slot.output.number:
             return
         with self._slow:
             while (found := self._output_regions.get(slot.index)) is None or found[0] != number:
@@ -420,7 +429,7 @@ class Channel:
                 if left <= 0:
                     raise self.deadline_exceeded(slot)
                 self._slow.wait(min(left, threading.TIMEOUT_MAX))
-            slot.bind_output(number, found[1].bytes)
+            slot.output = OutputRegion(number, found[1].bytes)
             del self._output_regions[slot.index]
 
     def close(self) -> None:

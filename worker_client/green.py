@@ -92,7 +92,7 @@ class GreenChannel(Channel):
                 waiter.clear()
         finally:  # what a timeout or a kill() raises comes out of `wait`; the caller then gives the slot back
             del self._waiters[slot]
-        if slot.words[OUTPUT_REGION] != slot.output_region:
+        if slot.words[OUTPUT_REGION] != slot.output.number:
             self.await_region(slot, deadline_ns)
 
     def dispose(self) -> None:

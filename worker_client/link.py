@@ -16,6 +16,7 @@ so a stream of calls with the same timeout wakes it once per timeout, and an idl
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import socket
@@ -36,6 +37,8 @@ from worker_client.wire.layout import NO_DEADLINE
 
 if TYPE_CHECKING:
     from worker_client.channel import Channel
+
+_log = logging.getLogger("onesession.client")
 
 _BACKLOG_PAUSE = 0.005  # seconds
 
@@ -71,6 +74,7 @@ class ControlLink:
             0  # when the broker's end was noticed; 0 as long as it is there, or if the end is ours
         )
         self._ours = ""  # why the end is ours
+        self._broken = ""  # why the connection was broken off
         self._sock = sock
         self._lifeline = -1
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
@@ -117,6 +121,10 @@ class ControlLink:
         """Why nothing more comes on this connection. `ran`: the call that asks had been handed to the broker."""
         if self._ours:
             return BrokerUnavailable(f"{self._ours} (broker at {self.path})")
+        if self._broken:
+            return BrokerLost(
+                f"the connection to the broker at {self.path} was broken off ({self._broken})", ran
+            )
         return BrokerLost(f"the broker at {self.path} went away while the call was under way", ran)
 
     def request(self, message: control.Message, timeout: float | None) -> tuple[control.Message, Descriptors]:
@@ -173,6 +181,15 @@ class ControlLink:
         self._wake()
         if self._thread is not threading.current_thread() and not monkey.in_hub():
             self._thread.join()
+
+    def break_off(self, why: str) -> None:
+        """The broker sent what cannot be right. It learns of it if the socket has room; calls meet a lost broker."""
+        _log.error("broker at %s: %s; the connection is closed", self.path, why)
+        if not self.closed:
+            self._broken = why
+            control.send_if_room(self._sock, {"op": "foreign", "why": why})
+        self.closed = True
+        self._wake()
 
     def forget(self) -> None:
         """In a forked child: let go of the parent's connection without closing it for the parent."""

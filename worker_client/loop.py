@@ -87,7 +87,7 @@ class Call(Claim):
 
     def enter(self, calls: LoopCalls, slot: Slot) -> None:
         try:
-            for view, array in zip(slot.lay(self.layout), self.arrays):
+            for view, array in zip(slot.input.lay(self.layout), self.arrays):
                 view[...] = array
         except BaseException as error:
             calls.release(slot)
@@ -112,7 +112,7 @@ class Call(Claim):
         slot, self.slot = self.slot, None
         if slot is not None:
             if isinstance(error, BrokerLost):  # the caller may have written to his own arrays meanwhile
-                views = slot.lay(self.layout)
+                views = slot.input.lay(self.layout)
                 self.sent = {name: view.copy() for name, view in zip(self.bound.fitter.names, views)}
             calls.release(slot)
         super().fail(calls, error)
@@ -160,7 +160,7 @@ class LoopCalls:
         """Give a slot back, whatever became of it."""
         if self._queue and not (slot.busy or slot.extra_posts or self._growing):
             claim = self._queue[0]
-            if not claim.over.done() and claim.nbytes <= len(slot.input) and self.channel.open:
+            if not claim.over.done() and claim.nbytes <= slot.input.nbytes and self.channel.open:
                 self._queue.popleft()
                 claim.enter(self, slot)
                 return
@@ -318,7 +318,7 @@ class LoopCalls:
             self.stop()
 
     def _settle(self, slot: Slot, claim: Sent) -> None:
-        if slot.words[OUTPUT_REGION] == slot.output_region:
+        if slot.words[OUTPUT_REGION] == slot.output.number:
             del self._calls[slot]
             claim.answer(self, slot)
         else:

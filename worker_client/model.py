@@ -141,7 +141,7 @@ class Model:
                 arrays, layout = bound.fitter.fit(inputs)
                 slot = channel.claim(layout.nbytes, deadline)
                 try:
-                    views = slot.lay(layout)
+                    views = slot.input.lay(layout)
                     if len(arrays) == 1:  # the usual case costs half without a loop
                         views[0][...] = arrays[0]
                     else:
@@ -202,7 +202,7 @@ class Model:
         slot = channel.claim(layout.nbytes, call.deadline_ns)
         before = call.inputs
         try:
-            views = slot.lay(layout)
+            views = slot.input.lay(layout)
             for view, array in zip(views, arrays):
                 view[...] = array
             call.inputs = dict(zip(bound.fitter.names, views))  # the caller's own may change from now on

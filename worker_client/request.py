@@ -75,7 +75,7 @@ class Request(WritableInputs):
 
     def __enter__(self) -> Request:
         slot = self._slot = self._claim(self._deadline(None))
-        self._inputs = dict(zip(self._bound.fitter.names, slot.lay(self._layout)))
+        self._inputs = dict(zip(self._bound.fitter.names, slot.input.lay(self._layout)))
         if self._bound.fitter.strings:
             self._inputs = in_place(self._inputs)
         return self
@@ -120,7 +120,7 @@ class Request(WritableInputs):
         if bound.fitter.strings:
             slot = self._write_strings(slot, deadline)
         elif self._moved:
-            for view, array in zip(slot.lay(self._layout), self._inputs.values()):
+            for view, array in zip(slot.input.lay(self._layout), self._inputs.values()):
                 view[...] = array
         bound.channel.submit(slot, bound.id, deadline)
         bound.channel.wait(slot, deadline)
@@ -129,7 +129,7 @@ class Request(WritableInputs):
     def _write_strings(self, slot: Slot, deadline: int) -> Slot:
         """The slot that holds all inputs now."""
         tensors, layout = self._bound.fitter.fit(self._inputs)
-        if layout.nbytes > len(slot.input):
+        if layout.nbytes > slot.input.nbytes:
             larger = self._bound.channel.claim(layout.nbytes, deadline)
             self._slot = larger
             if self._moved or not has_views(self._inputs):

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
-from worker_client.absence import ModelMoved
+from worker_client.absence import ForeignAnswer, ModelMoved
+from worker_client.region import InputRegion, OutputRegion
 from worker_client.wire.errors import STATUS_OK, BrokerError, Moved, from_status
 from worker_client.wire.layout import (
+    ANSWER_SEQUENCE,
+    ANSWER_SIGNATURE,
+    BULK,
     CANCELLED,
     DEADLINE_NS,
     DONE,
-    INPUT_BYTES,
     NO_DEADLINE,
     NOTIFY,
     NOTIFY_SLOT,
@@ -27,21 +30,13 @@ from worker_client.wire.layout import (
     WAITING_POLLS,
 )
 from worker_client.wire.semaphore import WaitableSemaphore
-from worker_client.wire.strings import StringView
-from worker_client.wire.tensors import TensorLayout, read_table, views
 from worker_client.wire.waiting import PollOrBlock
-
-_CACHED = 64  # layouts a slot remembers on each side; shapes beyond that start over
 
 
 class Slot:
     """Owned by one thread between `Channel.claim` and `Channel.release`."""
 
     __slots__ = (
-        "_input_views",
-        "_layout",
-        "_output_views",
-        "_string_views",
         "busy",
         "completed",
         "deadline_ns",
@@ -50,10 +45,11 @@ class Slot:
         "input",
         "missing_ns",
         "notify",
+        "on_foreign",
         "on_moved",
         "output",
-        "output_region",
         "sequence",
+        "signature_id",
         "waiting",
         "woken_ns",
         "words",
@@ -67,15 +63,19 @@ class Slot:
         output: memoryview,
         completed: WaitableSemaphore,
         on_moved: Callable[[], None] = lambda: None,
+        on_foreign: Callable[[str], BrokerError] = ForeignAnswer,
     ) -> None:
         self.index = index
         self.words = header.cast("Q")
-        self.input = input
-        self.output = output
-        self.output_region = 1
+        self.input = InputRegion(input, self.words)
+        self.output = OutputRegion(1, output)
         self.completed = completed
         self.on_moved = on_moved
-        self.sequence = 0
+        self.on_foreign = on_foreign
+        self.sequence = int.from_bytes(
+            os.urandom(7), "little"
+        )  # so that no other slot, of whomever, has the same
+        self.signature_id = 0  # of the request line
         self.busy = False  # in the ring or the broker's hands: its completion is not yet acquired
         self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline keeper reads it
         self.extra_posts = 0  # posts that did not come from the broker
@@ -85,42 +85,16 @@ class Slot:
         self.waiting: PollOrBlock | None = (
             None  # how its caller waits; None: it blocks, as polling is no choice
         )
-        self._layout: TensorLayout | None = None
-        self._input_views: dict[TensorLayout, tuple[Any, ...]] = {}
-        self._output_views: dict[bytes, tuple[np.ndarray, ...]] = {}
-        self._string_views: dict[bytes, tuple[Any, ...]] = {}  # with strings among them
 
-    def bind_input(self, region: memoryview) -> None:
+    def bind_input(self, memory: memoryview) -> None:
         """Use another input region, larger than the one before."""
-        self.input = region
-        self._layout = None
-        self._input_views.clear()
-
-    def bind_output(self, number: int, region: memoryview) -> None:
-        """Use another output region, of which the broker announced the number."""
-        self.output = region
-        self.output_region = number
-        self._output_views.clear()
-        self._string_views.clear()
-
-    def lay(self, layout: TensorLayout) -> tuple[Any, ...]:
-        """Views to write the inputs through, arrays and StringViews. `layout` must fit into the input region."""
-        arrays = self._input_views.get(layout)
-        if arrays is None:
-            if len(self._input_views) >= _CACHED:
-                self._input_views.clear()
-            arrays = self._input_views[layout] = views(layout.placements, self.input)
-        if self._layout is not layout:
-            self.input[: len(layout.table)] = layout.table
-            self.words[INPUT_BYTES] = len(layout.table)
-            self._layout = layout
-        return arrays
+        self.input = InputRegion(memory, self.words)
 
     def prepare(self, signature_id: int, deadline_ns: int, notify: int, now_ns: int, poll_ns: int) -> None:
         """Fill the request line: the last step before the slot goes into the ring."""
         words = self.words
         words[SEQUENCE] = self.sequence = self.sequence + 1
-        words[SIGNATURE] = signature_id
+        words[SIGNATURE] = self.signature_id = signature_id
         words[DEADLINE_NS] = deadline_ns
         words[NOTIFY] = self.notify = notify
         words[SUBMITTED_NS] = now_ns
@@ -137,14 +111,21 @@ class Slot:
 
     def result(self) -> tuple[np.ndarray, ...]:
         """Views of the outputs, valid until the slot is used again; arrays of bytes objects where they are strings.
-        Raises what the broker reports."""
-        words = self.words
-        nbytes = words[OUTPUT_BYTES]
-        raw = self.output[:nbytes].tobytes()
+        Raises what the broker reports, and ForeignAnswer for an answer that is not to this use of the slot."""
+        words, region = self.words, self.output
+        head = region.head
+        if head[ANSWER_SEQUENCE] != self.sequence or head[ANSWER_SIGNATURE] != self.signature_id:
+            raise self.on_foreign(self._foreign(head[ANSWER_SEQUENCE], head[ANSWER_SIGNATURE]))
+        table = region.body[: words[OUTPUT_BYTES]].tobytes()
         if words[STATUS] != STATUS_OK:
-            raise self._error(words[STATUS], raw.decode("utf-8", "replace"))
-        arrays = self._output_views.get(raw)
-        return self._read_output(raw) if arrays is None else arrays
+            raise self._error(words[STATUS], table.decode("utf-8", "replace"))
+        arrays = region.arrays.get(table)
+        if arrays is not None:
+            return arrays
+        try:
+            return region.read(table)
+        except ValueError as error:
+            raise BrokerError(f"the broker's answer cannot be read: {error}") from None
 
     def _error(self, status: int, text: str) -> BrokerError:
         error = from_status(status, text)
@@ -153,24 +134,8 @@ class Slot:
             return ModelMoved(text)
         return error
 
-    def _read_output(self, table: bytes) -> tuple[np.ndarray, ...]:
-        """The outputs behind a table that was not seen before, or behind one with strings, which are read each time."""
-        try:
-            arrays = self._string_views.get(table) or views(read_table(table, len(self.output)), self.output)
-            read = tuple([view.read() if isinstance(view, StringView) else view for view in arrays])
-        except ValueError as error:
-            raise BrokerError(f"the broker's answer cannot be read: {error}") from None
-        if table not in self._string_views:
-            self._remember(table, arrays)
-        return read
-
-    def _remember(self, table: bytes, arrays: tuple[Any, ...]) -> None:
-        found = self._output_views
-        for array in arrays:
-            if isinstance(array, StringView):
-                found = self._string_views
-            else:
-                array.flags.writeable = False
-        if len(found) >= _CACHED:
-            found.clear()
-        found[table] = arrays
+    def _foreign(self, sequence: int, signature_id: int) -> str:
+        return (
+            f"slot {self.index} holds an answer to use {sequence} of signature {signature_id & ~BULK}, not to use "
+            f"{self.sequence} of signature {self.signature_id & ~BULK}"
+        )

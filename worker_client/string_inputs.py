@@ -76,6 +76,6 @@ def has_views(inputs: Mapping[str, np.ndarray]) -> bool:
 
 def write(slot: Slot, tensors: Sequence[Any], layout: TensorLayout, *, moved: bool) -> None:
     """Fill a slot: the strings and, if the arrays were written into another slot, those, too."""
-    for view, tensor in zip(slot.lay(layout), tensors):
+    for view, tensor in zip(slot.input.lay(layout), tensors):
         if moved or isinstance(tensor, Strings):
             view[...] = tensor

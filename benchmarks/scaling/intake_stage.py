@@ -107,7 +107,7 @@ class Stage:
     def _once(self, requests: int) -> tuple[int, int, int]:
         slots = [slot for slot, _ in self._workers[:requests]]
         for number, slot in enumerate(slots):
-            (view,) = slot.lay(self._layout)
+            (view,) = slot.input.lay(self._layout)
             view[...] = self._workload.inputs[number % len(self._workload.inputs)]
             slot.prepare(self._id, NO_DEADLINE, NOTIFY_SLOT, monotonic_ns(), 0)
             self._rings[number].push(slot)

@@ -136,7 +136,7 @@ def _stamped_ns(workload: Workload, times: int, address: str) -> int:
     with _calls(workload, address, wait="poll") as (handle, call):
         bound = handle.bound()
         assert bound is not None
-        slot = max(bound.channel.slots, key=lambda each: each.sequence)  # that was used last is used again
+        slot = max(bound.channel.slots, key=lambda each: each.woken_ns)  # that was used last is used again
         there, back, woken_ns = [], [], slot.woken_ns
         for _ in range(times):
             call()

@@ -22,6 +22,13 @@ _LEVELS = {
 }
 
 
+LATE_COMPLETION = "late_completion"
+"""A completion of a use of a slot that had been handed back. It was refused."""
+FOREIGN_ANSWER = "foreign_answer"
+"""What a worker found in place of the answer to what it had asked. It closed its channel and ran the call again."""
+FAULTS = (LATE_COMPLETION, FOREIGN_ANSWER)
+
+
 class Asked(NamedTuple):
     """What a request was for. Empty where the request did not make that out."""
 
@@ -38,6 +45,7 @@ class Failures:
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[Asked, str]] = Counter()
+        self._faults: Counter[str] = Counter(dict.fromkeys(FAULTS, 0))
         self._lock = threading.Lock()
         self._lines = RateLimit(_LINE_SECONDS)
 
@@ -68,3 +76,18 @@ class Failures:
             *(pid, asked, kind, text, more),
             extra={"model": asked.model, "error": kind, "worker": pid, "left_out": left_out},
         )
+
+    def faults(self) -> dict[str, int]:
+        """How often each of FAULTS, which must never happen, did."""
+        with self._lock:
+            return dict(self._faults)
+
+    def fault(self, kind: str, text: str, *, stack: bool = True) -> None:
+        """Count and log what must never happen; with the `stack`, where it was noticed in this process."""
+        with self._lock:
+            self._faults[kind] += 1
+            left_out = self._lines.left_out(kind, monotonic())
+        if left_out is not None:
+            more = f" ({left_out} more like this in the meantime)" if left_out else ""
+            line = " ".join(text.split())[:_MAX_TEXT]
+            _log.error("%s%s", line, more, stack_info=stack, extra={"fault": kind})

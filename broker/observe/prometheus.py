@@ -101,6 +101,11 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
         (),
     ),
     "onesession_worker_detaches": (CounterMetricFamily, "Workers that closed, ended or were cut off", ()),
+    "onesession_faults": (
+        CounterMetricFamily,
+        "What must never happen: completions refused as late, answers that a worker found to be another's",
+        ("kind",),
+    ),
     "onesession_restarts": (CounterMetricFamily, "Restarts by the supervisor, of this broker's process", ()),
     "onesession_start_time_seconds": (GaugeMetricFamily, "When the broker began to serve, since 1970", ()),
 }
@@ -140,6 +145,8 @@ def families(message: dict[str, Any]) -> Iterable[Metric]:
         _add_version(found, version)
     for state, slots in message["slots"].items():
         found["onesession_slots"].add_metric([state], slots)
+    for kind, times in message["faults"].items():
+        found["onesession_faults"].add_metric([kind], times)
     for name, value in _of_broker(message):
         found[f"onesession_{name}"].add_metric([], value)
     return found.values()

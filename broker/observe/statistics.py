@@ -68,6 +68,7 @@ class Statistics:
             "restarts": server.settings.restarts,
             "process": _process(),
             "shared_memory": {"bytes": server.memory.used_bytes, "limit": server.memory.max_total_bytes},
+            "faults": server.intake.failures.faults(),
             "arrivals": vars(server.observation.arrivals).copy(),
             "workers": [_worker(channel) for channel in channels],
             "slots": _slots(channels, running),

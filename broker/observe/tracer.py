@@ -84,7 +84,7 @@ class Tracer:
     def whose(self, batch: Sequence[Runnable]) -> tuple[Traced, ...]:
         """To be asked before they are answered: afterwards their slots may be used again."""
         slots = [request.slot for request in batch]
-        return tuple([Traced(s.channel.pid, s.channel.number, s.index, s.sequence, s.stamps) for s in slots])
+        return tuple([Traced(s.channel.pid, s.channel.number, s.index, s.use, s.stamps) for s in slots])
 
     def ran(
         self,

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from broker.observe.failures import LATE_COMPLETION
 from broker.observe.tally import Stamps
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.tensors import TensorLayout
@@ -124,19 +125,20 @@ class Part:
 
     # -- running -------------------------------------------------------------------------------------------------
 
-    @property
-    def busy(self) -> bool:
-        return not self.whole.returned(self)
-
     def unwanted(self, now_ns: int) -> bool:
         return self.whole.over or self.whole.slot.unwanted(now_ns)
 
+    @property
+    def use(self) -> int:
+        """Of the slot, when its request was cut; 0 if this part is back."""
+        return 0 if self.whole.returned(self) else self.whole.use
+
     def complete(
-        self, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
+        self, use: int, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
     ) -> Slot | None:
         return self.whole.take(self, outputs, started_ns, finished_ns, batch_rows)
 
-    def fail(self, error: BrokerError) -> Slot | None:
+    def fail(self, use: int, error: BrokerError) -> Slot | None:
         return self.whole.give_up(self, error)
 
 
@@ -145,6 +147,7 @@ class Whole:
 
     def __init__(self, slot: Slot, limit: int) -> None:
         self.slot = slot
+        self.use = slot.use
         self.over = False  # the other parts need not run: one failed, or the model cannot be run in parts
         rows = slot.plan.rows
         self.parts = [Part(self, start, min(start + limit, rows)) for start in range(0, rows, limit)]
@@ -166,6 +169,9 @@ class Whole:
     ) -> Slot | None:
         """Put a part's outputs in place. Returns the slot if its request must be run in one piece after all."""
         with self._lock:
+            if part not in self._out:
+                self._refuse_late(part)
+                return None
             self._note(started_ns, finished_ns, batch_rows)
             if not self.over:
                 try:
@@ -177,9 +183,16 @@ class Whole:
     def give_up(self, part: Part, error: BrokerError) -> Slot | None:
         """A part has failed, or was not run. Returns the same as `take`."""
         with self._lock:
+            if part not in self._out:
+                self._refuse_late(part)
+                return None
             if not self.over:
                 self._end(error)
             return self._return(part)
+
+    def _refuse_late(self, part: Part) -> None:
+        failures = self.slot.channel.failures
+        failures.fault(LATE_COMPLETION, f"{part!r} was completed twice; nothing was written")
 
     def _note(self, started_ns: int, finished_ns: int, batch_rows: int) -> None:
         self._started_ns = min(self._started_ns or started_ns, started_ns)
@@ -195,11 +208,11 @@ class Whole:
             self._must_run_whole()
             return
         if self._targets is None:
-            shapes = tuple([(self.slot.plan.rows, *output.shape[1:]) for output in outputs])
+            shapes = [(self.slot.plan.rows, *output.shape[1:]) for output in outputs]
             if self.slot.plan.serving.gives_strings:  # which have their place when all are there
                 self._targets = tuple(map(np.empty, shapes, [output.dtype for output in outputs]))
             else:
-                self._layout, self._targets = self.slot.output_targets(shapes)
+                self._layout, self._targets = self.slot.places_for(shapes)
         for target, output in zip(self._targets, outputs):
             if target.shape[1:] != output.shape[1:]:
                 self._must_run_whole()
@@ -217,7 +230,7 @@ class Whole:
         if self._out:
             return None
         if self._error is not None:
-            self.slot.fail(self._error)
+            self.slot.fail(self.use, self._error)
         elif self._indivisible:
             return self.slot
         else:
@@ -225,8 +238,8 @@ class Whole:
             serving, stamps = self.slot.plan.serving, self.slot.stamps
             times = self._started_ns, self._finished_ns, self._batch_rows
             if self._layout is None:
-                self.slot.complete(self._targets, *times)
+                self.slot.complete(self.use, self._targets, *times)
             else:
-                self.slot.finish(self._layout, *times)
+                self.slot.finish(self.use, self._layout, *times)
             serving.answered_whole(stamps, self._started_ns)
         return None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 
 from broker.observe.tracer import Tracer
+from broker.scheduling.batcher import Delay
 from broker.scheduling.queue import Bound, Queue
 from broker.scheduling.runner import Runnable, Runner
 from broker.slot import Slot
@@ -49,7 +50,7 @@ class RunnerPool:
                     self._start_thread()
                 except Overloaded as error:
                     if not self._threads:
-                        slot.fail(error)
+                        slot.fail(slot.use, error)
                         return
                     self._tell_once(error)
             self._queue.add(slot)
@@ -102,8 +103,9 @@ class RunnerPool:
         batch = self._next_batch()
         if not batch:
             return False
+        delay = batch[0].delay
         runner.run(batch)
-        self._ended(batch)
+        self._ended(batch, delay)
         if any(request.channel.closed for request in batch):
             self._on_orphan()
         return True
@@ -130,7 +132,8 @@ class RunnerPool:
         self._changed.wait(None if left_ns < 0 else left_ns / 1e9)
         self._idle -= 1
 
-    def _ended(self, batch: Sequence[Runnable]) -> None:
+    def _ended(self, batch: Sequence[Runnable], delay: Delay | None) -> None:
+        """What the batch was a request of is not to be asked of its slots any more: they may be taken anew."""
         with self._changed:
             self.running -= 1
-            self._queue.answered(batch, monotonic_ns())
+            self._queue.answered(batch, delay, monotonic_ns())

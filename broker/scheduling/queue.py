@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from broker.scheduling.batcher import Batcher, Waiting
+from broker.scheduling.batcher import Batcher, Delay, Waiting
 
 
 class Bound(Protocol):
@@ -112,9 +112,8 @@ class Queue(Generic[T]):
             self._leave(batch)
         return batch
 
-    def answered(self, batch: Sequence[T], now_ns: int) -> None:
-        """A batch of this queue has been run."""
-        delay = batch[0].delay
+    def answered(self, batch: Sequence[T], delay: Delay | None, now_ns: int) -> None:
+        """A batch of this queue has been run, which had this delay."""
         if delay is not None:
             for item in batch:
                 delay.answered(item.key, now_ns)

@@ -46,31 +46,32 @@ class Runner:
     def run(self, batch: Sequence[Runnable]) -> None:
         """Run requests of one group, and complete each of them whatever happens. Raises nothing."""
         self.running = batch
+        uses = (batch[0].use,) if len(batch) == 1 else tuple([request.use for request in batch])
         try:
             if len(batch) == 1:
-                self._run_one(batch[0])
+                self._run_one(batch[0], uses[0])
             else:
-                self._run_several(batch)
+                self._run_several(batch, uses)
         except Exception as error:  # a fault of the broker, or of a worker that meddles with its semaphores
             _log.exception("a batch of %d requests failed outside the model", len(batch))
-            for request in batch:
-                _give_up(request, error)
+            for request, use in zip(batch, uses):
+                _give_up(request, use, error)
         self.running = ()
 
-    def _run_one(self, request: Runnable) -> None:
+    def _run_one(self, request: Runnable, use: int) -> None:
         """Feed it from where the worker wrote it, unless it must be padded."""
         started = monotonic_ns()
         if request.unwanted(started):
-            self._finish(request.fail(_dropped(request)))
+            self._finish(request.fail(use, _dropped(request)))
             return
         plan = request.plan
         serving = plan.serving
         if serving.allowed and serving.size_of(plan.rows) != plan.rows:
-            self._run_joined([request])
+            self._run_joined([request], [use])
             return
-        self._run_direct(request, started)
+        self._run_direct(request, use, started)
 
-    def _run_direct(self, request: Runnable, started: int) -> None:
+    def _run_direct(self, request: Runnable, use: int, started: int) -> None:
         plan = request.plan
         serving = plan.serving
         stamps = request.stamps
@@ -78,10 +79,10 @@ class Runner:
         try:
             outputs = serving.run(*plan.feeds)
         except Exception as error:
-            self._finish(request.fail(_as_broker_error(error)))
+            self._finish(request.fail(use, _as_broker_error(error)))
             return
         finished = monotonic_ns()
-        whole = request.complete(outputs, started, finished, plan.rows)
+        whole = request.complete(use, outputs, started, finished, plan.rows)
         # From here on the slot is its worker's: what is counted is off the request's way.
         serving.ran(plan.rows, finished - started)
         tally = serving.tallies.get(self._number) or serving.new_tally(self._number)
@@ -94,26 +95,28 @@ class Runner:
         if whole is not None:
             self._finish(whole)
 
-    def _run_several(self, batch: Sequence[Runnable]) -> None:
+    def _run_several(self, batch: Sequence[Runnable], uses: Sequence[int]) -> None:
         now = monotonic_ns()
-        wanted = [request for request in batch if not request.unwanted(now)]
-        if len(wanted) < len(batch):
-            for request in batch:
-                if request not in wanted:
-                    self._finish(request.fail(_dropped(request)))
-        if len(wanted) > 1:
-            self._run_joined(wanted)
-        elif wanted:
-            self._run_one(wanted[0])
+        unwanted = [request.unwanted(now) for request in batch]
+        if any(unwanted):
+            for request, use, dropped in zip(batch, uses, unwanted):
+                if dropped:
+                    self._finish(request.fail(use, _dropped(request)))
+            batch = [request for request, dropped in zip(batch, unwanted) if not dropped]
+            uses = [use for use, dropped in zip(uses, unwanted) if not dropped]
+        if len(batch) > 1:
+            self._run_joined(batch, uses)
+        elif batch:
+            self._run_one(batch[0], uses[0])
 
-    def _run_joined(self, batch: Sequence[Runnable]) -> None:
+    def _run_joined(self, batch: Sequence[Runnable], uses: Sequence[int]) -> None:
         plans = [request.plan for request in batch]
         serving = plans[0].serving
         rows = sum([plan.rows for plan in plans])
         size = serving.size_of(rows)
         if len(batch) > 1 and not padding_pays(plans, size):
-            for request in batch:
-                self._run_one(request)
+            for request, use in zip(batch, uses):
+                self._run_one(request, use)
             return
         begun = started = monotonic_ns()
         feeds: list[np.ndarray] = []
@@ -126,13 +129,14 @@ class Runner:
         finished = monotonic_ns()
         if not outputs or not _all_have(size, outputs):
             # One of them is guilty, or the model gives other rows than it took: let each answer for itself.
-            for request in batch:
-                self._run_direct(request, monotonic_ns())
+            for request, use in zip(batch, uses):
+                self._run_direct(request, use, monotonic_ns())
             return
         stamps = [request.stamps for request in batch]
         whose = self._tracer.whose(batch) if self._tracer.on else None
-        for request, mine in zip(batch, cut(plans, feeds, outputs)):
-            self._finish(request.complete(mine, started, finished, rows))
+        for request, use, mine in zip(batch, uses, cut(plans, feeds, outputs)):
+            self._finish(request.complete(use, mine, started, finished, rows))
+        # From here on the slots are their workers': what is counted is off the requests' way.
         ended = monotonic_ns()
         serving.ran(size, finished - started)
         tally = serving.tallies.get(self._number) or serving.new_tally(self._number)
@@ -140,16 +144,21 @@ class Runner:
         tally.answered(stamps, started)
         for feed in feeds:
             tally.joined_bytes += feed.nbytes
-            tally.input_bytes += feed.nbytes * rows // size
+            tally.input_bytes += _share(feed.nbytes, rows, size)
         for output in outputs:
-            tally.output_bytes += output.nbytes * rows // size
+            tally.output_bytes += _share(output.nbytes, rows, size)
         if whose is not None:
             self._tracer.ran(serving, (begun, started, finished, ended), rows, size - rows, whose)
 
     def _finish(self, whole: Slot | None) -> None:
         """Run a request in one piece that turned out to be none that can run in parts."""
         if whole is not None:
-            self._run_direct(whole, monotonic_ns())
+            self._run_direct(whole, whole.use, monotonic_ns())
+
+
+def _share(nbytes: int, rows: int, size: int) -> int:
+    """What so many of the rows of a batch take. Requests of no rows may be joined, too."""
+    return nbytes * rows // size if size else 0
 
 
 def _all_have(rows: int, outputs: Sequence[np.ndarray]) -> bool:
@@ -159,10 +168,13 @@ def _all_have(rows: int, outputs: Sequence[np.ndarray]) -> bool:
     return True
 
 
-def _give_up(request: Runnable, error: Exception) -> None:
-    if request.busy:
+def _give_up(request: Runnable, use: int, error: Exception) -> None:
+    """Answer a request whose batch failed, unless it was answered before: then its slot is another request's by now."""
+    if request.use == use:
         try:
-            request.fail(BrokerError(f"the broker failed on this request: {type(error).__name__}: {error}"))
+            request.fail(
+                use, BrokerError(f"the broker failed on this request: {type(error).__name__}: {error}")
+            )
         except Exception:
             request.channel.closed = True
 

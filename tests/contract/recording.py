@@ -16,7 +16,8 @@ from broker.observe.failures import Failures
 from broker.scheduling.serving import servings_of
 from broker.slot import Slot as BrokerSlot
 from worker_client.slot import Slot as WorkerSlot
-from worker_client.wire.layout import NOTIFY_SLOT, RING_END, SLOT_HEADER
+from worker_client.wire.errors import ModelFailed
+from worker_client.wire.layout import NOTIFY_SLOT, OUTPUT_HEAD, RING_END, SLOT_HEADER
 from worker_client.wire.ring import RingConsumer, RingProducer
 from worker_client.wire.semaphore import Busy
 from worker_client.wire.tensors import TensorLayout, lay_out
@@ -80,6 +81,8 @@ class Region(bytearray):
         return region
 
     def __getitem__(self, key: Any) -> Any:
+        if key == slice(OUTPUT_HEAD):
+            return Words(self.log, "answer", memoryview(self)[key].cast("Q"))
         return memoryview(self)[key]
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -135,9 +138,13 @@ class Desk:
         self.broker = BrokerSlot(channel, 0, header, *ends)
         log.clear()
 
+    def fail(self, text: str = "no") -> None:
+        """What the broker does with it last, if the model fails."""
+        self.broker.fail(self.broker.use, ModelFailed(text))
+
     def submit(self, rows: int = 2, notify: int = NOTIFY_SLOT, value: float = 1) -> None:
         """What a worker does for a call."""
-        for view in self.worker.lay(layout_of(rows)):
+        for view in self.worker.input.lay(layout_of(rows)):
             view[...] = value
         self.worker.prepare(1, 2**62, notify, 1, 0)
         self.producer.push(self.worker)
@@ -150,7 +157,7 @@ class Desk:
     def complete(self, value: float = 7) -> None:
         """What the broker does with it last."""
         (feed,) = self.broker.plan.feeds
-        self.broker.complete([np.full(feed.shape, value, np.float32)], 3, 4, len(feed))
+        self.broker.complete(self.broker.use, [np.full(feed.shape, value, np.float32)], 3, 4, len(feed))
 
 
 _layouts: dict[int, TensorLayout] = {}

@@ -19,6 +19,7 @@ NORMAL = {
     "three calls": Config(requests=3),
     "calls that may time out": Config(requests=2, deadlines=True),
     "light and heavy models": Config(requests=3, heavy=True),
+    "a broker that raises after an answer": Config(slots=1, requests=2, heavy=True, raises=1),
     "interrupted twice": Config(requests=3, interruptions=2),
     "interrupted at its deadline": Config(requests=2, deadlines=True, interruptions=1),
     "one slot, interrupted": Config(slots=1, requests=2, interruptions=1),
@@ -137,6 +138,8 @@ def events_of(log: Log) -> list[tuple[str, Any]]:
             event = SHARED["write_header"]
         elif what == "broker's slot reads":
             event = SHARED["accept"]
+        elif what == "answer stores":
+            event = SHARED["fill"]
         elif what == "broker's slot stores" and which != DONE:
             event = SHARED["complete_line"]
         if not found or found[-1] != event:

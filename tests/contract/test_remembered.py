@@ -17,7 +17,8 @@ def test_what_a_slot_remembers_is_bounded() -> None:
         (answer,) = desk.worker.result()
         assert answer.shape == (rows, 3)
         assert (answer == rows).all()
-    known = desk.broker.plans, desk.worker._input_views, desk.worker._output_views
+    known = desk.broker.input.plans, desk.worker.input._views, desk.worker.output.arrays
+    known = *known, desk.broker.output.places
     assert max(map(len, known)) < SHAPES / 2
 
 

@@ -9,7 +9,6 @@ import pytest
 
 from tests.contract.protocol.diagram import diagram, in_page
 from tests.contract.recording import Desk, Log, words_of
-from worker_client.wire.errors import ModelFailed
 from worker_client.wire.layout import DONE, ENTRIES_WORD, LINE_WORDS, NOTIFY_BELL, RING_ENTRIES, TAIL_WORD
 from worker_client.wire.states import TABLE, IllegalStep, Life, Side, State, Step, after, side_of
 
@@ -144,7 +143,7 @@ def test_a_refusal_goes_through_the_table(desk: Desk):
     """So is every store and post of a request that fails, or is refused as it is taken."""
     desk.submit(notify=NOTIFY_BELL)
     desk.take()
-    desk.broker.fail(ModelFailed("no"))
+    desk.fail()
     state = walk(desk, State.CLAIMED)
     assert state is State.COMPLETED
     desk.completed.acquire(0)

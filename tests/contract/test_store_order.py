@@ -135,7 +135,7 @@ def test_the_outputs_are_in_place_when_done_is_stored(taken: Desk):
 
 def test_message_then_status_then_done_then_completed(taken: Desk):
     """An error is handed over in the same order as a result: its message, status, DONE, the post."""
-    taken.broker.fail(ModelFailed("no"))
+    taken.fail()
     log = taken.log
     assert log.in_order(
         log.where("writes", "output"),
@@ -151,7 +151,7 @@ def test_message_then_status_then_done_then_completed(taken: Desk):
 @pytest.mark.parametrize("outcome", ["complete", "fail"])
 def test_a_broker_touches_nothing_after_completed(taken: Desk, outcome: str):
     """After the post of `completed` the slot is the worker's: the broker neither reads nor stores a word of it."""
-    taken.complete() if outcome == "complete" else taken.broker.fail(ModelFailed("no"))
+    taken.complete() if outcome == "complete" else taken.fail()
     (posted,) = taken.log.where("posts", "completed")
     assert taken.log[posted + 1 :] == []
 
@@ -225,7 +225,7 @@ def test_a_table_is_written_when_it_changes(desk: Desk):
     assert tables == [(1, 1), (0, 0), (1, 1), (1, 1)]
     desk.submit(2)
     desk.take()
-    desk.broker.fail(ModelFailed("no"))
+    desk.fail()
     desk.completed.acquire(0)
     desk.submit(2)
     desk.take()

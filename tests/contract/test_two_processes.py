@@ -189,7 +189,7 @@ def test_what_is_in_a_slot_is_of_this_use(shared: Shared, seed: int):
             slot = slots[number % SLOTS]
             if slot.index in in_flight:
                 check(slot, in_flight[slot.index])
-            (view,) = slot.lay(layout_of(rows_of(number)))
+            (view,) = slot.input.lay(layout_of(rows_of(number)))
             view[...] = number
             slot.prepare(1, NO_DEADLINE, NOTIFY_SLOT, number, 0)
             producer.push(slot)
@@ -215,8 +215,8 @@ def test_what_is_in_a_slot_is_of_this_use(shared: Shared, seed: int):
                 assert (feed == number).all()
                 pause()
                 if fails(number):
-                    slot.fail(ModelFailed(f"call {number}"))
+                    slot.fail(slot.use, ModelFailed(f"call {number}"))
                 else:
-                    slot.complete([-feed], 1, 2, len(feed))
+                    slot.complete(slot.use, [-feed], 1, 2, len(feed))
                 number += 1
     assert consumer.take() == EMPTY

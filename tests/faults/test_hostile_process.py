@@ -96,7 +96,7 @@ def store(channel: Channel, cases: Cases, rng: random.Random) -> bool:
     case = rng.choice((cases.valid, cases.wrong, cases.noise))()
     for at, word in enumerate(case.header):
         slot.words[at] = word
-    table = slot.input.cast("Q")
+    table = slot.input.memory.cast("Q")
     for at, word in enumerate(case.table):
         table[at] = word
     if rng.random() < 0.01:

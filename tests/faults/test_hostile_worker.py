@@ -129,7 +129,7 @@ def spoil_headers(channel: Channel, rng: np.random.Generator) -> None:
 
 def spoil_tables(channel: Channel, rng: np.random.Generator) -> None:
     slot = channel.slots[rng.integers(len(channel.slots))]
-    table = slot.input.cast("Q")
+    table = slot.input.memory.cast("Q")
     for _ in range(rng.integers(1, 6)):
         table[int(rng.integers(12))] = word(rng)
     slot.words[2] = int(rng.choice([8, 40, 48, 56, 64, 96, 4096, 90_000]))

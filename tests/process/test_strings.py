@@ -295,11 +295,11 @@ def test_words_that_no_client_writes(broker: TestBroker, model: str, values: lis
         inputs = {"number": [0, 0], "text": ["a", "b"]} if model == "shout" else ["a", "b"]
         tensors, layout = bound.fitter.fit(inputs)
         slot = bound.channel.claim(layout.nbytes, handle.deadline(30))
-        for view, tensor in zip(slot.lay(layout), tensors):
+        for view, tensor in zip(slot.input.lay(layout), tensors):
             view[...] = tensor
         offset = layout.placements[-1].offset
         words = array("Q", [offset + values[0], *values[1:]])
-        slot.input[offset : offset + 3 * WORD] = words.tobytes()
+        slot.input.memory[offset : offset + 3 * WORD] = words.tobytes()
         bound.channel.submit(slot, bound.id, handle.deadline(30))
         bound.channel.wait(slot, handle.deadline(30))
         with pytest.raises(InvalidInput, match=says):
@@ -318,10 +318,10 @@ def test_one_hostile_request_of_a_batch_fails_alone(broker: TestBroker, client: 
     bound = model.bound_by(None)[0]
     tensors, layout = bound.fitter.fit({"number": [0], "text": ["evil"]})
     slot = bound.channel.claim(layout.nbytes, model.deadline(30))
-    for view, tensor in zip(slot.lay(layout), tensors):
+    for view, tensor in zip(slot.input.lay(layout), tensors):
         view[...] = tensor
     offset = layout.placements[-1].offset
-    slot.input[offset + WORD : offset + 2 * WORD] = array("Q", [2**60]).tobytes()
+    slot.input.memory[offset + WORD : offset + 2 * WORD] = array("Q", [2**60]).tobytes()
     bound.channel.submit(slot, bound.id, model.deadline(30))
     wait_until(lambda: broker.status()["queues"]["shout"]["rows"] >= 2, "both to wait")
     broker.gate.open(3)

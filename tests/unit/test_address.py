@@ -17,7 +17,7 @@ from worker_client.wire.errors import BrokerError, BrokerUnavailable
 @pytest.fixture(autouse=True)
 def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """XDG_RUNTIME_DIR of a length that leaves room for names, and no $BROKER_ADDRESS."""
-    directory = Path("/tmp/x") if len(str(tmp_path)) > 60 else tmp_path
+    directory = Path("/tmp/x") if len(str(tmp_path)) > 50 else tmp_path
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(directory))
     monkeypatch.setattr(os.path, "isdir", lambda path: path == str(directory))
     monkeypatch.setattr(address_module, "_SYSTEM", Path("/no/such/run/onesession"))

@@ -18,6 +18,7 @@ message in whose bytes it arrived; one that says "fds": n takes the next n of th
 | models  | anyone | models, versions and signatures                                      |
 | models  | broker | the same, sent to every worker when any of it changes                |
 | ad_hoc  | worker | a number for these feeds and fetches of the model's graph            |
+| foreign | worker | an answer was not to what I had asked; I close the connection (no reply) |
 | event   | worker | lend me what my event loop can wait for                              |
 | reload  | anyone of the broker's user | bring models up to date; answered when that is done |
 | status  | anyone | what `broker status` prints                                          |
@@ -130,6 +131,16 @@ def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None
     sent = socket.send_fds(sock, [data], list(fds)) if fds else sock.send(data)
     if sent < len(data):
         sock.sendall(data[sent:])
+
+
+def send_if_room(sock: socket.socket, message: Message) -> bool:
+    """The same without waiting: all of it or nothing, if the socket is not closed."""
+    try:
+        # A stream takes a short message whole if it has room for one at all; the caller closes it after this one.
+        sock.send(encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        return False
+    return True
 
 
 def peer_of(sock: socket.socket) -> tuple[int, int]:

@@ -21,13 +21,19 @@ unsigned 64-bit; a line is 64 bytes and is written by one side only.
     | request line: worker       | (spare)   | completion line: broker | time line: broker          |
     +----------------------------+-----------+-------------------------+----------------------------+
     0                            64          128                       192
+
+    input region: worker                        output region: broker
+    +--------------+---------+---------+---     +----------+-----------+--------------+---------+---
+    | tensor table | tensor  | tensor  | ...    | sequence | signature | tensor table | tensor  | ...
+    +--------------+---------+---------+---     +----------+-----------+--------------+---------+---
+    0                                           0          8           16
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-PROTOCOL: Final = 3
+PROTOCOL: Final = 4
 """Counts up with any change to this file, the tensor table or the control messages."""
 
 WORD: Final = 8
@@ -50,7 +56,7 @@ MAX_SLOTS: Final = RING_ENTRIES
 RING_END: Final = (ENTRIES_WORD + RING_ENTRIES) * WORD
 
 # Request line of a slot header (worker).
-SEQUENCE: Final = 0  # number of this use of the slot, from 1
+SEQUENCE: Final = 0  # number of this use of the slot, never 0; each slot counts from a random number
 SIGNATURE: Final = 1  # id of the signature, as told at attach, plus BULK where others may go first
 INPUT_BYTES: Final = 2  # length of the tensor table at the head of the input region
 DEADLINE_NS: Final = 3  # CLOCK_MONOTONIC, or NO_DEADLINE
@@ -82,6 +88,11 @@ FINISHED_NS: Final = TAKEN_NS + 2
 COMPLETED_NS: Final = TAKEN_NS + 3
 
 SLOT_HEADER: Final = 4 * LINE
+
+# Head of an output region (broker): whose answer stands in it. The tensor table, or the error message, follows.
+ANSWER_SEQUENCE: Final = 0  # the use of the slot
+ANSWER_SIGNATURE: Final = 1  # SIGNATURE of its request line
+OUTPUT_HEAD: Final = 2 * WORD
 
 # Size classes of a region: powers of two from the page.
 MIN_REGION: Final = 4096

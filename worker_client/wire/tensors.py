@@ -1,4 +1,5 @@
-"""The tensor table at the head of a region, and the numpy views that it describes.
+"""The tensor table at the head of a region, and the numpy views that it describes. In an output region it stands behind
+the words that say whose answer it is (OUTPUT_HEAD).
 
     word 0      1       2      3        4 ...            (next tensor)
     +-------+-------+-------+--------+----------------+-------+---
@@ -49,8 +50,8 @@ class TensorLayout:
         self.nbytes = nbytes
 
 
-def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]]) -> TensorLayout:
-    """Place tensors of these dtypes and shapes one after the other, each on a line of its own.
+def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]], head: int = 0) -> TensorLayout:
+    """Place tensors of these dtypes and shapes one after the other, each on a line of its own; the table is at `head`.
 
     Raises TypeError for a dtype that has no code and ValueError for a rank above MAX_RANK, a tensor above MAX_REGION
     bytes or MAX_STRINGS strings, or too many tensors.
@@ -58,7 +59,7 @@ def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]]) -> TensorLayout
     items = [(dtype, tuple(shape)) for dtype, shape in tensors]
     if len(items) > MAX_TENSORS:
         raise ValueError(f"{len(items)} tensors in one request; the limit is {MAX_TENSORS}")
-    end = align(WORD * (1 + sum(3 + len(shape) for _, shape in items)))
+    end = align(head + WORD * (1 + sum(3 + len(shape) for _, shape in items)))
     words = [len(items)]
     placements = []
     for dtype, shape in items:
@@ -79,8 +80,9 @@ def fixed_bytes(dtype: np.dtype, shape: tuple[int, ...]) -> int:
     return WORD * (1 + prod(shape)) if dtype == STRING else dtype.itemsize * prod(shape)
 
 
-def read_table(table: bytes, capacity: int) -> tuple[Placement, ...]:
-    """The placements in a table that came from the other side, each checked to lie within `capacity` bytes.
+def read_table(table: bytes, capacity: int, head: int = 0) -> tuple[Placement, ...]:
+    """The placements in a table that came from the other side, each checked to lie behind the table,
+    which stands at `head`, and within `capacity` bytes.
 
     `table` must be a private copy. Raises ValueError for a table that is malformed or points outside.
     Tensors of a hostile table may overlap: they are only ever read.
@@ -92,7 +94,7 @@ def read_table(table: bytes, capacity: int) -> tuple[Placement, ...]:
     placements = []
     for _ in range(min(count, MAX_TENSORS)):
         placement, at = _read_placement(words, at)
-        _check_bounds(placement, len(table), capacity)
+        _check_bounds(placement, head + len(table), capacity)
         placements.append(placement)
     if len(placements) != count or at != len(words):
         raise ValueError(f"tensor table announces {count} tensors in {len(table)} bytes")
@@ -113,9 +115,9 @@ def _read_placement(words: Sequence[int], at: int) -> tuple[Placement, int]:
     return Placement(dtype, tuple(words[at + 3 : end]), offset), end
 
 
-def _check_bounds(placement: Placement, table_bytes: int, capacity: int) -> None:
+def _check_bounds(placement: Placement, table_end: int, capacity: int) -> None:
     dtype, shape, offset = placement
-    if offset % LINE or offset < table_bytes:
+    if offset % LINE or offset < table_end:
         raise ValueError(f"tensor at offset {offset} is not on a line behind the table")
     nbytes = dtype.itemsize * prod(max(n, 1) for n in shape)
     if nbytes > MAX_REGION or offset + fixed_bytes(dtype, shape) > capacity:

@@ -35,6 +35,7 @@ class Completing(BrokerThread, ABC):
     def __init__(self, fields: Fields, name: str) -> None:
         super().__init__(fields, name)
         self.slot = fields.local(f"{name}'s slot")
+        self.use = fields.local(f"{name}'s use of the slot")
         self.answer = fields.local(f"{name}'s answer")
         self._after = dict(zip(self.FINISH, (*self.FINISH[1:], "finished")))
 
@@ -43,6 +44,7 @@ class Completing(BrokerThread, ABC):
         """drops a request that nobody waits for, or runs it"""
         f, slot = self.f, s[self.slot]
         c = bytearray(s)
+        c[self.use] = s[f.taken[slot]]
         unwanted = (
             s[f.closed[self.worker_of(slot)]]
             or s[f.passed[slot]]
@@ -62,13 +64,14 @@ class Completing(BrokerThread, ABC):
 
     @step
     def fill(self, s: bytes) -> Outcome:
-        """writes the outputs"""
+        """writes the outputs, and whose they are"""
         c = bytearray(s)
         if not s[self.f.disposed[self.worker_of(s[self.slot])]]:
             self.f.take(c, s[self.slot], Step.FILL)
         else:
             raise Broken(f"slot {s[self.slot]} was disposed of before its outputs were written")
         c[self.f.output[s[self.slot]]] = s[self.answer]
+        c[self.f.signed[s[self.slot]]] = s[self.use]
         return self.goto(c, self._after["fill"])
 
     @step
@@ -112,10 +115,28 @@ class Completing(BrokerThread, ABC):
 
     @step
     def finished(self, s: bytes) -> Outcome:
-        """has finished a request"""
+        """has finished a request, or raises while it counts it"""
         c = bytearray(s)
-        c[self.answer] = 0
-        return self.go_on(c)
+        c[self.answer] = c[self.use] = 0
+        after = self.go_on(c)
+        if not s[self.f.raises]:
+            return after
+        raised = bytearray(s)
+        raised[self.f.raises] -= 1
+        return [after, self.goto(raised, "give_up")]
+
+    @step
+    def give_up(self, s: bytes) -> Outcome:
+        """fails the request if it has not been answered"""
+        c = bytearray(s)
+        if not self.unanswered(s):
+            return self.goto(c, "finished")
+        c[self.answer] = DROPPED
+        c[self.use] = s[self.f.taken[s[self.slot]]]
+        return self.goto(c, self.FINISH[0])
+
+    def unanswered(self, s: bytes) -> bool:
+        return s[self.f.taken[s[self.slot]]] == s[self.use]
 
     @abstractmethod
     def go_on(self, c: bytearray) -> bytearray:

@@ -20,6 +20,7 @@ class Fate(Thread):
         state[f.stops] = config.stops
         state[f.interruptions] = config.interruptions
         state[f.cancels] = config.cancels
+        state[f.raises] = config.raises
 
     @step
     def strike(self, s: bytes) -> Outcome:

@@ -43,6 +43,7 @@ class Config:
     stops: int = 0  # the broker is suspended and never goes on
     interruptions: int = 0  # a signal handler raises in a worker's first caller
     cancels: int = 0
+    raises: int = 0  # the broker raises after it has handed a slot back
 
 
 class Fields:
@@ -62,6 +63,7 @@ class Fields:
         self.stops = self._one("stops left")
         self.interruptions = self._one("interruptions left")
         self.cancels = self._one("cancels left")
+        self.raises = self._one("faults of the broker left")
         self.broker_gone = self._one("the broker is gone")
         self.broker_stopped = self._one("the broker is stopped")
         # Of each worker: shared with the broker.
@@ -93,6 +95,7 @@ class Fields:
         # Of each slot: shared.
         self.input = self._many("inputs", slots)
         self.output = self._many("outputs", slots)
+        self.signed = self._many("sequence at the head of the outputs", slots)
         self.sequence = self._many("sequence", slots)
         self.notify = self._many("a future's", slots)
         self.cancelled = self._many("cancelled sequence", slots)
@@ -106,7 +109,7 @@ class Fields:
         self.armed = self._many("deadline armed", slots)
         self.passed = self._many("deadline passed", slots)
         self.given_up = self._many("future cancelled", slots)
-        self.taken = self._many("busy for the broker", slots)
+        self.taken = self._many("use of it that the broker has in hand", slots)
         self.life = self._many("life", slots)
         self.ran = self._many("runs of request", workers * config.callers * config.requests + 1)
 

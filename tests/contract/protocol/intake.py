@@ -34,7 +34,8 @@ class Intake(Completing):
             state[self.f.listed[worker]] = 1
 
     def local_places(self) -> frozenset[str]:
-        return self.LOCAL if self.config.heavy else self.LOCAL | {"route"}
+        local = self.LOCAL if self.config.heavy else self.LOCAL | {"route"}
+        return local - {"finished"} if self.config.raises else local
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -136,7 +137,7 @@ class Intake(Completing):
         f, slot = self.f, s[self.slot]
         c = bytearray(s)
         f.take(c, slot, Step.READ)
-        c[f.taken[slot]] = 1
+        c[f.taken[slot]] = s[f.sequence[slot]]
         c[self.batch[s[self.count]]] = slot
         c[self.count] += 1
         c[self.slot] = 0

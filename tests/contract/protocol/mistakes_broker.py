@@ -79,6 +79,13 @@ class LetsGoLast(Runner):
     FINISH = ("fill", "complete_line", "store_done", "post_completed", "post_bell", "let_go")
 
 
+class GivesUpWhatIsBusy(Runner):
+    """Takes a slot that is busy for one that it has not answered."""
+
+    def unanswered(self, s: bytes) -> bool:
+        return s[self.f.taken[s[self.slot]]] != 0
+
+
 class ForgetsOrphans(Runner):
     def go_on(self, c: bytearray) -> bytearray:
         c[self.slot] = 0

@@ -154,6 +154,12 @@ MUTATIONS = (
         {"runner": broker.LetsGoLast},
     ),
     Mutation(
+        "as it was: a request given up after it was handed back",
+        "'",
+        Config(requests=2, slots=1, heavy=True, raises=1),
+        {"runner": broker.GivesUpWhatIsBusy},
+    ),
+    Mutation(
         "an orphan's run not told of",
         "stays",
         Config(requests=1, worker_kills=1, heavy=True),

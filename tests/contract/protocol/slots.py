@@ -42,6 +42,10 @@ class WorkerThread(Thread):
         """The answer must be the one to what was asked; a request dropped in time has none."""
         f = self.f
         f.take(c, slot, Step.FETCH)
+        if c[f.signed[slot]] != c[f.sequence[slot]]:
+            raise Broken(
+                f"slot {slot} holds an answer to use {c[f.signed[slot]]}, not to {c[f.sequence[slot]]}"
+            )
         if c[f.output[slot]] == DROPPED and (c[f.passed[slot]] or c[f.given_up[slot]]):
             return
         if c[f.output[slot]] != c[f.input[slot]]:

@@ -30,10 +30,12 @@ def stores(target: Target, cases: Cases, seed: int) -> list[Store]:
         case = cases.valid()
         for at, value in _places(case.header, header):
             found += [(at, rng.choice(EDGES)), (at, value)]
-        for at, value in _places(case.table, _first_word(target, slot.input)):
+        for at, value in _places(case.table, _first_word(target, slot.input.memory)):
             found += [(at, rng.choice(EDGES)), (at, value)]
         found.append((header + 2 * LINE_WORDS + rng.randrange(2 * LINE_WORDS), rng.choice(EDGES)))
-        found.append((_first_word(target, slot.output) + rng.randrange(OUTPUT_WORDS), rng.choice(EDGES)))
+        found.append(
+            (_first_word(target, slot.output.memory) + rng.randrange(OUTPUT_WORDS), rng.choice(EDGES))
+        )
     return found
 
 

@@ -93,7 +93,7 @@ class HonestWorker:
             rows = 1 + value % 6
             if rows not in self._layouts:
                 self._layouts[rows] = lay_out([(np.dtype("float32"), (rows, 4))])
-            (x,) = slot.lay(self._layouts[rows])
+            (x,) = slot.input.lay(self._layouts[rows])
             x[...] = np.float32(value % 10_000) + np.arange(rows, dtype=np.float32)[:, None]
             self._asked.append((slot, x * 2))
             slot.prepare(self._id, NO_DEADLINE, NOTIFY_SLOT, value, 0)
@@ -140,7 +140,7 @@ class Target:
         self.honest = self._attach()
         self.worker = HonestWorker(self.honest, self.doorbell, self.ids["few"])
         self.hostile = self._attach()
-        self._inputs = [slot.input.cast("Q") for slot in self.hostile.slots]
+        self._inputs = [slot.input.memory.cast("Q") for slot in self.hostile.slots]
         self.settle()
         self._honest_bytes = self._bytes_of_honest()
 
@@ -189,7 +189,7 @@ class Target:
             pass
         if self.hostile.closed:
             self.hostile = self._attach()
-            self._inputs = [slot.input.cast("Q") for slot in self.hostile.slots]
+            self._inputs = [slot.input.memory.cast("Q") for slot in self.hostile.slots]
             self.settle()
         self.complaints.check()
 
@@ -246,8 +246,8 @@ class Target:
     def check_bounds(self) -> None:
         """What the broker remembers for a worker does not grow with what that worker sends."""
         for slot in self.hostile.slots:
-            assert len(slot.plans) <= 64
-            assert all(len(plan.outputs) <= 64 for plan in slot.plans.values())
+            assert len(slot.input.plans) <= 64
+            assert len(slot.output.places) <= 64
         for serving in self.intake.servings:
             assert serving is None or len(serving._groups) <= 4096
 

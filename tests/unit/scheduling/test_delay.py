@@ -89,7 +89,7 @@ class ClosedLoop:
         duration = (self.fixed_us + self.per_row_us * len(batch)) * US
         self.cost.observe(len(batch), int(duration))
         self.now += duration
-        self.queue.answered(batch, int(self.now))
+        self.queue.answered(batch, batch[0].delay, int(self.now))
         for request in batch:
             self.latencies.append(self.now - request.taken_ns)
             think = self.random.uniform(0.8, 1.2) * self.think_us * US

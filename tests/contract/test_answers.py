@@ -1,0 +1,159 @@
+"""Whose answer it is: a completion belongs to one use of its slot, and an answer says to which use it is."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import numpy as np
+import pytest
+
+from broker.observe.failures import LATE_COMPLETION
+from broker.observe.tracer import Tracer
+from broker.scheduling.parts import Whole
+from broker.scheduling.runner import Runner
+from broker.slot import Violation
+from tests.contract.recording import SERVINGS, Desk
+from worker_client.absence import ForeignAnswer
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, ModelFailed
+from worker_client.wire.layout import ANSWER_SEQUENCE, ANSWER_SIGNATURE, SEQUENCE
+
+ANSWER = [np.full((2, 3), 7, np.float32)]
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def late(desk: Desk) -> int:
+    return int(desk.broker.channel.failures.faults()[LATE_COMPLETION])
+
+
+# -- the broker's side -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", ["complete", "fail"])
+@pytest.mark.parametrize("when", ["after it", "in the next use"])
+def test_a_use_is_handed_back_once(desk: Desk, how: str, when: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Whoever completes a use that was handed back writes nothing and posts nothing; it is counted, and logged with the
+    way to where it was tried."""
+    desk.submit(value=1)
+    desk.take()
+    use = desk.broker.use
+    desk.complete(value=1)
+    if when == "in the next use":
+        desk.completed.acquire(0)
+        desk.worker.result()
+        desk.submit(value=2)
+        desk.take()
+        assert desk.broker.busy
+    desk.log.clear()
+    posts, memory = desk.completed.count, bytes(desk.output)
+    with caplog.at_level(logging.ERROR, "onesession.requests"):
+        if how == "complete":
+            desk.broker.complete(use, ANSWER, 3, 4, 2)
+        else:
+            desk.broker.fail(use, ModelFailed("late"))
+    assert not [event for event in desk.log if "reads" not in event[0]]
+    assert (desk.completed.count, bytes(desk.output)) == (posts, memory)
+    assert late(desk) == 1
+    assert "test_a_use_is_handed_back_once" in caplog.records[0].stack_info  # type: ignore[operator]
+    if when == "in the next use":
+        desk.complete(value=2)
+        desk.completed.acquire(0)
+        assert (desk.worker.result()[0] == 2).all()
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["whole", "in parts"])
+def test_what_raises_after_an_answer_reaches_no_other_request(
+    desk: Desk, parts: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault in counting, when the slots of a batch are their workers' again, fails nobody's next request."""
+    desk.submit(rows=4, value=1)
+    desk.take()
+    batch: Any = Whole(desk.broker, 2).parts if parts else [desk.broker]
+    serving = SERVINGS[1]
+
+    def next_request_comes(*_: object) -> None:
+        if not desk.broker.busy:
+            desk.completed.acquire(0)
+            desk.submit(rows=4, value=2)
+            desk.take()
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(type(serving), "ran", next_request_comes)
+    Runner(Tracer()).run(batch)
+    assert desk.broker.busy
+    assert desk.completed.count == 0
+    assert late(desk) == 0
+
+
+def test_a_part_is_completed_once(desk: Desk) -> None:
+    """The same for a part of a request: completed twice, it stands for no other part."""
+    desk.submit(rows=4)
+    desk.take()
+    first, second = Whole(desk.broker, 2).parts
+    rows = [np.full((2, 3), 5, np.float32)]
+    first.complete(first.use, rows, 1, 2, 2)
+    first.complete(first.use, rows, 1, 2, 2)
+    first.fail(first.use, ModelFailed("late"))
+    assert (late(desk), desk.completed.count) == (2, 0)
+    second.complete(second.use, rows, 1, 2, 2)
+    assert desk.completed.count == 1
+
+
+def test_a_request_without_a_sequence_is_a_violation(desk: Desk) -> None:
+    """No client writes 0, which stands for a slot that the broker does not have."""
+    desk.submit()
+    desk.words[SEQUENCE] = 0
+    assert desk.consumer.take() == 0
+    with pytest.raises(Violation, match="without a sequence"):
+        desk.broker.accept(SERVINGS, 2)
+    assert not desk.broker.busy
+
+
+@pytest.mark.parametrize("outcome", ["complete", "fail"])
+def test_an_answer_says_to_which_use_and_signature_it_is(desk: Desk, outcome: str) -> None:
+    """Outputs and errors alike, before DONE is stored."""
+    desk.submit()
+    desk.take()
+    desk.complete() if outcome == "complete" else desk.fail()
+    head = memoryview(desk.output).cast("Q")
+    assert head[ANSWER_SEQUENCE] == desk.worker.sequence
+    assert head[ANSWER_SIGNATURE] == 1
+    (done,) = desk.log.where("broker's slot stores", 16)
+    assert max(desk.log.where("answer stores")) < done
+
+
+# -- the worker's side -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("word", [ANSWER_SEQUENCE, ANSWER_SIGNATURE])
+@pytest.mark.parametrize("outcome", ["complete", "fail"])
+def test_an_answer_to_something_else_is_never_returned(desk: Desk, word: int, outcome: str) -> None:
+    """A worker that finds another use or signature in its output region raises, and says what it found."""
+    desk.submit()
+    desk.take()
+    desk.complete() if outcome == "complete" else desk.fail()
+    memoryview(desk.output).cast("Q")[word] -= 1
+    desk.completed.acquire(0)
+    with pytest.raises(ForeignAnswer, match="slot 0 holds an answer to use"):
+        desk.worker.result()
+
+
+def test_no_two_slots_count_alike() -> None:
+    """A use's number is no other slot's, so that an answer in the wrong slot is noticed."""
+    assert len({Desk().worker.sequence for _ in range(100)}) == 100
+
+
+def test_how_often_a_call_with_another_answer_is_run_again() -> None:
+    """As often as `retries` says; then its error says what was found."""
+    error = ForeignAnswer("slot 3 holds an answer to use 8")
+    assert error.ran
+    assert error.runs_left(2, 2) == 1
+    with pytest.raises(ForeignAnswer):
+        error.runs_left(0, 0)
+    with pytest.raises(BrokerUnavailable, match=r"use 8.*was run again \(retries=2\)"):
+        error.runs_left(0, 2)
+    assert issubclass(ForeignAnswer, BrokerError)

@@ -1,0 +1,81 @@
+"""A slot's memory as the worker sees it: what is written into, and what is read.
+
+Whatever is remembered of places in a region is remembered in its object, and dies with it: a slot that is given another
+region is given another object. Nothing has to be cleared by hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from worker_client.wire.layout import INPUT_BYTES, OUTPUT_HEAD
+from worker_client.wire.strings import StringView
+from worker_client.wire.tensors import TensorLayout, read_table, views
+
+_CACHED = 64  # layouts a region remembers; shapes beyond that start over
+
+
+class InputRegion:
+    """Where the inputs of a slot go."""
+
+    __slots__ = ("_layout", "_views", "_words", "memory", "nbytes")
+
+    def __init__(self, memory: memoryview, words: memoryview) -> None:
+        """`words` are the header's."""
+        self.nbytes = len(memory)
+        self.memory = memory
+        self._words = words
+        self._layout: TensorLayout | None = None  # whose table stands at the head
+        self._views: dict[TensorLayout, tuple[Any, ...]] = {}
+
+    def lay(self, layout: TensorLayout) -> tuple[Any, ...]:
+        """Views to write the inputs through, arrays and StringViews, of a layout that fits. Its table, and
+        the table's length in the request line, are written if another stands there."""
+        arrays = self._views.get(layout)
+        if arrays is None:
+            if len(self._views) >= _CACHED:
+                self._views.clear()
+            arrays = self._views[layout] = views(layout.placements, self.memory)
+        if self._layout is not layout:
+            self.memory[: len(layout.table)] = layout.table
+            self._words[INPUT_BYTES] = len(layout.table)
+            self._layout = layout
+        return arrays
+
+
+class OutputRegion:
+    """Where the answers of a slot come; `number` is the broker's, from 1."""
+
+    __slots__ = ("_strings", "arrays", "body", "head", "memory", "number")
+
+    def __init__(self, number: int, memory: memoryview) -> None:
+        self.number = number
+        self.head = memory[:OUTPUT_HEAD].cast("Q")
+        """Whose answer it is: ANSWER_SEQUENCE, ANSWER_SIGNATURE."""
+        self.body = memory[OUTPUT_HEAD:]
+        """The table, or the error message, and the tensors."""
+        self.arrays: dict[bytes, tuple[np.ndarray, ...]] = {}
+        """By table: the views of outputs without strings among them."""
+        self.memory = memory
+        self._strings: dict[bytes, tuple[Any, ...]] = {}  # with strings among them, which are read each time
+
+    def read(self, table: bytes) -> tuple[np.ndarray, ...]:
+        """The outputs behind a table that was not seen before, or behind one with strings. Raises ValueError."""
+        found = self._strings.get(table)
+        if found is None:
+            found = views(read_table(table, len(self.memory), OUTPUT_HEAD), self.memory)
+            self._remember(table, found)
+        return tuple([view.read() if isinstance(view, StringView) else view for view in found])
+
+    def _remember(self, table: bytes, found: tuple[Any, ...]) -> None:
+        known: dict[bytes, tuple[Any, ...]] = self.arrays
+        for view in found:
+            if isinstance(view, StringView):
+                known = self._strings
+            else:
+                view.flags.writeable = False
+        if len(known) >= _CACHED:
+            known.clear()
+        known[table] = found
