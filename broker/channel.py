@@ -12,9 +12,9 @@ from broker.observe.failures import Failures
 from broker.region import InputRegion
 from broker.scheduling.serving import Serving
 from broker.settings import Settings
-from broker.slot import Slot, Violation
+from broker.slot import Slot
 from worker_client.wire import semaphore
-from worker_client.wire.errors import BrokerUnavailable, InvalidInput, Overloaded
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput, Overloaded
 from worker_client.wire.event import Event, Lent
 from worker_client.wire.layout import (
     MAX_REGION,
@@ -33,6 +33,10 @@ from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Semaphore
 
 PushOutput = Callable[[dict[str, Any], Segment], None]
+
+
+class Violation(BrokerError):
+    """A worker wrote what no client writes. Its channel is closed; nobody else is concerned."""
 
 
 class Channel:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from time import monotonic_ns, sleep
 from typing import TypeVar
 
-from broker.channel import Channel
+from broker.channel import Channel, Violation
 from broker.models.entry import Entry
 from broker.models.model import LoadedModel
 from broker.models.repository import Repository
@@ -31,7 +31,7 @@ from broker.scheduling.runner import Runnable, Runner
 from broker.scheduling.serving import Serving, servings_of
 from broker.settings import cores
 from broker.short_turns import ask_for_short_turns
-from broker.slot import Slot, Violation
+from broker.slot import Slot
 from worker_client.wire import semaphore
 from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
 from worker_client.wire.processor import give_way

@@ -60,12 +60,9 @@ if TYPE_CHECKING:
     from broker.channel import Channel
     from broker.scheduling.delay import DelayPolicy
 
+_UNNUMBERED = 1  # in place of the sequence 0, which no client writes
 _MAX_PARTS = 4096  # in which one request may run
 _MOST_QUEUED_NS = 3_600_000_000_000  # what a worker may say at most that its request lay in the ring
-
-
-class Violation(BrokerError):
-    """A worker wrote what no client writes. Its channel is closed; nobody else is concerned."""
 
 
 class Slot:
@@ -121,10 +118,7 @@ class Slot:
     def accept(self, servings: Sequence[Serving | None], now_ns: int) -> bool:
         """Read the request and find or make its plan. False if it was refused, and the worker told."""
         words = self.words
-        use = words[SEQUENCE]
-        if not use:
-            raise Violation(f"worker {self.channel.pid} submitted slot {self.index} without a sequence")
-        self.use = use
+        self.use = words[SEQUENCE] or _UNNUMBERED
         self.deadline_ns = words[DEADLINE_NS]
         self.notify = words[NOTIFY]
         submitted_ns = words[SUBMITTED_NS]

@@ -12,7 +12,6 @@ from broker.observe.failures import LATE_COMPLETION
 from broker.observe.tracer import Tracer
 from broker.scheduling.parts import Whole
 from broker.scheduling.runner import Runner
-from broker.slot import Violation
 from tests.contract.recording import SERVINGS, Desk
 from worker_client.absence import ForeignAnswer
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, ModelFailed
@@ -103,14 +102,14 @@ def test_a_part_is_completed_once(desk: Desk) -> None:
     assert desk.completed.count == 1
 
 
-def test_a_request_without_a_sequence_is_a_violation(desk: Desk) -> None:
-    """No client writes 0, which stands for a slot that the broker does not have."""
+def test_a_request_without_a_sequence_is_in_hand_like_any_other(desk: Desk) -> None:
+    """No client writes 0, which stands for a slot not in the broker's hands: it is answered, and handed back once."""
     desk.submit()
     desk.words[SEQUENCE] = 0
-    assert desk.consumer.take() == 0
-    with pytest.raises(Violation, match="without a sequence"):
-        desk.broker.accept(SERVINGS, 2)
-    assert not desk.broker.busy
+    desk.take()
+    assert desk.broker.busy
+    desk.complete()
+    assert (desk.broker.busy, desk.completed.count) == (False, 1)
 
 
 @pytest.mark.parametrize("outcome", ["complete", "fail"])
