@@ -223,7 +223,7 @@ class Slot:
         plan = self.plan
         if plan.rows <= plan.serving.batch_limit or plan.group is None or not plan.serving.divisible:
             return (self,)
-        return Whole(self, plan.serving.batch_limit).parts
+        return Whole(self, plan.serving.batch_limit).parts()
 
     # -- completing ----------------------------------------------------------------------------------------------
     # `use` is the slot's when the batch was formed, or the request cut in parts: a slot that was handed back since then

@@ -5,6 +5,8 @@
 
 A part stands in for its slot wherever requests are queued and run. The slot goes back to its worker only when the last
 part did, whatever became of them. Parts may run on several threads.
+
+Parts refer to what they are parts of, never the other way: a gone worker's memory goes with the last of them.
 """
 
 from __future__ import annotations
@@ -149,9 +151,8 @@ class Whole:
         self.slot = slot
         self.use = slot.use
         self.over = False  # the other parts need not run: one failed, or the model cannot be run in parts
-        rows = slot.plan.rows
-        self.parts = [Part(self, start, min(start + limit, rows)) for start in range(0, rows, limit)]
-        self._out = set(self.parts)
+        self._limit = limit
+        self._out = set(range(0, slot.plan.rows, limit))  # where the parts start that are not back
         self._lock = threading.Lock()
         self._error: BrokerError | None = None
         self._indivisible = False
@@ -161,15 +162,20 @@ class Whole:
         self._finished_ns = 0
         self._batch_rows = 0
 
+    def parts(self) -> list[Part]:
+        """All of them, to be run once."""
+        rows = self.slot.plan.rows
+        return [Part(self, start, min(start + self._limit, rows)) for start in range(0, rows, self._limit)]
+
     def returned(self, part: Part) -> bool:
-        return part not in self._out
+        return part.start not in self._out
 
     def take(
         self, part: Part, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
     ) -> Slot | None:
         """Put a part's outputs in place. Returns the slot if its request must be run in one piece after all."""
         with self._lock:
-            if part not in self._out:
+            if self.returned(part):
                 self._refuse_late(part)
                 return None
             self._note(started_ns, finished_ns, batch_rows)
@@ -183,7 +189,7 @@ class Whole:
     def give_up(self, part: Part, error: BrokerError) -> Slot | None:
         """A part has failed, or was not run. Returns the same as `take`."""
         with self._lock:
-            if part not in self._out:
+            if self.returned(part):
                 self._refuse_late(part)
                 return None
             if not self.over:
@@ -226,11 +232,12 @@ class Whole:
 
     def _return(self, part: Part) -> Slot | None:
         """The last part back hands the slot back."""
-        self._out.discard(part)
+        self._out.discard(part.start)
         if self._out:
             return None
-        if self._error is not None:
-            self.slot.fail(self.use, self._error)
+        error, self._error = self._error, None  # whose traceback may well refer to us
+        if error is not None:
+            self.slot.fail(self.use, error)
         elif self._indivisible:
             return self.slot
         else:

@@ -13,7 +13,7 @@ from broker import signature
 from broker.query import ask
 from tests.brokers import TestBroker, serving
 from tests.process.models import HEAVY_SECONDS
-from tests.workers import Worker
+from tests.workers import workers
 from worker_client import BrokerUnavailable, Client, connect
 from worker_client.slot import Slot
 
@@ -93,14 +93,14 @@ def test_models_take_turns_on_one_slot(client: Client, rng: np.random.Generator)
 def test_requests_of_no_rows_beside_others(broker: TestBroker, name: str) -> None:
     """Some callers send no rows, others one or two: each gets as many as it sent, and its own, then and later."""
 
-    def call(worker: int) -> None:
+    def call(number_of_worker: int) -> None:
         with connect(broker.address) as client:
             model, wrong = client.model(name), []
 
             def ask_often(thread: int) -> None:
                 for turn in range(60):
                     rows = (0, 0, 1, 0, 2, 0, 0, 1)[(turn + thread) % 8] if turn < 40 else 1
-                    number = 1000 * worker + 100 * thread + turn
+                    number = 1000 * number_of_worker + 100 * thread + turn
                     answer = model.predict(np.full((rows, 4), number, np.float32), timeout=30)
                     if answer.tolist() != [4 * number] * rows:
                         wrong.append((rows, number, answer.tolist()))
@@ -112,8 +112,9 @@ def test_requests_of_no_rows_beside_others(broker: TestBroker, name: str) -> Non
                 thread.join()
         assert not wrong
 
-    for worker in [Worker(call, number) for number in (1, 2, 3)]:
-        worker.result()
+    with workers(3, call) as callers:
+        for caller in callers:
+            caller.result()
 
 
 @pytest.fixture
