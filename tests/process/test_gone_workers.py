@@ -37,8 +37,7 @@ def futures(name: str, *inputs: Any, timeout: float = 60) -> Callable[[Client], 
     def use(client: Client) -> None:
         model, begun = client.model(name), []
         with contextlib.suppress(BrokerError):
-            for each in inputs:
-                begun.append(model.submit(each, timeout))
+            begun.extend(model.submit(each, timeout) for each in inputs)
         for future in begun:
             with contextlib.suppress(BrokerError):
                 future.result()
