@@ -45,14 +45,14 @@ class InputRegion:
 class OutputRegion:
     """Where answers go; `number` counts the regions that its slot has had, from 1."""
 
-    __slots__ = ("_head", "laid_out", "memory", "number", "places")
+    __slots__ = ("head", "laid_out", "memory", "number", "places")
 
     def __init__(self, number: int, memory: memoryview) -> None:
         self.number = number
         self.memory = memory
         self.places: dict[Shapes, Places] = {}
         self.laid_out: TensorLayout | None = None  # whose table stands behind the head
-        self._head = memory[:OUTPUT_HEAD].cast("Q")
+        self.head = memory[:OUTPUT_HEAD].cast("Q")
 
     def places_for(self, layout: TensorLayout) -> Places:
         return layout, views(layout.placements, self.memory)
@@ -64,7 +64,7 @@ class OutputRegion:
 
     def sign(self, use: int, signature_id: int) -> None:
         """Say whose answer it is."""
-        head = self._head
+        head = self.head
         head[ANSWER_SEQUENCE] = use
         head[ANSWER_SIGNATURE] = signature_id
 
