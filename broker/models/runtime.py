@@ -8,10 +8,11 @@ from broker.models.quiet import tensorflow_import
 
 with tensorflow_import():
     import tensorflow as tf
-    from tensorflow.core.framework import tensor_pb2
+    from tensorflow.core.framework import function_pb2, tensor_pb2
     from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.client import pywrap_tf_session
     from tensorflow.python.client.session import BaseSession
+    from tensorflow.python.framework import c_api_util, op_def_registry
     from tensorflow.python.lib.io import _pywrap_record_io as record_io
     from tensorflow.python.saved_model import loader_impl, nested_structure_coder
     from tensorflow.python.saved_model.loader_impl import SavedModelLoader
@@ -19,10 +20,13 @@ with tensorflow_import():
 __all__ = [
     "BaseSession",
     "SavedModelLoader",
+    "c_api_util",
     "config_pb2",
+    "function_pb2",
     "loader_impl",
     "nested_structure_coder",
     "onednn_enabled",
+    "op_def_registry",
     "pywrap_tf_session",
     "record_io",
     "tensor_pb2",
