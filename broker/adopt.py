@@ -33,19 +33,24 @@ def function(
     function: Callable[..., Any],
     inputs: Side | None = None,
     outputs: Side | None = None,
+    *,
+    stateful: bool = False,
     **settings: Any,
 ) -> LoadedModel:
     """A Python callable as model `name`, called from the broker's threads.
 
     `inputs` and `outputs` map names to (dtype, shape), None in a shape for a free dimension; without them the function
-    has them from `broker.models.function.signature`. Raises InvalidInput.
+    has them from `broker.models.function.signature`, as it has `stateful`. Raises InvalidInput.
     """
-    return functions.adopt(ModelSpec(name, "function of this process", **settings), function, inputs, outputs)
+    spec = ModelSpec(name, "function of this process", **settings)
+    return functions.adopt(spec, function, inputs, outputs, functions.DECLARED if stateful else "")
 
 
 def keras(name: str, model: Any, **settings: Any) -> LoadedModel:
     """A built Keras model as model `name`. Workers see later changes of its weights. Raises InvalidInput."""
     from broker.models.keras_model import keras_function
 
-    call, inputs, outputs = keras_function(model)
-    return function(name, call, inputs, outputs, **settings)
+    call, inputs, outputs, effects = keras_function(model)
+    return functions.adopt(
+        ModelSpec(name, "function of this process", **settings), call, inputs, outputs, effects
+    )

@@ -71,7 +71,9 @@ class Intake:
         self.tracer = Tracer()
         self._runner = Runner(self.tracer)
         self._queue: Queue[Runnable] = Queue()
-        self._pools: dict[LoadedModel, RunnerPool] = {}
+        self._pools: dict[
+            tuple[LoadedModel, bool], RunnerPool
+        ] = {}  # a model's stateful signatures have their own
         self._calls: deque[Callable[[], None]] = deque()
         self._retired: list[Channel] = []
         self._stopping = False
@@ -223,14 +225,13 @@ class Intake:
                 self._pool(serving).put(slot)
 
     def _pool(self, serving: Serving) -> RunnerPool:
-        model = serving.entry.model
-        pool = self._pools.get(model)
+        key = serving.entry.model, serving.stateful
+        pool = self._pools.get(key)
         if pool is None:
             self._expect_company()
-            concurrency = serving.entry.max_concurrency
-            pool = self._pools[model] = RunnerPool(
-                serving.model, concurrency, self._dispose_later, self.tracer
-            )
+            # One thread runs what is stateful: never two at a time, and each worker's in its order.
+            concurrency = 1 if serving.stateful else serving.entry.max_concurrency
+            pool = self._pools[key] = RunnerPool(serving.model, concurrency, self._dispose_later, self.tracer)
         return pool
 
     def _answer_doorbell(self, posts: int) -> None:
@@ -306,10 +307,11 @@ class Intake:
         if any(slot.busy and slot.plan.serving.entry.model is model for c in channels for slot in c.slots):
             return False
         self._forget_plans()  # and what idle slots hold of their last use
-        pool = self._pools.pop(model, None)
-        if pool is not None:
-            pool.stop()
-            pools.append(pool)
+        for stateful in (False, True):
+            pool = self._pools.pop((model, stateful), None)
+            if pool is not None:
+                pool.stop()
+                pools.append(pool)
         return True
 
     def _forget_plans(self) -> None:

@@ -243,7 +243,8 @@ class Server:
             raise ProtocolError(f"pid {session.pid} asked for tensors that are no names, or for too many")
         entry, operations = self.repository.ad_hoc(model, tuple(feeds), tuple(fetches))
         self.intake.serve(entry)
-        return {**entry.signature.to_message(), "id": entry.id, "operations": operations}, None
+        told = {"id": entry.id, "stateful": entry.stateful, "operations": operations}
+        return {**entry.signature.to_message(), **told}, None
 
     def _status(self, session: Session, message: Message) -> Reply:
         channels = [session.channel for session in self.control.sessions if session.channel is not None]
@@ -287,8 +288,13 @@ def _warn_of_failures(repository: Repository) -> None:
     """A model that fails at warm-up is served all the same, since zeros may be illegal for it; but say so."""
     for entry in repository.entries:
         if entry is not None and entry.cost.note is not None:
-            _log.warning(
-                "model %r, signature %r: %s", entry.model.spec.name, entry.signature.name, entry.cost.note
+            meant = entry.stateful or entry.model.spec.warmup is False
+            _log.log(
+                logging.INFO if meant else logging.WARNING,
+                "model %r, signature %r: %s",
+                entry.model.spec.name,
+                entry.signature.name,
+                entry.cost.note,
             )
 
 

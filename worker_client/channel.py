@@ -13,7 +13,7 @@ from collections import deque
 from time import monotonic_ns
 from typing import Any
 
-from worker_client.absence import ForeignAnswer
+from worker_client.absence import BrokerLost, ForeignAnswer
 from worker_client.catalogue import Catalogue
 from worker_client.futures import FutureDispatcher
 from worker_client.link import ControlLink
@@ -23,6 +23,7 @@ from worker_client.wire import control, semaphore
 from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, InvalidInput, Overloaded
 from worker_client.wire.event import Event
 from worker_client.wire.layout import (
+    BULK,
     DONE,
     HELD,
     NO_DEADLINE,
@@ -61,6 +62,7 @@ class Channel:
         self.max_slots: int = reply["max_slots"]
         self.catalogue = Catalogue(reply["models"])
         self.slots: list[Slot] = []
+        self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
         self.event: Event | None = None
         self._link = link
         self.bell: semaphore.Semaphore = self._opened(reply["bell"])
@@ -370,13 +372,26 @@ class Channel:
 
     def gone(self, slot: Slot | None = None) -> BrokerUnavailable:
         """Why the channel is closed, for the call in `slot`: one that the broker has taken may have been run."""
-        return self._link.gone(ran=slot is not None and slot.busy and self._ring.is_taken(slot))
+        if slot is None or not slot.busy or not self._ring.is_taken(slot):
+            return self._link.gone()
+        return self._gone_with(slot)
 
-    def break_off(self, why: str) -> ForeignAnswer:
+    def _gone_with(self, slot: Slot) -> BrokerUnavailable:
+        """For a call that the broker had taken."""
+        return self._not_again(self._link.gone(ran=True), slot.signature_id)
+
+    def break_off(self, why: str, signature_id: int) -> BrokerUnavailable:
         """An answer was not to what was asked: believe nothing more that comes here. Returns the call's error."""
         self.open = False
         self._link.break_off(why)
-        return ForeignAnswer(why)
+        return self._not_again(ForeignAnswer(why), signature_id)
+
+    def _not_again(self, error: BrokerUnavailable, signature_id: int) -> BrokerUnavailable:
+        """The error of a call that may have been run: no BrokerLost, which has it run again, if it is stateful."""
+        effects = self.run_once.get(signature_id & ~BULK)
+        if effects is None or not isinstance(error, BrokerLost):
+            return error
+        return BrokerUnavailable(f"{error}; the call may have been run and is not run again, as {effects}")
 
     # -- called by the watcher thread ----------------------------------------------------------------------------
 
@@ -425,7 +440,7 @@ class Channel:
             while (found := self._output_regions.get(slot.index)) is None or found[0] != number:
                 left = (deadline_ns - monotonic_ns()) / 1e9
                 if not self.open:
-                    raise self._link.gone(ran=True)  # the answer had come
+                    raise self._gone_with(slot)  # the answer had come
                 if left <= 0:
                     raise self.deadline_exceeded(slot)
                 self._slow.wait(min(left, threading.TIMEOUT_MAX))

@@ -114,7 +114,7 @@ class Connection:
             reply, _ = link.request(message, _seconds_left(deadline_ns))
         except NoAnswer as error:
             raise DeadlineExceeded(str(error)) from None
-        return SignatureInfo(reply["id"], Signature.from_message(reply))
+        return SignatureInfo(reply["id"], Signature.from_message(reply), reply["stateful"])
 
     def close(self) -> None:
         """Give up the channel, and the wait for one. Calls under way get BrokerUnavailable."""

@@ -19,6 +19,9 @@ class SignatureInfo:
 
     id: int
     signature: Signature
+    stateful: str = ""
+    """What a run does besides computing ("writes variable 'counter'"), "" if nothing. A call that the broker had taken
+    when it went away is then not run again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,9 @@ def _signatures(message: list[dict[str, Any]]) -> tuple[dict[str, SignatureInfo]
     signatures, unusable = {}, {}
     for item in message:
         try:
-            signatures[item["name"]] = SignatureInfo(item["id"], Signature.from_message(item))
+            signatures[item["name"]] = SignatureInfo(
+                item["id"], Signature.from_message(item), item.get("stateful", "")
+            )
         except TypeError as error:
             unusable[item["name"]] = str(error)
     return signatures, unusable

@@ -63,7 +63,7 @@ class Slot:
         output: memoryview,
         completed: WaitableSemaphore,
         on_moved: Callable[[], None] = lambda: None,
-        on_foreign: Callable[[str], BrokerError] = ForeignAnswer,
+        on_foreign: Callable[[str, int], BrokerError] = lambda why, _: ForeignAnswer(why),
     ) -> None:
         self.index = index
         self.words = header.cast("Q")
@@ -115,7 +115,8 @@ class Slot:
         words, region = self.words, self.output
         head = region.head
         if head[ANSWER_SEQUENCE] != self.sequence or head[ANSWER_SIGNATURE] != self.signature_id:
-            raise self.on_foreign(self._foreign(head[ANSWER_SEQUENCE], head[ANSWER_SIGNATURE]))
+            why = self._foreign(head[ANSWER_SEQUENCE], head[ANSWER_SIGNATURE])
+            raise self.on_foreign(why, self.signature_id)
         table = region.body[: words[OUTPUT_BYTES]].tobytes()
         if words[STATUS] != STATUS_OK:
             raise self._error(words[STATUS], table.decode("utf-8", "replace"))

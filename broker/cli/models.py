@@ -45,7 +45,13 @@ def _show(branch: Tree, info: dict[str, Any], version: dict[str, Any]) -> None:
     leaf = branch.add(", ".join(_facts(info, version)))
     for signature in version["signatures"]:
         marks = [
-            mark for mark, there in (("batches", signature["batchable"]), (signature["note"], True)) if there
+            mark
+            for mark, there in (
+                ("batches", signature["batchable"]),
+                ("stateful", signature["stateful"]),
+                (signature["note"], True),
+            )
+            if there
         ]
         leaf.add(escape(f"{Signature.from_message(signature)}  {', '.join(m for m in marks if m)}"))
     for left_out, reason in version["left_out"].items():

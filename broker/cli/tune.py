@@ -90,6 +90,10 @@ def tune(
 def _subject(spec: ModelSpec, switch: Switch) -> Subject:
     if spec.is_function:
         raise InvalidInput(f"{spec.source} is a Python callable; only SavedModels have settings to measure")
+    if spec.warmup is False:
+        raise InvalidInput(
+            f"{spec.name} has warmup = false: nothing runs it before the first call, nor measures it"
+        )
     try:
         return Subject.of(spec, switch)
     except OSError as error:

@@ -3,8 +3,8 @@
     fetches, targets --inputs, control inputs--> ops of the graph, up to the tensors that are fed
                                                    \\--function attributes--> all ops of the function, and so on
 
-Whatever stands in a function counts, since TensorFlow runs a function's stateful ops even where no output needs them. Of
-the graph itself only that counts which is reached, and no branch of a conditional that a constant rules out.
+Whatever stands in a function counts, since TensorFlow runs a function's stateful ops even where no output needs them.
+Of the graph itself only that counts which is reached, and no branch of a conditional that a constant rules out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class Effect:
 
 
 def effects_of(graph: Any, endpoint: Endpoint, targets: Sequence[str] = ()) -> tuple[Effect, ...]:
-    """Each effect that a run of this endpoint may have; none if it only computes. `targets` are operations run as well."""
+    """Each effect that a run of this endpoint may have, which also runs the operations `targets`; none if it only
+    computes."""
     return EffectFinder(graph).find(endpoint.feeds, [*endpoint.fetches, *targets])
 
 
@@ -46,7 +47,7 @@ def described(graph: Any, endpoints: Mapping[str, Endpoint]) -> dict[str, str]:
 
 
 def describe(effects: Iterable[Effect]) -> str:
-    """What a run does, to follow a subject: "writes variable 'counter'; draws random numbers (op RandomUniform 'u')"."""
+    """What a run does, to follow a subject: "writes variable 'n'; draws random numbers (op RandomUniform 'u')"."""
     of_kind: dict[Kind, list[Effect]] = {}
     for effect in effects:
         of_kind.setdefault(effect.kind, []).append(effect)
@@ -107,7 +108,7 @@ class EffectFinder:
         if op.type == "Const":  # whose attributes may be large
             return []
         targets = tuple([_name_behind(tensor) for tensor in op.inputs])
-        found = self._of_op(op.type, op.name, targets, lambda name: op.get_attr(name))
+        found = self._of_op(op.type, op.name, targets, op.get_attr)
         for name in _functions_of(op, fed):
             found += self._in_function(name, targets)
         return found
@@ -263,7 +264,9 @@ def _never_made(tensor: Any, never: set[str], fed: set[str]) -> list[Any]:
 def _is_dead(op: Any, never: set[str], dead: set[Any]) -> bool:
     if op.type in ("Merge", "RefMerge"):
         return all(tensor.name in never for tensor in op.inputs)
-    return any(tensor.name in never for tensor in op.inputs) or any(each in dead for each in op.control_inputs)
+    return any(tensor.name in never for tensor in op.inputs) or any(
+        each in dead for each in op.control_inputs
+    )
 
 
 def _constant(tensor: Any, fed: set[str]) -> bool | None:

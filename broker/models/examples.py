@@ -24,8 +24,8 @@ Examples = Mapping[str, Sequence[Feeds]]
 
 
 def of_spec(spec: ModelSpec, signatures: Mapping[str, Signature]) -> dict[str, list[Feeds]]:
-    """The examples in `spec.warmup`; none if it is not set. Raises ModelLoadError, also if they fit no signature."""
-    if spec.warmup is None:
+    """The examples in `spec.warmup`; none if it names no file. Raises ModelLoadError, also if they fit no signature."""
+    if spec.warmup is None or spec.warmup is False:
         return {}
     path = Path(spec.warmup).expanduser()
     arrays = _read(spec, path)

@@ -22,6 +22,8 @@ from worker_client.wire.errors import InvalidInput, ModelFailed
 from worker_client.wire.signature import Shape, Signature, TensorSpec, format_shape
 
 ATTRIBUTE = "__broker_signature__"
+_STATEFUL = "__broker_stateful__"
+DECLARED = "changes state, as its function declares"
 HOW_TO_ATTACH = (
     'Attach one with @broker.signature(inputs={"x": ("float32", [None, 128])}, '
     'outputs={"y": ("float32", [None, 10])})'
@@ -32,7 +34,9 @@ Side = Mapping[str, tuple[str, Sequence[int | None] | None]]
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def signature(*, inputs: Side, outputs: Side, name: str = DEFAULT_SIGNATURE) -> Callable[[_F], _F]:
+def signature(
+    *, inputs: Side, outputs: Side, name: str = DEFAULT_SIGNATURE, stateful: bool = False
+) -> Callable[[_F], _F]:
     """Declare what a function takes and gives, so that the broker can serve it as a model.
 
     The function is called with one array for each input, by position in the order written here, and returns
@@ -41,7 +45,8 @@ def signature(*, inputs: Side, outputs: Side, name: str = DEFAULT_SIGNATURE) -> 
     keep them past its return, but it may return them or views of them. Strings are arrays of bytes objects;
     str may be returned as well. Where every first dimension is free, requests are joined along it, and the
     outputs must have as many rows as the inputs. The broker calls the function with zeros (empty strings)
-    when it starts, to measure it. The function itself is returned unchanged.
+    when it starts, to measure it, unless it is `stateful`: then it is called for requests only, once for each, one
+    after the other. The function itself is returned unchanged.
 
     Raises InvalidInput for a dtype or shape that cannot be.
     """
@@ -51,6 +56,8 @@ def signature(*, inputs: Side, outputs: Side, name: str = DEFAULT_SIGNATURE) -> 
 
     def attach(function: _F) -> _F:
         setattr(function, ATTRIBUTE, made)
+        if stateful:
+            setattr(function, _STATEFUL, True)
         return function
 
     return attach
@@ -63,11 +70,15 @@ class FunctionModel:
     intra_op_threads = None
     onednn = None
 
-    def __init__(self, spec: ModelSpec, function: Callable[..., Any], made: Signature) -> None:
+    def __init__(
+        self, spec: ModelSpec, function: Callable[..., Any], made: Signature, effects: str = ""
+    ) -> None:
         self.spec = spec
         self.signatures: Mapping[str, Signature] = {made.name: made}
         self.default_signature = made.name
         self.left_out: Mapping[str, str] = {}
+        declared = DECLARED if getattr(function, _STATEFUL, False) else ""
+        self.effects: Mapping[str, str] = {made.name: effects or declared}
         self.examples = examples.of_spec(spec, self.signatures)
         self._run: Run = _checked(spec.source, function, made)
 
@@ -118,9 +129,14 @@ def load(spec: ModelSpec) -> LoadedModel:
 
 
 def adopt(
-    spec: ModelSpec, function: Callable[..., Any], inputs: Side | None, outputs: Side | None
+    spec: ModelSpec,
+    function: Callable[..., Any],
+    inputs: Side | None,
+    outputs: Side | None,
+    effects: str = "",
 ) -> FunctionModel:
-    """A callable of this process, with its signature given here or by `signature`. Raises InvalidInput."""
+    """A callable of this process, with its signature given here or by `signature`, and what is known of its effects.
+    Raises InvalidInput."""
     made: Any = getattr(function, ATTRIBUTE, None)
     if inputs is not None and outputs is not None:
         made = getattr(signature(inputs=inputs, outputs=outputs)(lambda: None), ATTRIBUTE)
@@ -129,7 +145,7 @@ def adopt(
             f"model {spec.name!r}: {function!r} is no callable with a signature; give inputs= and outputs=, "
             f"or: {HOW_TO_ATTACH}"
         )
-    return FunctionModel(spec, function, made)
+    return FunctionModel(spec, function, made, effects)
 
 
 def _import(spec: ModelSpec, module_name: str) -> Any:

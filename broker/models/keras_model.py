@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from broker.models.effects import EffectFinder, describe
 from broker.models.runtime import tf
 from worker_client.wire.errors import InvalidInput
 
@@ -14,8 +15,8 @@ Sides = dict[str, tuple[str, list[Any]]]
 """Names, each with dtype and shape."""
 
 
-def keras_function(model: Any) -> tuple[Callable[..., Any], Sides, Sides]:
-    """A Keras model as a function of arrays, and its inputs and outputs as {name: (dtype, shape)}."""
+def keras_function(model: Any) -> tuple[Callable[..., Any], Sides, Sides, str]:
+    """A Keras model as a function of arrays, its inputs and outputs as {name: (dtype, shape)}, and its effects."""
     if not getattr(model, "built", False) or not getattr(model, "inputs", None):
         raise InvalidInput(
             f"{model!r} is no built Keras model with known inputs; call it once on data, or give it an Input layer"
@@ -32,7 +33,8 @@ def keras_function(model: Any) -> tuple[Callable[..., Any], Sides, Sides]:
         values = [tensor.numpy() for tensor in tf.nest.flatten(answers)]
         return values if len(outputs) > 1 else values[0]
 
-    return call, inputs, outputs
+    graph = concrete.graph
+    return call, inputs, outputs, describe(EffectFinder(graph).all_of(graph))
 
 
 def _output_name(number: int) -> str:

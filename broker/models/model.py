@@ -37,6 +37,8 @@ class AdHoc:
     signature: Signature
     run: Run
     operations: tuple[str, ...]
+    effects: str = ""
+    """As in `LoadedModel.effects`."""
 
 
 class LoadedModel(Protocol):
@@ -72,6 +74,12 @@ class LoadedModel(Protocol):
     def left_out(self) -> Mapping[str, str]: ...
 
     @property
+    def effects(self) -> Mapping[str, str]:
+        """For each signature what a run does besides computing ("writes variable 'counter'"), "" if nothing. One that
+        does something is stateful: it is run when it is called, as often as it is called, and by itself."""
+        ...
+
+    @property
     def examples(self) -> Examples:
         """Inputs to warm it up with; none for a signature means zeros."""
         ...
@@ -87,6 +95,13 @@ class LoadedModel(Protocol):
     def close(self) -> None:
         """Give back what the model holds. Idempotent; afterwards its callables raise ModelFailed."""
         ...
+
+
+def why_not_uncalled(model: LoadedModel, signature_name: str) -> str:
+    """Why this signature is run for nobody but its callers; "" if it may be, to warm up, to measure and to examine."""
+    if model.effects[signature_name]:
+        return f"a run {model.effects[signature_name]}"
+    return "warmup is false" if model.spec.warmup is False else ""
 
 
 def default_of(signatures: Mapping[str, Signature]) -> str:

@@ -70,7 +70,7 @@ class ServedModel:
             if version is not None and version.is_available:
                 for name, entry in version.entries.items():
                     before = self._following.get((label, name))
-                    same = before is not None and before[1].signature == entry.signature
+                    same = before is not None and _is_like(before[1], entry)
                     number = before[0] if before is not None and same else new_number()
                     following[label, name] = number, entry
         self._following = following
@@ -165,11 +165,17 @@ class ServedModel:
         }
 
 
+def _is_like(before: Entry, entry: Entry) -> bool:
+    """Whether both may have one number, by which a worker knows what it sends and what it must not run again."""
+    return before.signature == entry.signature and bool(before.stateful) == bool(entry.stateful)
+
+
 def _describe(entry: Entry, number: int) -> dict[str, Any]:
     return {
         **entry.signature.to_message(),
         "id": number,
         "batchable": entry.batchable,
+        "stateful": entry.stateful,
         "light": entry.cost.light,
         "p50_us": entry.cost.p50_us,
         "batch_us": [list(each) for each in entry.cost.batches],

@@ -15,11 +15,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from broker.models import endpoints, forked
+from broker.models import effects, endpoints, forked
 from broker.models.errors import ModelLoadError
 from broker.models.examples import Examples, of_spec, together
 from broker.models.graph import Endpoint, feedable, fetchable, spec_of
-from broker.models.model import DEFAULT_SIGNATURE, AdHoc, Run, default_of, no_such_signature
+from broker.models.model import (
+    DEFAULT_SIGNATURE,
+    AdHoc,
+    Run,
+    default_of,
+    no_such_signature,
+    why_not_uncalled,
+)
 from broker.models.running import runner_of, text_of
 from broker.models.runtime import BaseSession, onednn_enabled, tf
 from broker.models.saved_model import locate, weight_bytes
@@ -70,6 +77,7 @@ class SessionModel:
         self._session = session
         self._runs = {name: run for name, (_, run) in runs.items()}
         self._endpoints = {name: endpoint for name, (endpoint, _) in runs.items()}
+        self.effects: Mapping[str, str] = effects.described(session.graph, self._endpoints)
 
     def callable(self, signature_name: str) -> Run:
         run = self._runs.get(signature_name)
@@ -99,7 +107,8 @@ class SessionModel:
         operations = tuple(fetch for fetch in fetches if fetch not in tensors)
         targets = [found[operation].name for operation in operations]
         run = runner_of(self._session, endpoint, _on_caller_thread(self.spec), targets)
-        return AdHoc(signature, run, operations)
+        told = effects.describe(effects.effects_of(graph, endpoint, targets))
+        return AdHoc(signature, run, operations, told)
 
     def close(self) -> None:
         if self._owned:
@@ -116,8 +125,8 @@ def load(spec: ModelSpec) -> SessionModel:
     """Load the model that lies at `spec.source` (see `locate`), with its variables and tables. Raises ModelLoadError.
 
     Unless the spec says how many intra-op threads it wants (broker/tuning fills in what it measured), the model gets
-    one if it is light and TensorFlow's default if it is heavy. This is guessed from the weights, then measured; a
-    wrong guess costs a second load.
+    one if it is light and TensorFlow's default if it is heavy. This is guessed from the weights, then measured if the
+    default signature may be run uncalled; a wrong guess costs a second load.
     """
     path, version = locate(spec)
     libraries.load(spec)
@@ -133,6 +142,8 @@ def load_from(spec: ModelSpec, path: Path, version: int = 1) -> SessionModel:
         return _open(spec, path, version, spec.intra_op_threads)
     threads = ONE_THREAD if weight_bytes(path) < LIGHT_WEIGHT_BYTES else ALL_CORES
     model = _open(spec, path, version, threads)
+    if why_not_uncalled(model, model.default_signature):
+        return model
     cost = _probe(model)
     wanted = ONE_THREAD if cost.light else ALL_CORES
     if wanted == threads or cost.p50_us is None:
@@ -215,6 +226,8 @@ def adopt(
 
 def _examples(spec: ModelSpec, path: Path, signatures: Mapping[str, Signature]) -> Examples:
     """What to warm up with, from the spec before the model's folder. Raises ModelLoadError."""
+    if spec.warmup is False:
+        return {}
     shipped, problems = warmup_requests.of_folder(path, signatures)
     if problems:
         more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Any, Literal
 
 from broker.models import given
 from broker.models.versions import LATEST, WHAT_A_POLICY_IS, Policy
@@ -36,7 +36,8 @@ class ModelSpec:
     How it is opened: `tags` select the MetaGraph inside a SavedModel. `inputs` and `outputs` map names to tensors of
     the graph (`{"x": "input:0"}` or `["x=input:0"]`), for a frozen graph and a session, which have no signature.
     `imports` are Python modules that it needs, `op_libraries` shared libraries with ops for TensorFlow. `warmup` is an
-    .npz file with an example for each input.
+    .npz file with an example for each input; False runs nothing before the first call, neither to warm up nor to
+    measure.
 
     How it is batched: `max_batch_size` bounds the rows of one run; a larger request is split over several. None
     leaves it to the broker, which takes what it measured to pay, else 64. `max_delay` in seconds is how long a request
@@ -79,7 +80,7 @@ class ModelSpec:
     outputs: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     op_libraries: tuple[str, ...] = ()
-    warmup: str | None = None
+    warmup: str | Literal[False] | None = None
     inter_op_threads: int | None = None
     xla: bool = False
     gpu_memory_growth: bool = True
@@ -141,9 +142,9 @@ class ModelSpec:
                 raise _wrong(self.name, setting, getattr(self, setting), f"a list such as [{example!r}]")
             object.__setattr__(self, setting, listed)
         warmup: Any = self.warmup
-        if warmup is not None:
+        if warmup is not None and warmup is not False:
             if not isinstance(warmup, (str, os.PathLike)):
-                raise _wrong(self.name, "warmup", warmup, "the path of an .npz file")
+                raise _wrong(self.name, "warmup", warmup, "the path of an .npz file, or False for no warm-up")
             object.__setattr__(self, "warmup", os.fspath(warmup))
         fraction: Any = self.gpu_memory_fraction
         if fraction is not None and (

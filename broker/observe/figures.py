@@ -20,6 +20,7 @@ class Figures:
     version: int
     signature: str
     light: bool | None
+    stateful: str
     seconds: float
     requests: int
     errors: dict[str, int]
@@ -52,6 +53,7 @@ class Figures:
             "version": self.version,
             "signature": self.signature,
             "light": self.light,
+            "stateful": self.stateful,
             "requests": self.requests,
             "requests_per_second": self.per_second,
             "errors": self.errors,
@@ -105,6 +107,7 @@ def _of_signature(now: Message, before: Message | None, seconds: float) -> Figur
     return Figures(
         *_key(now),
         light=now["light"],
+        stateful=now["stateful"],
         seconds=seconds,
         errors=dict(+errors),
         sizes=dict(+sizes),

@@ -131,16 +131,21 @@ def _signatures(
     """Counters and histograms of each signature of each version, those for sessions together."""
     tallies: dict[Asked, list[Tally]] = {}
     light: dict[Asked, bool] = {}
+    stateful: dict[Asked, str] = {}
     for serving in dict.fromkeys(servings):
         if serving is not None:
             asked = _without_number(serving.asked)
             tallies.setdefault(asked, []).extend(serving.all_tallies())
             light[asked] = serving.light
+            stateful[asked] = serving.entry.stateful or stateful.get(asked, "")
     errors: dict[Asked, Counter[str]] = {}
     for (asked, kind), times in failures.items():
         errors.setdefault(_without_number(asked), Counter())[kind] += times
     return [
-        _signature(asked, tallies.get(asked, []), errors.get(asked, Counter()), light.get(asked))
+        {
+            **_signature(asked, tallies.get(asked, []), errors.get(asked, Counter()), light.get(asked)),
+            "stateful": stateful.get(asked, ""),
+        }
         for asked in dict.fromkeys([*tallies, *errors])
     ]
 

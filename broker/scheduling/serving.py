@@ -50,7 +50,7 @@ class Serving:
     __slots__ = (
         "_groups",
         "_lock",
-        "_waits",
+        "_stays_heavy",
         "allowed",
         "asked",
         "batch_limit",
@@ -76,7 +76,8 @@ class Serving:
         self.run = strings.run_of(entry.run, entry.signature)
         self.takes_strings = entry.signature.takes_strings
         self.gives_strings = entry.signature.gives_strings
-        self.expected_ns = int((entry.cost.p50_us or 0) * 1000)
+        measured = entry.cost.p50_us is not None
+        self.expected_ns = int((entry.cost.p50_us or 0) * 1000) if measured else _TOO_HEAVY_NS
         self.batch_limit = entry.max_batch_size
         self.allowed = entry.model.spec.allowed_batch_sizes if entry.batchable else ()
         self.ragged = _ragged(entry)
@@ -84,8 +85,9 @@ class Serving:
         self.divisible = entry.batchable  # until its answers have shown other rows than it was fed
         self.cost = _measured(entry)
         self.delay = _delay(entry, self.cost)
-        self._waits = isinstance(self.delay, FixedDelay)  # which the intake thread never does for long
-        self.light = entry.cost.light and not self._waits
+        # The intake thread never waits for long; and stateful runs keep their order by having one thread.
+        self._stays_heavy = isinstance(self.delay, FixedDelay) or bool(entry.stateful)
+        self.light = entry.cost.light and not self._stays_heavy
         self.tallies: dict[int, Tally] = {_WHOLES: Tally()}
         self._groups: dict[Hashable, Hashable] = {}
         self._lock = threading.Lock()
@@ -96,6 +98,10 @@ class Serving:
     @property
     def model(self) -> str:
         return self.entry.model.spec.name
+
+    @property
+    def stateful(self) -> bool:
+        return bool(self.entry.stateful)
 
     def group(self, *key: Hashable) -> Hashable:
         """The one object that stands for this group of requests: equal keys give the same."""
@@ -124,7 +130,7 @@ class Serving:
         self.expected_ns += (min(run_ns, _CLIP_NS) - self.expected_ns) >> 5
         if self.light:
             self.light = self.expected_ns < _TOO_HEAVY_NS
-        elif not self._waits:
+        elif not self._stays_heavy:
             self.light = self.expected_ns < _LIGHT_AGAIN_NS
         if self.delay is not None:
             self.cost.observe(rows, run_ns)
@@ -154,6 +160,7 @@ class Serving:
         """Counters. `requests` are those that the model answered, with outputs or by failing."""
         tallies, failed = self.all_tallies(), failures.of(self.asked).get(ModelFailed.__name__, 0)
         sizes = self.batch_rows()
+        known = sizes or self.entry.cost.p50_us is not None
         return {
             "requests": sum(sum(tally.total) for tally in tallies) + failed,
             "rows": sum(tally.rows for tally in tallies),
@@ -162,7 +169,8 @@ class Serving:
             "padded_rows": sum(tally.padded_rows for tally in tallies),
             "batch_rows": {str(rows): runs for rows, runs in sizes.items()},
             "light": self.light,
-            "run_us": self.expected_ns / 1000,
+            "run_us": self.expected_ns / 1000 if known else 0.0,
+            "stateful": self.entry.stateful,
         }
 
 

@@ -23,7 +23,7 @@ from dataclasses import asdict, replace
 from time import perf_counter
 from typing import IO, Any
 
-from broker.models.model import LoadedModel
+from broker.models.model import LoadedModel, why_not_uncalled
 from broker.models.spec import ModelSpec
 from broker.models.warmup import FREE_SIZES, runs_with_zeros, zeros
 from broker.tuning.measurement import Stand
@@ -36,7 +36,7 @@ Message = dict[str, Any]
 
 
 class NotRunnable(BrokerError):
-    """The model's default signature does not run on zeros."""
+    """The model's default signature does not run on zeros, or must not."""
 
 
 class Probe:
@@ -92,6 +92,8 @@ class Probe:
 def _measurable(model: LoadedModel) -> tuple[Signature, int, float]:
     """The default signature, the size to give its free dimensions, and roughly what a run takes. Raises NotRunnable."""
     name = model.default_signature
+    if why := why_not_uncalled(model, name):
+        raise NotRunnable(f"signature {name} is never run uncalled: {why}")
     signature, run = model.signatures[name], model.callable(name)
     reason: str | None = None
     for free in FREE_SIZES:

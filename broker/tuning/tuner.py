@@ -118,7 +118,8 @@ def tuned(settings: Settings, records: Records | None = None) -> tuple[ModelSpec
     found = {subject.spec.name: subject.find(records) for subject in subjects}
     measured: dict[str, Record] = {}
     if settings.tune == Tune.AUTO.value:
-        missing = [s for s in subjects if not _will_do(found[s.spec.name], settings.tune_seconds)]
+        may_run = [s for s in subjects if s.spec.warmup is not False]
+        missing = [s for s in may_run if not _will_do(found[s.spec.name], settings.tune_seconds)]
         measured = measure_all(missing, switch, settings.tune_seconds, records, _told())
         found.update(measured)
     known = {name: record for name, record in found.items() if record is not None}

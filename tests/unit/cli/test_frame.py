@@ -31,6 +31,7 @@ def signature(model: str, requests: int, errors: int) -> dict[str, Any]:
         "version": 1,
         "signature": "serving_default",
         "light": True,
+        "stateful": "",
         "requests": requests,
         **dict.fromkeys(("rows", "runs"), requests),
         **dict.fromkeys(("padded_rows", "output_bytes", "joined_bytes"), 0),

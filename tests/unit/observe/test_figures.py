@@ -28,6 +28,7 @@ def statistics(requests: int, time: float, pid: int = 1, **signature: Any) -> di
                 "version": 1,
                 "signature": "s",
                 "light": True,
+                "stateful": "",
                 "requests": requests,
                 **counters,
                 "joined_bytes": 2 * requests,

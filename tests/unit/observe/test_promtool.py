@@ -52,6 +52,7 @@ def message() -> dict[str, object]:
         "version": 1,
         "signature": "s",
         "light": True,
+        "stateful": "",
         "requests": 2,
         **dict.fromkeys(counters, 2),
         "errors": {"ModelFailed": 1},
