@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests import model_files
+from tests import model_files, stateful_models
 from tests.saved_types import (  # noqa: F401  (among KINDS)
     export_classic_composite,
     export_composite,
@@ -253,6 +253,7 @@ KINDS: Mapping[str, Callable[[str], None]] = {
     for name, function in list(globals().items())
     if name.startswith("export_")
 } | model_files.KINDS
+"""Those of `stateful_models` are exported by name only: Keras takes its time."""
 
 
 def export(kinds: Mapping[str, str | os.PathLike[str]]) -> None:
@@ -274,9 +275,10 @@ def main(arguments: list[str]) -> None:
     if not arguments or len(arguments) % 2:
         sys.exit(f"usage: python -m tests.saved_models KIND PATH [KIND PATH ...]\nkinds: {', '.join(KINDS)}")
     for kind, path in zip(arguments[::2], arguments[1::2], strict=True):
-        if kind not in KINDS:
-            sys.exit(f"no kind {kind!r}; the kinds are {', '.join(KINDS)}")
-        KINDS[kind](path)
+        known = {**KINDS, **stateful_models.KINDS}
+        if kind not in known:
+            sys.exit(f"no kind {kind!r}; the kinds are {', '.join(known)}")
+        known[kind](path)
 
 
 if __name__ == "__main__":

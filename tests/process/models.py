@@ -130,6 +130,29 @@ _runs = itertools.count()
 
 
 @signature(
+    inputs={"number": ("int64", [None]), "x": ("float32", [None])},
+    outputs={"y": ("float32", [None]), "rows_in_batch": ("int64", [None]), "order": ("int64", [None])},
+    stateful=True,
+)
+def gated_stateful(number: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, ...]:
+    """As `gated`, but it changes something: which run this is. Fails if two run at once, or if x is BAD_VALUE."""
+    if not _alone.acquire(blocking=False):
+        raise RuntimeError("two run at once")
+    try:
+        order = next(_orders)
+        pass_gate(int(number[0]))
+        if x[0] == BAD_VALUE:
+            raise ValueError(f"run {order} is unlucky")
+        return x * 2, np.full(len(x), len(x), np.int64), np.full(len(x), order)
+    finally:
+        _alone.release()
+
+
+_alone = threading.Lock()
+_orders = itertools.count(1)
+
+
+@signature(
     inputs={"number": ("int64", [None]), "x": ("float32", [None, None])},
     outputs={"y": ("float32", [None, None]), "sum": ("float32", [None]), "width": ("int64", [None])},
 )
@@ -224,6 +247,7 @@ SOURCES = {
         "deadly",
         "gated",
         "gated_ragged",
+        "gated_stateful",
         "as_wide_as_its_largest",
         "no_empty_row",
         "gated_inline",
