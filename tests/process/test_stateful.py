@@ -86,7 +86,7 @@ def test_it_is_told(broker: TestBroker) -> None:
     (signature,) = json.loads(said("models", "--json"))["gated_stateful"]["signatures"]
     assert signature["stateful"] == "changes state, as its function declares"
     assert "stateful, never run uncalled" in " ".join(said("models").split())
-    (stats,) = [each for each in json.loads(said("stats", "--json"))["signatures"]]
+    (stats,) = json.loads(said("stats", "--json"))["signatures"]
     assert stats["stateful"] == signature["stateful"]
     assert broker.counters("gated_stateful")["light"] is False
 

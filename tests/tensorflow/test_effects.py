@@ -1,4 +1,4 @@
-"""What changes something is found by its ops, and run for its callers only: real SavedModels, each with numpy's answer."""
+"""What changes something is found by its ops and run for its callers only: real SavedModels beside numpy's answers."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_only_what_a_run_reaches_counts() -> None:
 
 @pytest.mark.timeout(400)
 def test_keras(tmp_path: Path) -> None:
-    """Layers called to train, RNNs that go on and metrics change something; what Keras exports for inference does not."""
+    """Layers called to train, RNNs that go on and metrics change something; what Keras exports to infer does not."""
     kinds = ("keras_stateful", "keras_stateless", "mobilenet")
     export({kind: tmp_path / kind for kind in kinds})
     specs = [ModelSpec(kind, str(tmp_path / kind), intra_op_threads=1) for kind in kinds]
