@@ -56,8 +56,7 @@ def signature(
 
     def attach(function: _F) -> _F:
         setattr(function, ATTRIBUTE, made)
-        if stateful:
-            setattr(function, _STATEFUL, True)
+        setattr(function, _STATEFUL, stateful)
         return function
 
     return attach

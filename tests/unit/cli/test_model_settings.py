@@ -23,6 +23,7 @@ OTHER = ModelSpec("other.v2", "models/other")
         ("digits.max_delay=auto", "max_delay", "auto"),
         ('digits.max_delay="auto"', "max_delay", "auto"),
         ("digits.batching=false", "batching", False),
+        ("digits.warmup=false", "warmup", False),
         ("digits.allowed_batch_sizes=[1, 8, 32]", "allowed_batch_sizes", (1, 8, 32)),
         ("digits.tags=['serve', 'gpu']", "tags", ("serve", "gpu")),
         ("digits.labels={stable = 1, canary = 2}", "labels", {"stable": 1, "canary": 2}),

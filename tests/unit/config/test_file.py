@@ -43,6 +43,8 @@ def test_relative_paths_count_from_the_file(path: Path) -> None:
     (spec,) = read(path).models
     assert spec.warmup == str(folder.parent / "f.npz")
     assert spec.op_libraries == (f"{folder}/ops.so", "/abs.so")
+    path.write_text('[models.f]\nsource = "f"\nwarmup = false\n')
+    assert read(path).models[0].warmup is False
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import types
 import msgpack
 import pytest
 
+from broker.models import loading
 from broker.models.errors import ModelLoadError
 from broker.models.function import signature
 from broker.models.repository import load
 from broker.models.spec import ModelSpec
+from broker.models.version import State, Version
 from broker.models.warmup import Cost
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
 from worker_client.wire.signature import Signature
@@ -101,6 +103,54 @@ def test_the_description_crosses_the_control_plane():
 def test_without_warming_nothing_is_run():
     """`warm=False` leaves the costs unknown."""
     assert load([ModelSpec("m", ECHO)], warm=False).entry("m").cost == Cost(None, False, "not measured")
+
+
+def test_what_is_not_run_before_its_first_call(monkeypatch):
+    """A function that says that it changes something, and any model whose warmup is false; only the one is alone."""
+    runs: list[int] = []
+    module = types.ModuleType("app_models")
+
+    def f(x):
+        runs.append(len(x))
+        return x
+
+    rows = {"x": ("float32", [None])}, {"y": ("float32", [None])}
+    module.stateful = signature(inputs=rows[0], outputs=rows[1], stateful=True)(f)
+    module.other = signature(inputs=rows[0], outputs=rows[1])(lambda x: runs.append(len(x)) or x)
+    monkeypatch.setitem(sys.modules, "app_models", module)
+    models = load([ModelSpec("a", "app_models:stateful"), ModelSpec("b", "app_models:other", warmup=False)])
+    assert runs == []
+    stateful, other = models.entry("a"), models.entry("b")
+    assert (stateful.batchable, stateful.max_batch_size) == (False, 1)
+    assert stateful.stateful == "changes state, as its function declares"
+    assert (other.batchable, other.max_batch_size, other.stateful) == (True, 64, "")
+    assert stateful.cost == Cost(
+        None, False, "never run uncalled: a run changes state, as its function declares"
+    )
+    assert other.cost == Cost(None, False, "never run uncalled: warmup is false")
+
+
+def test_the_next_version_is_known_by_another_number_if_it_is_stateful(monkeypatch):
+    """By the number a worker knows what it must not run again, so a number is one or the other for good."""
+    module = types.ModuleType("app_models")
+    rows = {"x": ("float32", [None])}, {"y": ("float32", [None])}
+    for name, stateful in (("one", False), ("two", True), ("three", True)):
+        setattr(module, name, signature(inputs=rows[0], outputs=rows[1], stateful=stateful)(lambda x: x))
+    monkeypatch.setitem(sys.modules, "app_models", module)
+    numbers = []
+    models = load([ModelSpec("a", "app_models:one")])
+    served = models.served["a"]
+    for number, name in enumerate(("two", "three"), 2):
+        numbers.append(models.describe()["a"]["signatures"][0]["id"])
+        version = Version(number, ModelSpec("a", f"app_models:{name}"))
+        loading.load(version)
+        loading.warm_up(version, models.new_number)
+        version.enter(State.AVAILABLE)
+        served.versions.append(version)
+        models.follow()
+    numbers.append(models.describe()["a"]["signatures"][0]["id"])
+    assert numbers[0] != numbers[1]
+    assert numbers[1] == numbers[2]
 
 
 def test_every_failure_is_told():

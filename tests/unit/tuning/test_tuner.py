@@ -207,6 +207,15 @@ def test_where_tensorflow_is_loaded_already_its_switch_is_left(tune, laboratory,
     assert machine.ONEDNN_VARIABLE not in os.environ
 
 
+def test_warmup_false_measures_nothing(tune, laboratory):
+    """What is remembered of the model is taken all the same, as that runs nothing."""
+    assert chosen(*tune("light", by_hand={"warmup": False})) == (None, None, None, None)
+    assert laboratory.asked == []
+    tune("light")
+    assert chosen(*tune("light", by_hand={"warmup": False})) == (1, 1, True, 8)
+    assert [name for name, _ in laboratory.asked] == ["light"]
+
+
 def test_a_second_broker_in_one_process(tune, laboratory, monkeypatch):
     """What we set ourselves is not taken for the user's word: with TensorFlow loaded, the record is found again."""
     first = tune("light")
