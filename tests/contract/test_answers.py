@@ -13,9 +13,10 @@ from broker.observe.tracer import Tracer
 from broker.scheduling.parts import Whole
 from broker.scheduling.runner import Runner
 from tests.contract.recording import SERVINGS, Desk
-from worker_client.absence import ForeignAnswer
+from worker_client.absence import BrokerLost, ForeignAnswer
+from worker_client.channel import Channel
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, ModelFailed
-from worker_client.wire.layout import ANSWER_SEQUENCE, ANSWER_SIGNATURE, SEQUENCE
+from worker_client.wire.layout import ANSWER_SEQUENCE, ANSWER_SIGNATURE, BULK, SEQUENCE
 
 ANSWER = [np.full((2, 3), 7, np.float32)]
 
@@ -156,3 +157,14 @@ def test_how_often_a_call_with_another_answer_is_run_again() -> None:
     with pytest.raises(BrokerUnavailable, match=r"use 8.*was run again \(retries=2\)"):
         error.runs_left(0, 2)
     assert issubclass(ForeignAnswer, BrokerError)
+
+
+def test_a_stateful_call_with_another_answer_is_not_run_again() -> None:
+    """Its channel makes it an error that no retry takes up; a call to any other signature stays to be run again."""
+    channel = object.__new__(Channel)
+    channel.run_once = {7: "signature 'train' writes variable 'w'"}
+    lost = ForeignAnswer("slot 3 holds an answer to use 8")
+    error = channel._not_again(lost, 7 + BULK)
+    assert not isinstance(error, BrokerLost)
+    assert str(error).endswith("is not run again, as signature 'train' writes variable 'w'")
+    assert channel._not_again(lost, 8) is lost
