@@ -9,10 +9,12 @@ from __future__ import annotations
 import os
 import resource
 import signal
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from time import monotonic, sleep
+
+from broker import descriptors
+from broker.interpreter import python
 
 _FIRST_LOOK_SECONDS = 0.0005
 _LAST_LOOK_SECONDS = 0.05
@@ -22,19 +24,20 @@ class Child:
     """A program of Python's, in a session of its own. `stdin` is our end of its standard input."""
 
     def __init__(self, arguments: Sequence[str], keep: Iterable[int], environment: Mapping[str, str]) -> None:
-        """Start `python ARGUMENTS`. It inherits the descriptors `keep`, our output and our errors. Raises OSError."""
-        keep = list(keep)
-        theirs, ours = os.pipe()
+        """Start `python ARGUMENTS`. It inherits the descriptors `keep`, our output and our errors. Raises OSError, and
+        BrokerError where there is no Python to be found."""
+        keep, program = list(keep), python()
+        theirs, ours = descriptors.pipe()
         self.stdin = open(ours, "wb", buffering=0)  # noqa: SIM115 - its end is what ends the child
         self.status: int | None = None
         """Its exit status (-N for signal N), once it has ended and if it was us who waited for it."""
         self._ended = False
-        actions = [(os.POSIX_SPAWN_DUP2, theirs, 0), *_closing(keep)]
+        actions = [(os.POSIX_SPAWN_DUP2, theirs, 0), *_outputs(), *_closing(keep)]
         try:
             with _inherited(keep):
                 self.pid = os.posix_spawn(
-                    sys.executable,
-                    [sys.executable, *arguments],
+                    program,
+                    [program, *arguments],
                     environment,
                     file_actions=actions,
                     setsid=True,
@@ -101,6 +104,15 @@ def _inherited(descriptors: Iterable[int]) -> Iterator[None]:
                 os.set_inheritable(fd, True)
                 stack.callback(os.set_inheritable, fd, False)
         yield
+
+
+def _outputs() -> list[tuple[int, int, str, int, int]]:
+    """/dev/null for those of its output and errors that we have not."""
+    return [
+        (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0)
+        for fd in (1, 2)
+        if not descriptors.is_output(fd)
+    ]
 
 
 def _closing(keep: Iterable[int]) -> list[tuple[int, int]]:

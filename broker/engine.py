@@ -16,6 +16,7 @@ from broker.logs import log_to_stderr
 from broker.process import STOP_SIGNALS, Birth
 from broker.server import Server
 from broker.settings import Settings
+from broker.signals import heeded
 from broker.systemd import Service
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
@@ -94,7 +95,8 @@ class _Stopper:
 
     @contextlib.contextmanager
     def handling(self, parent: int | None) -> Iterator[None]:
-        before = {number: signal.signal(number, self._on_signal) for number in (*STOP_SIGNALS, signal.SIGIO)}
+        taken = (*heeded(STOP_SIGNALS), signal.SIGIO)
+        before = {number: signal.signal(number, self._on_signal) for number in taken}
         wakeup_before = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         try:
             if parent is not None:

@@ -58,6 +58,11 @@ class Keeper:
             return max(0.0, self._next_start - monotonic())
         return None if self.ready else _WHILE_LOADING_SECONDS
 
+    @property
+    def pid(self) -> int | None:
+        """The engine's; None while there is none."""
+        return self._engine.pid
+
     def take_exit_status(self) -> None:
         """Before somebody else waits for all children of this process."""
         self._engine.has_ended()

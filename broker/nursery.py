@@ -19,6 +19,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkProcess
 from typing import Any
 
+from broker import signals
 from worker_client.wire.address import VARIABLE
 
 INDEX_VARIABLE = "BROKER_WORKER_INDEX"
@@ -68,6 +69,7 @@ def _main(
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
     )  # Ctrl-C ends the workers and the parent; then comes our turn
+    ignored_children = signals.heed_children()
     os.environ[VARIABLE] = address
     workers: dict[int, tuple[int, ForkProcess]] = {}
     with contextlib.suppress(EOFError, OSError):
@@ -76,7 +78,9 @@ def _main(
                 if ready is pipe:
                     index = pipe.recv()
                     worker = _fork.Process(
-                        target=_worker, args=(pipe, index, target, args), name=f"worker-{index}"
+                        target=_worker,
+                        args=(pipe, index, target, args, ignored_children),
+                        name=f"worker-{index}",
                     )
                     worker.start()
                     workers[worker.sentinel] = index, worker
@@ -89,8 +93,12 @@ def _main(
     _end([worker for _, worker in workers.values()])
 
 
-def _worker(pipe: Connection, index: int, target: Callable[..., object], args: tuple[Any, ...]) -> None:
+def _worker(
+    pipe: Connection, index: int, target: Callable[..., object], args: tuple[Any, ...], ignore_children: bool
+) -> None:
     pipe.close()
+    if ignore_children:  # as whoever called `run_workers` has them
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ[INDEX_VARIABLE] = str(index)
     target(*args)

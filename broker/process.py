@@ -20,12 +20,15 @@ from typing import Any
 
 import msgpack
 
+from broker import descriptors, signals
 from broker.child import Child
 from broker.instance import Instance
 from broker.settings import Settings
+from broker.surroundings import python_path
 from worker_client.wire.errors import BrokerError
 
 _LENGTH = struct.Struct("<I")
+_ANY_BYTES = "surrogateescape"  # file names need not be UTF-8
 # The mask first: it is then that of every thread which an import makes.
 _ENTRY = (
     "import signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, {mask}); "
@@ -95,7 +98,7 @@ class EngineProcess:
             os.set_blocking(self._ready, False)
             with contextlib.suppress(BlockingIOError):
                 self._report = os.read(self._ready, 1 << 16)
-        return dict(msgpack.unpackb(self._report)) if self._report else {}
+        return dict(msgpack.unpackb(self._report, unicode_errors=_ANY_BYTES)) if self._report else {}
 
     def failure(self) -> str:
         """Why it has not become ready, after its end."""
@@ -136,7 +139,7 @@ class EngineProcess:
     def _spawn(self) -> None:
         """In a session of its own: a Ctrl-C is for the parent, which then stops the engine. Raises OSError."""
         fds = () if self._instance is None else self._instance.held[:2]
-        self._ready, report = os.pipe()
+        self._ready, report = descriptors.pipe()
         try:
             self._process = Child(
                 ["-c", self._entry, *map(str, (report, *fds))],
@@ -148,7 +151,7 @@ class EngineProcess:
 
     def _send_settings(self) -> None:
         assert self._process is not None
-        body = msgpack.packb(self.settings.to_message())
+        body = msgpack.packb(self.settings.to_message(), unicode_errors=_ANY_BYTES)
         rest = memoryview(_LENGTH.pack(len(body)) + body)
         with contextlib.suppress(BrokenPipeError):  # then it has died, and the report says so
             while rest:
@@ -173,21 +176,17 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-def python_path() -> str:
-    """What this process can import, the engine can: models may be `module:function`."""
-    return os.pathsep.join(dict.fromkeys(entry or os.getcwd() for entry in sys.path))
-
-
 class Birth:
     """The other end: what a process started by EngineProcess was given. Its main thread makes one, once."""
 
     def __init__(self) -> None:
+        signals.heed_children()
         self._report, *fds = map(int, sys.argv[1:])
         self.fds = (fds[0], fds[1]) if fds else None
         self.parent = sys.stdin.fileno()
         stdin = sys.stdin.buffer
         (length,) = _LENGTH.unpack(stdin.read(_LENGTH.size))
-        self.settings = Settings.from_message(msgpack.unpackb(stdin.read(length)))
+        self.settings = Settings.from_message(msgpack.unpackb(stdin.read(length), unicode_errors=_ANY_BYTES))
 
     @property
     def told(self) -> bool:
@@ -202,5 +201,5 @@ class Birth:
     def _tell(self, message: dict[str, Any]) -> None:
         report, self._report = self._report, -1
         with contextlib.suppress(BrokenPipeError):
-            os.write(report, msgpack.packb(message))
+            os.write(report, msgpack.packb(message, unicode_errors=_ANY_BYTES))
         os.close(report)

@@ -8,20 +8,23 @@ broker serve --supervise, Broker(...) ---- engine
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 
 from broker.engine import signal_end_of
 from broker.keeper import Keeper
 from broker.logs import log_to_stderr
+from broker.orphans import reap
 from broker.process import STOP_SIGNALS, Birth
 from broker.settings import Settings
-from broker.signals import Mask, Signals, begin_again_blocked, blocked
+from broker.signals import Given, Signals, begin_again_blocked, blocked, heeded
 from broker.systemd import Service
+from broker.witness import Witness
 from worker_client.wire.address import VARIABLE
 from worker_client.wire.errors import BrokerError
 
@@ -61,7 +64,7 @@ def serve(
     Raises BrokerError if the broker cannot start, or cannot be started again.
     """
     service = service or Service(None, None)
-    with blocked({*STOP_SIGNALS, signal.SIGIO}) as signals:
+    with blocked({*heeded(STOP_SIGNALS), signal.SIGIO}) as signals:
         if parent is not None:
             signal_end_of(parent)
         keeper = Keeper(settings)
@@ -80,17 +83,18 @@ def serve(
 
 def begin_again_to_serve() -> None:
     """Before `serve` in a process that has threads already."""
-    begin_again_blocked({*STOP_SIGNALS, signal.SIGIO})
+    begin_again_blocked({*heeded(STOP_SIGNALS), signal.SIGIO})
 
 
 def _await_ready(keeper: Keeper, signals: Signals) -> int | None:
     """None when the first engine is ready; else the signal that stops it."""
+    stops = heeded((*STOP_SIGNALS, signal.SIGQUIT, signal.SIGIO))
     while True:
         keeper.look()
         if keeper.ready:
             return None
         info = signals.next(keeper.seconds_to_next_look)
-        if info is not None and info.si_signo in (*STOP_SIGNALS, signal.SIGQUIT, signal.SIGIO):
+        if info is not None and info.si_signo in stops:
             return info.si_signo
 
 
@@ -102,6 +106,7 @@ def _keep(keeper: Keeper, signals: Signals, service: Service) -> None:
         info = signals.next(_sooner(keeper.seconds_to_next_look, service.interval))
         if info is not None and info.si_signo != signal.SIGCHLD:
             return
+        reap({keeper.pid: keeper.take_exit_status})
 
 
 def _sooner(one: float | None, other: float | None) -> float | None:
@@ -114,7 +119,7 @@ def _await_end(keeper: Keeper, signals: Signals) -> int:
     deadline = monotonic() + keeper.settings.drain_seconds + _GRACE_SECONDS
     while not keeper.ended and (left := deadline - monotonic()) > 0:
         info = signals.next(left)
-        if info is not None and info.si_signo in STOP_SIGNALS:
+        if info is not None and info.si_signo in heeded(STOP_SIGNALS):
             keeper.kill()
             return 128 + info.si_signo
     keeper.kill()
@@ -163,34 +168,68 @@ def begin_again_to_run() -> None:
 
 
 def _run_command(keeper: Keeper, signals: Signals, address: str, command: Sequence[str]) -> int:
-    process = _start(command, address, signals.mask_before)
-    while process.poll() is None:
-        try:
-            keeper.look()
-        except BrokerError as error:
-            _log.critical("%s; stopping %s", error, command[0])
-            _end(process)
-            raise
-        info = signals.next(keeper.seconds_to_next_look)
-        if info is not None:
-            _pass_on(info, process)
+    process = _start(command, address, signals.given)
+    with _witness() as witness:
+        while process.poll() is None:
+            try:
+                keeper.look()
+            except BrokerError as error:
+                _log.critical("%s; stopping %s", error, command[0])
+                _end(process)
+                raise
+            info = signals.next(keeper.seconds_to_next_look)
+            if info is not None and info.si_signo != signal.SIGCHLD:
+                _pass_on(info, process, witness)
+            children: dict[int | None, Callable[[], object]] = {
+                process.pid: process.poll,
+                keeper.pid: keeper.take_exit_status,
+            }
+            if witness is not None:
+                children[witness.pid] = witness.has_ended
+            reap(children)
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _start(command: Sequence[str], address: str, mask: Mask) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], address: str, given: Given) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(command),
             env={**os.environ, VARIABLE: address},
-            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, mask),  # noqa: PLW1509 - one thread here
+            preexec_fn=given.restore,  # noqa: PLW1509 - no other thread of ours holds a lock that it needs
         )
     except OSError as error:
         raise BrokerError(f"cannot run {command[0]!r}: {error.strerror}") from None
 
 
-def _pass_on(info: signal.struct_siginfo, process: subprocess.Popen[bytes]) -> None:
-    if info.si_signo != signal.SIGCHLD and info.si_code != _FROM_TERMINAL:
+@contextlib.contextmanager
+def _witness() -> Iterator[Witness | None]:
+    """None where there can be none: a signal to the group then reaches the command twice."""
+    try:
+        witness = Witness()
+    except OSError as error:
+        _log.warning("no process to tell signals to the process group by: %s", error.strerror)
+        yield None
+        return
+    try:
+        yield witness
+    finally:
+        witness.stop()
+
+
+def _pass_on(info: signal.struct_siginfo, process: subprocess.Popen[bytes], witness: Witness | None) -> None:
+    """Unless the command has got it as well: from its terminal, or as one of our process group."""
+    if info.si_code == _FROM_TERMINAL:
+        if witness is not None:
+            witness.forget()
+    elif not (witness is not None and witness.saw(info.si_signo) and _is_in_our_group(process.pid)):
         process.send_signal(info.si_signo)
+
+
+def _is_in_our_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except ProcessLookupError:
+        return False
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

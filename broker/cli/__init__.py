@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from broker.cli.bench import bench
@@ -16,9 +18,16 @@ from broker.cli.status import status
 from broker.cli.top import top
 from broker.cli.trace import trace
 from broker.cli.tune import tune
+from broker.entry import settle
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Program(click.Group):
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        settle()
+        return super().main(*args, **kwargs)
+
+
+@click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="onesession")
 def main() -> None:
     """One TensorFlow session for all prefork workers."""

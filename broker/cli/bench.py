@@ -30,6 +30,7 @@ from broker.cli.model_settings import with_settings
 from broker.cli.numbers import FLOATS, INTEGERS
 from broker.cli.options import told_errors
 from broker.settings import Tune
+from broker.surroundings import import_from_here
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import InvalidInput
 
@@ -172,7 +173,7 @@ def bench(model: str, name: str | None, **options: Any) -> None:
     every number of rows, in windows that are repeated until three in a row agree. Answers are checked. The table has
     requests and rows a second, latency as the caller sees it, where its time goes, CPU time and memory.
     """
-    sys.path.insert(0, os.getcwd())  # a model may be a module:function of the project we stand in
+    import_from_here()
     output: Path | None = options["output"]
     with told_errors(), _ended_by_sigterm():
         if options["plots_"] and not plots.available():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from broker.config.file import Configuration, read
 from broker.logs import LogFormat, LogLevel
 from broker.models.spec import ModelSpec
 from broker.settings import OneDnn, Settings, Tune
+from broker.surroundings import import_from_here
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 
@@ -46,7 +46,7 @@ def settings_options(function: Function) -> Function:
         load_op_library: tuple[str, ...],
         **values: Any,
     ) -> Any:
-        sys.path.insert(0, os.getcwd())  # a model may be a module:function of the project we stand in
+        import_from_here()
         context = click.get_current_context()
         given = {key: values.pop(key) for key in list(values) if key in _SETTINGS}
         chosen = {

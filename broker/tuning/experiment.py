@@ -16,15 +16,16 @@ import logging
 import os
 import select
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from broker.interpreter import python
 from broker.models.saved_model import weight_bytes
 from broker.models.spec import ModelSpec
+from broker.surroundings import python_path
 from broker.tuning import candidates, machine
 from broker.tuning.candidates import Fixed
 from broker.tuning.race import Progress, Race, Visit
@@ -83,13 +84,13 @@ class Probe:
     """A probe process, seen from its parent. It ends with this process, however this one ends."""
 
     def __init__(self, onednn: bool | None) -> None:
-        environment = {**os.environ, "PYTHONPATH": _python_path()}
+        environment = {**os.environ, "PYTHONPATH": python_path()}
         environment.pop(machine.ONEDNN_VARIABLE, None)
         if onednn is not None:
             environment[machine.ONEDNN_VARIABLE] = "1" if onednn else "0"
         self._rest = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-c", _ENTRY],
+            [python(), "-c", _ENTRY],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,
@@ -305,7 +306,3 @@ def _fits(nbytes: int) -> bool:
 def _check_memory(nbytes: int) -> None:
     if not _fits(nbytes):
         raise NotMeasurable(f"it takes about {nbytes >> 20} MiB, more than there is room for")
-
-
-def _python_path() -> str:
-    return os.pathsep.join(dict.fromkeys(entry or os.getcwd() for entry in sys.path))

@@ -45,7 +45,7 @@ def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
     """The socket of the broker at `address`: a name, a path, or None for $BROKER_ADDRESS, else "default"."""
     text = os.fspath(address) if address else os.environ.get(VARIABLE) or DEFAULT
     if "/" in text:
-        path = Path(text).absolute()
+        path = _absolute(text)
     elif _NAME.fullmatch(text):
         path = runtime_directory() / f"{text}.sock"
     else:
@@ -57,6 +57,15 @@ def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
             f"socket path {path} is longer than {_LONGEST_PATH} bytes; choose a shorter directory"
         )
     return path
+
+
+def _absolute(text: str) -> Path:
+    try:
+        return Path(text).absolute()
+    except FileNotFoundError:
+        raise BrokerError(
+            f"{text!r} is a relative path, and this process's working directory has been removed: give the whole path"
+        ) from None
 
 
 def name_prefix(path: Path) -> str:

@@ -19,7 +19,7 @@ from broker.bench.arms import Arm, Named
 from broker.bench.load.samples import Window
 from broker.bench.load.worker import Inputs, Run
 from broker.bench.plan import Load
-from broker.process import python_path
+from broker.surroundings import python_path
 from worker_client.wire.errors import BrokerError
 
 START_SECONDS = 180.0

@@ -27,9 +27,11 @@ from pathlib import Path
 from typing import Any
 
 from broker.cache_folder import cache_folder
+from broker.interpreter import python
 from broker.models.errors import ModelLoadError
 from broker.models.sources.kinds import is_hdf5
 from broker.models.spec import ModelSpec
+from broker.surroundings import python_path
 
 FORMAT = 1
 KEPT_SECONDS = 30 * 24 * 3600.0
@@ -100,11 +102,11 @@ def _ask_child(message: dict[str, Any]) -> str | None:
     environment = {
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **os.environ,
-        "PYTHONPATH": os.pathsep.join(dict.fromkeys(entry or os.getcwd() for entry in sys.path)),
+        "PYTHONPATH": python_path(),
         "CUDA_VISIBLE_DEVICES": "-1",  # the export is the same, and the memory of a GPU is for models
     }
     done = subprocess.run(
-        [sys.executable, "-c", _ENTRY],
+        [python(), "-c", _ENTRY],
         input=json.dumps(message).encode(),
         capture_output=True,
         env=environment,
