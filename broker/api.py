@@ -11,7 +11,7 @@ from typing import Any
 
 from broker import adopt
 from broker.in_process import InProcess
-from broker.instance import note_at
+from broker.locks import note_at
 from broker.models.model import LoadedModel
 from broker.models.spec import ModelSpec
 from broker.nursery import Nursery

@@ -12,11 +12,13 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import select
 import selectors
 import socket
 import threading
 from collections import deque
 from collections.abc import Callable
+from time import monotonic
 from types import NoneType
 from typing import Any
 
@@ -118,6 +120,9 @@ class ControlServer:
         self._wakeup_lock = threading.Lock()
         self._pushes: deque[tuple[Session, Message | None, Segment | None]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
+        self._regularly: Callable[[], None] = lambda: None
+        self._interval: float | None = None
+        self._next_time = 0.0
         self._backlog: dict[Session, None] = {}  # who may have sent more than was handled, in turn
         self._stopping = False
         self._selector.register(listener, selectors.EVENT_READ)
@@ -127,6 +132,23 @@ class ControlServer:
         """Have the control thread do this between two messages."""
         self._calls.append(action)
         self._wake()
+
+    def regularly(self, seconds: float, action: Callable[[], None]) -> None:
+        """Have the control thread do this about every `seconds`. Before `run`."""
+        self._regularly, self._interval = action, seconds
+        self._next_time = monotonic() + seconds
+
+    def listen_at(self, listener: socket.socket) -> None:
+        """Take connections of this socket from now on, and what still waits at the one before, which is closed.
+        Control thread only."""
+        before, self._listener = self._listener, listener
+        self._selector.register(listener, selectors.EVENT_READ)
+        self._selector.unregister(before)
+        poll = select.poll()
+        poll.register(before, select.POLLIN)
+        with before:
+            while poll.poll(0):
+                self._accept(before)
 
     def announce(self, message: Message) -> None:
         """Send this to every worker. Of what one has not read yet, only the last is sent. Control thread only."""
@@ -169,9 +191,9 @@ class ControlServer:
     def run(self) -> None:
         try:
             while not self._stopping:
-                for key, events in self._selector.select(0 if self._backlog else None):
+                for key, events in self._selector.select(self._patience()):
                     if key.fileobj is self._listener:
-                        self._accept()
+                        self._accept(self._listener)
                     elif key.fd == self._wakeup:
                         self._send_pushes()
                         self._do_calls()
@@ -180,6 +202,9 @@ class ControlServer:
                 for session in list(self._backlog):
                     if session in self.sessions:
                         self._take_turn(session)
+                if self._interval is not None and monotonic() >= self._next_time:
+                    self._next_time = monotonic() + self._interval
+                    self._regularly()
             self._send_pushes()  # what the last completions announced
         finally:
             for session in list(self.sessions):
@@ -190,14 +215,19 @@ class ControlServer:
                 os.close(self._wakeup)
                 self._wakeup = -1
 
-    def _accept(self) -> None:
+    def _patience(self) -> float | None:
+        if self._backlog:
+            return 0
+        return None if self._interval is None else max(0.0, self._next_time - monotonic())
+
+    def _accept(self, listener: socket.socket) -> None:
         try:
-            sock, _ = self._listener.accept()
+            sock, _ = listener.accept()
         except BlockingIOError:
             return
         except OSError as error:
             _log.error("refused a worker's connection: %s (raise `ulimit -n`)", error)
-            self._refuse()
+            self._refuse(listener)
             return
         sock.setblocking(False)
         pid, uid = control.peer_of(sock)
@@ -209,11 +239,11 @@ class ControlServer:
         self.sessions.add(session)
         self._selector.register(sock, selectors.EVENT_READ, session)
 
-    def _refuse(self) -> None:
+    def _refuse(self, listener: socket.socket) -> None:
         """Out of descriptors: hang up on who waits, for he would keep the listener readable and us busy."""
         os.close(self._spare)
         try:
-            self._listener.accept()[0].close()
+            listener.accept()[0].close()
         except OSError:
             pass
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)

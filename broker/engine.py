@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 from broker.instance import Held, Instance
-from broker.logs import log_to_stderr
+from broker.logs import log_to_stderr, write_apart
 from broker.process import STOP_SIGNALS, Birth
 from broker.server import Server
 from broker.settings import Settings
@@ -32,7 +32,7 @@ def serve(
     settings: Settings,
     on_ready: Callable[[], None],
     parent: int | None = None,
-    fds: tuple[int, int] | None = None,
+    fds: tuple[int, int, int] | None = None,
     service: Service | None = None,
 ) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. Main thread only.
@@ -56,6 +56,7 @@ def serve(
             stopper.loading = False
         except Stopped:
             return 0
+        write_apart()
         server.start()
         on_ready()
         service.ready(server.threads)

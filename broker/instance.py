@@ -1,59 +1,74 @@
-"""One broker per address: the lock, the socket, and the sweep of what a killed predecessor left.
+"""One broker per address: the locks, the socket, and the sweep of what a killed predecessor left.
 
 A supervised broker's address belongs to the parent that restarts it: it takes the address, and each engine inherits
-lock and socket (`Held`). So nobody else can take it while the engine is away, and workers that attach then are not
+locks and socket (`Held`). So nobody else can take it while the engine is away, and workers that attach then are not
 refused: the kernel keeps their connections for the next engine. An engine gives the address up only if its parent died.
+
+Socket and lock may be removed while the broker lives, by who cleans up temporary files. Whoever holds the address looks
+now and then, and makes them again (`restore`).
 """
 
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import select
 import socket
 import stat
 import weakref
+from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
+from broker import locks
+from broker.descriptors import above_standard
 from broker.memory import sweep
 from worker_client.wire.address import VARIABLE, name_prefix, runtime_directory
 from worker_client.wire.errors import BrokerError
 
+_log = logging.getLogger("onesession.instance")
+
+LOOK_SECONDS = 1.0
+"""How often who holds an address looks whether it is still there."""
+_TOUCH_SECONDS = 3600.0  # cleaners go by age: what is younger than ten days, at the least, they leave
 _BACKLOG = 1024  # workers that may attach at the same time; the kernel's somaxconn bounds it
 
 _instances: weakref.WeakSet[Instance] = weakref.WeakSet()
 
 
-class AlreadyRunning(BrokerError):
-    """Another live broker has this address."""
-
-
 class Held(NamedTuple):
-    """The descriptors that hold an address. `owner` is a pipe that ends with the process whose address it is."""
+    """The descriptors that hold an address: its locks and its listening socket. `owner` is a pipe that ends with the
+    process whose address it is."""
 
     lock: int
+    names: int
     listener: int
     owner: int | None = None
 
 
 class Instance:
-    """The exclusive hold on an address. The kernel gives the lock back when the process dies, however it dies."""
+    """The exclusive hold on an address. The kernel gives the locks back when the process dies, however it dies."""
 
     def __init__(self, path: Path, held: Held | None = None) -> None:
         """Take the address, or take it over as `held` by our parent. From now on workers can connect.
 
-        Raises BrokerError; AlreadyRunning if a live broker has it.
+        Raises BrokerError; locks.AlreadyRunning if a live broker has it.
         """
         self.path = path
         self.prefix = name_prefix(path)
-        self._lock, listener, self._owner = _take(path) if held is None else held
+        self._lock, self._names, listener, self._owner = _take(path) if held is None else held
         self.listener = socket.socket(fileno=listener)
         self.listener.setblocking(False)
-        for fd in (self._lock, listener):
+        for fd in (self._lock, self._names, listener):
             os.set_inheritable(fd, False)
         self._mark = -1
-        self.swept = _swept(self.prefix, self._lock)
+        self._directory = self._keep_directory()
+        self._socket = _identity(path)
+        self._touched = monotonic()
+        self._complaint = ""
+        self.swept = self._swept()
         self.note(os.getpid(), loading=True)
         _instances.add(self)
 
@@ -64,38 +79,135 @@ class Instance:
 
     @property
     def held(self) -> Held:
-        """What an engine inherits: lock and listening socket."""
-        return Held(self._lock, self.listener.fileno())
+        """What an engine inherits: locks and listening socket."""
+        return Held(self._lock, self._names, self.listener.fileno())
 
     def note(self, pid: int | None, loading: bool) -> None:
-        """Write into the lock's file who serves or will; None while there is no such process."""
-        text = f"{pid or 0}{' loading' if loading else ''}\n".encode()
-        os.pwrite(self._lock, text, 0)
-        os.truncate(self._lock, len(text))
+        """Write into the locks' files who serves or will; None while there is no such process."""
+        locks.write_note((self._lock, self._names), pid, loading)
 
     def mark_alive(self, name: Path) -> None:
         """Hold a lock on one of our names, too: who finds them knows nothing of the address, and maybe of our pid."""
         self._mark = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._mark, fcntl.LOCK_SH)
 
+    def restore(self) -> socket.socket | None:
+        """Make again what others have removed of the address. If the socket was, the one that listened so far, whose
+        last connections wait; it is the caller's. What cannot be made is told in the log, and tried the next time."""
+        if self._is_whole():
+            self._keep_young()
+            return None
+        try:
+            before = self._make_again()
+        except BrokerError as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                _log.critical(
+                    "no worker can attach any more, and the address cannot be made again: %s", error
+                )
+            return None
+        self._complaint = ""
+        _log.warning("%s was removed by somebody, and has been made again", self.path)
+        return before
+
     def release(self) -> None:
         """Give the address up; nothing of it stays on disk. An engine leaves it to its parent."""
         self._unmark()
         self.listener.close()
         sweep(self.prefix)
-        if not self._owner_lives() and _is_current(self._lock, self.path):
-            self.path.unlink(missing_ok=True)
-            _lock_path(self.path).unlink(missing_ok=True)
-        lock, self._lock = self._lock, -1
-        os.close(lock)
+        if not self._owner_lives():
+            self._remove()
+        self._close()
 
     def forget(self) -> None:
-        """In a forked child: hold neither the lock nor the socket, which are the parent's."""
+        """In a forked child: hold neither the locks nor the socket, which are the parent's."""
         self._unmark()
-        lock, self._lock = self._lock, -1
-        if lock >= 0:
-            os.close(lock)
+        if self._lock >= 0:
+            self._close()
             self.listener.close()
+
+    def _is_whole(self) -> bool:
+        return (
+            locks.is_current(self._lock, locks.of_socket(self.path))
+            and locks.is_current(self._names, locks.of_names(self.path))
+            and self._socket is not None
+            and _identity(self.path) == self._socket
+        )
+
+    def _make_again(self) -> socket.socket | None:
+        _check_directory(self.path.parent)
+        self._lock_again(self._names, locks.of_names(self.path))
+        self._lock_again(self._lock, locks.of_socket(self.path))
+        note = locks.note_at(self.path)
+        if note is not None:
+            self.note(*note)
+        _leave(self._directory)
+        self._directory = self._keep_directory()
+        if self._socket is not None and _identity(self.path) == self._socket:
+            return None
+        _unlink(self.path)
+        listener, before = socket.socket(fileno=_listen(self.path)), self.listener
+        listener.setblocking(False)
+        self.listener, self._socket = listener, _identity(self.path)
+        return before
+
+    def _lock_again(self, fd: int, lock: Path) -> None:
+        """Hold the lock under the number that we had before, if another file stands for it now, or none."""
+        if locks.is_current(fd, lock):
+            return
+        note = os.pread(fd, 64, 0)
+        new = locks.take(lock, self.path)
+        os.pwrite(new, note, 0)
+        os.dup2(new, fd, inheritable=False)
+        os.close(new)
+
+    def _keep_young(self) -> None:
+        if monotonic() - self._touched >= _TOUCH_SECONDS:
+            self._touched = monotonic()
+            for path in (self.path, locks.of_socket(self.path), locks.of_names(self.path)):
+                with suppress(OSError):
+                    os.utime(path)
+
+    def _keep_directory(self) -> int:
+        """Hold a lock on our directory: systemd-tmpfiles passes over those that somebody has locked."""
+        if not self.own_directory:
+            return -1
+        try:
+            fd = above_standard(os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError:
+            return -1
+        with suppress(OSError):  # a cleaner is just at work
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return fd
+
+    def _swept(self) -> list[str]:
+        try:
+            return sweep(self.prefix)
+        except OSError as error:
+            self._close()
+            raise _cannot_be_removed(error) from None
+
+    def _remove(self) -> None:
+        """Socket and locks, if they are ours: an engine may have made them again after our look."""
+        if not locks.is_current(self._lock, locks.of_socket(self.path)):
+            try:
+                self._lock_again(self._lock, locks.of_socket(self.path))
+            except BrokerError:  # it is another broker's now, or there is no such directory
+                return self._remove_lock_of_names()
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+            locks.of_socket(self.path).unlink(missing_ok=True)
+        return self._remove_lock_of_names()
+
+    def _remove_lock_of_names(self) -> None:
+        if locks.is_current(self._names, locks.of_names(self.path)):
+            locks.of_names(self.path).unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        _leave(self._directory)
+        fds, self._lock, self._names, self._directory = (self._lock, self._names), -1, -1, -1
+        for fd in fds:
+            os.close(fd)
 
     def _unmark(self) -> None:
         fd, self._mark = self._mark, -1
@@ -118,46 +230,37 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
-class Note(NamedTuple):
-    """What the holder of an address has noted. `pid` is None while a supervised broker is about to be started."""
-
-    pid: int | None
-    loading: bool
-
-
-def note_at(path: Path) -> Note | None:
-    """What is noted at an address, by a broker that may be dead."""
-    try:
-        return _parse(_lock_path(path).read_text())
-    except OSError:
-        return None
-
-
-def _parse(text: str) -> Note | None:
-    pid, _, state = text.strip().partition(" ")
-    return Note(int(pid) or None, state == "loading") if pid.isdigit() else None
-
-
 def _take(path: Path) -> Held:
     _check_directory(path.parent)
     if path.exists() and not path.is_socket():
         raise BrokerError(f"{path} exists and is no socket; move it away, or give the broker another --name")
-    lock = _take_lock(path)
+    taken: list[Path] = []
+    fds: list[int] = []
     try:
+        for lock in (locks.of_names(path), locks.of_socket(path)):
+            fds.append(above_standard(locks.take(lock, path)))
+            taken.append(lock)
         _unlink(path)
-        return Held(lock, _listen(path))
+        return Held(fds[1], fds[0], _listen(path))
     except BaseException:
-        _lock_path(path).unlink(missing_ok=True)
-        os.close(lock)
+        for lock, fd in zip(taken, fds):
+            lock.unlink(missing_ok=True)
+            os.close(fd)
         raise
 
 
-def _swept(prefix: str, lock: int) -> list[str]:
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of a socket, to know it again."""
     try:
-        return sweep(prefix)
-    except OSError as error:
-        os.close(lock)
-        raise _cannot_be_removed(error) from None
+        found = path.lstat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None
+
+
+def _leave(directory: int) -> None:
+    if directory >= 0:
+        os.close(directory)
 
 
 def _unlink(path: Path) -> None:
@@ -176,7 +279,7 @@ def _cannot_be_removed(error: OSError) -> BrokerError:
 
 def _listen(path: Path) -> int:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        umask = os.umask(0o177)
+        os.fchmod(listener.fileno(), 0o600)  # Linux gives it to the file; umask is the whole process's
         try:
             listener.bind(os.fspath(path))
         except OSError as error:
@@ -184,48 +287,8 @@ def _listen(path: Path) -> int:
                 f"no socket can be made at {path} ({error.strerror}); give the broker a --name in a directory "
                 "on a local file system, such as a tmpfs"
             ) from None
-        finally:
-            os.umask(umask)
         listener.listen(_BACKLOG)
-        return listener.detach()
-
-
-def _lock_path(path: Path) -> Path:
-    return path.with_name(path.name + ".lock")
-
-
-def _take_lock(path: Path) -> int:
-    while True:
-        fd = _open_lock(_lock_path(path))
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            note = _parse(os.pread(fd, 32, 0).decode("ascii", "replace"))
-            os.close(fd)
-            whose = f"pid {note.pid}" if note is not None and note.pid is not None else "just being started"
-            raise AlreadyRunning(
-                f"a broker ({whose}) already serves {path}; stop it, or give this one another --name"
-            ) from None
-        if _is_current(fd, path):
-            return fd
-        os.close(fd)  # its holder removed the file while we waited for it
-
-
-def _open_lock(path: Path) -> int:
-    try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    except OSError as error:
-        raise BrokerError(
-            f"the lock {path} cannot be opened by uid {os.geteuid()} ({error.strerror}): it is another "
-            "user's, or its file system is read-only; give the broker another --name"
-        ) from None
-
-
-def _is_current(lock: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(lock), os.stat(_lock_path(path)))
-    except FileNotFoundError:
-        return False
+        return above_standard(listener.detach())
 
 
 def _check_directory(directory: Path) -> None:

@@ -107,6 +107,8 @@ class Keeper:
         if not self._started:
             raise BrokerError(what)
         self._engine.stop()
+        if (before := self._instance.restore()) is not None:
+            before.close()
         self.settings = _restarted(self.settings)
         self._engine = EngineProcess(self.settings, instance=self._instance)
         self.ready = False

@@ -18,12 +18,14 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
+from broker.log_writer import LogWriter
+
 ROOT = "onesession"
+_STDERR = 2
 
 
 class LogFormat(Enum):
@@ -74,9 +76,48 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(event, default=str, ensure_ascii=False)
 
 
+class WriterHandler(logging.Handler):
+    """Who logs does not wait for who reads (`log_writer.py`)."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self.writer = writer
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self.writer.write(self.format(record) + "\n")
+        except Exception:
+            self.handleError(record)
+
+    def flush(self) -> None:
+        """At the process's end, by `logging` itself."""
+        self.writer.flush()
+
+
+_handler: WriterHandler | None = None
+
+
+def _writing() -> WriterHandler:
+    global _handler
+    if _handler is None:
+        _handler = WriterHandler(LogWriter(_STDERR))
+    return _handler
+
+
+def say(text: str) -> None:
+    """A line for people on stderr, in order with those of the log."""
+    _writing().writer.write(text + "\n")
+
+
+def write_apart() -> None:
+    """From now on a thread of its own writes what is logged: other threads have better things to do."""
+    if _handler is not None:
+        _handler.writer.start()
+
+
 def log_to_stderr(level: str = LogLevel.INFO.value, format: str = LogFormat.TEXT.value) -> None:
     """Have everything of this level and above written, and warnings of other libraries. For processes that are ours."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _writing()
     handler.setFormatter(JsonFormatter() if format == LogFormat.JSON.value else TextFormatter())
     logging.basicConfig(handlers=[handler])
     logging.captureWarnings(True)

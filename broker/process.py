@@ -3,7 +3,7 @@
 parent                                   child: an engine, or the supervisor of one
 settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
 report  <---- READY pipe -------------   {"pid", "ready_ns"} once workers are answered, or {"error"}
-lock, listening socket -- inherited -->  if the address is the parent's (`instance.py`)
+locks, listening socket - inherited ->  if the address is the parent's (`instance.py`)
 SIGTERM ----------------------------->   drain and stop; a second one: stop at once
 """
 
@@ -138,7 +138,7 @@ class EngineProcess:
 
     def _spawn(self) -> None:
         """In a session of its own: a Ctrl-C is for the parent, which then stops the engine. Raises OSError."""
-        fds = () if self._instance is None else self._instance.held[:2]
+        fds = () if self._instance is None else self._instance.held[:3]
         self._ready, report = descriptors.pipe()
         try:
             self._process = Child(
@@ -182,7 +182,7 @@ class Birth:
     def __init__(self) -> None:
         signals.heed_children()
         self._report, *fds = map(int, sys.argv[1:])
-        self.fds = (fds[0], fds[1]) if fds else None
+        self.fds = (fds[0], fds[1], fds[2]) if fds else None
         self.parent = sys.stdin.fileno()
         stdin = sys.stdin.buffer
         (length,) = _LENGTH.unpack(stdin.read(_LENGTH.size))

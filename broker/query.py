@@ -7,7 +7,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from broker.instance import note_at
+from broker.instance import LOOK_SECONDS
+from broker.locks import holder, note_at
 from worker_client.wire import control
 from worker_client.wire.address import socket_path, unreachable
 from worker_client.wire.errors import BrokerUnavailable
@@ -32,8 +33,21 @@ def ask(address: str | None, op: str, timeout: float | None = _TIMEOUT, **fields
             _receive(sock, decoder)
             control.send(sock, {"op": op, "id": 2, **fields})
             return _receive(sock, decoder)
+        except FileNotFoundError as error:
+            raise _removed(path) or unreachable(path, error) from None
         except OSError as error:
             raise unreachable(path, error) from None
+
+
+def _removed(path: Path) -> BrokerUnavailable | None:
+    """If the broker lives, and its socket is gone."""
+    pid = holder(path)
+    if pid is None:
+        return None
+    return BrokerUnavailable(
+        f"the broker at {path} lives (pid {pid}), but somebody has removed its socket, so that no worker can attach; "
+        f"it makes it again within {LOOK_SECONDS:g} s"
+    )
 
 
 def _check_ready(path: Path) -> None:

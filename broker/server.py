@@ -15,7 +15,7 @@ from typing import Any, TypeGuard
 from broker.access import Access
 from broker.channel import Channel
 from broker.control import ControlServer, Handler, Reply, Session
-from broker.instance import Instance
+from broker.instance import LOOK_SECONDS, Instance
 from broker.intake import Intake
 from broker.lifeline import Lifeline
 from broker.loader import Loader, order_of
@@ -62,7 +62,7 @@ class Server:
         self._epoch = time_ns()
         self._numbers = count(1)
         self._threads: list[threading.Thread] = []
-        access = Access(settings.allow_uid, settings.allow_gid)
+        self._access = access = Access(settings.allow_uid, settings.allow_gid)
         self.instance = instance or Instance(socket_path(settings.address))
         self.observation = Observation(settings)
         try:
@@ -96,6 +96,7 @@ class Server:
                 "trace": self.observation.trace,
             }
             self.control = ControlServer(self.instance.listener, handlers, self._on_end, access)
+            self.control.regularly(LOOK_SECONDS, self._look_at_address)
         except BaseException:
             self.observation.close()
             self.instance.release()
@@ -154,6 +155,11 @@ class Server:
             self._on_failure()
 
     # -- control thread ------------------------------------------------------------------------------------------
+
+    def _look_at_address(self) -> None:
+        if self.instance.restore() is not None:
+            self._access.open_path(self.instance.path, self.instance.own_directory)
+            self.control.listen_at(self.instance.listener)
 
     def _attach(self, session: Session, message: Message) -> Reply:
         if session.channel is not None:

@@ -18,7 +18,7 @@ from time import monotonic
 
 from broker.engine import signal_end_of
 from broker.keeper import Keeper
-from broker.logs import log_to_stderr
+from broker.logs import log_to_stderr, write_apart
 from broker.orphans import reap
 from broker.process import STOP_SIGNALS, Birth
 from broker.settings import Settings
@@ -65,6 +65,7 @@ def serve(
     """
     service = service or Service(None, None)
     with blocked({*heeded(STOP_SIGNALS), signal.SIGIO}) as signals:
+        write_apart()
         if parent is not None:
             signal_end_of(parent)
         keeper = Keeper(settings)
@@ -149,6 +150,7 @@ def run(settings: Settings, command: Sequence[str]) -> int:
     Raises BrokerError if the broker cannot start, or cannot be started again, or the command cannot be started.
     """
     with blocked(FORWARDED) as signals:
+        write_apart()
         keeper = Keeper(settings)
         try:
             stopped_by = _await_ready(keeper, signals)

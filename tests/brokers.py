@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from broker import Broker
+from broker import Broker, locks
 from broker.memory import sweep
 from broker.query import ask
 from tests.process.models import GATE_VARIABLE, sources
@@ -158,6 +158,7 @@ def folder() -> Iterator[Path]:
     finally:
         for socket in path.glob("*.sock"):
             sweep(name_prefix(socket))
+            locks.of_names(socket).unlink(missing_ok=True)
         shutil.rmtree(path)
 
 

@@ -9,7 +9,7 @@ import click
 
 from broker import engine, supervisor
 from broker.cli.options import settings_options, told_errors
-from broker.logs import LogFormat, log_to_stderr
+from broker.logs import LogFormat, log_to_stderr, say
 from broker.settings import Settings
 from broker.systemd import Service
 
@@ -44,6 +44,6 @@ def serve(settings: Settings, supervise: bool) -> None:
 def _say(settings: Settings, text: str) -> None:
     """To people, or where programs read along as an event like all others."""
     if settings.log_format == LogFormat.TEXT.value:
-        click.echo(text, err=True)
+        say(text)
     else:
         _log.info(text)

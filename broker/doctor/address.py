@@ -7,8 +7,10 @@ import stat
 from pathlib import Path
 
 from broker.doctor.finding import Finding, ok, problem, warning
-from broker.doctor.patient import PROC, Patient, process_exists
-from broker.instance import note_at
+from broker.doctor.patient import Patient
+from broker.instance import LOOK_SECONDS
+from broker.locks import holder as lock_holder
+from broker.locks import note_at
 from broker.query import ask
 from worker_client.wire.address import VARIABLE, runtime_directory
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
@@ -87,6 +89,12 @@ def _silent(check: str, path: Path, error: str) -> Finding:
         return warning(
             check, f"pid {holder} at {path} still loads its models", "wait until it says that it serves"
         )
+    if holder is not None and not path.exists():
+        return problem(
+            check,
+            f"pid {holder} serves {path}, but its socket has been removed: no worker can attach",
+            f"it makes it again within {LOOK_SECONDS:g} s; have cleaners of temporary files leave {path.parent} out",
+        )
     if holder is not None:
         return problem(
             check,
@@ -105,16 +113,3 @@ def _silent(check: str, path: Path, error: str) -> Finding:
         )
     reason = error.partition("(")[2].partition(")")[0] or error
     return warning(check, f"none at {path}: {reason}", f"{_START}; or point {VARIABLE} at it")
-
-
-def lock_holder(path: Path) -> int | None:
-    """The process that has the address, as far as it can be seen from here. Takes no lock itself: a broker that
-    starts at this moment would take us for another."""
-    lock, note = path.with_name(path.name + ".lock"), note_at(path)
-    if note is None or note.pid is None:
-        return None
-    try:
-        inode, held = lock.stat().st_ino, (PROC / "locks").read_text()
-    except OSError:
-        return None
-    return note.pid if process_exists(note.pid) and f":{inode} " in held else None

@@ -20,6 +20,8 @@ from broker.doctor.patient import SHM, Patient, mib, process_exists
 
 _NAME = re.compile(r"(?:sem\.)?onesession\.([0-9a-f]{12})\.(\d+)\.\d+")
 
+_LOCK = re.compile(r"onesession-[0-9a-f]{12}\.lock")
+
 Brokers = dict[tuple[str, int], list[Path]]
 
 
@@ -40,7 +42,7 @@ def dead() -> list[Path]:
         for (_digest, pid), paths in brokers.items()
         if not process_exists(pid) and not any(map(_held, paths))
         for path in paths
-    )
+    ) + sorted(path for path in SHM.iterdir() if _LOCK.fullmatch(path.name) and not _held(path))
 
 
 def sweep() -> list[Path]:
@@ -62,9 +64,10 @@ def check(_patient: Patient) -> Finding:
         with contextlib.suppress(OSError):
             nbytes += path.stat().st_blocks * 512
     pids = ", ".join(str(pid) for _digest, pid in sorted(by_broker(left)))
+    whose = f"of dead brokers (pid {pids})" if pids else "of dead brokers"
     return warning(
         "left-over names",
-        f"{len(left)} of {mib(nbytes)} in /dev/shm, of dead brokers (pid {pids})",
+        f"{len(left)} of {mib(nbytes)} in /dev/shm, {whose}",
         "broker doctor --sweep; a broker started at the same address removes its own",
     )
 

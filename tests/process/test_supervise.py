@@ -15,7 +15,7 @@ import pytest
 
 import worker_client
 from broker import Broker
-from broker.instance import note_at
+from broker.locks import note_at
 from broker.process import STOP_SIGNALS
 from broker.signals import Mask, blocked_by
 from broker.supervisor import FORWARDED

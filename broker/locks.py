@@ -1,0 +1,137 @@
+"""The two locks of an address, and what their holder notes in them.
+
+    SOCKET.lock, beside the socket                 whoever can reach the socket sees it, in whichever container
+    /dev/shm/onesession-DIGEST.lock                beside the names that an address stands for
+
+Each is a file under flock(2), which the kernel gives back however its holder dies. One would do, but files beside the
+socket are removed by cleaners of temporary files (tmpreaper, systemd-tmpfiles, rm), and those in /dev/shm when a user
+logs out (logind's RemoveIPC): who takes an address needs both, so it takes the loss of both to have two brokers at one.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from worker_client.wire.address import name_prefix
+from worker_client.wire.errors import BrokerError
+
+_SHM = Path("/dev/shm")
+_LOCKS = Path("/proc/locks")
+
+
+class AlreadyRunning(BrokerError):
+    """Another live broker has this address."""
+
+
+class Note(NamedTuple):
+    """What the holder of an address has noted. `pid` is None while a supervised broker is about to be started."""
+
+    pid: int | None
+    loading: bool
+
+
+def of_socket(path: Path) -> Path:
+    """The lock beside the socket at `path`."""
+    return path.with_name(path.name + ".lock")
+
+
+def of_names(path: Path) -> Path:
+    """The lock beside the names of the broker at `path`; a sweep of those (`memory.sweep`) leaves it out."""
+    return _SHM / f"{name_prefix(path).strip('/.').replace('.', '-')}.lock"
+
+
+def note_at(path: Path) -> Note | None:
+    """What is noted at an address, by a broker that may be dead."""
+    for lock in (of_socket(path), of_names(path)):
+        try:
+            return _parse(lock.read_text())
+        except OSError:
+            pass
+    return None
+
+
+def write_note(locks: tuple[int, int], pid: int | None, loading: bool) -> None:
+    text = f"{pid or 0}{' loading' if loading else ''}\n".encode()
+    for lock in locks:
+        os.pwrite(lock, text, 0)
+        os.truncate(lock, len(text))
+
+
+def holder(path: Path) -> int | None:
+    """The process that has the address, as far as it can be seen from here. Takes no lock itself: a broker that
+    starts at this moment would take us for another."""
+    note = note_at(path)
+    if note is None or note.pid is None or not Path(f"/proc/{note.pid}").is_dir():
+        return None
+    return note.pid if any(map(_is_held, (of_socket(path), of_names(path)))) else None
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        return f":{lock.stat().st_ino} " in _LOCKS.read_text()
+    except OSError:
+        return False
+
+
+def take(lock: Path, path: Path) -> int:
+    """Take this lock of the address `path`; its descriptor. Raises AlreadyRunning, BrokerError."""
+    while True:
+        fd = _open(lock)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note = _parse(os.pread(fd, 32, 0).decode("ascii", "replace"))
+            os.close(fd)
+            raise _already_running(path, note) from None
+        if is_current(fd, lock):
+            return fd
+        os.close(fd)  # its holder removed the file while we waited for it
+
+
+def is_current(fd: int, lock: Path) -> bool:
+    """Whether what we hold is what others would find."""
+    try:
+        return os.path.samestat(os.fstat(fd), os.stat(lock))
+    except OSError:
+        return False
+
+
+def _already_running(path: Path, note: Note | None) -> AlreadyRunning:
+    whose = f"pid {note.pid}" if note is not None and note.pid is not None else "just being started"
+    removed = "" if of_socket(path).exists() else ", though its socket has been removed"
+    return AlreadyRunning(
+        f"a broker ({whose}) already serves {path}{removed}; stop it, or give this one another --name"
+    )
+
+
+def _open(path: Path) -> int:
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        try:
+            # Not O_CREAT for one that is there: fs.protected_regular refuses that to root, in a directory like /tmp.
+            return os.open(path, flags)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise _cannot_be_opened(path, error) from None
+        try:
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise _cannot_be_opened(path, error) from None
+
+
+def _cannot_be_opened(path: Path, error: OSError) -> BrokerError:
+    return BrokerError(
+        f"the lock {path} cannot be opened by uid {os.geteuid()} ({error.strerror}): it is another "
+        "user's, or its file system is read-only or full; give the broker another --name"
+    )
+
+
+def _parse(text: str) -> Note | None:
+    pid, _, state = text.strip().partition(" ")
+    return Note(int(pid) or None, state == "loading") if pid.isdigit() else None

@@ -1,0 +1,107 @@
+"""Writes lines to a descriptor that may be full, so that none of the threads that log ever waits for who reads them.
+
+    any thread -- write --> queue of MOST_LINES --> the writer's thread --> descriptor
+                              full: dropped and counted; the count is written when there is room again
+
+A pipe that nobody reads and a terminal that is held by Ctrl-S block whoever writes there. The thread is started by
+`start`, or when a line would have to wait; before, lines are written at once: TensorFlow is best imported without
+threads, and a program that has none needs none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import threading
+import weakref
+from queue import SimpleQueue
+
+MOST_LINES = 1000
+_PIECE = select.PIPE_BUF  # what a pipe takes without blocking, if poll(2) says that it takes something
+_FLUSH_SECONDS = 1.0
+
+_writers: weakref.WeakSet[LogWriter] = weakref.WeakSet()
+
+
+class LogWriter:
+    """Thread-safe, and may be used by signal handlers. A child that is forked later has none of its lines."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self.dropped = 0
+        _writers.add(self)
+
+    def __repr__(self) -> str:
+        return (
+            f"<LogWriter of descriptor {self._fd}, {self._queue.qsize()} lines wait, {self.dropped} dropped>"
+        )
+
+    def write(self, text: str) -> None:
+        data = text.encode("utf-8", "backslashreplace")  # a file name of other bytes, too
+        if self._thread is None and len(data) <= _PIECE and self._takes_something():
+            self._put_out(data)
+        elif self._queue.qsize() >= MOST_LINES:
+            self.dropped += 1
+        else:
+            self._queue.put(data)
+            self.start()
+
+    def start(self) -> None:
+        """From now on lines are written by a thread of our own."""
+        if self._thread is not None:
+            return
+        thread = threading.Thread(target=self._run, args=(self._queue,), name="onesession-log", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no more threads: lines wait, and are tried again with the next
+            return
+        self._thread = thread
+
+    def flush(self, seconds: float = _FLUSH_SECONDS) -> None:
+        """Wait until what was written so far is out, but for so long at most."""
+        if self._thread is not None:
+            out = threading.Event()
+            self._queue.put(out)
+            out.wait(seconds)
+
+    def forget(self) -> None:
+        """In a forked child, where there is no such thread."""
+        self._queue = SimpleQueue()
+        self._thread = None
+        self.dropped = 0
+
+    def _run(self, queue: SimpleQueue[bytes | threading.Event]) -> None:
+        while True:
+            item = queue.get()
+            if isinstance(item, threading.Event):
+                item.set()
+                continue
+            self._put_out(item)
+            if self.dropped and queue.qsize() < MOST_LINES // 2:
+                dropped, self.dropped = self.dropped, 0
+                self._put_out(f"({dropped} lines of the log were dropped: nobody read them)\n".encode())
+
+    def _put_out(self, data: bytes) -> None:
+        left = memoryview(data)
+        with contextlib.suppress(OSError):  # closed, or its reader has gone: there is nobody to tell
+            while left:
+                try:
+                    left = left[os.write(self._fd, left) :]
+                except BlockingIOError:  # whoever shares it with us has made it so
+                    select.select([], [self._fd], [])
+
+    def _takes_something(self) -> bool:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLOUT)
+        return bool(poll.poll(0))
+
+
+def _forget_all() -> None:
+    for writer in list(_writers):
+        writer.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
