@@ -41,7 +41,6 @@ from worker_client.wire.errors import BrokerError, from_status, status_of
 MAX_MESSAGE = 4 << 20
 MAX_FDS = 16
 _LENGTH = struct.Struct("<I")
-_ANY_BYTES = "surrogateescape"  # file names, which messages tell of, need not be UTF-8
 _READ = 64 << 10
 _FD_BYTES = struct.calcsize("i")
 _FDS_ROOM = socket.CMSG_LEN(MAX_FDS * _FD_BYTES)
@@ -54,7 +53,7 @@ class ProtocolError(BrokerError):
 
 
 def encode(message: Message) -> bytes:
-    body = msgpack.packb(message, unicode_errors=_ANY_BYTES)
+    body = msgpack.packb(message, unicode_errors="backslashreplace")  # it may tell of a file name of any bytes
     if len(body) > MAX_MESSAGE:
         raise ProtocolError(f"control message of {len(body)} bytes; the limit is {MAX_MESSAGE}")
     return _LENGTH.pack(len(body)) + bytes(body)
@@ -118,7 +117,7 @@ class Decoder:
 
 def _unpack(body: bytes) -> Message:
     try:
-        message = msgpack.unpackb(body, unicode_errors=_ANY_BYTES)
+        message = msgpack.unpackb(body)
     except Exception as error:
         raise ProtocolError(f"control message is not msgpack: {error}") from None
     if not isinstance(message, dict):
