@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from broker import adopt
+from broker import adopt, descriptors
 from broker.in_process import InProcess
 from broker.locks import note_at
 from broker.models.model import LoadedModel
@@ -21,7 +21,13 @@ from broker.settings import Settings
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 
+START_SECONDS = 600.0
 _LOOK_SECONDS = 1.0
+_RELOADER = "WERKZEUG_RUN_MAIN"  # in the environment of the process that Flask's reloader starts
+_STARTED_TWICE = (
+    f"Flask's reloader imports the app in two processes: start the broker only if {_RELOADER!r} is in os.environ, or "
+    "run the server under `broker run`"
+)
 
 
 class Broker:
@@ -35,7 +41,8 @@ class Broker:
     `models` maps names to SavedModel directories, `module:function`, dicts of ModelSpec's fields or ModelSpecs.
     `name` is a name or socket path, None for $BROKER_ADDRESS, else "default". `options` are those of Settings. With
     `supervise` the broker's process is the child of a small one, which starts it again when it dies while the workers'
-    calls wait; without, they get BrokerUnavailable.
+    calls wait; without, they get BrokerUnavailable. `start` fails if that process is not ready after `start_seconds`; 0
+    for no limit.
     With `adopted` models (see `broker.adopt`) it serves from this process, beside whoever uses them here; children
     that are forked before or after may call it.
     Raises InvalidInput for values that cannot be; `start` and `run_workers` raise BrokerError if it cannot start.
@@ -47,12 +54,14 @@ class Broker:
         name: str | None = None,
         *,
         supervise: bool = True,
+        start_seconds: float = START_SECONDS,
         adopted: Iterable[LoadedModel] = (),
         **options: Any,
     ) -> None:
         specs = tuple(ModelSpec.coerce_all(models))
         self.settings = Settings(models=specs, address=os.fspath(socket_path(name)), **options)
         self.supervise = supervise
+        self.start_seconds = start_seconds
         self._adopted = tuple(adopted)
         self._engine: EngineProcess | InProcess | None = None
 
@@ -132,7 +141,12 @@ class Broker:
             engine = InProcess(self.settings, self._adopted)
         else:
             engine = EngineProcess(self.settings, self.supervise)
-        engine.start()
+        try:
+            engine.start(self.start_seconds)
+        except BrokerError as error:
+            if _RELOADER in os.environ and "already serves" in str(error):
+                raise BrokerError(f"{error}. {_STARTED_TWICE}") from None
+            raise
         self._engine = engine
 
     def stop(self) -> None:
@@ -166,6 +180,7 @@ class Broker:
         """
         if self._engine is not None:
             raise BrokerError("run_workers serves from this process; leave the `with` block out")
+        descriptors.open_missing()  # this process is the broker's now, and what its libraries write is not for segments
         with contextlib.ExitStack() as stack:
             nursery = Nursery(self.address, target, args)
             stack.callback(nursery.stop)

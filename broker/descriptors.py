@@ -36,6 +36,16 @@ def is_output(fd: int) -> bool:
         return False
 
 
+def name_of(fd: int) -> str:
+    """What it leads to: the path of a file, or the kernel's name for a pipe or a socket."""
+    if not is_output(fd):
+        return os.devnull
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    except OSError:
+        return f"descriptor {fd}"
+
+
 def above_standard(fd: int) -> int:
     """The same under a number above 2; `fd` itself is closed if it has to move. Raises OSError."""
     if fd not in STANDARD:

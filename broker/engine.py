@@ -10,6 +10,7 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from broker.instance import Held, Instance
 from broker.logs import log_to_stderr, write_apart
@@ -20,6 +21,8 @@ from broker.signals import heeded
 from broker.systemd import Service
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
+
+_PF_EXITING = 0x4  # of the flags in /proc/PID/stat
 
 _log = logging.getLogger("onesession.engine")
 
@@ -40,6 +43,7 @@ def serve(
     `fds`: the address, where it is the parent's. `service` is the unit of systemd that this process is. Raises
     BrokerError if the broker cannot start.
     """
+    started_by = os.getppid()
     stopper = _Stopper()
     failed = threading.Event()
     service = service or Service(None, None)
@@ -61,7 +65,7 @@ def serve(
         on_ready()
         service.ready(server.threads)
         stopper.wait(service.interval, service.tick)
-        _log.info("stopping")
+        log_stop(started_by)
         service.stopping()
         server.stop()
     return 1 if failed.is_set() else 0
@@ -130,6 +134,27 @@ def signal_end_of(pipe: int) -> None:
     poll.register(pipe, select.POLLIN)
     if poll.poll(0):
         os.kill(os.getpid(), signal.SIGIO)
+
+
+def log_stop(started_by: int) -> None:
+    """`started_by`: our parent as it was when we started."""
+    if os.getppid() == started_by and not _is_ending(started_by):
+        _log.info("stopping")
+        return
+    _log.warning(
+        "stopping, since the process that started this broker (pid %d) has ended. A program that detaches from its "
+        "terminal by a fork starts its broker after that fork",
+        started_by,
+    )
+
+
+def _is_ending(pid: int) -> bool:
+    """A process closes its pipes, which tells us of its end, a little before its children are given to another."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return bool(int(fields[6]) & _PF_EXITING)
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Sequence
 
+from broker import descriptors
 from broker.models.model import LoadedModel
 from broker.server import Server
 from broker.settings import Settings
@@ -26,8 +27,9 @@ class InProcess:
     def pid(self) -> int | None:
         return self._pid if self._server is not None and self._pid == os.getpid() else None
 
-    def start(self) -> None:
-        """Return when workers can attach. Raises BrokerError."""
+    def start(self, seconds: float = 0.0) -> None:
+        """Return when workers can attach; the models are there, so there is nothing to limit. Raises BrokerError."""
+        descriptors.open_missing()  # what TensorFlow writes to descriptor 2 must not go into a segment
         server = Server(self.settings, self._failed, self._adopted)
         server.start()
         self._server = server

@@ -11,20 +11,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import struct
 import sys
 import weakref
-from time import monotonic_ns
+from time import monotonic, monotonic_ns
 from typing import Any
 
 import msgpack
 
-from broker import descriptors, signals
+from broker import descriptors, locks, signals
 from broker.child import Child
 from broker.instance import Instance
 from broker.settings import Settings
 from broker.surroundings import python_path
+from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 
 _LENGTH = struct.Struct("<I")
@@ -36,6 +38,7 @@ _ENTRY = (
 )
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What ends a broker. The end of its standard input comes as SIGIO."""
+_LONGEST_POLL_MS = 1 << 30
 _GRACE_SECONDS = 10.0  # beyond what the drain allows
 
 _processes: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
@@ -68,11 +71,12 @@ class EngineProcess:
     def pid(self) -> int | None:
         return None if self._process is None else self._process.pid
 
-    def start(self) -> None:
-        """Return when workers are answered. Raises BrokerError with the engine's own message."""
+    def start(self, seconds: float = 0.0) -> None:
+        """Return when workers are answered. Raises BrokerError with the engine's own message, or if that takes longer
+        than `seconds`; 0 for no limit."""
         try:
             self.launch()
-            self._read_report()
+            self._read_report(seconds)
             if "ready_ns" not in self.report():
                 raise BrokerError(self.failure())
         except BaseException:
@@ -157,10 +161,32 @@ class EngineProcess:
             while rest:
                 rest = rest[self._process.stdin.write(rest) :]
 
-    def _read_report(self) -> None:
-        """Wait for it, or for the process's end."""
-        while part := os.read(self._ready, 1 << 16):
+    def _read_report(self, seconds: float) -> None:
+        """Wait for it, or for the process's end. Raises BrokerError if neither comes in time."""
+        limit = monotonic() + seconds
+        poll = select.poll()
+        poll.register(self._ready, select.POLLIN)
+        while True:
+            left = max(0.0, limit - monotonic()) if seconds else None
+            if not poll.poll(None if left is None else min(left * 1000, _LONGEST_POLL_MS)):
+                if monotonic() < limit:
+                    continue
+                raise BrokerError(self._late(seconds))
+            part = os.read(self._ready, 1 << 16)
+            if not part:
+                return
             self._report += part
+
+    def _late(self, seconds: float) -> str:
+        note = locks.note_at(socket_path(self.settings.address))
+        if note is None or note.pid is None or not os.path.isdir(f"/proc/{note.pid}"):
+            state = "it has not come so far as to take its address"
+        else:
+            state = f"pid {note.pid} still loads its models"
+        return (
+            f"the broker's process (pid {self.pid}) was not ready within {seconds:g} s (start_seconds): {state}. Its "
+            f"log is {descriptors.name_of(2)}; see where it stands (py-spy dump --pid), or give it longer"
+        )
 
     def _close_ready(self) -> None:
         ready, self._ready = self._ready, -1

@@ -16,7 +16,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic
 
-from broker.engine import signal_end_of
+from broker.engine import log_stop, signal_end_of
 from broker.keeper import Keeper
 from broker.logs import log_to_stderr, write_apart
 from broker.orphans import reap
@@ -64,6 +64,7 @@ def serve(
     Raises BrokerError if the broker cannot start, or cannot be started again.
     """
     service = service or Service(None, None)
+    started_by = os.getppid()
     with blocked({*heeded(STOP_SIGNALS), signal.SIGIO}) as signals:
         write_apart()
         if parent is not None:
@@ -74,7 +75,7 @@ def serve(
                 on_ready()
                 service.ready({})
                 _keep(keeper, signals, service)
-            _log.info("stopping")
+            log_stop(started_by)
             service.stopping()
             keeper.begin_stop()
             return _await_end(keeper, signals)
