@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.process.models import GATE_VARIABLE
 
@@ -28,19 +29,21 @@ time.sleep(60)
 
 
 class Command:
-    """One `python -m broker ...`, in a session of its own so that no signal of ours strays."""
+    """One `python -m broker ...`, in a session of its own so that no signal of ours strays. `before` are the words of a
+    program that starts it, `options` those of Popen."""
 
-    def __init__(self, place: Path, *words: str) -> None:
+    def __init__(self, place: Path, *words: str, before: tuple[str, ...] = (), **options: Any) -> None:
         self.place = place
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "broker", *words],
-            cwd=ROOT,
-            env={**os.environ, "BROKER_ADDRESS": str(place / "b.sock"), GATE_VARIABLE: str(place)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+        given = {
+            "cwd": ROOT,
+            "env": {**os.environ, "BROKER_ADDRESS": str(place / "b.sock"), GATE_VARIABLE: str(place)},
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "start_new_session": True,
+            **options,
+        }
+        self.process = subprocess.Popen([*before, sys.executable, "-m", "broker", *words], **given)
         self.seen = ""
 
     def wait_for(self, text: str) -> None:
@@ -71,8 +74,8 @@ def commands(place: Path) -> Iterator[Callable[..., Command]]:
     """Starts commands, with the address `b.sock` in `place`, and sees to their end."""
     with contextlib.ExitStack() as stack:
 
-        def start(*words: str) -> Command:
-            command = Command(place, *words)
+        def start(*words: str, **options: Any) -> Command:
+            command = Command(place, *words, **options)
             stack.callback(command.close)
             return command
 
