@@ -35,6 +35,7 @@ def _load_function(spec: ModelSpec) -> Callable[[ModelSpec], LoadedModel]:
         return function.load
     if python_folder.holds_python(spec.source):
         return python_folder.load
+    _check_characters(spec)
     ours = "tensorflow" not in sys.modules  # so this is a broker's own process
     try:
         from broker.models import session
@@ -49,6 +50,18 @@ def _load_function(spec: ModelSpec) -> Callable[[ModelSpec], LoadedModel]:
         never_look_at_these_again()
         library_pages.drop()  # before the first model: what loading and warming up use is there again when calls come
     return session.load
+
+
+def _check_characters(spec: ModelSpec) -> None:
+    try:
+        os.fspath(spec.source).encode()
+    except UnicodeEncodeError:
+        raise ModelLoadError.of(
+            spec.name,
+            spec.source,
+            "its path is not UTF-8, and TensorFlow opens no other",
+            "Rename the folder, or serve the model by way of a symbolic link",
+        ) from None
 
 
 def load_first(served: ServedModel) -> None:

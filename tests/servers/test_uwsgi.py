@@ -1,4 +1,5 @@
-"""uWSGI's own: its time limit, and `Broker` in its master, whose sys.executable is uwsgi. That its workers of every kind answer is in test_examples.py."""
+"""uWSGI's own: its time limit, and `Broker` in its master, whose sys.executable is no Python. That its workers of
+every kind answer is in test_examples.py."""
 
 from __future__ import annotations
 
