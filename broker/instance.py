@@ -65,6 +65,7 @@ class Instance:
             os.set_inheritable(fd, False)
         self._mark = -1
         self._directory = self._keep_directory()
+        self._directory_mode = _mode_of_own(path.parent)
         self._socket = _identity(path)
         self._touched = monotonic()
         self._complaint = ""
@@ -135,6 +136,9 @@ class Instance:
         )
 
     def _make_again(self) -> socket.socket | None:
+        if self._directory_mode is not None:
+            with suppress(OSError):
+                self.path.parent.mkdir(self._directory_mode)
         _check_directory(self.path.parent)
         self._lock_again(self._names, locks.of_names(self.path))
         self._lock_again(self._lock, locks.of_socket(self.path))
@@ -247,6 +251,15 @@ def _take(path: Path) -> Held:
             lock.unlink(missing_ok=True)
             os.close(fd)
         raise
+
+
+def _mode_of_own(directory: Path) -> int | None:
+    """None if it is another user's, which we could not make again as it was."""
+    try:
+        found = directory.stat()
+    except OSError:
+        return None
+    return stat.S_IMODE(found.st_mode) if found.st_uid == os.geteuid() else None
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -35,7 +35,7 @@ def _load_function(spec: ModelSpec) -> Callable[[ModelSpec], LoadedModel]:
         return function.load
     if python_folder.holds_python(spec.source):
         return python_folder.load
-    _check_characters(spec)
+    check_characters(spec)
     ours = "tensorflow" not in sys.modules  # so this is a broker's own process
     try:
         from broker.models import session
@@ -52,7 +52,8 @@ def _load_function(spec: ModelSpec) -> Callable[[ModelSpec], LoadedModel]:
     return session.load
 
 
-def _check_characters(spec: ModelSpec) -> None:
+def check_characters(spec: ModelSpec) -> None:
+    """Raises ModelLoadError for a path that TensorFlow cannot be given."""
     try:
         os.fspath(spec.source).encode()
     except UnicodeEncodeError:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.models.errors import ModelLoadError
+from broker.models.loading import check_characters
 from broker.models.saved_model import locate, weight_bytes
 from broker.models.spec import ModelSpec
 from broker.settings import Settings, Tune
@@ -212,6 +213,7 @@ def _subject(spec: ModelSpec, switch: Switch) -> Subject | None:
     if spec.is_function or _settled(spec, switch):
         return None
     try:
+        check_characters(spec)
         return Subject.of(spec, switch)
     except (ModelLoadError, OSError):
         return None

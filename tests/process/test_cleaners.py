@@ -57,6 +57,14 @@ def remove_directory(path: Path) -> None:
     shutil.rmtree(path.parent)
 
 
+def remove_folder(path: Path) -> None:
+    """Of the socket, with all that is in it."""
+    mode = path.parent.stat().st_mode & 0o777
+    remove_directory(path)
+    wait_until(path.exists, "the folder to be made again")
+    assert path.parent.stat().st_mode & 0o777 == mode
+
+
 def remove_socket(path: Path) -> None:
     path.unlink()
 
@@ -77,7 +85,7 @@ def refused(path: Path) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("remove", [remove_files, remove_socket, remove_lock, remove_names])
+@pytest.mark.parametrize("remove", [remove_files, remove_folder, remove_socket, remove_lock, remove_names])
 @pytest.mark.parametrize("supervise", [False, True])
 def test_what_is_removed_is_made_again(place: Path, remove: Callable[[Path], None], supervise: bool) -> None:
     """Attached workers go on, new ones attach again, no second broker starts, and nothing is left at the end."""
