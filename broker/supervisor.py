@@ -90,7 +90,7 @@ def begin_again_to_serve() -> None:
 
 def _await_ready(keeper: Keeper, signals: Signals) -> int | None:
     """None when the first engine is ready; else the signal that stops it."""
-    stops = heeded((*STOP_SIGNALS, signal.SIGQUIT, signal.SIGIO))
+    stops = {*heeded((*STOP_SIGNALS, signal.SIGQUIT)), signal.SIGIO}
     while True:
         keeper.look()
         if keeper.ready:
