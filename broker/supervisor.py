@@ -183,13 +183,7 @@ def _run_command(keeper: Keeper, signals: Signals, address: str, command: Sequen
             info = signals.next(keeper.seconds_to_next_look)
             if info is not None and info.si_signo != signal.SIGCHLD:
                 _pass_on(info, process, witness)
-            children: dict[int | None, Callable[[], object]] = {
-                process.pid: process.poll,
-                keeper.pid: keeper.take_exit_status,
-            }
-            if witness is not None:
-                children[witness.pid] = witness.has_ended
-            reap(children)
+            reap({process.pid: process.poll, keeper.pid: keeper.take_exit_status})
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 

@@ -8,6 +8,7 @@ none: what is pending for it was sent to the group (docs/decisions/0010-group-si
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import socket
@@ -23,46 +24,55 @@ _LOOK_SECONDS = (
 
 
 class Witness:
-    """Starts the witness, which ends with this process. Main thread only. Raises OSError if there can be none."""
+    """Starts the witness, which ends with this process. Main thread only. Raises OSError if there can be none.
+
+    It is no child of this process, which has no other children than its broker and COMMAND.
+    """
 
     def __init__(self) -> None:
         self._socket, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self.pid = os.fork()
-            except BaseException:
-                self._socket.close()
-                raise
-            if self.pid == 0:
-                _witness(theirs.fileno())
         self._socket.settimeout(_ANSWER_SECONDS)
+        try:
+            with theirs:
+                between = os.fork()
+                if between == 0:
+                    _fork_witness(theirs.fileno())
+            os.waitpid(between, 0)
+            self._pid = int(self._socket.recv(32) or 0)  # nothing if it could not be forked
+            if not self._pid:
+                raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        except BaseException:
+            self._socket.close()
+            raise
 
     def saw(self, number: int) -> bool:
-        """Whether this signal was sent to our process group, as one that was just taken. Each is asked for once."""
+        """Whether this signal, which was just taken, was sent to our process group. Each is asked for once."""
         for look in range(_LOOKS):
             if look:
                 sleep(_LOOK_SECONDS)
             with contextlib.suppress(OSError, ValueError):
-                if number in pending_for(self.pid):
-                    self.forget()
-                    return True
+                if number in pending_for(self._pid):
+                    return self.forget()
         return False
 
-    def forget(self) -> None:
-        """Have the witness take what is pending for it."""
-        with contextlib.suppress(OSError):
-            self._socket.send(b"\0")
-            self._socket.recv(1)
-
-    def has_ended(self) -> bool:
-        with contextlib.suppress(ChildProcessError):
-            return os.waitpid(self.pid, os.WNOHANG)[0] != 0
-        return True
+    def forget(self) -> bool:
+        """Have the witness take what is pending for it; False if it is gone."""
+        try:
+            return self._socket.send(b"\0") == 1 and self._socket.recv(1) != b""
+        except OSError:
+            return False
 
     def stop(self) -> None:
         self._socket.close()
-        with contextlib.suppress(ChildProcessError):
-            os.waitpid(self.pid, 0)
+
+
+def _fork_witness(fd: int) -> None:
+    """The body of the process between."""
+    try:
+        if os.fork() == 0:
+            _witness(fd)
+    finally:
+        os._exit(0)
 
 
 def _witness(fd: int) -> None:
@@ -71,6 +81,7 @@ def _witness(fd: int) -> None:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         os.dup2(fd, 0)
         os.closerange(1, os.sysconf("SC_OPEN_MAX"))
+        os.write(0, b"%d" % os.getpid())
         while os.read(0, 1):
             while signal.sigtimedwait(signal.valid_signals(), 0) is not None:
                 pass
