@@ -53,7 +53,8 @@ class ProtocolError(BrokerError):
 
 
 def encode(message: Message) -> bytes:
-    body = msgpack.packb(message, unicode_errors="backslashreplace")  # it may tell of a file name of any bytes
+    # A message may tell of a file name of any bytes.
+    body = msgpack.packb(message, unicode_errors="backslashreplace")
     if len(body) > MAX_MESSAGE:
         raise ProtocolError(f"control message of {len(body)} bytes; the limit is {MAX_MESSAGE}")
     return _LENGTH.pack(len(body)) + bytes(body)
