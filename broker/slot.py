@@ -63,7 +63,6 @@ if TYPE_CHECKING:
     from broker.scheduling.delay import DelayPolicy
 
 _UNNUMBERED = 1  # in place of the sequence 0, which no client writes
-_MAX_PARTS = 4096  # in which one request may run
 _MOST_QUEUED_NS = 3_600_000_000_000  # what a worker may say at most that its request lay in the ring
 
 
@@ -221,11 +220,14 @@ class Slot:
             self.words[HELD] = self.use if held else 0
 
     def split(self) -> Sequence[Slot | Part]:
-        """The parts that it runs in; itself if it is within the limit, or its model cannot be run in parts."""
+        """The first parts that it runs in; itself if it is within the limit, or its model cannot be run in parts."""
         plan = self.plan
         if plan.rows <= plan.serving.batch_limit or plan.group is None or not plan.serving.divisible:
             return (self,)
-        return Whole(self, plan.serving.batch_limit).parts()
+        return Whole(self, plan.serving.batch_limit).first_parts()
+
+    def following(self) -> None:
+        """Nothing: a slot is queued in one piece."""
 
     # -- completing ----------------------------------------------------------------------------------------------
     # `use` is the slot's when the batch was formed, or the request cut in parts: a slot that was handed back since then
@@ -375,10 +377,5 @@ def _plan_for(key: Key, region: InputRegion, servings: Sequence[Serving | None])
     level = batcher.BULK if key[0] & BULK else batcher.INTERACTIVE
     made = StringPlan if serving.takes_strings else Plan
     plan = made(serving, level, views(placements, region.memory))
-    if plan.group is not None and plan.rows > _MAX_PARTS * serving.batch_limit:
-        raise InvalidInput(
-            f"{plan.rows:,} rows in one request are more than {_MAX_PARTS:,} batches of {serving.batch_limit}; "
-            "send fewer at a time or raise the model's max_batch_size"
-        )
     region.remember(key, plan)
     return plan

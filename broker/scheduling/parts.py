@@ -7,6 +7,9 @@ A part stands in for its slot wherever requests are queued and run. The slot goe
 part did, whatever became of them. Parts may run on several threads.
 
 Parts refer to what they are parts of, never the other way: a gone worker's memory goes with the last of them.
+
+Only AHEAD parts of a request are queued at a time; each that leaves the queue is followed by the next. So a request of
+any number of rows costs the broker the memory, and the intake the time, of that many parts.
 """
 
 from __future__ import annotations
@@ -27,6 +30,10 @@ if TYPE_CHECKING:
     from broker.scheduling.delay import DelayPolicy
     from broker.scheduling.serving import Bound, Serving
     from broker.slot import Slot
+
+
+AHEAD = 16
+"""Parts of one request that wait in the queue at a time."""
 
 
 class PartPlan:
@@ -125,6 +132,9 @@ class Part:
     def split(self) -> Sequence[Part]:
         return (self,)
 
+    def following(self) -> Part | None:
+        return self.whole.next_part()
+
     # -- running -------------------------------------------------------------------------------------------------
 
     def unwanted(self, now_ns: int) -> bool:
@@ -152,7 +162,9 @@ class Whole:
         self.use = slot.use
         self.over = False  # the other parts need not run: one failed, or the model cannot be run in parts
         self._limit = limit
-        self._out = set(range(0, slot.plan.rows, limit))  # where the parts start that are not back
+        self._next_start = 0  # of the first row that is in no part yet
+        self._out: set[int] = set()  # where the parts start that are not back
+        self._rows = slot.plan.rows
         self._lock = threading.Lock()
         self._error: BrokerError | None = None
         self._indivisible = False
@@ -162,10 +174,24 @@ class Whole:
         self._finished_ns = 0
         self._batch_rows = 0
 
-    def parts(self) -> list[Part]:
-        """All of them, to be run once."""
-        rows = self.slot.plan.rows
-        return [Part(self, start, min(start + self._limit, rows)) for start in range(0, rows, self._limit)]
+    def first_parts(self) -> Sequence[Part]:
+        """Those that are queued at once; `next_part` gives the others, one for each of these that leaves the queue."""
+        parts = [self.next_part() for _ in range(AHEAD)]
+        return [part for part in parts if part is not None]
+
+    def next_part(self) -> Part | None:
+        """None if all rows are in parts, or if the others need not run.
+
+        While some rows are in no part, at least one part is out: a part leaves the queue, and so has the next one
+        made, before it is run and returned.
+        """
+        with self._lock:
+            start = self._next_start
+            if self.over or start >= self._rows:
+                return None
+            self._next_start = min(start + self._limit, self._rows)
+            self._out.add(start)
+            return Part(self, start, self._next_start)
 
     def returned(self, part: Part) -> bool:
         return part.start not in self._out

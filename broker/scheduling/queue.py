@@ -5,6 +5,9 @@
 
 A model's queue is bounded in rows and bytes; a request is let in while both are below. What is held costs the broker
 nothing: the request stays in its worker's slot, and that worker's slots are bounded.
+
+No request fills the queue by its own size. One that is split counts with the parts that are queued so far; one that
+runs in one piece, however long its first dimension is, counts as one batch at most.
 """
 
 from __future__ import annotations
@@ -44,7 +47,11 @@ class Queueable(Waiting, Protocol):
         ...
 
     def split(self) -> Sequence[Queueable]:
-        """The parts that it runs in, each within its batch limit; itself where it is one."""
+        """The first parts that it runs in, each within its batch limit; itself where it is one."""
+        ...
+
+    def following(self) -> Queueable | None:
+        """The part that is queued when this one leaves the queue."""
         ...
 
 
@@ -131,19 +138,30 @@ class Queue(Generic[T]):
         return admission.rows >= bound.max_rows or admission.nbytes >= bound.max_bytes
 
     def _enter(self, admission: _Admission[T], item: T) -> None:
-        admission.rows += item.rows
-        admission.nbytes += item.nbytes
         for part in item.split():
-            self._batcher.add(part)  # type: ignore[arg-type]  # a part is queued as what it is part of
+            self._queue(admission, part)
+
+    def _queue(self, admission: _Admission[T], part: Queueable) -> None:
+        admission.rows += _counted(part)
+        admission.nbytes += part.nbytes
+        self._batcher.add(part)  # type: ignore[arg-type]  # a part is queued as what it is part of
 
     def _leave(self, batch: list[T]) -> None:
         """All of a batch are of one model."""
         bound = batch[0].bound
         admission = self._admissions[bound]
         for item in batch:
-            admission.rows -= item.rows
+            admission.rows -= _counted(item)
             admission.nbytes -= item.nbytes
+            following = item.following()
+            if following is not None:
+                self._queue(admission, following)
         while admission.held and not self._is_full(admission, bound):
             item = admission.held.next_batch(0)[0].item
             item.hold(False)
             self._enter(admission, item)
+
+
+def _counted(item: Queueable) -> int:
+    """The rows of the bound that it takes."""
+    return min(item.rows, item.batch_limit)

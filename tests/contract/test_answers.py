@@ -72,7 +72,7 @@ def test_what_raises_after_an_answer_reaches_no_other_request(
     """A fault in counting, when the slots of a batch are their workers' again, fails nobody's next request."""
     desk.submit(rows=4, value=1)
     desk.take()
-    batch: Any = Whole(desk.broker, 2).parts() if parts else [desk.broker]
+    batch: Any = Whole(desk.broker, 2).first_parts() if parts else [desk.broker]
     serving = SERVINGS[1]
 
     def next_request_comes(*_: object) -> None:
@@ -93,7 +93,7 @@ def test_a_part_is_completed_once(desk: Desk) -> None:
     """The same for a part of a request: completed twice, it stands for no other part."""
     desk.submit(rows=4)
     desk.take()
-    first, second = Whole(desk.broker, 2).parts()
+    first, second = Whole(desk.broker, 2).first_parts()
     rows = [np.full((2, 3), 5, np.float32)]
     first.complete(first.use, rows, 1, 2, 2)
     first.complete(first.use, rows, 1, 2, 2)

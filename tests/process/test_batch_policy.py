@@ -58,6 +58,21 @@ def queue_up(broker: TestBroker, model: Model, inputs: list[dict[str, np.ndarray
 # -- splitting ---------------------------------------------------------------------------------------------------
 
 
+def test_any_number_of_rows_is_answered():
+    """A request runs in as many batches as it takes; beside it, the queue has room for others."""
+    rows = np.arange(40_000, dtype=np.float32).reshape(10_000, 4)
+    with policy("tell", max_batch_size=2, max_queue_rows=100) as (broker, client):
+        model = client.model("tell")
+        large = [model.submit({"x": rows, "row": np.arange(10_000)}, timeout=120) for _ in range(2)]
+        small = model.predict({"x": rows[:1], "row": np.array([7])}, timeout=120)
+        np.testing.assert_array_equal(small["y"], rows[:1] * 2.0 + 7)
+        for future in large:
+            answer = future.result(120)
+            np.testing.assert_array_equal(answer["y"], rows * 2.0 + np.arange(10_000)[:, None])
+            assert set(answer["rows_in_batch"].tolist()) <= {1, 2}
+        assert broker.status()["queues"]["tell"] == {"rows": 0, "bytes": 0, "held": 0}
+
+
 def test_a_large_request_is_split() -> None:
     """More rows than `max_batch_size` run in several batches, and the answer has all rows in their order."""
     with policy("gated", max_batch_size=4) as (broker, client):

@@ -37,6 +37,7 @@ class Request:
     bound: Limits = UNBOUNDED
     held: bool = False
     parts: list[Request] = field(default_factory=list)
+    more: list[Request] = field(default_factory=list)  # parts that follow when this one leaves the queue
 
     def __repr__(self) -> str:
         return self.name
@@ -50,6 +51,9 @@ class Request:
 
     def split(self) -> list[Request]:
         return self.parts or [self]
+
+    def following(self) -> Request | None:
+        return self.more.pop(0) if self.more else None
 
 
 def names(batch: list[Request]) -> str:

@@ -71,10 +71,43 @@ def test_parts_queue_in_place_of_their_whole():
     bound = Limits(max_rows=3)
     parts = [Request(name, rows=2, batch_limit=2, bound=bound) for name in "xy"]
     queue.add(Request("whole", rows=4, nbytes=2, batch_limit=2, bound=bound, parts=parts))
-    assert queue.waiting(bound)[0] == 4
+    assert queue.waiting(bound)[:2] == (4, 2)
     assert names(queue.next_batch(0)) == "x"
     assert queue.waiting(bound)[0] == 2
     assert names(queue.next_batch(0)) == "y"
+
+
+def test_a_part_is_followed_by_the_next():
+    """Of a request in many parts only the first are queued, and only they count: they keep nobody else out."""
+    queue: Queue[Request] = Queue()
+    bound = Limits(max_rows=5)
+    later = [Request(name, "a", rows=2, batch_limit=2, bound=bound) for name in "234"]
+    parts = [Request(name, "a", rows=2, batch_limit=2, bound=bound, more=later) for name in "01"]
+    queue.add(Request("whole", "a", rows=10, batch_limit=2, bound=bound, parts=parts))
+    other = Request("b", "b", batch_limit=2, bound=bound)
+    queue.add(other)
+    assert not other.held
+    assert queue.waiting(bound)[0] == 5
+    assert names(queue.next_batch(0)) == "0"
+    assert queue.waiting(bound)[0] == 5
+    for part in (parts[1], *later):
+        part.more = later
+    assert [names(queue.next_batch(0)) for _ in range(5)] == ["b", "1", "2", "3", "4"]
+    assert queue.waiting(bound) == (0, 0, 0)
+    assert not queue
+
+
+def test_a_request_in_one_piece_counts_as_one_batch():
+    """The first dimension of a request that is not split may count anything: samples of sound, say."""
+    queue: Queue[Request] = Queue()
+    bound = Limits(max_rows=10)
+    long, other = (Request(name, rows=272_000, batch_limit=4, group=None, bound=bound) for name in "ab")
+    queue.add(long)
+    queue.add(other)
+    assert not other.held
+    assert queue.waiting(bound)[0] == 8
+    assert [names(queue.next_batch(0)) for _ in range(2)] == ["a", "b"]
+    assert queue.waiting(bound)[0] == 0
 
 
 @given(
