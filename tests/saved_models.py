@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests import model_files, stateful_models
+from tests import model_files, saved_corners, stateful_models
 from tests.saved_types import (  # noqa: F401  (among KINDS)
     export_classic_composite,
     export_composite,
@@ -252,7 +252,7 @@ KINDS: Mapping[str, Callable[[str], None]] = {
     name.removeprefix("export_"): function
     for name, function in list(globals().items())
     if name.startswith("export_")
-} | model_files.KINDS
+} | {**saved_corners.KINDS, **model_files.KINDS}
 """Those of `stateful_models` are exported by name only: Keras takes its time."""
 
 

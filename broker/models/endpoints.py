@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from broker.models.errors import ModelLoadError
 from broker.models.given import as_mapping
-from broker.models.graph import Endpoint, NotServable, endpoint_of, feedable, fetched, spec_of
+from broker.models.graph import (
+    Endpoint,
+    NotServable,
+    endpoint_of,
+    feedable,
+    fetched,
+    operations_behind,
+    spec_of,
+)
 from broker.models.model import DEFAULT_SIGNATURE
 from broker.models.sources import frozen, variables
 from broker.models.spec import ModelSpec
@@ -15,6 +23,7 @@ from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature
 
 NO_VALUE = "it reads variables without a value:"
+CALLS_PYTHON = "it calls Python"
 _MOST = 3
 
 
@@ -75,3 +84,22 @@ def leave_out_without_values(session: Any, endpoints: dict[str, Endpoint], left_
             more = f" and {len(missing) - _MOST} more" if len(missing) > _MOST else ""
             left_out[name] = f"{NO_VALUE} {', '.join(missing[:_MOST])}{more}, which were not saved with it"
             del endpoints[name]
+
+
+def leave_out_marked(
+    graph: Any, marks: Mapping[str, str], endpoints: dict[str, Endpoint], left_out: dict[str, str]
+) -> None:
+    """Move signatures that run one of these operations to those left out, with its text."""
+    for name, endpoint in list(endpoints.items()):
+        text = mark_of(graph, marks, endpoint.fetches)
+        if text:
+            left_out[name] = text
+            del endpoints[name]
+
+
+def mark_of(graph: Any, marks: Mapping[str, str], tensors: Iterable[str]) -> str:
+    """The text of an operation, of those that have one in `marks`, that computing these tensors runs; else none."""
+    if not marks:
+        return ""
+    names = sorted(operation.name for operation in operations_behind(graph, tensors))
+    return next((marks[name] for name in names if name in marks), "")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from broker.models.model import LoadedModel, Run, why_not_uncalled
 from broker.models.warmup import Cost, measure
@@ -28,6 +29,8 @@ class Entry:
     stateful: str = ""
     """What a run does besides computing, "" if nothing. Its requests run one after the other, each by itself and once;
     none but a caller's."""
+    stays_heavy: str = ""
+    """Why it never runs on the intake thread, however little its runs take; empty if it may."""
 
     def __repr__(self) -> str:
         kind = "light" if self.cost.light else "heavy"
@@ -47,7 +50,8 @@ def entry_of(number: int, model: LoadedModel, name: str, version: int, warm: boo
     elif warm:
         sizes = model.spec.allowed_batch_sizes if batchable else ()
         cost = measure(run, signature, max_rows, sizes=sizes, examples=model.examples.get(name, ()))
-    return _entry(number, model, signature, run, cost, batchable, version, stateful)
+    compiled = model.compiled.get(name, "")
+    return _entry(number, model, signature, run, cost, batchable, version, stateful, compiled)
 
 
 def ad_hoc_entry(
@@ -60,7 +64,8 @@ def ad_hoc_entry(
     made = model.ad_hoc(f"session:{number}", feeds, fetches)
     batchable = model.spec.batching and made.signature.batchable and not made.operations and not made.effects
     cost = Cost(None, False, None)
-    entry = _entry(number, model, made.signature, made.run, cost, batchable, version, made.effects)
+    whose = made.effects, made.compiled
+    entry = _entry(number, model, made.signature, made.run, cost, batchable, version, *whose)
     return entry, made.operations
 
 
@@ -73,7 +78,33 @@ def _entry(
     batchable: bool,
     version: int,
     stateful: str,
+    compiled: str,
 ) -> Entry:
     max_rows = model.spec.batch_limit if batchable else 1
     concurrency = model.spec.max_concurrency or 1
-    return Entry(number, model, signature, run, cost, batchable, max_rows, concurrency, version, stateful)
+    stays_heavy = ""
+    if compiled:
+        allowed = model.spec.allowed_batch_sizes if batchable else ()
+        stays_heavy = compiles_while_serving(signature, cost, compiled, allowed)
+    if stays_heavy:
+        cost = replace(cost, light=False, note="; ".join(filter(None, [cost.note, stays_heavy])))
+    limits = max_rows, concurrency
+    return Entry(number, model, signature, run, cost, batchable, *limits, version, stateful, stays_heavy)
+
+
+def compiles_while_serving(signature: Signature, cost: Cost, compiled: str, allowed: Sequence[int]) -> str:
+    """Why requests meet shapes for which XLA has no code yet, and the remedy; empty if warm-up has seen all of them.
+
+    A compilation takes tenths of a second, during which the intake thread would take no requests.
+    """
+    free = [spec for spec in signature.inputs if spec.shape is None or None in spec.shape]
+    if not free and cost.p50_us is not None:
+        return ""
+    in_rows_only = signature.batchable and all(None not in (spec.shape or ())[1:] for spec in free)
+    warm = {rows for rows, _ in cost.batches} | ({1} if cost.p50_us is not None else set())
+    if allowed and in_rows_only and warm >= set(allowed):
+        return ""
+    text = f"heavy: {compiled} for each new shape"
+    if in_rows_only and not allowed:
+        text += ", here each new number of rows; with the setting allowed_batch_sizes all of them are compiled at load"
+    return text

@@ -78,6 +78,7 @@ class FunctionModel:
         self.left_out: Mapping[str, str] = {}
         declared = DECLARED if getattr(function, _STATEFUL, False) else ""
         self.effects: Mapping[str, str] = {made.name: effects or declared}
+        self.compiled: Mapping[str, str] = {}
         self.examples = examples.of_spec(spec, self.signatures)
         self._run: Run = _checked(spec.source, function, made)
 

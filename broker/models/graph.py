@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +77,19 @@ def _shape(shape: Any) -> Shape | None:
     if shape.unknown_rank:
         return None
     return tuple(None if dim.size < 0 else int(dim.size) for dim in shape.dim)
+
+
+def operations_behind(graph: Any, tensors: Iterable[str]) -> set[Any]:
+    """The operations that computing these tensors runs; those inside functions are not among them."""
+    todo = [graph.get_tensor_by_name(name).op for name in tensors]
+    seen = set(todo)
+    while todo:
+        operation = todo.pop()
+        before = [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
+        new = [each for each in before if each not in seen]
+        seen.update(new)
+        todo += new
+    return seen
 
 
 def fetchable(graph: Any, fetch: Any) -> Any:

@@ -157,6 +157,9 @@ def warm_up(version: Version, new_number: Callable[[], int], warm: bool = True) 
     version.entries = {
         name: entry_of(new_number(), model, name, version.number, warm) for name in model.signatures
     }
+    for name, entry in version.entries.items():
+        if entry.stays_heavy:
+            _log.warning("model %r, signature %r is %s", model.spec.name, name, entry.stays_heavy)
     if version.memory_bytes is not None:
         version.memory_bytes += max(0, resident_bytes() - before)
 

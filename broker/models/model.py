@@ -32,13 +32,14 @@ DEFAULT_SIGNATURE = "serving_default"
 
 @dataclass(frozen=True, slots=True)
 class AdHoc:
-    """A signature that was never exported. Of its fetches, `operations` have no value."""
+    """A signature that was never exported. Of its fetches, `operations` have no value. `compiled` as in LoadedModel."""
 
     signature: Signature
     run: Run
     operations: tuple[str, ...]
     effects: str = ""
     """As in `LoadedModel.effects`."""
+    compiled: str = ""
 
 
 class LoadedModel(Protocol):
@@ -77,6 +78,11 @@ class LoadedModel(Protocol):
     def effects(self) -> Mapping[str, str]:
         """For each signature what a run does besides computing ("writes variable 'counter'"), "" if nothing. One that
         does something is stateful: it is run when it is called, as often as it is called, and by itself."""
+        ...
+
+    @property
+    def compiled(self) -> Mapping[str, str]:
+        """The signatures that XLA compiles for each new shape of their inputs, with what tells so."""
         ...
 
     @property

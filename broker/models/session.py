@@ -19,6 +19,7 @@ from broker.models import effects, endpoints, forked
 from broker.models.errors import ModelLoadError
 from broker.models.examples import Examples, of_spec, together
 from broker.models.graph import Endpoint, feedable, fetchable, spec_of
+from broker.models.graph_walk import GraphWalk, calls_python, compiles
 from broker.models.model import (
     DEFAULT_SIGNATURE,
     AdHoc,
@@ -62,7 +63,9 @@ class SessionModel:
         intra_op_threads: int,
         examples: Examples,
         owned: bool = True,
+        compiling: Mapping[str, str] | None = None,
     ) -> None:
+        """`compiling`: the graph's operations that XLA compiles, each with what tells so."""
         self.spec = spec
         self.version = version
         self.signatures: Mapping[str, Signature] = {
@@ -78,6 +81,15 @@ class SessionModel:
         self._runs = {name: run for name, (_, run) in runs.items()}
         self._endpoints = {name: endpoint for name, (endpoint, _) in runs.items()}
         self.effects: Mapping[str, str] = effects.described(session.graph, self._endpoints)
+        self._compiling = compiling or {}
+        self.compiled: Mapping[str, str] = {
+            name: text for name, end in self._endpoints.items() if (text := self._compiled(end.fetches))
+        }
+
+    def _compiled(self, tensors: Sequence[str]) -> str:
+        if self.spec.xla:
+            return "XLA compiles it (the setting xla)"
+        return endpoints.mark_of(self._session.graph, self._compiling, tensors)
 
     def callable(self, signature_name: str) -> Run:
         run = self._runs.get(signature_name)
@@ -108,7 +120,7 @@ class SessionModel:
         targets = [found[operation].name for operation in operations]
         run = runner_of(self._session, endpoint, _on_caller_thread(self.spec), targets)
         told = effects.describe(effects.effects_of(graph, endpoint, targets))
-        return AdHoc(signature, run, operations, told)
+        return AdHoc(signature, run, operations, told, self._compiled(names))
 
     def close(self) -> None:
         if self._owned:
@@ -178,21 +190,27 @@ def _open(spec: ModelSpec, path: Path, version: int, intra_op_threads: int) -> S
     forked.guard(session, BaseSession)
     try:
         frozen_graph = path.is_file()
-        definitions = (frozen if frozen_graph else exported).fill(spec, path, session)
+        definitions, graph_def = (frozen if frozen_graph else exported).fill(spec, path, session)
+        walk = GraphWalk(graph_def)
+        del graph_def
         left_out: dict[str, str] = {}
         if spec.outputs or frozen_graph:
             found = {DEFAULT_SIGNATURE: endpoints.of_spec(spec, session.graph)}
         else:
             found, left_out = endpoints.of_definitions(session, definitions)
         endpoints.leave_out_without_values(session, found, left_out)
+        endpoints.leave_out_marked(session.graph, walk.marked(calls_python), found, left_out)
+        compiling = walk.marked(compiles)
+        del walk  # and with it the GraphDef, which may have all weights
         runs = _runs(spec, session, found, left_out)
         if not (runs or left_out):
             raise exported.without_signatures(spec, path)
         if not runs:
             raise _nothing_to_serve(spec, left_out)
         signatures = {name: endpoint.signature for name, (endpoint, _) in runs.items()}
+        examples = _examples(spec, path, signatures)
         return SessionModel(
-            spec, version, session, runs, left_out, intra_op_threads, _examples(spec, path, signatures)
+            spec, version, session, runs, left_out, intra_op_threads, examples, compiling=compiling
         )
     except BaseException:
         session.close()
@@ -221,7 +239,18 @@ def adopt(
     run = runner_of(session, endpoint, _on_caller_thread(spec))
     examples = of_spec(spec, {DEFAULT_SIGNATURE: endpoint.signature})
     runs = {DEFAULT_SIGNATURE: (endpoint, run)}
-    return SessionModel(spec, 1, session, runs, {}, ALL_CORES, examples, owned=owned)
+    compiling = GraphWalk(session.graph.as_graph_def()).marked(compiles) if _has_functions(session) else {}
+    return SessionModel(spec, 1, session, runs, {}, ALL_CORES, examples, owned=owned, compiling=compiling)
+
+
+def _has_functions(session: Any) -> bool:
+    """Whether some operation calls one; a graph without them is not copied to be looked at."""
+    return any(
+        value.HasField("func") or value.list.func
+        for operation in session.graph.get_operations()
+        if operation.type != "Const"
+        for value in operation.node_def.attr.values()
+    )
 
 
 def _examples(spec: ModelSpec, path: Path, signatures: Mapping[str, Signature]) -> Examples:
@@ -241,7 +270,12 @@ def _refused(spec: ModelSpec, cause: str, remedy: str) -> ModelLoadError:
 
 def _nothing_to_serve(spec: ModelSpec, left_out: Mapping[str, str]) -> ModelLoadError:
     reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-    if all(endpoints.NO_VALUE in reason for reason in left_out.values()):
+    if any(endpoints.CALLS_PYTHON in reason for reason in left_out.values()):
+        remedy = (
+            "Write what tf.py_function or tf.numpy_function does with TensorFlow's ops and export it again, or do that "
+            "part in the workers; a model in Python is served as module:function"
+        )
+    elif all(endpoints.NO_VALUE in reason for reason in left_out.values()):
         remedy = (
             "Export a Keras model with model.export(path), and keep every variable of a tf.Module in one of its "
             "attributes when it is saved"

@@ -15,9 +15,11 @@ from typing import TypeAlias
 
 import numpy as np
 
+from broker.float_mode import flush_denormals
 from broker.observe.tracer import Tracer
 from broker.scheduling.gather import Gatherer, cut, padding_pays
 from broker.scheduling.parts import Part
+from broker.scheduling.serving import Serving
 from broker.slot import Slot
 from worker_client.wire.errors import (
     BrokerError,
@@ -42,6 +44,7 @@ class Runner:
         self._number = next(_numbers)
         self._gatherer = Gatherer()
         self._tracer = tracer
+        self._flushes: bool | None = None  # this thread; unknown before its first run
 
     def run(self, batch: Sequence[Runnable]) -> None:
         """Run requests of one group, and complete each of them whatever happens. Raises nothing."""
@@ -76,6 +79,8 @@ class Runner:
         serving = plan.serving
         stamps = request.stamps
         whose = self._tracer.whose((request,)) if self._tracer.on else None
+        if self._flushes is not serving.flushes:
+            self._switch_mode(serving)
         try:
             outputs = serving.run(*plan.feeds)
         except Exception as error:
@@ -118,6 +123,7 @@ class Runner:
             for request, use in zip(batch, uses):
                 self._run_one(request, use)
             return
+        self._switch_mode(serving)
         begun = started = monotonic_ns()
         feeds: list[np.ndarray] = []
         try:
@@ -149,6 +155,12 @@ class Runner:
             tally.output_bytes += _share(output.nbytes, rows, size)
         if whose is not None:
             self._tracer.ran(serving, (begun, started, finished, ended), rows, size - rows, whose)
+
+    def _switch_mode(self, serving: Serving) -> None:
+        """Have this thread compute as the model is used to: it runs models of both kinds."""
+        if self._flushes is not serving.flushes:
+            flush_denormals(serving.flushes)
+            self._flushes = serving.flushes
 
     def _finish(self, whole: Slot | None) -> None:
         """Run a request in one piece that turned out to be none that can run in parts."""

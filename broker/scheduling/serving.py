@@ -60,6 +60,7 @@ class Serving:
         "divisible",
         "entry",
         "expected_ns",
+        "flushes",
         "gives_strings",
         "light",
         "pad_value",
@@ -76,6 +77,7 @@ class Serving:
         self.run = strings.run_of(entry.run, entry.signature)
         self.takes_strings = entry.signature.takes_strings
         self.gives_strings = entry.signature.gives_strings
+        self.flushes = entry.model.onednn is not None  # denormals, as all that TensorFlow runs
         measured = entry.cost.p50_us is not None
         self.expected_ns = int((entry.cost.p50_us or 0) * 1000) if measured else _TOO_HEAVY_NS
         self.batch_limit = entry.max_batch_size
@@ -85,8 +87,10 @@ class Serving:
         self.divisible = entry.batchable  # until its answers have shown other rows than it was fed
         self.cost = _measured(entry)
         self.delay = _delay(entry, self.cost)
-        # The intake thread never waits for long; and stateful runs keep their order by having one thread.
-        self._stays_heavy = isinstance(self.delay, FixedDelay) or bool(entry.stateful)
+        # The intake thread neither waits for long nor has code compiled; and stateful runs keep their order by having
+        # one thread.
+        never = entry.stateful or entry.stays_heavy
+        self._stays_heavy = isinstance(self.delay, FixedDelay) or bool(never)
         self.light = entry.cost.light and not self._stays_heavy
         self.tallies: dict[int, Tally] = {_WHOLES: Tally()}
         self._groups: dict[Hashable, Hashable] = {}

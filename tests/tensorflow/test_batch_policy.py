@@ -29,6 +29,7 @@ def broker(saved_models: Mapping[str, Path]) -> Iterator[TestBroker]:
     """One for all of them: what takes the time is TensorFlow's start."""
     models = {name: {"source": saved_models["mlp"], **policy} for name, policy in POLICIES.items()}
     models["shapes"] = {"source": saved_models["shapes"], "max_batch_size": 4}
+    models["windows"] = {"source": saved_models["windows"], "max_queue_rows": 10}
     models["together"] = {"source": saved_models["shapes"], "max_batch_size": 4, "max_delay": 5.0}
     with serving(models=models) as running:
         yield running
@@ -50,6 +51,15 @@ def test_a_signature_that_cannot_be_split_runs_whole(broker: TestBroker, client:
         np.testing.assert_array_equal(model.predict(x, timeout=60), x[::3])
     runs = broker.status()["models"]["shapes"]["nonzero"]["batch_rows"]
     assert runs["10"] == 3
+
+
+def test_a_first_dimension_that_counts_no_rows_may_be_of_any_length(load, client: Client) -> None:
+    """60 seconds of sound at 16 kHz are one request, and so are two of them."""
+    model = client.model("windows")
+    waveform = np.random.default_rng(5).standard_normal(960_000).astype(np.float32)
+    (wanted,) = load("windows").plain_run("serving_default")(waveform)
+    for future in [model.submit(waveform, timeout=60) for _ in range(2)]:
+        np.testing.assert_allclose(future.result(60), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_a_batch_that_gives_other_rows_answers_one_by_one(client: Client) -> None:

@@ -115,6 +115,18 @@ def test_no_signature_that_can_be_served(saved_models):
     assert "none of its signatures can be served (serving_default: output 'list' is variant" in text
 
 
+def test_a_graph_that_calls_python(saved_models, load):
+    """Its functions were not saved: such signatures are left out at load, those in a branch of tf.cond as well."""
+    model = load("calls_python")
+    assert list(model.signatures) == ["serving_default"]
+    told = "it calls Python, which is not saved with a graph"
+    assert model.left_out["eager"].startswith(f"{told} (op EagerPyFunc 'EagerPyFunc' in function ")
+    assert model.left_out["numpy"].startswith(f"{told} (op PyFunc ")
+    text = refusal(saved_models["only_python"])
+    assert f"none of its signatures can be served (serving_default: {told} (op EagerPyFunc" in text
+    assert "Write what tf.py_function or tf.numpy_function does with TensorFlow's ops" in text
+
+
 def test_an_op_that_this_tensorflow_does_not_know(copy):
     """A graph with a foreign op is refused with the op's name."""
     path = copy("mlp")

@@ -17,11 +17,11 @@ from broker.models.sources.tables import initialise_tables
 from broker.models.spec import DEFAULT_TAGS, ModelSpec
 
 
-def fill(spec: ModelSpec, directory: Path, session: Any) -> Mapping[str, Any]:
-    """Restore the SavedModel into the session; its signatures by name. Raises ModelLoadError."""
+def fill(spec: ModelSpec, directory: Path, session: Any) -> tuple[Mapping[str, Any], Any]:
+    """Restore the SavedModel into the session; its signatures by name, and its GraphDef. Raises ModelLoadError."""
     loader, meta_graph = _read(spec, directory)
     _restore(spec, directory, loader, meta_graph, session)
-    return definitions(meta_graph)
+    return definitions(meta_graph), meta_graph.graph_def
 
 
 def without_signatures(spec: ModelSpec, directory: Path) -> ModelLoadError:

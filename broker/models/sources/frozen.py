@@ -19,8 +19,8 @@ _NO_RESULT = ("Assert", "Const", "NoOp", "Placeholder", "PlaceholderWithDefault"
 _MOST = 8
 
 
-def fill(spec: ModelSpec, path: Path, session: Any) -> Mapping[str, Any]:
-    """Import the graph at `path` into the session; no signatures. Raises ModelLoadError."""
+def fill(spec: ModelSpec, path: Path, session: Any) -> tuple[Mapping[str, Any], Any]:
+    """Import the graph at `path` into the session; no signatures, and its GraphDef. Raises ModelLoadError."""
     graph_def = _read(spec, path)
     try:
         with session.graph.as_default():
@@ -32,7 +32,7 @@ def fill(spec: ModelSpec, path: Path, session: Any) -> Mapping[str, Any]:
             f"its graph cannot be imported: {text_of(error)}",
             "Serve it with the TensorFlow that made it",
         ) from error
-    return {}
+    return {}, graph_def
 
 
 def names_of(spec: ModelSpec, graph: Any) -> tuple[dict[str, str], dict[str, str]]:

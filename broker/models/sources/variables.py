@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from broker.models.graph import operations_behind
 from broker.models.runtime import tf
 
 _RESOURCES = ("VarHandleOp",)
@@ -19,18 +20,11 @@ _REFERENCES = ("Variable", "VariableV2")
 
 def read_by(graph: Any, tensors: Iterable[str]) -> list[Any]:
     """The operations of the variables that computing these tensors reads."""
-    todo = [graph.get_tensor_by_name(name).op for name in tensors]
-    seen = set(todo)
-    found: list[Any] = []
-    while todo:
-        operation = todo.pop()
-        if operation.type in _RESOURCES or operation.type in _REFERENCES:
-            found.append(operation)
-        before = [tensor.op for tensor in operation.inputs] + list(operation.control_inputs)
-        new = [each for each in before if each not in seen]
-        seen.update(new)
-        todo += new
-    return found
+    return [
+        operation
+        for operation in operations_behind(graph, tensors)
+        if operation.type in _RESOURCES or operation.type in _REFERENCES
+    ]
 
 
 def without_value(session: Any, variables: Sequence[Any]) -> set[str]:
