@@ -44,6 +44,7 @@ class AsyncRequest(WritableInputs):
         self._inputs = dict(zip(bound.fitter.names, self._held[2].input.lay(self._layout)))
         if bound.fitter.strings:
             self._inputs = in_place(self._inputs)
+        bound.fitter.fill(self._inputs)
         return self
 
     async def __aexit__(

@@ -22,7 +22,7 @@ Arrays = tuple[np.ndarray, ...]
 class Fitter:
     """Turns inputs for one signature into arrays in wire order and their layout. Thread-safe."""
 
-    __slots__ = ("_layouts", "label", "names", "signature")
+    __slots__ = ("_alone", "_layouts", "defaults", "label", "names", "signature")
 
     strings = False
 
@@ -30,10 +30,22 @@ class Fitter:
         self.signature = info.signature
         self.label = label_of(model, version, info.signature.name)
         self.names = tuple(spec.name for spec in info.signature.inputs)
+        self.defaults = {
+            spec.name: spec.default.array(spec.dtype)
+            for spec in info.signature.inputs
+            if spec.default is not None
+        }
+        self._alone = self._only_input()
         self._layouts: dict[Any, TensorLayout] = {}
 
+    def _only_input(self) -> TensorSpec | None:
+        """The input that an array stands for: the one there is, or the one that has no default."""
+        specs = self.signature.inputs
+        wanted = specs if len(specs) == 1 else [spec for spec in specs if spec.name not in self.defaults]
+        return wanted[0] if len(wanted) == 1 else None
+
     def fit(self, inputs: Any) -> tuple[Arrays, TensorLayout]:
-        """Arrays and layout of `inputs`: an array (signatures with one input) or {name: array}.
+        """Arrays and layout of `inputs`: an array (of the one input that has no default) or {name: array}.
 
         Raises InvalidInput that names the input, what was expected and what came.
         """
@@ -59,6 +71,20 @@ class Fitter:
         key = tuple((spec.dtype, shape) for spec, shape in zip(self.signature.inputs, shapes))
         return self._layouts.get(key[0] if len(key) == 1 else key) or self._remember(key)
 
+    def given(self, inputs: Any) -> tuple[str, ...]:
+        """The names of those that `inputs` gives; the others have their defaults."""
+        if not self.defaults:
+            return self.names
+        if isinstance(inputs, Mapping):
+            return tuple(name for name in self.names if name in inputs)
+        return self.names if self._alone is None else (self._alone.name,)
+
+    def fill(self, inputs: Mapping[str, Any]) -> None:
+        """Write the defaults into what an app writes in place, where it has their shape."""
+        for name, value in self.defaults.items():
+            if inputs[name].shape == value.shape:
+                inputs[name][...] = value
+
     def _remember(self, key: tuple[tuple[np.dtype, tuple[int, ...]], ...]) -> TensorLayout:
         try:
             layout = lay_out(key)
@@ -70,22 +96,24 @@ class Fitter:
         return layout
 
     def _collect(self, inputs: Any) -> Arrays:
-        specs = self.signature.inputs
+        specs, alone, defaults = self.signature.inputs, self._alone, self.defaults
         if not isinstance(inputs, Mapping):
-            if len(specs) != 1:
+            if alone is None:
                 raise InvalidInput(
                     f"{self.label} has {len(specs)} inputs, so pass a dict with {self._wanted()}; "
                     f"got {type(inputs).__name__}"
                 )
-            inputs = {specs[0].name: _out_of_list(specs[0], inputs)}
+            inputs = {alone.name: _out_of_list(alone, inputs)}
         unknown = [str(name) for name in inputs if name not in self.names]
         if unknown:
             raise InvalidInput(f"{self.label} has no input {', '.join(unknown)}; it takes {self._wanted()}")
-        missing = [name for name in self.names if name not in inputs]
+        missing = [name for name in self.names if name not in inputs and name not in defaults]
         if missing:
             raise InvalidInput(
                 f"{self.label}: input {', '.join(missing)} is missing; it takes {self._wanted()}"
             )
+        if defaults:
+            inputs = {**defaults, **inputs}
         return tuple(self._as_array(spec, inputs[spec.name]) for spec in specs)
 
     def _as_array(self, spec: TensorSpec, value: Any) -> np.ndarray:

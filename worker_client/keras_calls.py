@@ -6,7 +6,7 @@ what an argument means for the answer is done here: how batches are really run i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import index
 from typing import Any
 
@@ -44,14 +44,16 @@ class Parts:
         others: Mapping[str, Any],
     ) -> None:
         _refuse({**others, **({} if callbacks is None else {"callbacks": callbacks})})
-        self._arrays = dict(zip(fitter.names, fitter.fit(inputs)[0]))
+        given = fitter.given(inputs)
+        fitted = dict(zip(fitter.names, fitter.fit(inputs)[0]))
+        self._arrays = {name: fitted[name] for name in given}  # the others have their defaults in each part
         self._one_output = len(fitter.signature.outputs) == 1 and not isinstance(inputs, Mapping)
         counts = [array.shape[0] if array.ndim else 1 for array in self._arrays.values()]
         self._rows = max(counts, default=0)
         self._size = _size(batch_size, steps, self._rows)
         self.whole = self._rows <= self._size  # and may go over as it is
         if not self.whole:
-            _check_rows(fitter, counts, self._size)
+            _check_rows(fitter, given, counts, self._size)
         if steps is not None:
             self._rows = min(self._rows, steps * self._size)
 
@@ -106,12 +108,12 @@ def _whole(name: str, value: Any) -> int:
     return number
 
 
-def _check_rows(fitter: Fitter, counts: list[int], size: int) -> None:
-    if not fitter.signature.batchable:
+def _check_rows(fitter: Fitter, names: Sequence[str], counts: list[int], size: int) -> None:
+    if not fitter.signature.batchable_along(names):
         raise InvalidInput(
             f"{fitter.label} cannot be run in batches of {size}, as not every input and output has a free first "
             f"dimension that counts rows ({fitter.signature}); leave batch_size and steps out"
         )
     if len(set(counts)) > 1:
-        told = ", ".join(f"{name!r} {count}" for name, count in zip(fitter.names, counts))
+        told = ", ".join(f"{name!r} {count}" for name, count in zip(names, counts))
         raise InvalidInput(f"{fitter.label}: inputs must have as many rows as each other, got {told}")

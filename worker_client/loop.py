@@ -65,7 +65,7 @@ class Run(Claim):
 class Call(Claim):
     """One `predict`. `over` is given the answer; `sent` is what was sent, if it has to be sent once more."""
 
-    __slots__ = ("arrays", "bound", "form", "layout", "sent", "timed", "timings")
+    __slots__ = ("arrays", "bound", "form", "given", "layout", "sent", "timed", "timings")
 
     def __init__(
         self,
@@ -75,8 +75,10 @@ class Call(Claim):
         layout: TensorLayout,
         deadline_ns: int,
         form: Any,
+        given: tuple[str, ...],
     ) -> None:
         super().__init__(over, layout.nbytes, deadline_ns)
+        self.given = given  # the inputs that are no defaults
         self.bound = bound
         self.arrays = arrays
         self.layout = layout
@@ -113,7 +115,8 @@ class Call(Claim):
         if slot is not None:
             if isinstance(error, BrokerLost):  # the caller may have written to his own arrays meanwhile
                 views = slot.input.lay(self.layout)
-                self.sent = {name: view.copy() for name, view in zip(self.bound.fitter.names, views)}
+                sent = dict(zip(self.bound.fitter.names, views))
+                self.sent = {name: sent[name].copy() for name in self.given}
             calls.release(slot)
         super().fail(calls, error)
 
@@ -253,7 +256,8 @@ class LoopCalls:
         that must `give_up` the call.
         """
         arrays, layout = bound.fitter.fit(inputs)
-        call = Call(self.loop.create_future(), bound, arrays, layout, deadline_ns, form)
+        given = bound.fitter.given(inputs)
+        call = Call(self.loop.create_future(), bound, arrays, layout, deadline_ns, form, given)
         self._begin(call)
         return call
 

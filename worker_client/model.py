@@ -115,9 +115,9 @@ class Model:
         """Run the model on `inputs` and return private copies of its outputs.
 
         `inputs` is an ndarray (or anything numpy makes one of) for a signature with one input, else {name: array};
-        dtypes must be the signature's, the first dimension counts rows. The answer is an ndarray if an array
-        went in and the signature has one output, else {name: ndarray}. `timeout` in seconds overrides the
-        client's.
+        dtypes must be the signature's, the first dimension counts rows. Inputs with a default may be left out, and
+        count for nothing if just one other is left. The answer is an ndarray if an array went in and the signature
+        has one output, else {name: ndarray}. `timeout` in seconds overrides the client's.
 
         `batch_size`, `verbose` and `steps` are those of `keras.Model.predict`: more rows than `batch_size` go over in
         as many requests, a few at a time, and come back as one answer; `steps` ends after so many of them; there is
@@ -168,7 +168,8 @@ class Model:
         """A request whose inputs are written in place, in shared memory, and whose results are read there.
 
         `rows` fills the free first dimension of every input; `shapes` gives whole shapes by input name where
-        another dimension is free as well. Use it in a `with` block; raises InvalidInput if a shape stays open.
+        another dimension is free as well. An input with a default has its shape, unless `shapes` gives another, and
+        is filled with it. Use it in a `with` block; raises InvalidInput if a shape stays open.
         """
         bound, _ = self.bound_by(None)
         layout = bound.fitter.layout_of(input_shapes(bound.fitter, rows, shapes or {}))
@@ -205,7 +206,10 @@ class Model:
             views = slot.input.lay(layout)
             for view, array in zip(views, arrays):
                 view[...] = array
-            call.inputs = dict(zip(bound.fitter.names, views))  # the caller's own may change from now on
+            sent = dict(zip(bound.fitter.names, views))  # the caller's own may change from now on
+            if bound.fitter.defaults:  # the next version may have others
+                sent = {name: sent[name] for name in bound.fitter.given(before)}
+            call.inputs = sent
         except BaseException:
             channel.release(slot)
             raise
@@ -340,7 +344,10 @@ def input_shapes(
         )
     found = []
     for spec in fitter.signature.inputs:
-        shape = shapes[spec.name] if spec.name in shapes else spec.with_rows(rows)
+        if spec.name in shapes:
+            shape: Any = shapes[spec.name]
+        else:
+            shape = spec.with_rows(rows) if spec.default is None else spec.default.shape
         if shape is None:
             raise InvalidInput(
                 f"{fitter.label}: input {spec.name!r} is {spec}; give its whole shape: "

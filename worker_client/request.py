@@ -45,8 +45,8 @@ class WritableInputs:
 class Request(WritableInputs):
     """Made by `Model.request`. Holds a slot inside its `with` block; one thread at a time.
 
-    `request[name]` is a writable ndarray in shared memory, with whatever the last request left in it. Views of inputs
-    and results are valid inside the block only: afterwards the memory serves other requests.
+    `request[name]` is a writable ndarray in shared memory. It holds the input's default, else whatever the last request
+    left there. Views of inputs and results are valid inside the block only: then the memory serves other requests.
 
     Strings cannot be views. `request["text"]` is an array of bytes or str objects, empty at first, that each run copies
     into shared memory, and a result of strings an array of bytes objects. For strings that need a larger slot the
@@ -78,6 +78,7 @@ class Request(WritableInputs):
         self._inputs = dict(zip(self._bound.fitter.names, slot.input.lay(self._layout)))
         if self._bound.fitter.strings:
             self._inputs = in_place(self._inputs)
+        self._bound.fitter.fill(self._inputs)
         return self
 
     def _claim(self, deadline: int) -> Slot:

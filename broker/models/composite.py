@@ -63,18 +63,19 @@ def roles_of(spec: Any, count: int) -> tuple[str, list[str]]:
 
 
 class Definition(NamedTuple):
-    """A SignatureDef, and which of its inputs are components of what."""
+    """A SignatureDef, and which of its inputs are components of what. `defaults` are TensorProtos by input."""
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
     flattened: Mapping[str, str]
+    defaults: Mapping[str, Any]
 
 
 def definitions(meta_graph: Any) -> dict[str, Definition]:
     """The MetaGraph's signatures by name."""
     flattened = flattened_inputs(meta_graph)
     return {
-        name: Definition(made.inputs, made.outputs, flattened.get(name, {}))
+        name: Definition(made.inputs, made.outputs, flattened.get(name, {}), made.defaults)
         for name, made in meta_graph.signature_def.items()
     }
 

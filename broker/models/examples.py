@@ -53,9 +53,12 @@ def fitting(signature: Signature, arrays: Mapping[str, np.ndarray]) -> Feeds | s
     """The arrays as the signature takes them, or why it does not."""
     feeds: list[np.ndarray] = []
     for spec in signature.inputs:
-        if spec.name not in arrays:
+        if spec.name in arrays:
+            array = np.asarray(arrays[spec.name])
+        elif spec.default is not None:
+            array = spec.default.array(spec.dtype)
+        else:
             return f"the input {spec.name!r} is missing"
-        array = np.asarray(arrays[spec.name])
         if spec.dtype.hasobject and array.dtype.kind in "SU":
             array = np.char.encode(array, "utf-8") if array.dtype.kind == "U" else array
             array = array.astype(object)

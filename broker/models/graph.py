@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from broker.models.composite import Definition, components
 from broker.models.plain_arrays import plain_name
 from broker.models.runtime import tf
+from worker_client.wire.default import MAX_BYTES, Default
 from worker_client.wire.dtypes import SUPPORTED, dtype_named
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Shape, Signature, TensorSpec
 from worker_client.wire.tensors import MAX_RANK
+
+_log = logging.getLogger("onesession.models")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ def endpoint_of(graph: Any, name: str, definition: Definition) -> Endpoint:
     fetches, outputs = _side(graph, "output", definition.outputs, {})
     if not outputs:
         raise NotServable("it returns nothing")
+    inputs = tuple(with_default(spec, definition.defaults.get(spec.name)) for spec in inputs)
     return Endpoint(Signature(name, inputs, outputs), feeds, fetches)
 
 
@@ -71,6 +76,26 @@ def _tensor_spec(what: str, name: str, info: Any, component: str) -> TensorSpec:
     if shape is not None and len(shape) > MAX_RANK:
         raise NotServable(f"{what} has {len(shape)} dimensions; at most {MAX_RANK} cross to the workers")
     return TensorSpec(name, dtype_named(dtype), shape, component)
+
+
+def with_default(spec: TensorSpec, value: Any) -> TensorSpec:
+    """The input with this TensorProto, or None, as its default; without one if that does not fit or is too large."""
+    if value is None:
+        return spec
+    array = tf.make_ndarray(value)
+    if array.dtype != spec.dtype or not spec.accepts(array.shape):
+        _log.warning("the default of input %r is no %s, so callers must give it", spec.name, spec)
+        return spec
+    default = Default.of(array)
+    if default.nbytes > MAX_BYTES:
+        _log.warning(
+            "the default of input %r has %d bytes; past %d it is not sent to workers, so callers must give it",
+            spec.name,
+            default.nbytes,
+            MAX_BYTES,
+        )
+        return spec
+    return replace(spec, default=default)
 
 
 def _shape(shape: Any) -> Shape | None:

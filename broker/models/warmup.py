@@ -10,7 +10,7 @@ from time import perf_counter_ns
 import numpy as np
 
 from broker.models.aligned import aligned_zeros
-from broker.models.examples import Feeds, with_rows
+from broker.models.examples import Feeds, aligned, with_rows
 from broker.models.model import Run
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.signature import Signature, TensorSpec
@@ -134,9 +134,16 @@ def feeds_of(
 
 
 def zeros(signature: Signature, rows: int, free: int = 1) -> list[np.ndarray]:
-    """Aligned feeds of zeros: `rows` rows if the signature is batchable, `free` in every other free dimension."""
+    """Aligned feeds of zeros: `rows` rows if the signature is batchable, `free` in every other free dimension. Inputs
+    that have a default get it, with as many rows."""
     batch = rows if signature.batchable else 1
-    return [aligned_zeros(_shape(spec, batch, free), spec.dtype) for spec in signature.inputs]
+    feeds = tuple(
+        aligned_zeros(_shape(spec, batch, free), spec.dtype)
+        if spec.default is None
+        else aligned(spec.default.array(spec.dtype))
+        for spec in signature.inputs
+    )
+    return list(with_rows(signature, feeds, batch))
 
 
 def _shape(spec: TensorSpec, rows: int, free: int) -> tuple[int, ...]:

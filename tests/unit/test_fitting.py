@@ -10,6 +10,7 @@ import pytest
 
 from worker_client.fitting import Fitter
 from worker_client.metadata import SignatureInfo
+from worker_client.wire.default import Default
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Shape, Signature, TensorSpec
 from worker_client.wire.tensors import MAX_RANK
@@ -261,3 +262,36 @@ def test_endless_shapes_do_not_fill_memory(one: Fitter):
     for rows in range(2000):
         assert one.layout_of([(rows, 3)]).placements[0].shape == (rows, 3)
     assert len(one._layouts) <= 256
+
+
+@pytest.fixture
+def lenient() -> Fitter:
+    """x: float32[?, 3], and temperature: float32[] = 2.0."""
+    default = Default.of(np.array(2.0, np.float32))
+    specs = (
+        TensorSpec("temperature", np.dtype("float32"), (), default=default),
+        TensorSpec("x", np.dtype("float32"), (None, 3)),
+    )
+    return Fitter("digits", 3, SignatureInfo(1, Signature("serving", specs, ())))
+
+
+@pytest.mark.parametrize("inputs", [{"x": X}, X, X.tolist()])
+def test_an_input_with_a_default_may_be_left_out(lenient: Fitter, inputs: Any):
+    """Its default takes its place; an array then stands for the one other input."""
+    (temperature, x), layout = lenient.fit(inputs)
+    assert temperature == 2.0
+    np.testing.assert_array_equal(x, X)
+    assert layout.placements[0].shape == ()
+    assert lenient.given(inputs) == ("x",)
+
+
+def test_what_is_given_goes_before_the_default(lenient: Fitter):
+    """A value of the caller's is checked like any other."""
+    assert lenient.fit({"x": X, "temperature": 4})[0][0] == 4.0
+    assert lenient.given({"x": X, "temperature": 4}) == ("temperature", "x")
+    assert "input 'temperature' wants shape []" in refused(lenient, {"x": X, "temperature": [1.0, 2.0]})
+
+
+def test_the_others_are_missing_all_the_same(lenient: Fitter):
+    """The error shows what may be left out."""
+    assert "input x is missing; it takes 'temperature': float32[] = 2.0, 'x'" in refused(lenient, {})

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import msgpack
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from worker_client.wire.default import Default
 from worker_client.wire.dtypes import SUPPORTED, dtype_named
 from worker_client.wire.signature import Shape, Signature, TensorSpec, format_shape
 
@@ -19,6 +23,11 @@ specs = st.builds(
     shapes,
     st.text(max_size=20),
 )
+texts = st.lists(st.binary(max_size=9), max_size=3).map(tuple)
+defaults = st.builds(
+    Default, st.lists(st.integers(0, 9), max_size=3).map(tuple), st.binary(max_size=30) | texts
+)
+specs = specs | st.builds(replace, specs, default=defaults)
 sides = st.lists(specs, max_size=4).map(tuple)
 signatures = st.builds(Signature, st.text(max_size=20), sides, sides)
 
@@ -35,14 +44,14 @@ TEXT = TensorSpec("text", dtype_named("string"), (None,))
 @given(signatures)
 def test_a_signature_survives_the_control_plane(signature: Signature):
     """A signature packed as a control message and read again equals itself."""
-    message = msgpack.unpackb(msgpack.packb(signature.to_message()))
+    message = msgpack.unpackb(msgpack.packb(json.loads(json.dumps(signature.to_message()))))
     assert Signature.from_message(message) == signature
 
 
 def test_a_message_with_a_foreign_dtype_is_refused():
     """A dtype that cannot cross the wire is refused when the signature is read, not at the first call."""
     with pytest.raises(TypeError, match="dtype 'object' cannot be sent"):
-        Signature.from_message({"name": "s", "inputs": [["x", "object", None, ""]], "outputs": []})
+        Signature.from_message({"name": "s", "inputs": [["x", "object", None, "", None]], "outputs": []})
 
 
 @pytest.mark.parametrize(
@@ -142,3 +151,28 @@ def test_which_signatures_have_strings():
     assert (signature.takes_strings, signature.gives_strings) == (True, False)
     signature = Signature("s", (spec(None),), (TEXT,))
     assert (signature.takes_strings, signature.gives_strings) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (np.float32(0.1), "0.1"),
+        (np.array([3, 4], np.int64), "[3, 4]"),
+        (np.array([[True], [False]]), "[[True], [False]]"),
+        (np.array("né:".encode(), object), "'né:'"),
+        (np.array([b"a", b"b"], object), "['a', 'b']"),
+        (np.array(b"x" * 100, object), "..."),
+        (np.zeros(9, np.int8), "..."),
+        (np.zeros((0, 3), np.float32), "[]"),
+        (np.array(1.5, dtype_named("bfloat16")), "1.5"),
+    ],
+)
+def test_a_default_is_shown_if_it_is_short(value: np.ndarray, shown: str):
+    """`temperature: float32[] = 2.0`, and the same value comes out as went in."""
+    array = np.asarray(value)
+    default = Default.of(array)
+    assert str(TensorSpec("x", array.dtype, array.shape, default=default)).endswith(f"] = {shown}")
+    back = default.array(array.dtype)
+    assert back.shape == array.shape
+    assert back.tolist() == array.tolist()
+    assert not back.flags.writeable

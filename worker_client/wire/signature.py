@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from worker_client.wire.default import Default
 from worker_client.wire.dtypes import STRING, dtype_named, name_of
 
 Shape = tuple[int | None, ...]
@@ -17,13 +19,14 @@ class TensorSpec:
     """One input or output. `shape` is None where the rank is unknown; a dimension is None where it is free.
 
     `component` says of what it is a part, such as "row_splits of ragged 'words'"; empty for a tensor of its own. The
-    rows of a component are not those of a request.
+    rows of a component are not those of a request. An input with a `default` may be left out of a call.
     """
 
     name: str
     dtype: np.dtype
     shape: Shape | None
     component: str = ""
+    default: Default | None = None
 
     def accepts(self, shape: tuple[int, ...]) -> bool:
         if self.shape is None:
@@ -43,7 +46,8 @@ class TensorSpec:
 
     def __str__(self) -> str:
         told = f"{name_of(self.dtype)}{format_shape(self.shape)}"
-        return f"{told} ({self.component})" if self.component else told
+        told = f"{told} ({self.component})" if self.component else told
+        return told if self.default is None else f"{told} = {self.default.show(self.dtype)}"
 
 
 def format_shape(shape: Shape | None) -> str:
@@ -64,9 +68,15 @@ class Signature:
     @property
     def batchable(self) -> bool:
         """True if every tensor's first dimension is free, and counts rows: requests can then be joined along it."""
-        specs = (*self.inputs, *self.outputs)
-        return bool(self.inputs) and all(
-            spec.shape and spec.shape[0] is None and not spec.component for spec in specs
+        return self._have_rows(self.inputs)
+
+    def batchable_along(self, names: Collection[str]) -> bool:
+        """The same for these inputs, while the others are left out and have their defaults."""
+        return self._have_rows(tuple(spec for spec in self.inputs if spec.name in names))
+
+    def _have_rows(self, inputs: tuple[TensorSpec, ...]) -> bool:
+        return bool(inputs) and all(
+            spec.shape and spec.shape[0] is None and not spec.component for spec in (*inputs, *self.outputs)
         )
 
     @property
@@ -88,8 +98,14 @@ class Signature:
 
         def side(specs: tuple[TensorSpec, ...]) -> list[Any]:
             return [
-                [s.name, name_of(s.dtype), None if s.shape is None else list(s.shape), s.component]
-                for s in specs
+                [
+                    spec.name,
+                    name_of(spec.dtype),
+                    None if spec.shape is None else list(spec.shape),
+                    spec.component,
+                    None if spec.default is None else spec.default.to_message(),
+                ]
+                for spec in specs
             ]
 
         return {"name": self.name, "inputs": side(self.inputs), "outputs": side(self.outputs)}
@@ -98,8 +114,14 @@ class Signature:
     def from_message(cls, message: dict[str, Any]) -> Signature:
         def side(rows: list[Any]) -> tuple[TensorSpec, ...]:
             return tuple(
-                TensorSpec(name, dtype_named(dtype), None if shape is None else tuple(shape), component)
-                for name, dtype, shape, component in rows
+                TensorSpec(
+                    name,
+                    dtype_named(dtype),
+                    None if shape is None else tuple(shape),
+                    component,
+                    None if default is None else Default.from_message(default),
+                )
+                for name, dtype, shape, component, default in rows
             )
 
         return cls(message["name"], side(message["inputs"]), side(message["outputs"]))
