@@ -6,14 +6,10 @@ import re
 from pathlib import Path
 
 from broker.models.errors import ModelLoadError
-from broker.models.sources import hub
-from broker.models.sources.kinds import GRAPH_FILES, files_in, kind_of, what_is
+from broker.models.sources import foreign, hub
+from broker.models.sources.kinds import GRAPH_FILES, files_in, kind_of
 from broker.models.spec import ModelSpec
 
-_EXPORT = (
-    "Export a model with tf.saved_model.save(module, path, signatures=...) or, in Keras, model.export(path) "
-    "or model.save('model.keras')"
-)
 _REMOTE = re.compile(r"(\w[\w+.\-]*)://")
 """The beginning of gs://bucket/model and its like, which TensorFlow could read and the broker does not."""
 
@@ -36,11 +32,11 @@ def locate(spec: ModelSpec) -> tuple[Path, int]:
     version = next(p for p in path.iterdir() if p.name.isdecimal() and int(p.name) == number and p.is_dir())
     taken = _model_at(spec, version)
     if taken is None:
-        raise _refused(
-            spec,
-            f"its highest version {version} is no model: {what_is(version)}",
-            "Finish the copy of this version, or move it away to serve an older one",
-        )
+        told = foreign.folder_at(version)
+        remedy = "Finish the copy of this version, or move it away to serve an older one"
+        if told.remedy != foreign.EXPORT:
+            remedy += f". {told.remedy}"
+        raise _refused(spec, f"its highest version {version} is no model: {told.what}", remedy)
     return taken, number
 
 
@@ -72,6 +68,8 @@ def _path(spec: ModelSpec) -> Path:
                 f"it lies in {remote[1]!r}, and not on this machine",
                 "Copy it to a local folder and give the path of that",
             ) from None
+        if foreign.checkpoint_of(path) is not None:  # whose name is that of no file
+            raise _foreign(spec, path, foreign.file_at(path)) from None
         raise _refused(
             spec,
             f"{path} does not exist" + ("" if path.is_absolute() else f" (looked in {Path.cwd()})"),
@@ -104,6 +102,10 @@ def _model_at(spec: ModelSpec, path: Path) -> Path | None:
         if kind_of(path) is not None:
             return path
         files = files_in(path) if path.is_dir() else []
+        if files and foreign.latest_checkpoint(path) is not None:
+            raise _foreign(
+                spec, path, foreign.folder_at(path)
+            )  # beside which TensorFlow 1 writes a graph.pbtxt
     except OSError as error:
         raise _unreadable(spec, path, error) from error
     if len(files) > 1:
@@ -115,14 +117,18 @@ def _model_at(spec: ModelSpec, path: Path) -> Path | None:
 def _no_model(spec: ModelSpec, path: Path) -> ModelLoadError:
     if path.name in GRAPH_FILES:
         return _refused(spec, f"{path} is a file", f"Give the directory that holds it: {path.parent}")
+    try:
+        told = foreign.folder_at(path) if path.is_dir() else foreign.file_at(path)
+    except OSError as error:
+        return _unreadable(spec, path, error)
+    return _foreign(spec, path, told)
+
+
+def _foreign(spec: ModelSpec, path: Path, told: foreign.Foreign) -> ModelLoadError:
     if path.is_dir():
-        return _refused(
-            spec,
-            f"{path} holds no model: no saved_model.pb, no Keras file, no frozen graph (.pb) and no numbered "
-            f"versions; {what_is(path)}",
-            _EXPORT,
-        )
-    return _refused(spec, f"{path} is no model: {what_is(path)}", _EXPORT)
+        looked_for = "no saved_model.pb, no Keras file, no frozen graph (.pb) and no numbered versions"
+        return _refused(spec, f"{path} holds no model: {looked_for}; {told.what}", told.remedy)
+    return _refused(spec, f"{path} is no model: {told.what}", told.remedy)
 
 
 def _unreadable(spec: ModelSpec, path: Path, error: OSError) -> ModelLoadError:

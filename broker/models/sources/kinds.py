@@ -13,7 +13,6 @@ HUB_FILE = "tfhub_module.pb"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _FROZEN_SUFFIXES = (".pb", ".pbtxt", ".graphdef")
-_SHOWN = 8
 
 
 class Kind(Enum):
@@ -22,22 +21,6 @@ class Kind(Enum):
     SAVED_MODEL = "a SavedModel"
     KERAS = "a Keras file"
     FROZEN = "a frozen graph"
-
-
-OTHERS = {
-    ".tflite": "a TensorFlow Lite model, which TensorFlow's session cannot run",
-    ".onnx": "an ONNX model",
-    ".pt": "a PyTorch model",
-    ".pth": "a PyTorch model",
-    ".safetensors": "weights without a model",
-    ".ckpt": "a checkpoint: weights without a graph",
-    ".index": "a checkpoint: weights without a graph",
-    ".meta": "a checkpoint's graph",
-    ".tgz": "an archive: unpack it first",
-    ".tar.gz": "an archive: unpack it first",
-    ".zip": "an archive: unpack it first",
-}
-"""What people point at that is no model of ours, by the end of its name."""
 
 
 def kind_of(path: Path) -> Kind | None:
@@ -66,24 +49,3 @@ def is_hub_module(directory: Path) -> bool:
 def files_in(directory: Path) -> list[Path]:
     """The models among a directory's files, by name. Raises OSError."""
     return sorted(path for path in directory.iterdir() if path.is_file() and kind_of(path) is not None)
-
-
-def what_is(path: Path) -> str:
-    """`path` described for a message, where it is no model."""
-    if path.is_dir():
-        return _contents(path)
-    name = path.name.lower()
-    if name.endswith(".weights.h5"):
-        return "it holds weights without a model"
-    told = next(
-        (told for suffix, told in OTHERS.items() if name.endswith(suffix) or f"{suffix}-" in name), ""
-    )
-    return f"it is {told}" if told else "it is neither a Keras file nor a frozen graph"
-
-
-def _contents(directory: Path) -> str:
-    names = sorted(child.name + "/" * child.is_dir() for child in directory.iterdir())
-    if not names:
-        return "it is empty"
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return f"it holds {', '.join(names[:_SHOWN])}{more}"

@@ -161,13 +161,77 @@ def test_an_empty_directory(tmp_path):
         ("net.weights.h5", "it holds weights without a model"),
         ("model.ckpt-1000.index", "it is a checkpoint: weights without a graph"),
         ("model.ckpt-1000.data-00000-of-00001", "it is a checkpoint: weights without a graph"),
-        ("model.tar.gz", "it is an archive: unpack it first"),
+        ("model.tar.gz", "it is an archive: unpack it first. Unpack it and give the folder"),
+        (
+            "net.pt",
+            "it is a PyTorch model. Serve a Python function that runs it, module:function (with torch)",
+        ),
+        ("net.safetensors", "it holds weights without a model. Serve a Python function that runs it"),
     ],
 )
 def test_a_file(tmp_path, name, says):
     """A file where a directory belongs is told with what to do about this kind of file."""
     (tmp_path / name).write_bytes(b"")
     assert says in refusal(tmp_path / name)
+
+
+def touch(folder: Path, *names: str) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"")
+    return folder
+
+
+CHECKPOINT = ("model.ckpt-7.index", "model.ckpt-7.data-00000-of-00001", "checkpoint")
+
+
+@pytest.mark.parametrize("name", ["", *CHECKPOINT, "model.ckpt-7", "model.ckpt-7.meta"])
+def test_a_checkpoint_of_tensorflow_1(tmp_path, name):
+    """By its folder, any of its files, or its name: the remedy is the factory that restores it."""
+    touch(tmp_path, *CHECKPOINT, "model.ckpt-7.meta", "graph.pbtxt", "events.out.tfevents.1")
+    prefix = tmp_path / "model.ckpt-7"
+    text = refusal(tmp_path / name)
+    assert f"a checkpoint of TensorFlow 1: weights and a graph without signatures ({prefix})" in text
+    assert (
+        f"Serve a factory, module:function, that restores it, tf.compat.v1.train.import_meta_graph('{prefix}.meta')"
+        f".restore(session, '{prefix}'), and returns (session, inputs, outputs)" in text
+    )
+
+
+@pytest.mark.parametrize("name", ["", "model.ckpt-7", "model.ckpt-7.index"])
+def test_a_checkpoint_of_tensorflow_2(tmp_path, name):
+    """It has no graph: the factory builds the model."""
+    text = refusal(touch(tmp_path, *CHECKPOINT) / name)
+    assert f"a checkpoint: weights without a graph ({tmp_path / 'model.ckpt-7'})" in text
+    assert "that builds the model, restores it, tf.train.Checkpoint(model=model).restore(" in text
+
+
+def test_a_version_that_is_a_checkpoint(tmp_path):
+    """Its remedy is told, too."""
+    touch(tmp_path / "3", *CHECKPOINT)
+    text = refusal(tmp_path)
+    assert f"its highest version {tmp_path / '3'} is no model: it holds a checkpoint: weights" in text
+    assert "Serve a factory, module:function, that builds the model" in text
+
+
+def test_a_folder_of_models(tmp_path):
+    """The level below is meant."""
+    make(tmp_path / "export")
+    (tmp_path / "logs").mkdir()
+    text = refusal(tmp_path)
+    assert f"it holds export/, logs/. Give the path of the model: {tmp_path / 'export'}" in text
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("net.onnx", "it holds net.onnx; of net.onnx: it is an ONNX model. Serve a Python function"),
+        ("net.weights.h5", "it holds weights without a model. Save the whole model with model.save("),
+    ],
+)
+def test_a_folder_with_a_foreign_model(tmp_path, name, says):
+    """Is told as the file would be."""
+    assert says in refusal(touch(tmp_path, name))
 
 
 def test_a_file_in_the_middle_of_the_path(tmp_path):
