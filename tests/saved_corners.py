@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
 
@@ -158,6 +160,31 @@ def export_defaults(path: str) -> None:
 
     signatures = {"serving_default": scaled, "joined": joined, "shifted": shifted, "large": looked_up}
     tf.saved_model.save(_module(**signatures), path, signatures=signatures)
+
+
+def export_checkpoint(path: str) -> None:
+    """What TensorFlow 1 leaves of a training: float32 `x` [?, 4] -> `y` = x * 3 in `model.ckpt-3`, and graph.pbtxt."""
+    import tensorflow as tf
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default() as graph, v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 4], name="x")
+        factor = v1.get_variable("factor", initializer=3.0)
+        tf.multiply(x, factor, name="y")
+        session.run(v1.global_variables_initializer())
+        v1.train.Saver().save(session, f"{path}/model.ckpt", global_step=3)
+        v1.train.write_graph(graph, path, "graph.pbtxt")
+
+
+def export_lambda_keras_files(path: str) -> None:
+    """`net.keras` and `net.h5` with a Lambda layer: float32 [?, 4] -> x * 3."""
+    import tensorflow as tf
+
+    Path(path).mkdir()
+
+    layers = [tf.keras.Input((4,), name="x"), tf.keras.layers.Lambda(lambda x: x * 3)]
+    for name in ("net.keras", "net.h5"):
+        tf.keras.Sequential(layers).save(f"{path}/{name}")
 
 
 KINDS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,25 @@ def keras() -> Any:
     net = tf.keras.Sequential([tf.keras.Input((4,), name="x"), layer])
     layer.set_weights([np.eye(4, dtype=np.float32) * FACTOR])
     return net
+
+
+def unsafe_keras() -> Any:
+    """The file at $ONESESSION_TEST_PATH, whose code is trusted."""
+    import tensorflow as tf
+
+    return tf.keras.models.load_model(os.environ["ONESESSION_TEST_PATH"], compile=False, safe_mode=False)
+
+
+def restored() -> Any:
+    """The checkpoint of TensorFlow 1 at $ONESESSION_TEST_PATH."""
+    import tensorflow as tf
+
+    prefix = os.environ["ONESESSION_TEST_PATH"]
+    graph = tf.Graph()
+    with graph.as_default():
+        session = tf.compat.v1.Session(graph=graph)
+        tf.compat.v1.train.import_meta_graph(f"{prefix}.meta").restore(session, prefix)
+    return session, {"x": "x:0"}, {"y": "y:0"}
 
 
 def unbuilt_keras() -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -176,6 +178,103 @@ def test_a_keras_file_that_is_damaged(tmp_path, name, what):
     """Is told without starting Keras."""
     (tmp_path / name).write_bytes(b"PK\x03\x04 and no more")
     assert f"{tmp_path / name} is damaged: it is not {what}, as a file of Keras" in refusal(tmp_path / name)
+
+
+def zip_of(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "{}")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "inside", "says"),
+    [
+        (
+            "net.keras",
+            ["metadata.json", "model.weights.h5"],
+            "holds weights without a model: it has no config.json",
+        ),
+        (
+            "net.keras",
+            ["m/saved_model.pb"],
+            "is a zip archive with a SavedModel in it (m/saved_model.pb). Unpack it",
+        ),
+        (
+            "net.keras",
+            ["a.txt"],
+            "is a zip archive with a.txt and no config.json, so no file of Keras's. Export",
+        ),
+        (
+            "net.h5",
+            ["config.json", "model.weights.h5"],
+            "as Keras writes it under the name .keras. Rename it",
+        ),
+    ],
+)
+def test_a_zip_archive_that_is_another(tmp_path, name, inside, says):
+    """What it is shows by the names in it, without Keras."""
+    assert says in refusal(zip_of(tmp_path / name, *inside))
+
+
+def test_an_hdf5_file_by_the_name_of_the_new_format(tmp_path):
+    """As older Kerases wrote it."""
+    (tmp_path / "net.keras").write_bytes(b"\x89HDF\r\n\x1a\n...")
+    assert "is an HDF5 file, which Keras reads under the name .h5. Rename it" in refusal(
+        tmp_path / "net.keras"
+    )
+
+
+def test_an_hdf5_file_without_a_model(tmp_path):
+    """Weights only, or cut off: h5py tells at once, and Keras is not started."""
+    path = tmp_path / "net.h5"
+    with h5py.File(path, "w") as file:
+        file.create_group("dense").create_dataset("kernel", data=np.ones((400, 4)))
+    text = refusal(path)
+    assert (
+        f"{path} holds weights without a model: it has no attribute model_config. Save the whole model"
+        in text
+    )
+    assert (
+        f"a factory, module:function, that builds the model, calls model.load_weights({str(path)!r})" in text
+    )
+    path.write_bytes(path.read_bytes()[:3000])
+    text = refusal(path)
+    assert f"{path} is damaged: " in text
+    assert text.endswith("Copy or save it again")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("name", ["net.keras", "net.h5"])
+def test_a_keras_file_with_code_in_it(saved_models, tmp_path, monkeypatch, name):
+    """Keras does not run a Lambda layer's code; the remedy is told, and works."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    path = saved_models["lambda_keras_files"] / name
+    text = refusal(path)
+    assert f"Keras cannot load {path}: Requested the deserialization of a `Lambda` layer" in text
+    assert "make a SavedModel with model.export(folder)" in text
+    assert f"returns keras.models.load_model({str(path)!r}, safe_mode=False)" in text
+    monkeypatch.setenv("ONESESSION_TEST_PATH", str(path))
+    model = repository.load_model(ModelSpec("m", f"{FACTORIES}:unsafe_keras", intra_op_threads=1))
+    try:
+        np.testing.assert_array_equal(model.callable("serving_default")(X)[0], X * 3)
+    finally:
+        model.close()
+
+
+def test_a_checkpoint_is_served_by_the_factory_that_its_error_names(saved_models, monkeypatch):
+    """Weights and graph of TensorFlow 1, restored with the call in the message."""
+    folder = saved_models["checkpoint"]
+    text = refusal(folder)
+    assert "it holds a checkpoint of TensorFlow 1: weights and a graph without signatures (" in text
+    assert f"import_meta_graph('{folder / 'model.ckpt-3.meta'}')" in text
+    monkeypatch.setenv("ONESESSION_TEST_PATH", str(folder / "model.ckpt-3"))
+    model = repository.load_model(ModelSpec("m", f"{FACTORIES}:restored", intra_op_threads=1))
+    try:
+        np.testing.assert_array_equal(model.callable("serving_default")(X)[0], X * 3)
+    finally:
+        model.close()
 
 
 @pytest.mark.slow

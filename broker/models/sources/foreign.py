@@ -59,8 +59,12 @@ def file_at(path: Path) -> Foreign:
     name = path.name.lower()
     for suffix, told in _BY_NAME.items():
         if name.endswith(suffix):
-            return Foreign(told.what, told.remedy.replace("{path!r}", repr(str(path))))
+            return Foreign(told.what, weights_remedy(path) if told.remedy == _WEIGHTS else told.remedy)
     return Foreign("it is neither a Keras file nor a frozen graph", EXPORT)
+
+
+def weights_remedy(path: Path) -> str:
+    return _WEIGHTS.format(path=str(path))
 
 
 def folder_at(path: Path) -> Foreign:

@@ -5,6 +5,7 @@ the broker would run. The result is kept in the cache under the digest of the fi
 
     this process -- {"path", "target", "imports"} -->  the child's stdin
                  <-- {} or {"error": why} -----------  its stdout; what libraries print goes to stderr
+                     or {"cause", "remedy"}
 """
 
 from __future__ import annotations
@@ -21,14 +22,14 @@ import subprocess
 import sys
 import tempfile
 import time
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from broker.cache_folder import cache_folder
 from broker.interpreter import python
 from broker.models.errors import ModelLoadError
+from broker.models.sources import keras_check
 from broker.models.sources.kinds import is_hdf5
 from broker.models.spec import ModelSpec
 from broker.surroundings import python_path
@@ -65,15 +66,9 @@ def exported(spec: ModelSpec, path: Path) -> Iterator[Path]:
 
 
 def _check(spec: ModelSpec, path: Path) -> None:
-    """What can be seen without Keras, whose start takes seconds."""
-    zipped = path.suffix == ".keras"
-    if zipped != zipfile.is_zipfile(path) or not (zipped or is_hdf5(path)):
-        raise ModelLoadError.of(
-            spec.name,
-            spec.source,
-            f"{path} is damaged: it is not {'a zip archive' if zipped else 'an HDF5 file'}, as a file of Keras is",
-            "Copy or save it again",
-        )
+    found = keras_check.problem_with(path)
+    if found is not None:
+        raise ModelLoadError.of(spec.name, spec.source, *found)
 
 
 def export(model: Any, target: Path) -> None:
@@ -85,20 +80,22 @@ def export(model: Any, target: Path) -> None:
 
 
 def _export(spec: ModelSpec, path: Path, target: Path) -> Path:
-    error = _ask_child({"path": str(path), "target": str(target), "imports": list(spec.imports)})
-    if error is None:
+    answer = _ask_child({"path": str(path), "target": str(target), "imports": list(spec.imports)})
+    if "cause" in answer:
+        raise ModelLoadError.of(spec.name, spec.source, answer["cause"], answer["remedy"])
+    if "error" not in answer:
         return target
     raise ModelLoadError.of(
         spec.name,
         spec.source,
-        f"Keras cannot load and export {path}: {error}",
+        f"Keras cannot load and export {path}: {answer['error']}",
         "If it needs classes of yours, name the modules that register them: imports = ['package.module']; a file of "
         f"Keras 2 may need the package tf_keras and {_LEGACY_VARIABLE}=1",
     )
 
 
-def _ask_child(message: dict[str, Any]) -> str | None:
-    """Why it could not be done; None if it was."""
+def _ask_child(message: dict[str, Any]) -> dict[str, str]:
+    """`error` in Keras's words, or `cause` and `remedy`, if it could not be done; nothing if it was."""
     environment = {
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **os.environ,
@@ -114,11 +111,11 @@ def _ask_child(message: dict[str, Any]) -> str | None:
         start_new_session=True,  # a Ctrl-C is for the broker, which ends this process then
     )
     try:
-        answer = json.loads(done.stdout)
+        return json.loads(done.stdout)  # type: ignore[no-any-return]
     except ValueError:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
-        return f"the process that does it ended with status {done.returncode}: {' '.join(lines[-3:])}"
-    return answer.get("error")  # type: ignore[no-any-return]
+        said = f"the process that does it ended with status {done.returncode}: {' '.join(lines[-3:])}"
+        return {"error": said}
 
 
 def _digest(path: Path) -> str:
@@ -162,18 +159,36 @@ def main() -> int:
     answers = os.dup(1)
     os.dup2(2, 1)
     message = json.loads(sys.stdin.read())
+    answer = _made(Path(message["path"]), Path(message["target"]), message["imports"])
+    os.write(answers, json.dumps(answer).encode())
+    return 0
+
+
+def _made(path: Path, target: Path, imports: Sequence[str]) -> dict[str, str]:
+    """Export the file at `path`. Returns the answer to the parent."""
+    found = keras_check.problem_with_hdf5(path) if is_hdf5(path) else None
+    if found is not None:
+        return found._asdict()
     try:
         from broker.models.runtime import tf
 
-        for name in message["imports"]:
+        for name in imports:
             importlib.import_module(name)
-        export(tf.keras.models.load_model(message["path"], compile=False), Path(message["target"]))
-        answer = {}
+        export(tf.keras.models.load_model(str(path), compile=False), target)
     except Exception as error:
-        text = " ".join(str(error).split()) or "without a message"
-        answer = {"error": f"{type(error).__name__}: {text[:_MOST_CHARACTERS]}"}
-    os.write(answers, json.dumps(answer).encode())
-    return 0
+        text = _own_words(error)
+        told = f"{type(error).__name__}: {text[:_MOST_CHARACTERS]}"
+        if "Lambda" in text and "safe_mode" in text:
+            cause = f"Keras cannot load {path}: {text.partition('. ')[0]}"
+            return {"cause": cause, "remedy": keras_check.lambda_remedy(path)}
+        return {"error": told}
+    return {}
+
+
+def _own_words(error: Exception) -> str:
+    """Without the configurations of the layers around the one that it is about, which Keras puts first."""
+    text = " ".join(str(error).split())
+    return text.rpartition("Exception encountered: ")[2] or text or "without a message"
 
 
 if __name__ == "__main__":
