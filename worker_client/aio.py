@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from pathlib import Path
 from time import monotonic_ns
 from types import TracebackType
 from typing import Any
@@ -21,6 +23,7 @@ from worker_client import client as sync
 from worker_client import monkey
 from worker_client.absence import BrokerLost
 from worker_client.aio_request import AsyncRequest
+from worker_client.connection import Connection
 from worker_client.keras_calls import IN_FLIGHT, Parts
 from worker_client.loop import LoopCalls
 from worker_client.metadata import ModelInfo
@@ -40,7 +43,10 @@ def connect(
 
 
 class AsyncClient:
-    """One event loop's way to one broker. Made before a fork, it serves every child; each loop needs its own."""
+    """One event loop's way to one broker. Made before a fork, it serves every child; each loop needs its own.
+
+    Copied it is itself; pickled it is address and options, and those that come to one thread are one client.
+    """
 
     def __init__(self, client: sync.Client) -> None:
         self._client = client
@@ -50,6 +56,15 @@ class AsyncClient:
 
     def __repr__(self) -> str:
         return f"<AsyncClient {self._calls or self._client!r}>"
+
+    def __copy__(self) -> AsyncClient:
+        return self
+
+    def __deepcopy__(self, memo: object) -> AsyncClient:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[..., AsyncClient], tuple[Any, ...]]:
+        return _client_of_this_thread, (self._client.address, self._client.timeout, self._client.retries)
 
     def model(
         self,
@@ -153,7 +168,10 @@ class AsyncClient:
             mine.set_result(None)
 
     async def _leave(self, calls: LoopCalls) -> None:
-        """Another loop's channel: that loop has ended, and we get one of our own."""
+        """Another loop's channel: that loop has ended, or is our parent's, and we get one of our own."""
+        if not calls.channel.ours:
+            self._calls = None
+            return
         if not calls.loop.is_closed():
             raise BrokerError(
                 "this client belongs to another event loop, which still runs; make one for each loop"
@@ -171,6 +189,9 @@ class AsyncModel:
 
     def __repr__(self) -> str:
         return f"<AsyncModel {self._model!r}>"
+
+    def __reduce__(self) -> tuple[Callable[..., AsyncModel], tuple[Any, ...]]:
+        return _model_of, (self._client, *self._model.options)
 
     @property
     def name(self) -> str:
@@ -264,6 +285,39 @@ class AsyncModel:
         finally:
             for task in pending:
                 task.cancel()
+
+
+class _Copies(threading.local):
+    """The clients that were unpickled in this thread: a thread has one loop at a time, and a channel is one loop's."""
+
+    def __init__(self) -> None:
+        self.clients: dict[tuple[str, float | None, int], AsyncClient] = {}
+
+
+_copies = _Copies()
+
+
+def _client_of_this_thread(path: str, timeout: float | None, retries: int) -> AsyncClient:
+    key = path, timeout, retries
+    client = _copies.clients.get(key)
+    if client is None:
+        connection = Connection(Path(path), WaitMode.BLOCK)
+        client = _copies.clients[key] = AsyncClient(sync.Client(connection, timeout, retries))
+    return client
+
+
+def _model_of(
+    client: AsyncClient,
+    name: str,
+    version: int | str | None,
+    signature: str | None,
+    timeout: float | None,
+    priority: str,
+    retries: int,
+) -> AsyncModel:
+    number, label = (None, version) if isinstance(version, str) else (version, None)
+    options: dict[str, Any] = {"timeout": timeout, "priority": priority, "retries": retries}
+    return client.model(name, number, signature, label=label, **options)
 
 
 def _loop_with_threads() -> asyncio.AbstractEventLoop:

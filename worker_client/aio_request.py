@@ -38,6 +38,7 @@ class AsyncRequest(WritableInputs):
         self._first: Slot | None = None  # as in `Request`
 
     async def __aenter__(self) -> AsyncRequest:
+        self._check_process()
         bound, calls, deadline = await self._client.ready(self._model, None)
         self._layout = bound.fitter.layout_of(input_shapes(bound.fitter, self._rows, self._shapes))
         self._held = await self._claim(bound, calls, deadline)
@@ -62,6 +63,7 @@ class AsyncRequest(WritableInputs):
 
     async def run(self, timeout: float | None = None) -> Result:
         """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""
+        self._check_process()
         if self._held is None:
             raise BrokerError("a request runs only inside its `async with` block")
         if self._held[2].busy and self._held[0].channel.open:

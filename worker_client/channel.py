@@ -3,7 +3,8 @@
     claim -> Slot.lay, write -> submit -> wait -> Slot.result -> release
                                    \\-> (timeout, cancel, exception) abandon: back when the broker let go of it
 
-Any thread may call. A slot belongs to the thread that claimed it; the ring's tail to whoever holds `_push_lock`.
+Any thread may call. A slot belongs to the thread that claimed it; the ring's tail to whoever holds `_push_lock`. All of
+it belongs to the process that attached: to its children the channel is closed, as `alive` is wiped there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from worker_client.futures import FutureDispatcher
 from worker_client.link import ControlLink
 from worker_client.region import OutputRegion
 from worker_client.slot import Slot
-from worker_client.wire import control, semaphore
+from worker_client.wire import control, fork, semaphore
 from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, InvalidInput, Overloaded
 from worker_client.wire.event import Event
 from worker_client.wire.layout import (
@@ -57,7 +58,8 @@ class Channel:
 
     def __init__(self, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode) -> None:
         self._segments = [Segment.attach(fd, reply["nbytes"])]  # first, as it sees to the descriptor
-        self.open = True
+        self.alive = fork.new_word()  # 0 when it is closed, and in a child: what every call looks at first
+        self.process = link.process
         self.epoch: int = reply["epoch"]
         self.max_slots: int = reply["max_slots"]
         self.catalogue = Catalogue(reply["models"])
@@ -87,6 +89,15 @@ class Channel:
     def __repr__(self) -> str:
         state = "open" if self.open else "closed"
         return f"<Channel {state}, {len(self._free)} of {len(self.slots)} slots free>"
+
+    @property
+    def open(self) -> bool:
+        return self.alive[0] != 0
+
+    @property
+    def ours(self) -> bool:
+        """False in a child of the process that attached."""
+        return self.process.word[0] != 0
 
     def ask_for_models(self, timeout: float | None) -> None:
         """Bring the catalogue up to date."""
@@ -145,6 +156,8 @@ class Channel:
     def release(self, slot: Slot) -> None:
         """Give a slot back, whatever became of it."""
         if slot.busy or slot.extra_posts:
+            if not self.ours:
+                return
             slot.deadline_ns = NO_DEADLINE
             slot.missing_ns = 0
             slot.cancel(slot.sequence)
@@ -153,7 +166,7 @@ class Channel:
                 self._reap()
         else:
             self._free.append(slot)
-        if self._claimers:
+        if self._claimers and self.ours:
             with self._slow:
                 self._slow.notify()
 
@@ -288,7 +301,8 @@ class Channel:
         alone = len(self._free) + 1 == len(self.slots) and notify == NOTIFY_SLOT
         waiting = slot.waiting = self._waiting.get(self._words[POLL_WORD]) if alone else None
         slot.prepare(signature_id, deadline_ns, notify, monotonic_ns(), waiting.poll_ns if waiting else 0)
-        if not self.open:  # looked at after `notify` is set, by which a closing channel chooses whom to wake
+        # Looked at after `notify` is set, by which a closing channel chooses whom to wake.
+        if not self.alive[0]:
             raise self.gone()
         with self._push_lock:
             self._ring.push(slot)
@@ -318,6 +332,10 @@ class Channel:
 
     def _acquire(self, slot: Slot, deadline_ns: int) -> None:
         while True:
+            if not self.process.word[
+                0
+            ]:  # a signal handler has forked, and the child came back to its parent's call
+                raise self.gone(slot)
             if slot.words[DONE] != slot.sequence:
                 self._block(slot, deadline_ns)
             else:
@@ -353,7 +371,9 @@ class Channel:
 
     def _block(self, slot: Slot, deadline_ns: int) -> None:
         self.watch(slot, deadline_ns)
-        slot.completed.wait()  # SYNC completed
+        while slot.completed.wait():  # SYNC completed
+            if not self.ours:
+                raise self.gone(slot)
 
     def watch(self, slot: Slot, deadline_ns: int) -> None:
         """Have the slot's waiter woken when `deadline_ns` passes."""
@@ -382,7 +402,7 @@ class Channel:
 
     def break_off(self, why: str, signature_id: int) -> BrokerUnavailable:
         """An answer was not to what was asked: believe nothing more that comes here. Returns the call's error."""
-        self.open = False
+        self.alive[0] = 0
         self._link.break_off(why)
         return self._not_again(ForeignAnswer(why), signature_id)
 
@@ -436,6 +456,8 @@ class Channel:
         number = slot.words[OUTPUT_REGION]
         if number == slot.output.number:
             return
+        if not self.ours:
+            raise self.gone(slot)
         with self._slow:
             while (found := self._output_regions.get(slot.index)) is None or found[0] != number:
                 left = (deadline_ns - monotonic_ns()) / 1e9
@@ -449,7 +471,7 @@ class Channel:
 
     def close(self) -> None:
         """The control connection is gone: every waiting call wakes and finds the channel closed."""
-        self.open = False
+        self.alive[0] = 0
         for slot in self.slots:
             self._post(slot)
         self.bell.release()
@@ -457,6 +479,13 @@ class Channel:
             self.event.set()
         with self._slow:
             self._slow.notify_all()
+
+    def forget(self) -> None:
+        """In a child: let go of the parent's memory and descriptors."""
+        event, self.event = self.event, None
+        if event is not None:
+            event.forget()  # first, so that nothing can take it out of an epoll that the parent shares
+        self.dispose()
 
     def dispose(self) -> None:
         """Let go of the memory, of which each slot in use and each result keeps its part. The channel is closed."""

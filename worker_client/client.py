@@ -18,7 +18,11 @@ from worker_client.wire.waiting import WaitMode
 
 
 class Client:
-    """A process's way to one broker. Thread-safe; made before a fork, it serves every child with its own channel."""
+    """A process's way to one broker. Thread-safe; made before a fork, it serves every child with its own channel.
+
+    A value, as its models and sessions are: copied and pickled it is address and options, never a channel. The copies
+    in one process share a connection, which `close` closes for all of them.
+    """
 
     def __init__(self, connection: Connection, timeout: float | None, retries: int = 1) -> None:
         self._connection = connection
@@ -27,6 +31,14 @@ class Client:
 
     def __repr__(self) -> str:
         return f"<Client of {self._connection!r}>"
+
+    @property
+    def address(self) -> str:
+        """The path of the broker's socket."""
+        return os.fspath(self._connection.path)
+
+    def __reduce__(self) -> tuple[type[Client], tuple[Any, ...]]:
+        return type(self), (self._connection, self.timeout, self.retries)
 
     def model(
         self,

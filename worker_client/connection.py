@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import weakref
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic_ns
 
@@ -17,10 +17,10 @@ from worker_client import green
 from worker_client.absence import RETURN_SECONDS, Absent, BrokerLost, NoAnswer, Patience
 from worker_client.catalogue import Models
 from worker_client.channel import Channel
-from worker_client.futures import forked
-from worker_client.link import ControlLink, forget_sockets
+from worker_client.link import ControlLink
 from worker_client.metadata import SignatureInfo
 from worker_client.rerun import Reruns
+from worker_client.wire import fork
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
 from worker_client.wire.signature import Signature
@@ -28,22 +28,36 @@ from worker_client.wire.waiting import WaitMode
 
 _RETURN_NS = int(RETURN_SECONDS * 1e9)
 
-_connections: weakref.WeakSet[Connection] = weakref.WeakSet()
+_of_copies: dict[tuple[str, str], Connection] = {}
 
 
 class Connection:
-    """What a process shares to reach one broker. Any thread may call; nothing happens before the first call."""
+    """What a process shares to reach one broker. Any thread may call; nothing happens before the first call.
+
+    In a child it starts anew at its first call, whatever its parent had: channel, locks, turns, calls to be run again.
+    A copy of it is itself; one that was pickled is the process's connection of all that were, to the same address.
+    """
 
     def __init__(self, path: Path, mode: WaitMode) -> None:
         self.path = path
         self.mode = mode
+        self._process = fork.here()
         self._link: ControlLink | None = None
         self._channel: Channel | None = None
         self._attaching: _Turn | None = None
         self.closings = 0  # how often it was closed: who waits for a channel gives up when this changes
         self._met_a_broker = False  # in the life of this process, or before the fork
         self._missing_since_ns = 0  # 0 while it is not missing
-        _connections.add(self)
+        fork.register(self, Connection.forget)
+
+    def __copy__(self) -> Connection:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Connection:
+        return self
+
+    def __reduce__(self) -> tuple[Callable[[str, str], Connection], tuple[str, str]]:
+        return connection_to, (os.fspath(self.path), self.mode.value)
 
     def __repr__(self) -> str:
         return f"<Connection {self.path} {self._channel or 'not attached'}>"
@@ -72,6 +86,7 @@ class Connection:
         channel = self._channel
         if channel is not None and channel.open:
             return channel
+        self._enter()
         closings = self.closings if closings is None else closings
         patience = Patience(self.path, deadline_ns, patient and self._is_expected(monotonic_ns()))
         while True:
@@ -118,6 +133,7 @@ class Connection:
 
     def close(self) -> None:
         """Give up the channel, and the wait for one. Calls under way get BrokerUnavailable."""
+        self._enter()
         with self._changed:
             self.closings += 1
             link, self._link = self._link, None
@@ -236,9 +252,16 @@ class Connection:
     def _closed(self) -> BrokerUnavailable:
         return BrokerUnavailable(f"the client was closed while the call waited for the broker at {self.path}")
 
+    def _enter(self) -> None:
+        """Make it this process's, if it was another's."""
+        if self._process is not fork.here():
+            self.forget()
+
     def forget(self) -> None:
-        """In a forked child: the parent's channel is not ours, and its socket must not be held open by us."""
+        """In a child: the parent's channel is not ours, and its socket must not be held open by us."""
+        self._process = fork.here()
         self.__dict__.pop("_condition", None)
+        self.__dict__.pop("_reruns", None)
         self._attaching = None
         channel, self._channel = self._channel, None
         link, self._link = self._link, None
@@ -246,14 +269,22 @@ class Connection:
             link.forget()
             self._missing_since_ns = self._missing_since_ns or link.ended_ns
         if channel is not None:
-            channel.open = False
-            channel.futures.forget()
-            channel.dispose()
-        self.reruns.forget(forked())
+            channel.forget()
 
     def __del__(self) -> None:
-        if not sys.is_finalizing():  # the watcher thread cannot end any more; the kernel closes what it has
+        if sys.is_finalizing():  # the watcher thread cannot end any more; the kernel closes what it has
+            return
+        if self._process.word[0]:
             self._drop()
+        else:
+            self.forget()
+
+
+def connection_to(path: str, mode: str) -> Connection:
+    """What handles that were pickled use in this process: however many come, they have one channel. It stays when the
+    last of them goes, as a pool's process gets the next ones with its next task."""
+    key = path, mode
+    return _of_copies.get(key) or _of_copies.setdefault(key, Connection(Path(path), WaitMode(mode)))
 
 
 class _Turn:
@@ -277,12 +308,3 @@ def _seconds_left(deadline_ns: int) -> float | None:
     if deadline_ns == NO_DEADLINE:
         return None
     return min(threading.TIMEOUT_MAX, max(0.001, (deadline_ns - monotonic_ns()) / 1e9))
-
-
-def _forget_all() -> None:
-    for connection in list(_connections):
-        connection.forget()
-    forget_sockets()
-
-
-os.register_at_fork(after_in_child=_forget_all)

@@ -12,6 +12,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from concurrent.futures._base import FINISHED
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ import numpy as np
 from worker_client.absence import BrokerLost, ModelMoved
 from worker_client.slot import Slot
 from worker_client.timings import Timings
-from worker_client.wire import semaphore, threads
+from worker_client.wire import fork, semaphore, threads
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 
@@ -37,11 +38,34 @@ class CallFuture(Future[Any]):
     """
 
     def __init__(self, call: Call) -> None:
+        self._process = call.process
         super().__init__()
         self.timings: Timings | None = None
         """Where its time went, once it has a result of its broker."""
         self._call: Call | None = call
         self._right_to_end = [True]  # taken by whoever ends it, so that one does
+
+    @property
+    def _condition(self) -> threading.Condition:
+        """What every method of a future, and `concurrent.futures.wait`, takes first."""
+        if not self._process.word[0]:
+            self._leave_parent()
+        return self._own_condition
+
+    @_condition.setter
+    def _condition(self, condition: threading.Condition) -> None:
+        self._own_condition = condition
+
+    def _leave_parent(self) -> None:
+        """In a child: end, without the locks and the callbacks, which are the parent's."""
+        self._own_condition = threading.Condition()
+        self._process = fork.here()
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
+        self._call = None
+        if not self.done():
+            self._exception = fork.not_ours("the call")
+            self._state = FINISHED
 
     def cancel(self) -> bool:
         cancelled, call = super().cancel(), self._call
@@ -73,15 +97,6 @@ class CallFuture(Future[Any]):
             return False
         return self.set_running_or_notify_cancel()
 
-    def forget(self, error: BaseException) -> None:
-        """In a forked child: end, without the locks and the callbacks, which are the parent's."""
-        self._condition = threading.Condition()
-        self._waiters: list[Any] = []
-        self._done_callbacks: list[Any] = []
-        self._call = None
-        if not self.done():
-            self.set_exception(error)
-
 
 class Call:
     """What a future stands for: enough to make its result, and to run it again on another broker. A future that nobody
@@ -101,6 +116,7 @@ class Call:
         "inputs",
         "kept",
         "left",
+        "process",
         "retries",
         "send",
         "sequence",
@@ -118,6 +134,7 @@ class Call:
         deadline_ns: int,
         retries: int,
     ) -> None:
+        self.process = fork.here()
         self.connection = connection
         self.closings = connection.closings
         self.send = send
@@ -155,7 +172,7 @@ class Call:
 
     def cancel_use(self) -> None:
         """Tell the broker, if it has the call; means nothing to a later use of the slot."""
-        if self.sequence:
+        if self.sequence and self.process.word[0]:
             self.slot.cancel(self.sequence)
 
     def lose(self, lost: BrokerLost) -> None:
@@ -169,12 +186,6 @@ class Call:
             future.timings = timings
             future.end(value, error)
 
-    def forget(self, error: BaseException) -> None:
-        """In a forked child: the call is the parent's."""
-        future = self.future()
-        if future is not None:
-            future.forget(error)
-
 
 class FutureDispatcher:
     """The thread behind `submit`; it starts with the first future and ends with the channel."""
@@ -182,7 +193,6 @@ class FutureDispatcher:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._calls: dict[Slot, Call] = {}
-        self._ending: Call | None = None  # no longer among the calls, not ended yet
         self._lock = threading.RLock()
         self._starting = False
         self._thread: threading.Thread | None = None
@@ -232,19 +242,15 @@ class FutureDispatcher:
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
 
-    def forget(self) -> None:
-        """In a forked child: the parent's calls end here."""
-        error = forked()
-        for call in [*self._calls.values(), self._ending]:
-            if call is not None:
-                call.forget(error)
-        self._calls = {}
-
     def _dispatch(self) -> None:
         channel = self._channel
         while channel.open:
             semaphore.acquire(channel.bell)
+            if not channel.ours:
+                break
             self._settle_all()
+        if not channel.ours:  # we are a greenlet, and so was copied by a fork
+            return
         self._settle_all()  # what was answered before the end
         for call in list(self._calls.values()):
             self._lose(call)
@@ -265,7 +271,6 @@ class FutureDispatcher:
                 error = self._channel.deadline_exceeded(slot)
             elif not call.cancelled:
                 return
-            self._ending = call
             del self._calls[slot]
         self._finish(call, error)
 
@@ -288,11 +293,9 @@ class FutureDispatcher:
         else:
             self._channel.release(call.slot)
             call.end(value, error, timings)
-        self._ending = None
 
     def _lose(self, call: Call) -> None:
         """The channel is closed. The slot is not given back, as its inputs may be wanted once more."""
-        self._ending = call
         if not self._take(call):
             return
         error = self._channel.gone(call.slot)
@@ -300,7 +303,6 @@ class FutureDispatcher:
             call.connection.reruns.add(call, error)
         else:
             call.end(None, error)
-        self._ending = None
 
     def _take(self, call: Call) -> bool:
         """Take a call off the list. True for one thread only, which then sees to its slot."""
@@ -309,9 +311,3 @@ class FutureDispatcher:
                 return False
             del self._calls[call.slot]
             return True
-
-
-def forked() -> BrokerUnavailable:
-    return BrokerUnavailable(
-        "the call belongs to the process that this one was forked from; make it again here"
-    )

@@ -82,7 +82,7 @@ class GreenChannel(Channel):
         waiter = self._waiters[slot] = self._hub.new_waiter()
         try:
             # Nothing is missed: the hub, which looks, runs only when we wait.
-            while not self.take_answer(slot):
+            while self.ours and not self.take_answer(slot):
                 if not self.open:
                     raise self.gone(slot)
                 left = None if deadline_ns == NO_DEADLINE else (deadline_ns - monotonic_ns()) / 1e9
@@ -92,6 +92,8 @@ class GreenChannel(Channel):
                 waiter.clear()
         finally:  # what a timeout or a kill() raises comes out of `wait`; the caller then gives the slot back
             del self._waiters[slot]
+        if not self.ours:  # a greenlet that a fork has copied
+            raise self.gone(slot)
         if slot.words[OUTPUT_REGION] != slot.output.number:
             self.await_region(slot, deadline_ns)
 
@@ -114,7 +116,8 @@ class GreenChannel(Channel):
     def _look(self) -> None:
         """In the hub: wake the calls that are over; the dispatcher looks for itself."""
         event = self.event
-        if event is None:
+        if event is None or not self.ours:
+            self._stop_listening()
             return
         event.clear()
         if not self.open:

@@ -22,15 +22,15 @@ import queue
 import socket
 import threading
 import time
-import weakref
 from itertools import count
+from operator import methodcaller
 from pathlib import Path
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from worker_client import monkey
 from worker_client.absence import Absent, BrokerLost, NoAnswer
-from worker_client.wire import control, threads
+from worker_client.wire import control, fork, threads
 from worker_client.wire.address import unreachable
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.layout import NO_DEADLINE
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("onesession.client")
 
 _BACKLOG_PAUSE = 0.005  # seconds
-
-
-_sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-"""Of this process, those included that another thread is about to make a link of when this one forks."""
 
 
 class Descriptors(list[int]):
@@ -66,6 +62,7 @@ class ControlLink:
 
     def __init__(self, path: Path, sock: socket.socket) -> None:
         self.path = path
+        self.process = fork.here()
         self.closed = False
         self.channel: Channel | None = None
         self.models: control.Message | None = None  # what was pushed last
@@ -84,6 +81,7 @@ class ControlLink:
         self._send_lock = threading.RLock()  # a signal handler may call while its thread holds it
         self._sending = False
         self._close_lock = threading.RLock()
+        fork.register(self, ControlLink.forget)
         self._thread = threading.Thread(target=self._watch, name="onesession-watcher", daemon=True)
         try:
             threads.start(self._thread)
@@ -99,7 +97,7 @@ class ControlLink:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         except OSError as error:
             raise BrokerUnavailable(f"no socket to reach the broker at {path}: {error.strerror}") from None
-        _sockets.add(sock)
+        fork.register(sock, methodcaller("close"))  # a fork may come before there is a link
         try:
             sock.settimeout(timeout)
             _connect(sock, path)
@@ -119,6 +117,8 @@ class ControlLink:
 
     def gone(self, ran: bool = False) -> BrokerUnavailable:
         """Why nothing more comes on this connection. `ran`: the call that asks had been handed to the broker."""
+        if not self.process.word[0]:
+            return fork.not_ours("the call")
         if self._ours:
             return BrokerUnavailable(f"{self._ours} (broker at {self.path})")
         if self._broken:
@@ -129,6 +129,8 @@ class ControlLink:
 
     def request(self, message: control.Message, timeout: float | None) -> tuple[control.Message, Descriptors]:
         """Send, wait for the reply, and raise the error it may carry. `timeout` in seconds."""
+        if not self.process.word[0]:
+            raise self.gone()
         number = next(self._ids)
         answer: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
         self._waiting[number] = answer
@@ -145,6 +147,8 @@ class ControlLink:
         return reply
 
     def send(self, message: control.Message) -> None:
+        if not self.process.word[0]:
+            raise self.gone()
         with self._send_lock:
             if self.closed:
                 raise self.gone()
@@ -175,6 +179,9 @@ class ControlLink:
 
     def close(self) -> None:
         """Close from this side; returns when the watcher has ended (unless it is the caller, or nothing may wait)."""
+        if not self.process.word[0]:
+            self.forget()
+            return
         if not self.closed:
             self._ours = "the client was closed while the call was under way"
         self.closed = True
@@ -184,6 +191,8 @@ class ControlLink:
 
     def break_off(self, why: str) -> None:
         """The broker sent what cannot be right. It learns of it if the socket has room; calls meet a lost broker."""
+        if not self.process.word[0]:
+            return
         _log.error("broker at %s: %s; the connection is closed", self.path, why)
         if not self.closed:
             self._broken = why
@@ -192,14 +201,15 @@ class ControlLink:
         self._wake()
 
     def forget(self) -> None:
-        """In a forked child: let go of the parent's connection without closing it for the parent."""
-        self._ours = "the channel belongs to the process that this one was forked from"
+        """In a child: let go of the parent's connection without closing it for the parent."""
         self.closed = True
         self.channel = None
         self._sock.close()
         self._close_descriptors()
 
     def _wake(self) -> None:
+        if not self.process.word[0]:
+            return
         with self._close_lock:
             if self._wakeup >= 0:
                 os.eventfd_write(self._wakeup, 1)
@@ -217,6 +227,8 @@ class ControlLink:
         try:
             while not self.closed:
                 ready = [fd for fd, _event in poll.poll(self._milliseconds_left())]
+                if not self.process.word[0]:  # we are a greenlet, and so was copied by a fork
+                    break
                 if self._wakeup in ready:
                     os.eventfd_read(self._wakeup)
                     if self._lifeline >= 0:
@@ -267,6 +279,8 @@ class ControlLink:
                 os.close(fd)
 
     def _end(self) -> None:
+        if not self.process.word[0]:
+            return
         if not self.closed:
             self.ended_ns = monotonic_ns()
         self.closed = True
@@ -288,12 +302,6 @@ def _no_answer(path: Path, op: str, timeout: float | None) -> NoAnswer:
 def _refused(path: Path, error: OSError) -> BrokerUnavailable:
     told = unreachable(path, error)
     return Absent(str(told)) if isinstance(error, (ConnectionRefusedError, FileNotFoundError)) else told
-
-
-def forget_sockets() -> None:
-    """In a forked child: the broker must see the parent's connections end with the parent."""
-    for sock in list(_sockets):
-        sock.close()
 
 
 def _connect(sock: socket.socket, path: Path) -> None:

@@ -305,6 +305,9 @@ class LoopCalls:
         """Settle every call that is over."""
         if self._stopped:
             return
+        if not self.channel.ours:
+            self.stop()
+            return
         self._event.clear()
         now = monotonic_ns()
         for slot, claim in list(self._calls.items()):
@@ -353,8 +356,9 @@ class LoopCalls:
         if self._stopped:
             return
         self._stopped, self._reason = True, error
-        self.loop.remove_reader(self._event.fd)
-        self._event.close()
+        if self.channel.ours:  # a child's loop may share its epoll with the parent's
+            self.loop.remove_reader(self._event.fd)
+            self._event.close()
         self._set_timer(NO_DEADLINE)
         for slot, sent in list(self._calls.items()):
             self._end(slot, sent, error or self.channel.gone(slot))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from worker_client.futures import forked
+from worker_client.wire import fork
 from worker_client.wire.errors import InvalidInput
 
 Submit = Callable[[Any], "Future[Any]"]
@@ -44,16 +43,16 @@ def unordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Ite
 def _unordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Iterator[tuple[int, Any]]:
     done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
     pending: dict[Future[Any], int] = {}
-    pid = os.getpid()
+    process = fork.here()
     try:
         for index, inputs in enumerate(batches):
             if len(pending) == max_in_flight:
-                yield _next(done, pending, pid)
+                yield _next(done, pending, process)
             future = submit(inputs)
             pending[future] = index
             future.add_done_callback(done.put)
         while pending:
-            yield _next(done, pending, pid)
+            yield _next(done, pending, process)
     finally:
         for future in pending:
             future.cancel()
@@ -65,9 +64,11 @@ def _first(pending: deque[Future[Any]]) -> Any:
     return answer
 
 
-def _next(done: queue.SimpleQueue[Future[Any]], pending: dict[Future[Any], int], pid: int) -> tuple[int, Any]:
-    if os.getpid() != pid:
-        raise forked()  # no callback of the parent's futures is called here
+def _next(
+    done: queue.SimpleQueue[Future[Any]], pending: dict[Future[Any], int], process: fork.Process
+) -> tuple[int, Any]:
+    if not process.word[0]:
+        raise fork.not_ours("the call")  # no callback of the parent's futures is called here
     future = done.get()
     return pending.pop(future), future.result()
 

@@ -48,7 +48,8 @@ class Bound(NamedTuple):
 
 
 class Model:
-    """One model at one signature. Cheap to make, thread-safe, and usable in children forked later.
+    """One model at one signature. Cheap to make, thread-safe, usable in children forked later, and a value: it can be
+    copied and pickled at any time, all but its `on_answer`.
 
     Nothing is asked of the broker before the first call. Every call can raise InvalidInput (nothing was sent),
     DeadlineExceeded, Overloaded, BrokerUnavailable, ModelNotFound and ModelFailed.
@@ -78,8 +79,16 @@ class Model:
 
     def copy(self) -> Model:
         """Another handle on the same, with an `on_answer` of its own."""
+        return type(self)(self._connection, *self.options)
+
+    @property
+    def options(self) -> tuple[Any, ...]:
+        """What it is made of, beside the connection: all that its copies have of it."""
         given = self.version, self.signature_name, self._given_timeout
-        return Model(self._connection, self.name, *given, self.priority, self.retries)
+        return self.name, *given, self.priority, self.retries
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self._connection, *self.options)
 
     def __repr__(self) -> str:
         return f"<Model {self.name!r} at {self._connection.path}>"
@@ -130,7 +139,7 @@ class Model:
             if not parts.whole:
                 return parts.join(mapping.ordered(self._sender(deadline), parts, IN_FLIGHT))
         bound = self._bound
-        if bound is None or not bound.channel.open:
+        if bound is None or not bound.channel.alive[0]:
             bound, deadline = self.bound_by(timeout)
         else:
             deadline = self.deadline(timeout)
@@ -244,7 +253,7 @@ class Model:
     def bound(self) -> Bound | None:
         """What this process knows of the model, if it is attached and its broker there."""
         bound = self._bound
-        return bound if bound is not None and bound.channel.open else None
+        return bound if bound is not None and bound.channel.alive[0] else None
 
     def bound_by(self, timeout: float | None) -> tuple[Bound, int]:
         """This process's Bound, made now if need be, and the call's deadline, which counts from now."""

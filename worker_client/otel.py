@@ -97,6 +97,13 @@ class TracedModel(_Traced):
     def __repr__(self) -> str:
         return f"<TracedModel {self._model!r}>"
 
+    def __deepcopy__(self, memo: object) -> TracedModel:
+        return TracedModel(self._model, self._tracer)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled, its spans go to the global provider of the process that it comes to."""
+        return traced, (self._model,)
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
@@ -141,6 +148,13 @@ class TracedAsyncModel(_Traced):
 
     def __repr__(self) -> str:
         return f"<TracedAsyncModel {self._model!r}>"
+
+    def __deepcopy__(self, memo: object) -> TracedAsyncModel:
+        return TracedAsyncModel(self._model, self._tracer)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As `TracedModel`."""
+        return traced, (self._model,)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)

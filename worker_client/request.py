@@ -17,6 +17,7 @@ from worker_client.absence import BrokerLost
 from worker_client.slot import Slot
 from worker_client.string_inputs import has_views, in_place, write
 from worker_client.timings import Timings
+from worker_client.wire import fork
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature
@@ -27,12 +28,19 @@ if TYPE_CHECKING:
 
 
 class WritableInputs:
-    """`self[name]`: the array that an input is written into."""
+    """`self[name]`: the array that an input is written into. It is memory of the process that made the request."""
 
     def __init__(self) -> None:
+        self._process = fork.here()
         self._inputs: dict[str, np.ndarray] = {}
 
+    def _check_process(self) -> None:
+        """Raises BrokerUnavailable in a child of the process that made it."""
+        if not self._process.word[0]:
+            raise fork.not_ours("the request")
+
     def __getitem__(self, name: str) -> np.ndarray:
+        self._check_process()
         try:
             return self._inputs[name]
         except KeyError:
@@ -46,7 +54,9 @@ class Request(WritableInputs):
     """Made by `Model.request`. Holds a slot inside its `with` block; one thread at a time.
 
     `request[name]` is a writable ndarray in shared memory. It holds the input's default, else whatever the last request
-    left there. Views of inputs and results are valid inside the block only: then the memory serves other requests.
+    left there. Views of inputs and results are valid inside the block only: then the memory serves other requests. A
+    request belongs to the process that made it: in a child forked meanwhile it raises BrokerUnavailable, and views are
+    still the parent's.
 
     Strings cannot be views. `request["text"]` is an array of bytes or str objects, empty at first, that each run copies
     into shared memory, and a result of strings an array of bytes objects. For strings that need a larger slot the
@@ -74,6 +84,7 @@ class Request(WritableInputs):
         )
 
     def __enter__(self) -> Request:
+        self._check_process()
         slot = self._slot = self._claim(self._deadline(None))
         self._inputs = dict(zip(self._bound.fitter.names, slot.input.lay(self._layout)))
         if self._bound.fitter.strings:
@@ -101,6 +112,7 @@ class Request(WritableInputs):
 
     def run(self, timeout: float | None = None) -> Result:
         """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""
+        self._check_process()
         if self._slot is None:
             raise BrokerError("a request runs only inside its `with` block")
         if self._slot.busy and self._bound.channel.open:
@@ -178,24 +190,31 @@ def check_same(signature: Signature, bound: Bound) -> None:
 
 class Result(Mapping[str, np.ndarray]):
     """The outputs of one run by name: read-only views of shared memory, valid inside the request's block. Strings, of
-    which there are no views, are arrays of bytes objects."""
+    which there are no views, are arrays of bytes objects. In a child forked meanwhile it raises BrokerUnavailable."""
 
-    __slots__ = ("_arrays", "_names", "_sequence", "_slot")
+    __slots__ = ("_arrays", "_names", "_process", "_sequence", "_slot")
 
     def __init__(self, names: tuple[str, ...], arrays: tuple[np.ndarray, ...], slot: Slot) -> None:
         self._names = names
         self._arrays = arrays
         self._slot = slot
         self._sequence = slot.sequence
+        self._process = fork.here()
 
     @property
     def timings(self) -> Timings:
         """Where the time of this run went. Valid inside the request's block until it is run again, else BrokerError."""
+        self._check_process()
         if self._slot.sequence != self._sequence:
             raise BrokerError("the timings of a run are valid until its request runs again or its block ends")
         return Timings.of(self._slot)
 
+    def _check_process(self) -> None:
+        if not self._process.word[0]:
+            raise fork.not_ours("the result")
+
     def __getitem__(self, name: str) -> np.ndarray:
+        self._check_process()
         try:
             return self._arrays[self._names.index(name)]
         except ValueError:

@@ -58,14 +58,6 @@ class Reruns:
             call.end(None, error)
         return threads
 
-    def forget(self, error: BrokerUnavailable) -> None:
-        """In a forked child: the parent's calls end here."""
-        self._lock = threading.RLock()
-        calls = [*self._calls, *self._current.values()]
-        self._calls, self._current = [], {}
-        for call in calls:
-            call.forget(error)
-
     def _run(self) -> None:
         thread = threading.current_thread()
         call: Call | None = self._current[thread]

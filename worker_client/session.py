@@ -13,7 +13,7 @@ import numpy as np
 
 from worker_client.catalogue import Models
 from worker_client.connection import Connection
-from worker_client.fetches import Build, WrongType, flatten, graph_name
+from worker_client.fetches import WrongType, flatten, graph_name
 from worker_client.metadata import SignatureInfo
 from worker_client.model import Model
 from worker_client.wire.errors import InvalidInput
@@ -29,6 +29,7 @@ class Session:
 
     Tensors and operations are named as in the graph, "logits:0" and "init"; objects with such a name do as well. The
     first run of a set of feeds and fetches has the broker make a callable for it; it is then known by number.
+    It can be copied and pickled as a model can, and so can its callables if their fetches can.
     Unknown names raise InvalidInput with TensorFlow's message. Variables cannot be fed or changed by one worker alone:
     they are every worker's.
     """
@@ -40,6 +41,9 @@ class Session:
         self._model = model
         self._settings = timeout, priority, retries
         self._endpoints: dict[tuple[Names, Names], Endpoint] = {}
+
+    def __reduce__(self) -> tuple[type[Session], tuple[Any, ...]]:
+        return type(self), (self._connection, self._model, *self._settings)
 
     def __repr__(self) -> str:
         return f"<Session of model {self._model!r} at {self._connection.path}>"
@@ -60,7 +64,7 @@ class Session:
         _check_unsupported(options=options, run_metadata=run_metadata)
         names, build = flatten(fetches)
         feeds = _flat_feeds(feed_dict or {})
-        endpoint = self._endpoint(tuple(feeds), names)
+        endpoint = self.endpoint(tuple(feeds), names)
         return build(endpoint.run(list(feeds.values()), timeout))
 
     def make_callable(
@@ -68,9 +72,7 @@ class Session:
     ) -> Callable[..., Any]:
         """A function that takes the values of `feed_list` by position and returns the values of `fetches`."""
         _check_unsupported(accept_options=accept_options or None)
-        names, build = flatten(fetches)
-        feeds = tuple([_feed_name(key) for key in feed_list or ()])
-        return _Callable(self._endpoint(feeds, names), build)
+        return _Callable(self, fetches, tuple([_feed_name(key) for key in feed_list or ()]))
 
     def close(self) -> None:
         """Nothing to give back: the session is the broker's."""
@@ -83,7 +85,8 @@ class Session:
     ) -> None:
         self.close()
 
-    def _endpoint(self, feeds: Names, fetches: Names) -> Endpoint:
+    def endpoint(self, feeds: Names, fetches: Names) -> Endpoint:
+        """What runs this set."""
         key = feeds, fetches
         endpoint = self._endpoints.get(key)
         if endpoint is None:
@@ -111,6 +114,10 @@ class Endpoint(Model):
         self._feeds = feeds
         self._fetches = fetches
 
+    @property
+    def options(self) -> tuple[Any, ...]:
+        return self.name, self._given_timeout, self.priority, self.retries, self._feeds, self._fetches
+
     def run(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
         """The values of the fetches, None for those that are operations."""
         arrays = [_as_fed(self.name, spec, value) for spec, value in zip(self.signature.inputs, values)]
@@ -134,9 +141,13 @@ class Endpoint(Model):
 
 
 class _Callable:
-    def __init__(self, endpoint: Endpoint, build: Build) -> None:
-        self._endpoint = endpoint
-        self._build = build
+    def __init__(self, session: Session, fetches: Any, feeds: Names) -> None:
+        self._value = session, fetches, feeds
+        names, self._build = flatten(fetches)
+        self._endpoint = session.endpoint(feeds, names)
+
+    def __reduce__(self) -> tuple[type[_Callable], tuple[Any, ...]]:
+        return type(self), self._value
 
     def __call__(self, *values: Any, timeout: float | None = None) -> Any:
         wanted = len(self._endpoint.signature.inputs)

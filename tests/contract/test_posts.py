@@ -17,6 +17,7 @@ from worker_client import futures
 from worker_client.channel import Channel
 from worker_client.futures import Call, CallFuture, FutureDispatcher
 from worker_client.slot import Slot
+from worker_client.wire import fork
 from worker_client.wire.errors import DeadlineExceeded
 from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_BELL, NOTIFY_SLOT, POLL_FREELY
 from worker_client.wire.waiting import PollOrBlock
@@ -37,7 +38,8 @@ class Worker:
             monkeypatch.setattr(module, "monotonic_ns", lambda: self.now_ns)
         made = self.channel = Channel.__new__(Channel)
         parts: dict[str, Any] = {
-            "open": True,
+            "alive": fork.new_word(),
+            "process": fork.here(),
             "slots": [self.slot],
             "max_slots": 1,
             "event": None,

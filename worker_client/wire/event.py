@@ -31,12 +31,16 @@ class Event:
 
     def close(self) -> None:
         with self._lock:
-            fd, self.fd = self.fd, -1
-            if fd >= 0:
-                os.close(fd)
+            self.forget()
+
+    def forget(self) -> None:
+        """Close where no other thread sets it: in a child, which has none of those that may hold the lock."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     def __del__(self) -> None:
-        self.close()
+        self.forget()
 
 
 class Lent:

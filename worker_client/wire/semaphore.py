@@ -4,12 +4,12 @@ Nobody waits on one with a time limit: POSIX measures that on the realtime clock
 waiter with a deadline is woken by a post from the thread that keeps the deadlines on the monotonic clock.
 
 glibc keeps a table of the open ones under a lock of its own, which a fork copies as it stands: a child forked while
-another thread was opening or closing one would wait for that lock for ever. So none is opened or closed during a fork.
+another thread was opening or closing one would wait for that lock for ever. So the interpreter's lock is held over
+both: os.fork holds it as well, and a child forked without it, while a thread of Python had it, runs no Python at all.
 """
 
 from __future__ import annotations
 
-import _thread
 import ctypes
 import errno
 import os
@@ -23,13 +23,14 @@ Closed = posix_ipc.ExistentialError
 Interrupted = posix_ipc.SignalError
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_libc.sem_open.restype = ctypes.c_void_p
-_libc.sem_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
 _libc.sem_wait.argtypes = [ctypes.c_void_p]
-_libc.sem_close.argtypes = [ctypes.c_void_p]
 
-_table = _thread.RLock()  # not threading's, which gevent may have replaced
-os.register_at_fork(before=_table.acquire, after_in_parent=_table.release, after_in_child=_table.release)
+_libc_holding_the_lock = ctypes.PyDLL(None, use_errno=True)  # the interpreter's, as posix_ipc does
+_sem_open = _libc_holding_the_lock.sem_open
+_sem_open.restype = ctypes.c_void_p
+_sem_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_sem_close = _libc_holding_the_lock.sem_close
+_sem_close.argtypes = [ctypes.c_void_p]
 
 
 class Semaphore(posix_ipc.Semaphore):
@@ -38,11 +39,10 @@ class Semaphore(posix_ipc.Semaphore):
     __slots__ = ()
 
     def __del__(self) -> None:
-        with _table:
-            try:
-                self.close()
-            except Closed:
-                pass
+        try:
+            self.close()
+        except Closed:
+            pass
 
 
 class WaitableSemaphore(Semaphore):
@@ -56,23 +56,23 @@ class WaitableSemaphore(Semaphore):
 
     def __init__(self, name: str) -> None:
         self._handle: int | None = None
-        with _table:
-            super().__init__(name)
-            self._handle = _libc.sem_open(os.fsencode(name), 0)
+        super().__init__(name)
+        self._handle = _sem_open(os.fsencode(name), 0)
         if self._handle is None:
             raise Closed(f"semaphore {name} went away")
 
-    def wait(self) -> None:
-        """Block for a post. Signal handlers run meanwhile; what they raise comes out, else the wait goes on."""
-        while _libc.sem_wait(self._handle):
-            if ctypes.get_errno() != errno.EINTR:
-                raise OSError(ctypes.get_errno(), "sem_wait failed")
+    def wait(self) -> bool:
+        """Block for a post. True if a signal came in its place: its handler runs, and what it raises comes out."""
+        if not _libc.sem_wait(self._handle):
+            return False
+        if ctypes.get_errno() != errno.EINTR:
+            raise OSError(ctypes.get_errno(), "sem_wait failed")
+        return True
 
     def __del__(self) -> None:
         handle, self._handle = self._handle, None
         if handle is not None:
-            with _table:
-                _libc.sem_close(handle)
+            _sem_close(handle)
         super().__del__()
 
 
@@ -92,8 +92,7 @@ class NoSemaphore(Semaphore):
 def create(name: str, mode: int = 0o600) -> Semaphore:
     """A new semaphore at 0. Raises Overloaded if /dev/shm or the descriptor limit has no room for it."""
     try:
-        with _table:
-            return Semaphore(name, posix_ipc.O_CREX, mode=mode, initial_value=0)
+        return Semaphore(name, posix_ipc.O_CREX, mode=mode, initial_value=0)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise Overloaded("/dev/shm has no room for another semaphore; enlarge it") from None

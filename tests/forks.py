@@ -1,0 +1,81 @@
+"""Children that Python is not told of: fork() as uWSGI or a C library calls it, without any of os.register_at_fork."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any
+
+_libc = ctypes.PyDLL(None)  # keeps the interpreter's lock over the call, as an extension's fork() does
+_CHILD_S = 30
+"""What hangs is killed after so long."""
+
+
+class Child:
+    """Runs `function(*args)` in a child; what it returns comes back. It is killed if it hangs."""
+
+    def __init__(self, function: Callable[..., Any], *args: Any) -> None:
+        self._reader, writer = os.pipe()
+        self.pid = _libc.fork()
+        if self.pid == 0:
+            _run(writer, function, args)
+        os.close(writer)
+        self._ended = False
+
+    def result(self) -> Any:
+        ready, _, _ = select.select([self._reader], [], [], _CHILD_S)
+        if not ready:
+            os.kill(self.pid, signal.SIGALRM)
+        with os.fdopen(os.dup(self._reader), "rb") as pipe:
+            said = pipe.read()
+        end = self._wait()
+        assert said, f"the child ended with {end} (-{signal.SIGALRM:d}: it hung)"
+        value, error = pickle.loads(said)
+        assert not error, error
+        return value
+
+    def close(self) -> None:
+        os.close(self._reader)
+        if not self._ended:
+            os.kill(self.pid, signal.SIGKILL)
+            self._wait()
+
+    def _wait(self) -> int:
+        _, status = os.waitpid(self.pid, 0)
+        self._ended = True
+        return os.waitstatus_to_exitcode(status)
+
+
+@contextlib.contextmanager
+def c_child(function: Callable[..., Any], *args: Any) -> Iterator[Child]:
+    made = Child(function, *args)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def in_c_child(function: Callable[..., Any], *args: Any) -> Any:
+    """Run `function` in such a child; its result."""
+    with c_child(function, *args) as child:
+        return child.result()
+
+
+def _run(writer: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(_CHILD_S)
+    sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
+    try:
+        said = pickle.dumps((function(*args), ""))
+    except BaseException:
+        said = pickle.dumps((None, traceback.format_exc()))
+    os.write(writer, said)
+    os._exit(0)

@@ -1,0 +1,194 @@
+"""Which process this is, known without any hook.
+
+A fork copies whatever a process has: its channels, its descriptors, locks held by threads that the child does not have.
+Only os.fork tells Python of it; uWSGI and C libraries fork without a word. So what belongs to one process carries a
+word of memory that the kernel wipes in every child (MADV_WIPEONFORK, Linux 4.14), and looks at it before it touches
+what the processes share:
+
+    new_word()        reads 1 in the process that made it, until that writes 0, and 0 in every child
+    here()            this process; its word reads 0 in what a child has inherited of it
+    register()        what a child lets go of when it first notices that it is one: at a call, or at os.fork
+
+Where the kernel wipes nothing, the pid is compared, which costs a system call each time.
+
+Python's own state is copied as well: the interpreter's lock with those that waited for it, which as a rule hangs a
+child as soon as it has a second thread, and we start one. CPython wants PyOS_AfterFork_Child called by whoever forks;
+where that was not done, it is done when the fork is noticed, while the child has one thread still.
+"""
+
+from __future__ import annotations
+
+import _thread
+import ctypes
+import mmap
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+from worker_client.wire.errors import BrokerUnavailable
+
+Owner = TypeVar("Owner")
+
+_WIPE_ON_FORK = 18
+_NO_ADVICE = -1
+_NUM_THREADS = 20  # the field of proc(5)'s stat, counted from 1
+
+_libc = ctypes.PyDLL(None)  # it keeps the interpreter's lock
+
+
+class Word(Protocol):
+    """`word[0]` is what it says."""
+
+    def __getitem__(self, index: int, /) -> int: ...
+
+    def __setitem__(self, index: int, value: int, /) -> None: ...
+
+
+class _PidWord:
+    """A word for kernels that wipe nothing."""
+
+    __slots__ = ("_pid", "_value")
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._value = 1
+
+    def __getitem__(self, index: int, /) -> int:
+        return self._value if os.getpid() == self._pid else 0
+
+    def __setitem__(self, index: int, value: int, /) -> None:
+        self._value = value
+
+
+def new_word() -> Word:
+    """1 in this process, 0 in every child."""
+    if not _wipes:
+        return _PidWord()
+    try:
+        word = memoryview(_wiped_page())[:1]
+    except OSError:  # no address space
+        return _PidWord()
+    word[0] = 1
+    return word
+
+
+def _wiped_page() -> mmap.mmap:
+    page = mmap.mmap(-1, mmap.PAGESIZE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    page.madvise(_WIPE_ON_FORK)
+    return page
+
+
+def _kernel_wipes() -> bool:
+    """Some emulators take any advice and follow none, so one that does not exist must be refused."""
+    try:
+        page = _wiped_page()
+    except OSError:
+        return False
+    try:
+        page.madvise(_NO_ADVICE)
+    except OSError:
+        return True
+    return False
+
+
+_wipes = _kernel_wipes()
+
+
+class Process:
+    """One process. What it makes refers to it; `word[0]` is 0 once that is looked at in another."""
+
+    __slots__ = ("_entered", "_entering", "_heirs", "word")
+
+    def __init__(self) -> None:
+        self.word = new_word()
+        self._heirs: dict[str, Process] = {}
+        self._entering = _thread.RLock()  # not threading's, which gevent may have replaced
+        self._entered = False
+
+    def heir(self) -> Process:
+        """In a child: the same for all its threads. No lock decides who makes it: nothing inherited is waited for."""
+        return self._heirs.setdefault("", Process())
+
+    @property
+    def is_left(self) -> bool:
+        """A child has begun to let go of it."""
+        return bool(self._heirs)
+
+    def enter(self) -> None:
+        """Let go of what is the parent's. The first thread does, the others wait for it."""
+        with self._entering:
+            if not self._entered:
+                self._entered = True
+                for reference, forget in list(_owners.values()):
+                    owner = reference()
+                    if owner is not None:
+                        forget(owner)
+
+
+_owners: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
+_process = Process()
+
+
+def here() -> Process:
+    """This process."""
+    process = _process
+    if process.word[0]:
+        return process
+    if not process.is_left:
+        _tell_python()
+    return _enter()
+
+
+def _enter() -> Process:
+    global _process
+    process = _process
+    while not process.word[0]:
+        process = process.heir()
+    process.enter()
+    _process = process
+    return process
+
+
+def _tell_python() -> None:
+    """Of a fork that it does not know of. It forgets all other threads, so there must be none.
+
+    Nothing here lets go of the interpreter's lock: that is where a child hangs.
+    """
+    if _threads() != 1:
+        return
+    api = ctypes.pythonapi
+    api.PyInterpreterState_Get.restype = api.PyInterpreterState_Main.restype = ctypes.c_void_p
+    if (
+        api.PyInterpreterState_Get() == api.PyInterpreterState_Main()
+    ):  # it ends a process that forked in another
+        api.PyOS_AfterFork_Child()
+
+
+def _threads() -> int:
+    """Of this process, as the kernel counts them; 0 if it does not say."""
+    fd = _libc.open(b"/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
+    if fd < 0:
+        return 0
+    text = ctypes.create_string_buffer(1024)
+    _libc.read(fd, text, len(text) - 1)
+    _libc.close(fd)
+    fields = text.value.rpartition(b")")[2].split()  # from the third on: the second is the program's name
+    return int(fields[_NUM_THREADS - 3]) if len(fields) > _NUM_THREADS - 3 else 0
+
+
+def register(owner: Owner, forget: Callable[[Owner], object]) -> None:
+    """Have `forget(owner)` called in a child, as long as the owner lives. It may wait for nothing, and must not touch
+    what the parent goes on using."""
+    key = id(owner)
+    _owners[key] = weakref.ref(owner, lambda _, owners=_owners: owners.pop(key, None)), forget  # type: ignore[misc]
+
+
+def not_ours(what: str) -> BrokerUnavailable:
+    return BrokerUnavailable(
+        f"{what} belongs to the process that this one was forked from; make it again here"
+    )
+
+
+# No more than an early look: a child that never calls would else hold its parent's connections open.
+os.register_at_fork(after_in_child=_enter)
