@@ -1,5 +1,5 @@
-"""uWSGI's own: its time limit, its forks, and `Broker` in its master, whose sys.executable is no Python. That its workers
-of every kind answer is in test_examples.py."""
+"""uWSGI's own: its time limit, its forks, and `Broker` in its master, whose sys.executable is not Python. That its
+workers of every kind answer is in test_examples.py."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_broker_in_the_master() -> None:
     """At the top of the app's module, where the model was: its process is started with a Python that is one."""
     with place() as here:
         here.write("app.py", IN_MASTER)
-        with running(here, [*UWSGI, "--http-socket", "127.0.0.1:0"]) as server:
+        with running(here, [*UWSGI, "--processes", "1", "--http-socket", "127.0.0.1:0"]) as server:
             assert server.ask(1)["pid"] != server.pid
             server.broker()
 
