@@ -156,7 +156,7 @@ class AsyncClient:
                 if calls is not None:
                     return bound, calls, deadline_ns
                 try:
-                    event = await loop.run_in_executor(None, bound.channel.open_event)
+                    event = await loop.run_in_executor(None, bound.channel.open_event, deadline_ns)
                 except BrokerLost as lost:
                     lost.runs_left(0, model.retries)  # nothing was run
                     continue

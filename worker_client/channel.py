@@ -9,15 +9,16 @@ it belongs to the process that attached: to its children the channel is closed, 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from time import monotonic_ns
 from typing import Any
 
-from worker_client.absence import BrokerLost, ForeignAnswer
+from worker_client.absence import BrokerLost, ForeignAnswer, NoAnswer
 from worker_client.catalogue import Catalogue
 from worker_client.futures import FutureDispatcher
-from worker_client.link import ControlLink
+from worker_client.link import ControlLink, seconds_left
 from worker_client.region import OutputRegion
 from worker_client.slot import Slot
 from worker_client.wire import control, fork, semaphore
@@ -48,7 +49,7 @@ from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Busy
 from worker_client.wire.waiting import PollOrBlock, WaitMode, poll_giving_way, poll_word
 
-_CONTROL_TIMEOUT = 30.0  # seconds for the broker's control thread to answer: it never runs a model
+_STATUS_SECONDS = 0.1  # what a broker that is there may take to say so
 _MAX_SLOTS_ADVICE = "send less at a time or raise the broker's max_slots"
 _POST_OVERDUE_NS = 100_000_000
 
@@ -119,7 +120,7 @@ class Channel:
             slot = self._claim_slowly(deadline_ns)
         try:
             if nbytes > slot.input.nbytes:
-                self._grow(slot, nbytes)
+                self._grow(slot, nbytes, deadline_ns)
         except BaseException:
             self.release(slot)
             raise
@@ -146,12 +147,19 @@ class Channel:
         """`claim` would not have to wait for a slot in use."""
         return bool(self._free) or (len(self.slots) < self.max_slots and not self._no_more_slots)
 
-    def open_event(self) -> Event:
+    def open_event(self, deadline_ns: int) -> Event:
         """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker."""
         if self.event is None:
-            _, fds = self._link.request({"op": "event"}, _CONTROL_TIMEOUT)
+            _, fds = self._ask({"op": "event"}, deadline_ns)
             self.event = Event(fds.pop())
         return self.event
+
+    def _ask(self, message: control.Message, deadline_ns: int) -> tuple[control.Message, list[int]]:
+        """Over the control socket, for a call that is attached. Raises DeadlineExceeded, and what the broker says."""
+        try:
+            return self._link.request(message, seconds_left(deadline_ns))
+        except NoAnswer as error:
+            raise DeadlineExceeded(str(error)) from None
 
     def release(self, slot: Slot) -> None:
         """Give a slot back, whatever became of it."""
@@ -184,7 +192,7 @@ class Channel:
                     del self._free[-1]
                     return slot
                 except IndexError:
-                    if not self._more_slots():
+                    if not self._more_slots(deadline_ns):
                         self._wait_for_release(deadline_ns)
         finally:
             with self._slow:
@@ -202,9 +210,15 @@ class Channel:
                 # Abandoned slots come back without a notification, so look for them now and then.
                 self._slow.wait(min(left, 0.05) if self._abandoned else min(left, threading.TIMEOUT_MAX))
 
-    def _more_slots(self) -> bool:
+    def _more_slots(self, deadline_ns: int) -> bool:
         """Ask for another block, one thread at a time. False if there are as many slots as there may be."""
-        with self._growing:
+        left = min(max(0.0, (deadline_ns - monotonic_ns()) / 1e9), threading.TIMEOUT_MAX)
+        if not self._growing.acquire(timeout=left):
+            raise DeadlineExceeded(
+                f"all {len(self.slots)} slots of this worker were in flight until the call's timeout, and the broker "
+                "did not answer another thread's request for more"
+            )
+        try:
             if self._free:
                 return True
             if not self.open:
@@ -212,7 +226,7 @@ class Channel:
             if len(self.slots) >= self.max_slots:
                 return False
             try:
-                reply, fds = self._link.request({"op": "slots"}, _CONTROL_TIMEOUT)
+                reply, fds = self._ask({"op": "slots"}, deadline_ns)
             except Overloaded as error:
                 self._no_more_slots = f"there could be no more: {error}"
                 return False
@@ -220,14 +234,17 @@ class Channel:
             self._segments.append(segment)
             self._add_block(reply["block"], segment)
             return True
+        finally:
+            self._growing.release()
 
     def _opened(self, name: str) -> semaphore.WaitableSemaphore:
         try:
             return semaphore.attach(name)
         except semaphore.Missing:
-            self._link.request(
-                {"op": "status"}, _CONTROL_TIMEOUT
-            )  # raises BrokerLost if the broker took it along
+            with contextlib.suppress(NoAnswer):
+                self._link.request(
+                    {"op": "status"}, _STATUS_SECONDS
+                )  # BrokerLost if the broker took it along
             raise
 
     def _add_block(self, block: dict[str, Any], segment: Segment) -> None:
@@ -245,12 +262,13 @@ class Channel:
             slot = Slot(first + index, header, region_in, region_out, completed, *ends)
             self.slots.append(slot)
             self._free.append(slot)
-        self._link.send({"op": "opened"})
+        with contextlib.suppress(NoAnswer):  # the names stay for a while longer
+            self._link.send({"op": "opened"}, monotonic_ns() + int(_STATUS_SECONDS * 1e9))
 
-    def _grow(self, slot: Slot, nbytes: int) -> None:
+    def _grow(self, slot: Slot, nbytes: int, deadline_ns: int) -> None:
         message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}
         try:
-            reply, fds = self._link.request(message, _CONTROL_TIMEOUT)
+            reply, fds = self._ask(message, deadline_ns)
             slot.bind_input(Segment.attach(fds.pop(), reply["nbytes"]).bytes)
         except (Overloaded, InvalidInput):
             raise  # refused: nothing has changed
@@ -450,6 +468,21 @@ class Channel:
         with self._slow:
             self._output_regions[message["slot"]] = message["region"], segment
             self._slow.notify_all()
+        self.bell.release()
+        if self.event is not None:
+            self.event.set()
+
+    def has_region(self, slot: Slot) -> bool:
+        """Whether `await_region` would not wait."""
+        number = slot.words[OUTPUT_REGION]
+        if number == slot.output.number:
+            return True
+        found = self._output_regions.get(slot.index)
+        return found is not None and found[0] == number
+
+    def answer_lost(self, slot: Slot) -> BrokerUnavailable:
+        """The channel closed after an answer, and before the region that holds it came."""
+        return self._gone_with(slot)
 
     def await_region(self, slot: Slot, deadline_ns: int) -> None:
         """Bind the output region that the completion names, if the slot has another one yet."""

@@ -17,7 +17,7 @@ from worker_client import green
 from worker_client.absence import RETURN_SECONDS, Absent, BrokerLost, NoAnswer, Patience
 from worker_client.catalogue import Models
 from worker_client.channel import Channel
-from worker_client.link import ControlLink
+from worker_client.link import ControlLink, seconds_left
 from worker_client.metadata import SignatureInfo
 from worker_client.rerun import Reruns
 from worker_client.wire import fork
@@ -103,7 +103,7 @@ class Connection:
         channel = self.channel(deadline_ns, patient)
         if channel.catalogue.stale:
             try:
-                channel.ask_for_models(_seconds_left(deadline_ns))
+                channel.ask_for_models(seconds_left(deadline_ns))
             except NoAnswer as error:
                 raise DeadlineExceeded(str(error)) from None
         return channel.catalogue.models
@@ -126,7 +126,7 @@ class Connection:
             raise BrokerLost(f"the broker at {self.path} went away")
         message = {"op": "ad_hoc", "model": model, "feeds": feeds, "fetches": fetches}
         try:
-            reply, _ = link.request(message, _seconds_left(deadline_ns))
+            reply, _ = link.request(message, seconds_left(deadline_ns))
         except NoAnswer as error:
             raise DeadlineExceeded(str(error)) from None
         return SignatureInfo(reply["id"], Signature.from_message(reply), reply["stateful"])
@@ -188,7 +188,7 @@ class Connection:
                 raise BrokerError(
                     "a signal handler cannot call a broker that the call it interrupted attaches to"
                 )
-            left = _seconds_left(deadline_ns)
+            left = seconds_left(deadline_ns)
             if not self._changed.wait(left) and monotonic_ns() >= deadline_ns:
                 raise NoAnswer(f"another thread still waits for the broker at {self.path}")
 
@@ -202,10 +202,10 @@ class Connection:
             raise
         try:
             again = self._met_a_broker and self._missing_since_ns > 0
-            reply, fds = link.request({"op": "attach", "again": again}, _seconds_left(deadline_ns))
+            reply, fds = link.request({"op": "attach", "again": again}, seconds_left(deadline_ns))
             channel = channel_type(link, reply, fds.pop(), self.mode)
             if reply.get("lifeline"):
-                link.hold_lifeline(_seconds_left(deadline_ns))
+                link.hold_lifeline(seconds_left(deadline_ns))
         except OSError as error:  # no descriptors, no address space
             link.close()
             raise BrokerUnavailable(f"cannot map the memory of the broker at {self.path}: {error}") from None
@@ -229,7 +229,7 @@ class Connection:
         return channel
 
     def _greet(self, deadline_ns: int, closings: int) -> ControlLink:
-        timeout = _seconds_left(deadline_ns)
+        timeout = seconds_left(deadline_ns)
         link = self._link = ControlLink.connect(self.path, timeout)  # from now on `close` can end it
         try:
             if self.closings != closings:
@@ -302,9 +302,3 @@ def _let_go(link: ControlLink | None, channel: Channel | None) -> None:
         link.channel = None
     if channel is not None:
         channel.dispose()
-
-
-def _seconds_left(deadline_ns: int) -> float | None:
-    if deadline_ns == NO_DEADLINE:
-        return None
-    return min(threading.TIMEOUT_MAX, max(0.001, (deadline_ns - monotonic_ns()) / 1e9))

@@ -193,6 +193,7 @@ class FutureDispatcher:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._calls: dict[Slot, Call] = {}
+        self._without_region: set[Slot] = set()  # answered, in a region that is still to come
         self._lock = threading.RLock()
         self._starting = False
         self._thread: threading.Thread | None = None
@@ -263,14 +264,19 @@ class FutureDispatcher:
         slot = call.slot
         error: Exception | None = None
         with self._lock:  # a `submit` that is broken off now gives the slot to whoever claims it next
-            if not slot.busy or self._calls.get(slot) is not call:
+            if self._calls.get(slot) is not call or not (slot.busy or slot in self._without_region):
                 return  # not submitted yet, so `done` tells of the slot's last use; or not submitted at all
-            if self._channel.take_answer(slot):
+            answered = slot in self._without_region or self._channel.take_answer(slot)
+            if answered and (self._channel.has_region(slot) or not self._channel.open):
                 pass
             elif now_ns >= call.deadline_ns:
                 error = self._channel.deadline_exceeded(slot)
             elif not call.cancelled:
+                if answered and slot not in self._without_region:
+                    self._without_region.add(slot)
+                    self._channel.watch(slot, call.deadline_ns)
                 return
+            self._without_region.discard(slot)
             del self._calls[slot]
         self._finish(call, error)
 

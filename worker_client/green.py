@@ -71,7 +71,7 @@ class GreenChannel(Channel):
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
         if notify == NOTIFY_BELL or (notify == NOTIFY_SLOT and self._hub.is_here()):
             if self._stop is None:
-                self._listen()
+                self._listen(deadline_ns)
             notify = slot.notify = NOTIFY_EVENT
         super().submit(slot, signature_id, deadline_ns, notify)
 
@@ -101,12 +101,12 @@ class GreenChannel(Channel):
         self._stop_listening()
         super().dispose()
 
-    def _listen(self) -> None:
+    def _listen(self, deadline_ns: int) -> None:
         with self._listening:  # asking the broker for the event lets other greenlets run
             if not self.open:
                 raise self.gone()
             if self._stop is None:
-                self._stop = self._hub.listen(self.open_event().fd, self._look)
+                self._stop = self._hub.listen(self.open_event(deadline_ns).fd, self._look)
 
     def _stop_listening(self) -> None:
         stop, self._stop = self._stop, None

@@ -16,6 +16,7 @@ so a stream of calls with the same timeout wakes it once per timeout, and an idl
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("onesession.client")
 
-_BACKLOG_PAUSE = 0.005  # seconds
+_BACKLOG_PAUSE = 0.005  # seconds, for a broker that takes no more connections, or messages, now
 
 
 class Descriptors(list[int]):
@@ -128,15 +129,17 @@ class ControlLink:
         return BrokerLost(f"the broker at {self.path} went away while the call was under way", ran)
 
     def request(self, message: control.Message, timeout: float | None) -> tuple[control.Message, Descriptors]:
-        """Send, wait for the reply, and raise the error it may carry. `timeout` in seconds."""
+        """Send, wait for the reply, and raise the error it may carry: all within `timeout` seconds, else NoAnswer."""
         if not self.process.word[0]:
             raise self.gone()
         number = next(self._ids)
         answer: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
         self._waiting[number] = answer
+        deadline_ns = NO_DEADLINE if timeout is None else monotonic_ns() + int(timeout * 1e9)
         try:
-            self.send({**message, "id": number})
-            reply = answer.get(timeout=timeout)
+            self.send({**message, "id": number}, deadline_ns)
+            left = None if timeout is None else max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
+            reply = answer.get(timeout=left)
         except queue.Empty:
             raise _no_answer(self.path, message["op"], timeout) from None
         finally:
@@ -146,10 +149,14 @@ class ControlLink:
         control.raise_if_error(reply[0])
         return reply
 
-    def send(self, message: control.Message) -> None:
+    def send(self, message: control.Message, deadline_ns: int) -> None:
+        """Raises NoAnswer if the broker does not read what is sent until the deadline."""
         if not self.process.word[0]:
             raise self.gone()
-        with self._send_lock:
+        left = (deadline_ns - monotonic_ns()) / 1e9
+        if not self._send_lock.acquire(timeout=min(max(0.0, left), threading.TIMEOUT_MAX)):
+            raise _no_answer(self.path, message["op"], left)
+        try:
             if self.closed:
                 raise self.gone()
             if self._sending:  # half a message may be in the socket
@@ -157,12 +164,23 @@ class ControlLink:
                     "a signal handler cannot call a broker that the call it interrupted is writing to"
                 )
             self._sending = True
-            try:
-                control.send(self._sock, message)
-            except OSError:
-                raise self.gone() from None
-            finally:
-                self._sending = False
+            self._write(control.encode(message), message["op"], deadline_ns)
+        except OSError:
+            raise self.gone() from None
+        finally:
+            self._sending = False
+            self._send_lock.release()
+
+    def _write(self, data: bytes, op: str, deadline_ns: int) -> None:
+        sent = 0
+        while (sent := sent + control.send_some(self._sock, data[sent:])) < len(data):
+            if monotonic_ns() >= deadline_ns:
+                if sent:  # what comes next would be taken for its other half
+                    self._broken = f"half of {op!r} was sent when the call's time was over"
+                    self.closed = True
+                    self._wake()
+                raise _no_answer(self.path, op, 0)
+            time.sleep(_BACKLOG_PAUSE)
 
     def hold_lifeline(self, timeout: float | None) -> None:
         """Have the broker's end told by its lifeline as well."""
@@ -196,7 +214,8 @@ class ControlLink:
         _log.error("broker at %s: %s; the connection is closed", self.path, why)
         if not self.closed:
             self._broken = why
-            control.send_if_room(self._sock, {"op": "foreign", "why": why})
+            with contextlib.suppress(OSError):  # a short message is taken whole if there is room at all
+                control.send_some(self._sock, control.encode({"op": "foreign", "why": why}))
         self.closed = True
         self._wake()
 
@@ -315,3 +334,9 @@ def _connect(sock: socket.socket, path: Path) -> None:
             if monotonic_ns() >= limit:
                 raise
             time.sleep(_BACKLOG_PAUSE)
+
+
+def seconds_left(deadline_ns: int) -> float | None:
+    if deadline_ns == NO_DEADLINE:
+        return None
+    return min(threading.TIMEOUT_MAX, max(0.001, (deadline_ns - monotonic_ns()) / 1e9))

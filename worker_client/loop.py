@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from time import monotonic_ns
 from typing import Any, TypeAlias
 
@@ -121,6 +122,7 @@ class Call(Claim):
         super().fail(calls, error)
 
 
+_LONGEST_TIMER_S = 86_400.0
 Sent: TypeAlias = Run | Call
 """What the broker answers; a claim as such only waits for its slot."""
 
@@ -205,9 +207,13 @@ class LoopCalls:
         """Another block of slots, or a larger region, is asked for over the control socket, which blocks."""
         self._growing = True
         grown = self.loop.run_in_executor(None, self.channel.claim, claim.nbytes, claim.deadline_ns)
+        timer = self._at(
+            claim.deadline_ns, lambda: claim.fail(self, self._overloaded())
+        )  # it may never get a thread
 
         def enter(grown: asyncio.Future[Slot]) -> None:
             self._growing = False
+            timer.cancel()
             error = None if grown.cancelled() else grown.exception()
             if grown.cancelled() or error is not None:
                 claim.fail(self, error or self._gone())
@@ -225,8 +231,11 @@ class LoopCalls:
             self._timer.cancel()
         self._timer, self._timer_ns = None, deadline_ns
         if deadline_ns != NO_DEADLINE:
-            seconds = max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
-            self._timer = self.loop.call_later(seconds, self._expire)
+            self._timer = self._at(deadline_ns, self._expire)
+
+    def _at(self, deadline_ns: int, action: Callable[[], object]) -> asyncio.TimerHandle:
+        seconds = min(max(0.0, (deadline_ns - monotonic_ns()) / 1e9), _LONGEST_TIMER_S)
+        return self.loop.call_later(seconds, action)
 
     def _expire(self) -> None:
         """Fail those in the queue whose deadline has passed, and look again at the next one's."""
@@ -265,9 +274,7 @@ class LoopCalls:
         """Nobody awaits the call any more: cancel its request, if there is one."""
         call.over.cancel()
         slot = call.slot
-        if (
-            slot is not None and slot.busy
-        ):  # else its answer has come, and the thread that binds its region ends it
+        if slot is not None:
             call.slot = None
             del self._calls[slot]
             self.release(slot)
@@ -311,45 +318,34 @@ class LoopCalls:
         self._event.clear()
         now = monotonic_ns()
         for slot, claim in list(self._calls.items()):
-            if not slot.busy:
-                continue  # answered: a thread waits for the region of its output
-            if slot.words[DONE] == slot.sequence and self.channel.take_answer(slot):
+            if slot.busy and slot.words[DONE] == slot.sequence and self.channel.take_answer(slot):
+                self.channel.watch(
+                    slot, claim.deadline_ns
+                )  # for the region of its output may still be to come
+            if not slot.busy and self.channel.has_region(slot):
                 self._settle(slot, claim)
             elif now >= claim.deadline_ns:
                 self._end(slot, claim, self.channel.deadline_exceeded(slot))
             elif not self.channel.open:
-                self._end(slot, claim, self.channel.gone(slot))
+                self._end(slot, claim, self._lost(slot))
         if self._queue:
             self._serve_queue()  # a slot that was given up while it ran may have come back
         if not self.channel.open:
             self.stop()
 
     def _settle(self, slot: Slot, claim: Sent) -> None:
-        if slot.words[OUTPUT_REGION] == slot.output.number:
-            del self._calls[slot]
-            claim.answer(self, slot)
-        else:
-            self._await_region(slot, claim)
+        slot.deadline_ns = NO_DEADLINE
+        if slot.words[OUTPUT_REGION] != slot.output.number:
+            self.channel.await_region(slot, claim.deadline_ns)
+        del self._calls[slot]
+        claim.answer(self, slot)
+
+    def _lost(self, slot: Slot) -> BrokerUnavailable:
+        return self.channel.gone(slot) if slot.busy else self.channel.answer_lost(slot)
 
     def _end(self, slot: Slot, claim: Sent, error: BaseException) -> None:
         del self._calls[slot]
         claim.fail(self, error)
-
-    def _await_region(self, slot: Slot, claim: Sent) -> None:
-        """The output is in a region that the control socket has yet to bring."""
-        bound = self.loop.run_in_executor(None, self.channel.await_region, slot, claim.deadline_ns)
-
-        def answer(bound: asyncio.Future[None]) -> None:
-            if self._calls.get(slot) is not claim:
-                return  # stopped, or nobody's any more
-            del self._calls[slot]
-            error = None if bound.cancelled() else bound.exception()
-            if error is not None:
-                claim.fail(self, error)
-            else:
-                claim.answer(self, slot)
-
-        bound.add_done_callback(answer)
 
     def stop(self, error: BrokerUnavailable | None = None) -> None:
         """The channel is closed, or about to be, for the reason that `error` gives."""
@@ -361,7 +357,7 @@ class LoopCalls:
             self._event.close()
         self._set_timer(NO_DEADLINE)
         for slot, sent in list(self._calls.items()):
-            self._end(slot, sent, error or self.channel.gone(slot))
+            self._end(slot, sent, error or self._lost(slot))
         queue, self._queue = self._queue, deque()
         for claim in queue:
             claim.fail(self, self._gone())

@@ -27,6 +27,8 @@ message in whose bytes it arrived; one that says "fds": n takes the next n of th
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
 import socket
 import struct
@@ -44,6 +46,10 @@ _LENGTH = struct.Struct("<I")
 _READ = 64 << 10
 _FD_BYTES = struct.calcsize("i")
 _FDS_ROOM = socket.CMSG_LEN(MAX_FDS * _FD_BYTES)
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.send.restype = ctypes.c_ssize_t
+_libc.send.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_int]
 
 Message = dict[str, Any]
 
@@ -134,14 +140,18 @@ def send(sock: socket.socket, message: Message, fds: Sequence[int] = ()) -> None
         sock.sendall(data[sent:])
 
 
-def send_if_room(sock: socket.socket, message: Message) -> bool:
-    """The same without waiting: all of it or nothing, if the socket is not closed."""
-    try:
-        # A stream takes a short message whole if it has room for one at all; the caller closes it after this one.
-        sock.send(encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
-    except OSError:
-        return False
-    return True
+def send_some(sock: socket.socket, data: bytes) -> int:
+    """Send as much as the socket takes at once; 0 if it has no room. Raises OSError.
+
+    Not `socket.send`, which waits for room where gevent has patched it.
+    """
+    sent: int = _libc.send(sock.fileno(), data, len(data), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    if sent >= 0:
+        return sent
+    number = ctypes.get_errno()
+    if number in (errno.EAGAIN, errno.EINTR):
+        return 0
+    raise OSError(number, os.strerror(number))
 
 
 def peer_of(sock: socket.socket) -> tuple[int, int]:
