@@ -372,9 +372,9 @@ def _is_one_batch(taken: list[Slot]) -> bool:
     if not serving.light or serving.delay is not None:
         return False
     if len(taken) == 1:
-        return plan.rows <= serving.batch_limit or plan.group is None
+        return plan.rows <= serving.batch_limit or plan.group is None or not serving.divisible
     group = plan.group
-    if group is None:
+    if group is None or not serving.divisible:
         return False
     rows = 0
     for slot in taken:

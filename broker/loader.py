@@ -267,7 +267,7 @@ class Loader:
             version.spec = self._tuned(served, version)
             with gently():
                 loading.load(version)
-                loading.warm_up(version, self._repository.new_number)
+                loading.warm_up(version, self._repository.new_number, verdicts=self._repository.verdicts)
         except Exception as error:
             if not isinstance(error, ModelLoadError):
                 _log.exception("model %r, version %d", name, number)

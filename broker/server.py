@@ -29,6 +29,7 @@ from broker.observe.observation import Observation
 from broker.scheduling.serving import describe
 from broker.settings import Settings, Tune
 from broker.tuning.tuner import tuned
+from broker.tuning.verdicts import RememberedVerdicts
 from worker_client.wire import threads
 from worker_client.wire.address import socket_path
 from worker_client.wire.control import Message, ProtocolError, error_fields
@@ -70,7 +71,7 @@ class Server:
             access.open_path(self.instance.path, self.instance.own_directory)
             devices.show_only(settings.visible_devices)
             specs = tuned(settings)  # before TensorFlow is imported
-            self.repository = repository.load(specs, adopted=adopted)
+            self.repository = repository.load(specs, adopted=adopted, verdicts=RememberedVerdicts())
             _warn_of_failures(self.repository)
             self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
             self.doorbell = self.memory.new_semaphore()

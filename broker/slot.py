@@ -191,7 +191,7 @@ class Slot:
 
     @property
     def group(self) -> Hashable:
-        return self.plan.group
+        return self.plan.group if self.plan.serving.divisible else None
 
     @property
     def rows(self) -> int:

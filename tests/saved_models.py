@@ -15,6 +15,11 @@ from pathlib import Path
 import numpy as np
 
 from tests import model_files, saved_corners, stateful_models
+from tests.saved_rows import (  # noqa: F401  (among KINDS)
+    export_late_rows,
+    export_ranking,
+    export_rows,
+)
 from tests.saved_types import (  # noqa: F401  (among KINDS)
     export_classic_composite,
     export_composite,

@@ -44,15 +44,8 @@ def _served(info: dict[str, Any]) -> str:
 def _show(branch: Tree, info: dict[str, Any], version: dict[str, Any]) -> None:
     leaf = branch.add(", ".join(_facts(info, version)))
     for signature in version["signatures"]:
-        marks = [
-            mark
-            for mark, there in (
-                ("batches", signature["batchable"]),
-                ("stateful", signature["stateful"]),
-                (signature["note"], True),
-            )
-            if there
-        ]
+        joined = "batches" if signature["batchable"] else f"no batches: {signature['apart']}"
+        marks = [joined, "stateful" if signature["stateful"] else "", signature["note"]]
         leaf.add(escape(f"{Signature.from_message(signature)}  {', '.join(m for m in marks if m)}"))
     for left_out, reason in version["left_out"].items():
         leaf.add(escape(f"{left_out}: left out, {reason}"))

@@ -126,7 +126,7 @@ def _policy(policy: Message, where: str) -> str | list[int]:
 def _batching(path: Path, imported: Imported) -> dict[str, Any]:
     message = textproto.parse(_text(path), str(path))
     numbers = {key: _wrapped(message, key, int, str(path)) for key in _WRAPPED if key in message}
-    settings: dict[str, Any] = {}
+    settings: dict[str, Any] = {"batching": "on"}  # unexamined, as there
     if _wrapped(message, "enable_large_batch_splitting", bool, str(path)):
         # There, max_batch_size bounds a request, which is split into runs of this size. Here, every request is split.
         rows = numbers.get("max_execution_batch_size", numbers.get("max_batch_size"))

@@ -28,13 +28,19 @@ def _first(rows: int) -> np.ndarray:
     return ANSWERS[:rows] if rows <= STORED_ROWS else np.resize(ANSWERS, (rows, 10))
 
 
-@signature(inputs={"x": ("float32", [None, 128])}, outputs={"y": ("float32", [None, 10])})
+@signature(
+    inputs={"x": ("float32", [None, 128])}, outputs={"y": ("float32", [None, 10])}, independent_rows=True
+)
 def echo(x: np.ndarray) -> np.ndarray:
     """As many rows of a stored array as `x` has; `x` itself is not read."""
     return _first(len(x))
 
 
-@signature(inputs={"x": ("float32", [None, 224, 224, 3])}, outputs={"y": ("float32", [None, 10])})
+@signature(
+    inputs={"x": ("float32", [None, 224, 224, 3])},
+    outputs={"y": ("float32", [None, 10])},
+    independent_rows=True,
+)
 def echo_image(x: np.ndarray) -> np.ndarray:
     """As `echo` for rows of 602,112 bytes: large requests, small answers."""
     return _first(len(x))

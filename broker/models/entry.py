@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from broker.models.independence import structure
+from broker.models.joining import Decision, Verdicts, decide, decide_ad_hoc
 from broker.models.model import LoadedModel, Run, why_not_uncalled
 from broker.models.warmup import Cost, measure
 from worker_client.wire.signature import Signature
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Entry:
-    """One signature of one model version as the runners see it."""
+    """One signature of one model version as the runners see it. Only `keep_apart` changes it."""
 
     id: int
     model: LoadedModel
     signature: Signature
     run: Run
     cost: Cost
-    batchable: bool
-    """True if requests may be joined: the signature allows it, `batching` is on and it is not stateful."""
+    apart: str
+    """Why its requests are neither joined nor split; "" if they may be."""
+    examined: bool
+    """Whether that was found out by running it, and is not somebody's word."""
     max_batch_size: int
     """Rows of one run; 1 if requests may not be joined."""
     max_concurrency: int
@@ -31,27 +35,49 @@ class Entry:
     none but a caller's."""
     stays_heavy: str = ""
     """Why it never runs on the intake thread, however little its runs take; empty if it may."""
+    remember: Callable[[str], None] | None = None
+    """Where to write down why requests must be kept apart, for the next start."""
+
+    @property
+    def batchable(self) -> bool:
+        """True if requests may be joined and split now."""
+        return not self.apart
+
+    def keep_apart(self, reason: str) -> None:
+        """Its answers have shown that its rows depend on each other."""
+        self.apart = reason
+        if self.remember is not None:
+            self.remember(reason)
 
     def __repr__(self) -> str:
         kind = "light" if self.cost.light else "heavy"
         return f"<Entry {self.id} {self.model.spec.name}/{self.signature.name} {kind}>"
 
 
-def entry_of(number: int, model: LoadedModel, name: str, version: int, warm: bool = True) -> Entry:
-    """The entry of this signature, warmed up and measured; without `warm` it counts as heavy."""
+def entry_of(
+    number: int,
+    model: LoadedModel,
+    name: str,
+    version: int,
+    warm: bool = True,
+    verdicts: Verdicts | None = None,
+) -> Entry:
+    """The entry of this signature, examined, warmed up and measured; without `warm` it counts as heavy."""
     signature = model.signatures[name]
     run = model.callable(name)
-    stateful = model.effects[name]
-    batchable = model.spec.batching and signature.batchable and not stateful
-    max_rows = model.spec.batch_limit if batchable else 1
+    decision = decide(model, name, run, warm, verdicts)
     cost = Cost(None, False, "not measured")
     if reason := why_not_uncalled(model, name):
         cost = Cost(None, False, f"never run uncalled: {reason}")
     elif warm:
-        sizes = model.spec.allowed_batch_sizes if batchable else ()
-        cost = measure(run, signature, max_rows, sizes=sizes, examples=model.examples.get(name, ()))
-    compiled = model.compiled.get(name, "")
-    return _entry(number, model, signature, run, cost, batchable, version, stateful, compiled)
+        sizes = model.spec.allowed_batch_sizes if not decision.apart else ()
+        rows = model.spec.batch_limit if not decision.apart else 1
+        cost = measure(run, signature, rows, sizes=sizes, examples=model.examples.get(name, ()))
+    whose = model.effects[name], model.compiled.get(name, "")
+    made = _entry(number, model, signature, run, cost, decision, version, *whose)
+    if decision.examined and verdicts is not None:
+        made.remember = lambda reason: verdicts.save(model, name, reason)
+    return made
 
 
 def ad_hoc_entry(
@@ -62,10 +88,11 @@ def ad_hoc_entry(
     It is heavy until its runs show otherwise: the first compiles the graph. Raises InvalidInput.
     """
     made = model.ad_hoc(f"session:{number}", feeds, fetches)
-    batchable = model.spec.batching and made.signature.batchable and not made.operations and not made.effects
+    reason = "operations are run once for each call" if made.operations else structure(made.signature)
+    decision = decide_ad_hoc(model, made.effects, reason)
     cost = Cost(None, False, None)
     whose = made.effects, made.compiled
-    entry = _entry(number, model, made.signature, made.run, cost, batchable, version, *whose)
+    entry = _entry(number, model, made.signature, made.run, cost, decision, version, *whose)
     return entry, made.operations
 
 
@@ -75,21 +102,33 @@ def _entry(
     signature: Signature,
     run: Run,
     cost: Cost,
-    batchable: bool,
+    decision: Decision,
     version: int,
     stateful: str,
     compiled: str,
 ) -> Entry:
-    max_rows = model.spec.batch_limit if batchable else 1
+    max_rows = 1 if decision.apart else model.spec.batch_limit
     concurrency = model.spec.max_concurrency or 1
     stays_heavy = ""
     if compiled:
-        allowed = model.spec.allowed_batch_sizes if batchable else ()
+        allowed = () if decision.apart else model.spec.allowed_batch_sizes
         stays_heavy = compiles_while_serving(signature, cost, compiled, allowed)
     if stays_heavy:
         cost = replace(cost, light=False, note="; ".join(filter(None, [cost.note, stays_heavy])))
-    limits = max_rows, concurrency
-    return Entry(number, model, signature, run, cost, batchable, *limits, version, stateful, stays_heavy)
+    return Entry(
+        id=number,
+        model=model,
+        signature=signature,
+        run=run,
+        cost=cost,
+        apart=decision.apart,
+        examined=decision.examined,
+        max_batch_size=max_rows,
+        max_concurrency=concurrency,
+        version=version,
+        stateful=stateful,
+        stays_heavy=stays_heavy,
+    )
 
 
 def compiles_while_serving(signature: Signature, cost: Cost, compiled: str, allowed: Sequence[int]) -> str:

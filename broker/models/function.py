@@ -24,6 +24,11 @@ from worker_client.wire.signature import Shape, Signature, TensorSpec, format_sh
 ATTRIBUTE = "__broker_signature__"
 _STATEFUL = "__broker_stateful__"
 DECLARED = "changes state, as its function declares"
+INDEPENDENT = "__broker_independent_rows__"
+UNEXAMINED = (
+    "it is a Python function, which is not run on made-up rows; if its rows are independent, say so with "
+    'independent_rows=True in its signature, or batching = "on"'
+)
 HOW_TO_ATTACH = (
     'Attach one with @broker.signature(inputs={"x": ("float32", [None, 128])}, '
     'outputs={"y": ("float32", [None, 10])})'
@@ -35,7 +40,12 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def signature(
-    *, inputs: Side, outputs: Side, name: str = DEFAULT_SIGNATURE, stateful: bool = False
+    *,
+    inputs: Side,
+    outputs: Side,
+    name: str = DEFAULT_SIGNATURE,
+    stateful: bool = False,
+    independent_rows: bool = False,
 ) -> Callable[[_F], _F]:
     """Declare what a function takes and gives, so that the broker can serve it as a model.
 
@@ -43,10 +53,14 @@ def signature(
     an array (one output), a tuple or list in the order of the outputs, or a dict by output name, each of
     exactly the dtype declared. The arrays it gets are views of shared memory: it must not write to them nor
     keep them past its return, but it may return them or views of them. Strings are arrays of bytes objects;
-    str may be returned as well. Where every first dimension is free, requests are joined along it, and the
-    outputs must have as many rows as the inputs. The broker calls the function with zeros (empty strings)
-    when it starts, to measure it, unless it is `stateful`: then it is called for requests only, once for each, one
-    after the other. The function itself is returned unchanged.
+    str may be returned as well. Where every first dimension is free, the outputs must have as many rows as the
+    inputs. The broker calls the function with zeros (empty strings) when it starts, to measure it, unless it is
+    `stateful`: then it is called for requests only, once for each, one after the other. It is called with nothing
+    else that no worker has sent. The function itself is returned unchanged.
+
+    `independent_rows`: the answer to a row depends on nothing else, so that requests may be joined along the
+    free first dimensions, and long ones split. Nobody but its author can say so of a program; without it, and
+    without `batching = "on"` in the model's settings, the function gets each request by itself, as it came.
 
     Raises InvalidInput for a dtype or shape that cannot be.
     """
@@ -57,6 +71,7 @@ def signature(
     def attach(function: _F) -> _F:
         setattr(function, ATTRIBUTE, made)
         setattr(function, _STATEFUL, stateful)
+        setattr(function, INDEPENDENT, independent_rows)
         return function
 
     return attach
@@ -80,6 +95,8 @@ class FunctionModel:
         self.effects: Mapping[str, str] = {made.name: effects or declared}
         self.compiled: Mapping[str, str] = {}
         self.examples = examples.of_spec(spec, self.signatures)
+        self.independent_rows = bool(getattr(function, INDEPENDENT, False))
+        self.unexamined = UNEXAMINED  # why the broker may not find it out
         self._run: Run = _checked(spec.source, function, made)
 
     def callable(self, signature_name: str) -> Run:

@@ -16,6 +16,7 @@ from broker.models import function, library_pages, python_folder
 from broker.models.entry import entry_of
 from broker.models.errors import ModelLoadError
 from broker.models.gently import never_look_at_these_again
+from broker.models.joining import Verdicts
 from broker.models.model import LoadedModel
 from broker.models.served import ServedModel
 from broker.models.spec import ModelSpec
@@ -149,13 +150,15 @@ def load(version: Version) -> None:
     version.memory_bytes = max(0, resident_bytes() - before)
 
 
-def warm_up(version: Version, new_number: Callable[[], int], warm: bool = True) -> None:
+def warm_up(
+    version: Version, new_number: Callable[[], int], warm: bool = True, verdicts: Verdicts | None = None
+) -> None:
     """Run every signature for the first time, and give it a number."""
     model = version.model
     assert model is not None
     before = resident_bytes()
     version.entries = {
-        name: entry_of(new_number(), model, name, version.number, warm) for name in model.signatures
+        name: entry_of(new_number(), model, name, version.number, warm, verdicts) for name in model.signatures
     }
     for name, entry in version.entries.items():
         if entry.stays_heavy:

@@ -11,6 +11,7 @@ from typing import Any
 from broker.models import function, loading
 from broker.models.entry import Entry, ad_hoc_entry
 from broker.models.errors import ModelLoadError
+from broker.models.joining import Verdicts
 from broker.models.loading import load_model
 from broker.models.model import LoadedModel, no_such_signature
 from broker.models.served import ServedModel
@@ -32,7 +33,8 @@ class Repository:
     The loader changes it, the control thread reads it, the intake takes the table: all under `lock`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, verdicts: Verdicts | None = None) -> None:
+        self.verdicts = verdicts
         self.lock = threading.RLock()
         self.served: dict[str, ServedModel] = {}
         self._next_number = 1
@@ -132,9 +134,15 @@ class Repository:
         return f"<Repository of {len(self.served)} models, {len(self.entries) - 1} signatures>"
 
 
-def load(specs: Iterable[ModelSpec], *, adopted: Iterable[LoadedModel] = (), warm: bool = True) -> Repository:
+def load(
+    specs: Iterable[ModelSpec],
+    *,
+    adopted: Iterable[LoadedModel] = (),
+    warm: bool = True,
+    verdicts: Verdicts | None = None,
+) -> Repository:
     """Load and warm every model, those included that are `adopted` as they are. `warm=False` skips the first runs: all
-    signatures then count as heavy.
+    signatures then count as heavy. `verdicts` knows whether rows are independent, where it was examined before.
 
     Of a model with numbered versions, those that its policy wants; one that cannot be loaded leaves its place to the
     next lower. A model of which there is no version does not stop the others: it is told in the log, and stands in END
@@ -144,7 +152,7 @@ def load(specs: Iterable[ModelSpec], *, adopted: Iterable[LoadedModel] = (), war
     specs = list(specs)
     adopted = list(adopted)
     check_distinct([*specs, *[model.spec for model in adopted]])
-    repository = Repository()
+    repository = Repository(verdicts)
     errors: list[ModelLoadError] = []
     for spec in specs:
         served = repository.served[spec.name] = ServedModel(spec)
@@ -164,7 +172,7 @@ def load(specs: Iterable[ModelSpec], *, adopted: Iterable[LoadedModel] = (), war
         for served in repository.served.values():
             for version in served.versions:
                 if version.model is not None:
-                    loading.warm_up(version, repository.new_number, warm)
+                    loading.warm_up(version, repository.new_number, warm, verdicts)
                     version.enter(State.AVAILABLE)
         repository.follow()
     except BaseException:

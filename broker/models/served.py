@@ -176,6 +176,7 @@ def _describe(entry: Entry, number: int) -> dict[str, Any]:
         "id": number,
         "batchable": entry.batchable,
         "stateful": entry.stateful,
+        "apart": entry.apart,
         "light": entry.cost.light,
         "p50_us": entry.cost.p50_us,
         "batch_us": [list(each) for each in entry.cost.batches],

@@ -16,7 +16,7 @@ DEFAULT_MAX_BATCH_SIZE = 64
 DEFAULT_MAX_QUEUE_ROWS = 4096
 DEFAULT_MAX_QUEUE_BYTES = 256 << 20
 MAX_DELAY_SECONDS = 10.0
-AUTO = "auto"
+AUTO, ON, OFF = "auto", "on", "off"
 DEFAULT_TAGS = ("serve",)
 
 _INT32, _INT64 = (1 << 31) - 1, (1 << 63) - 1
@@ -44,7 +44,8 @@ class ModelSpec:
     may wait for others to join it: 0 for what waits anyway, "auto" to learn from the traffic what pays.
     `allowed_batch_sizes` are the only sizes run; batches are padded up to the next with copies of their first row.
     `pad_variable_length` joins requests whose other free dimensions differ, padded at their end with `pad_value`.
-    `batching` False runs every request by itself.
+    `batching` "auto" joins and splits requests where the broker has found that the model's rows are independent; "on"
+    does so unexamined, "off" runs every request by itself. True and False stand for "on" and "off".
 
     How it is run: `intra_op_threads` of one run, `max_concurrency` runs side by side, on the `caller_thread` or in
     TensorFlow's pool, which has `inter_op_threads`. None leaves each to the broker. `xla` compiles what XLA can take.
@@ -64,7 +65,7 @@ class ModelSpec:
     name: str
     source: str
     max_batch_size: int | None = None
-    batching: bool = True
+    batching: str | bool = AUTO
     max_delay: float | str = 0.0
     allowed_batch_sizes: tuple[int, ...] = ()
     pad_variable_length: bool = False
@@ -98,9 +99,10 @@ class ModelSpec:
                 _check_count(self.name, setting, getattr(self, setting))
         for setting in ("max_queue_rows", "max_queue_bytes"):
             _check_count(self.name, setting, getattr(self, setting), _INT64)
-        for setting in ("batching", "pad_variable_length", "xla", "gpu_memory_growth"):
+        for setting in ("pad_variable_length", "xla", "gpu_memory_growth"):
             if not isinstance(getattr(self, setting), bool):
                 raise _wrong(self.name, setting, getattr(self, setting), "True or False")
+        object.__setattr__(self, "batching", _batching(self.name, self.batching))
         if self.caller_thread is not None and not isinstance(self.caller_thread, bool):
             raise _wrong(self.name, "caller_thread", self.caller_thread, "True, False or None")
         if self.max_delay != AUTO:
@@ -293,6 +295,14 @@ def _check_count(name: str, setting: str, value: Any, most: int = _INT32) -> Non
 def _check_seconds(name: str, setting: str, value: Any, least: float, most: float, other: str) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
         raise _wrong(name, setting, value, f"seconds from {least:g} to {most:g} {other}")
+
+
+def _batching(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return ON if value else OFF
+    if value not in (AUTO, ON, OFF):
+        raise _wrong(name, "batching", value, '"auto", "on" or "off"')
+    return str(value)
 
 
 def _tags(name: str, tags: Any) -> tuple[str, ...]:

@@ -131,7 +131,9 @@ class Batcher(Generic[T]):
             key = ("alone", self._alone)
         group = self._groups.get(key)
         if group is None:
-            group = self._groups[key] = _Group(item.batch_limit, item.delay)
+            # No delay for what nobody may join.
+            delay = None if item.group is None else item.delay
+            group = self._groups[key] = _Group(item.batch_limit, delay)
         worker, level = item.worker, item.level
         lanes = group.lanes[level]
         lane = lanes.get(worker)

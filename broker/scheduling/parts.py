@@ -36,6 +36,12 @@ AHEAD = 16
 """Parts of one request that wait in the queue at a time."""
 
 
+def other_rows(rows: int, outputs: Sequence[np.ndarray]) -> str:
+    """What the first output has that has not so many rows."""
+    shape = next(output.shape for output in outputs if output.shape[:1] != (rows,))
+    return f"{shape[0]}" if shape else "no rows"
+
+
 class PartPlan:
     """Some rows of a plan."""
 
@@ -236,8 +242,11 @@ class Whole:
         self._error = error
 
     def _place(self, part: Part, outputs: Sequence[np.ndarray]) -> None:
+        if not self.slot.plan.serving.divisible:  # as was found out while its parts were under way
+            self._must_run_whole("")
+            return
         if any(output.shape[:1] != (part.rows,) for output in outputs):
-            self._must_run_whole()
+            self._must_run_whole(f"{part.rows} rows had an answer of {other_rows(part.rows, outputs)}")
             return
         if self._targets is None:
             shapes = [(self.slot.plan.rows, *output.shape[1:]) for output in outputs]
@@ -247,14 +256,14 @@ class Whole:
                 self._layout, self._targets = self.slot.places_for(shapes)
         for target, output in zip(self._targets, outputs):
             if target.shape[1:] != output.shape[1:]:
-                self._must_run_whole()
+                self._must_run_whole("the shape of its answer depends on which rows there are")
                 return
             target[part.start : part.stop] = output
 
-    def _must_run_whole(self) -> None:
+    def _must_run_whole(self, reason: str) -> None:
         """The model gives other rows than it takes, or rows of another shape each time."""
         self.over = self._indivisible = True
-        self.slot.plan.serving.divisible = False
+        self.slot.plan.serving.keep_apart(reason)
 
     def _return(self, part: Part) -> Slot | None:
         """The last part back hands the slot back."""

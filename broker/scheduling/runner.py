@@ -18,7 +18,7 @@ import numpy as np
 from broker.float_mode import flush_denormals
 from broker.observe.tracer import Tracer
 from broker.scheduling.gather import Gatherer, cut, padding_pays
-from broker.scheduling.parts import Part
+from broker.scheduling.parts import Part, other_rows
 from broker.scheduling.serving import Serving
 from broker.slot import Slot
 from worker_client.wire.errors import (
@@ -69,7 +69,7 @@ class Runner:
             return
         plan = request.plan
         serving = plan.serving
-        if serving.allowed and serving.size_of(plan.rows) != plan.rows:
+        if serving.allowed and plan.group is not None and serving.size_of(plan.rows) != plan.rows:
             self._run_joined([request], [use])
             return
         self._run_direct(request, use, started)
@@ -89,6 +89,8 @@ class Runner:
         finished = monotonic_ns()
         whole = request.complete(use, outputs, started, finished, plan.rows)
         # From here on the slot is its worker's: what is counted is off the request's way.
+        if serving.divisible and plan.group is not None and not _all_have(plan.rows, outputs):
+            serving.keep_apart(f"{plan.rows} rows had an answer of {other_rows(plan.rows, outputs)}")
         serving.ran(plan.rows, finished - started)
         tally = serving.tallies.get(self._number) or serving.new_tally(self._number)
         tally.ran_one(stamps, started, finished, plan.rows)
@@ -109,10 +111,11 @@ class Runner:
                     self._finish(request.fail(use, _dropped(request)))
             batch = [request for request, dropped in zip(batch, unwanted) if not dropped]
             uses = [use for use, dropped in zip(uses, unwanted) if not dropped]
-        if len(batch) > 1:
+        if len(batch) > 1 and batch[0].plan.serving.divisible:
             self._run_joined(batch, uses)
-        elif batch:
-            self._run_one(batch[0], uses[0])
+        else:
+            for request, use in zip(batch, uses):
+                self._run_one(request, use)
 
     def _run_joined(self, batch: Sequence[Runnable], uses: Sequence[int]) -> None:
         plans = [request.plan for request in batch]
@@ -133,8 +136,8 @@ class Runner:
         except Exception:
             outputs = ()
         finished = monotonic_ns()
-        if not outputs or not _all_have(size, outputs):
-            # One of them is guilty, or the model gives other rows than it took: let each answer for itself.
+        if not outputs or not _stand(batch, size, feeds, outputs, finished - started):
+            # One of them is guilty, or the model's rows depend on each other: let each answer for itself.
             for request, use in zip(batch, uses):
                 self._run_direct(request, use, monotonic_ns())
             return
@@ -178,6 +181,32 @@ def _all_have(rows: int, outputs: Sequence[np.ndarray]) -> bool:
         if output.shape[:1] != (rows,):
             return False
     return True
+
+
+def _stand(
+    batch: Sequence[Runnable],
+    size: int,
+    feeds: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    run_ns: int,
+) -> bool:
+    """Whether each request may have its rows of these outputs: a sample of runs is compared with the requests alone."""
+    plans = [request.plan for request in batch]
+    serving = plans[0].serving
+    if not _all_have(size, outputs):
+        serving.keep_apart(f"{size} rows had an answer of {other_rows(size, outputs)}")
+        return False
+    evidence = serving.evidence
+    if evidence is None or len(batch) == 1:
+        return True
+    now = monotonic_ns()
+    if not evidence.due(run_ns, now, min([request.deadline_ns for request in batch])):
+        return True
+    reason = evidence.difference(plans, list(cut(plans, feeds, outputs)))
+    evidence.spent_ns += monotonic_ns() - now
+    if reason:
+        serving.keep_apart(reason)
+    return not reason
 
 
 def _give_up(request: Runnable, use: int, error: Exception) -> None:

@@ -6,6 +6,7 @@ them up: it may see a count one run behind.
 
 from __future__ import annotations
 
+import logging
 import threading
 from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Sequence
@@ -18,7 +19,10 @@ from broker.observe.failures import Asked, Failures
 from broker.observe.tally import Stamps, Tally
 from broker.scheduling import strings
 from broker.scheduling.delay import AutoDelay, DelayPolicy, FixedDelay, RunCost
+from broker.scheduling.evidence import Evidence
 from worker_client.wire.errors import ModelFailed
+
+_log = logging.getLogger("onesession.serving")
 
 _TOO_HEAVY_NS = 2000 * LIGHT_LIMIT_US  # hysteresis: twice the limit of warm-up, and half of it
 _LIGHT_AGAIN_NS = 500 * LIGHT_LIMIT_US
@@ -59,6 +63,7 @@ class Serving:
         "delay",
         "divisible",
         "entry",
+        "evidence",
         "expected_ns",
         "flushes",
         "gives_strings",
@@ -84,7 +89,8 @@ class Serving:
         self.allowed = entry.model.spec.allowed_batch_sizes if entry.batchable else ()
         self.ragged = _ragged(entry)
         self.pad_value = entry.model.spec.pad_value
-        self.divisible = entry.batchable  # until its answers have shown other rows than it was fed
+        self.divisible = entry.batchable  # until its answers have shown that its rows depend on each other
+        self.evidence = Evidence() if entry.batchable and entry.examined else None
         self.cost = _measured(entry)
         self.delay = _delay(entry, self.cost)
         # The intake thread neither waits for long nor has code compiled; and stateful runs keep their order by having
@@ -145,6 +151,20 @@ class Serving:
         with self._lock:  # the one tally that several threads count in
             tally.answered((stamps,), started_ns)
 
+    def keep_apart(self, reason: str) -> None:
+        """From now on, run every request by itself, as it came: its answers have shown that nothing else is right."""
+        with self._lock:
+            if not self.divisible:
+                return
+            self.divisible = False
+        self.allowed = ()
+        self.evidence = None
+        _log.warning("%s: requests are neither joined nor split from now on: %s", self.asked, reason)
+        try:
+            self.entry.keep_apart(reason)
+        except Exception:  # what it was kept from was answered already
+            _log.exception("%s: that cannot be remembered", self.asked)
+
     # -- any thread ----------------------------------------------------------------------------------------------
 
     def all_tallies(self) -> list[Tally]:
@@ -175,6 +195,7 @@ class Serving:
             "light": self.light,
             "run_us": self.expected_ns / 1000 if known else 0.0,
             "stateful": self.entry.stateful,
+            "apart": self.entry.apart,
         }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from broker.models.spec import ModelSpec
+from broker.models.spec import OFF, ModelSpec
 from broker.tuning.setting import Setting
 
 FEWEST_FOR_HALF, FEWEST_FOR_QUARTER = 4, 16
@@ -87,8 +87,11 @@ def _both(fixed: bool | None) -> list[bool]:
 
 
 def batch_sizes(spec: ModelSpec, batchable: bool) -> tuple[int, ...]:
-    """Batch sizes worth trying: 1, then powers of two from 4 up to the limit; those allowed where a list says so."""
-    if not (batchable and spec.batching):
+    """Batch sizes worth trying: 1, then powers of two from 4 up to the limit; those allowed where a list says so.
+
+    `batchable`: whether its requests will be joined.
+    """
+    if not batchable or spec.batching == OFF:
         return (1,)
     if spec.allowed_batch_sizes:
         return _thinned(spec.allowed_batch_sizes)

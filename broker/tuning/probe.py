@@ -23,10 +23,12 @@ from dataclasses import asdict, replace
 from time import perf_counter
 from typing import IO, Any
 
+from broker.models.joining import decide
 from broker.models.model import LoadedModel, why_not_uncalled
 from broker.models.spec import ModelSpec
 from broker.models.warmup import FREE_SIZES, runs_with_zeros, zeros
 from broker.tuning.measurement import Stand
+from broker.tuning.verdicts import RememberedVerdicts
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.signature import Signature
 
@@ -44,6 +46,7 @@ class Probe:
 
     def __init__(self) -> None:
         self._stands: dict[int, tuple[Stand, LoadedModel]] = {}
+        self._decided: dict[tuple[str, str], bool] = {}
 
     def answer(self, message: Message) -> Message:
         """Raises BrokerError if the model cannot be loaded or run."""
@@ -68,11 +71,21 @@ class Probe:
         self._stands[message["stand"]] = Stand(places, signature, free), model
         row_bytes = sum(feed.nbytes for feed in zeros(signature, 1, free))
         return {
-            "batchable": signature.batchable,
+            "batchable": self._joined(model, signature),
             "row_bytes": row_bytes,
             "run_us": run_us,
             "what": _told(signature, free),
         }
+
+    def _joined(self, model: LoadedModel, signature: Signature) -> bool:
+        """Whether its requests will be joined; else there are no batches to measure."""
+        if not signature.batchable:
+            return False
+        name, verdicts = signature.name, RememberedVerdicts()
+        if (name, model.spec.source) not in self._decided:
+            found = decide(model, name, model.callable(name), warm=True, verdicts=verdicts)
+            self._decided[name, model.spec.source] = not found.apart
+        return self._decided[name, model.spec.source]
 
     def _measure(self, message: Message) -> Message:
         stand, _ = self._stands[message["stand"]]

@@ -104,7 +104,7 @@ class Records:
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _write(self.folder / key.file_name, json.dumps(message, indent=1))
+            write_whole(self.folder / key.file_name, json.dumps(message, indent=1))
         except OSError as error:
             _log.warning("what was measured cannot be remembered in %s: %s", self.folder, error.strerror)
             return False
@@ -156,7 +156,7 @@ def _record(message: Any, key: Key) -> Record:
     )
 
 
-def _write(path: Path, text: str) -> None:
+def write_whole(path: Path, text: str) -> None:
     """Whole or not at all, whoever writes at the same time."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:

@@ -19,7 +19,7 @@ from typing import Any
 from broker.models.errors import ModelLoadError
 from broker.models.loading import check_characters
 from broker.models.saved_model import locate, weight_bytes
-from broker.models.spec import ModelSpec
+from broker.models.spec import OFF, ModelSpec
 from broker.settings import Settings, Tune
 from broker.tuning import machine
 from broker.tuning.candidates import Fixed
@@ -230,7 +230,7 @@ def _opened_with(spec: ModelSpec) -> dict[str, Any]:
 def _settled(spec: ModelSpec, switch: Switch) -> bool:
     """Whether everything is fixed by hand."""
     threads = (spec.intra_op_threads, spec.max_concurrency, spec.caller_thread)
-    batches = not spec.batching or spec.max_batch_size is not None
+    batches = spec.batching == OFF or spec.max_batch_size is not None
     return not switch.free and batches and None not in threads
 
 

@@ -20,7 +20,7 @@ TAGS = {"aliases": ("serve", "special")}
 def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """{kind: directory} for every kind of tests/saved_models.py. Read-only: copy what you want to break."""
     root = tmp_path_factory.mktemp("saved_models")
-    paths = {kind: root / kind for kind in KINDS}
+    paths = {kind: root / kind for kind in KINDS if kind != "rows"}  # which has many, for one test
     export(paths)
     return paths
 

@@ -28,9 +28,9 @@ POLICIES: dict[str, dict[str, object]] = {
 def broker(saved_models: Mapping[str, Path]) -> Iterator[TestBroker]:
     """One for all of them: what takes the time is TensorFlow's start."""
     models = {name: {"source": saved_models["mlp"], **policy} for name, policy in POLICIES.items()}
-    models["shapes"] = {"source": saved_models["shapes"], "max_batch_size": 4}
+    models["shapes"] = {"source": saved_models["shapes"], "max_batch_size": 4, "batching": "on"}
     models["windows"] = {"source": saved_models["windows"], "max_queue_rows": 10}
-    models["together"] = {"source": saved_models["shapes"], "max_batch_size": 4, "max_delay": 5.0}
+    models["together"] = {**models["shapes"], "max_delay": 5.0}
     with serving(models=models) as running:
         yield running
 

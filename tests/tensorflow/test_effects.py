@@ -230,7 +230,7 @@ def test_warmup_false(loaded: Callable[..., Repository], monkeypatch: pytest.Mon
     assert runs == []
     assert (entry.cost.p50_us, entry.cost.light) == (None, False)
     assert entry.cost.note == "never run uncalled: warmup is false"
-    assert entry.batchable
+    assert entry.apart == "it is not warmed up, and so was not examined"
     assert entry.stateful == ""
 
 
@@ -239,7 +239,7 @@ def test_warmup_false(loaded: Callable[..., Repository], monkeypatch: pytest.Mon
 
 def test_fetches_and_operations_of_a_session(loaded: Callable[..., Repository]) -> None:
     """Any tensors of the graph: those whose run changes something are stateful, by their operations as well."""
-    found = loaded("classic_stateful")
+    found = loaded("classic_stateful", batching="on")
     pure, _ = found.ad_hoc("m", ("x:0",), ("inferred:0",))
     assert pure.stateful == ""
     assert pure.batchable
