@@ -15,7 +15,7 @@ from broker import signature
 
 {before}
 
-@signature(inputs={{"x": ("float32", [None])}}, outputs={{{outputs}}})
+@signature(inputs={{"x": ("float32", [None])}}, outputs={{{outputs}}}, independent_rows=True)
 def model(x):
     {body}
     return {answer}

@@ -10,6 +10,8 @@ import numpy as np
 import broker
 
 
-@broker.signature(inputs={"x": ("float32", [None, 4])}, outputs={"y": ("float32", [None, 1])})
+@broker.signature(
+    inputs={"x": ("float32", [None, 4])}, outputs={"y": ("float32", [None, 1])}, independent_rows=True
+)
 def mean(x: np.ndarray) -> np.ndarray:
     return x.mean(axis=1, keepdims=True)

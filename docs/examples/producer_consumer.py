@@ -30,7 +30,9 @@ IN_FLIGHT = 16
 _END = None
 
 
-@broker.signature(inputs={"x": ("float32", [None, 4])}, outputs={"y": ("float32", [None, 1])})
+@broker.signature(
+    inputs={"x": ("float32", [None, 4])}, outputs={"y": ("float32", [None, 1])}, independent_rows=True
+)
 def mean(x: np.ndarray) -> np.ndarray:
     """Stands for a model, so that this runs without TensorFlow; a SavedModel's directory would do as well."""
     return x.mean(axis=1, keepdims=True)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from broker.models.function import signature
+from broker.models.function import signature as signed
 from broker.models.repository import load
 from broker.models.spec import ModelSpec
 from broker.observe.failures import Failures
@@ -21,6 +22,8 @@ from worker_client.wire.layout import NOTIFY_SLOT, OUTPUT_HEAD, RING_END, SLOT_H
 from worker_client.wire.ring import RingConsumer, RingProducer
 from worker_client.wire.semaphore import Busy
 from worker_client.wire.tensors import TensorLayout, lay_out
+
+signature = partial(signed, independent_rows=True)  # tests are about joined requests, too
 
 REGION_BYTES = 4096
 

@@ -22,7 +22,8 @@ OTHER = ModelSpec("other.v2", "models/other")
         ("digits.max_delay=0.002", "max_delay", 0.002),
         ("digits.max_delay=auto", "max_delay", "auto"),
         ('digits.max_delay="auto"', "max_delay", "auto"),
-        ("digits.batching=false", "batching", False),
+        ("digits.batching=false", "batching", "off"),
+        ("digits.batching=on", "batching", "on"),
         ("digits.warmup=false", "warmup", False),
         ("digits.allowed_batch_sizes=[1, 8, 32]", "allowed_batch_sizes", (1, 8, 32)),
         ("digits.tags=['serve', 'gpu']", "tags", ("serve", "gpu")),
@@ -92,7 +93,7 @@ def test_nothing_said():
             "digits.max_batch_size=0",
             "model 'digits': max_batch_size must be a whole number of at least 1, got 0",
         ),
-        ("digits.batching=no", "batching must be True or False, got 'no'"),
+        ("digits.batching=no", 'batching must be "auto", "on" or "off", got \'no\''),
     ],
 )
 def test_what_is_wrong_is_told(text: str, said: str):

@@ -68,7 +68,7 @@ def test_settings_of_models_and_of_the_broker():
     found = settings(
         "--set", "m.max_delay=auto", "--set", "*.batching=false", "--onednn", "off", "--tune-seconds", "3"
     )
-    assert (found.models[0].max_delay, found.models[0].batching) == ("auto", False)
+    assert (found.models[0].max_delay, found.models[0].batching) == ("auto", "off")
     assert (found.onednn, found.tune_seconds) == ("off", 3.0)
 
 
@@ -76,7 +76,7 @@ def test_settings_of_models_and_of_the_broker():
     ("words", "said"),
     [
         (["--set", "x.batching=false"], "there is no model 'x'; there is m"),
-        (["--set", "m.batching=maybe"], "model 'm': batching must be True or False, got 'maybe'"),
+        (["--set", "m.batching=maybe"], 'model \'m\': batching must be "auto", "on" or "off", got \'maybe\''),
         (["--tune-seconds", "-1"], "tune_seconds must be a number from 0"),
         (["--onednn", "maybe"], "'maybe' is not one of"),
         (["--model", "m=other"], "two models are called 'm'"),

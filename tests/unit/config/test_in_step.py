@@ -43,7 +43,7 @@ OF_SETTINGS: dict[str, Any] = {
 OF_MODELS: dict[str, Any] = {
     "source": "/models/digits",
     "max_batch_size": 16,
-    "batching": False,
+    "batching": "off",
     "max_delay": "auto",
     "allowed_batch_sizes": (4, 16),
     "pad_variable_length": True,

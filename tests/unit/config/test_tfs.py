@@ -54,6 +54,7 @@ def test_each_setting_has_its_counterpart(files: tuple[Path, Path], tmp_path: Pa
     """And what has none is told. The result is a configuration that can be read."""
     imported = tfs.read(*files)
     shared = {
+        "batching": "on",
         "max_batch_size": 128,
         "max_delay": 0.005,
         "allowed_batch_sizes": [8, 32, 128],
@@ -96,7 +97,12 @@ def test_batching(files: tuple[Path, Path], text: str, settings: dict[str, objec
     """What a run's size is where requests are split there, too; what the defaults there mean."""
     files[1].write_text(text)
     imported = tfs.read(*files)
-    assert imported.models["faces"] == {"source": "/models/faces", "versions": "latest:2", **settings}
+    assert imported.models["faces"] == {
+        "source": "/models/faces",
+        "versions": "latest:2",
+        "batching": "on",
+        **settings,
+    }
     assert ("max_delay is at most 10 s" in "".join(imported.notes)) is ("max_delay" in settings)
 
 

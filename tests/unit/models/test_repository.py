@@ -116,7 +116,8 @@ def test_what_is_not_run_before_its_first_call(monkeypatch):
 
     rows = {"x": ("float32", [None])}, {"y": ("float32", [None])}
     module.stateful = signature(inputs=rows[0], outputs=rows[1], stateful=True)(f)
-    module.other = signature(inputs=rows[0], outputs=rows[1])(lambda x: runs.append(len(x)) or x)
+    other = signature(inputs=rows[0], outputs=rows[1], independent_rows=True)
+    module.other = other(lambda x: runs.append(len(x)) or x)
     monkeypatch.setitem(sys.modules, "app_models", module)
     models = load([ModelSpec("a", "app_models:stateful"), ModelSpec("b", "app_models:other", warmup=False)])
     assert runs == []

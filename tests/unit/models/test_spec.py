@@ -14,7 +14,7 @@ def test_the_command_line_form():
     """NAME=SOURCE gives a model with every setting at its default."""
     spec = ModelSpec.parse("digits=models/digits")
     assert spec == ModelSpec("digits", "models/digits")
-    assert (spec.batch_limit, spec.batching, spec.max_delay, spec.tags) == (64, True, 0.0, ("serve",))
+    assert (spec.batch_limit, spec.batching, spec.max_delay, spec.tags) == (64, "auto", 0.0, ("serve",))
 
 
 def test_a_source_may_hold_an_equals_sign():
@@ -89,7 +89,7 @@ def test_a_dict_carries_settings():
             "max_batch_size must be a whole number of at least 1, got True",
         ),
         ({"source": "p", "max_batch_size": "8"}, "max_batch_size must be .* got '8'"),
-        ({"source": "p", "batching": "no"}, "batching must be True or False, got 'no'"),
+        ({"source": "p", "batching": "no"}, 'batching must be "auto", "on" or "off", got \'no\''),
         (
             {"source": "p", "intra_op_threads": 0},
             "intra_op_threads must be a whole number of at least 1, got 0",
