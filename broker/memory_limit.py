@@ -20,6 +20,27 @@ def left_bytes(proc: Path = _PROC, groups: Path = _GROUPS) -> int | None:
     return min(found, default=None)
 
 
+def kills(proc: Path = _PROC, groups: Path = _GROUPS) -> int:
+    """How many processes of our control group the kernel has ended for want of memory so far."""
+    for line in _lines(proc / "self/cgroup"):
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            root, name = groups, "memory.events"
+        elif "memory" in controllers.split(","):
+            root, name = groups / "memory", "memory.oom_control"
+        else:
+            continue
+        group = root / path.lstrip("/")
+        for folder in (group, *group.parents):
+            for entry in _lines(folder / name):
+                key, _, value = entry.partition(" ")
+                if key == "oom_kill":
+                    return int(value)
+            if folder == root:
+                break
+    return 0
+
+
 def _of_machine(proc: Path) -> int | None:
     for line in _lines(proc / "meminfo"):
         if line.startswith("MemAvailable:"):

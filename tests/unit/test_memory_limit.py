@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.memory_limit import left_bytes
+from broker.memory_limit import kills, left_bytes
 
 MIB = 1 << 20
 
@@ -80,3 +80,18 @@ def test_a_group_past_its_limit_has_nothing_left(tmp_path: Path) -> None:
 def test_where_nothing_can_be_read(tmp_path: Path) -> None:
     """None: it is not known."""
     assert left_bytes(tmp_path / "proc", tmp_path / "groups") is None
+
+
+@pytest.mark.parametrize(
+    ("cgroup", "file"),
+    [("0::/web\n", "web/memory.events"), ("4:memory:/web\n", "memory/web/memory.oom_control")],
+    ids=["version 2", "version 1"],
+)
+def test_the_kernels_kills_are_counted(tmp_path: Path, cgroup: str, file: str) -> None:
+    """What it ended for want of memory, in our own group or, in a container, in what is to be seen of it."""
+    folder = proc(tmp_path, 100, cgroup)
+    assert kills(folder, tmp_path / "groups") == 0
+    write(tmp_path, {f"groups/{file}": "low 0\noom 7\noom_kill 3\n"})
+    assert kills(folder, tmp_path / "groups") == 3
+    write(tmp_path, {"proc/self/cgroup": cgroup.replace("/web", "/web/inner")})
+    assert kills(folder, tmp_path / "groups") == 3
