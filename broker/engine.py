@@ -15,6 +15,7 @@ from pathlib import Path
 from broker.instance import Held, Instance
 from broker.logs import log_to_stderr, write_apart
 from broker.process import STOP_SIGNALS, Birth
+from broker.run_record import RunRecord
 from broker.server import Server
 from broker.settings import Settings
 from broker.signals import heeded
@@ -37,11 +38,13 @@ def serve(
     parent: int | None = None,
     fds: tuple[int, int, int] | None = None,
     service: Service | None = None,
+    record: RunRecord | None = None,
 ) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. Main thread only.
 
-    `fds`: the address, where it is the parent's. `service` is the unit of systemd that this process is. Raises
-    BrokerError if the broker cannot start.
+    `fds`: the address, where it is the parent's, as is `record`. `service` is the unit of systemd that this process is.
+    Raises BrokerError if the broker cannot start. Ends the process at once when a run hangs that nothing else can end,
+    or when one still hangs after the drain.
     """
     started_by = os.getppid()
     stopper = _Stopper()
@@ -56,7 +59,7 @@ def serve(
         try:
             path = socket_path(settings.address)
             instance = Instance(path) if fds is None else Instance(path, Held(*fds, owner=parent))
-            server = Server(settings, on_failure=fail, instance=instance)
+            server = Server(settings, on_failure=fail, instance=instance, record=record, on_hung=_end_at_once)
             stopper.loading = False
         except Stopped:
             return 0
@@ -67,8 +70,20 @@ def serve(
         stopper.wait(service.interval, service.tick)
         log_stop(started_by)
         service.stopping()
-        server.stop()
+        if not server.stop():
+            _end_process(1 if failed.is_set() else 0)  # threads are left that would not let it end
     return 1 if failed.is_set() else 0
+
+
+def _end_at_once(server: Server) -> None:
+    """Whoever watches this process starts it again."""
+    server.instance.release()
+    _end_process(1)
+
+
+def _end_process(status: int) -> None:
+    logging.shutdown()
+    os._exit(status)
 
 
 class _Stopper:
@@ -162,7 +177,7 @@ def main() -> int:
     birth = Birth()
     log_to_stderr(birth.settings.log_level, birth.settings.log_format)
     try:
-        return serve(birth.settings, birth.tell_ready, birth.parent, birth.fds)
+        return serve(birth.settings, birth.tell_ready, birth.parent, birth.fds, record=birth.record)
     except BrokerError as error:
         birth.tell_error(error)
         return 1

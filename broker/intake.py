@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import monotonic_ns, sleep
 from typing import TypeVar
 
@@ -25,14 +25,16 @@ from broker.models.model import LoadedModel
 from broker.models.repository import Repository
 from broker.observe.failures import Failures
 from broker.observe.tracer import Tracer
+from broker.run_record import RunRecord
 from broker.scheduling.pool import RunnerPool
+from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Queue
 from broker.scheduling.runner import Runnable, Runner
 from broker.scheduling.serving import Serving, servings_of
 from broker.settings import cores
 from broker.short_turns import ask_for_short_turns
 from broker.slot import Slot
-from worker_client.wire import semaphore
+from worker_client.wire import own_broker, semaphore
 from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
 from worker_client.wire.processor import give_way
 from worker_client.wire.semaphore import Busy, Semaphore
@@ -46,7 +48,7 @@ _HOLD_SLICE_NS = (
     50_000  # a batch of a light model is held for some hundred microseconds: look that often who came
 )
 _LOOK_S = 0.1  # how often one who waits for the intake looks whether it is being stopped
-_END_OF_RUNNERS_S = 10.0  # after their last run
+_END_OF_RUNNERS_S = 0.5  # after their last run: a thread that is in none ends at once
 
 T = TypeVar("T")
 
@@ -61,15 +63,19 @@ class Intake:
         mode: WaitMode,
         on_violation: Callable[[Channel], None],
         failures: Failures | None = None,
+        record: RunRecord | None = None,
+        suspects: Iterable[str] = (),
     ) -> None:
         self.failures = failures or Failures()
+        self.probation = Probation(suspects)
         self.servings = servings_of(repository.table())
         self._repository = repository
         self.channels: list[Channel] = []
         self._doorbell = doorbell
         self._on_violation = on_violation
         self.tracer = Tracer()
-        self._runner = Runner(self.tracer)
+        self._record = record or RunRecord()
+        self._runner = Runner(self.tracer, self._record.new_line())
         self._queue: Queue[Runnable] = Queue()
         self._pools: dict[
             tuple[LoadedModel, bool], RunnerPool
@@ -119,6 +125,10 @@ class Intake:
         """Serve what the repository's table says now. On return, no request is begun on anything else."""
         self._have_done(self._switch)
 
+    def switch_soon(self) -> None:
+        """The same, but it does not wait for that."""
+        self.call(self._switch)
+
     def expect_company(self) -> None:
         """Others in this process are about to compute: from now on this thread wants to wake soon, not to run long."""
         self.call(self._expect_company)
@@ -127,7 +137,10 @@ class Intake:
         """Whether nothing runs or waits any more for this model, which the table has no more; its runners then end."""
         pools: list[RunnerPool] = []
         idle = self._have_done(lambda: self._let_go(model, pools))
-        return bool(idle) and all(pool.join(_END_OF_RUNNERS_S) for pool in pools)
+        if not idle or not all(pool.join(_END_OF_RUNNERS_S) for pool in pools):
+            return False
+        self.call(lambda: self._forget_pools(model))
+        return True
 
     def _have_done(self, action: Callable[[], T]) -> T | None:
         """What the intake thread gets from this between two scans; None if it is being stopped."""
@@ -145,8 +158,12 @@ class Intake:
 
     def running(self) -> int:
         """Requests, or parts of them, that are being run now."""
-        runners = [self._runner, *[runner for pool in list(self._pools.values()) for runner in pool.runners]]
-        return sum(len(runner.running) for runner in runners)
+        return sum(len(runner.running) for runner, _ in self.runners())
+
+    def runners(self) -> list[tuple[Runner, RunnerPool | None]]:
+        """All there are, each with its pool; the intake's own has none."""
+        pools = list(self._pools.values())
+        return [(self._runner, None), *[(runner, pool) for pool in pools for runner in list(pool.runners)]]
 
     def add(self, channel: Channel) -> None:
         self.call(lambda: self._add(channel))
@@ -159,13 +176,14 @@ class Intake:
     # -- intake thread -------------------------------------------------------------------------------------------
 
     def run(self) -> None:
+        own_broker.enter("runs it")
         while True:
             if self._calls:
                 self._do_calls()
                 if self._stopping:
                     break
             taken = self._scan()
-            if taken and not self._queue and _is_one_batch(taken):
+            if taken and not self._queue and not self.probation.active and _is_one_batch(taken):
                 self._runner.run(taken)
             else:
                 self._route(taken)
@@ -178,6 +196,7 @@ class Intake:
             if self._polling == POLL_GIVING_WAY and self._worker_polls:
                 give_way()  # to those that share this processor: they give way, too, and would wait for a time slice
         self._finish()
+        own_broker.leave()
 
     def _run_next(self) -> None:
         now = monotonic_ns()
@@ -219,7 +238,7 @@ class Intake:
     def _route(self, taken: list[Slot]) -> None:
         for slot in taken:
             serving = slot.plan.serving
-            if serving.light:
+            if serving.light and not (self.probation.active and self.probation.holds(serving.model)):
                 self._queue.add(slot)
             else:
                 self._pool(serving).put(slot)
@@ -231,7 +250,14 @@ class Intake:
             self._expect_company()
             # One thread runs what is stateful: never two at a time, and each worker's in its order.
             concurrency = 1 if serving.stateful else serving.entry.max_concurrency
-            pool = self._pools[key] = RunnerPool(serving.model, concurrency, self._dispose_later, self.tracer)
+            pool = self._pools[key] = RunnerPool(
+                serving.model,
+                concurrency,
+                self._dispose_later,
+                self.tracer,
+                self._record,
+                self.probation,
+            )
         return pool
 
     def _answer_doorbell(self, posts: int) -> None:
@@ -308,11 +334,15 @@ class Intake:
             return False
         self._forget_plans()  # and what idle slots hold of their last use
         for stateful in (False, True):
-            pool = self._pools.pop((model, stateful), None)
+            pool = self._pools.get((model, stateful))
             if pool is not None:
                 pool.stop()
                 pools.append(pool)
         return True
+
+    def _forget_pools(self, model: LoadedModel) -> None:
+        for stateful in (False, True):
+            self._pools.pop((model, stateful), None)
 
     def _forget_plans(self) -> None:
         for channel in [*self.channels, *self._retired]:

@@ -1,4 +1,5 @@
-"""Keeps a broker running: starts its process again whenever it ends, as `restarts.py` says when.
+"""Keeps a broker running: starts its process again whenever it ends, as `restarts.py` says when, and ends it when it
+makes no progress, as `liveness.py` says. What ran when it ended is judged by `suspicion.py`.
 
 Blocks nobody: its owner calls `look` after SIGCHLD, and when `seconds_to_next_look` have passed.
 """
@@ -6,19 +7,25 @@ Blocks nobody: its owner calls `look` after SIGCHLD, and when `seconds_to_next_l
 from __future__ import annotations
 
 import logging
+import signal
+from collections.abc import Iterable
 from dataclasses import replace
 from time import monotonic, monotonic_ns
 
+from broker import liveness, memory_limit
 from broker.instance import Instance
 from broker.process import EngineProcess
 from broker.restarts import Restarts
+from broker.run_record import RunUnderWay
 from broker.settings import Settings, Tune
+from broker.suspicion import DEATHS, WITHIN_SECONDS, Suspicion
 from worker_client.wire.address import socket_path
-from worker_client.wire.errors import BrokerError
+from worker_client.wire.errors import BrokerError, InvalidInput
 
 _log = logging.getLogger("onesession.keeper")
 
 _WHILE_LOADING_SECONDS = 0.02
+_OVERSLEPT_SECONDS = 5.0
 
 
 class Keeper:
@@ -33,6 +40,10 @@ class Keeper:
         self.ready = False  # the engine answers workers
         self._instance = Instance(socket_path(settings.address))
         self._restarts = Restarts()
+        self._suspicion = Suspicion()
+        self._why_killed = ""  # by us
+        self._looked = self._judge_from = 0.0
+        self._memory_kills = 0  # in our control group, before the engine started
         self._started = False  # an engine has once been ready
         self._next_start: float | None = monotonic()  # None while an engine is there
         self._engine = EngineProcess(settings, instance=self._instance)
@@ -43,20 +54,26 @@ class Keeper:
         Raises BrokerError when there is no use in starting it once more. Who calls again all the same begins anew.
         """
         if self._next_start is None:
+            self._end_if_hung()
             self._look_at_engine()
         if self._next_start is not None and monotonic() >= self._next_start:
             self._next_start = None
+            self._memory_kills = memory_limit.kills()
             try:
                 self._engine.launch()
             except BrokerError as error:
                 self._restart(str(error), None)
 
     @property
-    def seconds_to_next_look(self) -> float | None:
-        """None if only the engine's end is waited for."""
+    def seconds_to_next_look(self) -> float:
+        """When to look again, though no child has ended."""
         if self._next_start is not None:
             return max(0.0, self._next_start - monotonic())
-        return None if self.ready else _WHILE_LOADING_SECONDS
+        return liveness.LOOK_SECONDS if self.ready else _WHILE_LOADING_SECONDS
+
+    def stuck(self, seconds: float) -> list[str]:
+        """What in the engine has made no progress for so long; nothing while it is being started."""
+        return liveness.stuck(self._engine.record, monotonic_ns(), seconds) if self.ready else []
 
     @property
     def pid(self) -> int | None:
@@ -84,6 +101,20 @@ class Keeper:
         self._engine.stop()
         self._instance.release()
 
+    def _end_if_hung(self) -> None:
+        now, before = monotonic(), self._looked
+        self._looked = now
+        if (
+            before and now - before > _OVERSLEPT_SECONDS
+        ):  # we stood still, and so did it: it needs as long again
+            self._judge_from = now + (now - before)
+        if not self.ready or self._why_killed or now < self._judge_from:
+            return
+        self._why_killed = liveness.why_replace(self._engine.record, monotonic_ns())
+        if self._why_killed:
+            _log.critical("the broker's process (pid %d) is ended: %s", self._engine.pid, self._why_killed)
+            self._engine.kill()
+
     def _look_at_engine(self) -> None:
         engine = self._engine
         ended = engine.has_ended()
@@ -99,27 +130,69 @@ class Keeper:
         if ready_ns is None:
             self._restart(engine.failure(), None)
         else:
-            how = f"the broker's process (pid {engine.pid}) {engine.describe_end()}"
-            self._restart(how, (monotonic_ns() - ready_ns) / 1e9)
+            self._restart(self._describe_end(), (monotonic_ns() - ready_ns) / 1e9)
+
+    def _describe_end(self) -> str:
+        """How an engine that served has ended, and what it ran; whose fault that was is noted."""
+        engine = self._engine
+        told = f"the broker's process (pid {engine.pid}) {engine.describe_end()}"
+        if self._why_killed:
+            told += " by its parent, as it made no progress"
+        elif engine.status == -signal.SIGKILL and memory_limit.kills() > self._memory_kills:
+            told += " for want of memory (oom_kill in memory.events has risen)"
+        runs = engine.record.under_way(monotonic_ns())
+        if runs:
+            told += f" while it ran {_named(runs)}"
+        return told
+
+    def _note_suspects(self) -> None:
+        """For the next engine: what ran when this one ended, and what it shall do without."""
+        record, now = self._engine.record, monotonic()
+        runs = record.under_way(monotonic_ns())
+        set_aside = {
+            model: cause for model, cause in self.settings.set_aside.items() if not record.knows(model)
+        }
+        if runs:
+            guilty = self._suspicion.died(now, {run.model for run in _overdue(runs) or runs})
+            if guilty is not None:
+                set_aside[guilty] = (
+                    f"the broker's process ended {DEATHS} times within {WITHIN_SECONDS:.0f} s while it ran this model; "
+                    f"`broker reload {guilty}` brings it back"
+                )
+                _log.critical("model %r is set aside: %s", guilty, set_aside[guilty])
+                self._restarts.begin_again()
+        self.settings = replace(self.settings, suspects=self._suspicion.suspects(now), set_aside=set_aside)
 
     def _restart(self, what: str, served_s: float | None) -> None:
         """Plan the next start, after an end that `what` describes."""
+        can_pass = self._engine.can_pass
         if not self._started:
-            raise BrokerError(what)
+            raise BrokerError(what) if can_pass else InvalidInput(what)
+        if served_s is not None:
+            self._note_suspects()
         self._engine.stop()
         if (before := self._instance.restore()) is not None:
             before.close()
         self.settings = _restarted(self.settings)
         self._engine = EngineProcess(self.settings, instance=self._instance)
         self.ready = False
-        pause = self._restarts.pause_s(served_s)
+        self._why_killed = ""
+        pause = self._restarts.pause_s(served_s, can_pass)
         self._next_start = monotonic() + (pause or 0.0)
         if pause is None:
-            failed, self._restarts = self._restarts.failed_starts, Restarts()
-            raise BrokerError(
-                f"the broker could not be started again, {failed} times in a row; at last: {what}"
-            )
+            self._restarts = Restarts()
+            raise InvalidInput(f"the broker cannot be started again: {what}")
         _log.error("%s; starting it again%s", what, f" in {pause:g} s" if pause else "")
+
+
+def _overdue(runs: Iterable[RunUnderWay]) -> list[RunUnderWay]:
+    return [run for run in runs if run.overdue_s > 0]
+
+
+def _named(runs: list[RunUnderWay]) -> str:
+    """The models that ran, and those alone that were past their limit, if any was."""
+    names = sorted({run.model for run in _overdue(runs) or runs})
+    return f"model{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
 
 
 def _restarted(settings: Settings) -> Settings:

@@ -3,10 +3,12 @@
     `broker reload`, a poll --order--> what is on disk, what the policy wants
         load and warm the new ones (nobody can call them yet)
         AVAILABLE: numbers that follow now stand for the new version  <- one step of the intake thread
-        UNLOADING the old ones: nothing new gets to them; wait until what they have is finished; close: END
+        UNLOADING the old ones: nothing new gets to them; when what they have is finished, now or later: close: END
 
 Requests that were taken before the switch finish on their version; nothing taken later gets to the old one. A version
-that cannot be loaded leaves the old one where it is. Only this thread changes the repository's versions.
+that cannot be loaded leaves the old one where it is. An order is done when the new ones are served: what still runs on
+the old ones some seconds later is waited for between the orders. Only this thread changes the repository's versions,
+but for `replace`, which takes one out of service whose run was ended.
 """
 
 from __future__ import annotations
@@ -30,13 +32,16 @@ from broker.models.served import ServedModel
 from broker.models.spec import ModelSpec, is_label
 from broker.models.version import State, Version
 from broker.models.versions import Policy, numbered
-from worker_client.wire import threads
+from worker_client.wire import own_broker, threads
 from worker_client.wire.backoff import Backoff
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
 
 _log = logging.getLogger("onesession.models")
 
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.002, 0.05
+_UNLOAD_S = 5.0  # for which an order waits
+_UNLOAD_FIRST_S = 30.0  # where the new one has no room before
+_LEAVING_LOOK_S = 0.5
 Done = Callable[[Mapping[str, Any] | BrokerError], None]
 
 
@@ -44,6 +49,8 @@ class Switchboard(Protocol):
     """The intake, as far as the loader needs it."""
 
     def switch(self) -> None: ...
+
+    def switch_soon(self) -> None: ...
 
     def let_go(self, model: LoadedModel) -> bool: ...
 
@@ -79,12 +86,22 @@ def order_of(message: Mapping[str, Any], done: Done) -> Order:
     return Order(done, tuple(names), policy, found)
 
 
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Load a version again in place of one that was taken out of service."""
+
+    served: ServedModel
+    old: Version
+    again: Version
+
+
 @dataclass(slots=True)
 class Outcome:
     """What became of one model."""
 
     loaded: list[int] = field(default_factory=list)
     unloaded: list[int] = field(default_factory=list)
+    draining: list[int] = field(default_factory=list)
     failed: dict[int, str] = field(default_factory=dict)
     note: str = ""
 
@@ -94,14 +111,15 @@ class Outcome:
             "version": None if default is None else default.number,
             "loaded": self.loaded,
             "unloaded": self.unloaded,
+            "draining": self.draining,
             "failed": {str(number): cause for number, cause in self.failed.items()},
             "note": self.note,
         }
 
 
 class Loader:
-    """`order` and `stop` may come from any thread. `tune` fills in what a spec leaves open; `announce` is called when a
-    version's state has changed."""
+    """`order`, `replace` and `stop` may come from any thread. `tune` fills in what a spec leaves open; `announce` is
+    called when a version's state has changed, `on_load` with the name of a model when a version of it can be called."""
 
     def __init__(
         self,
@@ -116,7 +134,9 @@ class Loader:
         self._tune = tune
         self._announce = announce
         self._poll_seconds = poll_seconds
-        self._orders: queue.SimpleQueue[Order | None] = queue.SimpleQueue()
+        self.on_load: Callable[[str], object] = lambda _model: None
+        self._orders: queue.SimpleQueue[Order | Replacement | None] = queue.SimpleQueue()
+        self._leaving: list[Version] = []  # unloaded as soon as nothing runs on them any more
         self._seen: dict[tuple[str, int], str] = {}  # fingerprints at the last poll
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="onesession-loader", daemon=True)
@@ -134,18 +154,46 @@ class Loader:
         self._thread.join(seconds)
         return not self._thread.is_alive()
 
+    def replace(self, model: LoadedModel, cause: str) -> None:
+        """Take this model, whose runs were ended, out of service at once, and load its version again."""
+        with self._repository.lock:
+            found = [
+                (served, version)
+                for served in self._repository.served.values()
+                for version in served.available
+                if version.model is model
+            ]
+            for served, old in found:
+                old.enter(State.END, cause)
+                again = Version(old.number, old.spec, old.fingerprint, old.is_numbered)
+                served.versions.append(again)
+                self._orders.put(Replacement(served, old, again))
+            self._repository.follow()
+        self._switchboard.switch_soon()
+        self._announce()
+
     def _run(self) -> None:
+        own_broker.enter("loads and warms it")
         next_poll = monotonic() + self._poll_seconds
         while not self._stopping:
             try:
-                left = max(0.0, next_poll - monotonic()) if self._poll_seconds else None
-                order = self._orders.get(timeout=left)
+                order = self._orders.get(timeout=self._seconds_to_wait(next_poll))
             except queue.Empty:
-                self._poll()
-                next_poll = monotonic() + self._poll_seconds
+                self._unload_leaving()
+                if self._poll_seconds and monotonic() >= next_poll:
+                    self._poll()
+                    next_poll = monotonic() + self._poll_seconds
                 continue
-            if order is not None:
+            if isinstance(order, Replacement):
+                self._load_again(order)
+            elif order is not None:
                 self._carry_out(order)
+
+    def _seconds_to_wait(self, next_poll: float) -> float | None:
+        waits = [_LEAVING_LOOK_S] if self._leaving else []
+        if self._poll_seconds:
+            waits.append(max(0.0, next_poll - monotonic()))
+        return min(waits, default=None)
 
     # -- orders --------------------------------------------------------------------------------------------------
 
@@ -197,6 +245,18 @@ class Loader:
             except Exception:
                 _log.exception("model %r cannot be polled", served.spec.name)
 
+    def _load_again(self, replacement: Replacement) -> None:
+        served, old = replacement.served, replacement.old
+        try:
+            if old.model is not None and not self._end(old):
+                self._leaving.append(old)
+            self._load(served, replacement.again, Outcome())
+            with self._repository.lock:
+                served.forget_ended()
+            self._announce()
+        except Exception:
+            _log.exception("model %r cannot be loaded again", served.spec.name)
+
     # -- one model -----------------------------------------------------------------------------------------------
 
     def _bring_up_to_date(self, served: ServedModel, again: bool) -> Outcome:
@@ -214,8 +274,9 @@ class Loader:
         with self._repository.lock:
             served.versions += coming
         first = served.spec.unload_first and bool(coming)
-        if first:
-            self._unload(going, outcome)
+        if first and not self._unload(going, outcome, _UNLOAD_FIRST_S):
+            self._stay(served, going, coming, outcome)
+            return outcome
         for version in coming:
             if not self._stopping:
                 self._load(served, version, outcome)
@@ -225,7 +286,7 @@ class Loader:
         elif not first:
             # For each that could not be loaded one of the old stays, the latest first.
             going = [old for old in going if old.number not in served.labels.values()]
-            self._unload(going[: max(0, len(going) - len(outcome.failed))], outcome)
+            self._unload(going[: max(0, len(going) - len(outcome.failed))], outcome, _UNLOAD_S)
         if coming or going:
             with self._repository.lock:
                 served.forget_ended()
@@ -283,6 +344,7 @@ class Loader:
         with self._repository.lock:
             version.enter(State.AVAILABLE)
             self._repository.follow()
+        self.on_load(name)
         self._switchboard.switch()
         self._announce()
         outcome.loaded.append(number)
@@ -302,33 +364,80 @@ class Loader:
                 served.versions.append(again)
             self._load(served, again, outcome)
 
-    def _unload(self, versions: list[Version], outcome: Outcome) -> None:
+    def _unload(self, versions: list[Version], outcome: Outcome, seconds: float) -> bool:
+        """Take them out of service, and close those on which nothing runs any more within so many seconds, the others
+        later. True if all are closed."""
         if not versions:
-            return
+            return True
         with self._repository.lock:
             for version in versions:
                 version.enter(State.UNLOADING)
             self._repository.follow()
         self._switchboard.switch()
         self._announce()
+        deadline = monotonic() + seconds
         for version in versions:
-            self._await_end_of_requests(version)
-            if self._stopping:
-                return  # the broker drains and closes everything
-            with self._repository.lock:
-                _close(version)
-                version.enter(State.END, "unloaded")
-            outcome.unloaded.append(version.number)
-            _log.info("model %r: version %d is unloaded", version.spec.name, version.number)
+            if self._await_end_of_requests(version, deadline):
+                self._close_unloaded(version)
+                outcome.unloaded.append(version.number)
+            elif not self._stopping:  # else the broker drains and closes everything
+                outcome.draining.append(version.number)
+                self._leaving.append(version)
+                _log.warning(
+                    "model %r: version %d still has requests; it is unloaded when they are finished",
+                    version.spec.name,
+                    version.number,
+                )
         with gently():
             gc.collect()  # a Graph is full of cycles
+        return not outcome.draining
 
-    def _await_end_of_requests(self, version: Version) -> None:
+    def _stay(
+        self, served: ServedModel, going: list[Version], coming: list[Version], outcome: Outcome
+    ) -> None:
+        """What was to be unloaded first still runs: there is no room for what comes, so put it back into service."""
+        cause = "the version before it still has requests, and must be unloaded first"
+        with self._repository.lock:
+            for version in coming:
+                version.enter(State.END, cause)
+                version.failed = True
+                outcome.failed[version.number] = f"version {version.number} was not loaded: {cause}"
+            for version in [old for old in going if old in self._leaving]:
+                self._leaving.remove(version)
+                version.enter(State.AVAILABLE)
+            self._repository.follow()
+        outcome.draining.clear()
+        self._switchboard.switch()
+        self._announce()
+
+    def _unload_leaving(self) -> None:
+        for version in list(self._leaving):
+            if self._end(version):
+                self._leaving.remove(version)
+                self._announce()
+
+    def _end(self, version: Version) -> bool:
+        """Close a version that is out of service, if nothing runs on it any more."""
+        if version.model is None or not self._switchboard.let_go(version.model):
+            return False
+        self._close_unloaded(version)
+        return True
+
+    def _close_unloaded(self, version: Version) -> None:
+        with self._repository.lock:
+            _close(version)
+            version.enter(State.END, version.cause or "unloaded")
+        _log.info("model %r: version %d is unloaded", version.spec.name, version.number)
+
+    def _await_end_of_requests(self, version: Version, deadline: float) -> bool:
         assert version.model is not None
         pause = Backoff(_FIRST_LOOK_S, _LAST_LOOK_S)
         waited = threading.Event()
-        while not self._stopping and not self._switchboard.let_go(version.model):
+        while not self._switchboard.let_go(version.model):
+            if self._stopping or monotonic() >= deadline:
+                return False
             waited.wait(pause.next_s())
+        return not self._stopping
 
 
 def _is_new(served: ServedModel, version: Version, again: bool) -> bool:

@@ -2,8 +2,9 @@
 
 parent                                   child: an engine, or the supervisor of one
 settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
-report  <---- READY pipe -------------   {"pid", "ready_ns"} once workers are answered, or {"error"}
+report  <---- READY pipe -------------   {"pid", "ready_ns"} once workers are answered, or {"error", "can_pass"}
 locks, listening socket - inherited ->  if the address is the parent's (`instance.py`)
+run record <-- shared memory ---------   then, too: what each thread runs (`run_record.py`)
 SIGTERM ----------------------------->   drain and stop; a second one: stop at once
 """
 
@@ -24,10 +25,11 @@ import msgpack
 from broker import descriptors, locks, signals
 from broker.child import Child
 from broker.instance import Instance
+from broker.run_record import RunRecord
 from broker.settings import Settings
 from broker.surroundings import python_path
 from worker_client.wire.address import socket_path
-from worker_client.wire.errors import BrokerError
+from worker_client.wire.errors import BrokerError, InvalidInput, Overloaded
 
 _LENGTH = struct.Struct("<I")
 _ANY_BYTES = "surrogateescape"  # file names need not be UTF-8
@@ -62,6 +64,8 @@ class EngineProcess:
         self._entry = _ENTRY.format(module=module, mask=mask)
         self._stop_seconds = settings.drain_seconds + (2 if supervised else 1) * _GRACE_SECONDS
         self._instance = instance
+        self.record = RunRecord()
+        """What it runs, and ran when it ended; always empty where the address is not ours."""
         self._process: Child | None = None
         self._ready = -1
         self._report = b""
@@ -109,6 +113,16 @@ class EngineProcess:
         error = self.report().get("error")
         return error or f"the broker's process {self.describe_end()} before it was ready"
 
+    @property
+    def can_pass(self) -> bool:
+        """Whether another start may succeed, after one that failed."""
+        return bool(self.report().get("can_pass", True))
+
+    @property
+    def status(self) -> int | None:
+        """After its end: its exit status, -N for signal N; None if somebody else took it."""
+        return None if self._process is None else self._process.status
+
     def describe_end(self) -> str:
         """How it has ended, or is just about to."""
         assert self._process is not None
@@ -142,7 +156,10 @@ class EngineProcess:
 
     def _spawn(self) -> None:
         """In a session of its own: a Ctrl-C is for the parent, which then stops the engine. Raises OSError."""
-        fds = () if self._instance is None else self._instance.held[:3]
+        fds: tuple[int, ...] = ()
+        if self._instance is not None:
+            self.record = _new_record()
+            fds = (*self._instance.held[:3], *([self.record.fd] if self.record.fd >= 0 else []))
         self._ready, report = descriptors.pipe()
         try:
             self._process = Child(
@@ -152,6 +169,7 @@ class EngineProcess:
             )
         finally:
             os.close(report)
+            self.record.close_fd()
 
     def _send_settings(self) -> None:
         assert self._process is not None
@@ -202,6 +220,14 @@ def _forget_all() -> None:
 os.register_at_fork(after_in_child=_forget_all)
 
 
+def _new_record() -> RunRecord:
+    """One that the process shares, where the system has such memory."""
+    try:
+        return RunRecord.create()
+    except (OSError, Overloaded):
+        return RunRecord()
+
+
 class Birth:
     """The other end: what a process started by EngineProcess was given. Its main thread makes one, once."""
 
@@ -209,6 +235,7 @@ class Birth:
         signals.heed_children()
         self._report, *fds = map(int, sys.argv[1:])
         self.fds = (fds[0], fds[1], fds[2]) if fds else None
+        self.record = RunRecord.attach(fds[3]) if fds[3:] else RunRecord()
         self.parent = sys.stdin.fileno()
         stdin = sys.stdin.buffer
         (length,) = _LENGTH.unpack(stdin.read(_LENGTH.size))
@@ -222,7 +249,7 @@ class Birth:
         self._tell({"pid": os.getpid(), "ready_ns": monotonic_ns()})
 
     def tell_error(self, error: BrokerError) -> None:
-        self._tell({"error": str(error)})
+        self._tell({"error": str(error), "can_pass": not isinstance(error, InvalidInput)})
 
     def _tell(self, message: dict[str, Any]) -> None:
         report, self._report = self._report, -1

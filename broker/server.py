@@ -8,8 +8,9 @@ import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
-from time import time, time_ns
+from time import monotonic, monotonic_ns, time, time_ns
 from typing import Any, TypeGuard
 
 from broker.access import Access
@@ -25,12 +26,15 @@ from broker.models.model import LoadedModel
 from broker.models.repository import Repository
 from broker.models.spec import ModelSpec
 from broker.observe.failures import FOREIGN_ANSWER
+from broker.observe.long_runs import long_runs
 from broker.observe.observation import Observation
+from broker.run_record import RunRecord
 from broker.scheduling.serving import describe
 from broker.settings import Settings, Tune
 from broker.tuning.tuner import tuned
 from broker.tuning.verdicts import RememberedVerdicts
-from worker_client.wire import threads
+from broker.watch import Watch
+from worker_client.wire import own_broker, threads
 from worker_client.wire.address import socket_path
 from worker_client.wire.control import Message, ProtocolError, error_fields
 from worker_client.wire.errors import BrokerError
@@ -39,6 +43,7 @@ from worker_client.wire.waiting import WaitMode
 
 _log = logging.getLogger("onesession.server")
 
+_END_OF_CONTROL_SECONDS = 5.0  # it never runs a model
 _MAX_NAMES = 1000  # of tensors that one call of a session may name
 
 
@@ -48,6 +53,8 @@ class Server:
     `on_failure` is called, from the failing thread, if the intake or control thread ends with an exception. `adopted`
     are models that this process has already; `instance` is the address, if it is taken already. Workers can connect
     from the beginning, and are answered from `start` on. A child that is forked meanwhile lets go of all of it.
+    `on_hung` is called when a run has no end that nothing but the end of the process can end; `record` is where our
+    parent reads what runs.
     """
 
     def __init__(
@@ -56,8 +63,11 @@ class Server:
         on_failure: Callable[[], None] = lambda: None,
         adopted: Sequence[LoadedModel] = (),
         instance: Instance | None = None,
+        record: RunRecord | None = None,
+        on_hung: Callable[[Server], None] | None = None,
     ) -> None:
         self.settings = settings
+        record = record or RunRecord()
         self._on_failure = on_failure
         self._started = time()
         self._epoch = time_ns()
@@ -71,16 +81,31 @@ class Server:
             access.open_path(self.instance.path, self.instance.own_directory)
             devices.show_only(settings.visible_devices)
             specs = tuned(settings)  # before TensorFlow is imported
-            self.repository = repository.load(specs, adopted=adopted, verdicts=RememberedVerdicts())
+            own_broker.serve(self.instance.path)
+            own_broker.enter("loads and warms it")
+            try:
+                verdicts = RememberedVerdicts()
+                aside = settings.set_aside
+                self.repository = repository.load(specs, adopted=adopted, verdicts=verdicts, set_aside=aside)
+            finally:
+                own_broker.leave()
             _warn_of_failures(self.repository)
             self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
             self.doorbell = self.memory.new_semaphore()
             self.instance.mark_alive(path_of(self.doorbell))
             access.give_doorbell(self.doorbell)
-            self.intake = Intake(self.repository, self.doorbell, WaitMode(settings.wait), self._on_violation)
+            self.intake = Intake(
+                self.repository,
+                self.doorbell,
+                WaitMode(settings.wait),
+                self._on_violation,
+                record=record,
+                suspects=settings.suspects,
+            )
             self.loader = Loader(
                 self.repository, self.intake, self._tune, self._models_changed, settings.poll_seconds
             )
+            self.loader.on_load = record.number_of
             handlers: dict[str, Handler] = {
                 "attach": self._attach,
                 "opened": self._opened,
@@ -98,8 +123,11 @@ class Server:
             }
             self.control = ControlServer(self.instance.listener, handlers, self._on_end, access)
             self.control.regularly(LOOK_SECONDS, self._look_at_address)
+            end = None if on_hung is None else partial(on_hung, self)
+            self.watch = Watch(self.intake, record, self.threads, self.loader.replace, end)
         except BaseException:
             self.observation.close()
+            own_broker.end(self.instance.path)
             self.instance.release()
             raise
 
@@ -112,29 +140,37 @@ class Server:
             threads.start(thread)
             self._threads.append(thread)
         self.loader.start()
+        self.watch.start()
         self.observation.start(self)
         self.instance.note(os.getpid(), loading=False)
         _running.add(self)
 
-    def stop(self) -> None:
-        """Finish the accepted requests (at most `drain_seconds`), tell the workers, leave nothing behind."""
+    def stop(self) -> bool:
+        """Finish the accepted requests (at most `drain_seconds`), tell the workers, leave nothing behind. False if a
+        run has no end: then its thread is left, and the memory and the model that it uses."""
         _running.discard(self)
         self.observation.begin_stop()
-        if not self.loader.stop(self.settings.drain_seconds):
+        deadline = monotonic() + self.settings.drain_seconds
+        if not self.loader.stop(_left(deadline)):
             _log.warning("a model was still being loaded; it is given up")
         intake, control = self._threads
         self.intake.stop()
-        intake.join()
-        if not self.intake.join_runners(self.settings.drain_seconds):
+        intake.join(_left(deadline))
+        drained = not intake.is_alive() and self.intake.join_runners(_left(deadline))
+        if not drained:
             _log.warning("requests still ran after %g s and were given up", self.settings.drain_seconds)
+        self.watch.stop()
         self.control.stop()
-        control.join()
+        control.join(_END_OF_CONTROL_SECONDS)
         self.lifeline.close()
-        self.intake.close()
-        self.doorbell.close()
-        self.repository.close()
+        if drained:
+            self.intake.close()
+            self.doorbell.close()
+            self.repository.close()
         self.observation.close()
+        own_broker.end(self.instance.path)
         self.instance.release()
+        return drained and not control.is_alive()
 
     @property
     def threads(self) -> dict[str, Callable[[Callable[[], None]], None]]:
@@ -264,6 +300,7 @@ class Server:
             "workers": [_describe(channel) for channel in channels],
             "models": describe(self.intake.servings, self.intake.failures),
             "queues": self.intake.queues(),
+            "long_runs": [run.to_message() for run in long_runs(self.intake, monotonic_ns())],
             "metrics": self.observation.addresses,
         }
         return {"status": status}, None
@@ -278,6 +315,10 @@ class Server:
         for session in list(self.control.sessions):
             if session.channel is channel:
                 self.control.drop(session)
+
+
+def _left(deadline: float) -> float:
+    return max(0.0, deadline - monotonic())
 
 
 _running: weakref.WeakSet[Server] = weakref.WeakSet()

@@ -56,7 +56,9 @@ class Settings:
 
     `metrics_port` (0: any that is free) at `metrics_host`, and `metrics_socket`, the path of a Unix socket, are where
     metrics and health are offered over HTTP (docs/monitoring.md). `log_level` (debug, info, warning or error) and
-    `log_format` (text or json) are for a broker in a process of its own. `restarts` is for who starts a broker again.
+    `log_format` (text or json) are for a broker in a process of its own. `restarts`, `suspects` (models that ran when
+    the process before ended) and `set_aside` (models not to be served, each with the cause) are for who starts a broker
+    again.
     """
 
     models: tuple[ModelSpec, ...]
@@ -81,6 +83,8 @@ class Settings:
     log_level: str = "warning"
     log_format: str = LogFormat.TEXT.value
     restarts: int = 0
+    suspects: tuple[str, ...] = ()
+    set_aside: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check("slots", self.slots, 1, MAX_SLOTS)
@@ -124,7 +128,7 @@ class Settings:
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> Settings:
         models = tuple(ModelSpec(**model) for model in message["models"])
-        return cls(**{**message, "models": models})
+        return cls(**{**message, "models": models, "suspects": tuple(message["suspects"])})
 
 
 def cores() -> int:

@@ -142,9 +142,6 @@ class Slot:
         return True
 
     def _refuse(self, error: BrokerError, number: int, servings: Sequence[Serving | None]) -> None:
-        if isinstance(error, Moved):  # no failure: the call is run on the next version
-            self._answer_error(error, str(error))
-            return
         serving = servings[number] if 0 < number < len(servings) else None
         self._fail(Asked() if serving is None else serving.asked, error)
 
@@ -300,6 +297,9 @@ class Slot:
         )
 
     def _fail(self, asked: Asked, error: BrokerError) -> None:
+        if isinstance(error, Moved):  # no failure: the call is run on the next version
+            self._answer_error(error, str(error))
+            return
         self.channel.failures.add(asked, error, self.channel.pid)
         names_it = asked.model and isinstance(error, (InvalidInput, ModelFailed))
         self._answer_error(error, f"{asked}: {error}" if names_it else str(error))

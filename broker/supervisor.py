@@ -18,6 +18,7 @@ from time import monotonic
 
 from broker.engine import log_stop, signal_end_of
 from broker.keeper import Keeper
+from broker.liveness import LOOK_SECONDS
 from broker.logs import log_to_stderr, write_apart
 from broker.orphans import reap
 from broker.process import STOP_SIGNALS, Birth
@@ -60,7 +61,8 @@ def serve(
     """Keep a broker running until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. A second
     signal kills it. Main thread only.
 
-    `service` is the unit of systemd that this process is, whose watchdog then watches this process and not the engine.
+    `service` is the unit of systemd that this process is. Its watchdog is told of the engine, too: of one that makes no
+    progress, not of one that is being started again.
     Raises BrokerError if the broker cannot start, or cannot be started again.
     """
     service = service or Service(None, None)
@@ -73,7 +75,7 @@ def serve(
         try:
             if _await_ready(keeper, signals) is None:
                 on_ready()
-                service.ready({})
+                service.ready({}, keeper.stuck)
                 _keep(keeper, signals, service)
             log_stop(started_by)
             service.stopping()
@@ -105,15 +107,10 @@ def _keep(keeper: Keeper, signals: Signals, service: Service) -> None:
     while True:
         keeper.look()
         service.tick()
-        info = signals.next(_sooner(keeper.seconds_to_next_look, service.interval))
+        info = signals.next(min(keeper.seconds_to_next_look, service.interval or LOOK_SECONDS))
         if info is not None and info.si_signo != signal.SIGCHLD:
             return
         reap({keeper.pid: keeper.take_exit_status})
-
-
-def _sooner(one: float | None, other: float | None) -> float | None:
-    """The shorter of two waits, of which None has no end."""
-    return min((seconds for seconds in (one, other) if seconds is not None), default=None)
 
 
 def _await_end(keeper: Keeper, signals: Signals) -> int:

@@ -17,6 +17,8 @@ _log = logging.getLogger("onesession.systemd")
 
 Call = Callable[[Callable[[], None]], None]
 """Has a thread do something between two of its rounds."""
+Stuck = Callable[[float], list[str]]
+"""What has made no progress for so many seconds."""
 
 
 class Service:
@@ -26,6 +28,7 @@ class Service:
         self._address = address
         self._watchdog_seconds = watchdog_seconds
         self._progress: Progress | None = None
+        self._stuck_elsewhere: Stuck = lambda _seconds: []
 
     @classmethod
     def from_environment(cls) -> Service:
@@ -41,8 +44,9 @@ class Service:
         """Seconds between two calls of `tick`; None if nobody watches."""
         return None if self._watchdog_seconds is None else self._watchdog_seconds / 2
 
-    def ready(self, threads: Mapping[str, Call]) -> None:
-        """Workers can attach; from now on these threads are watched."""
+    def ready(self, threads: Mapping[str, Call], stuck: Stuck = lambda _seconds: []) -> None:
+        """Workers can attach; from now on these threads are watched. `stuck` tells of those of another process."""
+        self._stuck_elsewhere = stuck
         self._tell("READY=1", "STATUS=serving")
         if self.interval is not None:
             self._progress = Progress(threads)
@@ -50,9 +54,9 @@ class Service:
 
     def tick(self) -> None:
         """Tell systemd that we live, unless a thread has not gone round since the last tick."""
-        if self._progress is None:
+        if self._progress is None or self.interval is None:
             return
-        stuck = self._progress.stuck()
+        stuck = [*self._progress.stuck(), *self._stuck_elsewhere(self.interval)]
         if not stuck:
             self._tell("WATCHDOG=1")
         else:

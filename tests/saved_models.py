@@ -64,6 +64,24 @@ def export_mlp(path: str) -> None:
     tf.saved_model.save(module, path, signatures=serve)
 
 
+def export_loop(path: str) -> None:
+    """`x` [?, 4] -> `y` twice that; a loop of the graph that has no end where the first element is 668."""
+    import tensorflow as tf
+
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def serve(x):
+        goes_on = tf.logical_and(tf.size(x) > 0, tf.equal(tf.reduce_max(x), 668.0))
+        rounds = tf.while_loop(
+            lambda i: tf.logical_or(i < 1, goes_on), lambda i: (i + 1,), (tf.constant(0, tf.int64),)
+        )[0]
+        return {"y": x * 2 + 0 * tf.cast(rounds, tf.float32)}
+
+    module.serve = serve
+    tf.saved_model.save(module, path, signatures=serve)
+
+
 def export_identity(path: str) -> None:
     """One signature a dtype, named like it: `x` [?, 3] -> `y` the same, through an Identity op."""
     import tensorflow as tf

@@ -15,6 +15,7 @@ from collections import deque
 from time import monotonic_ns
 from typing import Any
 
+from worker_client import last_run
 from worker_client.absence import BrokerLost, ForeignAnswer, NoAnswer
 from worker_client.catalogue import Catalogue
 from worker_client.futures import FutureDispatcher
@@ -22,7 +23,13 @@ from worker_client.link import ControlLink, seconds_left
 from worker_client.region import OutputRegion
 from worker_client.slot import Slot
 from worker_client.wire import control, fork, semaphore
-from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, InvalidInput, Overloaded
+from worker_client.wire.errors import (
+    BrokerError,
+    BrokerUnavailable,
+    DeadlineExceeded,
+    InvalidInput,
+    Overloaded,
+)
 from worker_client.wire.event import Event
 from worker_client.wire.layout import (
     BULK,
@@ -408,11 +415,19 @@ class Channel:
             )
         return DeadlineExceeded(f"no answer within the call's timeout; waited {waited:.0f} ms")
 
-    def gone(self, slot: Slot | None = None) -> BrokerUnavailable:
-        """Why the channel is closed, for the call in `slot`: one that the broker has taken may have been run."""
-        if slot is None or not slot.busy or not self._ring.is_taken(slot):
+    def gone(self, slot: Slot | None = None) -> BrokerError:
+        """Why the channel is closed, for the call in `slot`: only one whose run had begun may have ended the broker."""
+        if slot is None or not slot.busy:
             return self._link.gone()
-        return self._gone_with(slot)
+        number = slot.signature_id & ~BULK
+        began = last_run.began(slot.words)
+        # What is stateful is rather not run than run twice: there, what was taken counts as begun.
+        ran = began or (number in self.run_once and self._ring.is_taken(slot))
+        error = self._link.gone(ran)
+        if not ran or not isinstance(error, BrokerLost):
+            return error
+        overdue = last_run.without_end(slot.words, self.catalogue.max_run_seconds(number)) if began else None
+        return overdue or self._not_again(error, slot.signature_id)
 
     def _gone_with(self, slot: Slot) -> BrokerUnavailable:
         """For a call that the broker had taken."""
@@ -522,6 +537,7 @@ class Channel:
 
     def dispose(self) -> None:
         """Let go of the memory, of which each slot in use and each result keeps its part. The channel is closed."""
+        self.__dict__.pop("submit", None)
         self.slots = []
         self._free = deque()
         self._abandoned = []

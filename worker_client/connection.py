@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic_ns
+from typing import Any
 
 from worker_client import green
 from worker_client.absence import RETURN_SECONDS, Absent, BrokerLost, NoAnswer, Patience
@@ -20,7 +21,7 @@ from worker_client.channel import Channel
 from worker_client.link import ControlLink, seconds_left
 from worker_client.metadata import SignatureInfo
 from worker_client.rerun import Reruns
-from worker_client.wire import fork
+from worker_client.wire import fork, own_broker
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
 from worker_client.wire.signature import Signature
@@ -87,6 +88,7 @@ class Connection:
         if channel is not None and channel.open:
             return channel
         self._enter()
+        own_broker.check(self.path)
         closings = self.closings if closings is None else closings
         patience = Patience(self.path, deadline_ns, patient and self._is_expected(monotonic_ns()))
         while True:
@@ -212,6 +214,8 @@ class Connection:
         except BaseException:
             link.close()
             raise
+        if own_broker.is_at(self.path):
+            _refuse_models(channel, self.path)
         link.channel = channel
         if link.models is not None:
             channel.catalogue.update(link.models)
@@ -294,6 +298,17 @@ class _Turn:
 
     def __init__(self) -> None:
         self.thread = threading.get_ident()
+
+
+def _refuse_models(channel: Channel, path: Path) -> None:
+    """The broker is in this process: what runs its models shall not call it. Others pay nothing for that."""
+    submit = channel.submit
+
+    def submit_if_no_model(*arguments: Any) -> None:
+        own_broker.check(path)
+        submit(*arguments)
+
+    channel.__dict__["submit"] = submit_if_no_model
 
 
 def _let_go(link: ControlLink | None, channel: Channel | None) -> None:

@@ -25,7 +25,7 @@ from worker_client.channel import Channel
 from worker_client.model import Bound, copied
 from worker_client.slot import Slot
 from worker_client.timings import Timings
-from worker_client.wire.errors import BrokerUnavailable, Overloaded
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.event import Event
 from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_EVENT, OUTPUT_REGION
 from worker_client.wire.tensors import TensorLayout
@@ -340,7 +340,7 @@ class LoopCalls:
         del self._calls[slot]
         claim.answer(self, slot)
 
-    def _lost(self, slot: Slot) -> BrokerUnavailable:
+    def _lost(self, slot: Slot) -> BrokerError:
         return self.channel.gone(slot) if slot.busy else self.channel.answer_lost(slot)
 
     def _end(self, slot: Slot, claim: Sent, error: BaseException) -> None:
@@ -362,5 +362,5 @@ class LoopCalls:
         for claim in queue:
             claim.fail(self, self._gone())
 
-    def _gone(self) -> BrokerUnavailable:
+    def _gone(self) -> BrokerError:
         return self._reason or self.channel.gone()

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker_client.wire.errors import ModelNotFound
+from worker_client.wire.errors import BrokerError, ModelFailed, ModelNotFound
 from worker_client.wire.signature import Signature
 
 AVAILABLE = "AVAILABLE"
@@ -15,13 +15,15 @@ _COMING = ("START", "LOADING")
 
 @dataclass(frozen=True, slots=True)
 class SignatureInfo:
-    """A signature and the number under which requests name it; the number holds for one attachment."""
+    """A signature and the number under which requests name it; the number holds for one attachment. A run may take
+    `max_run_seconds`; 0 sets no limit."""
 
     id: int
     signature: Signature
     stateful: str = ""
     """What a run does besides computing ("writes variable 'counter'"), "" if nothing. A call that the broker had taken
     when it went away is then not run again."""
+    max_run_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +41,15 @@ class VersionInfo:
     default_signature: str
     signatures: dict[str, SignatureInfo]
     unusable: dict[str, str]
+    set_aside: bool = False
+    """It ended the broker's process again and again, so the broker serves without it."""
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> VersionInfo:
         signatures, unusable = _signatures(message["signatures"])
         state, cause = message["state"], message["cause"]
-        return cls(message["version"], state, cause, message["default_signature"] or "", signatures, unusable)
+        default, set_aside = message["default_signature"] or "", message.get("set_aside", False)
+        return cls(message["version"], state, cause, default, signatures, unusable, set_aside)
 
     def __str__(self) -> str:
         return f"version {self.version} is {self.state}" + (f" ({self.cause})" if self.cause else "")
@@ -75,7 +80,8 @@ class ModelInfo:
         return cls(name, message["version"], default, signatures, unusable, timeout, versions, labels)
 
     def called(self, version: int | str | None) -> VersionInfo:
-        """What calls get that name this version, or this label. Raises ModelNotFound; Coming where it pays to wait."""
+        """What calls get that name this version, or this label. Raises ModelNotFound; Coming where it pays to wait;
+        ModelFailed where the broker has set it aside."""
         if version is None:
             if self.version is None:
                 raise self._nothing_there()
@@ -87,12 +93,17 @@ class ModelInfo:
             raise ModelNotFound(f"model {self.name!r} has no {what} {version!r}; it has {self._callable()}")
         if found.state != AVAILABLE:
             label = f"label {version!r} stands for {found}" if isinstance(version, str) else str(found)
+            if found.set_aside:
+                raise ModelFailed(f"model {self.name!r}: {label}")
             raise ModelNotFound(f"model {self.name!r}: {label}; it has {self._callable()}")
         return found
 
-    def _nothing_there(self) -> ModelNotFound:
-        coming = any(found.state in _COMING for found in self.versions.values())
-        kind = Coming if coming else ModelNotFound
+    def _nothing_there(self) -> BrokerError:
+        kind: type[BrokerError] = ModelNotFound
+        if any(found.state in _COMING for found in self.versions.values()):
+            kind = Coming
+        elif any(found.set_aside for found in self.versions.values()):
+            kind = ModelFailed
         states = "; ".join(str(self.versions[number]) for number in sorted(self.versions))
         return kind(f"no version of model {self.name!r} can be called: {states or 'it has none'}")
 
@@ -115,7 +126,10 @@ def _signatures(message: list[dict[str, Any]]) -> tuple[dict[str, SignatureInfo]
     for item in message:
         try:
             signatures[item["name"]] = SignatureInfo(
-                item["id"], Signature.from_message(item), item.get("stateful", "")
+                item["id"],
+                Signature.from_message(item),
+                item.get("stateful", ""),
+                item.get("max_run_seconds", 0.0),
             )
         except TypeError as error:
             unusable[item["name"]] = str(error)

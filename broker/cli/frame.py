@@ -67,7 +67,7 @@ def frame(history: History, width: int, height: int, note: str = "") -> Renderab
         *_header(history.now, history.cpu_share, sum(f.per_second for f in history.figures)),
         _models(history, width, max(_LEAST_LINES, models)),
         _workers(history, max(_LEAST_LINES, room - models)),
-        _footer(note),
+        _footer(note or "; ".join(run["text"] for run in history.now.get("long_runs", ()))),
     )
 
 

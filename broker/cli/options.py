@@ -20,7 +20,7 @@ from broker.models.spec import ModelSpec
 from broker.settings import OneDnn, Settings, Tune
 from broker.surroundings import import_from_here
 from worker_client.wire.address import socket_path
-from worker_client.wire.errors import BrokerError
+from worker_client.wire.errors import BrokerError, InvalidInput
 
 Function = Callable[..., Any]
 
@@ -56,7 +56,7 @@ def settings_options(function: Function) -> Function:
         }
         if tune is not None:
             chosen["tune"] = (Tune.AUTO if tune else Tune.OFF).value
-        with told_errors():
+        with told_errors(IMPOSSIBLE):
             file = Configuration(None, {}, ()) if config is None else read(config)
             specs = {spec.name: spec for spec in file.models}
             specs.update({s.name: s for s in ModelSpec.coerce_all([ModelSpec.parse(text) for text in model])})
@@ -222,10 +222,22 @@ _OPTIONS = (
 )
 
 
+IMPOSSIBLE = 2
+"""The exit status where another start is of no use: as for an option that does not exist."""
+
+
+class _Told(click.ClickException):
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.exit_code = status  # type: ignore[misc]
+
+
 @contextlib.contextmanager
-def told_errors() -> Iterator[None]:
-    """Turns BrokerError into one line on the console and exit status 1."""
+def told_errors(if_impossible: int = 1) -> Iterator[None]:
+    """Turns BrokerError into one line on the console and exit status 1; InvalidInput into this one."""
     try:
         yield
+    except InvalidInput as error:
+        raise _Told(str(error), if_impossible) from None
     except BrokerError as error:
         raise click.ClickException(str(error)) from None

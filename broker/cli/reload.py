@@ -81,6 +81,10 @@ def _told(outcome: dict[str, Any]) -> str:
     done = [(what, outcome[what]) for what in ("loaded", "unloaded")]
     parts += [f"{what} {', '.join(map(str, numbers))}" for what, numbers in done if numbers]
     parts += [cause for _, cause in sorted(outcome["failed"].items())]
+    if outcome["draining"]:
+        parts.append(
+            f"{', '.join(map(str, outcome['draining']))} still drains: unloaded when its requests are finished"
+        )
     if outcome["note"]:
         parts.append(outcome["note"])
     if len(parts) == 1:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from broker import supervisor
-from broker.cli.options import settings_options, told_errors
+from broker.cli.options import IMPOSSIBLE, settings_options, told_errors
 from broker.logs import log_to_stderr
 from broker.settings import Settings
 
@@ -25,6 +25,6 @@ def run(settings: Settings, command: tuple[str, ...]) -> None:
     """
     supervisor.begin_again_to_run()
     log_to_stderr(settings.log_level, settings.log_format)
-    with told_errors():
+    with told_errors(IMPOSSIBLE):
         status = supervisor.run(settings, command)
     sys.exit(status)

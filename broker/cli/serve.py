@@ -8,7 +8,7 @@ import sys
 import click
 
 from broker import engine, supervisor
-from broker.cli.options import settings_options, told_errors
+from broker.cli.options import IMPOSSIBLE, settings_options, told_errors
 from broker.logs import LogFormat, log_to_stderr, say
 from broker.settings import Settings
 from broker.systemd import Service
@@ -32,7 +32,7 @@ def serve(settings: Settings, supervise: bool) -> None:
     log_to_stderr(settings.log_level, settings.log_format)
     names = ", ".join(spec.name for spec in settings.models)
     _say(settings, f"loading {names} ...")
-    with told_errors():
+    with told_errors(IMPOSSIBLE):
         status = (supervisor if supervise else engine).serve(
             settings,
             lambda: _say(settings, f"serving {names} at {settings.address}"),

@@ -51,6 +51,8 @@ def stats(name: str | None, seconds: float | None, as_json: bool) -> None:
         if figure.errors:
             kinds = ", ".join(f"{times:,} {kind}" for kind, times in sorted(figure.errors.items()))
             console.print(escape(f"{label_of(figure, found)}: {kinds}"), highlight=False)
+    for run in now.get("long_runs", ()):
+        console.print(escape(run["text"]), highlight=False)
     for refused in now["signatures"]:
         if not refused["model"]:
             kinds = ", ".join(f"{times:,} {kind}" for kind, times in refused["errors"].items())

@@ -45,6 +45,8 @@ def status(name: str | None, as_json: bool, wait_seconds: float | None) -> None:
         if queue["rows"]:
             held = f", {queue['held']} requests held until there is room" if queue["held"] else ""
             console.print(escape(f"{model}: {queue['rows']} rows wait ({_mib(queue['bytes'])} MiB){held}"))
+    for run in found.get("long_runs", ()):
+        console.print(escape(run["text"]))
     console.print(_workers(found["workers"]))
 
 

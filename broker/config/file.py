@@ -37,7 +37,7 @@ from worker_client.wire.errors import InvalidInput
 
 MODELS = "models"
 NAME = "name"
-INTERNAL = ("restarts",)
+INTERNAL = ("restarts", "suspects", "set_aside")
 """Fields of Settings that are nobody's to set."""
 BROKER_KEYS = (
     NAME,

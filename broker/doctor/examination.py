@@ -14,6 +14,7 @@ from broker.doctor import (
     leftovers,
     limits,
     logind,
+    runs,
     shared_memory,
     versions,
 )
@@ -25,6 +26,7 @@ CHECKS: dict[str, Callable[[Patient], Finding]] = {
     "memory": shared_memory.check_memory,
     "semaphores": shared_memory.check_inodes,
     "doorbell": shared_memory.check_shared,
+    "runs": runs.check,
     "left-over names": leftovers.check,
     "RemoveIPC": logind.check,
     "container": container.check,

@@ -11,6 +11,10 @@ from broker.models.model import LoadedModel, Run, why_not_uncalled
 from broker.models.warmup import Cost, measure
 from worker_client.wire.signature import Signature
 
+_LEAST_LIMIT_SECONDS = 60.0
+_LIMIT_UNMEASURED_SECONDS = 600.0
+_TIMES_MEASURED = 100
+
 
 @dataclass(slots=True, eq=False)
 class Entry:
@@ -48,6 +52,18 @@ class Entry:
         self.apart = reason
         if self.remember is not None:
             self.remember(reason)
+
+    @property
+    def max_run_seconds(self) -> float:
+        """As the spec says, else what follows from the measured cost; 0 for no limit."""
+        said, cost = self.model.spec.max_run_seconds, self.cost
+        if said is not None:
+            return float(said)
+        if cost.p50_us is None:
+            return _LIMIT_UNMEASURED_SECONDS
+        rows, run_us = max(cost.batches, default=(1, cost.p50_us))
+        largest_us = max(run_us, run_us / rows * self.max_batch_size)
+        return max(_LEAST_LIMIT_SECONDS, _TIMES_MEASURED * largest_us / 1e6)
 
     def __repr__(self) -> str:
         kind = "light" if self.cost.light else "heavy"

@@ -110,6 +110,10 @@ class FunctionModel:
             "call it with client.model(...).predict(...)"
         )
 
+    def interrupt(self) -> bool:
+        """Nothing ends Python code of somebody else's."""
+        return False
+
     def close(self) -> None:
         """Nothing to give back: the module stays imported."""
 

@@ -54,7 +54,9 @@ def _load_function(spec: ModelSpec) -> Callable[[ModelSpec], LoadedModel]:
 
 
 def check_characters(spec: ModelSpec) -> None:
-    """Raises ModelLoadError for a path that TensorFlow cannot be given."""
+    """Raises ModelLoadError for a path that is there and that TensorFlow cannot be given."""
+    if not os.path.exists(spec.source):
+        return
     try:
         os.fspath(spec.source).encode()
     except UnicodeEncodeError:
@@ -66,13 +68,17 @@ def check_characters(spec: ModelSpec) -> None:
         ) from None
 
 
-def load_first(served: ServedModel) -> None:
-    """Load the versions that the policy wants, at the broker's start: for each that cannot be, the next lower.
+def load_first(served: ServedModel, why_not: str | None = None) -> None:
+    """Load the versions that the policy wants, at the broker's start: for each that cannot be, the next lower. None at
+    all if there is a reason not to.
 
     Raises ModelLoadError, with the reason for the highest, if none can be.
     """
     there = find(served)
     wanted = wanted_of(served, list(there))
+    if why_not is not None:
+        _set_aside(served, there[max(wanted or there)] if there else Version(1, served.spec), why_not)
+        return
     if there and not wanted:
         raise nothing_wanted(served, list(there))
     spare = sorted((number for number in there if number not in wanted), reverse=True)
@@ -95,6 +101,13 @@ def load_first(served: ServedModel) -> None:
         if not any(version.model is not None for version in served.versions):
             raise first
         _log.error("%s; serving another version in its place", first)
+
+
+def _set_aside(served: ServedModel, version: Version, cause: str) -> None:
+    """The version that would be called stands in END."""
+    version.enter(State.END, cause)
+    version.failed = version.set_aside = True
+    served.versions.append(version)
 
 
 def find(served: ServedModel) -> dict[int, Version]:

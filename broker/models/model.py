@@ -98,6 +98,10 @@ class LoadedModel(Protocol):
         """Any tensors of the model's graph as a signature called `name`. Raises InvalidInput."""
         ...
 
+    def interrupt(self) -> bool:
+        """End what runs, from another thread; afterwards the model is of no use. False if nothing can end it."""
+        ...
+
     def close(self) -> None:
         """Give back what the model holds. Idempotent; afterwards its callables raise ModelFailed."""
         ...

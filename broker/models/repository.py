@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import Any
 
 from broker.models import function, loading
@@ -140,14 +141,15 @@ def load(
     adopted: Iterable[LoadedModel] = (),
     warm: bool = True,
     verdicts: Verdicts | None = None,
+    set_aside: Mapping[str, str] = MappingProxyType({}),
 ) -> Repository:
     """Load and warm every model, those included that are `adopted` as they are. `warm=False` skips the first runs: all
     signatures then count as heavy. `verdicts` knows whether rows are independent, where it was examined before.
 
     Of a model with numbered versions, those that its policy wants; one that cannot be loaded leaves its place to the
     next lower. A model of which there is no version does not stop the others: it is told in the log, and stands in END
-    with its cause. Raises ModelLoadError that tells every model if none can be loaded, InvalidInput if two share a
-    name.
+    with its cause; so do those that are `set_aside`, each with the cause given. Raises ModelLoadError that tells every
+    model if none can be loaded, InvalidInput if two share a name.
     """
     specs = list(specs)
     adopted = list(adopted)
@@ -157,7 +159,7 @@ def load(
     for spec in specs:
         served = repository.served[spec.name] = ServedModel(spec)
         try:
-            loading.load_first(served)
+            loading.load_first(served, set_aside.get(spec.name))
         except ModelLoadError as error:
             errors.append(error)
     try:

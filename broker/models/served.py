@@ -137,6 +137,7 @@ class ServedModel:
             "version": version.number,
             "state": version.state.value,
             "cause": version.cause,
+            "set_aside": version.set_aside,
             "since": version.since,
             "source": version.spec.source,
             "memory_bytes": version.memory_bytes,
@@ -181,4 +182,5 @@ def _describe(entry: Entry, number: int) -> dict[str, Any]:
         "p50_us": entry.cost.p50_us,
         "batch_us": [list(each) for each in entry.cost.batches],
         "note": entry.cost.note,
+        "max_run_seconds": entry.max_run_seconds,
     }

@@ -122,6 +122,13 @@ class SessionModel:
         told = effects.describe(effects.effects_of(graph, endpoint, targets))
         return AdHoc(signature, run, operations, told, self._compiled(names))
 
+    def interrupt(self) -> bool:
+        """A session that closes cancels its runs: TensorFlow looks at that between operations and in each round of a
+        loop, on whatever thread the run is. (A run's own time-out is not kept on the caller's thread.)"""
+        if self._owned:
+            self._session.close()
+        return self._owned
+
     def close(self) -> None:
         if self._owned:
             self._session.close()

@@ -60,6 +60,10 @@ class ModelSpec:
 
     How much waits: requests past `max_queue_rows` or `max_queue_bytes` are held back until there is room, or fail with
     Overloaded at their deadline. `timeout` in seconds is the default deadline of calls whose client sets none.
+
+    How long a run may take: past `max_run_seconds` its calls get ModelFailed and the run is ended, with the broker's
+    process if nothing less ends it, which is then replaced. None takes a hundred times what the largest batch took when
+    it was measured, and at least 60 s; 0 sets no limit.
     """
 
     name: str
@@ -76,6 +80,7 @@ class ModelSpec:
     max_queue_rows: int = DEFAULT_MAX_QUEUE_ROWS
     max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
     timeout: float | None = None
+    max_run_seconds: float | None = None
     tags: tuple[str, ...] = DEFAULT_TAGS
     inputs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
@@ -107,8 +112,8 @@ class ModelSpec:
             raise _wrong(self.name, "caller_thread", self.caller_thread, "True, False or None")
         if self.max_delay != AUTO:
             _check_seconds(self.name, "max_delay", self.max_delay, 0, MAX_DELAY_SECONDS, f"or {AUTO!r}")
-        if self.timeout is not None:
-            _check_seconds(self.name, "timeout", self.timeout, 1e-6, 1e9, "or None")
+        _check_seconds_or_none(self.name, "timeout", self.timeout, 1e-6, 1e9)
+        _check_seconds_or_none(self.name, "max_run_seconds", self.max_run_seconds, 0, 1e6)
         if isinstance(self.pad_value, bool) or not isinstance(self.pad_value, (int, float)):
             raise _wrong(self.name, "pad_value", self.pad_value, "a number")
         object.__setattr__(self, "allowed_batch_sizes", self._allowed_batch_sizes())
@@ -303,6 +308,11 @@ def _batching(name: str, value: Any) -> str:
     if value not in (AUTO, ON, OFF):
         raise _wrong(name, "batching", value, '"auto", "on" or "off"')
     return str(value)
+
+
+def _check_seconds_or_none(name: str, setting: str, value: Any, least: float, most: float) -> None:
+    if value is not None:
+        _check_seconds(name, setting, value, least, most, "or None")
 
 
 def _tags(name: str, tags: Any) -> tuple[str, ...]:

@@ -49,6 +49,8 @@ class Version:
     """By how much the broker's process grew while it was loaded and warmed."""
 
     failed: bool = False
+    set_aside: bool = False
+    """It ended the broker's process again and again, so it is not loaded unless somebody asks for it."""
 
     def enter(self, state: State, cause: str = "") -> None:
         self.state = state

@@ -71,6 +71,11 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
         "1 if the signature runs on the intake thread, 0 if on threads of its model",
         _SIGNATURE,
     ),
+    "onesession_long_run_seconds": (
+        GaugeMetricFamily,
+        "Age of a run under way for over a second and ten times its usual time",
+        _SIGNATURE,
+    ),
     "onesession_queue_rows": (GaugeMetricFamily, "Rows that wait for their model", ("model",)),
     "onesession_queue_bytes": (GaugeMetricFamily, "Inputs that wait for their model", ("model",)),
     "onesession_held_requests": (
@@ -141,6 +146,8 @@ def families(message: dict[str, Any]) -> Iterable[Metric]:
     for model, queue in message["queues"].items():
         for key, name in (("rows", "queue_rows"), ("bytes", "queue_bytes"), ("held", "held_requests")):
             found[f"onesession_{name}"].add_metric([model], queue[key])
+    for labels, seconds in _longest(message["long_runs"]).items():
+        found["onesession_long_run_seconds"].add_metric(labels, seconds)
     for version in message["versions"]:
         _add_version(found, version)
     for state, slots in message["slots"].items():
@@ -150,6 +157,15 @@ def families(message: dict[str, Any]) -> Iterable[Metric]:
     for name, value in _of_broker(message):
         found[f"onesession_{name}"].add_metric([], value)
     return found.values()
+
+
+def _longest(runs: Iterable[dict[str, Any]]) -> dict[tuple[str, ...], float]:
+    """The oldest run of each signature."""
+    found: dict[tuple[str, ...], float] = {}
+    for run in runs:
+        labels = run["model"], str(run["version"]), run["signature"]
+        found[labels] = max(found.get(labels, 0.0), run["seconds"])
+    return found
 
 
 def _of_broker(message: dict[str, Any]) -> Iterator[tuple[str, float]]:

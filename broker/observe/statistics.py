@@ -14,11 +14,12 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
-from time import time
+from time import monotonic_ns, time
 from typing import TYPE_CHECKING, Any
 
 from broker.observe.failures import Asked
 from broker.observe.histogram import Histogram
+from broker.observe.long_runs import long_runs
 from broker.observe.tally import STAGES, Tally
 from worker_client.wire.layout import HEAD_WORD, RING_ENTRIES, TAIL_WORD
 
@@ -73,6 +74,7 @@ class Statistics:
             "workers": [_worker(channel) for channel in channels],
             "slots": _slots(channels, running),
             "queues": server.intake.queues(),
+            "long_runs": [run.to_message() for run in long_runs(server.intake, monotonic_ns())],
             "signatures": _signatures(server.intake.servings, server.intake.failures.counts()),
             "versions": _versions(server),
         }

@@ -81,6 +81,11 @@ class Part:
     # -- waiting -------------------------------------------------------------------------------------------------
 
     @property
+    def words(self) -> memoryview:
+        """The slot's header."""
+        return self.whole.slot.words
+
+    @property
     def channel(self) -> Channel:
         return self.whole.slot.channel
 

@@ -13,11 +13,13 @@ from collections.abc import Callable, Sequence
 from time import monotonic_ns
 
 from broker.observe.tracer import Tracer
+from broker.run_record import RunRecord
 from broker.scheduling.batcher import Delay
+from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Bound, Queue
 from broker.scheduling.runner import Runnable, Runner
 from broker.slot import Slot
-from worker_client.wire import threads
+from worker_client.wire import own_broker, threads
 from worker_client.wire.errors import Overloaded
 
 _log = logging.getLogger("onesession.pool")
@@ -26,16 +28,27 @@ _log = logging.getLogger("onesession.pool")
 class RunnerPool:
     """`put` and `stop` come from the intake thread. Whatever was put is run, also after `stop`."""
 
-    def __init__(self, model: str, concurrency: int, on_orphan: Callable[[], None], tracer: Tracer) -> None:
+    def __init__(
+        self,
+        model: str,
+        concurrency: int,
+        on_orphan: Callable[[], None],
+        tracer: Tracer,
+        record: RunRecord,
+        probation: Probation,
+    ) -> None:
         self.model = model
         self.running = 0  # batches being run now
         self.runners: list[Runner] = []
         self._tracer = tracer
+        self._record = record
+        self._probation = probation
         self._concurrency = concurrency
         self._on_orphan = on_orphan  # told when a run has ended whose worker is gone
         self._queue: Queue[Runnable] = Queue()
         self._changed = threading.Condition(threading.Lock())
         self._idle = 0
+        self._written_off: set[Runner] = set()
         self._stopping = False
         self._threads: list[threading.Thread] = []
         self._told = False  # that there are fewer than there should be
@@ -61,6 +74,14 @@ class RunnerPool:
         """Rows and bytes that wait, and requests held for want of room."""
         with self._changed:
             return self._queue.waiting(bound)
+
+    def write_off(self, runner: Runner) -> bool:
+        """This one's run does not end: do without it. False if no other thread is left to do the work."""
+        with self._changed:
+            if runner not in self._written_off:
+                self._written_off.add(runner)
+                self.running -= 1
+            return len(self._written_off) < self._concurrency
 
     def stop(self) -> None:
         """Finish what was put, then end."""
@@ -93,10 +114,12 @@ class RunnerPool:
             )
 
     def _serve(self) -> None:
-        runner = Runner(self._tracer)
+        runner = Runner(self._tracer, self._record.new_line())
         self.runners.append(runner)
+        own_broker.enter("runs it")
         while self._serve_one(runner):
             pass  # and hold nothing of the last batch while waiting for the next: its worker may be gone
+        own_broker.leave()
 
     def _serve_one(self, runner: Runner) -> bool:
         """Wait for a batch and run it; False when there is nothing left to do."""
@@ -104,8 +127,13 @@ class RunnerPool:
         if not batch:
             return False
         delay = batch[0].delay
-        runner.run(batch)
-        self._ended(batch, delay)
+        if self._probation.holds(self.model):
+            for request in batch:
+                with self._probation.turn:
+                    runner.run([request])
+        else:
+            runner.run(batch)
+        self._ended(runner, batch, delay)
         if any(request.channel.closed for request in batch):
             self._on_orphan()
         return True
@@ -132,8 +160,11 @@ class RunnerPool:
         self._changed.wait(None if left_ns < 0 else left_ns / 1e9)
         self._idle -= 1
 
-    def _ended(self, batch: Sequence[Runnable], delay: Delay | None) -> None:
+    def _ended(self, runner: Runner, batch: Sequence[Runnable], delay: Delay | None) -> None:
         """What the batch was a request of is not to be asked of its slots any more: they may be taken anew."""
         with self._changed:
-            self.running -= 1
+            if runner in self._written_off:
+                self._written_off.remove(runner)  # it has come back after all
+            else:
+                self.running -= 1
             self._queue.answered(batch, delay, monotonic_ns())

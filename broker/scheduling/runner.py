@@ -16,7 +16,9 @@ from typing import TypeAlias
 import numpy as np
 
 from broker.float_mode import flush_denormals
+from broker.observe.tally import Tally
 from broker.observe.tracer import Tracer
+from broker.run_record import STARTED_NS, RunLine, RunRecord
 from broker.scheduling.gather import Gatherer, cut, padding_pays
 from broker.scheduling.parts import Part, other_rows
 from broker.scheduling.serving import Serving
@@ -26,8 +28,11 @@ from worker_client.wire.errors import (
     BrokerUnavailable,
     DeadlineExceeded,
     ModelFailed,
+    Moved,
     Overloaded,
 )
+from worker_client.wire.layout import JOINED
+from worker_client.wire.layout import STARTED_NS as SLOT_STARTED_NS
 
 _log = logging.getLogger("onesession.runner")
 
@@ -39,17 +44,39 @@ _numbers = count(1)
 class Runner:
     """One thread's runner: it owns the batch buffers, so each thread has its own."""
 
-    def __init__(self, tracer: Tracer) -> None:
+    def __init__(self, tracer: Tracer, line: RunLine | None = None) -> None:
         self.running: Sequence[Runnable] = ()  # for those who watch
+        self.uses: Sequence[int] = ()  # of the slots, when the requests began to run
+        self.line = line or RunRecord().new_line()
         self._number = next(_numbers)
         self._gatherer = Gatherer()
         self._tracer = tracer
         self._flushes: bool | None = None  # this thread; unknown before its first run
 
+    def give_up(self, error: BrokerError) -> bool:
+        """Another thread's: answer the request whose run has no end. False if it is several that run together, of which
+        one is guilty, or if it has ended just now."""
+        line = self.line
+        with line.lock:
+            line.given_up = started = line.words[STARTED_NS]
+            all_of_it = list(zip(self.running, self.uses))
+            ours = [item for item in all_of_it if item[0].words[SLOT_STARTED_NS] == started]
+            if len(all_of_it) == 1:
+                ours = all_of_it
+            # The runner stores first that the run has ended and then looks at `given_up`, we the other way round.
+            if not started or len(ours) != 1 or line.words[STARTED_NS] != started:
+                line.given_up = 0
+                return False
+            request, use = ours[0]
+            request.fail(use, error)
+            line.answered = True
+            return True
+
     def run(self, batch: Sequence[Runnable]) -> None:
         """Run requests of one group, and complete each of them whatever happens. Raises nothing."""
-        self.running = batch
         uses = (batch[0].use,) if len(batch) == 1 else tuple([request.use for request in batch])
+        self.running = batch
+        self.uses = uses
         try:
             if len(batch) == 1:
                 self._run_one(batch[0], uses[0])
@@ -81,10 +108,20 @@ class Runner:
         whose = self._tracer.whose((request,)) if self._tracer.on else None
         if self._flushes is not serving.flushes:
             self._switch_mode(serving)
+        line = self.line
+        if line.of is not serving:
+            line.describe(serving, serving.model, serving.limit_ns)
+        words = line.words
+        request.words[SLOT_STARTED_NS] = words[STARTED_NS] = started
         try:
             outputs = serving.run(*plan.feeds)
         except Exception as error:
-            self._finish(request.fail(use, _as_broker_error(error)))
+            words[STARTED_NS] = 0
+            if not (line.given_up and line.was_answered()):
+                self._finish(request.fail(use, _as_broker_error(error, serving)))
+            return
+        words[STARTED_NS] = 0
+        if line.given_up and line.was_answered():
             return
         finished = monotonic_ns()
         whole = request.complete(use, outputs, started, finished, plan.rows)
@@ -129,12 +166,16 @@ class Runner:
         self._switch_mode(serving)
         begun = started = monotonic_ns()
         feeds: list[np.ndarray] = []
+        line = self.line
         try:
             feeds = self._gatherer.join(plans, size)
-            started = monotonic_ns()
+            started = self._begin(batch, serving)
             outputs = serving.run(*feeds)
         except Exception:
             outputs = ()
+        line.words[STARTED_NS] = 0
+        if line.given_up and line.was_answered():  # which can be only if it was one request, padded
+            return
         finished = monotonic_ns()
         if not outputs or not _stand(batch, size, feeds, outputs, finished - started):
             # One of them is guilty, or the model's rows depend on each other: let each answer for itself.
@@ -151,11 +192,7 @@ class Runner:
         tally = serving.tallies.get(self._number) or serving.new_tally(self._number)
         tally.ran_joined(begun, started, finished, ended, rows, size - rows)
         tally.answered(stamps, started)
-        for feed in feeds:
-            tally.joined_bytes += feed.nbytes
-            tally.input_bytes += _share(feed.nbytes, rows, size)
-        for output in outputs:
-            tally.output_bytes += _share(output.nbytes, rows, size)
+        _count_bytes(tally, feeds, outputs, rows, size)
         if whose is not None:
             self._tracer.ran(serving, (begun, started, finished, ended), rows, size - rows, whose)
 
@@ -165,10 +202,33 @@ class Runner:
             flush_denormals(serving.flushes)
             self._flushes = serving.flushes
 
+    def _begin(self, batch: Sequence[Runnable], serving: Serving) -> int:
+        """Note, where it outlives this process, that these run now; the time."""
+        line = self.line
+        if line.of is not serving:
+            line.describe(serving, serving.model, serving.limit_ns)
+        started = monotonic_ns()
+        mark = started | JOINED if len(batch) > 1 else started
+        for request in batch:
+            request.words[SLOT_STARTED_NS] = mark
+        line.words[STARTED_NS] = started
+        return started
+
     def _finish(self, whole: Slot | None) -> None:
         """Run a request in one piece that turned out to be none that can run in parts."""
         if whole is not None:
             self._run_direct(whole, whole.use, monotonic_ns())
+
+
+def _count_bytes(
+    tally: Tally, feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray], rows: int, size: int
+) -> None:
+    """Of a batch of so many rows, padded to `size`."""
+    for feed in feeds:
+        tally.joined_bytes += feed.nbytes
+        tally.input_bytes += _share(feed.nbytes, rows, size)
+    for output in outputs:
+        tally.output_bytes += _share(output.nbytes, rows, size)
 
 
 def _share(nbytes: int, rows: int, size: int) -> int:
@@ -232,5 +292,7 @@ def _dropped(request: Runnable) -> BrokerError:
     return DeadlineExceeded("dropped before it ran: nobody waits for it any more")
 
 
-def _as_broker_error(error: Exception) -> BrokerError:
+def _as_broker_error(error: Exception, serving: Serving) -> BrokerError:
+    if serving.interrupted:  # under this run, for the sake of another: it is the next version's
+        return Moved(f"model {serving.model!r} was ended under the run, and is loaded again")
     return error if isinstance(error, BrokerError) else ModelFailed(f"{type(error).__name__}: {error}")

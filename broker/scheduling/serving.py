@@ -67,7 +67,9 @@ class Serving:
         "expected_ns",
         "flushes",
         "gives_strings",
+        "interrupted",
         "light",
+        "limit_ns",
         "pad_value",
         "ragged",
         "run",
@@ -98,6 +100,8 @@ class Serving:
         never = entry.stateful or entry.stays_heavy
         self._stays_heavy = isinstance(self.delay, FixedDelay) or bool(never)
         self.light = entry.cost.light and not self._stays_heavy
+        self.limit_ns = int(entry.max_run_seconds * 1e9)  # of a run; 0: none
+        self.interrupted = False  # its model was ended under its runs: they are another version's
         self.tallies: dict[int, Tally] = {_WHOLES: Tally()}
         self._groups: dict[Hashable, Hashable] = {}
         self._lock = threading.Lock()

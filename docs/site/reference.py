@@ -86,7 +86,7 @@ def _of(kind: type, names: Any, options: dict[str, click.Option]) -> Iterator[st
         told = [name for name in left if f"`{name}`" in paragraph]
         text = re.sub(r" Raises [^.]*\.$", "", " ".join(paragraph.split()))
         if any(f"`{name}`" in text for name in INTERNAL):
-            text = re.sub(r" ?`restarts` is [^.]*\.", "", text)
+            text = re.sub(r"\s?`restarts`, [^.]* are for who starts a broker\s+again\.", "", text)
         if match := _PARAGRAPH_NAME.match(text):
             yield f"### {match[1]}\n"
             text = text[match.end() :]

@@ -141,17 +141,19 @@ def test_run_passes_signals_on_while_its_broker_starts(start: Start, place: Path
     assert left_in(place) == []
 
 
-@pytest.mark.slow
-def test_run_ends_its_command_when_the_broker_cannot_start_any_more(start: Start, place: Path) -> None:
-    """After five starts in a row that failed the command is ended, and `broker run` says why."""
-    command = run(start, WAITER)
+def test_run_goes_on_when_its_broker_cannot_start_for_a_while(start: Start, place: Path) -> None:
+    """Starts that fail are tried again, as their cause may pass: the command runs on, then its calls are answered."""
+    command = run(start, CALLER, str(place / "stop"))
     command.wait_for("ready")
     (place / "break").touch()
     kill_engine(place)
-    status, out, err = command.end()
-    assert (status, out) == (1, f"got {int(signal.SIGTERM)}\n")
-    assert err.count("broken meanwhile") == 6, err
-    assert "could not be started again, 5 times in a row" in err
+    for _ in range(6):
+        command.wait_for("broken meanwhile")
+    (place / "break").unlink()
+    call(place)
+    (place / "stop").touch()
+    status, _out, err = command.end()
+    assert status == 0, err
     assert "Traceback" not in err
     assert left_in(place) == []
 

@@ -27,8 +27,9 @@ SLOW_US, QUICK_US = 3_600_000_000, 400_000
 class Unit:
     """One `broker serve` of gated models as systemd starts it."""
 
-    def __init__(self, place: Path, watchdog_us: int, abstract: bool) -> None:
+    def __init__(self, place: Path, watchdog_us: int, abstract: bool, supervise: bool) -> None:
         self.place = place
+        self._supervise = supervise
         self.gate = Gate(place)
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.settimeout(PATIENCE_S)
@@ -52,7 +53,8 @@ class Unit:
 
     def _command(self) -> list[str]:
         models = [f"{name}={SOURCES[name]}" for name in ("gated", "gated_inline")]
-        return [sys.executable, "-m", "broker", "serve", *(f"--model={model}" for model in models)]
+        options = ["--supervise"] if self._supervise else []
+        return [sys.executable, "-m", "broker", "serve", *options, *(f"--model={model}" for model in models)]
 
     def hear(self) -> list[str]:
         """The lines of the next message."""
@@ -74,9 +76,9 @@ class Unit:
 
 
 @contextlib.contextmanager
-def unit(watchdog_us: int = SLOW_US, abstract: bool = False) -> Iterator[Unit]:
+def unit(watchdog_us: int = SLOW_US, abstract: bool = False, supervise: bool = False) -> Iterator[Unit]:
     with brokers.folder() as place:
-        started = Unit(place, watchdog_us, abstract)
+        started = Unit(place, watchdog_us, abstract, supervise)
         try:
             yield started
         finally:
@@ -107,17 +109,23 @@ def test_stopping_when_told_to_stop() -> None:
         assert served.process.wait(PATIENCE_S) == 0
 
 
-def test_the_watchdog_is_kept_while_the_broker_is_idle() -> None:
+@pytest.mark.parametrize("supervise", [False, True], ids=["alone", "supervised"])
+def test_the_watchdog_is_kept_while_the_broker_is_idle(supervise: bool) -> None:
     """A broker that nobody calls makes progress all the same: its pings go on."""
-    with unit(QUICK_US) as served:
+    with unit(QUICK_US, supervise=supervise) as served:
         served.hear_until("READY=1")
         for _ in range(4):
             served.hear_until("WATCHDOG=1")
 
 
-def test_a_stopped_intake_is_not_alive() -> None:
-    """While the intake thread is stuck no ping is sent, and systemd is told why; then they go on."""
-    with unit(QUICK_US) as served, worker_client.connect(served.place / "b.sock") as client:
+@pytest.mark.parametrize("supervise", [False, True], ids=["alone", "supervised"])
+def test_a_stopped_intake_is_not_alive(supervise: bool) -> None:
+    """While the intake thread is stuck no ping is sent, and systemd is told why; then they go on. A parent that
+    supervises does not ping for a process that hangs."""
+    with (
+        unit(QUICK_US, supervise=supervise) as served,
+        worker_client.connect(served.place / "b.sock") as client,
+    ):
         served.hear_until("READY=1")
         inputs = {"number": np.int64(1), "x": np.float32(1)}
         future = client.model("gated_inline").submit(inputs)

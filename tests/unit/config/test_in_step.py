@@ -68,6 +68,7 @@ OF_MODELS: dict[str, Any] = {
     "versions": (1, 3),
     "labels": {"stable": 1, "canary": 3},
     "unload_first": True,
+    "max_run_seconds": 5.0,
 }
 """For each setting a value other than its default."""
 

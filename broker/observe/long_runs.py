@@ -1,0 +1,62 @@
+"""Runs that are under way for long: longer than a second, and than ten times what their model usually takes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from broker.run_record import STARTED_NS
+from broker.scheduling.serving import Serving
+
+if TYPE_CHECKING:
+    from broker.intake import Intake
+
+_LONG_NS = 1_000_000_000
+_TIMES_EXPECTED = 10
+
+
+@dataclass(frozen=True, slots=True)
+class LongRun:
+    """One of them. `limit_seconds` is 0 where there is no limit; `light`: it is on the intake thread."""
+
+    model: str
+    version: int
+    signature: str
+    seconds: float
+    limit_seconds: float
+    expected_seconds: float
+    light: bool
+
+    @classmethod
+    def of(cls, serving: Serving, ran_ns: int, light: bool) -> LongRun:
+        names = serving.model, serving.entry.version, serving.entry.signature.name
+        return cls(*names, ran_ns / 1e9, serving.limit_ns / 1e9, serving.expected_ns / 1e9, light)
+
+    def to_message(self) -> dict[str, Any]:
+        return {**{field.name: getattr(self, field.name) for field in fields(self)}, "text": str(self)}
+
+    def __str__(self) -> str:
+        limit = (
+            f"max_run_seconds is {self.limit_seconds:g}"
+            if self.limit_seconds
+            else "it has no max_run_seconds"
+        )
+        rest = "; nothing else runs on the intake thread meanwhile" if self.light else ""
+        return (
+            f"model {self.model!r}, signature {self.signature!r}: a run has been under way for {self.seconds:.1f} s "
+            f"(usually {self.expected_seconds * 1000:.1f} ms; {limit}){rest}"
+        )
+
+
+def long_runs(intake: Intake, now_ns: int) -> list[LongRun]:
+    """Any thread."""
+    found = []
+    for runner, pool in intake.runners():
+        serving, started = runner.line.of, runner.line.words[STARTED_NS]
+        if started and isinstance(serving, Serving) and is_long(serving, now_ns - started):
+            found.append(LongRun.of(serving, now_ns - started, pool is None))
+    return found
+
+
+def is_long(serving: Serving, ran_ns: int) -> bool:
+    return ran_ns > _LONG_NS and ran_ns > _TIMES_EXPECTED * serving.expected_ns
