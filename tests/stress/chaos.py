@@ -42,15 +42,16 @@ class Scene(Protocol):
 class Chaos:
     """Does one deed after the other to a scene."""
 
-    def __init__(self, scene: Scene, seed: str) -> None:
+    def __init__(self, scene: Scene, seed: str, longest_pause_s: float = LONGEST_PAUSE_S) -> None:
         self._deeds = list(scene.deeds)
+        self._longest_pause_s = longest_pause_s
         self._random = Random(seed)
         self.done: Counter[str] = Counter()
         self.kills = 0
 
     def strike(self) -> None:
         """Wait a random moment, then do something."""
-        pause(self._random, LONGEST_PAUSE_S)
+        pause(self._random, self._longest_pause_s)
         (deed,) = self._random.choices(self._deeds, [deed.weight for deed in self._deeds])
         deed.do(self._random)
         self.done[deed.name] += 1

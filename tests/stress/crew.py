@@ -7,7 +7,8 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from random import Random
 
 import numpy as np
@@ -31,14 +32,31 @@ MOST_ENDS = MAX_FAILED_STARTS - 2
 up, and a busy machine may take longer to start one than it is left alone for."""
 
 
+@dataclass(frozen=True)
+class Job:
+    """What each worker does: `work(place, address, seed, board)`. `probe` is one good call to the broker that is there
+    at the end."""
+
+    work: Callable[[int, str, str, Board], Counter[str]]
+    probe: Callable[[worker_client.Client], None]
+
+
+def _double(client: worker_client.Client) -> None:
+    assert (client.model("double").predict(np.full((3, 4), 7, np.float32)) == 14).all()
+
+
+USUAL = Job(work, _double)
+
+
 class Crew:
     """`count` workers of `broker`, whose calls are drawn from `seed`."""
 
-    def __init__(self, broker: TestBroker, count: int, seed: str) -> None:
+    def __init__(self, broker: TestBroker, count: int, seed: str, job: Job = USUAL) -> None:
         self.ends: Counter[str] = Counter()  # of the calls of those who lived to tell
         self._broker = broker
         self._others = set(psutil.Process().children())  # who is no worker's child
         self._seed = seed
+        self._job = job
         self._descriptors = psutil.Process(broker.pid).num_fds()
         self._board = Board()
         self._replaced = 0
@@ -51,12 +69,17 @@ class Crew:
 
     def _start(self, place: int) -> Worker:
         seed = f"{self._seed}.{place}.{self._replaced}"
-        return Worker(work, place, self._broker.address, seed, self._board)
+        return Worker(self._job.work, place, self._broker.address, seed, self._board)
 
     @property
     def calls(self) -> int:
         """Done so far, by the dead ones too."""
         return self._calls_of_the_dead + sum(self._board.done[place] for place in range(len(self._workers)))
+
+    @property
+    def broker_ends(self) -> int:
+        """How many brokers have been ended so far."""
+        return self._board.broker_ends.over
 
     # -- deeds -----------------------------------------------------------------------------------------------------
 
@@ -101,7 +124,7 @@ class Crew:
     def _end_broker(self, number: int) -> int:
         """Returns when its successor has begun to load; that one's pid."""
         if self._ended == MOST_ENDS:
-            wait_until(self._answers, "a broker that serves")
+            wait_until(self._answers, "a broker that serves", PATIENCE_S)
             self._ended = 0
         self._ended += 1
         with self._board.broker_ends.counted():
@@ -177,7 +200,7 @@ class Crew:
 
     def _check_broker(self) -> None:
         broker = self._broker
-        wait_until(self._answers, "the last broker to serve")
+        wait_until(self._answers, "the last broker to serve", PATIENCE_S)
         wait_until(lambda: not broker.workers(), "the last workers' channels to go")
         wait_until(lambda: not broker.shared_memory_bytes(), "their memory")
         wait_until(lambda: len(broker.names()) == 1, f"only the doorbell's name, of {broker.names()}")
@@ -185,7 +208,7 @@ class Crew:
         most = self._descriptors
         wait_until(lambda: engine.num_fds() <= most, f"no more than {most} descriptors, as in the beginning")
         with worker_client.connect(broker.address, timeout=60) as client:
-            assert (client.model("double").predict(np.full((3, 4), 7, np.float32)) == 14).all()
+            self._job.probe(client)
 
     def close(self) -> None:
         for worker in self._workers:

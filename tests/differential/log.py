@@ -1,0 +1,36 @@
+"""The broker's log, and what must not be in it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.differential import faults
+from tests.stress.verdicts import Fault
+
+_MUST_NOT_BE = ("Traceback (most recent call last)", " CRITICAL ", "its channel is closed")
+_SHOWN = 3000
+
+
+@contextlib.contextmanager
+def redirected(path: Path) -> Iterator[None]:
+    """What is started in the block writes its stderr there."""
+    before = os.dup(2)
+    with path.open("ab") as file:
+        os.dup2(file.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+
+
+def check_log(path: Path) -> None:
+    """Raises Fault for a traceback, or for a line about an answer that was somebody else's."""
+    text = path.read_text(errors="replace")
+    for line in text.splitlines():
+        if any(sign in line for sign in _MUST_NOT_BE) or faults.is_mismatch(line):
+            at = text.index(line)
+            raise Fault(f"the broker's log says:\n{text[max(0, at - 200) : at + _SHOWN]}")

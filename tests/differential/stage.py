@@ -1,0 +1,138 @@
+"""A broker, its workers and what is done to them: a scene for `tests.stress.chaos`, of the crew of `tests.stress`."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from broker.query import ask
+from tests.brokers import TestBroker, serving
+from tests.differential import faults, kinds
+from tests.differential.draw import Draw
+from tests.differential.kinds.kind import tag_of
+from tests.differential.kinds.state import Versioned
+from tests.differential.log import check_log, redirected
+from tests.differential.worker import Task, work
+from tests.stress.chaos import Deed
+from tests.stress.crew import Crew, Job
+from tests.stress.verdicts import Fault
+from worker_client import BrokerUnavailable, Client
+
+_OFTEN = {"worker killed": 24, "broker suspended": 8, "broker killed": 2, "broker killed twice": 0, "broker stopped": 1}
+"""Deeds that come in other proportions than in `tests.stress`: a broker with TensorFlow takes seconds to come back."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a scene is set up."""
+
+    workers: int = 6
+    fault: str | None = None
+    kinds: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ()
+    deeds: bool = True
+    green: bool = True
+
+
+class Stage:
+    """Workers of a supervised broker that serves every kind of model."""
+
+    def __init__(self, crew: Crew, task: Task, broker: TestBroker, log: Path) -> None:
+        self._crew = crew
+        self._task = task
+        self._broker = broker
+        self._log = log
+        self.task = task
+
+    @property
+    def deeds(self) -> list[Deed]:
+        """What may be done to them."""
+        deeds = [deed._replace(weight=_OFTEN.get(deed.name, deed.weight)) for deed in self._crew.deeds]
+        return [*(deed for deed in deeds if deed.weight), Deed(8, "reloaded", 0, self._reload)]
+
+    def _reload(self, random: Random) -> None:
+        """To the other version, or to the one that is served."""
+        with contextlib.suppress(BrokerUnavailable):  # it has just been killed
+            ask(self._broker.address, "reload", 60, models=["versioned"], versions=random.choice(Versioned.versions))
+
+    @property
+    def calls(self) -> int:
+        return self._task.ledger.total
+
+    @property
+    def answers(self) -> Counter[str]:
+        """By kind."""
+        return self._task.ledger.answers
+
+    @property
+    def ends(self) -> Counter[str]:
+        """Of the operations that were not simply answered, of those who lived to tell."""
+        return self._crew.ends
+
+    def check(self) -> None:
+        """Raises Fault for what has gone wrong so far."""
+        self._crew.check()
+        check_log(self._log)
+
+    def stop(self) -> None:
+        """Have all of them end; see that nothing is left, and that the counter gave each number once."""
+        self._crew.stop()
+        wrong = self._task.ledger.wrong_counts(self._crew.broker_ends > 0)
+        if wrong:
+            raise Fault(wrong)
+        check_log(self._log)
+
+    def failure(self) -> dict[str, Any] | None:
+        """What the first worker that has failed says of it."""
+        found = sorted(self._task.records.glob("failure-*"), key=os.path.getmtime)
+        return json.loads(found[0].read_text()) if found else None
+
+
+def probe(client: Client) -> None:
+    """One good call, at the end."""
+    rows = kinds.KINDS["rows"]
+    inputs = rows.make(Draw(1), tag_of(31, 1))
+    wrong = rows.check(inputs, client.model("plain", signature="rows").predict(inputs))
+    assert not wrong, wrong
+
+
+@contextlib.contextmanager
+def broker_of(models: Path, fault: str | None, log: Path) -> Iterator[TestBroker]:
+    """A supervised broker of every kind, whose stderr is the file `log`."""
+    with contextlib.ExitStack() as stack:
+        with redirected(log), faults.in_brokers(fault):
+            broker = stack.enter_context(
+                serving(models=kinds.served(models), supervise=True, slots=4, max_slots=16)
+            )
+        yield broker
+
+
+def green_places(options: Options) -> frozenset[int]:
+    """The last worker is gevent's, where it is installed."""
+    import importlib.util
+
+    there = options.green and options.workers > 1 and importlib.util.find_spec("gevent") is not None
+    return frozenset({options.workers - 1} if there else ())
+
+
+@contextlib.contextmanager
+def stage(models: Path, records: Path, seed: str, options: Options) -> Iterator[Stage]:
+    """Gone after the block. `records` is an empty folder for what comes of it."""
+    task = Task(
+        models, records, kinds=options.kinds, ways=options.ways, fault=options.fault, green=green_places(options)
+    )
+    log = records / "broker.log"
+    with broker_of(models, options.fault, log) as broker:
+        crew = Crew(broker, options.workers, seed, Job(functools.partial(work, task), probe))
+        try:
+            yield Stage(crew, task, broker, log)
+        finally:
+            crew.close()

@@ -1,0 +1,162 @@
+"""What a worker's process does: the operations of its plan, in one to three threads, until it is told to stop."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+import os
+import threading
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import worker_client
+from tests import leaks
+from tests.differential import faults, kinds
+from tests.differential.caller import Caller
+from tests.differential.ledger import Ledger
+from tests.differential.plan import Menu, Operation, Script
+from tests.differential.stall import Stall
+from tests.differential.ways import WAYS, Setup
+from tests.stress.board import Board, Ends
+from tests.stress.body import DUMP_SIGNAL, TIMEOUT_S
+
+MOST_THREADS = 3
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all workers of a scene are told."""
+
+    models: Path
+    records: Path
+    """A folder for what each says of itself: the seed of its life, and its failure."""
+    ledger: Ledger = field(default_factory=Ledger)
+    kinds: tuple[str, ...] = ()
+    ways: tuple[str, ...] = ()
+    fault: str | None = None
+    green: frozenset[int] = frozenset()
+    """Places whose workers are monkey patched by gevent."""
+    script: Script | None = None
+    """To be done in place of what the seed decides."""
+
+    def life(self, place: int) -> Path:
+        return self.records / f"life-{place}"
+
+    def failure(self, place: int) -> Path:
+        return self.records / f"failure-{place}"
+
+    def threads(self, place: int) -> int:
+        if self.script is not None:
+            return len(self.script.processes[place].threads)
+        return 1 + place % MOST_THREADS
+
+    def operations(self, seed: str, place: int, thread: int) -> Iterator[Operation]:
+        if self.script is not None:
+            for _ in range(self.script.rounds):
+                yield from self.script.processes[place].threads[thread]
+            return
+        setup = Setup.GREEN if place in self.green else Setup.OTHER if thread else Setup.MAIN
+        yield from Menu(setup, self.kinds, self.ways).operations(f"{seed}.{thread}")
+
+
+def work(task: Task, place: int, address: str, seed: str, board: Board) -> Counter[str]:
+    """Until the board says stop; how calls have ended that were not simply answered. Raises what is wrong."""
+    faulthandler.register(DUMP_SIGNAL, all_threads=True)
+    if place in task.green:
+        from gevent import monkey
+
+        monkey.patch_all()
+    task.life(place).write_text(seed)
+    kinds.EMBEDDING.open_bank(task.models / kinds.BANK)
+    faults.put_into_worker(task.fault)
+    before = None if place in task.green else leaks.Snapshot.take()
+    complaints = _Complaints()
+    logging.getLogger("onesession").addHandler(complaints)
+    callers = _run(task, place, address, seed, board)
+    complaints.check()
+    if before is not None:
+        found = leaks.find_leaks(before)
+        assert not found, f"a worker that has closed its client has {found.report()}"
+    return sum((caller.ends for caller in callers), Counter())
+
+
+def _run(task: Task, place: int, address: str, seed: str, board: Board) -> list[Caller]:
+    pages = list(task.ledger.of_place(place))
+    begun = sum(page.total for page in pages)
+
+    def tell() -> None:
+        board.done[place] = sum(page.total for page in pages) - begun
+
+    stall = Stall(tell).start()
+    wrong: list[BaseException] = []
+    closings = Ends()
+    with worker_client.connect(address, timeout=TIMEOUT_S) as client:
+        callers = []
+        for thread in range(task.threads(place)):
+            caller = Caller(client, place * MOST_THREADS + thread, pages[thread], board, closings, stall)
+            caller.address, caller.timeout = address, TIMEOUT_S
+            callers.append(caller)
+
+        def go_on(thread: int) -> None:
+            operations = task.operations(seed, place, thread)
+            try:
+                _go_on(callers[thread], operations, wrong)
+            except BaseException as error:
+                if not wrong:
+                    _record(task, place, thread, callers[thread], error)
+                wrong.append(error)
+
+        others = [threading.Thread(target=go_on, args=(thread,)) for thread in range(1, len(callers))]
+        for other in others:
+            other.start()
+        go_on(0)
+        for other in others:
+            other.join()
+        for caller in callers:
+            caller.close()
+    stall.stop()
+    if wrong:
+        raise wrong[0]
+    return callers
+
+
+def _go_on(caller: Caller, operations: Iterator[Operation], wrong: list[BaseException]) -> None:
+    for index, operation in enumerate(operations):
+        if caller.board.stopped or wrong:
+            return
+        caller.page.begin(index)
+        caller.history.append(operation)
+        caller.attempt(WAYS[operation.way].do, operation.kind, operation.seed)
+
+
+def _record(task: Task, place: int, thread: int, caller: Caller, error: BaseException) -> None:
+    """For the one who makes a script of it."""
+    record = {
+        "place": place,
+        "thread": thread,
+        "message": "".join(traceback.format_exception_only(error)).strip(),
+        "trace": traceback.format_exc(),
+        "history": [str(operation) for operation in caller.history],
+    }
+    coming = task.failure(place).with_suffix(f".{os.getpid()}")
+    coming.write_text(json.dumps(record))
+    coming.rename(task.failure(place))
+
+
+class _Complaints(logging.Handler):
+    """What the client logs of answers that were not its own."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(self.format(record))
+
+    def check(self) -> None:
+        found = [line for line in self.lines if faults.is_mismatch(line)]
+        assert not found, f"{len(found)} answers were not this worker's: {found[0]}"
