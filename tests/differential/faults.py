@@ -19,6 +19,7 @@ _MISMATCH = re.compile(r"mismatch|another (use|request|call)|not (the|this) .*(u
 
 BROKER: dict[str, Callable[[], None]] = {}
 WORKER: dict[str, Callable[[], None]] = {}
+ALL = frozenset()
 
 
 def is_mismatch(line: str) -> bool:

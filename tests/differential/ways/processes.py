@@ -108,7 +108,7 @@ def _live(fork: Callable[[], int], child: Caller, kind: Kind, draw: Draw) -> Non
 
 WAYS = (
     Way("interrupted", 5, interrupted, MAIN, light),
-    Way("from_handlers", 4, from_handlers, MAIN, light),
+    Way("from_handlers", 4, from_handlers, MAIN, futures.never_fails),
     Way("forked", 0.5, forked, MAIN, light),
     Way("forked_in_c", 0.5, forked_in_c, MAIN, light),
 )
