@@ -142,7 +142,7 @@ def _record(task: Task, place: int, thread: int, caller: Caller, error: BaseExce
         "trace": traceback.format_exc(),
         "history": [str(operation) for operation in caller.history],
     }
-    coming = task.failure(place).with_suffix(f".{os.getpid()}")
+    coming = task.failure(place).with_suffix(f".{os.getpid()}-{thread}")
     coming.write_text(json.dumps(record))
     coming.rename(task.failure(place))
 
