@@ -88,6 +88,9 @@ class Stage:
         wrong = self._task.ledger.wrong_counts(self._crew.broker_ends > 0)
         if wrong:
             raise Fault(wrong)
+        faults_met = {kind: times for kind, times in self._broker.status()["faults"].items() if times}
+        if faults_met:
+            raise Fault(f"the broker has counted {faults_met}")
         check_log(self._log)
 
     def failure(self) -> dict[str, Any] | None:

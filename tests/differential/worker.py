@@ -18,6 +18,7 @@ from tests import leaks
 from tests.differential import faults, kinds
 from tests.differential.caller import Caller
 from tests.differential.ledger import Ledger
+from tests.differential.log import is_mismatch
 from tests.differential.plan import Menu, Operation, Script
 from tests.differential.stall import Stall
 from tests.differential.ways import WAYS, Setup
@@ -158,5 +159,5 @@ class _Complaints(logging.Handler):
         self.lines.append(self.format(record))
 
     def check(self) -> None:
-        found = [line for line in self.lines if faults.is_mismatch(line)]
+        found = [line for line in self.lines if is_mismatch(line)]
         assert not found, f"{len(found)} answers were not this worker's: {found[0]}"
