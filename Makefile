@@ -5,6 +5,7 @@ VENV ?= .venv
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 STRESS_ARGS ?=
+FUZZ_ARGS ?=
 DOCS_ARGS ?=
 LOCK_ARGS ?=
 
@@ -28,7 +29,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test stress lint types format bench bench-report docs lock clean
+.PHONY: help venv demo test stress fuzz lint types format bench bench-report docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +45,9 @@ test: $(STAMP) ## all tests but the slow ones; PYTEST_ARGS="-m slow" for those
 
 stress: $(STAMP) ## kill workers and brokers at random under load; STRESS_ARGS="--kills 1000 --seed N"
 	@$(RUN) tests.stress $(STRESS_ARGS)
+
+fuzz: $(STAMP) ## call models of every kind in every way and compare every answer; FUZZ_ARGS="--seconds 3600 --seed N"
+	@$(RUN) tests.differential $(FUZZ_ARGS)
 
 lint: $(STAMP) ## ruff (rules and format) and the import contracts
 	@echo "ruff: rules"; $(RUN) ruff check .

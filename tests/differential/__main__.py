@@ -6,16 +6,14 @@ import argparse
 import os
 import random
 import sys
-import tempfile
 from pathlib import Path
 
 from broker.settings import TUNE_VARIABLE
 from tests import leaks
 from tests.differential import faults
-from tests.differential.export import export
 from tests.differential.kinds import KINDS
 from tests.differential.report import read
-from tests.differential.run import Failed, Limits, run
+from tests.differential.run import Failed, Limits, exported, run
 from tests.differential.shrink import Player
 from tests.differential.stage import Options
 from tests.differential.ways import WAYS
@@ -41,7 +39,9 @@ def main() -> int:
     )
     tell(f"{options.workers} workers for {options.seconds:g} s")
     try:
-        report = run(Limits(options.seconds, options.shrink_seconds), seed, wanted, options.out, tell)
+        with exported() as models:
+            limits = Limits(options.seconds, options.shrink_seconds)
+            report = run(models, limits, seed, wanted, options.out, tell)
     except Failed as failed:
         tell(f"FAILED\n{failed}\nrepeat it: python -m tests.differential --replay {failed.script}")
         return 1
@@ -68,13 +68,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _replay(path: Path, times: int) -> int:
     script = read(path)
-    with tempfile.TemporaryDirectory(prefix="onesession-differential-") as place:
-        export(Path(place))
-        with Player(Path(place), script.fault) as player:
-            for number in range(1, times + 1):
-                if player.fails(script):
-                    print(f"{player.message}\nit fails, at time {number} of {times}")
-                    return 1
+    with exported() as models, Player(models, script.fault) as player:
+        for number in range(1, times + 1):
+            if player.fails(script):
+                print(f"{player.message}\nit fails, at time {number} of {times}")
+                return 1
     print(f"{script.size} operations, {times} times: no failure")
     return 0
 

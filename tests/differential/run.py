@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -63,14 +64,22 @@ class Limits:
     shrink_seconds: float = 90.0
 
 
-def run(limits: Limits, seed: int, options: Options, out: Path, tell: Tell = lambda line: None) -> Report:
+@contextlib.contextmanager
+def exported() -> Iterator[Path]:
+    """A folder with every SavedModel, gone after the block."""
+    with tempfile.TemporaryDirectory(prefix="onesession-differential-") as place:
+        export(Path(place))
+        yield Path(place)
+
+
+def run(
+    models: Path, limits: Limits, seed: int, options: Options, out: Path, tell: Tell = lambda line: None
+) -> Report:
     """Raises Failed for the first thing that is wrong, with a script in the folder `out`."""
     report = Report()
     with tempfile.TemporaryDirectory(prefix="onesession-differential-") as place:
-        models = Path(place)
-        export(models)
         while report.seconds < limits.seconds:
-            records = Path(tempfile.mkdtemp(dir=models))
+            records = Path(tempfile.mkdtemp(dir=place))
             seconds = min(ROUND_S, limits.seconds - report.seconds)
             try:
                 _round(models, records, f"{seed}.{report.rounds}", options, seconds, report, tell)

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import json
 import os
+import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from typing import Any
 from broker.query import ask
 from tests.brokers import TestBroker, serving
 from tests.differential import faults, kinds
+from tests.differential.export import export
 from tests.differential.draw import Draw
 from tests.differential.kinds.kind import tag_of
 from tests.differential.kinds.state import Versioned
@@ -139,3 +141,15 @@ def stage(models: Path, records: Path, seed: str, options: Options) -> Iterator[
             yield Stage(crew, task, broker, log)
         finally:
             crew.close()
+
+
+@contextlib.contextmanager
+def stress_stage(workers: int, seed: str) -> Iterator[Stage]:
+    """For `tests.stress`, which kills far more often."""
+    with tempfile.TemporaryDirectory(prefix="onesession-differential-") as place:
+        models, records = Path(place, "models"), Path(place, "records")
+        models.mkdir()
+        records.mkdir()
+        export(models)
+        with stage(models, records, seed, Options(workers)) as made:
+            yield made

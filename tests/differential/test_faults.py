@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.differential.faults import ALL
-from tests.differential.run import Failed, Limits, run
+from tests.differential.run import Failed, Limits, exported, run
 from tests.differential.stage import Options
 
 SECONDS = 120
@@ -16,11 +17,17 @@ SECONDS = 120
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
+@pytest.fixture(scope="module")
+def models() -> Iterator[Path]:
+    with exported() as folder:
+        yield folder
+
+
 @pytest.mark.parametrize("name", sorted(ALL))
-def test_a_fault_is_found(name: str, seed: int, tmp_path: Path) -> None:
+def test_a_fault_is_found(name: str, models: Path, seed: int, tmp_path: Path) -> None:
     """An answer differs, an error comes that must not, or a log tells of an answer that was another's."""
     fault = ALL[name]
     options = Options(4, name, fault.kinds, fault.ways, deeds=fault.deeds, green=False)
     with pytest.raises(Failed) as found:
-        run(Limits(SECONDS, shrink_seconds=0), seed, options, tmp_path)
+        run(models, Limits(SECONDS, shrink_seconds=0), seed, options, tmp_path)
     print(f"{name}: {found.value}")

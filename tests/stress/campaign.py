@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from tests import leaks
+from tests.differential.stage import stress_stage
 from tests.stress.chaos import Chaos, Scene
 from tests.stress.crew import crew
 from tests.stress.site import site
@@ -38,7 +39,7 @@ class Kind:
     stage: Callable[[int, str], AbstractContextManager[Stage]]
 
 
-KINDS = {"plain": Kind(60, crew), "gunicorn": Kind(40, site)}
+KINDS = {"plain": Kind(60, crew), "gunicorn": Kind(40, site), "differential": Kind(30, stress_stage)}
 
 
 @dataclass
