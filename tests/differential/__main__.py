@@ -53,10 +53,16 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.differential", description=__doc__)
     parser.add_argument("--seconds", type=float, default=60, help="of calls (default 60)")
     parser.add_argument("--seed", type=int, help="of all that is done (default: a new one)")
-    parser.add_argument("--workers", type=int, default=6, help="processes, with one to three threads (default 6)")
+    parser.add_argument(
+        "--workers", type=int, default=6, help="processes, with one to three threads (default 6)"
+    )
     parser.add_argument("--kinds", nargs="+", choices=list(KINDS), metavar="KIND", help="only these models")
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), metavar="WAY", help="only these ways to call")
-    parser.add_argument("--without", nargs="+", choices=list(WAYS), metavar="WAY", help="not these ways to call")
+    parser.add_argument(
+        "--ways", nargs="+", choices=list(WAYS), metavar="WAY", help="only these ways to call"
+    )
+    parser.add_argument(
+        "--without", nargs="+", choices=list(WAYS), metavar="WAY", help="not these ways to call"
+    )
     parser.add_argument("--no-deeds", action="store_true", help="nobody is killed, suspended or reloaded")
     parser.add_argument("--fault", choices=sorted(faults.ALL), help="put this fault into the product")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="do what the script of a failure says")

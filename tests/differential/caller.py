@@ -64,7 +64,9 @@ class Question:
 class Caller:
     """One thread's. `number` counts its requests, each of which is known by it."""
 
-    def __init__(self, client: Client, who: int, page: Page, board: Board, closings: Ends, stall: Stall) -> None:
+    def __init__(
+        self, client: Client, who: int, page: Page, board: Board, closings: Ends, stall: Stall
+    ) -> None:
         self.client = client
         self.who = who
         self.page = page
@@ -117,7 +119,7 @@ class Caller:
     def in_child(self) -> Caller:
         """For a process that was just forked: the same handles, requests with marks of its own."""
         child = Caller(self.client, CALLERS - 1 - self.who % 8, self.page, self.board, Ends(), self.stall)
-        child._models = self._models  # noqa: SLF001 - another Caller's
+        child._models = self._models
         return child
 
     # -- operations --------------------------------------------------------------------------------------------------

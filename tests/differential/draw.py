@@ -1,4 +1,4 @@
-"""Numbers drawn from one integer: splitmix64, which costs less to begin than `random.Random` and is the same anywhere."""
+"""Numbers drawn from one integer by splitmix64, which costs less to begin than `random.Random`."""
 
 from __future__ import annotations
 

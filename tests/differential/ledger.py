@@ -109,5 +109,7 @@ class Ledger:
         unheard = sum(page.asked - len(page.counts) for page in self._pages)
         skipped = max((count for _, count in noted), default=0) - len(noted)
         if skipped > unheard:
-            return f"the counter skipped {skipped} numbers, though only {unheard} calls did not hear of theirs"
+            return (
+                f"the counter skipped {skipped} numbers, though only {unheard} calls did not hear of theirs"
+            )
         return None

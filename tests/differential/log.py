@@ -12,7 +12,9 @@ from tests.stress.verdicts import Fault
 
 _MUST_NOT_BE = ("Traceback (most recent call last)", " CRITICAL ", "its channel is closed")
 _SHOWN = 3000
-_MISMATCH = re.compile("holds an answer to use|had been handed back|was completed twice|the connection is closed")
+_MISMATCH = re.compile(
+    "holds an answer to use|had been handed back|was completed twice|the connection is closed"
+)
 
 
 def is_mismatch(line: str) -> bool:

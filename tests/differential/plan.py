@@ -25,7 +25,7 @@ class Operation(NamedTuple):
 
     def __str__(self) -> str:
         inputs = KINDS[self.kind].make(Draw(self.seed), 0)
-        return f"{self.way} {self.kind} {({name: list(value.shape) for name, value in inputs.items()})}"
+        return f"{self.way} {self.kind} { ({name: list(value.shape) for name, value in inputs.items()}) }"
 
 
 class Menu:
@@ -42,7 +42,9 @@ class Menu:
             if way.fits(kind)
         ]
         if not pairs:
-            raise ValueError(f"no way of {sorted(ways)} goes with a kind of {sorted(kinds)} for {setup.value}")
+            raise ValueError(
+                f"no way of {sorted(ways)} goes with a kind of {sorted(kinds)} for {setup.value}"
+            )
         self._table = _spread(pairs)
 
     def operations(self, seed: str) -> Iterator[Operation]:

@@ -42,7 +42,9 @@ class Player:
         self.message = ""
 
     def __enter__(self) -> Player:
-        self._place = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="onesession-replay-")))
+        self._place = Path(
+            self._stack.enter_context(tempfile.TemporaryDirectory(prefix="onesession-replay-"))
+        )
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -17,8 +17,8 @@ from typing import Any
 from broker.query import ask
 from tests.brokers import TestBroker, serving
 from tests.differential import faults, kinds
-from tests.differential.export import export
 from tests.differential.draw import Draw
+from tests.differential.export import export
 from tests.differential.kinds.kind import tag_of
 from tests.differential.kinds.state import Versioned
 from tests.differential.log import check_log, redirected
@@ -28,7 +28,15 @@ from tests.stress.crew import Crew, Job
 from tests.stress.verdicts import Fault
 from worker_client import BrokerUnavailable, Client
 
-_OFTEN = {"worker killed": 24, "broker suspended": 8, "broker killed": 2, "broker killed twice": 0, "broker stopped": 1}
+_OFTEN = {
+    "worker killed": 40,
+    "worker suspended": 20,
+    "worker killed while suspended": 8,
+    "broker suspended": 14,
+    "broker killed": 1,
+    "broker killed twice": 0,
+    "broker stopped": 1,
+}
 """Deeds that come in other proportions than in `tests.stress`: a broker with TensorFlow takes seconds to come back."""
 
 
@@ -57,13 +65,30 @@ class Stage:
     @property
     def deeds(self) -> list[Deed]:
         """What may be done to them."""
-        deeds = [deed._replace(weight=_OFTEN.get(deed.name, deed.weight)) for deed in self._crew.deeds]
-        return [*(deed for deed in deeds if deed.weight), Deed(8, "reloaded", 0, self._reload)]
+        deeds = [
+            deed._replace(weight=_OFTEN[deed.name], do=self._if_served(deed)) for deed in self._crew.deeds
+        ]
+        return [*(deed for deed in deeds if deed.weight), Deed(12, "reloaded", 0, self._reload)]
+
+    def _if_served(self, deed: Deed) -> Callable[[Random], None]:
+        """A broker that still loads is left alone: else most of a run would be spent on that."""
+
+        def do(random: Random) -> None:
+            if "broker" not in deed.name or self._crew.broker_answers():
+                deed.do(random)
+
+        return do
 
     def _reload(self, random: Random) -> None:
         """To the other version, or to the one that is served."""
         with contextlib.suppress(BrokerUnavailable):  # it has just been killed
-            ask(self._broker.address, "reload", 60, models=["versioned"], versions=random.choice(Versioned.versions))
+            ask(
+                self._broker.address,
+                "reload",
+                60,
+                models=["versioned"],
+                versions=random.choice(Versioned.versions),
+            )
 
     @property
     def calls(self) -> int:
@@ -132,7 +157,12 @@ def green_places(options: Options) -> frozenset[int]:
 def stage(models: Path, records: Path, seed: str, options: Options) -> Iterator[Stage]:
     """Gone after the block. `records` is an empty folder for what comes of it."""
     task = Task(
-        models, records, kinds=options.kinds, ways=options.ways, fault=options.fault, green=green_places(options)
+        models,
+        records,
+        kinds=options.kinds,
+        ways=options.ways,
+        fault=options.fault,
+        green=green_places(options),
     )
     log = records / "broker.log"
     with broker_of(models, options.fault, log) as broker:

@@ -124,7 +124,7 @@ class Crew:
     def _end_broker(self, number: int) -> int:
         """Returns when its successor has begun to load; that one's pid."""
         if self._ended == MOST_ENDS:
-            wait_until(self._answers, "a broker that serves", PATIENCE_S)
+            wait_until(self.broker_answers, "a broker that serves", PATIENCE_S)
             self._ended = 0
         self._ended += 1
         with self._board.broker_ends.counted():
@@ -138,7 +138,8 @@ class Crew:
         pause(random, LONGEST_STOP_S)
         self._end_broker(signal.SIGKILL)
 
-    def _answers(self) -> bool:
+    def broker_answers(self) -> bool:
+        """It is there, and has loaded its models."""
         try:
             return bool(self._broker.status())
         except worker_client.BrokerUnavailable:
@@ -200,7 +201,7 @@ class Crew:
 
     def _check_broker(self) -> None:
         broker = self._broker
-        wait_until(self._answers, "the last broker to serve", PATIENCE_S)
+        wait_until(self.broker_answers, "the last broker to serve", PATIENCE_S)
         wait_until(lambda: not broker.workers(), "the last workers' channels to go")
         wait_until(lambda: not broker.shared_memory_bytes(), "their memory")
         wait_until(lambda: len(broker.names()) == 1, f"only the doorbell's name, of {broker.names()}")

@@ -15,7 +15,14 @@ from tests.differential.kinds.kind import Kind
 
 EMBEDDING = texts.Embedding()
 ALL: tuple[Kind, ...] = (
-    *(rows.Rows(), rows.LongRows(), rows.PaddedRows(), rows.ZeroRows(), rows.HeavyRows(), rows.HeavyZeroRows()),
+    *(
+        rows.Rows(),
+        rows.LongRows(),
+        rows.PaddedRows(),
+        rows.ZeroRows(),
+        rows.HeavyRows(),
+        rows.HeavyZeroRows(),
+    ),
     *(rows.Mixed(), rows.Picky(), rows.Classic()),
     *(EMBEDDING, texts.Upper(), texts.Spelled(), texts.Split()),
     *(shapes.Filtered(), shapes.Total(), shapes.Widest(), shapes.Scalars()),

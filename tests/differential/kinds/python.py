@@ -56,5 +56,3 @@ class PythonText(Kind):
             "text": np.array([word[::-1] for word in text], object),
             "length": np.array([len(word) for word in text]),
         }
-
-

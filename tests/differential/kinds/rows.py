@@ -118,7 +118,11 @@ class Mixed(Kind):
     def make(self, draw: Draw, tag: int) -> Tensors:
         rows = draw.among(ROWS)
         a = np.arange(2 * rows, dtype=np.int32).reshape(rows, 2) + tag
-        return {"a": a, "b": np.arange(rows) / 4 + tag, "flag": (a.repeat(2, 1)[:, None, :3] % 2).astype(bool)}
+        return {
+            "a": a,
+            "b": np.arange(rows) / 4 + tag,
+            "flag": (a.repeat(2, 1)[:, None, :3] % 2).astype(bool),
+        }
 
     def answer(self, inputs: Tensors) -> Tensors:
         a = inputs["a"]

@@ -64,7 +64,9 @@ class Widest(Kind):
     def export(self, tf: Any, module: Any) -> Function:
         spec = tf.TensorSpec
 
-        @tf.function(input_signature=[spec([None], tf.int64, name="count"), spec([None], tf.int64, name="of")])
+        @tf.function(
+            input_signature=[spec([None], tf.int64, name="count"), spec([None], tf.int64, name="of")]
+        )
         def serve(count, of):
             return {"y": tf.cast(tf.sequence_mask(count), tf.int64) * of[:, None]}
 

@@ -18,7 +18,9 @@ _OF_A_CALLER = _WORDS // 32
 
 def words(draw: Draw, tag: int) -> np.ndarray:
     """Of different lengths, each with its request's tag in it."""
-    return np.array([b"%d-%d-" % (tag, row) + b"abc" * draw.below(9) for row in range(draw.among(ROWS))], object)
+    return np.array(
+        [b"%d-%d-" % (tag, row) + b"abc" * draw.below(9) for row in range(draw.among(ROWS))], object
+    )
 
 
 class Embedding(Kind):

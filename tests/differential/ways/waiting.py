@@ -95,7 +95,7 @@ def hurried(caller: Caller, kind: Kind, draw: Draw) -> None:
 def copied(caller: Caller, kind: Kind, draw: Draw) -> None:
     """A handle that went through pickle or deepcopy."""
     handle = caller.model(kind)
-    other = copy.deepcopy(handle) if draw.one_in(2) else pickle.loads(pickle.dumps(handle))  # noqa: S301 - our own
+    other = copy.deepcopy(handle) if draw.one_in(2) else pickle.loads(pickle.dumps(handle))
     question = caller.ask(kind, draw)
     question.settle(lambda: other.predict(question.inputs))
 
