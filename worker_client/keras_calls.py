@@ -15,6 +15,7 @@ import numpy as np
 from worker_client.fetches import WrongType
 from worker_client.fitting import Fitter
 from worker_client.wire.errors import InvalidInput
+from worker_client.wire.strings import Strings
 
 IN_FLIGHT = 8
 """Parts of one call that are under way at a time: enough to keep a broker busy, and little to hold in memory."""
@@ -45,7 +46,7 @@ class Parts:
     ) -> None:
         _refuse({**others, **({} if callbacks is None else {"callbacks": callbacks})})
         given = fitter.given(inputs)
-        fitted = dict(zip(fitter.names, fitter.fit(inputs)[0]))
+        fitted = dict(zip(fitter.names, map(_sliceable, fitter.fit(inputs)[0])))
         self._arrays = {name: fitted[name] for name in given}  # the others have their defaults in each part
         self._one_output = len(fitter.signature.outputs) == 1 and not isinstance(inputs, Mapping)
         counts = [array.shape[0] if array.ndim else 1 for array in self._arrays.values()]
@@ -67,6 +68,13 @@ class Parts:
         several = list(answers)
         joined = {name: np.concatenate([answer[name] for answer in several]) for name in several[0]}
         return next(iter(joined.values())) if self._one_output else joined
+
+
+def _sliceable(tensor: Any) -> np.ndarray:
+    """Strings, which are encoded already, as the array of bytes objects that they were made of."""
+    if isinstance(tensor, Strings):
+        return np.array(tensor.items, object).reshape(tensor.shape)
+    return np.asarray(tensor)
 
 
 def check_call(training: Any, mask: Any) -> None:

@@ -97,6 +97,14 @@ def test_answers_are_private(client: Client) -> None:
     same(first, b"mine", b"two")
 
 
+def test_strings_in_batches_of_keras(client: Client, rng: np.random.Generator) -> None:
+    """`batch_size` cuts them as it cuts numbers, and `steps` end early."""
+    x = random_strings(rng, 10)
+    lengths = [len(one) for one in x]
+    assert client.model("measure").predict(x, batch_size=3).tolist() == lengths
+    assert client.model("measure").predict(x.tolist(), batch_size=3, steps=2).tolist() == lengths[:6]
+
+
 def test_strings_beside_numbers(client: Client, rng: np.random.Generator) -> None:
     """Each tensor of a request has its own place."""
     x, label = rng.random((3, 4), np.float32), random_strings(rng, 3)

@@ -13,7 +13,11 @@ from tests.differential.kinds.rows import Rows
 from tests.differential.kinds.texts import words
 
 
-@signature(inputs={"x": ("float32", [None, None])}, outputs={"y": ("float32", [None, None])})
+@signature(
+    inputs={"x": ("float32", [None, None])},
+    outputs={"y": ("float32", [None, None])},
+    independent_rows=True,
+)
 def rows(x: np.ndarray) -> np.ndarray:
     return x * 2
 
