@@ -77,15 +77,16 @@ def work(task: Task, place: int, address: str, seed: str, board: Board) -> Count
     before = None if place in task.green else leaks.Snapshot.take()
     complaints = _Complaints()
     logging.getLogger("onesession").addHandler(complaints)
-    callers = _run(task, place, address, seed, board)
-    complaints.check()
+    callers = _run(task, place, address, seed, board, complaints)
     if before is not None:
         found = leaks.find_leaks(before)
         assert not found, f"a worker that has closed its client has {found.report()}"
     return sum((caller.ends for caller in callers), Counter())
 
 
-def _run(task: Task, place: int, address: str, seed: str, board: Board) -> list[Caller]:
+def _run(
+    task: Task, place: int, address: str, seed: str, board: Board, complaints: _Complaints
+) -> list[Caller]:
     pages = list(task.ledger.of_place(place))
     begun = sum(page.total for page in pages)
 
@@ -105,7 +106,7 @@ def _run(task: Task, place: int, address: str, seed: str, board: Board) -> list[
         def go_on(thread: int) -> None:
             operations = task.operations(seed, place, thread)
             try:
-                _go_on(callers[thread], operations, wrong)
+                _go_on(callers[thread], operations, wrong, complaints)
             except BaseException as error:
                 if not wrong:
                     _record(task, place, thread, callers[thread], error)
@@ -125,13 +126,16 @@ def _run(task: Task, place: int, address: str, seed: str, board: Board) -> list[
     return callers
 
 
-def _go_on(caller: Caller, operations: Iterator[Operation], wrong: list[BaseException]) -> None:
+def _go_on(
+    caller: Caller, operations: Iterator[Operation], wrong: list[BaseException], complaints: _Complaints
+) -> None:
     for index, operation in enumerate(operations):
         if caller.board.stopped or wrong:
             return
         caller.page.begin(index)
         caller.history.append(operation)
         caller.attempt(WAYS[operation.way].do, operation.kind, operation.seed)
+        complaints.check()
 
 
 def _record(task: Task, place: int, thread: int, caller: Caller, error: BaseException) -> None:
@@ -156,8 +160,9 @@ class _Complaints(logging.Handler):
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(self.format(record))
+        line = self.format(record)
+        if is_mismatch(line):
+            self.lines.append(line)
 
     def check(self) -> None:
-        found = [line for line in self.lines if is_mismatch(line)]
-        assert not found, f"{len(found)} answers were not this worker's: {found[0]}"
+        assert not self.lines, f"an answer was not this worker's: {self.lines[0]}"
