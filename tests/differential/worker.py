@@ -6,6 +6,7 @@ import faulthandler
 import json
 import logging
 import os
+import pickle
 import threading
 import traceback
 from collections import Counter
@@ -120,6 +121,7 @@ def _run(
             other.join()
         for caller in callers:
             caller.close()
+        pickle.loads(pickle.dumps(client)).close()  # what all handles that were pickled share
     stall.stop()
     if wrong:
         raise wrong[0]
