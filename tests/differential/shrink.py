@@ -16,9 +16,10 @@ from pathlib import Path
 from tests.brokers import TestBroker, wait_until
 from tests.differential.log import check_log
 from tests.differential.plan import Operation, Process, Script
-from tests.differential.stage import broker_of
+from tests.differential.stage import QUIET_TIMEOUT_S, broker_of
 from tests.differential.worker import Task, work
 from tests.stress.board import Board
+from tests.stress.body import TIMEOUT_S
 from tests.workers import Worker, WorkerFailed
 from worker_client import BrokerUnavailable
 
@@ -81,7 +82,8 @@ class Player:
 
     def _play(self, script: Script, broker: TestBroker, folder: Path) -> None:
         green = frozenset(number for number, one in enumerate(script.processes) if one.green)
-        task = Task(self._models, folder, fault=self._fault, green=green, script=script)
+        timeout = TIMEOUT_S if script.chaos else QUIET_TIMEOUT_S
+        task = Task(self._models, folder, fault=self._fault, green=green, script=script, timeout=timeout)
         board = Board()
         with contextlib.ExitStack() as stack:
             workers = []

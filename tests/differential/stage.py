@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import json
 import os
 import tempfile
@@ -23,6 +24,7 @@ from tests.differential.kinds.kind import tag_of
 from tests.differential.kinds.state import Versioned
 from tests.differential.log import check_log, redirected
 from tests.differential.worker import Task, work
+from tests.stress.body import TIMEOUT_S
 from tests.stress.chaos import Deed
 from tests.stress.crew import Crew, Job
 from tests.stress.verdicts import Fault
@@ -38,6 +40,7 @@ _OFTEN = {
     "broker stopped": 1,
 }
 """Deeds that come in other proportions than in `tests.stress`: a broker with TensorFlow takes seconds to come back."""
+QUIET_TIMEOUT_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class Options:
     ways: tuple[str, ...] = ()
     deeds: bool = True
     green: bool = True
+
+    @property
+    def timeout(self) -> float:
+        """Of patient calls: longer than a broker takes to come back, where one is ended."""
+        return TIMEOUT_S if self.deeds else QUIET_TIMEOUT_S
 
 
 class Stage:
@@ -147,8 +155,6 @@ def broker_of(models: Path, fault: str | None, log: Path) -> Iterator[TestBroker
 
 def green_places(options: Options) -> frozenset[int]:
     """The last worker is gevent's, where it is installed."""
-    import importlib.util
-
     there = options.green and options.workers > 1 and importlib.util.find_spec("gevent") is not None
     return frozenset({options.workers - 1} if there else ())
 
@@ -159,6 +165,7 @@ def stage(models: Path, records: Path, seed: str, options: Options) -> Iterator[
     task = Task(
         models,
         records,
+        timeout=options.timeout,
         kinds=options.kinds,
         ways=options.ways,
         fault=options.fault,

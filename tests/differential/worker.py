@@ -44,6 +44,8 @@ class Task:
     """Places whose workers are monkey patched by gevent."""
     script: Script | None = None
     """To be done in place of what the seed decides."""
+    timeout: float = TIMEOUT_S
+    """Of patient calls."""
 
     def life(self, place: int) -> Path:
         return self.records / f"life-{place}"
@@ -97,11 +99,11 @@ def _run(
     stall = Stall(tell).start()
     wrong: list[BaseException] = []
     closings = Ends()
-    with worker_client.connect(address, timeout=TIMEOUT_S) as client:
+    with worker_client.connect(address, timeout=task.timeout) as client:
         callers = []
         for thread in range(task.threads(place)):
             caller = Caller(client, place * MOST_THREADS + thread, pages[thread], board, closings, stall)
-            caller.address, caller.timeout = address, TIMEOUT_S
+            caller.address, caller.timeout = address, task.timeout
             callers.append(caller)
 
         def go_on(thread: int) -> None:
