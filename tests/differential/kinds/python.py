@@ -23,7 +23,9 @@ def rows(x: np.ndarray) -> np.ndarray:
 
 
 @signature(
-    inputs={"text": ("string", [None])}, outputs={"text": ("string", [None]), "length": ("int64", [None])}
+    inputs={"text": ("string", [None])},
+    outputs={"text": ("string", [None]), "length": ("int64", [None])},
+    independent_rows=True,
 )
 def backwards(text: np.ndarray) -> tuple[Any, np.ndarray]:
     return [word[::-1] for word in text], np.array([len(word) for word in text], np.int64)
