@@ -15,7 +15,6 @@ import numpy as np
 import psutil
 
 import worker_client
-from broker.restarts import MAX_FAILED_STARTS
 from tests.brokers import TestBroker, serving, wait_until
 from tests.servers.running import lives
 from tests.stress.board import Board
@@ -27,9 +26,9 @@ from tests.workers import Worker
 
 PATIENCE_S = 150.0
 """A worker that gets no call done for as long hangs: its calls' own timeouts are shorter."""
-MOST_ENDS = MAX_FAILED_STARTS - 2
-"""Of brokers in a row, before one is left in peace until it serves: too many that die before they are ready are given
-up, and a busy machine may take longer to start one than it is left alone for."""
+MOST_ENDS = 3
+"""Of brokers in a row, before one is left in peace until it serves: after each that dies before it is ready the pause
+gets longer, and a busy machine may take longer to start one than it is left alone for."""
 
 
 @dataclass(frozen=True)
