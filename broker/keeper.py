@@ -138,12 +138,19 @@ class Keeper:
         told = f"the broker's process (pid {engine.pid}) {engine.describe_end()}"
         if self._why_killed:
             told += " by its parent, as it made no progress"
-        elif engine.status == -signal.SIGKILL and memory_limit.kills() > self._memory_kills:
+        elif self._lacked_memory():
             told += " for want of memory (oom_kill in memory.events has risen)"
         runs = engine.record.under_way(monotonic_ns())
         if runs:
             told += f" while it ran {_named(runs)}"
         return told
+
+    def _lacked_memory(self) -> bool:
+        return self._engine.status == -signal.SIGKILL and memory_limit.kills() > self._memory_kills
+
+    def _killed_by_others(self) -> bool:
+        """No model ends its process by SIGKILL, unless by what it takes of memory, or of time."""
+        return self._engine.status == -signal.SIGKILL and not self._why_killed and not self._lacked_memory()
 
     def _note_suspects(self) -> None:
         """For the next engine: what ran when this one ended, and what it shall do without."""
@@ -152,7 +159,7 @@ class Keeper:
         set_aside = {
             model: cause for model, cause in self.settings.set_aside.items() if not record.knows(model)
         }
-        if runs:
+        if runs and not self._killed_by_others():
             guilty = self._suspicion.died(now, {run.model for run in _overdue(runs) or runs})
             if guilty is not None:
                 set_aside[guilty] = (

@@ -256,6 +256,24 @@ def test_a_model_that_ends_the_process_is_set_aside(model: str) -> None:
         np.testing.assert_array_equal(call(client, model, 2), np.full((1, 4), 4))
 
 
+def test_whoever_is_killed_from_outside_is_not_blamed() -> None:
+    """SIGKILL comes from an operator, a test, a container's end: a model that happens to run each time stays in
+    service, and its calls are run again."""
+    with (
+        serving("gated", supervise=True) as broker,
+        worker_client.connect(broker.address, timeout=PATIENCE_S, retries=9) as client,
+    ):
+        future = client.model("gated").submit({"number": np.array([1]), "x": np.ones(1, np.float32)})
+        for death in range(1, 5):
+            broker.gate.wait_for(1, death)
+            broker.next_pid(broker.kill_engine())
+        broker.gate.wait_for(1, 5)
+        broker.gate.open(1)
+        assert future.result(PATIENCE_S)["y"] == [2]
+        (version,) = ask(broker.address, "models")["models"]["gated"]["versions"]
+        assert version["state"] == "AVAILABLE"
+
+
 # -- what else waits for a run -------------------------------------------------------------------------------------
 
 
