@@ -44,6 +44,11 @@ _log = logging.getLogger("onesession.client")
 _BACKLOG_PAUSE = 0.005  # seconds, for a broker that takes no more connections, or messages, now
 
 
+_WHOLE_BYTES = 16 << 10
+"""Messages up to this size go into a Unix socket whole or not at all (unix_stream_sendmsg fills one buffer of at most
+half the socket's room, or 32 KiB), so a call of a signal handler may come before one of them."""
+
+
 class Descriptors(list[int]):
     """What came with a reply. Who takes one out owns it; the others are closed, whatever became of who had asked: its
     time may have passed, or a signal handler raised, just when the reply came."""
@@ -80,7 +85,7 @@ class ControlLink:
         self._ids = count(1)
         self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
         self._send_lock = threading.RLock()  # a signal handler may call while its thread holds it
-        self._sending = False
+        self._half_sent = False  # a large message
         self._close_lock = threading.RLock()
         fork.register(self, ControlLink.forget)
         self._thread = threading.Thread(target=self._watch, name="onesession-watcher", daemon=True)
@@ -159,19 +164,27 @@ class ControlLink:
         try:
             if self.closed:
                 raise self.gone()
-            if self._sending:  # half a message may be in the socket
+            if self._half_sent:
                 raise BrokerError(
                     "a signal handler cannot call a broker that the call it interrupted is writing to"
                 )
-            self._sending = True
             self._write(control.encode(message), message["op"], deadline_ns)
         except OSError:
             raise self.gone() from None
         finally:
-            self._sending = False
             self._send_lock.release()
 
     def _write(self, data: bytes, op: str, deadline_ns: int) -> None:
+        if len(data) <= _WHOLE_BYTES:
+            self._send_all(data, op, deadline_ns)
+            return
+        self._half_sent = True
+        try:
+            self._send_all(data, op, deadline_ns)
+        finally:
+            self._half_sent = False
+
+    def _send_all(self, data: bytes, op: str, deadline_ns: int) -> None:
         sent = 0
         while (sent := sent + control.send_some(self._sock, data[sent:])) < len(data):
             if monotonic_ns() >= deadline_ns:
