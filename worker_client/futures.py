@@ -316,4 +316,5 @@ class FutureDispatcher:
             if self._calls.get(call.slot) is not call:
                 return False
             del self._calls[call.slot]
+            self._without_region.discard(call.slot)
             return True
