@@ -300,6 +300,7 @@ class Server:
             "workers": [_describe(channel) for channel in channels],
             "models": describe(self.intake.servings, self.intake.failures),
             "queues": self.intake.queues(),
+            "faults": self.intake.failures.faults(),
             "long_runs": [run.to_message() for run in long_runs(self.intake, monotonic_ns())],
             "metrics": self.observation.addresses,
         }

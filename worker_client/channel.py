@@ -84,7 +84,7 @@ class Channel:
         self._abandoned: list[Slot] = []
         # A signal handler may call while its thread holds them, at moments when another push or growth does no harm.
         self._push_lock = threading.RLock()
-        self._growing = threading.RLock()
+        self._grower = 0  # the thread that asks for more slots
         self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
         self._claimers = 0
         self._no_more_slots = ""  # why the broker refused another block
@@ -218,20 +218,18 @@ class Channel:
                 self._slow.wait(min(left, 0.05) if self._abandoned else min(left, threading.TIMEOUT_MAX))
 
     def _more_slots(self, deadline_ns: int) -> bool:
-        """Ask for another block, one thread at a time. False if there are as many slots as there may be."""
-        left = min(max(0.0, (deadline_ns - monotonic_ns()) / 1e9), threading.TIMEOUT_MAX)
-        if not self._growing.acquire(timeout=left):
-            raise DeadlineExceeded(
-                f"all {len(self.slots)} slots of this worker were in flight until the call's timeout, and the broker "
-                "did not answer another thread's request for more"
-            )
+        """Ask for another block, one thread at a time. False if there are as many slots as there may be, or if another
+        thread asks already."""
+        me = threading.get_ident()
         try:
-            if self._free:
-                return True
-            if not self.open:
-                raise self.gone()
-            if len(self.slots) >= self.max_slots:
-                return False
+            with self._slow:
+                if self._free:
+                    return True
+                if not self.open:
+                    raise self.gone()
+                if len(self.slots) >= self.max_slots or self._grower not in (0, me):
+                    return False
+                self._grower = me
             try:
                 reply, fds = self._ask({"op": "slots"}, deadline_ns)
             except Overloaded as error:
@@ -242,7 +240,10 @@ class Channel:
             self._add_block(reply["block"], segment)
             return True
         finally:
-            self._growing.release()
+            if self._grower == me:
+                with self._slow:
+                    self._grower = 0
+                    self._slow.notify_all()
 
     def _opened(self, name: str) -> semaphore.WaitableSemaphore:
         try:

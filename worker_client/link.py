@@ -44,11 +44,6 @@ _log = logging.getLogger("onesession.client")
 _BACKLOG_PAUSE = 0.005  # seconds, for a broker that takes no more connections, or messages, now
 
 
-_WHOLE_BYTES = 16 << 10
-"""Messages up to this size go into a Unix socket whole or not at all (unix_stream_sendmsg fills one buffer of at most
-half the socket's room, or 32 KiB), so a call of a signal handler may come before one of them."""
-
-
 class Descriptors(list[int]):
     """What came with a reply. Who takes one out owns it; the others are closed, whatever became of who had asked: its
     time may have passed, or a signal handler raised, just when the reply came."""
@@ -85,7 +80,9 @@ class ControlLink:
         self._ids = count(1)
         self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
         self._send_lock = threading.RLock()  # a signal handler may call while its thread holds it
-        self._half_sent = False  # a large message
+        self._half_sent = (
+            0  # the thread of whose message a half is in the socket; short ones go whole, or not at all
+        )
         self._close_lock = threading.RLock()
         fork.register(self, ControlLink.forget)
         self._thread = threading.Thread(target=self._watch, name="onesession-watcher", daemon=True)
@@ -158,42 +155,31 @@ class ControlLink:
         """Raises NoAnswer if the broker does not read what is sent until the deadline."""
         if not self.process.word[0]:
             raise self.gone()
-        left = (deadline_ns - monotonic_ns()) / 1e9
-        if not self._send_lock.acquire(timeout=min(max(0.0, left), threading.TIMEOUT_MAX)):
-            raise _no_answer(self.path, message["op"], left)
+        data, sent, me = control.encode(message), 0, threading.get_ident()
         try:
-            if self.closed:
-                raise self.gone()
-            if self._half_sent:
-                raise BrokerError(
-                    "a signal handler cannot call a broker that the call it interrupted is writing to"
-                )
-            self._write(control.encode(message), message["op"], deadline_ns)
+            while True:
+                with self._send_lock:
+                    if self.closed:
+                        raise self.gone()
+                    if self._half_sent == me and not sent:
+                        raise BrokerError(
+                            "a signal handler cannot call a broker that the call it interrupted is writing to"
+                        )
+                    if self._half_sent in (0, me):
+                        sent += control.send_some(self._sock, data[sent:])
+                        self._half_sent = me if 0 < sent < len(data) else 0
+                if sent == len(data):
+                    return
+                if monotonic_ns() >= deadline_ns:
+                    raise _no_answer(self.path, message["op"], 0)
+                time.sleep(_BACKLOG_PAUSE)
         except OSError:
             raise self.gone() from None
         finally:
-            self._send_lock.release()
-
-    def _write(self, data: bytes, op: str, deadline_ns: int) -> None:
-        if len(data) <= _WHOLE_BYTES:
-            self._send_all(data, op, deadline_ns)
-            return
-        self._half_sent = True
-        try:
-            self._send_all(data, op, deadline_ns)
-        finally:
-            self._half_sent = False
-
-    def _send_all(self, data: bytes, op: str, deadline_ns: int) -> None:
-        sent = 0
-        while (sent := sent + control.send_some(self._sock, data[sent:])) < len(data):
-            if monotonic_ns() >= deadline_ns:
-                if sent:  # what comes next would be taken for its other half
-                    self._broken = f"half of {op!r} was sent when the call's time was over"
-                    self.closed = True
-                    self._wake()
-                raise _no_answer(self.path, op, 0)
-            time.sleep(_BACKLOG_PAUSE)
+            if 0 < sent < len(data):  # what comes next would be taken for its other half
+                self._broken = f"half of {message['op']!r} was sent when its call was over"
+                self.closed = True
+                self._wake()
 
     def hold_lifeline(self, timeout: float | None) -> None:
         """Have the broker's end told by its lifeline as well."""
