@@ -2,8 +2,8 @@
 
 A server that is started as root drops its workers' privileges; a broker beside it runs as root then, and lets these
 workers in. What they open by name is given to them: their own semaphores to their user; the doorbell, which all ring,
-to the one user or group that is allowed, or to everybody if there are several (all that a stranger can do with it is
-to wake the broker).
+to the users and groups that are allowed, by a list at its file (acl(5)) if there are several, and to nobody else: who
+may write the file may cut it off, and so end all who have it open.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Iterable
 from pathlib import Path
 
 from broker.memory import path_of
@@ -24,9 +25,12 @@ _BUFFER_BYTES = 1024  # the most that Python's getsockopt takes: 256 groups
 class Access:
     """`uids` and `gids` are let in beside the broker's own user and root."""
 
-    def __init__(self, uids: tuple[int, ...] = (), gids: tuple[int, ...] = ()) -> None:
+    def __init__(
+        self, uids: tuple[int, ...] = (), gids: tuple[int, ...] = (), sessions: bool = False
+    ) -> None:
         self.uids = frozenset(uids)
         self.gids = frozenset(gids)
+        self.sessions = sessions
         if self.widened and os.geteuid() != 0:
             raise BrokerError(
                 f"allow_uid and allow_gid are for a broker that runs as root; this one runs as uid {os.geteuid()}: "
@@ -45,6 +49,10 @@ class Access:
         if uid in (0, os.geteuid()) or uid in self.uids:
             return True
         return bool(self.gids) and not self.gids.isdisjoint(_groups_of(sock))
+
+    def may_run_sessions(self, uid: int) -> bool:
+        """Any tensors of the models' graphs: for others than the broker's own user and root it must be allowed."""
+        return self.sessions or uid in (0, os.geteuid())
 
     def open_path(self, socket_path: Path, own_directory: bool) -> None:
         """Let them reach the socket; who comes is asked there. A directory that is ours lets them pass, not look."""
@@ -65,13 +73,39 @@ class Access:
             os.chown(path, -1, gid)
             path.chmod(0o660)
         else:
-            path.chmod(0o666)
+            _list(path, self.uids, self.gids)
 
 
 def give(semaphore: Semaphore, uid: int) -> None:
     """Let a worker of another user open its own semaphore."""
     if uid not in (0, os.geteuid()):
         os.chown(path_of(semaphore), uid, -1)
+
+
+_ACL, _ACL_VERSION = "system.posix_acl_access", 2  # linux/posix_acl_xattr.h
+_OWNER, _USER, _OWNERS_GROUP, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
+_NO_ID = 0xFFFFFFFF
+_READ_AND_WRITE = 0o6
+
+
+def _list(path: Path, uids: Iterable[int], gids: Iterable[int]) -> None:
+    """Let these read and write the file, beside its owner, and nobody else."""
+    entries = [
+        (_OWNER, _READ_AND_WRITE, _NO_ID),
+        *[(_USER, _READ_AND_WRITE, uid) for uid in sorted(uids)],
+        (_OWNERS_GROUP, 0, _NO_ID),
+        *[(_GROUP, _READ_AND_WRITE, gid) for gid in sorted(gids)],
+        (_MASK, _READ_AND_WRITE, _NO_ID),
+        (_OTHER, 0, _NO_ID),
+    ]
+    packed = struct.pack("<I", _ACL_VERSION) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, _ACL, packed)
+    except OSError as error:
+        raise BrokerError(
+            f"the file system at {path.parent} takes no list of several users ({error.strerror}): give one "
+            "--allow-uid, or put the workers' users into one group and give its --allow-gid"
+        ) from None
 
 
 def _groups_of(sock: socket.socket) -> set[int]:

@@ -69,7 +69,7 @@ class Instance:
         self._socket = _identity(path)
         self._touched = monotonic()
         self._complaint = ""
-        self.swept = self._swept()
+        self.swept = sweep(self.prefix)
         self.note(os.getpid(), loading=True)
         _instances.add(self)
 
@@ -129,8 +129,8 @@ class Instance:
 
     def _is_whole(self) -> bool:
         return (
-            locks.is_current(self._lock, locks.of_socket(self.path))
-            and locks.is_current(self._names, locks.of_names(self.path))
+            locks.holds(self._lock, locks.of_socket(self.path))
+            and locks.holds(self._names, locks.of_names(self.path))
             and self._socket is not None
             and _identity(self.path) == self._socket
         )
@@ -157,7 +157,7 @@ class Instance:
 
     def _lock_again(self, fd: int, lock: Path) -> None:
         """Hold the lock under the number that we had before, if another file stands for it now, or none."""
-        if locks.is_current(fd, lock):
+        if locks.holds(fd, lock):
             return
         note = os.pread(fd, 64, 0)
         new = locks.take(lock, self.path)
@@ -183,13 +183,6 @@ class Instance:
         with suppress(OSError):  # a cleaner is just at work
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return fd
-
-    def _swept(self) -> list[str]:
-        try:
-            return sweep(self.prefix)
-        except OSError as error:
-            self._close()
-            raise _cannot_be_removed(error) from None
 
     def _remove(self) -> None:
         """Socket and locks, if they are ours: an engine may have made them again after our look."""
@@ -241,14 +234,17 @@ def _take(path: Path) -> Held:
     taken: list[Path] = []
     fds: list[int] = []
     try:
-        for lock in (locks.of_names(path), locks.of_socket(path)):
-            fds.append(above_standard(locks.take(lock, path)))
-            taken.append(lock)
+        fds.append(above_standard(locks.take_names(path)))
+        if locks.is_current(fds[0], locks.of_names(path)):
+            taken.append(locks.of_names(path))
+        fds.append(above_standard(locks.take(locks.of_socket(path), path)))
+        taken.append(locks.of_socket(path))
         _unlink(path)
         return Held(fds[1], fds[0], _listen(path))
     except BaseException:
-        for lock, fd in zip(taken, fds):
+        for lock in taken:
             lock.unlink(missing_ok=True)
+        for fd in fds:
             os.close(fd)
         raise
 
@@ -280,14 +276,10 @@ def _unlink(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise _cannot_be_removed(error) from None
-
-
-def _cannot_be_removed(error: OSError) -> BrokerError:
-    return BrokerError(
-        f"{error.filename}, which a dead broker left, cannot be removed ({error.strerror}): "
-        "remove it as the user it belongs to, or give the broker another --name"
-    )
+        raise BrokerError(
+            f"{path}, which a dead broker left, cannot be removed ({error.strerror}): "
+            "remove it as the user it belongs to, or give the broker another --name"
+        ) from None
 
 
 def _listen(path: Path) -> int:

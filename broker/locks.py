@@ -6,6 +6,9 @@
 Each is a file under flock(2), which the kernel gives back however its holder dies. One would do, but files beside the
 socket are removed by cleaners of temporary files (tmpreaper, systemd-tmpfiles, rm), and those in /dev/shm when a user
 logs out (logind's RemoveIPC): who takes an address needs both, so it takes the loss of both to have two brokers at one.
+
+Anybody can compute the second name and put a file there before us. Another user's is no reason to stop: then the first
+lock is the only one, until that file is gone.
 """
 
 from __future__ import annotations
@@ -47,6 +50,8 @@ def note_at(path: Path) -> Note | None:
     """What is noted at an address, by a broker that may be dead."""
     for lock in (of_socket(path), of_names(path)):
         try:
+            if lock.parent == _SHM and os.lstat(lock).st_uid not in (0, os.geteuid()):
+                continue
             return _parse(lock.read_text())
         except OSError:
             pass
@@ -72,6 +77,30 @@ def holder(path: Path) -> int | None:
 def _is_held(lock: Path) -> bool:
     try:
         return f":{lock.stat().st_ino} " in _LOCKS.read_text()
+    except OSError:
+        return False
+
+
+def take_names(path: Path) -> int:
+    """Take the lock beside the names; in place of another user's file something to write a note into."""
+    lock = of_names(path)
+    try:
+        if not _is_anothers(lock):
+            return take(lock, path)
+    except BrokerError:
+        if not _is_anothers(lock):  # it may have come just now
+            raise
+    return os.memfd_create("onesession-lock")
+
+
+def holds(fd: int, lock: Path) -> bool:
+    """Whether there is nothing to take again: what we hold is what others would find, or it cannot be ours."""
+    return is_current(fd, lock) or (lock.parent == _SHM and _is_anothers(lock))
+
+
+def _is_anothers(lock: Path) -> bool:
+    try:
+        return os.lstat(lock).st_uid != os.geteuid()
     except OSError:
         return False
 

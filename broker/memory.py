@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import threading
-from itertools import count
 from pathlib import Path
 
 from broker.memory_limit import left_bytes
@@ -26,7 +27,6 @@ class Memory:
         self.max_total_bytes = max_total_bytes
         self.max_channel_bytes = max_channel_bytes
         self.used_bytes = 0
-        self._numbers = count(1)
         self._lock = threading.Lock()
 
     def account(self) -> Account:
@@ -34,7 +34,8 @@ class Memory:
         return Account(self)
 
     def new_name(self) -> str:
-        return f"{self.prefix}{os.getpid()}.{next(self._numbers)}"
+        """One that nobody else can have taken: the prefix is known to whoever knows the address."""
+        return f"{self.prefix}{os.getpid()}.{secrets.token_hex(8)}"
 
     def new_semaphore(self) -> Semaphore:
         return semaphore.create(self.new_name())
@@ -126,9 +127,15 @@ def path_of(semaphore: Semaphore) -> Path:
 
 
 def sweep(prefix: str) -> list[str]:
-    """Remove the names that a killed broker of this address left. Only for the holder of its lock."""
+    """Remove the names that a killed broker of this address left. Only for the holder of its lock.
+
+    What cannot be removed is somebody else's, who made it up: none of our names is like it, so it stays.
+    """
     stem = prefix.lstrip("/")
     left = [path for path in _SHM.iterdir() if path.name.startswith((stem, f"sem.{stem}"))]
+    removed = []
     for path in left:
-        path.unlink(missing_ok=True)
-    return [path.name for path in left]
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed.append(path.name)
+    return removed

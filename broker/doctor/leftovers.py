@@ -18,7 +18,7 @@ from pathlib import Path
 from broker.doctor.finding import Finding, ok, warning
 from broker.doctor.patient import SHM, Patient, mib, process_exists
 
-_NAME = re.compile(r"(?:sem\.)?onesession\.([0-9a-f]{12})\.(\d+)\.\d+")
+_NAME = re.compile(r"(?:sem\.)?onesession\.([0-9a-f]{12})\.(\d+)\.[0-9a-f]+")
 
 _LOCK = re.compile(r"onesession-[0-9a-f]{12}\.lock")
 
@@ -75,7 +75,7 @@ def check(_patient: Patient) -> Finding:
 def _held(path: Path) -> bool:
     """Whether a live process holds it, or it is not ours to tell."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return False
     except OSError:

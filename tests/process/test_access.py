@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import signal
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import worker_client
+from broker import locks
 from broker.access import Access
-from tests.brokers import TestBroker, serving
-from tests.workers import worker
+from broker.models.spec import ModelSpec
+from broker.server import Server
+from broker.settings import Settings
+from tests.brokers import SHM, TestBroker, folder, serving
+from tests.process.models import sources
+from tests.workers import Talk, worker
 from worker_client import BrokerError
+from worker_client.wire.address import name_prefix
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -82,6 +92,108 @@ def test_files_are_the_users_own() -> None:
         assert modes
         assert set(modes) == {0o600}
         assert Path(broker.address).stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"allow_uid": (NOBODY,)},
+        {"allow_gid": (GROUP,)},
+        {"allow_uid": (NOBODY, 54000), "allow_gid": (GROUP, 54001)},
+    ],
+)
+def test_a_stranger_cannot_cut_off_the_doorbell(options: dict[str, tuple[int, ...]]) -> None:
+    """Nor open it at all: whoever may write the file could end the broker and its workers by truncate(2)."""
+    with serving("double", **options) as broker:
+        (doorbell,) = (SHM / name for name in broker.names() if name.startswith("sem."))
+        with worker(cut_off, STRANGER, doorbell) as child:
+            assert child.result() == "PermissionError"
+        assert doorbell.stat().st_size
+        assert outcome(broker, 0, 0) == "answered"
+
+
+def test_only_the_brokers_user_reloads() -> None:
+    """A worker that was let in gets the broker's refusal; root's is served."""
+    with serving("double", allow_uid=(NOBODY,)) as broker:
+        Path(broker.address).parent.chmod(0o711)
+        with worker(reloads, NOBODY, broker.address) as child:
+            assert "by the broker's own user only" in child.result()
+        with worker(reloads, 0, broker.address) as child:
+            assert child.result().startswith("reloaded")
+
+
+def reloads(uid: int, address: str) -> str:
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+    with worker_client.connect(address, timeout=30) as client:
+        client.model("double").predict(ROW)
+        try:
+            return f"reloaded {client._connection._link.request({'op': 'reload', 'models': []}, 60)[0]}"
+        except BrokerError as error:
+            return str(error)
+
+
+def cut_off(uid: int, path: Path) -> str:
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+    try:
+        os.truncate(path, 0)
+    except OSError as error:
+        return type(error).__name__
+    return "cut off"
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir], ids=["file", "directory"])
+def test_a_stranger_cannot_keep_a_broker_from_starting(make: Callable[[Path], None]) -> None:
+    """By names in /dev/shm which anybody can compute: a broker of another user than root starts beside them, also after
+    a crash, and ends without a word of them. It removes none, for it may not."""
+    with folder() as place:
+        os.chown(place, NOBODY, NOBODY)
+        path = place / "b.sock"
+        stem = name_prefix(path).lstrip("/")
+        squatted = [SHM / f"{start}{stem}{end}" for start in ("", "sem.") for end in ("x", "1.1", "")]
+        squatted.append(locks.of_names(path))
+        with contextlib.ExitStack() as stack:
+            for each in squatted:
+                stack.callback(shutil.rmtree if make is Path.mkdir else Path.unlink, each)
+                make(each)
+                os.chown(each, STRANGER, STRANGER)
+            with worker(starts_twice, NOBODY, path) as child:
+                assert child.result() == "answered"
+            assert all(each.exists() for each in squatted)
+
+
+def starts_twice(uid: int, path: Path) -> str:
+    """A broker in this process, after one that was killed."""
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+    with worker(serve, path, talk=True) as killed:
+        assert killed.hear() == "started"
+        os.kill(killed.pid, signal.SIGKILL)
+    with in_process(path), worker_client.connect(path) as client:
+        np.testing.assert_array_equal(client.model("double").predict(ROW), 2 * ROW)
+    return "answered"
+
+
+@contextlib.contextmanager
+def in_process(path: Path) -> Iterator[None]:
+    models = tuple(ModelSpec.coerce_all(sources("double")))
+    server = Server(Settings(models=models, address=os.fspath(path), tune="off"))
+    server.start()
+    try:
+        yield
+    finally:
+        server.stop()
+
+
+def serve(talk: Talk, path: Path) -> None:
+    with in_process(path):
+        talk.say("started")
+        talk.hear()
 
 
 def test_allowances_need_root() -> None:
