@@ -51,11 +51,13 @@ class Channel:
         push: PushOutput,
         uid: int | None = None,
         failures: Failures | None = None,
+        sessions: bool = True,
     ) -> None:
         self.number = number
         self.pid = pid
         self._uid = os.geteuid() if uid is None else uid
         self.failures = failures or Failures()
+        self.sessions = sessions  # may call what sessions have asked for
         self.closed = False  # the worker is gone: what is not running yet need not run
         self.last_taken_ns = 0
         self.requests = 0

@@ -73,7 +73,7 @@ class Server:
         self._epoch = time_ns()
         self._numbers = count(1)
         self._threads: list[threading.Thread] = []
-        self._access = access = Access(settings.allow_uid, settings.allow_gid)
+        self._access = access = Access(settings.allow_uid, settings.allow_gid, settings.allow_sessions)
         self.instance = instance or Instance(socket_path(settings.address))
         self.observation = Observation(settings)
         try:
@@ -209,6 +209,7 @@ class Server:
             lambda message, segment: self.control.push(session, message, segment),
             session.uid,
             self.intake.failures,
+            self._access.may_run_sessions(session.uid),
         )
         session.channel = channel
         self.intake.add(channel)
@@ -284,6 +285,11 @@ class Server:
         model, feeds, fetches = (message.get(field) for field in ("model", "feeds", "fetches"))
         if not (isinstance(model, str) and _are_names(feeds) and _are_names(fetches)):
             raise ProtocolError(f"pid {session.pid} asked for tensors that are no names, or for too many")
+        if not self._access.may_run_sessions(session.uid):
+            raise BrokerError(
+                f"workers of uid {session.uid} may not run sessions on this broker of uid {os.geteuid()}: call the "
+                "models' signatures, or start it with allow_sessions (broker serve --allow-sessions)"
+            )
         entry, operations = self.repository.ad_hoc(model, tuple(feeds), tuple(fetches))
         self.intake.serve(entry)
         told = {"id": entry.id, "stateful": entry.stateful, "operations": operations}

@@ -52,7 +52,8 @@ class Settings:
     `broker reload`. What is found is loaded when it has not changed from one look to the next.
 
     `allow_uid` and `allow_gid` are numbers of users and groups whose workers may attach beside those of the broker's
-    own user: for a broker that runs as root beside a server that drops its workers' privileges.
+    own user: for a broker that runs as root beside a server that drops its workers' privileges. They call the models'
+    signatures; with `allow_sessions` they may also run any tensors of their graphs (`client.session`).
 
     `metrics_port` (0: any that is free) at `metrics_host`, and `metrics_socket`, the path of a Unix socket, are where
     metrics and health are offered over HTTP (docs/monitoring.md). `log_level` (debug, info, warning or error) and
@@ -76,6 +77,7 @@ class Settings:
     visible_devices: str | None = None
     allow_uid: tuple[int, ...] = ()
     allow_gid: tuple[int, ...] = ()
+    allow_sessions: bool = False
     poll_seconds: float = 0.0
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
@@ -112,6 +114,8 @@ class Settings:
         _check_choice("log_level", self.log_level, LogLevel)
         _check_choice("log_format", self.log_format, LogFormat)
         _check("restarts", self.restarts, 0, 1 << 62)
+        if not isinstance(self.allow_sessions, bool):
+            raise InvalidInput(f"allow_sessions must be True or False, got {self.allow_sessions!r}")
         for name in ("allow_uid", "allow_gid"):
             numbers = _listed(name, getattr(self, name))
             for number in numbers:

@@ -134,7 +134,7 @@ class Slot:
         plan = region.plans.get(key)
         if plan is None:
             try:
-                plan = _plan_for(key, region, servings)
+                plan = _plan_for(key, region, servings, self.channel.sessions)
             except BrokerError as error:
                 self._refuse(error, key[0] & ~BULK, servings)
                 return False
@@ -358,7 +358,9 @@ class Slot:
         self.output = OutputRegion(number, self.channel.new_output(self, nbytes, number))
 
 
-def _plan_for(key: Key, region: InputRegion, servings: Sequence[Serving | None]) -> Plan:
+def _plan_for(
+    key: Key, region: InputRegion, servings: Sequence[Serving | None], sessions: bool = True
+) -> Plan:
     """Check what stands in the region. Raises BrokerError."""
     number, table = key[0] & ~BULK, key[1]
     serving = servings[number] if 0 < number < len(servings) else None
@@ -366,6 +368,8 @@ def _plan_for(key: Key, region: InputRegion, servings: Sequence[Serving | None])
         if 0 < number < len(servings):
             raise Moved(f"signature {number} is not served any more")
         raise ModelNotFound(f"no model has the signature id {number}; attach again")
+    if serving.entry.session and not sessions:
+        raise ModelNotFound(f"signature {number} is a session's, and not this worker's to call")
     known = region.string_plans.get(key)
     if known is not None:
         return known.measure()

@@ -279,6 +279,25 @@ def export_classic_stateful(path: str) -> None:
         _save_classic(session, path, signatures)
 
 
+def export_classic_reader(path: str) -> None:
+    """A TF1 SavedModel that has nodes which read files and call Python, of which its signature reaches none."""
+    import tensorflow as tf
+
+    from tests.saved_models import _save_classic
+
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        x = v1.placeholder(tf.float32, [None, 3], name="x")
+        tf.io.read_file(tf.constant("nowhere", name="name"), name="read")
+        lines = tf.data.TextLineDataset(v1.placeholder_with_default("nowhere", [], name="lines_of"))
+        tf.identity(lines.reduce(tf.constant(b""), lambda before, line: before + line), name="lines")
+        tf.identity(v1.py_func(lambda value: value, [x], tf.float32), name="called")
+        outputs = {"y": tf.multiply(x, 2.0, name="doubled")}
+        v1.get_variable("n", initializer=0)
+        session.run(v1.global_variables_initializer())
+        _save_classic(session, path, {"serving_default": ({"x": x}, outputs)})
+
+
 def export_keras_stateful(path: str) -> None:
     """Keras layers as they are called to train, and an RNN that goes on where the call before ended."""
     import tensorflow as tf

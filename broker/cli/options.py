@@ -83,6 +83,7 @@ def _with_libraries(specs: list[ModelSpec], paths: tuple[str, ...]) -> list[Mode
 _SETTINGS = (
     *("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds"),
     *("tune_seconds", "onednn", "visible_devices", "allow_uid", "allow_gid", "poll_seconds", "region_bytes"),
+    "allow_sessions",
     *("metrics_port", "metrics_host", "metrics_socket", "log_level", "log_format"),
 )
 _DEFAULTS: dict[str, Any] = {
@@ -218,6 +219,11 @@ _OPTIONS = (
     ),
     click.option(
         "--allow-gid", type=int, multiple=True, metavar="NUMBER", help="A group whose users' workers may."
+    ),
+    click.option(
+        "--allow-sessions",
+        is_flag=True,
+        help="Let their workers run any tensors of the models' graphs, too (client.session).",
     ),
 )
 

@@ -9,12 +9,12 @@ Of the graph itself only that counts which is reached, and no branch of a condit
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from broker.models.graph import Endpoint
-from broker.models.op_effects import Kind, kind_of
+from broker.models.op_effects import Kind, kind_in_session, kind_of
 from broker.models.runtime import c_api_util, function_pb2, op_def_registry, pywrap_tf_session, tf
 
 Targets = tuple[str, ...]
@@ -40,6 +40,11 @@ def effects_of(graph: Any, endpoint: Endpoint, targets: Sequence[str] = ()) -> t
     return EffectFinder(graph).find(endpoint.feeds, [*endpoint.fetches, *targets])
 
 
+def session_effects_of(graph: Any, endpoint: Endpoint, targets: Sequence[str] = ()) -> tuple[Effect, ...]:
+    """As `effects_of`, and what the run reads besides, since a session may feed the name of any file."""
+    return EffectFinder(graph, kind_in_session).find(endpoint.feeds, [*endpoint.fetches, *targets])
+
+
 def described(graph: Any, endpoints: Mapping[str, Endpoint]) -> dict[str, str]:
     """For each signature, what `describe` says of it."""
     finder = EffectFinder(graph)
@@ -63,6 +68,7 @@ _DOES = {
     Kind.FILES: "writes files",
     Kind.RANDOM: "draws random numbers",
     Kind.PYTHON: "calls Python",
+    Kind.READS: "reads files",
     Kind.OTHER: "runs what may have effects",
 }
 
@@ -83,8 +89,9 @@ def _told(kind: Kind, effects: Sequence[Effect]) -> str:
 class EffectFinder:
     """Of one graph. It remembers what it has found in functions, which signatures share."""
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, kind: Callable[[str, bool], Kind | None] = kind_of) -> None:
         self._graph = graph
+        self._kind_of = kind
         self._known: dict[tuple[str, Targets], tuple[Effect, ...]] = {}
 
     def find(self, feeds: Iterable[str], fetches: Iterable[str]) -> tuple[Effect, ...]:
@@ -116,7 +123,7 @@ class EffectFinder:
     def _of_op(self, op: str, node: str, targets: Targets, attribute: Any) -> list[Effect]:
         if self._graph._get_function(op) is not None:  # noqa: SLF001 (a call, as TensorFlow 1 writes it)
             return list(self._in_function(op, targets))
-        kind = kind_of(op, _is_declared(op))
+        kind = self._kind_of(op, _is_declared(op))
         if kind is None or (op.startswith("CudnnRNN") and not attribute("dropout")):
             return []
         return [Effect(kind, op, node, next(iter(targets), "") if kind in _WRITES else "")]

@@ -37,6 +37,8 @@ class Entry:
     stateful: str = ""
     """What a run does besides computing, "" if nothing. Its requests run one after the other, each by itself and once;
     none but a caller's."""
+    session: bool = False
+    """Asked for by a session: no signature of the model."""
     stays_heavy: str = ""
     """Why it never runs on the intake thread, however little its runs take; empty if it may."""
     remember: Callable[[str], None] | None = None
@@ -109,7 +111,7 @@ def ad_hoc_entry(
     cost = Cost(None, False, None)
     whose = made.effects, made.compiled
     entry = _entry(number, model, made.signature, made.run, cost, decision, version, *whose)
-    return entry, made.operations
+    return replace(entry, session=True), made.operations
 
 
 def _entry(

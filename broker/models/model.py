@@ -95,7 +95,8 @@ class LoadedModel(Protocol):
         ...
 
     def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHoc:
-        """Any tensors of the model's graph as a signature called `name`. Raises InvalidInput."""
+        """Any tensors of the model's graph as a signature called `name`. Raises InvalidInput, BrokerError if it would
+        do more than compute and the spec does not allow that."""
         ...
 
     def interrupt(self) -> bool:

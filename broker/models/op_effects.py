@@ -22,6 +22,8 @@ class Kind(Enum):
     """And iterators, stages, barriers, accumulators: whatever gives each element once."""
     RANDOM = "random"
     PYTHON = "python"
+    READS = "reads"
+    """Of files, whose names a session may feed. Only `kind_in_session` tells of it: two runs do not differ."""
     OTHER = "other"
 
 
@@ -37,6 +39,11 @@ def kind_of(op: str, declared: bool) -> Kind | None:
     if not declared or _HARMLESS.fullmatch(op):
         return None
     return next((kind for kind, pattern in _IF_DECLARED.items() if pattern.fullmatch(op)), Kind.OTHER)
+
+
+def kind_in_session(op: str, declared: bool) -> Kind | None:
+    """As `kind_of`, and of ops that take the name of a file or the address of a server as well, whatever they do."""
+    return kind_of(op, declared) or (Kind.READS if _REACHES_OUT.fullmatch(op) else None)
 
 
 def _any_of(*patterns: str) -> re.Pattern[str]:
@@ -115,4 +122,11 @@ _HARMLESS = _any_of(
     # Of other libraries: TensorFlow Text, TensorFlow Decision Forests.
     r"Sentencepiece(Tokenize|TokenizeWithOffsets|Detokenize|VocabSize|IdToString|StringToId)?Op",
     r"SimpleML(InferenceOp\w*|CreateModelResource)",
+)
+
+_REACHES_OUT = _any_of(
+    r"Restore(V2|Slice)? DTensorRestoreV2 LoadAndRemapMatrix GenerateVocabRemapping ReadFile MatchingFiles",
+    r"(Experimental)?(CSV|LMDB|Sql|MatchingFiles)Dataset(V\d)? (FixedLengthRecord|TextLine|TFRecord)Dataset(V\d)?",
+    r"CacheDataset(V\d)? LoadDataset(V\d)? \w*Snapshot\w*Dataset\w* SnapshotDatasetReader SnapshotNestedDatasetReader",
+    r"RegisterDataset(V\d)? \w+Reader(V2)?",
 )

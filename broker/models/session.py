@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from broker.models import effects, endpoints, forked
+from broker.models import effects, endpoints, forked, session_rules
 from broker.models.errors import ModelLoadError
 from broker.models.examples import Examples, of_spec, together
 from broker.models.graph import Endpoint, feedable, fetchable, spec_of
@@ -118,6 +118,8 @@ class SessionModel:
         endpoint = Endpoint(signature, tuple(graph.get_tensor_by_name(feed).name for feed in feeds), names)
         operations = tuple(fetch for fetch in fetches if fetch not in tensors)
         targets = [found[operation].name for operation in operations]
+        if not self.spec.session_effects:
+            session_rules.check(self.spec.name, fetches, effects.session_effects_of(graph, endpoint, targets))
         run = runner_of(self._session, endpoint, _on_caller_thread(self.spec), targets)
         told = effects.describe(effects.effects_of(graph, endpoint, targets))
         return AdHoc(signature, run, operations, told, self._compiled(names))

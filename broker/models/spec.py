@@ -53,6 +53,9 @@ class ModelSpec:
     for the process, so all models must agree. `session_config` is a ConfigProto (a table or its text format) merged
     over everything else.
 
+    What sessions may: `client.session` runs what computes; with `session_effects` also what saves, restores, assigns,
+    writes tables, moves on queues, reads files or calls Python, for every worker that may run sessions.
+
     Which versions: of a directory of numbered versions `versions` are served: "latest", "latest:2" for the latest two,
     "all", or their numbers. `labels` are names for versions, `{"stable": 1, "canary": 2}`, which are served as well. A
     new version is loaded before the one that it replaces is unloaded; with `unload_first` after it, for models that
@@ -95,6 +98,7 @@ class ModelSpec:
     versions: str | int | tuple[int, ...] = LATEST
     labels: Mapping[str, int] = field(default_factory=dict)
     unload_first: bool = False
+    session_effects: bool = False
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -104,7 +108,7 @@ class ModelSpec:
                 _check_count(self.name, setting, getattr(self, setting))
         for setting in ("max_queue_rows", "max_queue_bytes"):
             _check_count(self.name, setting, getattr(self, setting), _INT64)
-        for setting in ("pad_variable_length", "xla", "gpu_memory_growth"):
+        for setting in ("pad_variable_length", "xla", "gpu_memory_growth", "session_effects"):
             if not isinstance(getattr(self, setting), bool):
                 raise _wrong(self.name, setting, getattr(self, setting), "True or False")
         object.__setattr__(self, "batching", _batching(self.name, self.batching))

@@ -137,7 +137,9 @@ class Desk:
         header: Any = Words(log, "worker's slot", self.words)
         self.worker = WorkerSlot(0, header, *ends)
         header = Words(log, "broker's slot", self.words)
-        channel: Any = SimpleNamespace(closed=False, bell=self.bell, pid=1, failures=Failures())
+        channel: Any = SimpleNamespace(
+            closed=False, sessions=True, bell=self.bell, pid=1, failures=Failures()
+        )
         self.broker = BrokerSlot(channel, 0, header, *ends)
         log.clear()
 

@@ -239,7 +239,7 @@ def test_warmup_false(loaded: Callable[..., Repository], monkeypatch: pytest.Mon
 
 def test_fetches_and_operations_of_a_session(loaded: Callable[..., Repository]) -> None:
     """Any tensors of the graph: those whose run changes something are stateful, by their operations as well."""
-    found = loaded("classic_stateful", batching="on")
+    found = loaded("classic_stateful", batching="on", session_effects=True)
     pure, _ = found.ad_hoc("m", ("x:0",), ("inferred:0",))
     assert pure.stateful == ""
     assert pure.batchable
@@ -277,7 +277,11 @@ def test_in_a_broker(paths: dict[str, Path]) -> None:
     """Each call counts once, whoever makes it, in whatever company; the workers know what is stateful."""
     with (
         serving(
-            models={"m": str(paths["stateful"]), "classic": str(paths["classic_stateful"])}, tune="off"
+            models={
+                "m": str(paths["stateful"]),
+                "classic": {"source": str(paths["classic_stateful"]), "session_effects": True},
+            },
+            tune="off",
         ) as broker,
         worker_client.connect(broker.address) as client,
         ThreadPoolExecutor(8) as threads,

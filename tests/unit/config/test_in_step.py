@@ -33,6 +33,7 @@ OF_SETTINGS: dict[str, Any] = {
     "visible_devices": "0,1",
     "allow_uid": (1, 2),
     "allow_gid": (3,),
+    "allow_sessions": True,
     "poll_seconds": 0.5,
     "metrics_port": 9095,
     "metrics_host": "::1",
@@ -69,6 +70,7 @@ OF_MODELS: dict[str, Any] = {
     "labels": {"stable": 1, "canary": 3},
     "unload_first": True,
     "max_run_seconds": 5.0,
+    "session_effects": True,
 }
 """For each setting a value other than its default."""
 

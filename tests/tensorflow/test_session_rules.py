@@ -1,0 +1,199 @@
+"""What a worker can make of `client.session`: it computes. Neither files nor variables are within its reach, unless the
+model's settings say so; and another user's worker has no session, unless the broker's settings say so."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.core.framework import op_def_pb2
+from tensorflow.python.client import pywrap_tf_session
+
+import worker_client
+from broker.models.effects import _is_declared
+from broker.models.op_effects import kind_in_session
+from tests.brokers import TestBroker, serving
+from tests.saved_models import export
+from tests.workers import worker
+from worker_client import BrokerError
+
+NOBODY = 65534
+X = np.ones((1, 3), np.float32)
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+
+NAME_OF_A_FILE = re.compile(
+    r"(file|path|dir|ckpt|prefix|shard_dir|snapshot_path)(name)?s?|file_?patterns?|patterns?|(old_|new_)?vocab_file|"
+    r"filename\w*|ckpt_path|chunk_file|checkpoint_prefixes|directory|logdir|db_uri|(server_)?address|data_source_name"
+)
+NO_FILE = {"RegexReplace", "RegexFullMatch"}
+"""Whose `pattern` is none of names."""
+
+
+@pytest.fixture(scope="module")
+def paths(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("session_rules")
+    found = {kind: folder / kind for kind in ("stateful", "classic_stateful", "classic_reader")}
+    export(found)
+    return found
+
+
+@pytest.fixture(scope="module")
+def models(paths: dict[str, Path]) -> dict[str, Any]:
+    closed = {kind: {"source": str(path)} for kind, path in paths.items()}
+    return {**closed, "opened": {"source": str(paths["classic_stateful"]), "session_effects": True}}
+
+
+@pytest.fixture(scope="module")
+def broker(models: dict[str, Any]) -> Iterator[TestBroker]:
+    with serving(models=models, tune="off", allow_uid=(NOBODY,) if os.geteuid() == 0 else ()) as running:
+        Path(running.address).parent.chmod(0o711)
+        yield running
+
+
+def savers(path: Path) -> tuple[str, str]:
+    """Of a SavedModel's own saver: the tensor that is fed the name of a file, the operation that restores from it."""
+    found = tf.compat.v1.saved_model.load
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        saver = found(session, ["serve"], str(path)).saver_def
+    return saver.filename_tensor_name, saver.restore_op_name
+
+
+def saving(path: Path) -> str:
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        name: str = tf.compat.v1.saved_model.load(session, ["serve"], str(path)).saver_def.save_tensor_name
+    return name
+
+
+def test_each_op_that_takes_a_name_of_a_file_is_known() -> None:
+    """Of TensorFlow's own registry, so that one of the next release is not overlooked."""
+    ops = op_def_pb2.OpList()
+    ops.ParseFromString(pywrap_tf_session.TF_GetBuffer(pywrap_tf_session.TF_GetAllOpList()))
+    taking = [op for op in ops.op if any(_is_name_of_a_file(each) for each in op.input_arg)]
+    assert len(taking) > 40
+    harmless = {op.name for op in taking if kind_in_session(op.name, _is_declared(op.name)) is None}
+    assert harmless == NO_FILE
+
+
+def _is_name_of_a_file(argument: Any) -> bool:
+    return argument.type in (0, tf.string.as_datatype_enum) and bool(NAME_OF_A_FILE.fullmatch(argument.name))
+
+
+def test_a_saver_writes_and_restores_nothing(
+    broker: TestBroker, paths: dict[str, Path], tmp_path: Path
+) -> None:
+    """Not by the nodes that it has in the graph, nor by those that it has in functions."""
+    with worker_client.connect(broker.address) as client:
+        for model in ("stateful", "classic_stateful"):
+            fed, restore = savers(paths[model])
+            session = client.session(model)
+            with pytest.raises(
+                BrokerError, match=r"may not run .* (writes|reads) files.*session_effects=true"
+            ):
+                session.run(saving(paths[model]), {fed: str(tmp_path / "saved")})
+            with pytest.raises(BrokerError, match="may not run"):
+                session.run(restore, {fed: str(paths[model] / "variables/variables")})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("model", "fetch", "what"),
+    [
+        ("classic_stateful", "counted:0", "op AssignAdd '.*' writes variable 'n'"),
+        ("classic_stateful", "reset", "op Assign 'reset' writes variable 'n'"),
+        ("classic_stateful", "scattered:0", "writes variable 'table'"),
+        ("classic_stateful", "queued:0", "moves on queue 'queue'"),
+        ("classic_reader", "read:0", "op ReadFile '.*' reads files"),
+        ("classic_reader", "lines:0", "op TextLineDataset '.*' reads files"),
+        ("classic_reader", "called:0", "calls Python"),
+    ],
+)
+def test_what_a_session_may_not_run(broker: TestBroker, model: str, fetch: str, what: str) -> None:
+    """One line that names the op, why, and the setting; the model is what it was."""
+    with worker_client.connect(broker.address) as client:
+        with pytest.raises(BrokerError, match=what) as refused:
+            client.session(model).run(fetch, {"x:0": X})
+        assert f"{model}.session_effects=true" in str(refused.value)
+        assert "\n" not in str(refused.value)
+
+
+def test_random_numbers_do_no_harm(broker: TestBroker) -> None:
+    """Nor does what computes, beside what does not in the same graph."""
+    with worker_client.connect(broker.address) as client:
+        assert client.session("classic_stateful").run("noise/RandomUniform:0").shape == (3,)
+        assert client.session("classic_stateful").run("inferred:0", {"x:0": X}).shape == (1, 3)
+
+
+def test_a_setting_opens_them(broker: TestBroker) -> None:
+    """As an app of TensorFlow 1 may want it that assigns through its session."""
+    with worker_client.connect(broker.address) as client:
+        session = client.session("opened")
+        session.run("reset")
+        assert session.run("counted:0", {"x:0": X}).tolist() == [8]
+
+
+def as_nobody(action: Callable[[worker_client.Client], Any], address: str) -> str:
+    """What comes of it in a worker of another user."""
+    with ExitStack() as stack:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        try:
+            return str(action(stack.enter_context(worker_client.connect(address, timeout=30))))
+        except BrokerError as error:
+            return f"{type(error).__name__}: {error}"
+
+
+def _infer(client: worker_client.Client) -> Any:
+    return client.session("opened").run("inferred:0", {"x:0": X}).shape
+
+
+@root_only
+def test_another_users_worker_has_no_session(broker: TestBroker) -> None:
+    """It calls the signatures; the error names the setting."""
+    with worker(as_nobody, _infer, broker.address) as child:
+        assert re.match(
+            "BrokerError: workers of uid 65534 may not run sessions.*--allow-sessions", child.result()
+        )
+    with worker(as_nobody, lambda client: client.model("opened").predict(X).shape, broker.address) as child:
+        assert child.result() == "(1,)"
+
+
+@root_only
+def test_another_users_worker_cannot_call_what_a_session_asked_for(broker: TestBroker) -> None:
+    """Numbers are easily guessed."""
+    with worker_client.connect(broker.address) as client:
+        session = client.session("opened")
+        before = session.run("counted:0", {"x:0": X})
+        reply, _ = client._connection._link.request(
+            {"op": "ad_hoc", "model": "opened", "feeds": ["x:0"], "fetches": ["counted:0"]}, 30
+        )
+
+        def guess(theirs: worker_client.Client) -> Any:
+            model = theirs.model("opened", signature="count")
+            bound = model.bind(model.deadline(30))
+            model._bound = bound._replace(id=reply["id"])
+            return model.predict(X)
+
+        with worker(as_nobody, guess, broker.address) as child:
+            assert re.match("ModelNotFound: .*is a session's", child.result())
+        assert session.run("counted:0", {"x:0": X}) == before + 1
+
+
+@root_only
+def test_others_may_be_allowed_sessions(models: dict[str, Any], paths: dict[str, Path]) -> None:
+    """Which then can do what the broker's own workers can, and no more."""
+    with serving(models=models, tune="off", allow_uid=(NOBODY,), allow_sessions=True) as broker:
+        Path(broker.address).parent.chmod(0o711)
+        with worker(as_nobody, _infer, broker.address) as child:
+            assert child.result() == "(1, 3)"
+        with worker(as_nobody, lambda c: c.session("classic_stateful").run("reset"), broker.address) as child:
+            assert "may not run 'reset'" in child.result()
+        with worker(as_nobody, lambda c: c.session("opened").run("reset"), broker.address) as child:
+            assert child.result() == "None"
