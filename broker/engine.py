@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from broker.descriptor_limit import raise_descriptors
 from broker.instance import Held, Instance
 from broker.logs import log_to_stderr, write_apart
 from broker.process import STOP_SIGNALS, Birth
@@ -47,6 +48,7 @@ def serve(
     or when one still hangs after the drain.
     """
     started_by = os.getppid()
+    raise_descriptors()
     stopper = _Stopper()
     failed = threading.Event()
     service = service or Service(None, None)

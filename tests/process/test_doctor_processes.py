@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import mmap
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -21,7 +22,6 @@ from tests import brokers
 from tests.brokers import TestBroker, serving, wait_until
 from tests.process.models import SOURCES
 from tests.process.test_doctor import ROOT, ROW, finding, level
-from tests.process.test_limits import few_descriptors
 from tests.workers import Talk, in_child, worker
 
 
@@ -34,8 +34,8 @@ def place() -> Iterator[Path]:
 def test_few_descriptors_are_told(place: Path) -> None:
     """A broker that has nearly used up its descriptors is found by its own limit and count, not by ours."""
     with contextlib.ExitStack() as stack:
-        with few_descriptors(64):
-            broker = stack.enter_context(serving("double", path=place / "b.sock"))
+        broker = stack.enter_context(serving("double", path=place / "b.sock"))
+        resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (64, 64))
         assert level("ulimit -n", broker.address) == "warning"
         for _ in range(60):
             client = stack.enter_context(worker_client.connect(broker.address))

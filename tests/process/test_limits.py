@@ -220,8 +220,8 @@ def few_descriptors(count: int) -> Iterator[None]:
 def test_a_broker_without_descriptors_serves_whom_it_has() -> None:
     """Workers past the broker's descriptors are refused at once; those it has are served, and others later."""
     with contextlib.ExitStack() as stack:
-        with few_descriptors(64):
-            broker = stack.enter_context(serving("double"))
+        broker = stack.enter_context(serving("double"))
+        resource.prlimit(broker.pid, resource.RLIMIT_NOFILE, (64, 64))
         clients = [stack.enter_context(worker_client.connect(broker.address)) for _ in range(60)]
         refused = []
         for client in clients:
@@ -238,6 +238,14 @@ def test_a_broker_without_descriptors_serves_whom_it_has() -> None:
             client.close()
         wait_until(lambda: not broker.workers(), "the end of the workers at the broker")
         np.testing.assert_array_equal(refused[-1].model("double").predict(ROW), ROW * 2)
+
+
+def test_a_broker_takes_all_the_descriptors_that_it_may_have() -> None:
+    """The usual 1,024 are a soft limit."""
+    with few_descriptors(512), serving("double") as broker:
+        soft, hard = resource.prlimit(broker.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
+    assert soft > 512
 
 
 def test_a_worker_without_descriptors_is_told() -> None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import mmap
 import os
 
 from worker_client.wire.errors import Overloaded
+from worker_client.wire.pages import map_shared
 
 _FLAGS = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
 _NO_EXECUTION = 8  # MFD_NOEXEC_SEAL, which vm.memfd_noexec=2 demands and kernels before 6.3 do not know
@@ -21,13 +21,12 @@ _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 class Segment:
     """`nbytes` of zeroed shared memory. `fd` stays open only on the side that created it, to be passed on."""
 
-    __slots__ = ("bytes", "fd", "map", "nbytes")
+    __slots__ = ("bytes", "fd", "nbytes")
 
     def __init__(self, fd: int, nbytes: int) -> None:
         self.fd = fd
         self.nbytes = nbytes
-        self.map = mmap.mmap(fd, nbytes)
-        self.bytes = memoryview(self.map)
+        self.bytes = map_shared(fd, nbytes)
 
     @classmethod
     def create(cls, name: str, nbytes: int) -> Segment:
@@ -71,10 +70,7 @@ class Segment:
     def close(self) -> None:
         """Let go of the memory: at once, or with the last numpy view on it."""
         self.close_fd()
-        # Never `map.close()`: a numpy view refers to the mapping without exporting its buffer, so that would unmap
-        # it below the view. It goes with the last reference.
         self.bytes.release()
-        del self.map
 
 
 def _new_file(name: str) -> int:
