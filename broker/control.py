@@ -17,16 +17,17 @@ import selectors
 import socket
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from time import monotonic
 from types import NoneType
 from typing import Any
 
 from broker.access import Access
 from broker.channel import Channel
+from broker.peers import SECONDS_TO_HELLO, Peers
 from worker_client.wire import control
 from worker_client.wire.control import Decoder, Message, ProtocolError
-from worker_client.wire.errors import BrokerError
+from worker_client.wire.errors import BrokerError, Overloaded
 from worker_client.wire.event import Lent
 from worker_client.wire.layout import PROTOCOL
 from worker_client.wire.segment import Segment
@@ -34,6 +35,7 @@ from worker_client.wire.segment import Segment
 _log = logging.getLogger("onesession.control")
 
 _MAX_OUTBOX = 256  # messages a peer may leave unread
+_MAX_REFUSED = 16
 _UNANSWERED = ("foreign", "opened")  # all others need an id: whoever asks must be there, and read the answers
 
 Reply = tuple[Message, Segment | Lent | None]
@@ -49,9 +51,12 @@ class Session:
         self.pid = pid
         self.uid = uid
         self.greeted = False
+        self.one_too_many = ""  # why it is refused when it says hello
         self.alive = True  # the peer may still send
         self.channel: Channel | None = None
         self.announcement: bytes | None = None  # to be sent when the outbox is empty
+        # One of another pid namespace has no number here.
+        self.process: Hashable = (uid, pid) if pid else object()
         self.decoder = Decoder()
         self._outbox: deque[tuple[bytes, int]] = deque()
 
@@ -124,6 +129,9 @@ class ControlServer:
         self._interval: float | None = None
         self._next_time = 0.0
         self._backlog: dict[Session, None] = {}  # who may have sent more than was handled, in turn
+        self._peers = Peers()
+        self._silent: dict[Session, float] = {}  # until when each must have said hello, the first one first
+        self._refused = 0  # connections that are one too many
         self._stopping = False
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
@@ -205,6 +213,7 @@ class ControlServer:
                 if self._interval is not None and monotonic() >= self._next_time:
                     self._next_time = monotonic() + self._interval
                     self._regularly()
+                self._end_silent()
             self._send_pushes()  # what the last completions announced
         finally:
             for session in list(self.sessions):
@@ -218,7 +227,8 @@ class ControlServer:
     def _patience(self) -> float | None:
         if self._backlog:
             return 0
-        return None if self._interval is None else max(0.0, self._next_time - monotonic())
+        times = [*list(self._silent.values())[:1], *([] if self._interval is None else [self._next_time])]
+        return max(0.0, min(times) - monotonic()) if times else None
 
     def _accept(self, listener: socket.socket) -> None:
         try:
@@ -233,11 +243,30 @@ class ControlServer:
         pid, uid = control.peer_of(sock)
         session = Session(sock, pid, uid)
         if not self._access.admits(sock, uid):
-            _log.warning("refused pid %d of uid %d: see allow_uid", pid, uid)
-            session.close()
+            self._turn_away(session, "see allow_uid")
             return
+        session.one_too_many = self._peers.add(pid, uid)
+        if session.one_too_many:
+            if self._refused >= _MAX_REFUSED:  # who does not hear what the first ones were told
+                self._peers.remove(pid, uid)
+                self._turn_away(session, session.one_too_many)
+                return
+            self._refused += 1
+        self._silent[session] = monotonic() + SECONDS_TO_HELLO
         self.sessions.add(session)
         self._selector.register(sock, selectors.EVENT_READ, session)
+
+    def _turn_away(self, session: Session, why: str) -> None:
+        if self._peers.may_be_told(session.uid):
+            _log.warning("refused pid %d of uid %d: %s", session.pid, session.uid, why)
+        session.close()
+
+    def _end_silent(self) -> None:
+        now = monotonic()
+        for session, limit in list(self._silent.items()):
+            if limit > now:
+                break
+            self._end(session, ProtocolError(f"it did not say hello within {SECONDS_TO_HELLO:g} s"))
 
     def _refuse(self, listener: socket.socket) -> None:
         """Out of descriptors: hang up on who waits, for he would keep the listener readable and us busy."""
@@ -310,7 +339,10 @@ class ControlServer:
                 f"the worker speaks protocol {str(theirs)[:40]}, this broker {PROTOCOL}: "
                 "install the same version of onesession on both sides"
             )
+        if session.one_too_many:
+            raise Overloaded(session.one_too_many)
         session.greeted = True
+        self._silent.pop(session, None)
         return {"protocol": PROTOCOL, "pid": os.getpid()}, None
 
     def _flush(self, session: Session) -> None:
@@ -343,6 +375,9 @@ class ControlServer:
             return
         if error is not None and not isinstance(error, ConnectionError):
             _log.warning("closed the connection of pid %d: %s", session.pid, error)
+        self._peers.remove(session.pid, session.uid)
+        self._refused -= bool(session.one_too_many)
+        self._silent.pop(session, None)
         self.sessions.remove(session)
         self._backlog.pop(session, None)
         self._selector.unregister(session.sock)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
@@ -43,6 +44,19 @@ class LogLevel(Enum):
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
+# Of Unicode: controls, which terminals obey, ends of lines, and what turns the direction of a text.
+_UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+
+
+def visible(text: str) -> str:
+    """With each character written out that a terminal would obey: names and messages come from workers and models."""
+    return _UNSEEN.sub(_escaped, text)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
 class TextFormatter(logging.Formatter):
     """One line for an event, but for a traceback, which follows."""
 
@@ -54,8 +68,11 @@ class TextFormatter(logging.Formatter):
         return super().format(record)
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
-        record.message = " | ".join(record.message.splitlines())
+        record.message = visible(" | ".join(record.message.splitlines()))
         return super().formatMessage(record)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's own name
+        return "\n".join(map(visible, super().formatException(ei).split("\n")))
 
 
 class JsonFormatter(logging.Formatter):
@@ -73,7 +90,7 @@ class JsonFormatter(logging.Formatter):
         event.update({key: value for key, value in vars(record).items() if key not in _OWN})
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        return json.dumps(event, default=str, ensure_ascii=False)
+        return _UNSEEN.sub(_escaped, json.dumps(event, default=str, ensure_ascii=False))
 
 
 class WriterHandler(logging.Handler):

@@ -290,8 +290,12 @@ class Server:
                 f"workers of uid {session.uid} may not run sessions on this broker of uid {os.geteuid()}: call the "
                 "models' signatures, or start it with allow_sessions (broker serve --allow-sessions)"
             )
-        entry, operations = self.repository.ad_hoc(model, tuple(feeds), tuple(fetches))
+        entry, operations, one_went = self.repository.ad_hoc(
+            model, tuple(feeds), tuple(fetches), session.process
+        )
         self.intake.serve(entry)
+        if one_went:
+            self.intake.follow()
         told = {"id": entry.id, "stateful": entry.stateful, "operations": operations}
         return {**entry.signature.to_message(), **told}, None
 
@@ -314,6 +318,8 @@ class Server:
 
     def _on_end(self, session: Session) -> None:
         channel, session.channel = session.channel, None  # which refers to the session
+        if not any(session.process == each.process for each in self.control.sessions):
+            self.repository.release(session.process)
         if channel is not None:
             self.observation.arrivals.detached += 1
             self.intake.remove(channel)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
 
 from broker.models import function, loading
+from broker.models.ad_hoc import AdHoc
 from broker.models.entry import Entry, ad_hoc_entry
 from broker.models.errors import ModelLoadError
 from broker.models.joining import Verdicts
@@ -18,14 +19,11 @@ from broker.models.model import LoadedModel, no_such_signature
 from broker.models.served import ServedModel
 from broker.models.spec import ModelSpec, check_distinct
 from broker.models.version import State, Version
-from worker_client.wire.errors import ModelNotFound, Overloaded
+from worker_client.wire.errors import ModelNotFound
 
 __all__ = ["Entry", "Repository", "function", "load", "load_model"]
 
 _log = logging.getLogger("onesession.models")
-
-MAX_AD_HOC = 1000
-"""Sets of feeds and fetches that sessions may ask for: each is kept as long as its model's version."""
 
 
 class Repository:
@@ -39,6 +37,7 @@ class Repository:
         self.lock = threading.RLock()
         self.served: dict[str, ServedModel] = {}
         self._next_number = 1
+        self._ad_hoc = AdHoc()
 
     @property
     def models(self) -> Mapping[str, LoadedModel]:
@@ -91,24 +90,30 @@ class Repository:
             return found
 
     def ad_hoc(
-        self, model: str, feeds: tuple[str, ...], fetches: tuple[str, ...]
-    ) -> tuple[Entry, tuple[str, ...]]:
-        """The entry that runs these tensors of the model's graph, and which of the fetches are operations.
+        self, model: str, feeds: tuple[str, ...], fetches: tuple[str, ...], worker: Hashable = None
+    ) -> tuple[Entry, tuple[str, ...], bool]:
+        """The entry that runs these tensors of the model's graph, which of the fetches are operations, and whether
+        another entry stands for nothing any more, for which there was no room.
 
-        Made once for each set of feeds and fetches, of any worker. Raises ModelNotFound, InvalidInput, Overloaded.
+        Made once for each set of feeds and fetches, and kept for each `worker` that asked for it until `release`.
+        Raises ModelNotFound, InvalidInput, Overloaded, BrokerError if a session may not run them.
         """
         with self.lock:
             version = self._default(model)
             assert version.model is not None
-            found = version.ad_hoc.get((feeds, fetches))
-            if found is None:
-                if sum(len(v.ad_hoc) for s in self.served.values() for v in s.available) >= MAX_AD_HOC:
-                    raise Overloaded(
-                        f"sessions have asked for {MAX_AD_HOC} different sets of feeds and fetches"
-                    )
-                found = ad_hoc_entry(self.new_number(), version.model, feeds, fetches, version.number)
-                version.ad_hoc[feeds, fetches] = found
-            return found
+            found = self._ad_hoc.found(version, (feeds, fetches), worker)
+            if found is not None:
+                return *found, False
+            versions = [each for served in self.served.values() for each in served.available]
+            one_went = self._ad_hoc.make_room(versions, worker)
+            made = ad_hoc_entry(self.new_number(), version.model, feeds, fetches, version.number)
+            self._ad_hoc.add(version, (feeds, fetches), made, worker)
+            return *made, one_went
+
+    def release(self, worker: Hashable) -> None:
+        """Nothing need be kept for this worker any more."""
+        with self.lock:
+            self._ad_hoc.release(worker)
 
     def _default(self, model: str) -> Version:
         served = self.served.get(model)

@@ -1,11 +1,13 @@
 """The HTTP endpoint: /metrics for Prometheus, /livez and /readyz (also as /healthz) for whoever sends requests.
 
 It takes its address before the models are loaded, so that an address in use is told at once, and answers when they
-are: until then a connection is refused, and afterwards until the broker has stopped. One thread for each connection.
+are: until then a connection is refused, and afterwards until the broker has stopped. One thread for each connection, of
+which there are so many at most: the oldest gives way to the next, so that slow clients keep nobody else out.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import stat
@@ -25,6 +27,8 @@ from worker_client.wire.errors import BrokerError
 
 _SOCKET_SECONDS = 5.0  # for a client that does not send, or does not read
 _BACKLOG = 64
+_MOST = 16  # connections of a server
+_GIVING_WAY_SECONDS = 1.0
 
 Page = Callable[["_Handler"], None]
 
@@ -92,6 +96,8 @@ class _Server(ThreadingMixIn, UnixStreamServer):
         self.socket.close()
         self.socket = sock
         self.server_address = sock.getsockname()
+        self._changed = threading.Condition()
+        self._served: dict[socket.socket, None] = {}  # the oldest first
 
     @property
     def address(self) -> str:
@@ -104,6 +110,35 @@ class _Server(ThreadingMixIn, UnixStreamServer):
         self.registry = registry
         self.health = health
         self.socket.listen(_BACKLOG)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._changed:
+            if len(self._served) >= _MOST:
+                self._end_oldest()
+            if not self._changed.wait_for(lambda: len(self._served) < _MOST, _GIVING_WAY_SECONDS):
+                self.shutdown_request(request)
+                return
+            self._served[request] = None
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread to be had
+            self._gone(request)
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._gone(request)
+
+    def _gone(self, request: Any) -> None:
+        with self._changed:
+            self._served.pop(request, None)
+            self._changed.notify()
+
+    def _end_oldest(self) -> None:
+        with contextlib.suppress(OSError):
+            next(iter(self._served)).shutdown(socket.SHUT_RDWR)
 
     def server_close(self) -> None:
         path = self.socket.getsockname() if self.socket.family == socket.AF_UNIX else ""

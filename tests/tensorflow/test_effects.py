@@ -240,13 +240,13 @@ def test_warmup_false(loaded: Callable[..., Repository], monkeypatch: pytest.Mon
 def test_fetches_and_operations_of_a_session(loaded: Callable[..., Repository]) -> None:
     """Any tensors of the graph: those whose run changes something are stateful, by their operations as well."""
     found = loaded("classic_stateful", batching="on", session_effects=True)
-    pure, _ = found.ad_hoc("m", ("x:0",), ("inferred:0",))
+    pure, _, _ = found.ad_hoc("m", ("x:0",), ("inferred:0",))
     assert pure.stateful == ""
     assert pure.batchable
-    counted, _ = found.ad_hoc("m", ("x:0",), ("counted:0",))
+    counted, _, _ = found.ad_hoc("m", ("x:0",), ("counted:0",))
     assert counted.stateful == "writes variable 'n'"
     assert not counted.batchable
-    reset, operations = found.ad_hoc("m", ("x:0",), ("inferred:0", "reset"))
+    reset, operations, _ = found.ad_hoc("m", ("x:0",), ("inferred:0", "reset"))
     assert operations == ("reset",)
     assert reset.stateful == "writes variable 'n'"
 

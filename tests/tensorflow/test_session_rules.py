@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 
 import worker_client
+from broker.models.ad_hoc import SHARE
 from broker.models.effects import _is_declared
 from broker.models.op_effects import kind_in_session
 from tests.brokers import TestBroker, serving
 from tests.saved_models import export
 from tests.workers import worker
-from worker_client import BrokerError
+from worker_client import BrokerError, Overloaded
 
 NOBODY = 65534
 X = np.ones((1, 3), np.float32)
@@ -136,6 +138,33 @@ def test_a_setting_opens_them(broker: TestBroker) -> None:
         session = client.session("opened")
         session.run("reset")
         assert session.run("counted:0", {"x:0": X}).tolist() == [8]
+
+
+def test_a_worker_has_its_share_of_what_sessions_ask_for(broker: TestBroker) -> None:
+    """The error names it; what it has goes on, others are served, and with the worker its share is free again."""
+
+    tensors = ["x:0", "inferred:0", "read:0", "noisy:0", "noise/RandomUniform:0", "training:0"]
+    sets = [list(order) for order in permutations(tensors)]
+
+    def ask_for_too_much() -> str:
+        with worker_client.connect(broker.address) as client:
+            session = client.session("classic_stateful")
+            for fetches in sets[:SHARE]:
+                session.run(fetches, {"x:0": X})
+            try:
+                session.run(sets[SHARE], {"x:0": X})
+            except Overloaded as error:
+                assert session.run(sets[0], {"x:0": X})[0].tolist() == X.tolist()
+                return str(error)
+        return "none"
+
+    for _ in range(2):
+        with worker(ask_for_too_much) as child:
+            assert (
+                f"asked for {SHARE} different sets of feeds and fetches, its share of 1,000" in child.result()
+            )
+    with worker_client.connect(broker.address) as client:
+        assert client.session("classic_stateful").run("inferred:0", {"x:0": X}).shape == (1, 3)
 
 
 def as_nobody(action: Callable[[worker_client.Client], Any], address: str) -> str:

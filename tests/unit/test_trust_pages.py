@@ -13,7 +13,7 @@ SECTIONS = {"operations.md": "## Permissions", "protocol.md": "## Trust"}
 
 def rows(page: str) -> list[str]:
     section = (ROOT / "docs" / page).read_text().split(f"\n{SECTIONS[page]}\n")[1].split("\n## ")[0]
-    return [row for row in section.splitlines() if row.startswith("| a")]
+    return [row for row in section.splitlines() if row.startswith(("| a ", "| an"))]
 
 
 @pytest.mark.parametrize("page", SECTIONS)

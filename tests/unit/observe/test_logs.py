@@ -56,3 +56,17 @@ def test_json_with_a_traceback():
     line = JsonFormatter().format(failed)
     assert "\n" not in line
     assert "ValueError: why" in json.loads(line)["exception"]
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter(), JsonFormatter()])
+def test_no_control_characters(formatter: logging.Formatter):
+    """What a terminal would obey, or what turns a line round, is written out: in messages and in tracebacks."""
+    bad = "\x1b[2J\x07\x9b31m\x7f\u202e\u2066 name"
+    try:
+        raise ValueError(bad)
+    except ValueError:
+        logger = logging.getLogger("onesession.engine")
+        failed = logger.makeRecord(logger.name, logging.ERROR, __file__, 1, "oh %s", (bad,), sys.exc_info())
+    for line in (formatter.format(record("no model %s", bad)), formatter.format(failed)):
+        assert not set("\x1b\x07\x9b\x7f\u202e\u2066") & set(line)
+        assert "\\u001b[2J" in line
