@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -57,9 +58,9 @@ class Access:
     def open_path(self, socket_path: Path, own_directory: bool) -> None:
         """Let them reach the socket; who comes is asked there. A directory that is ours lets them pass, not look."""
         if self.widened:
-            socket_path.chmod(0o666)
+            _change_mode(socket_path, stat.S_IFSOCK, 0o666)
             if own_directory:
-                socket_path.parent.chmod(0o711)
+                _change_mode(socket_path.parent, stat.S_IFDIR, 0o711)
 
     def give_doorbell(self, doorbell: Semaphore) -> None:
         if not self.widened:
@@ -80,6 +81,20 @@ def give(semaphore: Semaphore, uid: int) -> None:
     """Let a worker of another user open its own semaphore."""
     if uid not in (0, os.geteuid()):
         os.chown(path_of(semaphore), uid, -1)
+
+
+def _change_mode(path: Path, kind: int, mode: int) -> None:
+    """Of what is there itself: whoever may write the directory could put a link to a file of ours in its place."""
+    fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if stat.S_IFMT(found.st_mode) != kind or found.st_uid != os.geteuid():
+            raise BrokerError(
+                f"{path} was replaced by somebody: give the broker a --name in a directory that nobody else may write"
+            )
+        os.chmod(f"/proc/self/fd/{fd}", mode)
+    finally:
+        os.close(fd)
 
 
 _ACL, _ACL_VERSION = "system.posix_acl_access", 2  # linux/posix_acl_xattr.h

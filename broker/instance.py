@@ -10,6 +10,7 @@ now and then, and makes them again (`restore`).
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
@@ -301,6 +302,7 @@ def _check_directory(directory: Path) -> None:
     ours = directory == runtime_directory()
     if ours:
         _make(directory)
+        _check_link(directory)
     try:
         found = directory.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -326,6 +328,17 @@ def _check_directory(directory: Path) -> None:
             f"directory {directory} for the broker's socket may not be written by uid {os.geteuid()}; it belongs to "
             f"uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
         )
+
+
+def _check_link(directory: Path) -> None:
+    """Whoever makes a link in /tmp chooses where a socket goes, and which directory is opened to others."""
+    with contextlib.suppress(OSError):
+        found = directory.lstat()
+        if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+            raise BrokerError(
+                f"{directory} is a link that uid {found.st_uid} has made, neither this broker's user nor root: remove "
+                f"it, or give --name the path of a socket elsewhere and {VARIABLE} the same"
+            )
 
 
 def _make(directory: Path) -> None:

@@ -221,18 +221,20 @@ def _bound_at(path: str) -> socket.socket:
     """As the broker's address is locked, a socket that is there is what a killed broker left."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        if stat.S_ISSOCK(os.stat(path).st_mode) and not _answers(path):
+        if stat.S_ISSOCK(os.lstat(path).st_mode) and not _answers(path):
             os.unlink(path)
     except FileNotFoundError:
         pass
+    umask = os.umask(0o177)
     try:
         sock.bind(path)
-        os.chmod(path, 0o600)  # nobody can connect before it listens
     except OSError as error:
         sock.close()
         raise BrokerError(
             f"metrics cannot be offered at {path}: {error.strerror or error}; choose another metrics_socket"
         ) from None
+    finally:
+        os.umask(umask)
     return sock
 
 

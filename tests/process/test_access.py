@@ -15,6 +15,7 @@ import pytest
 import worker_client
 from broker import locks
 from broker.access import Access
+from broker.instance import Instance
 from broker.models.spec import ModelSpec
 from broker.server import Server
 from broker.settings import Settings
@@ -22,7 +23,7 @@ from tests.brokers import SHM, TestBroker, folder, serving
 from tests.process.models import sources
 from tests.workers import Talk, worker
 from worker_client import BrokerError
-from worker_client.wire.address import name_prefix
+from worker_client.wire.address import name_prefix, socket_path
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -111,6 +112,34 @@ def test_a_stranger_cannot_cut_off_the_doorbell(options: dict[str, tuple[int, ..
             assert child.result() == "PermissionError"
         assert doorbell.stat().st_size
         assert outcome(broker, 0, 0) == "answered"
+
+
+def test_no_link_is_followed_to_open_a_path(tmp_path: Path) -> None:
+    """Whoever may write the socket's directory cannot have root change the mode of another file."""
+    (secret := tmp_path / "secret").touch(0o600)
+    path = tmp_path / "b.sock"
+    path.symlink_to(secret)
+    with pytest.raises(BrokerError, match=r"b\.sock was replaced by somebody"):
+        Access(uids=(NOBODY,)).open_path(path, False)
+    path.unlink()
+    os.link(secret, path)
+    with pytest.raises(BrokerError, match="replaced"):
+        Access(uids=(NOBODY,)).open_path(path, False)
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_strangers_link_is_no_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As one could wait in /tmp for a broker to come; root's own link is followed."""
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", os.fspath(tmp_path))
+    (target := tmp_path / "target").mkdir(0o700)
+    (link := tmp_path / "onesession").symlink_to(target)
+    os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
+    with pytest.raises(BrokerError, match=f"onesession is a link that uid {STRANGER} has made"):
+        Instance(socket_path("b"))
+    assert list(target.iterdir()) == []
+    os.chown(link, 0, 0, follow_symlinks=False)
+    Instance(socket_path("b")).release()
 
 
 def test_only_the_brokers_user_reloads() -> None:
