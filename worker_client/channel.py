@@ -181,7 +181,10 @@ class Channel:
                 self._reap()
         else:
             self._free.append(slot)
-        if self._claimers and self.ours:
+        if not self.alive[0]:  # nobody claims it any more, and handles may keep the closed channel
+            self._free.clear()
+            self._abandoned.clear()
+        elif self._claimers:
             with self._slow:
                 self._slow.notify()
 

@@ -98,6 +98,19 @@ def test_a_closed_client_frees_its_own_memory(broker: TestBroker, no_collector: 
         assert len(os.listdir("/proc/self/fd")) == descriptors
 
 
+def test_a_slot_that_comes_back_late_is_let_go(broker: TestBroker, no_collector: None) -> None:
+    """A call that is still on its way out when its client is closed leaves no memory behind, though the model's handle
+    lives on."""
+    client = worker_client.connect(broker.address)
+    model = client.model("double")
+    request = model.request()
+    with request:
+        client.close()
+    del request
+    assert mappings_of(os.getpid(), broker.address) == []
+    assert model.name == "double"
+
+
 def test_results_outlive_their_channel(broker: TestBroker) -> None:
     """A view of a result keeps its memory mapped, and readable, however long it lives."""
     client = worker_client.connect(broker.address)
