@@ -13,6 +13,7 @@ lock is the only one, until that file is gone.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -61,8 +62,9 @@ def note_at(path: Path) -> Note | None:
 def write_note(locks: tuple[int, int], pid: int | None, loading: bool) -> None:
     text = f"{pid or 0}{' loading' if loading else ''}\n".encode()
     for lock in locks:
-        os.pwrite(lock, text, 0)
-        os.truncate(lock, len(text))
+        with contextlib.suppress(OSError):  # a full /dev/shm, or disk: the lock holds without a note
+            os.pwrite(lock, text, 0)
+            os.truncate(lock, len(text))
 
 
 def holder(path: Path) -> int | None:

@@ -134,9 +134,9 @@ def grow_by_half_a_block() -> None:
         used = broker.shared_memory_bytes()
         fillers = fill_with_names()
         fillers.pop().unlink()  # there is room for one semaphore, and two are wanted
-        for _ in range(5):
+        for _ in range(3):
             with pytest.raises(Overloaded, match="/dev/shm"):
-                model.submit(one, timeout=0.2)
+                model.submit(one, timeout=2)
         assert (len(broker.names()), broker.shared_memory_bytes()) == (1, used)
         for filler in fillers:
             filler.unlink()
