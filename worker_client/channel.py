@@ -238,6 +238,10 @@ class Channel:
             except Overloaded as error:
                 self._no_more_slots = f"there could be no more: {error}"
                 return False
+            except DeadlineExceeded:
+                if self._no_more_slots:  # the broker's last word, for which there was time
+                    return False
+                raise
             segment = Segment.attach(fds.pop(), reply["nbytes"])
             self._segments.append(segment)
             self._add_block(reply["block"], segment)
