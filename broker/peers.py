@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from time import monotonic
 
-MOST_OF_A_PROCESS = 128
+MOST_OF_A_PROCESS = 256
 MOST_OF_A_USER = 1024
 """Of another user than the broker's own and root, who could do worse."""
 SECONDS_TO_HELLO = 10.0

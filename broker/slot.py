@@ -221,6 +221,8 @@ class Slot:
         plan = self.plan
         if plan.rows <= plan.serving.batch_limit or plan.group is None or not plan.serving.divisible:
             return (self,)
+        if not plan.nbytes:  # rows of nothing, which a worker has as many as it likes of
+            return (self,)
         return Whole(self, plan.serving.batch_limit).first_parts()
 
     def following(self) -> None:

@@ -216,7 +216,9 @@ class Channel:
                 f"{self._no_more_slots or _MAX_SLOTS_ADVICE}"
             )
         with self._slow:
-            if not self._free and self.open:
+            # What another thread was asking for may have come, or been refused, just before we listen.
+            settled = not self._grower and not self._no_more_slots and len(self.slots) < self.max_slots
+            if not self._free and self.open and not settled:
                 # Abandoned slots come back without a notification, so look for them now and then.
                 self._slow.wait(min(left, 0.05) if self._abandoned else min(left, threading.TIMEOUT_MAX))
 

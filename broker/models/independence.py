@@ -154,7 +154,7 @@ class _Trials:
         self._clock = clock
         self._seconds = seconds
         self._until = clock() + seconds
-        self._families = [families_of(spec) for spec in signature.inputs]
+        self._families = [families_of(spec, signature) for spec in signature.inputs]
         self._free = any(None in (spec.shape or ())[1:] for spec in signature.inputs)
         self._refused: set[tuple[int, int]] = set()  # an input, and a family that it cannot take
         self._short: set[int] = set()  # lengths that it cannot take

@@ -22,6 +22,9 @@ from worker_client.wire.signature import Signature, TensorSpec
 LENGTHS = (8, 64, 1, 16, 3, 40, 224)
 """What free dimensions other than the rows are tried with."""
 
+_SMALL_FLOATS, _SMALL_RANGES = 9, 7
+"""So many families begin with small numbers, with which no model can make an answer of many megabytes."""
+
 Shape = tuple[int, ...]
 Rng = np.random.Generator
 Family = Callable[[Rng, Shape], np.ndarray]
@@ -36,13 +39,35 @@ class Choice:
     example: int | None = None
 
 
-def families_of(spec: TensorSpec) -> Sequence[Family]:
-    """Those for an input, the most usual first."""
+def families_of(spec: TensorSpec, signature: Signature) -> Sequence[Family]:
+    """Those for an input, the most usual first.
+
+    Where a signature's outputs may be as large as its inputs say, numbers stay small: a count of a billion, which is as
+    good an integer as any, would take all of the machine's memory.
+    """
+    found = _all_of(spec)
+    if not _sizes_by_content(signature):
+        return found
+    if found is _FLOATS:
+        return (*found[:_SMALL_FLOATS], found[-1])
+    return found[:_SMALL_RANGES] if _counts(spec) else found
+
+
+def _counts(spec: TensorSpec) -> bool:
+    return spec.dtype.kind in "iu" or spec.dtype.name.startswith(("int", "uint", "qint", "quint"))
+
+
+def _sizes_by_content(signature: Signature) -> bool:
+    """Whether an output's dimensions, but for the rows, are known only after a run."""
+    return any(spec.shape is None or None in spec.shape[1:] for spec in signature.outputs)
+
+
+def _all_of(spec: TensorSpec) -> Sequence[Family]:
     if spec.dtype.hasobject:
         return _TEXTS
     if spec.dtype == bool:
         return (_bools(0.5), _bools(0.1), _bools(0.9))
-    if spec.dtype.kind in "iu" or spec.dtype.name.startswith(("int", "uint", "qint", "quint")):
+    if _counts(spec):
         return _integers(spec.dtype)
     return _FLOATS
 
@@ -54,9 +79,10 @@ def draw(signature: Signature, choice: Choice, rows: int, rng: Rng, examples: Se
     made = []
     for spec, number in zip(signature.inputs, choice.families):
         inner = [choice.length if size is None else size for size in (spec.shape or (None,))[1:]]
-        values = families_of(spec)[number](rng, (rows, *inner))
+        family = families_of(spec, signature)[number]
+        values = family(rng, (rows, *inner))
         if spec.dtype.kind == "c":
-            values = values + 1j * families_of(spec)[number](rng, (rows, *inner))
+            values = values + 1j * family(rng, (rows, *inner))
         made.append(aligned_as(values, spec.dtype))
     return tuple(made)
 
@@ -123,10 +149,10 @@ _FLOATS: tuple[Family, ...] = (
     lambda rng, shape: rng.integers(0, 256, shape).astype(np.float64),
     lambda rng, shape: rng.normal(size=shape) * 0.01,
     _one_hot,
-    lambda rng, shape: rng.normal(size=shape) * 30,
     lambda rng, shape: 1 + 0.05 * rng.normal(size=shape),
-    lambda rng, shape: rng.normal(size=shape) * 1e4,
     lambda rng, shape: rng.integers(0, 2, shape).astype(np.float64),
+    lambda rng, shape: rng.normal(size=shape) * 30,
+    lambda rng, shape: rng.normal(size=shape) * 1e4,
     lambda _, shape: np.zeros(shape),  # only where nothing else is accepted
 )
 
@@ -134,13 +160,13 @@ _RANGES = (
     (0, 10),
     (0, 100),
     (0, 2),
-    (0, 1000),
-    (0, 30_000),
     (-10, 10),
     (0, 256),
-    (-(1 << 62), 1 << 62),
     (1, 2),
     (0, 1),
+    (0, 1000),
+    (0, 30_000),
+    (-(1 << 62), 1 << 62),
 )
 
 

@@ -9,6 +9,7 @@ import os
 import pickle
 import threading
 import traceback
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -73,7 +74,9 @@ def work(task: Task, place: int, address: str, seed: str, board: Board) -> Count
     if place in task.green:
         from gevent import monkey
 
-        monkey.patch_all()
+        with warnings.catch_warnings():  # of what a forked process had imported before
+            warnings.simplefilter("ignore")
+            monkey.patch_all()
     task.life(place).write_text(seed)
     kinds.EMBEDDING.open_bank(task.models / kinds.BANK)
     faults.put_into_worker(task.fault)

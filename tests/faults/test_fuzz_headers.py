@@ -133,7 +133,6 @@ def test_very_many_requests(fuzzed: Target, seed: int, kind: str):
         ("ragged", (0, 1 << 38)),
         ("any_rank", (1 << 38, 0)),
         ("any_rank", (0, 1 << 20, 1 << 20)),
-        ("wide", (1 << 20, 0)),
     ],
 )
 def test_dimensions_that_cost_nothing(fuzzed: Target, model: str, shape: tuple[int, ...]):
@@ -143,6 +142,15 @@ def test_dimensions_that_cost_nothing(fuzzed: Target, model: str, shape: tuple[i
     fuzzed.submit(0)
     look_at_all(fuzzed, 0, shape)
     assert from_status(fuzzed.hostile.slots[0].words[STATUS], "").__class__ is InvalidInput
+
+
+def test_rows_of_nothing_run_in_one_piece(fuzzed: Target):
+    """A million of them cost their worker nothing, and the broker one run."""
+    table = [1, 11, 2, 64, 1 << 20, 0]
+    fuzzed.write(0, Case([1, fuzzed.ids["wide"], 8 * len(table), NO_DEADLINE, 1, 0, 1, 2], table))
+    fuzzed.submit(0)
+    look_at_all(fuzzed, 0, table)
+    assert not fuzzed.hostile.slots[0].busy
 
 
 def test_a_long_request_is_not_everybodys_length(fuzzed: Target):

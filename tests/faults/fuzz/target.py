@@ -208,7 +208,7 @@ class Target:
         for serving in self.intake.servings:
             if serving is not None:
                 serving.light = False
-                serving._waits = True  # as one with a delay, which never comes back to this thread
+                serving._stays_heavy = True  # as one with a delay, which never comes back to this thread
 
     def settle_all(self) -> None:
         """As `settle`, until the other threads have handed back what they run, too."""
