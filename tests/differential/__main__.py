@@ -16,7 +16,7 @@ from tests.differential.report import read
 from tests.differential.run import Failed, Limits, exported, run
 from tests.differential.shrink import Player
 from tests.differential.stage import Options
-from tests.differential.ways import WAYS
+from tests.differential.ways import USUAL, WAYS
 
 
 def main() -> int:
@@ -34,7 +34,7 @@ def main() -> int:
         options.workers,
         options.fault,
         tuple(options.kinds or ()),
-        tuple(name for name in options.ways or WAYS if name not in (options.without or ())),
+        tuple(name for name in options.ways or USUAL if name not in (options.without or ())),
         deeds=not options.no_deeds,
     )
     tell(f"{options.workers} workers for {options.seconds:g} s")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from tests.differential.draw import Draw
 from tests.differential.kinds import KINDS
 from tests.differential.kinds.kind import Kind
-from tests.differential.ways import WAYS, Setup, Way
+from tests.differential.ways import USUAL, WAYS, Setup, Way
 
 _TABLE = 4096
 
@@ -33,7 +33,7 @@ class Menu:
 
     def __init__(self, setup: Setup, kinds: Iterable[str] = (), ways: Iterable[str] = ()) -> None:
         wanted_kinds = [KINDS[name] for name in kinds] or list(KINDS.values())
-        wanted_ways = [WAYS[name] for name in ways] or list(WAYS.values())
+        wanted_ways = [WAYS[name] for name in ways] or list(USUAL.values())
         pairs = [
             (way.weight * kind.weight / _weight(way, wanted_kinds), way.name, kind.name)
             for way in wanted_ways
