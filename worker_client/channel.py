@@ -56,7 +56,7 @@ from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Busy
 from worker_client.wire.waiting import PollOrBlock, WaitMode, poll_giving_way, poll_word
 
-_STATUS_SECONDS = 0.1  # what a broker that is there may take to say so
+_OPENED_SECONDS = 0.1  # how long to try to say that the semaphores are opened
 _MAX_SLOTS_ADVICE = "send less at a time or raise the broker's max_slots"
 _POST_OVERDUE_NS = 100_000_000
 
@@ -64,7 +64,9 @@ _POST_OVERDUE_NS = 100_000_000
 class Channel:
     """One attached worker process. Made by `Connection`; closed when its control connection ends."""
 
-    def __init__(self, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode) -> None:
+    def __init__(
+        self, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode, deadline_ns: int
+    ) -> None:
         self._segments = [Segment.attach(fd, reply["nbytes"])]  # first, as it sees to the descriptor
         self.alive = fork.new_word()  # 0 when it is closed, and in a child: what every call looks at first
         self.process = link.process
@@ -75,10 +77,12 @@ class Channel:
         self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
         self.event: Event | None = None
         self._link = link
-        self.bell: semaphore.Semaphore = self._opened(reply["bell"])
+        self.bell: semaphore.Semaphore = self._opened(reply["bell"], deadline_ns)
         self._words = self._segments[0].bytes.cast("Q")
         self._ring = RingProducer(
-            self._words, self._opened(reply["submitted"]), self._opened(reply["doorbell"])
+            self._words,
+            self._opened(reply["submitted"], deadline_ns),
+            self._opened(reply["doorbell"], deadline_ns),
         )
         self._free: deque[Slot] = deque()
         self._abandoned: list[Slot] = []
@@ -89,7 +93,7 @@ class Channel:
         self._claimers = 0
         self._no_more_slots = ""  # why the broker refused another block
         self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
-        self._add_block(reply["block"], self._segments[0])
+        self._add_block(reply["block"], self._segments[0], deadline_ns)
         # Last, as these refer to us: what fails before is freed at once.
         self._waiting = {POLL_FREELY: PollOrBlock(mode), POLL_GIVING_WAY: PollOrBlock(mode, in_crowd=True)}
         self.futures = FutureDispatcher(self)
@@ -246,7 +250,7 @@ class Channel:
                 raise
             segment = Segment.attach(fds.pop(), reply["nbytes"])
             self._segments.append(segment)
-            self._add_block(reply["block"], segment)
+            self._add_block(reply["block"], segment, deadline_ns)
             return True
         finally:
             if self._grower == me:
@@ -254,17 +258,14 @@ class Channel:
                     self._grower = 0
                     self._slow.notify_all()
 
-    def _opened(self, name: str) -> semaphore.WaitableSemaphore:
+    def _opened(self, name: str, deadline_ns: int) -> semaphore.WaitableSemaphore:
         try:
             return semaphore.attach(name)
         except semaphore.Missing:
-            with contextlib.suppress(NoAnswer):
-                self._link.request(
-                    {"op": "status"}, _STATUS_SECONDS
-                )  # BrokerLost if the broker took it along
+            self._ask({"op": "status"}, deadline_ns)  # raises BrokerLost if the broker took it along
             raise
 
-    def _add_block(self, block: dict[str, Any], segment: Segment) -> None:
+    def _add_block(self, block: dict[str, Any], segment: Segment, deadline_ns: int) -> None:
         start, sizes = block["offset"], (block["count"], block["input_bytes"], block["output_bytes"])
         memory = segment.bytes[start:]
         first = block[
@@ -274,13 +275,13 @@ class Channel:
             header = memory[header_offset(index) :][:SLOT_HEADER]
             region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
             region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
-            completed = self._opened(name)
+            completed = self._opened(name, deadline_ns)
             ends = self.catalogue.expire, self.break_off
             slot = Slot(first + index, header, region_in, region_out, completed, *ends)
             self.slots.append(slot)
             self._free.append(slot)
         with contextlib.suppress(NoAnswer):  # the names stay for a while longer
-            self._link.send({"op": "opened"}, monotonic_ns() + int(_STATUS_SECONDS * 1e9))
+            self._link.send({"op": "opened"}, monotonic_ns() + int(_OPENED_SECONDS * 1e9))
 
     def _grow(self, slot: Slot, nbytes: int, deadline_ns: int) -> None:
         message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}

@@ -205,7 +205,7 @@ class Connection:
         try:
             again = self._met_a_broker and self._missing_since_ns > 0
             reply, fds = link.request({"op": "attach", "again": again}, seconds_left(deadline_ns))
-            channel = channel_type(link, reply, fds.pop(), self.mode)
+            channel = channel_type(link, reply, fds.pop(), self.mode, deadline_ns)
             if reply.get("lifeline"):
                 link.hold_lifeline(seconds_left(deadline_ns))
         except OSError as error:  # no descriptors, no address space

@@ -29,7 +29,7 @@ from worker_client.wire.layout import (
 )
 from worker_client.wire.waiting import WaitMode
 
-MakeChannel = Callable[[ControlLink, control.Message, int, WaitMode], Channel]
+MakeChannel = Callable[[ControlLink, control.Message, int, WaitMode, int], Channel]
 
 
 def channel_type() -> MakeChannel:
@@ -60,8 +60,10 @@ class _Bell(semaphore.NoSemaphore):
 class GreenChannel(Channel):
     """A channel of the hub in whose thread it was made. Calls of other threads, the library's own pool, block there."""
 
-    def __init__(self, hub: Hub, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode) -> None:
-        super().__init__(link, reply, fd, mode)
+    def __init__(
+        self, hub: Hub, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode, deadline_ns: int
+    ) -> None:
+        super().__init__(link, reply, fd, mode, deadline_ns)
         self.bell = _Bell(hub.new_waiter())
         self._hub = hub
         self._waiters: dict[Slot, Waiter] = {}
