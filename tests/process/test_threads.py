@@ -10,7 +10,7 @@ import pytest
 
 import worker_client
 from tests.brokers import TestBroker, serving, wait_until
-from worker_client import Client, DeadlineExceeded
+from worker_client import Client, DeadlineExceeded, Overloaded
 from worker_client.wire import semaphore
 
 MODELS = ("tell", "gated", "double")
@@ -50,7 +50,7 @@ def test_threads_of_every_kind_share_a_client(client: Client, seed: int) -> None
                     y = model.predict(
                         inputs, timeout=60 if kind == 3 else float(rng.choice([1e-5, 1e-4, 1e-3]))
                     )["y"]
-                except DeadlineExceeded:
+                except (DeadlineExceeded, Overloaded):  # while its own answer, or a slot, was still to come
                     late += 1
                     continue
             assert (y == inputs["x"] * 2.0 + inputs["row"][:, None]).all()

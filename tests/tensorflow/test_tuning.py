@@ -293,7 +293,9 @@ def test_tune_prints_writes_and_forgets(cache: Path, mlp_path: Path, tmp_path: P
     ):
         assert line in text
     assert len(records(cache)) == 1
-    assert run("tune", mlp_path, "--forget").stdout == "mlp: 1 record dropped\n"
+    assert (
+        run("tune", mlp_path, "--forget").stdout == "mlp: 2 records dropped\n"
+    )  # and what was found of its rows
     assert records(cache) == []
     assert run("tune", mlp_path, "--forget").stdout == "mlp: 0 records dropped\n"
 
