@@ -41,6 +41,11 @@ class Worker:
     def is_alive(self) -> bool:
         return self._process.is_alive()
 
+    @property
+    def has_said(self) -> bool:
+        """There is something to hear, or nobody left to say it."""
+        return self._pipe.poll(0)
+
     def say(self, message: Any = None) -> None:
         self._pipe.send(message)
 

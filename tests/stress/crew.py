@@ -99,21 +99,31 @@ class Crew:
         return random.randrange(len(self._workers))
 
     def _kill(self, place: int) -> None:
-        """SIGKILL, and another one in its place."""
-        self._workers[place].kill()
-        self._workers[place].close()
+        """SIGKILL, and another one in its place. What it had found wrong before is not lost with it."""
+        worker = self._living(place)
+        worker.kill()
+        if worker.has_said:
+            self._fail_for(worker, killed=True)
+        worker.close()
         self._calls_of_the_dead += self._board.done[place]
         self._board.done[place] = 0
         self._seen[place] = 0, time.monotonic()
         self._replaced += 1
         self._workers[place] = self._start(place)
 
+    def _living(self, place: int) -> Worker:
+        """Raises what is wrong with one that has ended by itself."""
+        worker = self._workers[place]
+        if not worker.is_alive:
+            self._fail_for(worker)
+        return worker
+
     def _suspend(self, random: Random) -> None:
-        suspend(self._workers[self._place(random)].pid, random)
+        suspend(self._living(self._place(random)).pid, random)
 
     def _kill_suspended(self, random: Random) -> None:
         place = self._place(random)
-        os.kill(self._workers[place].pid, signal.SIGSTOP)
+        os.kill(self._living(place).pid, signal.SIGSTOP)
         pause(random, LONGEST_STOP_S)
         self._kill(place)
 
@@ -151,8 +161,7 @@ class Crew:
         self.check_children()
         now = time.monotonic()
         for place, worker in enumerate(self._workers):
-            if not worker.is_alive:
-                self._fail_for(worker)
+            self._living(place)
             calls, since = self._seen[place]
             if self._board.done[place] != calls:
                 self._seen[place] = self._board.done[place], now
@@ -171,11 +180,13 @@ class Crew:
         if self._board.failed:
             raise Fault("a child that a worker has forked has failed; its traceback is above")
 
-    def _fail_for(self, worker: Worker) -> None:
+    def _fail_for(self, worker: Worker, killed: bool = False) -> None:
         """It has not been told to stop: its answer is what was wrong."""
         try:
             worker.hear(1)
         except EOFError:
+            if killed:
+                return
             raise Fault(f"worker {worker.pid} ended with {worker.wait()}") from None
 
     def _dump(self, worker: Worker) -> None:
