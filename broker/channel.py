@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from broker.access import give
@@ -68,7 +68,7 @@ class Channel:
         self._push = push
         self._account: Account = memory.account()
         self._semaphores: list[Semaphore] = []
-        self._unlinked = 0
+        self._named: dict[str, Semaphore] = {}  # of them those that the worker has not opened yet
         self._regions: dict[tuple[int, str], int] = {}
         try:
             segment = self._account.new_segment(settings.first_segment_bytes)
@@ -150,11 +150,12 @@ class Channel:
             self.event = Event()
         return Lent(self.event.fd)
 
-    def unlink_names(self) -> None:
-        """The worker has opened the semaphores: from now on nobody can find them."""
-        while self._unlinked < len(self._semaphores):
-            semaphore.unlink(self._semaphores[self._unlinked])
-            self._unlinked += 1
+    def unlink_names(self, names: Iterable[str] | None = None) -> None:
+        """The worker has opened these semaphores, or will open no more: from now on nobody can find them."""
+        for name in list(self._named if names is None else names):
+            opened = self._named.pop(name, None)
+            if opened is not None:
+                semaphore.unlink(opened)
 
     @property
     def used_bytes(self) -> int:
@@ -185,13 +186,13 @@ class Channel:
     def _new_semaphore(self) -> Semaphore:
         made = self._memory.new_semaphore()
         self._semaphores.append(made)
+        self._named[made.name] = made
         give(made, self._uid)
         return made
 
     def _take_back(self, semaphores: int, segment: Segment) -> None:
         """Of a block that the worker has not heard of: all semaphores past the first so many, and its memory."""
-        for item in self._semaphores[semaphores:]:
-            semaphore.unlink(item)
+        self.unlink_names(item.name for item in self._semaphores[semaphores:])
         del self._semaphores[semaphores:]
         self._account.give_back(segment)
 

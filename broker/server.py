@@ -229,7 +229,8 @@ class Server:
         return reply, channel.first_segment
 
     def _opened(self, session: Session, message: Message) -> Reply:
-        _channel_of(session).unlink_names()
+        names = message.get("names")
+        _channel_of(session).unlink_names(names if _are_names(names) else ())
         return {}, None
 
     def _slots(self, session: Session, message: Message) -> Reply:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
+from collections.abc import Sequence
 from time import monotonic_ns
 from typing import Any
 
@@ -93,7 +94,7 @@ class Channel:
         self._claimers = 0
         self._no_more_slots = ""  # why the broker refused another block
         self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
-        self._add_block(reply["block"], self._segments[0], deadline_ns)
+        self._add_block(reply["block"], self._segments[0], deadline_ns, (reply["bell"], reply["submitted"]))
         # Last, as these refer to us: what fails before is freed at once.
         self._waiting = {POLL_FREELY: PollOrBlock(mode), POLL_GIVING_WAY: PollOrBlock(mode, in_crowd=True)}
         self.futures = FutureDispatcher(self)
@@ -265,7 +266,9 @@ class Channel:
             self._ask({"op": "status"}, deadline_ns)  # raises BrokerLost if the broker took it along
             raise
 
-    def _add_block(self, block: dict[str, Any], segment: Segment, deadline_ns: int) -> None:
+    def _add_block(
+        self, block: dict[str, Any], segment: Segment, deadline_ns: int, opened: Sequence[str] = ()
+    ) -> None:
         start, sizes = block["offset"], (block["count"], block["input_bytes"], block["output_bytes"])
         memory = segment.bytes[start:]
         first = block[
@@ -281,7 +284,10 @@ class Channel:
             self.slots.append(slot)
             self._free.append(slot)
         with contextlib.suppress(NoAnswer):  # the names stay for a while longer
-            self._link.send({"op": "opened"}, monotonic_ns() + int(_OPENED_SECONDS * 1e9))
+            self._link.send(
+                {"op": "opened", "names": [*block["completed"], *opened]},
+                monotonic_ns() + int(_OPENED_SECONDS * 1e9),
+            )
 
     def _grow(self, slot: Slot, nbytes: int, deadline_ns: int) -> None:
         message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}

@@ -12,6 +12,8 @@ import pytest
 import worker_client
 from tests.brokers import TestBroker, serving
 from worker_client import Client, DeadlineExceeded, Overloaded
+from worker_client.wire.layout import NO_DEADLINE
+from worker_client.wire.segment import Segment
 
 MODELS = ("consume", "produce", "gated", "double")
 MIB = 1 << 20
@@ -169,3 +171,21 @@ def test_a_deadline_does_not_lose_a_grown_region() -> None:
             broker.gate.open(number)
             y = model.predict({"number": np.int64(0), "n": np.int64(number * MIB + 5)}, timeout=60)
             np.testing.assert_array_equal(y["y"], pattern(number * MIB + 5))
+
+
+def test_blocks_that_are_opened_in_another_order(broker: TestBroker) -> None:
+    """A signal handler's call may ask for slots, and open them, while the call that it interrupted opens its own: the
+    names of those are there still."""
+    with worker_client.connect(broker.address) as client:
+        channel = client.model("double").bound_by(None)[0].channel
+        outer, inner = (channel._ask({"op": "slots"}, NO_DEADLINE) for _ in range(2))
+        for reply, fds in (inner, outer):
+            segment = Segment.attach(fds.pop(), reply["nbytes"])
+            channel._add_block(reply["block"], segment, NO_DEADLINE)
+            channel.ask_for_models(60)  # the broker has heard that they are opened
+        assert len(channel.slots) == len({slot.index for slot in channel.slots})
+        futures = [
+            client.model("double").submit(np.full((1, 4), n, np.float32)) for n in range(len(channel.slots))
+        ]
+        for n, future in enumerate(futures):
+            np.testing.assert_array_equal(future.result(60), np.full((1, 4), 2 * n))

@@ -12,7 +12,7 @@ message in whose bytes it arrived; one that says "fds": n takes the next n of th
 |---------|--------|----------------------------------------------------------------------|
 | hello   | worker | protocol and version; answered by the same of the broker             |
 | attach  | worker | give me a channel; answered by its segment and the names of its semaphores |
-| opened  | worker | I have opened the semaphores: take their names away (no reply)       |
+| opened  | worker | I have opened these semaphores: take their names away (no reply)     |
 | slots   | worker | give me another block of slots                                       |
 | grow    | worker | slot needs an input region of this many bytes                        |
 | models  | anyone | models, versions and signatures                                      |
