@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
@@ -37,7 +38,7 @@ def marked(tag: int, *shape: int) -> np.ndarray:
     return (tag + (5 * steps + steps // 16) % 16 / 16.0).astype(np.float32).reshape(shape)
 
 
-class Kind:
+class Kind(ABC):
     """`name` in plans; `model` and `signature` under which it is served, and exported together with others."""
 
     name: ClassVar[str]
@@ -59,15 +60,15 @@ class Kind:
 
     def export(self, tf: Any, module: Any) -> Function:
         """A `tf.function`; what it needs to live is kept in `module`."""
-        raise NotImplementedError
+        raise TypeError(f"{self.name} is not made by a tf.function")
 
+    @abstractmethod
     def make(self, draw: Draw, tag: int) -> Tensors:
         """Inputs whose shapes `draw` decides, and whose values are this tag's."""
-        raise NotImplementedError
 
     def answer(self, inputs: Tensors) -> Tensors:
         """What the model must answer, computed by numpy."""
-        raise NotImplementedError
+        raise TypeError(f"{self.name} checks its answers otherwise")
 
     def bad(self, inputs: Tensors) -> bool:
         """The model must fail on these."""
