@@ -11,8 +11,9 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable
-from concurrent.futures import Future
-from concurrent.futures._base import FINISHED
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
 from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,9 @@ from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 if TYPE_CHECKING:
     from worker_client.channel import Channel
     from worker_client.connection import Connection
+
+_CANCELLED = (CANCELLED, CANCELLED_AND_NOTIFIED)
+_ENDED = (FINISHED, *_CANCELLED)
 
 
 class CallFuture(Future[Any]):
@@ -75,6 +79,37 @@ class CallFuture(Future[Any]):
             self._begin_to_end()  # it need not be in a broker's hands, who would end it
         return cancelled
 
+    def result(self, timeout: float | None = None) -> Any:
+        """The call's result, as `concurrent.futures.Future.result`."""
+        error = self.exception(timeout)
+        if error is None:
+            return self._result
+        try:
+            raise error
+        finally:
+            del error, self  # the traceback would keep both alive
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The call's error or None, as `concurrent.futures.Future.exception`."""
+        self._await(timeout)
+        if self._state != FINISHED:
+            raise CancelledError() if self._state in _CANCELLED else FutureTimeout()
+        return self._exception
+
+    def _await(self, timeout: float | None) -> None:
+        """Wait for the end. What a signal's handler raises meanwhile comes out and leaves no lock behind, which
+        `Condition` cannot promise: its `__enter__` and `wait` are Python, and a handler may run within them."""
+        condition, end = self._condition, _End()
+        with condition._lock:  # type: ignore[attr-defined]  # noqa: SLF001
+            if self._state in _ENDED:
+                return
+            self._waiters.append(end)
+        try:
+            end.wait(timeout)
+        finally:
+            with condition._lock:  # type: ignore[attr-defined]  # noqa: SLF001
+                self._waiters.remove(end)
+
     def add_done_callback(self, fn: Callable[[Future[Any]], Any]) -> None:
         if (call := self._call) is not None:
             call.kept = self  # who waits by a callback need not keep the future
@@ -96,6 +131,24 @@ class CallFuture(Future[Any]):
         except IndexError:
             return False
         return self.set_running_or_notify_cancel()
+
+
+class _End:
+    """Waits for the end of a future; its methods are those that `concurrent.futures` asks of a future's waiters."""
+
+    def __init__(self) -> None:
+        self._running = threading.Lock()
+        self._running.acquire()
+
+    def wait(self, timeout: float | None) -> None:
+        self._running.acquire(
+            timeout=-1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+        )
+
+    def add_result(self, _: Future[Any]) -> None:
+        self._running.release()
+
+    add_exception = add_cancelled = add_result
 
 
 class Call:

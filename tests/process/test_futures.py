@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import signal
 import threading
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 
@@ -252,3 +253,30 @@ def test_a_submit_that_is_broken_off_cancels_nobody_elses_call(
             with pytest.raises(Raised):
                 model.submit(ROW)
         np.testing.assert_array_equal(model.predict(ROW * value, timeout=60), ROW * 2 * value)
+
+
+def test_what_a_handler_raises_comes_out_of_a_wait(client: Client, rng: np.random.Generator) -> None:
+    """Ctrl-C is KeyboardInterrupt wherever in `result` it strikes, and the future is none the worse for it."""
+    model = client.model("tell")
+    x, row = np.ones((1, 4), np.float32), np.zeros(1, np.int64)
+    struck = 0
+
+    def strike(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        for _ in range(2000):
+            future = model.submit({"x": x, "row": row})
+            try:
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-6, 3e-4))
+                    future.result()
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except KeyboardInterrupt:
+                struck += 1
+            np.testing.assert_array_equal(future.result(60)["y"], x * 2.0)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert struck
