@@ -88,6 +88,10 @@ class Intake:
         self._polling = POLL_FREELY  # what the workers are told of it
         self._counted_ns = self._idle_ns = 0  # when workers were counted, and how long it was idle since
         self._worker_polls = False  # so does the one whose request came last
+        self._may_poll = (
+            False  # a request has come since it was last idle: only then is another one likely soon
+        )
+        self._poll_until_ns = 0
         self._recount_ns = 0
         self._has_company = False
 
@@ -196,6 +200,7 @@ class Intake:
                 elif not taken:
                     self._idle()
                     continue
+            self._may_poll = True
             self._answer_doorbell(len(taken))
             if self._polling == POLL_GIVING_WAY and self._worker_polls:
                 give_way()  # to those that share this processor: they give way, too, and would wait for a time slice
@@ -279,18 +284,21 @@ class Intake:
         """Poll the rings, then block. Every submission rings the doorbell after it shows in its ring, so one that
         the last scan missed either is seen by the polls, or has rung and is scanned for, or will ring."""
         start = monotonic_ns()
-        if not (
-            self._poll(start) or semaphore.drain(self._doorbell) or self._calls or self._anything_waits()
-        ):
+        if self._may_poll:
+            self._may_poll = False
+            self._poll_until_ns = start + self._poll_budget_ns()
+        if not (self._poll() or semaphore.drain(self._doorbell) or self._calls or self._anything_waits()):
             semaphore.acquire(self._doorbell)
         waited_ns = monotonic_ns() - start
         self._idle_ns += waited_ns
         self._budget.observe(waited_ns)
 
-    def _poll(self, start: int) -> bool:
+    def _poll_budget_ns(self) -> int:
         wanted = self._worker_polls and self._polling == POLL_FREELY and not self._busy_runners()
-        limit = start + self._budget.budget_ns(wanted)
-        while monotonic_ns() < limit:
+        return self._budget.budget_ns(wanted)
+
+    def _poll(self) -> bool:
+        while monotonic_ns() < self._poll_until_ns:
             for _ in range(8):
                 if self._anything_waits():
                     return True

@@ -1,0 +1,42 @@
+"""What the intake thread does while no requests come, but others in its process ask it things."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from broker.intake import Intake
+from broker.models.repository import Repository
+from worker_client.wire import semaphore
+from worker_client.wire.waiting import WaitMode
+
+
+class CountingIntake(Intake):
+    """Counts how often it decides how long to poll for the next request."""
+
+    polls = 0
+
+    def _poll_budget_ns(self) -> int:
+        self.polls += 1
+        return super()._poll_budget_ns()
+
+
+@pytest.mark.parametrize("mode", WaitMode)
+def test_a_question_of_its_own_process_does_not_begin_polling(mode: WaitMode) -> None:
+    """The watch asks every second; a poll of as long for each would keep a core busy for ever."""
+    doorbell = semaphore.create(f"/onesession.unit.{os.getpid()}.idle")
+    semaphore.unlink(doorbell)
+    intake = CountingIntake(Repository(), doorbell, mode, lambda channel: None)
+    thread = threading.Thread(target=intake.run)
+    thread.start()
+    try:
+        for _ in range(5):
+            asked = threading.Event()
+            intake.call(asked.set)
+            assert asked.wait(30)
+    finally:
+        intake.stop()
+        thread.join()
+    assert intake.polls == 0
