@@ -22,11 +22,16 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_nobody_waits_on_a_semaphore_with_a_time_limit(path: Path) -> None:
-    """`acquire` is called without a time-out, which POSIX counts on the realtime clock, or with 0, which waits not."""
+    """`acquire` is called without a time-out, which POSIX counts on the realtime clock, or with 0, which waits not.
+
+    The time-out of `CallFuture.result` is the one exception: it is a lock's of the interpreter, as in every future of
+    the standard library; the call's own deadline does not hang on it.
+    """
     for name, call in calls(path):
         if name == "acquire":
             arguments = [ast.unparse(argument) for argument in (*call.args, *call.keywords)]
             allowed = arguments in ([], ["0"]) or "semaphore.acquire(" in ast.unparse(call)
+            allowed |= path.name == "futures.py" and ast.unparse(call.func) == "self._running.acquire"
             assert allowed, f"{path}:{call.lineno}"
         assert name not in ("sem_timedwait", "sem_clockwait"), f"{path}:{call.lineno}"
 
