@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
+
+Outputs: TypeAlias = Sequence[np.ndarray]
 
 _EPSILON = {
     "float16": 1e-3,
@@ -70,3 +73,15 @@ def same_shapes(mine: Sequence[np.ndarray], other: Sequence[np.ndarray], rows: i
         a.ndim > 0 and b.ndim > 0 and len(a) == rows and a.shape[1:] == b.shape[1:] and a.dtype == b.dtype
         for a, b in zip(mine, other)
     )
+
+
+def same(mine: np.ndarray, other: np.ndarray) -> bool:
+    return mine.shape == other.shape and bool(same_rows(mine, other).all())
+
+
+def exactly_same(mine: np.ndarray, other: np.ndarray) -> bool:
+    return mine.shape == other.shape and bool(same_rows(mine, other, exact=True).all())
+
+
+def same_outputs(mine: Outputs, other: Outputs) -> bool:
+    return all(same(a, b) for a, b in zip(mine, other))

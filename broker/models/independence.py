@@ -16,14 +16,22 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from time import monotonic
-from typing import TypeAlias
 
 import numpy as np
 
-from broker.models.closeness import difference, same_rows, same_shapes
+from broker.models.closeness import (
+    Outputs,
+    difference,
+    exactly_same,
+    same,
+    same_outputs,
+    same_rows,
+    same_shapes,
+)
 from broker.models.examples import Feeds
-from broker.models.made_up import LENGTHS, Choice, aligned_as, draw, families_of
+from broker.models.made_up import LENGTHS, Choice, draw, families_of
 from broker.models.model import Run
+from broker.models.trial_rows import kept_halves, picked, regrouped, shaken
 from worker_client.wire.signature import Signature
 
 VERSION = 1
@@ -40,8 +48,6 @@ _FEWEST_RUNS = 20
 """Rows that are run in the smallest trial that says something."""
 _ENOUGH = 3
 _FAR_TRIALS = (0, 1, 3, 5)
-
-Outputs: TypeAlias = Sequence[np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,14 +112,14 @@ def rounding_explains(run: Run, feeds: Feeds, mine: Outputs, found: Outputs, see
     rng = np.random.default_rng(seed)
     moved = [0.0] * len(mine)
     for _ in range(3):
-        for number, (output, before) in enumerate(zip(run(*_shaken(feeds, rng)), mine)):
+        for number, (output, before) in enumerate(zip(run(*shaken(feeds, rng)), mine)):
             if output.shape != before.shape:
                 return False
             moved[number] = max(moved[number], difference(output, before))
     return all(
         difference(one, other) <= 10 * far
         for one, other, far in zip(mine, found, moved)
-        if not _same(one, other)
+        if not same(one, other)
     )
 
 
@@ -287,13 +293,13 @@ class _Trials:
         half = kept[: len(kept) // 2], kept[len(kept) // 2 :]
         rows = len(half[0])
         first, second = half[0], half[1][:rows]
-        for request in _companies(first, second):
+        for request in regrouped(first, second):
             self._compare(pool, request, alone)
         base = self._steady(pool, first)
-        for kept_here in _patterns(rows):
+        for kept_here in kept_halves(rows):
             mixed = [one if keep else other for one, other, keep in zip(first, second, kept_here)]
             self._compare_company(pool, first, base, mixed, kept_here)
-        if not all(_same_outputs(alone[kept[0]], alone[number]) for number in kept):
+        if not all(same_outputs(alone[kept[0]], alone[number]) for number in kept):
             self.learned += 1
 
     def _try_many(self, choice: Choice, small: int) -> None:
@@ -365,15 +371,15 @@ class _Trials:
             raise _Dependent(
                 f"the shape of its answer to a row depends on the other rows{self._where(mine, alone)}"
             )
-        if _same_outputs(mine, alone):
+        if same_outputs(mine, alone):
             return
-        feeds = _picked(pool, [number])
+        feeds = picked(pool, [number])
         try:
             again = self._run_rows(pool, [number])
             explained = rounding_explains(self._run, feeds, alone, mine)
         except Exception:
             explained, again = False, alone
-        if not _same_outputs(again, alone):
+        if not same_outputs(again, alone):
             raise _Dependent("it answers the same request differently each time")
         if not explained:
             raise _Dependent(
@@ -411,7 +417,7 @@ class _Trials:
         self._check_rows(outputs, len(request))
         self._exact = all(same_shapes([a], [b], len(request)) and same_rows(a, b, exact=True).all()
                           for a, b in zip(outputs, again))  # fmt: skip
-        if not self._exact and not _same_outputs(outputs, again):
+        if not self._exact and not same_outputs(outputs, again):
             raise _Dependent("it answers the same request differently each time")
         return outputs
 
@@ -436,7 +442,7 @@ class _Trials:
             if not good.all() and self._exact and same_rows(mine[stays], before[stays]).all():
                 # Next to nothing: see whether such differences come by themselves.
                 again = self._run_rows(pool, mixed), self._run_rows(pool, first)
-                if not all(_exactly(a, b) for a, b in zip((*again[0], *again[1]), (*outputs, *base))):
+                if not all(exactly_same(a, b) for a, b in zip((*again[0], *again[1]), (*outputs, *base))):
                     continue
             if not good.all():
                 far = difference(mine[stays][~good], before[stays][~good])
@@ -471,7 +477,7 @@ class _Trials:
             raise _OutOfTime
         begun = self._clock()
         try:
-            outputs = self._run(*_picked(pool, request))
+            outputs = self._run(*picked(pool, request))
         except Exception as error:
             self.error = str(error).partition("\n")[0][:200]
             raise _Failed(self.error) from None
@@ -484,47 +490,3 @@ class _Trials:
             return self._run_rows(pool, request)
         except _Failed:
             return None
-
-
-def _companies(first: Sequence[int], second: Sequence[int]) -> list[list[int]]:
-    """Requests of some of these rows: all, some, twice the same, the other way round."""
-    whole = list(first)
-    found = [whole, [whole[1], whole[0]], [whole[0], *whole[:-1]]]
-    if len(whole) > 2:
-        found += [[*reversed(second)], [second[0], whole[0], second[-1]]]
-    return found
-
-
-def _patterns(rows: int) -> Iterator[list[bool]]:
-    """Which rows stay, so that of each pair one stays while the other is exchanged, in both directions."""
-    bits = max(1, (rows - 1).bit_length())
-    for bit, value in product(range(bits), (0, 1)):
-        yield [(number >> bit) & 1 == value for number in range(rows)]
-
-
-def _picked(pool: Feeds, request: Sequence[int]) -> Feeds:
-    return tuple(aligned_as(feed[list(request)], feed.dtype) for feed in pool)
-
-
-def _shaken(feeds: Feeds, rng: np.random.Generator) -> Feeds:
-    """Floats in their last bits otherwise."""
-    made = []
-    for feed in feeds:
-        if feed.dtype.kind in "fcV":
-            part = 1e-6 if feed.dtype.itemsize > 2 else 8e-3
-            wide = np.complex128 if feed.dtype.kind == "c" else np.float64
-            feed = aligned_as(feed.astype(wide) * (1 + part * rng.normal(size=feed.shape)), feed.dtype)
-        made.append(feed)
-    return tuple(made)
-
-
-def _same(mine: np.ndarray, other: np.ndarray) -> bool:
-    return mine.shape == other.shape and bool(same_rows(mine, other).all())
-
-
-def _exactly(mine: np.ndarray, other: np.ndarray) -> bool:
-    return mine.shape == other.shape and bool(same_rows(mine, other, exact=True).all())
-
-
-def _same_outputs(mine: Outputs, other: Outputs) -> bool:
-    return all(_same(a, b) for a, b in zip(mine, other))
