@@ -88,9 +88,7 @@ class Intake:
         self._polling = POLL_FREELY  # what the workers are told of it
         self._counted_ns = self._idle_ns = 0  # when workers were counted, and how long it was idle since
         self._worker_polls = False  # so does the one whose request came last
-        self._may_poll = (
-            False  # a request has come since it was last idle: only then is another one likely soon
-        )
+        self._may_poll = False  # a request has come since the last poll began: another may follow soon
         self._poll_until_ns = 0
         self._recount_ns = 0
         self._has_company = False

@@ -97,8 +97,9 @@ class CallFuture(Future[Any]):
         return self._exception
 
     def _await(self, timeout: float | None) -> None:
-        """Wait for the end. What a signal's handler raises meanwhile comes out and leaves no lock behind, which
-        `Condition` cannot promise: its `__enter__` and `wait` are Python, and a handler may run within them."""
+        """Wait for the end, or until `timeout` has passed. An exception that a signal handler raises meanwhile comes
+        out and leaves no lock held. `Condition` cannot promise that: its `__enter__` and `wait` are Python code, in the
+        middle of which a handler may run."""
         condition, end = self._condition, _End()
         with condition._lock:  # type: ignore[attr-defined]  # noqa: SLF001
             if self._state in _ENDED:
@@ -141,9 +142,8 @@ class _End:
         self._running.acquire()
 
     def wait(self, timeout: float | None) -> None:
-        self._running.acquire(
-            timeout=-1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
-        )
+        seconds = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+        self._running.acquire(timeout=seconds)
 
     def add_result(self, _: Future[Any]) -> None:
         self._running.release()
