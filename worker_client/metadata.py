@@ -92,7 +92,7 @@ class ModelInfo:
             what = "label" if isinstance(version, str) else "version"
             raise ModelNotFound(f"model {self.name!r} has no {what} {version!r}; it has {self._callable()}")
         if found.state != AVAILABLE:
-            label = f"label {version!r} stands for {found}" if isinstance(version, str) else str(found)
+            label = f"label {version!r}: {found}" if isinstance(version, str) else str(found)
             if found.set_aside:
                 raise ModelFailed(f"model {self.name!r}: {label}")
             raise ModelNotFound(f"model {self.name!r}: {label}; it has {self._callable()}")

@@ -21,7 +21,7 @@ from worker_client.metadata import Coming, ModelInfo, SignatureInfo
 from worker_client.request import Request
 from worker_client.string_inputs import fitter_of
 from worker_client.timings import Timings
-from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
+from worker_client.wire.errors import BrokerError, InvalidInput, ModelFailed, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
 from worker_client.wire.signature import Signature, TensorSpec, label_of
 
@@ -286,7 +286,7 @@ class Model:
                     raise
                 sleep(_COMING_NS / 1e9)
                 continue
-            except ModelNotFound:
+            except (ModelNotFound, ModelFailed):  # not there, or set aside, as far as this process was told
                 if asked:
                     raise
                 asked = True

@@ -6,6 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.brokers import TestBroker, serving, wait_until
 from tests.versions_on_disk import ONE, Versions
 from tests.workers import Talk, worker
 from worker_client import Client, InvalidInput, ModelNotFound, aio
+from worker_client.metadata import VersionInfo
 
 MANY = (
     "moving",
@@ -35,6 +37,7 @@ MANY = (
     "awaited",
     "futures",
     "late",
+    "aside",
 )
 RELOADS = 10
 _GATE = "import pathlib\nGATE = pathlib.Path({gate!r})"
@@ -289,6 +292,23 @@ def test_a_refusal_rests_on_what_the_broker_says_now(
     for name in (2, "new"):
         catalogue.models = before  # as if they were still on their way
         assert version_of(client.model("late", name)) == 2
+
+
+@pytest.mark.parametrize("version", [None, 1, "new"])
+def test_a_model_that_was_set_aside_is_called_once_it_is_back(
+    broker: TestBroker, client: Client, version: int | str | None
+) -> None:
+    """Whoever had it reloaded calls it at once, even where the news of its return is still on its way."""
+    reload(broker, "aside", labels={"new": 1})
+    model = client.model("aside", version)
+    assert version_of(model) == 1
+    catalogue = client._connection.channel().catalogue
+    now = catalogue.models["aside"]
+    told = VersionInfo(1, "END", "the broker's process ended 3 times", "", {}, {}, set_aside=True)
+    aside = replace(now, version=None, signatures={}, versions={1: told}, labels={"new": told})
+    catalogue.models = {**catalogue.models, "aside": aside}
+    model.unbind()
+    assert version_of(model) == 1
 
 
 def test_labels_stand_for_versions(broker: TestBroker, on_disk: dict[str, Versions], client: Client) -> None:
