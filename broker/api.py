@@ -58,8 +58,8 @@ class Broker:
         adopted: Iterable[LoadedModel] = (),
         **options: Any,
     ) -> None:
-        specs = tuple(ModelSpec.coerce_all(models))
-        self.settings = Settings(models=specs, address=os.fspath(socket_path(name)), **options)
+        address = os.fspath(socket_path(name))
+        self.settings = Settings.of(ModelSpec.coerce_all(models), {"address": address, **options})
         self.supervise = supervise
         self.start_seconds = start_seconds
         self._adopted = tuple(adopted)

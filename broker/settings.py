@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any
 
 from broker.logs import LogFormat, LogLevel
 from broker.models.spec import ModelSpec, check_one_gpu_policy
+from broker.unknown import check_names
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.layout import LINE, MAX_SLOTS, RING_END, block_bytes
 from worker_client.wire.waiting import WaitMode
@@ -121,6 +122,12 @@ class Settings:
             for number in numbers:
                 _check(f"each of {name}", number, 0, (1 << 32) - 2)
             object.__setattr__(self, name, numbers)
+
+    @classmethod
+    def of(cls, models: Iterable[ModelSpec], options: Mapping[str, Any]) -> Settings:
+        """Of keywords that a user has written. Raises InvalidInput."""
+        check_names("a broker", options, tuple(field.name for field in fields(cls) if field.name != "models"))
+        return cls(models=tuple(models), **options)
 
     @property
     def first_segment_bytes(self) -> int:

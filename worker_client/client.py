@@ -60,6 +60,7 @@ class Client:
         whose calls must not be run twice. Calls of `priority` "bulk" let "interactive" ones go first, but for one
         batch in eight. Raises InvalidInput.
         """
+        checked_name(name)
         seconds = self.timeout if timeout is None else timeouts.checked(timeout)
         again = self.retries if retries is None else checked_retries(retries)
         wanted = checked_version(version, label)
@@ -74,6 +75,7 @@ class Client:
         retries: int | None = None,
     ) -> Session:
         """Stands in for a `tf.compat.v1.Session` of the model: `session.run("y:0", {"x:0": x})`. See `Session`."""
+        checked_name(model)
         seconds = self.timeout if timeout is None else timeouts.checked(timeout)
         again = self.retries if retries is None else checked_retries(retries)
         return Session(self._connection, model, seconds, priority, again)
@@ -117,6 +119,12 @@ def connect(
     """
     seconds = timeouts.of_environment() if timeout is None else timeouts.checked(timeout)
     return Client(Connection(socket_path(address), WaitMode(wait)), seconds, checked_retries(retries))
+
+
+def checked_name(name: Any) -> None:
+    """Raises InvalidInput for what no model is called."""
+    if not isinstance(name, str) or not name:
+        raise InvalidInput(f"a model's name must be a text such as 'digits', got {name!r}")
 
 
 def checked_version(version: Any, label: Any) -> int | str | None:

@@ -247,7 +247,7 @@ class Model:
         return self._connection.missed(deadline_ns, self.retries > 0)
 
     def deadline(self, timeout: float | None) -> int:
-        seconds = self._seconds if timeout is None else timeout
+        seconds = self._seconds if timeout is None else timeouts.of_call(timeout)
         return NO_DEADLINE if seconds >= 1e9 else monotonic_ns() + int(seconds * 1e9)
 
     def bound(self) -> Bound | None:

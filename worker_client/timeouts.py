@@ -31,6 +31,17 @@ def checked(timeout: Any) -> float:
     return seconds
 
 
+def of_call(timeout: Any) -> float:
+    """Seconds; what is left of an app's own time may be 0 or less. Raises InvalidInput."""
+    try:
+        seconds = float("nan") if isinstance(timeout, str) else float(timeout)
+    except (TypeError, ValueError):
+        seconds = float("nan")
+    if seconds != seconds:
+        raise InvalidInput(f"a call's timeout must be a number of seconds, got {timeout!r}")
+    return seconds
+
+
 def of_environment() -> float | None:
     """What $BROKER_TIMEOUT says, in seconds. Raises InvalidInput."""
     text = os.environ.get(VARIABLE)

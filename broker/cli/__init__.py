@@ -20,11 +20,21 @@ from broker.cli.trace import trace
 from broker.cli.tune import tune
 from broker.entry import settle
 
+_INTERRUPTED = 130
+"""The exit status after Ctrl-C, as shells have it."""
+
 
 class _Program(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         settle()
         return super().main(*args, **kwargs)
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            return super().invoke(context)
+        except (KeyboardInterrupt, click.Abort):
+            click.echo(err=True)
+            context.exit(_INTERRUPTED)
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -11,32 +11,41 @@ from broker.cli.options import OF_COMMANDS, told_errors
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
 
+_USUAL = Path("broker.toml")
+
+
+def _existing(file: Path) -> Path:
+    if file == _USUAL and not file.exists():
+        raise click.UsageError(f"FILE is {_USUAL} where none is named, and there is none in this folder")
+    return file
+
+
 @click.group()
 def config() -> None:
     """Check, show and import configuration files."""
 
 
 @config.command()
-@click.argument("file", type=_FILE, default="broker.toml")
+@click.argument("file", type=_FILE, default=_USUAL)
 def check(file: Path) -> None:
     """Say what is wrong in FILE, with lines. Fails if anything is. Loads no model."""
     from broker.config.file import read
 
     with told_errors():
-        found = read(file)
+        found = read(_existing(file))
     names = ", ".join(spec.name for spec in found.models) or "no model"
     click.echo(f"{file} is right: {names}")
 
 
 @config.command()
-@click.argument("file", type=_FILE, default="broker.toml")
+@click.argument("file", type=_FILE, default=_USUAL)
 def show(file: Path) -> None:
     """Print FILE with every setting that it leaves to its default."""
     from broker.config.file import read
     from broker.config.show import shown
 
     with told_errors():
-        click.echo(shown(read(file), OF_COMMANDS), nl=False)
+        click.echo(shown(read(_existing(file)), OF_COMMANDS), nl=False)
 
 
 @config.command("import-tfs")

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from broker.cli.options import name_option, told_errors
+from broker.cli.wording import counted
 from broker.doctor import leftovers
 from broker.doctor.examination import examine
 from broker.doctor.finding import Finding, Level, worst
@@ -63,4 +64,5 @@ def _show(findings: list[Finding], removed: list[str]) -> None:
         table.add_row(escape(finding.check), f"[{_STYLES[finding.level]}]{finding.level.value}[/]", text)
     console.print(table)
     counts = {level: sum(finding.level is level for finding in findings) for level in Level}
-    console.print(f"{counts[Level.PROBLEM]} problems, {counts[Level.WARNING]} warnings", highlight=False)
+    found = (counted(counts[level], level.name.lower()) for level in (Level.PROBLEM, Level.WARNING))
+    console.print(", ".join(found), highlight=False)

@@ -84,7 +84,7 @@ def _header(now: Message, cpu_share: float, per_second: float) -> list[Text]:
     first = f"broker {now['pid']}, up {wording.age(now['uptime_seconds'])}"
     if now["restarts"]:
         first += f", {now['restarts']} restarts"
-    first += f"   {wording.number(per_second)} requests/s   {len(now['workers'])} workers"
+    first += f"   {wording.number(per_second)} requests/s   {wording.counted(len(now['workers']), 'worker')}"
     second = (
         f"CPU {cpu_share:.0%}   memory {wording.size(process['resident_bytes'])}   "
         f"shared {wording.size(memory['bytes'])} of {wording.size(memory['limit'])}"

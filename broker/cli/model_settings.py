@@ -14,6 +14,7 @@ else:
     import tomli as tomllib
 
 from broker.models.spec import ModelSpec
+from broker.unknown import remedy
 from worker_client.wire.errors import InvalidInput
 
 ALL = "*"
@@ -51,9 +52,7 @@ def _parse(text: str) -> tuple[str, str, Any]:
     if not (equals and dot and model and setting):
         raise InvalidInput(f"--set {text}: that is not MODEL.SETTING=VALUE; {_EXAMPLE}")
     if setting not in SETTINGS:
-        raise InvalidInput(
-            f"--set {text}: there is no setting {setting!r}; the settings are {', '.join(SETTINGS)}"
-        )
+        raise InvalidInput(f"--set {text}: there is no setting {setting!r}; {remedy(setting, SETTINGS)}")
     return model, setting, _value(text, value.strip())
 
 

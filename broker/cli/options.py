@@ -232,7 +232,7 @@ IMPOSSIBLE = 2
 """The exit status where another start is of no use: as for an option that does not exist."""
 
 
-class _Told(click.ClickException):
+class Told(click.ClickException):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.exit_code = status  # type: ignore[misc]
@@ -244,6 +244,6 @@ def told_errors(if_impossible: int = 1) -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        raise _Told(str(error), if_impossible) from None
+        raise Told(str(error), if_impossible) from None
     except BrokerError as error:
         raise click.ClickException(str(error)) from None

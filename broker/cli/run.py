@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 
 import click
 
 from broker import supervisor
-from broker.cli.options import IMPOSSIBLE, settings_options, told_errors
+from broker.cli.options import IMPOSSIBLE, Told, settings_options, told_errors
 from broker.logs import log_to_stderr
 from broker.settings import Settings
 
@@ -23,8 +25,19 @@ def run(settings: Settings, command: tuple[str, ...]) -> None:
 
         broker run --model digits=models/digits -- gunicorn -w 8 app:app
     """
+    _check_command(command[0])
     supervisor.begin_again_to_run()
     log_to_stderr(settings.log_level, settings.log_format)
     with told_errors(IMPOSSIBLE):
         status = supervisor.run(settings, command)
     sys.exit(status)
+
+
+def _check_command(name: str) -> None:
+    """Before models are loaded for it. The statuses are those of env, timeout and docker."""
+    if name.startswith("-"):
+        raise click.NoSuchOption(name, ctx=click.get_current_context())
+    if shutil.which(name) is None:
+        if os.path.exists(name):
+            raise Told(f"cannot run {name!r}: it is not a program", 126)
+        raise Told(f"cannot run {name!r}: there is no such command", 127)

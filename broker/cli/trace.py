@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic, sleep
@@ -28,6 +29,7 @@ _PAUSE_SECONDS = 0.1
     "--output",
     required=True,
     type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    callback=lambda *given: _writable(given[-1]),
     help="The file to write.",
 )
 def trace(name: str | None, seconds: float, output: Path) -> None:
@@ -57,6 +59,13 @@ def trace(name: str | None, seconds: float, output: Path) -> None:
     requests = len({tuple(request[:4]) for run in runs for request in run[-1]})
     more = f"; {lost} runs came too fast and were lost" if lost else ""
     click.echo(f"{requests} requests in {len(runs)} runs written to {output}{more}", err=True)
+
+
+def _writable(path: Path) -> Path:
+    """Found out before anything is recorded."""
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise click.BadParameter(f"there is no folder {str(path.parent)!r} that this user may write to")
+    return path
 
 
 def _take(name: str | None, do: str, runs: list[list[Any]]) -> int:

@@ -17,7 +17,6 @@ command line give, with the line in front.
 
 from __future__ import annotations
 
-import difflib
 import os
 import sys
 from collections.abc import Iterable, Mapping
@@ -33,6 +32,7 @@ else:
 from broker.config.places import line_of, places_of
 from broker.models.spec import ModelSpec
 from broker.settings import Settings
+from broker.unknown import remedy
 from worker_client.wire.errors import InvalidInput
 
 MODELS = "models"
@@ -155,10 +155,8 @@ class _Reader:
     def _check_keys(self, path: tuple[str, ...], table: Iterable[str], known: tuple[str, ...]) -> None:
         for key in table:
             if key not in known:
-                close = difflib.get_close_matches(key, known, 1)
-                remedy = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
                 what = f"model {path[-1]!r} has no setting" if path else "a broker has no setting"
-                self._add((*path, key), f"{what} {key!r}; {remedy}")
+                self._add((*path, key), f"{what} {key!r}; {remedy(key, known)}")
 
     def _each_fits(
         self,

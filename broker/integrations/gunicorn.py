@@ -43,7 +43,7 @@ _broker: ArbitersBroker | None = None
 
 
 def serve(
-    namespace: MutableMapping[str, Any],
+    namespace: MutableMapping[str, Any] | None = None,
     models: Mapping[str, Any] | None = None,
     *,
     config: str | os.PathLike[str] | None = None,
@@ -61,6 +61,11 @@ def serve(
     Raises InvalidInput, with a line for each thing that is wrong in `config`.
     """
     global _broker
+    if not isinstance(namespace, MutableMapping):
+        raise InvalidInput(
+            f"gunicorn.serve wants gunicorn.conf.py's own names first, got {namespace!r}; write "
+            'gunicorn.serve(globals(), models={"digits": "models/digits"})'
+        )
     settings = _wanted(models, config, options)
     if _broker is None or not _broker.started:  # else the file is read again, for a reload
         _broker = ArbitersBroker()
@@ -76,13 +81,13 @@ def _wanted(
     models: Mapping[str, Any] | None, config: str | os.PathLike[str] | None, options: Mapping[str, Any]
 ) -> Settings:
     if models is not None and config is None:
-        return Settings(models=tuple(ModelSpec.coerce_all(models)), **options)
+        return Settings.of(ModelSpec.coerce_all(models), options)
     if models is not None or config is None:
         raise InvalidInput('gunicorn.serve wants models={...} or config="broker.toml", one of the two')
     from broker.config.file import read  # here: what the arbiter has imported costs every worker memory
 
     file = read(config)
-    return Settings(models=file.models, **{**file.settings, **options})
+    return Settings.of(file.models, {**file.settings, **options})
 
 
 class ArbitersBroker:

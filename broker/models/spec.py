@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from broker.models import given
 from broker.models.versions import LATEST, WHAT_A_POLICY_IS, Policy
+from broker.unknown import check_names
 from worker_client.wire.errors import InvalidInput
 
 DEFAULT_MAX_BATCH_SIZE = 64
@@ -222,11 +223,16 @@ class ModelSpec:
         )
 
     @classmethod
-    def coerce_all(cls, models: Mapping[str, Any] | Iterable[ModelSpec]) -> list[ModelSpec]:
-        """The models of `Broker(models=...)`, in their order. Raises InvalidInput if two share a name."""
+    def coerce_all(cls, models: Any) -> list[ModelSpec]:
+        """The models of `Broker(models=...)`, a dict or ModelSpecs, in their order. Raises InvalidInput."""
         if isinstance(models, Mapping):
             return [cls.coerce(name, value) for name, value in models.items()]
-        specs = list(models)
+        specs: list[Any] = list(models) if isinstance(models, Iterable) else [models]
+        if not all(isinstance(spec, ModelSpec) for spec in specs):
+            raise InvalidInput(
+                f"models must be a dict of names and sources, got {models!r}; write "
+                'models={"digits": "models/digits"}'
+            )
         check_distinct(specs)
         return specs
 
@@ -261,10 +267,7 @@ def check_one_gpu_policy(specs: Iterable[ModelSpec]) -> None:
 
 def _from_mapping(name: str, value: Mapping[str, Any]) -> ModelSpec:
     known = [field.name for field in fields(ModelSpec) if field.name != "name"]
-    unknown = [key for key in value if key not in known]
-    if unknown:
-        shown = ", ".join(repr(key) for key in unknown)
-        raise InvalidInput(f"model {name!r} has no setting {shown}; the settings are {', '.join(known)}")
+    check_names(f"model {name!r}", value, known)
     if "source" not in value:
         raise InvalidInput(
             f"model {name!r} has no 'source'; give the path of a SavedModel directory or 'module:function'"

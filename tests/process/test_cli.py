@@ -183,15 +183,20 @@ def test_run_that_is_killed_takes_its_broker_with_it(start: Any, place: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("command", "said"), [("/no/such/program", "/no/such/program"), ("/", "/")], ids=["missing", "directory"]
+    ("command", "said", "status"),
+    [
+        ("/no/such/program", "cannot run '/no/such/program': there is no such command", 127),
+        ("nosuchcommand", "cannot run 'nosuchcommand': there is no such command", 127),
+        ("/", "cannot run '/': it is not a program", 126),
+        ("--wait", "No such option", 2),
+    ],
 )
-def test_run_says_that_it_cannot_run_its_command(start: Any, place: Path, command: str, said: str) -> None:
-    """A command that cannot be started is named, and the broker goes."""
-    status, _out, err = start("run", "--model", DOUBLE, "--", command).end()
-    assert status == 1
-    assert f"cannot run {said!r}" in err
+def test_run_says_that_it_cannot_run_its_command(start: Any, command: str, said: str, status: int) -> None:
+    """A command that cannot be started is named, before any model is loaded for it."""
+    found, _out, err = start("run", "--model", "m=no.such.module:function", command).end()
+    assert found == status
+    assert said in err
     assert "Traceback" not in err
-    assert os.listdir(place) == []
 
 
 def test_run_without_its_model_never_starts_the_command(start: Any, place: Path) -> None:

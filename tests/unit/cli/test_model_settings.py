@@ -79,7 +79,7 @@ def test_nothing_said():
         (".max_batch_size=3", "is not MODEL.SETTING=VALUE"),
         ("digits.=3", "is not MODEL.SETTING=VALUE"),
         ("nope.max_batch_size=3", "there is no model 'nope'; there is digits"),
-        ("digits.nope=3", "there is no setting 'nope'; the settings are max_batch_size, "),
+        ("digits.nope=3", "there is no setting 'nope'; there are max_batch_size, "),
         ("digits.source=models/x", "there is no setting 'source'"),
         ("digits.name=x", "there is no setting 'name'"),
         ("digits.tags=[1", "'\\[1' is no TOML value .*write a number, true, false"),

@@ -62,7 +62,7 @@ def test_a_dict_carries_settings():
         ({}, "model 'm' has no 'source'"),
         (
             {"source": "p", "batchsize": 1},
-            "model 'm' has no setting 'batchsize'; the settings are source, max_batch",
+            r"model 'm' has no setting 'batchsize'; did you mean 'max_batch_size'\?",
         ),
         ({"source": ""}, "source must be the path of a model or 'module:function', got ''"),
         ({"source": 3}, "source must be .* got 3"),
