@@ -21,6 +21,7 @@ from broker.server import Server
 from broker.settings import Settings
 from broker.signals import heeded
 from broker.systemd import Service
+from worker_client.wire import own_broker
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 
@@ -48,6 +49,7 @@ def serve(
     or when one still hangs after the drain.
     """
     started_by = os.getppid()
+    own_broker.be_alone()
     raise_descriptors()
     stopper = _Stopper()
     failed = threading.Event()

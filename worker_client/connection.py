@@ -305,7 +305,7 @@ def _refuse_models(channel: Channel, path: Path) -> None:
     submit = channel.submit
 
     def submit_if_no_model(*arguments: Any) -> None:
-        own_broker.check(path)
+        own_broker.check_thread(path)
         submit(*arguments)
 
     channel.__dict__["submit"] = submit_if_no_model

@@ -49,14 +49,3 @@ def innocent(x: np.ndarray) -> np.ndarray:
 def innocent_heavy(x: np.ndarray) -> np.ndarray:
     time.sleep(HEAVY_SECONDS)
     return x * 2
-
-
-@signature(inputs={"x": ("float32", [None, 4])}, outputs={"y": ("float32", [None, 4])})
-def calls_its_broker(x: np.ndarray) -> np.ndarray:
-    """Once it is asked for something."""
-    import worker_client
-
-    if not x.any():
-        return x
-    with worker_client.connect(timeout=20) as client:
-        return np.asarray(client.model("innocent").predict(x))

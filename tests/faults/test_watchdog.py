@@ -277,21 +277,6 @@ def test_whoever_is_killed_from_outside_is_not_blamed() -> None:
 # -- what else waits for a run -------------------------------------------------------------------------------------
 
 
-def test_a_model_that_calls_its_own_broker_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It would wait for itself; the caller learns so, and the broker goes on."""
-    with folder() as place:
-        address = os.fspath(place / "b.sock")
-        monkeypatch.setenv("BROKER_ADDRESS", address)
-        with (
-            serving(models=dict(functions("calls_its_broker", "innocent")), path=Path(address)),
-            worker_client.connect(address, timeout=PATIENCE_S) as client,
-        ):
-            for _ in range(2):
-                with pytest.raises(ModelFailed, match="cannot call the broker that runs it"):
-                    call(client, "calls_its_broker", 1)
-            np.testing.assert_array_equal(call(client, "innocent", 2), np.full((1, 4), 4))
-
-
 def test_a_reload_does_not_wait_for_a_run_without_an_end() -> None:
     """It returns when the new version serves, and says what still drains; so does that of another model. A run without
     a limit goes on meanwhile, `status` names it, and a polite stop has an end all the same."""
