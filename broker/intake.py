@@ -75,7 +75,8 @@ class Intake:
         self._on_violation = on_violation
         self.tracer = Tracer()
         self._record = record or RunRecord()
-        self._runner = Runner(self.tracer, self._record.new_line())
+        self._runner = Runner(self.tracer, self._record.new_line(), inline=True)
+        self._waits = self._runner.waits
         self._queue: Queue[Runnable] = Queue()
         self._pools: dict[
             tuple[LoadedModel, bool], RunnerPool
@@ -162,6 +163,11 @@ class Intake:
             pass
         return results[0] if results else None
 
+    @property
+    def runner_number(self) -> int:
+        """Under which each Serving counts the runs of this thread."""
+        return self._runner.number
+
     def running(self) -> int:
         """Requests, or parts of them, that are being run now."""
         return sum(len(runner.running) for runner, _ in self.runners())
@@ -191,6 +197,8 @@ class Intake:
             taken = self._scan()
             if taken and not self._queue and not self.probation.active and _is_one_batch(taken):
                 self._runner.run(taken)
+                if self._runner.left:
+                    self._hand_over(self._runner.left[0].plan.serving)
             else:
                 self._route(taken)
                 if self._queue:
@@ -209,9 +217,11 @@ class Intake:
         now = monotonic_ns()
         batch = self._queue.next_batch(now)
         if batch:
-            delay = batch[0].delay
+            delay, serving = batch[0].delay, batch[0].plan.serving
             self._runner.run(batch)
             self._queue.answered(batch, delay, monotonic_ns())
+            if not serving.light:
+                self._hand_over(serving)
         else:  # all of it is held for company, which comes through the rings
             left_ns = self._queue.hold_until(now) - now
             sleep(min(max(0, left_ns), _HOLD_SLICE_NS) / 1e9)
@@ -250,6 +260,16 @@ class Intake:
             else:
                 self._pool(serving).put(slot)
 
+    def _hand_over(self, serving: Serving) -> None:
+        """It has just become heavy: what is left of its batch, or queued here, is its own threads' work."""
+        pool, left = self._pool(serving), self._runner.left
+        for request in [
+            *left,
+            *self._queue.remove(serving.bound, lambda queued: queued.plan.serving is serving),
+        ]:
+            pool.put(request)
+        left.clear()
+
     def _pool(self, serving: Serving) -> RunnerPool:
         key = serving.entry.model, serving.stateful
         pool = self._pools.get(key)
@@ -282,6 +302,8 @@ class Intake:
         """Poll the rings, then block. Every submission rings the doorbell after it shows in its ring, so one that
         the last scan missed either is seen by the polls, or has rung and is scanned for, or will ring."""
         start = monotonic_ns()
+        if start > self._waits.due_ns:
+            self._waits.mark(start)
         if self._may_poll:
             self._may_poll = False
             self._poll_until_ns = start + self._poll_budget_ns()
@@ -320,6 +342,8 @@ class Intake:
         active = sum(1 for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS)
         busy = 2 * self._idle_ns < now - self._counted_ns
         self._counted_ns, self._idle_ns = now, 0
+        if busy and now > self._waits.due_ns:
+            self._waits.mark(now)
         polling = POLL_FREELY if active <= self._cores else POLL_GIVING_WAY if busy else POLL_NOT
         if polling != self._polling:
             self._polling = polling

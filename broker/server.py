@@ -28,6 +28,7 @@ from broker.models.spec import ModelSpec
 from broker.observe.failures import FOREIGN_ANSWER
 from broker.observe.long_runs import long_runs
 from broker.observe.observation import Observation
+from broker.observe.present import with_present_state
 from broker.run_record import RunRecord
 from broker.scheduling.serving import describe
 from broker.settings import Settings, Tune
@@ -256,7 +257,7 @@ class Server:
         return {}, Lent(self.lifeline.fd)
 
     def _models(self, session: Session, message: Message) -> Reply:
-        return {"models": self.repository.describe()}, None
+        return {"models": with_present_state(self.repository.describe(), self.intake.servings)}, None
 
     def _reload(self, session: Session, message: Message) -> None:
         """The reply comes when it is done. Raises BrokerError."""

@@ -28,6 +28,11 @@ from tests.saved_types import (  # noqa: F401  (among KINDS)
     export_text,
     export_variants,
 )
+from tests.saved_uneven import (  # noqa: F401  (among KINDS)
+    export_convolutional,
+    export_jpegs,
+    export_unexported,
+)
 from worker_client.wire.dtypes import FIXED_SIZE
 
 ROOT = Path(__file__).parents[1]

@@ -45,10 +45,15 @@ def _show(branch: Tree, info: dict[str, Any], version: dict[str, Any]) -> None:
     leaf = branch.add(", ".join(_facts(info, version)))
     for signature in version["signatures"]:
         joined = "batches" if signature["batchable"] else f"no batches: {signature['apart']}"
-        marks = [joined, "stateful" if signature["stateful"] else "", signature["note"]]
+        marks = [_state(signature), joined, "stateful" if signature["stateful"] else "", signature["note"]]
         leaf.add(escape(f"{Signature.from_message(signature)}  {', '.join(m for m in marks if m)}"))
     for left_out, reason in version["left_out"].items():
         leaf.add(escape(f"{left_out}: left out, {reason}"))
+
+
+def _state(described: dict[str, Any]) -> str:
+    """`heavy (long run)`"""
+    return f"{'light' if described['light'] else 'heavy'} ({described['why'] or 'not served yet'})"
 
 
 def _facts(info: dict[str, Any], version: dict[str, Any]) -> Iterator[str]:
@@ -61,7 +66,7 @@ def _facts(info: dict[str, Any], version: dict[str, Any]) -> Iterator[str]:
     if labels:
         yield escape(f"label {', '.join(labels)}")
     if state == "AVAILABLE":
-        yield "light: runs inline" if version["light"] else "heavy: own runner"
+        yield _state(version)
         yield f"{version['p50_us']:.0f} us a row" if version["p50_us"] is not None else "not measured"
         if version["memory_bytes"]:
             yield f"{version['memory_bytes'] / (1 << 20):.0f} MiB"

@@ -48,6 +48,9 @@ def stats(name: str | None, seconds: float | None, as_json: bool) -> None:
     console.print(requests_table(found))
     console.print(stages_table(found))
     for figure in found:
+        if figure.light is not None:
+            state = f"{'light' if figure.light else 'heavy'} ({figure.why})"
+            console.print(escape(f"{label_of(figure, found)}: {state}"), highlight=False)
         if figure.errors:
             kinds = ", ".join(f"{times:,} {kind}" for kind, times in sorted(figure.errors.items()))
             console.print(escape(f"{label_of(figure, found)}: {kinds}"), highlight=False)

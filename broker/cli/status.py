@@ -69,7 +69,7 @@ def _models(models: dict[str, Any]) -> Table:
     for model, signatures in models.items():
         for name, stats in signatures.items():
             mean = f"{stats['rows'] / stats['runs']:.1f}" if stats["runs"] else "-"
-            place = "inline" if stats["light"] else "apart"
+            place = "light" if stats["light"] else "heavy"
             counts = [str(stats[key]) for key in ("requests", "rows", "runs")]
             failures, cost = str(stats["failures"]), f"{stats['run_us']:.0f}"
             label = model if len(signatures) == 1 else f"{model}:{name}"

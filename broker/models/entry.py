@@ -40,7 +40,7 @@ class Entry:
     session: bool = False
     """Asked for by a session: no signature of the model."""
     stays_heavy: str = ""
-    """Why it never runs on the intake thread, however little its runs take; empty if it may."""
+    """How it is compiled while it serves, so that it never runs on the intake thread; empty if it is not."""
     remember: Callable[[str], None] | None = None
     """Where to write down why requests must be kept apart, for the next start."""
 
@@ -54,6 +54,13 @@ class Entry:
         self.apart = reason
         if self.remember is not None:
             self.remember(reason)
+
+    @property
+    def always_heavy(self) -> str:
+        """Why it never runs on the intake thread, in a word; "" if it may."""
+        if self.model.spec.inline is False:
+            return "inline = false"
+        return "stateful" if self.stateful else "compiles" if self.stays_heavy else ""
 
     @property
     def max_run_seconds(self) -> float:
@@ -90,7 +97,15 @@ def entry_of(
     elif warm:
         sizes = model.spec.allowed_batch_sizes if not decision.apart else ()
         rows = model.spec.batch_limit if not decision.apart else 1
-        cost = measure(run, signature, rows, sizes=sizes, examples=model.examples.get(name, ()))
+        cost = measure(
+            run,
+            signature,
+            rows,
+            sizes=sizes,
+            examples=model.examples.get(name, ()),
+            apart=bool(decision.apart),
+            larger=not model.compiled.get(name),
+        )
     whose = model.effects[name], model.compiled.get(name, "")
     made = _entry(number, model, signature, run, cost, decision, version, *whose)
     if decision.examined and verdicts is not None:

@@ -185,10 +185,12 @@ def _probe(model: SessionModel) -> Cost:
     signature = model.signatures[model.default_signature]
     run = model.callable(model.default_signature)
     examples = model.examples.get(model.default_signature, ())[:1]
-    prober = threading.Thread(
-        target=lambda: costs.append(measure(run, signature, seconds=PROBE_SECONDS, examples=examples)),
-        name="onesession-probe",
-    )
+    larger = not model.compiled.get(model.default_signature)
+
+    def probe() -> None:
+        costs.append(measure(run, signature, seconds=PROBE_SECONDS, examples=examples, larger=larger))
+
+    prober = threading.Thread(target=probe, name="onesession-probe")
     prober.start()
     prober.join()
     return costs[0]

@@ -48,6 +48,9 @@ class ModelSpec:
     `batching` "auto" joins and splits requests where the broker has found that the model's rows are independent; "on"
     does so unexamined, "off" runs every request by itself. True and False stand for "on" and "off".
 
+    Where it is run: `inline` "auto" lets the broker run it on the thread that takes all requests while its runs are
+    short, and on threads of its own otherwise; False keeps it off that thread always, so that it delays no other model.
+
     How it is run: `intra_op_threads` of one run, `max_concurrency` runs side by side, on the `caller_thread` or in
     TensorFlow's pool, which has `inter_op_threads`. None leaves each to the broker. `xla` compiles what XLA can take.
     `gpu_memory_growth` takes memory of a GPU as it is needed, `gpu_memory_fraction` so much of it at most; both hold
@@ -81,6 +84,7 @@ class ModelSpec:
     intra_op_threads: int | None = None
     max_concurrency: int | None = None
     caller_thread: bool | None = None
+    inline: str | Literal[False] = AUTO
     max_queue_rows: int = DEFAULT_MAX_QUEUE_ROWS
     max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
     timeout: float | None = None
@@ -115,6 +119,8 @@ class ModelSpec:
         object.__setattr__(self, "batching", _batching(self.name, self.batching))
         if self.caller_thread is not None and not isinstance(self.caller_thread, bool):
             raise _wrong(self.name, "caller_thread", self.caller_thread, "True, False or None")
+        if self.inline is not False and self.inline != AUTO:
+            raise _wrong(self.name, "inline", self.inline, '"auto" or False')
         if self.max_delay != AUTO:
             _check_seconds(self.name, "max_delay", self.max_delay, 0, MAX_DELAY_SECONDS, f"or {AUTO!r}")
         _check_seconds_or_none(self.name, "timeout", self.timeout, 1e-6, 1e9)

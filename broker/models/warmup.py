@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from statistics import median
 from time import perf_counter_ns
 
@@ -16,7 +17,9 @@ from worker_client.wire.errors import BrokerError
 from worker_client.wire.signature import Signature, TensorSpec
 
 LIGHT_LIMIT_US = 500
-"""A signature whose one-row run takes no longer runs inline on the intake thread."""
+"""A signature whose one-row run takes no longer may run on the intake thread."""
+LONGEST_LIGHT_US = 5000
+"""If nothing else that was run at warm-up takes longer either: examples, batches, larger free sizes."""
 
 MEASURE_SECONDS = 0.3
 BATCH_SECONDS = 0.5
@@ -29,6 +32,12 @@ MAX_RUNS = 200
 FREE_SIZES = (64, 1)
 """What a free dimension other than the rows is taken for where speed is compared: some length, else the smallest."""
 
+LARGER_FREE_SIZES = (16, 64, 256)
+"""Free inner dimensions are tried with these as well, as long as that is light: requests are of any size."""
+MOST_LARGER_BYTES = 4 << 20
+"""Of such an input: several free dimensions multiply, and what is computed of them may be many times as large."""
+EXAMPLES_SECONDS = 0.5
+
 _RUN_ERRORS = (BrokerError, MemoryError)
 
 
@@ -36,13 +45,15 @@ _RUN_ERRORS = (BrokerError, MemoryError)
 class Cost:
     """What one row of a signature costs. `note` tells what went wrong; `p50_us` is None where that was the row.
 
-    `batches` are the sizes of batches that were run, each with what it took in microseconds.
+    `light`: nothing that was run took long. `unlike` says why requests may be of another kind, so that their runs must
+    show whether they are light, too. `batches` are the sizes of batches that were run, each with its microseconds.
     """
 
     p50_us: float | None
     light: bool
     note: str | None = None
     batches: tuple[tuple[int, float], ...] = ()
+    unlike: str = ""
 
 
 def measure(
@@ -53,12 +64,16 @@ def measure(
     *,
     sizes: Sequence[int] = (),
     examples: Sequence[Feeds] = (),
+    apart: bool = False,
+    larger: bool = True,
 ) -> Cost:
     """Warm `run` up and time it: all `examples`, then one row for `seconds`, at least 3 runs, then batches.
 
     The row is the first of the first example that works, else zeros (free dimensions count as 1). Batches of all
     `sizes` are run, so that the first real one finds memory, kernels and compiled code ready. Without `sizes` it is one
-    of `max_rows`, or of as many as BATCH_SECONDS allow. A run that raises is no fault here, since zeros may be illegal
+    of `max_rows`, or of as many as BATCH_SECONDS allow. Where zeros stand for an example, free dimensions are tried
+    with larger sizes, too, the first one as well where requests run `apart`; without `larger` they are not, which is
+    for models that are compiled for each. A run that raises is no fault here, since zeros may be illegal
     for the model: a signature that cannot be measured counts as heavy.
     """
     good, failed = _run_all(run, examples)
@@ -74,7 +89,60 @@ def measure(
         return Cost(None, False, _joined(failed, f"not measured: a run with {what} failed: {error}"))
     tried = sizes or [min(max_rows, int(BATCH_SECONDS * 1e6 / max(p50_us, 1)))]
     batches, problem = _warm_batches(run, signature, [rows for rows in tried if rows > 1], example)
-    return Cost(p50_us, p50_us <= LIGHT_LIMIT_US, _joined(failed, problem), batches)
+    if p50_us > LIGHT_LIMIT_US or any(us > LONGEST_LIGHT_US for _, us in batches):
+        return Cost(p50_us, False, _joined(failed, problem), batches)
+    longest_us, unlike = _slowest(run, good) if good else (0.0, "")
+    if not good and larger:
+        longest_us, unlike = _with_larger_sizes(run, signature, apart)
+    return Cost(p50_us, longest_us <= LONGEST_LIGHT_US, _joined(failed, problem), batches, unlike)
+
+
+def _slowest(run: Run, examples: Sequence[Feeds]) -> tuple[float, str]:
+    """What the example takes that takes longest, of those that there is time for; all have been run before."""
+    longest_us = 0.0
+    until = perf_counter_ns() + int(EXAMPLES_SECONDS * 1e9)
+    for feeds in examples:
+        try:
+            us = _timed_us(run, feeds)
+            if us > LONGEST_LIGHT_US:  # one run may meet anything
+                us = min(us, _timed_us(run, feeds))
+        except _RUN_ERRORS as error:
+            return longest_us, f"an example failed at its second run: {error}"
+        longest_us = max(longest_us, us)
+        if longest_us > LONGEST_LIGHT_US or perf_counter_ns() > until:
+            break
+    return longest_us, ""
+
+
+def _with_larger_sizes(run: Run, signature: Signature, apart: bool) -> tuple[float, str]:
+    """What zeros take whose free dimensions are larger, and why requests may be unlike them all the same."""
+    if signature.takes_strings:
+        return 0.0, "only empty strings were run"
+    rows_are_free = apart or not signature.batchable
+    longest_us, tried, ran = 0.0, 0, 0
+    for free in LARGER_FREE_SIZES:
+        shapes = [_shape(spec, free if rows_are_free else 1, free) for spec in signature.inputs]
+        if not _are_new(signature, shapes):
+            break
+        feeds = zeros(signature, free if rows_are_free else 1, free)
+        tried += 1
+        try:
+            run(*feeds)
+            longest_us = max(longest_us, min(_timed_us(run, feeds), _timed_us(run, feeds)))
+        except _RUN_ERRORS:  # nobody sends what is illegal
+            continue
+        ran += 1
+        if longest_us > LONGEST_LIGHT_US:
+            break
+    return longest_us, "only free dimensions of 1 could be run" if tried and not ran else ""
+
+
+def _are_new(signature: Signature, shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether these shapes of the inputs are others than with 1 for what is free, and not too large."""
+    given = [(spec, shape) for spec, shape in zip(signature.inputs, shapes) if spec.default is None]
+    if all(shape == _shape(spec, 1, 1) for spec, shape in given):
+        return False
+    return max(prod(shape) * spec.dtype.itemsize for spec, shape in given) <= MOST_LARGER_BYTES
 
 
 def _run_all(run: Run, examples: Sequence[Feeds]) -> tuple[list[Feeds], str | None]:
@@ -136,7 +204,7 @@ def feeds_of(
 def zeros(signature: Signature, rows: int, free: int = 1) -> list[np.ndarray]:
     """Aligned feeds of zeros: `rows` rows if the signature is batchable, `free` in every other free dimension. Inputs
     that have a default get it, with as many rows."""
-    batch = rows if signature.batchable else 1
+    batch = rows if signature.batchable else free
     feeds = tuple(
         aligned_zeros(_shape(spec, batch, free), spec.dtype)
         if spec.default is None

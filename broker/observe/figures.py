@@ -20,9 +20,11 @@ class Figures:
     version: int
     signature: str
     light: bool | None
+    why: str
     stateful: str
     seconds: float
     requests: int
+    inline_runs: int
     errors: dict[str, int]
     rows: int
     runs: int
@@ -53,12 +55,14 @@ class Figures:
             "version": self.version,
             "signature": self.signature,
             "light": self.light,
+            "why": self.why,
             "stateful": self.stateful,
             "requests": self.requests,
             "requests_per_second": self.per_second,
             "errors": self.errors,
             "rows": self.rows,
             "runs": self.runs,
+            "inline_runs": self.inline_runs,
             "rows_per_run": self.rows_a_run,
             "padded_rows": self.padded_rows,
             "batch_rows": {str(rows): runs for rows, runs in sorted(self.sizes.items())},
@@ -91,7 +95,7 @@ def _key(signature: Message) -> tuple[str, int, str]:
 def _of_signature(now: Message, before: Message | None, seconds: float) -> Figures:
     counters = {
         key: now[key] - (before[key] if before else 0)
-        for key in ("requests", "rows", "runs", "padded_rows", "output_bytes", "joined_bytes")
+        for key in ("requests", "rows", "runs", "inline_runs", "padded_rows", "output_bytes", "joined_bytes")
     }
     copied_bytes = counters.pop("output_bytes") + counters.pop("joined_bytes")
     sizes: Counter[int] = Counter(dict(map(tuple, now["sizes"])))
@@ -107,6 +111,7 @@ def _of_signature(now: Message, before: Message | None, seconds: float) -> Figur
     return Figures(
         *_key(now),
         light=now["light"],
+        why=now["why"],
         stateful=now["stateful"],
         seconds=seconds,
         errors=dict(+errors),

@@ -75,7 +75,9 @@ class Statistics:
             "slots": _slots(channels, running),
             "queues": server.intake.queues(),
             "long_runs": [run.to_message() for run in long_runs(server.intake, monotonic_ns())],
-            "signatures": _signatures(server.intake.servings, server.intake.failures.counts()),
+            "signatures": _signatures(
+                server.intake.servings, server.intake.failures.counts(), server.intake.runner_number
+            ),
             "versions": _versions(server),
         }
 
@@ -128,25 +130,33 @@ def _slots(channels: Iterable[Channel], running: int) -> dict[str, int]:
 
 
 def _signatures(
-    servings: Sequence[Serving | None], failures: Mapping[tuple[Asked, str], int]
+    servings: Sequence[Serving | None], failures: Mapping[tuple[Asked, str], int], intake: int
 ) -> list[dict[str, Any]]:
-    """Counters and histograms of each signature of each version, those for sessions together."""
+    """Counters and histograms of each signature of each version, those for sessions together. `intake` is the number
+    of its runner."""
     tallies: dict[Asked, list[Tally]] = {}
-    light: dict[Asked, bool] = {}
+    light: dict[Asked, tuple[bool, str]] = {}
     stateful: dict[Asked, str] = {}
+    inline: Counter[Asked] = Counter()
     for serving in dict.fromkeys(servings):
         if serving is not None:
             asked = _without_number(serving.asked)
             tallies.setdefault(asked, []).extend(serving.all_tallies())
-            light[asked] = serving.light
+            if light.get(asked, (True, ""))[0]:  # of those for sessions, a heavy one tells more
+                light[asked] = serving.light, serving.why
+            tally = serving.tallies.get(intake)
+            inline[asked] += 0 if tally is None else sum(tally.sizes.copy().values())
             stateful[asked] = serving.entry.stateful or stateful.get(asked, "")
     errors: dict[Asked, Counter[str]] = {}
     for (asked, kind), times in failures.items():
         errors.setdefault(_without_number(asked), Counter())[kind] += times
     return [
         {
-            **_signature(asked, tallies.get(asked, []), errors.get(asked, Counter()), light.get(asked)),
+            **_signature(
+                asked, tallies.get(asked, []), errors.get(asked, Counter()), light.get(asked, (None, ""))
+            ),
             "stateful": stateful.get(asked, ""),
+            "inline_runs": inline[asked],
         }
         for asked in dict.fromkeys([*tallies, *errors])
     ]
@@ -158,9 +168,10 @@ def _without_number(asked: Asked) -> Asked:
 
 
 def _signature(
-    asked: Asked, tallies: Iterable[Tally], errors: Counter[str], light: bool | None
+    asked: Asked, tallies: Iterable[Tally], errors: Counter[str], state: tuple[bool | None, str]
 ) -> dict[str, Any]:
-    """`light` is None for what is not served any more; `model` is empty where a request named none."""
+    """`state` is `light` and `why`: None and "" for what is not served any more. `model` is empty where a request
+    named none."""
     stages = {stage: Histogram() for stage in STAGES}
     counters = Counter(dict.fromkeys(_COUNTERS, 0))
     sizes: Counter[int] = Counter()
@@ -173,7 +184,8 @@ def _signature(
         paddings.update(tally.paddings.copy())
     return {
         **asked._asdict(),
-        "light": light,
+        "light": state[0],
+        "why": state[1],
         "requests": stages["total"].count + errors.total(),
         "runs": sizes.total(),
         **counters,

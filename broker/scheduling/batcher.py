@@ -16,7 +16,7 @@ waits, but at the latest after BULK_EVERY - 1 others.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, Protocol, TypeVar
 
 BULK_EVERY = 8
@@ -156,6 +156,18 @@ class Batcher(Generic[T]):
                     if group.delay is None or group.hold_until(now_ns) <= now_ns:
                         return self._take(level, worker, key, group)
         return []
+
+    def remove(self, wanted: Callable[[T], bool]) -> list[T]:
+        """Take out all that is wanted, each worker's in order. All of a group are, or none."""
+        removed: list[T] = []
+        for level, turns in enumerate(self._turns):
+            for worker, groups in list(turns.items()):
+                for key, group in list(groups.items()):
+                    lanes = group.lanes[level]
+                    while worker in lanes and wanted(lanes[worker][0]):
+                        removed.append(self._pop(level, worker, key, group))
+        self._groups = {key: group for key, group in self._groups.items() if any(group.lanes)}
+        return removed
 
     def hold_until(self, now_ns: int) -> int:
         """When to ask again, where `next_batch` gave nothing though something waits."""

@@ -18,7 +18,6 @@ from broker.scheduling.batcher import Delay
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Bound, Queue
 from broker.scheduling.runner import Runnable, Runner
-from broker.slot import Slot
 from worker_client.wire import own_broker, threads
 from worker_client.wire.errors import Overloaded
 
@@ -56,17 +55,17 @@ class RunnerPool:
     def __repr__(self) -> str:
         return f"<RunnerPool of {self.model}, {self.running} of {self._concurrency} running>"
 
-    def put(self, slot: Slot) -> None:
+    def put(self, request: Runnable) -> None:
         with self._changed:
             if not self._idle and len(self._threads) < self._concurrency:
                 try:
                     self._start_thread()
                 except Overloaded as error:
                     if not self._threads:
-                        slot.fail(slot.use, error)
+                        request.fail(request.use, error)
                         return
                     self._tell_once(error)
-            self._queue.add(slot)
+            self._queue.add(request)
             if self._idle:
                 self._changed.notify()
 
@@ -134,6 +133,9 @@ class RunnerPool:
         else:
             runner.run(batch)
         self._ended(runner, batch, delay)
+        now = monotonic_ns()
+        if now > runner.waits.due_ns:
+            runner.waits.mark(now)
         if any(request.channel.closed for request in batch):
             self._on_orphan()
         return True

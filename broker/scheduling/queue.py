@@ -12,7 +12,7 @@ runs in one piece, however long its first dimension is, counts as one batch at m
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from broker.scheduling.batcher import Batcher, Delay, Waiting
@@ -125,6 +125,21 @@ class Queue(Generic[T]):
             for item in batch:
                 delay.answered(item.key, now_ns)
 
+    def remove(self, bound: Bound, wanted: Callable[[T], bool]) -> list[T]:
+        """Take out all that is wanted of one model, as it came: for another queue. All of a group are, or none."""
+        admission = self._admissions.get(bound)
+        if admission is None:
+            return []
+        queued = self._batcher.remove(lambda item: item.bound is bound and wanted(item))
+        for item in queued:
+            admission.rows -= _counted(item)
+            admission.nbytes -= item.nbytes
+        held = [alone.item for alone in admission.held.remove(lambda alone: wanted(alone.item))]
+        for item in held:
+            item.hold(False)
+        self._let_in(admission, bound)
+        return queued + held
+
     def hold_until(self, now_ns: int) -> int:
         """When to ask again, where `next_batch` gave nothing though something waits."""
         return self._batcher.hold_until(now_ns)
@@ -156,6 +171,9 @@ class Queue(Generic[T]):
             following = item.following()
             if following is not None:
                 self._queue(admission, following)
+        self._let_in(admission, bound)
+
+    def _let_in(self, admission: _Admission[T], bound: Bound) -> None:
         while admission.held and not self._is_full(admission, bound):
             item = admission.held.next_batch(0)[0].item
             item.hold(False)

@@ -3,12 +3,14 @@
 one request     feeds straight from its slot ---------> run --> copy into its output region
 several         gather rows into aligned buffers -----> run --> each slot's rows into its output region
                 (a batch that fails is run again one by one, so that the guilty request fails alone)
+
+The intake's runner leaves the rest of such a batch to the model's own threads once the model has shown to be heavy.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from time import monotonic_ns
 from typing import TypeAlias
@@ -18,6 +20,7 @@ import numpy as np
 from broker.float_mode import flush_denormals
 from broker.observe.tally import Tally
 from broker.observe.tracer import Tracer
+from broker.processor_wait import ProcessorWait
 from broker.run_record import STARTED_NS, RunLine, RunRecord
 from broker.scheduling.gather import Gatherer, cut, padding_pays
 from broker.scheduling.parts import Part, other_rows
@@ -44,11 +47,16 @@ _numbers = count(1)
 class Runner:
     """One thread's runner: it owns the batch buffers, so each thread has its own."""
 
-    def __init__(self, tracer: Tracer, line: RunLine | None = None) -> None:
+    def __init__(self, tracer: Tracer, line: RunLine | None = None, inline: bool = False) -> None:
+        self.left: list[
+            Runnable
+        ] = []  # what is for the model's own threads after all; whoever called `run` takes it
         self.running: Sequence[Runnable] = ()  # for those who watch
         self.uses: Sequence[int] = ()  # of the slots, when the requests began to run
         self.line = line or RunRecord().new_line()
-        self._number = next(_numbers)
+        self.waits = ProcessorWait()
+        self.number = next(_numbers)  # of its tallies
+        self._inline = inline  # on the intake thread
         self._gatherer = Gatherer()
         self._tracer = tracer
         self._flushes: bool | None = None  # this thread; unknown before its first run
@@ -73,7 +81,8 @@ class Runner:
             return True
 
     def run(self, batch: Sequence[Runnable]) -> None:
-        """Run requests of one group, and complete each of them whatever happens. Raises nothing."""
+        """Run requests of one group, and complete each of them whatever happens, but for those in `left`. Raises
+        nothing."""
         uses = (batch[0].use,) if len(batch) == 1 else tuple([request.use for request in batch])
         self.running = batch
         self.uses = uses
@@ -119,17 +128,20 @@ class Runner:
             words[STARTED_NS] = 0
             if not (line.given_up and line.was_answered()):
                 self._finish(request.fail(use, _as_broker_error(error, serving)))
+            self._failed(serving, started)
             return
         words[STARTED_NS] = 0
         if line.given_up and line.was_answered():
+            self._failed(serving, started)
             return
         finished = monotonic_ns()
         whole = request.complete(use, outputs, started, finished, plan.rows)
         # From here on the slot is its worker's: what is counted is off the request's way.
         if serving.divisible and plan.group is not None and not _all_have(plan.rows, outputs):
             serving.keep_apart(f"{plan.rows} rows had an answer of {other_rows(plan.rows, outputs)}")
-        serving.ran(plan.rows, finished - started)
-        tally = serving.tallies.get(self._number) or serving.new_tally(self._number)
+        ended = monotonic_ns()
+        serving.ran(plan.rows, finished - started, ended - started, ended, self.waits)
+        tally = serving.tallies.get(self.number) or serving.new_tally(self.number)
         tally.ran_one(stamps, started, finished, plan.rows)
         tally.input_bytes += plan.nbytes
         for output in outputs:
@@ -151,8 +163,18 @@ class Runner:
         if len(batch) > 1 and batch[0].plan.serving.divisible:
             self._run_joined(batch, uses)
         else:
-            for request, use in zip(batch, uses):
-                self._run_one(request, use)
+            self._run_each(batch, uses, self._run_one)
+
+    def _run_each(
+        self, batch: Sequence[Runnable], uses: Sequence[int], run: Callable[[Runnable, int], None]
+    ) -> None:
+        """One by one, each of which may be what makes the signature heavy."""
+        serving = batch[0].plan.serving
+        for number, (request, use) in enumerate(zip(batch, uses)):
+            if self._inline and not serving.light:
+                self.left.extend(batch[number:])
+                return
+            run(request, use)
 
     def _run_joined(self, batch: Sequence[Runnable], uses: Sequence[int]) -> None:
         plans = [request.plan for request in batch]
@@ -160,8 +182,7 @@ class Runner:
         rows = sum([plan.rows for plan in plans])
         size = serving.size_of(rows)
         if len(batch) > 1 and not padding_pays(plans, size):
-            for request, use in zip(batch, uses):
-                self._run_one(request, use)
+            self._run_each(batch, uses, self._run_one)
             return
         self._switch_mode(serving)
         begun = started = monotonic_ns()
@@ -175,12 +196,13 @@ class Runner:
             outputs = ()
         line.words[STARTED_NS] = 0
         if line.given_up and line.was_answered():  # which can be only if it was one request, padded
+            self._failed(serving, begun)
             return
         finished = monotonic_ns()
         if not outputs or not _stand(batch, size, feeds, outputs, finished - started):
+            self._failed(serving, begun)
             # One of them is guilty, or the model's rows depend on each other: let each answer for itself.
-            for request, use in zip(batch, uses):
-                self._run_direct(request, use, monotonic_ns())
+            self._run_each(batch, uses, self._run_again)
             return
         stamps = [request.stamps for request in batch]
         whose = self._tracer.whose(batch) if self._tracer.on else None
@@ -188,13 +210,21 @@ class Runner:
             self._finish(request.complete(use, mine, started, finished, rows))
         # From here on the slots are their workers': what is counted is off the requests' way.
         ended = monotonic_ns()
-        serving.ran(size, finished - started)
-        tally = serving.tallies.get(self._number) or serving.new_tally(self._number)
+        serving.ran(size, finished - started, ended - begun, ended, self.waits)
+        tally = serving.tallies.get(self.number) or serving.new_tally(self.number)
         tally.ran_joined(begun, started, finished, ended, rows, size - rows)
         tally.answered(stamps, started)
         _count_bytes(tally, feeds, outputs, rows, size)
         if whose is not None:
             self._tracer.ran(serving, (begun, started, finished, ended), rows, size - rows, whose)
+
+    def _run_again(self, request: Runnable, use: int) -> None:
+        self._run_direct(request, use, monotonic_ns())
+
+    def _failed(self, serving: Serving, started_ns: int) -> None:
+        """A run without an answer held this thread as well."""
+        now = monotonic_ns()
+        serving.failed(now - started_ns, now, self.waits)
 
     def _switch_mode(self, serving: Serving) -> None:
         """Have this thread compute as the model is used to: it runs models of both kinds."""

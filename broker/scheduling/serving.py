@@ -14,19 +14,18 @@ from typing import Any
 
 from broker.models.entry import Entry
 from broker.models.spec import AUTO, ModelSpec
-from broker.models.warmup import LIGHT_LIMIT_US
 from broker.observe.failures import Asked, Failures
 from broker.observe.tally import Stamps, Tally
+from broker.processor_wait import ProcessorWait
 from broker.scheduling import strings
 from broker.scheduling.delay import AutoDelay, DelayPolicy, FixedDelay, RunCost
 from broker.scheduling.evidence import Evidence
+from broker.scheduling.lightness import MEASURED, SHORT_NS, UNMEASURED, Lightness
 from worker_client.wire.errors import ModelFailed
 
 _log = logging.getLogger("onesession.serving")
 
-_TOO_HEAVY_NS = 2000 * LIGHT_LIMIT_US  # hysteresis: twice the limit of warm-up, and half of it
-_LIGHT_AGAIN_NS = 500 * LIGHT_LIMIT_US
-_CLIP_NS = 4 * _TOO_HEAVY_NS  # a run that lost its processor for long says little about the model
+_MEAN_BITS = 5  # the moving average forgets a run over some 32 others
 _MAX_GROUPS = 4096
 _WHOLES = 0  # the tally of requests that ran in parts; threads have the numbers from 1
 
@@ -53,8 +52,9 @@ class Serving:
 
     __slots__ = (
         "_groups",
+        "_lightness",
         "_lock",
-        "_stays_heavy",
+        "_watch_ns",
         "allowed",
         "asked",
         "batch_limit",
@@ -86,7 +86,7 @@ class Serving:
         self.gives_strings = entry.signature.gives_strings
         self.flushes = entry.model.onednn is not None  # denormals, as all that TensorFlow runs
         measured = entry.cost.p50_us is not None
-        self.expected_ns = int((entry.cost.p50_us or 0) * 1000) if measured else _TOO_HEAVY_NS
+        self.expected_ns = int((entry.cost.p50_us or 0) * 1000) if measured else SHORT_NS
         self.batch_limit = entry.max_batch_size
         self.allowed = entry.model.spec.allowed_batch_sizes if entry.batchable else ()
         self.ragged = _ragged(entry)
@@ -95,11 +95,9 @@ class Serving:
         self.evidence = Evidence() if entry.batchable and entry.examined else None
         self.cost = _measured(entry)
         self.delay = _delay(entry, self.cost)
-        # The intake thread neither waits for long nor has code compiled; and stateful runs keep their order by having
-        # one thread.
-        never = entry.stateful or entry.stays_heavy
-        self._stays_heavy = isinstance(self.delay, FixedDelay) or bool(never)
-        self.light = entry.cost.light and not self._stays_heavy
+        self._lightness = _lightness(entry, self.delay)
+        self.light = self._lightness.light
+        self._watch_ns = self._lightness.watch_ns
         self.limit_ns = int(entry.max_run_seconds * 1e9)  # of a run; 0: none
         self.interrupted = False  # its model was ended under its runs: they are another version's
         self.tallies: dict[int, Tally] = {_WHOLES: Tally()}
@@ -107,11 +105,16 @@ class Serving:
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<Serving {self.entry!r} {'light' if self.light else 'heavy'}>"
+        return f"<Serving {self.entry!r} {self._lightness!r}>"
 
     @property
     def model(self) -> str:
         return self.entry.model.spec.name
+
+    @property
+    def why(self) -> str:
+        """Why it is light or heavy, in a word."""
+        return self._lightness.why
 
     @property
     def stateful(self) -> bool:
@@ -138,16 +141,33 @@ class Serving:
             made = self.tallies[thread] = Tally()
         return made
 
-    def ran(self, rows: int, run_ns: int) -> None:
-        """A run of so many rows, padding included. A moving average of the time that runs take decides light or heavy;
-        of two threads that are here at once, one may be without effect."""
-        self.expected_ns += (min(run_ns, _CLIP_NS) - self.expected_ns) >> 5
-        if self.light:
-            self.light = self.expected_ns < _TOO_HEAVY_NS
-        elif not self._stays_heavy:
-            self.light = self.expected_ns < _LIGHT_AGAIN_NS
+    def ran(self, rows: int, run_ns: int, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
+        """A run of so many rows, padding included, has ended; with what belongs to it, such as copies of large answers,
+        it held its thread for `held_ns`, of which `waits` knows what the thread waited for a processor.
+
+        Of two threads that are here at once, one may be without effect on the average."""
+        self.expected_ns += (run_ns - self.expected_ns) >> _MEAN_BITS
+        if held_ns > self._watch_ns:
+            self._weigh(held_ns, now_ns, waits)
         if self.delay is not None:
             self.cost.observe(rows, run_ns)
+
+    def failed(self, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
+        """A run that raised held its thread for so long."""
+        if held_ns > self._watch_ns:
+            self._weigh(held_ns, now_ns, waits)
+
+    def _weigh(self, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
+        """Whether it is light or heavy after this run."""
+        lost_ns = min(held_ns, waits.lost_ns(now_ns)) if held_ns > SHORT_NS else 0
+        with self._lock:
+            self.expected_ns = max(0, self.expected_ns - (lost_ns >> _MEAN_BITS))
+            self._lightness.ran(held_ns - lost_ns, self.expected_ns, now_ns)
+            changed = self.light is not self._lightness.light
+            self.light, self._watch_ns = self._lightness.light, self._lightness.watch_ns
+        if changed:
+            what = "light" if self.light else "heavy"
+            _log.info("%s is %s now: %s (%.1f ms)", self.asked, what, self.why, (held_ns - lost_ns) / 1e6)
 
     def answered_whole(self, stamps: Stamps, started_ns: int) -> None:
         """Count a request that ran in parts, each of which has been counted as a run."""
@@ -197,6 +217,7 @@ class Serving:
             "padded_rows": sum(tally.padded_rows for tally in tallies),
             "batch_rows": {str(rows): runs for rows, runs in sizes.items()},
             "light": self.light,
+            "why": self.why,
             "run_us": self.expected_ns / 1000 if known else 0.0,
             "stateful": self.entry.stateful,
             "apart": self.entry.apart,
@@ -238,6 +259,15 @@ def _measured(entry: Entry) -> RunCost:
         for rows, run_us in ((1, entry.cost.p50_us), *entry.cost.batches):
             cost.observe(rows, int(run_us * 1000))
     return cost
+
+
+def _lightness(entry: Entry, delay: DelayPolicy | None) -> Lightness:
+    """As warm-up has found it. The intake thread neither waits for long nor has code compiled; and stateful runs keep
+    their order by having one thread."""
+    always = entry.always_heavy or ("max_delay" if isinstance(delay, FixedDelay) else "")
+    cost = entry.cost
+    unknown = cost.p50_us is None or (cost.light and cost.unlike)
+    return Lightness(cost.light and not unknown, UNMEASURED if unknown else MEASURED, always)
 
 
 def _delay(entry: Entry, cost: RunCost) -> DelayPolicy | None:

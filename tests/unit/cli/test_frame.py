@@ -31,6 +31,8 @@ def signature(model: str, requests: int, errors: int) -> dict[str, Any]:
         "version": 1,
         "signature": "serving_default",
         "light": True,
+        "why": "measured",
+        "inline_runs": 0,
         "stateful": "",
         "requests": requests,
         **dict.fromkeys(("rows", "runs"), requests),

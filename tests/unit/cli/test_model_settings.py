@@ -25,6 +25,8 @@ OTHER = ModelSpec("other.v2", "models/other")
         ("digits.batching=false", "batching", "off"),
         ("digits.batching=on", "batching", "on"),
         ("digits.warmup=false", "warmup", False),
+        ("digits.inline=false", "inline", False),
+        ("digits.inline=auto", "inline", "auto"),
         ("digits.allowed_batch_sizes=[1, 8, 32]", "allowed_batch_sizes", (1, 8, 32)),
         ("digits.tags=['serve', 'gpu']", "tags", ("serve", "gpu")),
         ("digits.labels={stable = 1, canary = 2}", "labels", {"stable": 1, "canary": 2}),

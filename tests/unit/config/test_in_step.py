@@ -52,6 +52,7 @@ OF_MODELS: dict[str, Any] = {
     "intra_op_threads": 2,
     "max_concurrency": 3,
     "caller_thread": False,
+    "inline": False,
     "max_queue_rows": 7,
     "max_queue_bytes": 8,
     "timeout": 0.25,

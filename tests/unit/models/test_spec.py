@@ -80,6 +80,8 @@ def test_a_dict_carries_settings():
         ),
         ({"source": "p", "pad_value": "0"}, "pad_value must be a number, got '0'"),
         ({"source": "p", "pad_variable_length": 1}, "pad_variable_length must be True or False, got 1"),
+        ({"source": "p", "inline": True}, 'inline must be "auto" or False, got True'),
+        ({"source": "p", "inline": 0}, 'inline must be "auto" or False, got 0'),
         ({"source": "p", "caller_thread": "no"}, "caller_thread must be True, False or None, got 'no'"),
         ({"source": "p", "max_queue_rows": 0}, "max_queue_rows must be a whole number of at least 1"),
         ({"source": "p", "timeout": 0}, "timeout must be seconds from 1e-06 to 1e[+]09 or None, got 0"),

@@ -99,7 +99,7 @@ def test_one_run_that_is_held_up_decides_nothing(clock):
 
 
 def test_examples_stand_for_zeros(clock):
-    """All of them are run as they are, and the first gives the row and the batches that are timed."""
+    """All of them are run as they are, and timed at the end; the first gives the row and the batches that are timed."""
     time = clock(10)
     seen: list[float] = []
 
@@ -111,7 +111,8 @@ def test_examples_stand_for_zeros(clock):
     examples = [(aligned(np.full((rows, 4), rows, np.float32)),) for rows in (3, 2)]
     cost = measure(run, signature((None, 4)), max_rows=8, examples=examples)
     assert time.rows[:3] == [3, 2, 1]
-    assert seen[2:] == [3] * len(seen[2:])
+    assert seen[2:-2] == [3] * len(seen[2:-2])
+    assert seen[-2:] == [3, 2]
     assert cost == Cost(10, True, None, ((8, 80),))
 
 
@@ -127,6 +128,101 @@ def test_an_example_that_fails_is_told(clock):
     examples = [(np.float32([value]),) for value in (-1, 5, -2)]
     cost = measure(run, signature((None,)), examples=examples)
     assert cost == Cost(10, True, "example 1 of 3 failed: negative")
+
+
+class Areas(Clock):
+    """Time that passes by what the inputs hold, beyond one element."""
+
+    def run(self, *feeds: np.ndarray) -> list[np.ndarray]:
+        self.rows.append(feeds[0].size)
+        self.now_ns += int(feeds[0].size * self.row_us * 1000)
+        return []
+
+
+@pytest.fixture
+def areas(monkeypatch):
+    def make(element_us: float) -> Areas:
+        made = Areas(element_us)
+        monkeypatch.setattr(warmup, "perf_counter_ns", made)
+        return made
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("element_us", "light", "largest"), [(0.01, True, 256 * 256), (1, False, 256 * 256), (3, False, 64 * 64)]
+)
+def test_free_sizes_are_tried_with_more_than_one(areas, element_us, light, largest):
+    """A fully convolutional model is cheap on one pixel. Larger ones are tried up to the first that takes long."""
+    time = areas(element_us)
+    cost = measure(time.run, signature((None, None, None, 1)))
+    assert (cost.p50_us, cost.light, cost.unlike) == (element_us, light, "")
+    assert max(time.rows) == largest
+
+
+def test_free_sizes_are_not_tried_where_each_is_compiled(areas):
+    time = areas(1)
+    assert measure(time.run, signature((None, None)), larger=False).light
+    assert set(time.rows) == {1}
+
+
+def test_free_sizes_that_multiply_are_bounded(areas):
+    """Four of them: 64 each would be 64 MiB."""
+    time = areas(0.001)
+    measure(time.run, signature((None, None, None, None, None)))
+    assert set(time.rows) == {1, 16**4}
+
+
+@pytest.mark.parametrize(("apart", "sizes"), [(False, {1}), (True, {1, 16, 64, 256})])
+def test_rows_are_a_free_size_where_requests_run_as_they_came(areas, apart, sizes):
+    """One that is split never is larger than a batch, which is measured as such."""
+    time = areas(0.001)
+    assert measure(time.run, signature((None,)), apart=apart).light
+    assert set(time.rows) == sizes
+    time = areas(0.001)
+    measure(time.run, signature((None,), outputs=((1,),)))  # no rows at all
+    assert set(time.rows) == {1, 16, 64, 256}
+
+
+def test_what_takes_long_in_batches_is_not_light(clock):
+    """They hold the thread as long."""
+    time = clock(100)
+    assert measure(time.run, signature((None, 4)), max_rows=50).light
+    assert not measure(time.run, signature((None, 4)), max_rows=51).light
+
+
+def test_the_longest_example_decides(clock):
+    time = clock(100)
+    short, long = (aligned(np.ones((rows, 4), np.float32)) for rows in (1, 51))
+    assert measure(time.run, signature((None, 4)), examples=[(short,)]).light
+    assert not measure(time.run, signature((None, 4)), examples=[(short,), (long,)]).light
+
+
+def test_sizes_that_are_illegal_say_nothing(areas):
+    """If no other than 1 is legal, nothing is known of what requests are like."""
+    time = areas(0.001)
+
+    def multiples_of_64(x):
+        if x.size not in (1, 64, 256):
+            raise ModelFailed("not a multiple of 64")
+        return time.run(x)
+
+    def only_one(x):
+        if x.size != 1:
+            raise ModelFailed("no")
+        return time.run(x)
+
+    assert measure(multiples_of_64, signature((None, None))).unlike == ""
+    assert measure(only_one, signature((None, None))).unlike == "only free dimensions of 1 could be run"
+
+
+def test_empty_strings_say_nothing(clock):
+    """What a text or an image takes is seen when there is one."""
+    time = clock(10)
+    texts = Signature("s", (TensorSpec("x", np.dtype(object), (None,)),), (TensorSpec("y", F32, (None,)),))
+    assert measure(time.run, texts).unlike == "only empty strings were run"
+    example = (np.array([b"text"], object),)
+    assert measure(time.run, texts, examples=[example]).unlike == ""
 
 
 def test_zeros_are_aligned_and_of_the_signatures_shapes():

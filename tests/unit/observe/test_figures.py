@@ -28,6 +28,8 @@ def statistics(requests: int, time: float, pid: int = 1, **signature: Any) -> di
                 "version": 1,
                 "signature": "s",
                 "light": True,
+                "why": "measured",
+                "inline_runs": 0,
                 "stateful": "",
                 "requests": requests,
                 **counters,

@@ -52,6 +52,8 @@ def message() -> dict[str, object]:
         "version": 1,
         "signature": "s",
         "light": True,
+        "why": "measured",
+        "inline_runs": 0,
         "stateful": "",
         "requests": 2,
         **dict.fromkeys(counters, 2),

@@ -48,6 +48,15 @@ class AnyOrderOfWork(RuleBasedStateMachine):
     def waiting(self, level: int) -> set[object]:
         return {worker for (worker, of, _), lane in self.lanes.items() if lane and of == level}
 
+    @rule(group=st.sampled_from(list(LIMITS)))
+    def remove(self, group: str) -> None:
+        removed = self.batcher.remove(lambda request: request.group == group)
+        for request in removed:
+            assert self.lanes[self.lane(request)].popleft() is request
+        assert not any(lane for (_, _, of), lane in self.lanes.items() if of == group)
+        for worker in set(WORKERS) - self.waiting(INTERACTIVE):  # it has left the turns that are counted
+            self.passed_over[worker] = 0
+
     @precondition(lambda self: any(self.lanes.values()))
     @rule()
     def next_batch(self) -> None:

@@ -134,3 +134,40 @@ def test_nothing_is_lost_and_the_bound_holds(steps: list[tuple[int, int, bool]],
     assert not any(request.held for request in came)
     for worker in range(3):
         assert [r for r in went if r.worker == worker] == [r for r in came if r.worker == worker]
+
+
+def test_what_is_removed_leaves_room_and_goes_on_in_another_queue():
+    """A signature that has become heavy takes along what waits, in order, held or not, and the parts to come."""
+    queue: Queue[Request] = Queue()
+    other: Queue[Request] = Queue()
+    bound = Limits(max_rows=3)
+    later = [Request("p1", "b", "x", bound=bound)]
+    parts = [Request("p0", "b", "x", bound=bound, more=later)]
+    mine = [
+        Request("a0", "a", "x", bound=bound),
+        Request("whole", "b", "x", rows=2, bound=bound, parts=parts),
+        Request("a1", "a", None, bound=bound),
+        Request("a2", "a", "x", bound=bound),
+    ]
+    rest = [Request("b0", "b", "y", bound=bound), Request("b1", "b", "y", bound=bound)]
+    for request in (*mine, *rest):
+        queue.add(request)
+    assert [request.name for request in (*mine, *rest) if request.held] == ["a2", "b0", "b1"]
+    removed = queue.remove(bound, lambda request: request not in rest)
+    assert sorted(names([request]) for request in removed) == ["a0", "a1", "a2", "p0"]
+    assert [request.name for request in removed if request.worker == "a" and request.group] == ["a0", "a2"]
+    assert not any(request.held for request in (*mine, *rest))
+    assert queue.waiting(bound) == (2, 2, 0)
+    assert names(queue.next_batch(0)) == "b0 b1"
+    assert not queue
+    assert queue.waiting(bound) == (0, 0, 0)
+    for request in removed:
+        other.add(request)
+    ran = [names(batch) for batch in iter(lambda: other.next_batch(0), [])]
+    assert sorted(" ".join(ran).split()) == ["a0", "a1", "a2", "p0", "p1"]
+    assert other.waiting(bound) == (0, 0, 0)
+
+
+def test_nothing_to_remove():
+    queue: Queue[Request] = Queue()
+    assert queue.remove(Limits(), lambda request: True) == []

@@ -1,0 +1,36 @@
+"""Light or heavy now, in the description of models: the repository knows only what warm-up has found."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from broker.scheduling.serving import Serving
+
+Message = dict[str, Any]
+
+
+def with_present_state(
+    models: Mapping[str, Message], servings: Sequence[Serving | None]
+) -> dict[str, Message]:
+    """Write `light` and `why` of each signature, and of the default one for what has them, into fresh `models`."""
+    for info in models.values():
+        for described in _parts(info):
+            described.setdefault("why", "")
+            for signature in described["signatures"]:
+                number = signature["id"]
+                serving = servings[number] if number < len(servings) else None
+                signature["why"] = "" if serving is None else serving.why
+                if serving is not None:
+                    signature["light"] = serving.light
+                if signature["name"] == described["default_signature"]:
+                    described["light"], described["why"] = signature["light"], signature["why"]
+    return dict(models)
+
+
+def _parts(info: Message) -> Iterator[Message]:
+    """All that list signatures: the model, its versions, its labels."""
+    yield info
+    yield from info["versions"]
+    yield from info["labels"].values()

@@ -1,0 +1,88 @@
+"""Whether a signature is light, so that the intake thread runs it itself, or heavy: decided by its runs. Pure.
+
+    unknown ----------------\
+    measured and not short --+--> heavy --SHORT_RUNS short runs, none long, the pause is over--> light
+    ended inline by a long run    ^                                                                |
+                                  +----------one long run, or slow ones on average------------------+
+
+A long run on the intake thread holds up every model and every worker, while a light model that counts as heavy loses
+the time in which one thread wakes another. So heavy is decided by a single run, light by many; and a signature that
+is long now and then (one image in a hundred, say) is tried again after pauses that get longer.
+"""
+
+from __future__ import annotations
+
+LONG_NS = 5_000_000
+"""One run that holds the intake thread for longer makes the signature heavy."""
+SHORT_NS = 1_000_000
+"""What a light signature's runs may take on average, and each of the runs that make it light."""
+LIGHT_MEAN_NS = 250_000
+"""What they may take on average to make it light. In between it stays what it is."""
+SHORT_RUNS = 500
+OUTWEIGHED_BY = 100
+"""So many short runs make up for one that is neither short nor long: 99 in 100 must be short."""
+FIRST_PAUSE_NS = 10_000_000_000
+LAST_PAUSE_NS = 600_000_000_000
+_FORGIVEN = 10
+"""After so many times its pause as a light signature, the next pause is the first again."""
+
+MEASURED = "measured"
+UNMEASURED = "unmeasured"
+SHORT = "short runs"
+LONG = "long run"
+SLOW = "slow runs"
+
+
+class Lightness:
+    """Of one signature. `why` says in a word what decided: one of the words above, or what `always_heavy` was given.
+
+    `ran` must be called with every run of a heavy signature, and of a light one with those above `watch_ns`. Not
+    thread-safe.
+    """
+
+    __slots__ = ("_always_heavy", "_pause_ns", "_score", "_since_ns", "_until_ns", "light", "why")
+
+    def __init__(self, light: bool, why: str, always_heavy: str = "") -> None:
+        self.light = light and not always_heavy
+        self.why = always_heavy or why
+        self._always_heavy = bool(always_heavy)
+        self._score = 0  # short runs since the last long one, less what the others outweigh
+        self._pause_ns = 0  # the last one
+        self._since_ns = 0  # when its runs made it light
+        self._until_ns = 0  # the end of the pause
+
+    def __repr__(self) -> str:
+        return f"<Lightness {'light' if self.light else 'heavy'}: {self.why}>"
+
+    @property
+    def watch_ns(self) -> int:
+        """Only runs that took longer can change it."""
+        return SHORT_NS if self.light else -1
+
+    def ran(self, run_ns: int, mean_ns: int, now_ns: int) -> None:
+        """One more run, which ended now; `mean_ns` is the recent runs' moving average, this one included."""
+        if self.light:
+            if run_ns > LONG_NS:
+                self._turn_heavy(LONG, now_ns)
+            elif mean_ns > SHORT_NS:
+                self._turn_heavy(SLOW, now_ns)
+        elif not self._always_heavy:
+            self._count(run_ns)
+            if self._score >= SHORT_RUNS and mean_ns <= LIGHT_MEAN_NS and now_ns >= self._until_ns:
+                self.light, self.why, self._since_ns = True, SHORT, now_ns
+
+    def _count(self, run_ns: int) -> None:
+        if run_ns > LONG_NS:
+            self._score = 0
+        elif run_ns > SHORT_NS:
+            self._score = max(0, self._score - OUTWEIGHED_BY)
+        else:
+            self._score += 1
+
+    def _turn_heavy(self, why: str, now_ns: int) -> None:
+        good_ns = now_ns - self._since_ns
+        again = self._pause_ns and good_ns < _FORGIVEN * self._pause_ns
+        self._pause_ns = min(2 * self._pause_ns, LAST_PAUSE_NS) if again else FIRST_PAUSE_NS
+        self._until_ns = now_ns + self._pause_ns
+        self._score = 0
+        self.light, self.why = False, why
