@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from benchmarks.figures import NS_PER
-from benchmarks.rates import RateSeries, RateWindow, by_beside, by_cpu, by_others, by_p50, by_p99
+from benchmarks.rates import RateSeries, RateWindow, by_beside, by_cpu, by_longest, by_others, by_p50, by_p99
 from benchmarks.sampling import Series, Spread, Window
 
 Cells = dict[str, str]
@@ -75,6 +75,7 @@ def _window(window: Window) -> dict[str, Any]:
         "p50_us": window.p50_ns / 1e3,
         "p90_us": window.p90_ns / 1e3,
         "p99_us": window.p99_ns / 1e3,
+        "longest_us": window.longest_ns / 1e3,
         "samples": window.samples,
     }
 
@@ -114,6 +115,7 @@ def _rates(series: RateSeries) -> dict[str, Any]:
         "stable": series.stable,
         "p50_us": _us(series.of(by_p50)),
         "p99_us": _us(series.of(by_p99)),
+        "longest_us": _us(series.of(by_longest)),
         "cpu_s_per_1000": _spread(series.of(by_cpu)),
         "beside_per_s": _spread(series.of(by_beside)),
         "batch_rows": {str(rows): runs for rows, runs in sorted(series.batch_rows.items())},

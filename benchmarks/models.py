@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 
 from benchmarks import workloads
@@ -24,3 +26,20 @@ def head(x: np.ndarray) -> np.ndarray:
 def strided(x: np.ndarray) -> np.ndarray:
     """Ten values of each image. `echo_image` does not read its input; this shows that the input arrives."""
     return workloads.strided(x)
+
+
+@signature(inputs={"x": ("float32", [None])}, outputs={"y": ("float32", [None])})
+def one_in_twenty(x: np.ndarray) -> np.ndarray:
+    """Requests whose first value is not 0 take 100 ms."""
+    if x[0]:
+        time.sleep(0.1)
+    return x
+
+
+@signature(inputs={"x": ("float32", [None])}, outputs={"y": ("float32", [None])})
+def in_python(x: np.ndarray) -> np.ndarray:
+    """Holds the interpreter's lock for some 20 ms, as loops over rows do."""
+    total = 0
+    for number in range(400_000):
+        total += number
+    return x + np.float32(total % 2)

@@ -50,6 +50,10 @@ def by_p99(window: RateWindow) -> float:
     return window.latency.p99_ns
 
 
+def by_longest(window: RateWindow) -> float:
+    return window.latency.longest_ns
+
+
 def by_cpu(window: RateWindow) -> float:
     return window.cpu_s_per_1000
 

@@ -26,11 +26,13 @@ class Window:
     p90_ns: int
     p99_ns: int
     samples: int
+    longest_ns: int = 0
 
     @classmethod
     def of(cls, taken_ns: Sequence[int]) -> Window:
         ordered = sorted(taken_ns)
-        return cls(*(percentile(ordered, share) for share in (0.5, 0.9, 0.99)), len(ordered))
+        p50_ns, p90_ns, p99_ns = (percentile(ordered, share) for share in (0.5, 0.9, 0.99))
+        return cls(p50_ns, p90_ns, p99_ns, len(ordered), ordered[-1])
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,23 @@ from benchmarks.figures import Figure, Result
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.bout import run_bout
 from benchmarks.harness.run import Target
-from benchmarks.rates import RateSeries, by_p99, ratio
+from benchmarks.rates import RateSeries, by_longest, by_p99, ratio
 from benchmarks.throughput.bench import Bench
 from broker.settings import cores
+from tests import saved_models
 
 WINDOWS = 2.0
 """How many times longer than the others: a p99 needs a thousand calls and more."""
+
+UNEVEN = {
+    "jpegs": "JPEGs to decode, where an empty string is illegal",
+    "convolutional": "a fully convolutional model",
+    "unexported": "fetches of a session that are no signatures",
+    "one_in_twenty": "a function of which one request in twenty takes 100 ms",
+    "in_python": "a function that computes in Python",
+}
+"""Models that warm-up takes for lighter than they are, if it can say anything; and one whose threads do not help."""
+FUNCTIONS = ("one_in_twenty", "in_python")
 
 
 @dataclass(frozen=True)
@@ -54,17 +65,40 @@ def arms(light: str, heavy: str, directory: str, how: HeavySettings) -> list[Arm
     ]
 
 
+def uneven_arms(light: str, directory: str) -> list[Arm]:
+    sources = {kind: f"{directory}/{kind}" for kind in UNEVEN if kind not in FUNCTIONS}
+    saved_models.export(sources)
+    sources |= {kind: f"benchmarks.models:{kind}" for kind in FUNCTIONS}
+    return [
+        Arm(
+            kind,
+            f"mlp, beside {label}",
+            "benchmarks.arms.uneven:beside_uneven",
+            "mlp",
+            {"directory": directory, "light": light, "kind": kind, "source": sources[kind]},
+            facts={"workers": 1},
+        )
+        for kind, label in UNEVEN.items()
+    ]
+
+
 def measure(bench: Bench) -> Result:
     models = {"light": bench.mlp, "heavy": bench.mobilenet}
     how = HeavySettings(cores(), 1) if bench.quick else HeavySettings.told_by(bench, models)
     alone, *compared = arms(bench.mlp, bench.mobilenet, str(bench.directory), how)
+    compared += uneven_arms(bench.mlp, str(bench.directory))
     chosen = compared if bench.quick else [alone, *compared]
     series = run_bout(chosen, bench.longer(WINDOWS), bench.progress, steady=by_p99)
     note = (
         f"One worker calls mlp about every {PAUSE_S * 1000:g} ms. mobilenet runs batches of 4 rows flat out, in both "
         f"places with {how.threads} intra-op threads and {how.side_by_side} at a time; beside/s are those batches."
     )
-    return Result(T8.name, T8.title, "us", series, _figures(series), [note])
+    uneven = (
+        "The others are models that warm-up takes for lighter than their requests are. Run on the intake thread, each "
+        "request would add tens of milliseconds to the call of mlp that waits. What computes in Python shares the "
+        "interpreter's lock with the intake, whatever thread it has."
+    )
+    return Result(T8.name, T8.title, "us", series, _figures(series), [note, uneven])
 
 
 def _figures(series: Mapping[str, RateSeries]) -> list[Figure]:
@@ -75,6 +109,9 @@ def _figures(series: Mapping[str, RateSeries]) -> list[Figure]:
     if "alone" in series:
         idle = ratio(other, series["alone"], by_p99)
         figures.append(Figure("p99 beside another process / machine idle", idle, "x"))
+        for kind in ("alone", *UNEVEN):
+            longest = series[kind].of(lambda window: by_longest(window) / 1e6)
+            figures.append(Figure(f"longest wait, {series[kind].label}", longest, "ms"))
     return figures
 
 

@@ -142,7 +142,7 @@ def test_ratios_are_taken_within_each_round() -> None:
 def test_percentiles_are_samples_of_nearest_rank() -> None:
     """Of 1 to 101, the middle is 51; no percentile lies outside the samples."""
     window = Window.of(list(range(101, 0, -1)))
-    assert (window.p50_ns, window.p90_ns, window.p99_ns, window.samples) == (51, 91, 100, 101)
+    assert window == Window(51, 91, 100, 101, longest_ns=101)
     assert Window.of([7]).p99_ns == 7
 
 

@@ -29,6 +29,7 @@ from benchmarks.sampling import Spread, Window
 from benchmarks.throughput import contenders, small
 from benchmarks.throughput.broker_facts import batches
 from benchmarks.throughput.command import TARGETS
+from benchmarks.throughput.neighbour import UNEVEN
 from benchmarks.workloads import ROWS, Checker, Workload, WrongAnswer
 
 WRONG = "tests.process.wrong_arm:stale"
@@ -63,7 +64,7 @@ def test_quick_runs_every_target_and_arm(document: dict[str, Any]) -> None:
     wanted = {*small.COMPARED, *small.QUICK_ASIDE}
     assert kinds == {kind for kind in wanted if contenders.missing(kind) is None}
     assert targets["T7"]["arms"].keys() == {"broker", "sessions", "by_hand_1"}
-    assert targets["T8"]["arms"].keys() == {"beside_a_process", "in_one_broker"}
+    assert targets["T8"]["arms"].keys() == {"beside_a_process", "in_one_broker", *UNEVEN}
     assert targets["waiting"]["arms"].keys() == {f"head-{mode}-2" for mode in ("adaptive", "poll", "block")}
 
 
