@@ -12,7 +12,7 @@ import fcntl
 import os
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +109,20 @@ class Overseer:
 
     def pytest_unconfigure(self) -> None:
         Path(self._path).unlink(missing_ok=True)
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder which the first process that asks for it makes, for all those of the run."""
+    root = factory.getbasetemp()
+    if leaks.Snapshot.shared:
+        root = root.parent
+    folder, made = root / name, root / f"{name}.made"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        if not made.exists():
+            make(folder)
+            made.touch()
+    return folder
 
 
 def prepare(config: pytest.Config) -> None:

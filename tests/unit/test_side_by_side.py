@@ -136,3 +136,23 @@ def test_clean(): pass
     result.assert_outcomes(passed=3, errors=1)
     result.stdout.fnmatch_lines(["this test left behind:"])
     result.stdout.no_fnmatch_line("the run left behind*")
+
+
+def test_what_several_need_is_made_once(run, tmp_path):
+    """By whichever process asks first; the others wait for it."""
+    source = """
+from tests.side_by_side import made_once
+
+def make(folder):
+    folder.mkdir()
+    with (HERE / "made").open("a") as file:
+        file.write("once ")
+    time.sleep(0.2)
+    (folder / "ready").touch()
+
+@pytest.mark.parametrize("number", range(3))
+def test_asks(tmp_path_factory, number):
+    assert (made_once(tmp_path_factory, "costly", make) / "ready").exists()
+"""
+    run(source, source).assert_outcomes(passed=6)
+    assert (tmp_path / "made").read_text() == "once "
