@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from broker.settings import TUNE_VARIABLE
-from tests import leaks
+from tests import leaks, side_by_side
 
 SEED_VARIABLE = "ONESESSION_SEED"
 HANG_GRACE_S = 30
@@ -41,6 +41,7 @@ def pytest_configure(config: pytest.Config) -> None:
     # A broker that a test starts does not measure its models first, unless the test is about that.
     os.environ.setdefault(TUNE_VARIABLE, "off")
     leaks.prepare_process()
+    side_by_side.prepare(config)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -98,7 +99,7 @@ def run_baseline() -> Iterator[list[leaks.Snapshot]]:
 
 
 @pytest.fixture(autouse=True)
-def nothing_left_behind(run_baseline: list[leaks.Snapshot]) -> Iterator[None]:
+def nothing_left_behind(run_baseline: list[leaks.Snapshot], request: pytest.FixtureRequest) -> Iterator[None]:
     """Fails a test that leaves something behind.
 
     Fixtures of a wider scope are set up before this one, so what they hold is theirs; one that a test asks for only
@@ -107,6 +108,7 @@ def nothing_left_behind(run_baseline: list[leaks.Snapshot]) -> Iterator[None]:
     before = leaks.Snapshot.take()
     yield
     found = leaks.find_leaks(before)
+    request.node.user_properties += [(side_by_side.UNJUDGED, name) for name in leaks.unjudged(before)]
     run_baseline[0] = run_baseline[0].including(found)  # reported now, not once more at the end
     fail_for("this test", found)
 

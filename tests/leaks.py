@@ -18,6 +18,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from pathlib import Path
+from typing import ClassVar
 
 import psutil
 
@@ -47,6 +48,10 @@ class Snapshot:
     processes: frozenset[psutil.Process]
     threads: frozenset[threading.Thread]
     descriptors: dict[int, str]
+
+    shared: ClassVar[bool] = False
+    """Other processes of the same run make names as well (tests/side_by_side.py): only names that a living process of
+    our own tree has made are known to be ours."""
 
     @classmethod
     def take(cls) -> Snapshot:
@@ -116,9 +121,21 @@ def find_leaks(before: Snapshot, grace_s: float | None = None) -> Leaks:
     return leaks
 
 
+def unjudged(before: Snapshot) -> list[str]:
+    """New names of which only the end of the run can tell whether they are leaks: their makers have ended."""
+    if not Snapshot.shared:
+        return []
+    return sorted(n for n in Snapshot.take().names - before.names if not psutil.pid_exists(_maker_of(n)))
+
+
+def new_names(before: Snapshot) -> list[str]:
+    """Names that are there now, were not `before`, and are no other program's."""
+    return _our_names(Snapshot.take().names - before.names)
+
+
 def _difference(before: Snapshot, after: Snapshot) -> Leaks:
     return Leaks(
-        names=sorted(n for n in after.names - before.names if not _used_by_strangers(n)),
+        names=_our_names(after.names - before.names),
         processes=sorted(
             (p for p in after.processes - before.processes if not _reaped(p)), key=lambda p: p.pid
         ),
@@ -172,12 +189,26 @@ def _foreign(thread: threading.Thread) -> bool:
     return isinstance(thread, threading._DummyThread)
 
 
-def _used_by_strangers(name: str) -> bool:
-    """Whether a process outside our tree made `name` or has it mapped: then another program, or test run, owns it."""
+def _our_names(names: frozenset[str]) -> list[str]:
+    if not names:
+        return []
     me = psutil.Process()
     ours = {me.pid, *(p.pid for p in me.children(recursive=True))}
+    if Snapshot.shared:
+        return sorted(name for name in names if _maker_of(name) in ours)
+    return sorted(name for name in names if not _used_by_strangers(name, ours))
+
+
+def _maker_of(name: str) -> int:
+    """The process that made it; -1 if the name does not tell."""
     maker = _MAKER.search(name)
-    if maker and int(maker[1]) not in ours and psutil.pid_exists(int(maker[1])):
+    return int(maker[1]) if maker else -1
+
+
+def _used_by_strangers(name: str, ours: set[int]) -> bool:
+    """Whether a process outside our tree made `name` or has it mapped: then another program, or test run, owns it."""
+    maker = _maker_of(name)
+    if maker not in ours and psutil.pid_exists(maker):
         return True
     try:
         inode = (SHM / name).stat().st_ino

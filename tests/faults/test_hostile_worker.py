@@ -197,6 +197,7 @@ def spin_tail(address: str) -> None:
     threading.Event().wait()
 
 
+@pytest.mark.alone
 def test_a_tail_ahead_of_its_posts_keeps_nobody_busy(broker: TestBroker) -> None:
     """A worker that died or stopped between a store and its post does not make the broker spin."""
     with worker(spin_tail, broker.address) as stopped:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import gc
+import itertools
 import os
 import signal
 import threading
@@ -277,13 +278,24 @@ def test_a_child_that_comes_back_from_a_signal_handler_into_its_parents_call(
     parent = os.getpid()
 
     def fork_within(*_: object) -> None:
+        if next(times):
+            return
         pid = fork_child()
         if pid:
             children.append(pid)
+            forked.set()
 
+    def interrupt_it() -> None:
+        """Again and again: a signal that comes right before the call blocks does not wake it."""
+        broker.gate.wait_for(5)
+        while not forked.is_set():
+            os.kill(parent, signal.SIGUSR1)
+            forked.wait(0.01)
+
+    times, forked = itertools.count(), threading.Event()
     children: list[int] = []
     before = signal.signal(signal.SIGUSR1, fork_within)
-    interrupt = threading.Thread(target=lambda: (broker.gate.wait_for(5), os.kill(parent, signal.SIGUSR1)))
+    interrupt = threading.Thread(target=interrupt_it)
     opener = threading.Thread(target=lambda: (os.read(reader, 1), broker.gate.open(5)))
     interrupt.start()
     opener.start()
@@ -297,8 +309,9 @@ def test_a_child_that_comes_back_from_a_signal_handler_into_its_parents_call(
     finally:
         if os.getpid() != parent:
             os._exit(4)
+        forked.set()
+        interrupt.join()
         signal.signal(signal.SIGUSR1, before)
-    interrupt.join()
     opener.join()
     ends = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children]
     os.close(reader)

@@ -7,11 +7,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import worker_client
 from tests.brokers import TestBroker
 from tests.workers import Talk, worker
 from worker_client import Client
+
+pytestmark = pytest.mark.alone
 
 MODELS = ("double", "gated", "tell")
 QUIET_S = 2.0

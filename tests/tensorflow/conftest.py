@@ -12,6 +12,7 @@ from broker.models import session
 from broker.models.session import SessionModel
 from broker.models.spec import ModelSpec
 from tests.saved_models import KINDS, export
+from tests.side_by_side import made_once
 
 TAGS = {"aliases": ("serve", "special")}
 
@@ -19,10 +20,11 @@ TAGS = {"aliases": ("serve", "special")}
 @pytest.fixture(scope="session")
 def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """{kind: directory} for every kind of tests/saved_models.py. Read-only: copy what you want to break."""
-    root = tmp_path_factory.mktemp("saved_models")
-    paths = {kind: root / kind for kind in KINDS if kind != "rows"}  # which has many, for one test
-    export(paths)
-    return paths
+
+    def paths(root: Path) -> dict[str, Path]:
+        return {kind: root / kind for kind in KINDS if kind != "rows"}  # which has many, for one test
+
+    return paths(made_once(tmp_path_factory, "saved_models", lambda root: export(paths(root))))
 
 
 @pytest.fixture(scope="session")

@@ -207,7 +207,11 @@ def test_which_of_several_inputs(two: Fitter):
     assert "input 'ids' wants dtype int64, got int32" in refused(two, {"ids": IDS.astype("int32"), "x": X})
 
 
-@pytest.mark.parametrize("value", ["text", None, object(), [[1, 2], [3]], [["a", "b", "c"]]], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    ["text", None, pytest.param(object(), id="object"), [[1, 2], [3]], [["a", "b", "c"]]],
+    ids=str,
+)
 def test_what_is_no_array(one: Fitter, value: Any):
     """What cannot be converted is refused with its type, numpy's reason, and what is wanted."""
     message = refused(one, value)
