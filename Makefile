@@ -7,6 +7,7 @@ PROCESSES ?= 3
 BENCH_ARGS ?=
 STRESS_ARGS ?=
 FUZZ_ARGS ?=
+MUTANTS_ARGS ?=
 DOCS_ARGS ?=
 LOCK_ARGS ?=
 
@@ -17,6 +18,7 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 # PYTHON gets another environment.
 STAMP := $(VENV)/.installed-$(PYTHON_VERSION)
 DOCS_STAMP := $(VENV)/.docs-$(PYTHON_VERSION)
+MUTANTS_STAMP := $(VENV)/.mutants-$(PYTHON_VERSION)
 
 # Programs which the verbs start by name (gunicorn, broker) must come from this environment, whichever is active.
 RUN := PATH="$(abspath $(VENV))/bin:$$PATH" VIRTUAL_ENV="$(abspath $(VENV))" $(VENV)/bin/python -m
@@ -30,7 +32,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test stress fuzz lint types format bench bench-report docs lock clean
+.PHONY: help venv demo test stress fuzz mutants lint types format bench bench-report docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,6 +56,9 @@ stress: $(STAMP) ## kill workers and brokers at random under load; STRESS_ARGS="
 
 fuzz: $(STAMP) ## call models of every kind in every way and compare every answer; FUZZ_ARGS="--seconds 3600 --seed N"
 	@$(RUN) tests.differential $(FUZZ_ARGS)
+
+mutants: $(MUTANTS_STAMP) ## break the code in small ways, one at a time: do the tests notice? MUTANTS_ARGS="--mutants 200 --minutes 120 --seed N"
+	@$(RUN) tests.mutants $(MUTANTS_ARGS)
 
 lint: $(STAMP) ## ruff (rules and format) and the import contracts
 	@echo "ruff: rules"; $(RUN) ruff check .
@@ -85,7 +90,7 @@ lock: ## write constraints.txt anew, keeping pins that still fit; LOCK_ARGS=--up
 	echo "[2/2] resolving for Python 3.10 to 3.13, x86-64 and aarch64"; \
 	cp constraints.txt "$$lock/constraints.txt" 2>/dev/null || true; \
 	UV_PYTHON_DOWNLOADS=never "$$lock/venv/bin/uv" pip compile pyproject.toml --quiet --universal --python-version 3.10 \
-	    --extra tensorflow --extra tensorflow-cpu --extra dev --extra docs --annotation-style line \
+	    --extra tensorflow --extra tensorflow-cpu --extra dev --extra mutants --extra docs --annotation-style line \
 	    --custom-compile-command "make lock" --output-file "$$lock/constraints.txt" $(LOCK_ARGS); \
 	sed -E -f .ci/markers.sed "$$lock/constraints.txt" > constraints.txt; \
 	echo "constraints.txt: $$(grep -c == constraints.txt) pins"
@@ -113,4 +118,9 @@ $(STAMP): pyproject.toml constraints.txt tests/real_models.txt
 $(DOCS_STAMP): $(STAMP)
 	@echo "Sphinx and its theme"
 	@$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[docs]'
+	@touch $@
+
+$(MUTANTS_STAMP): $(STAMP)
+	@echo "cosmic-ray, which makes the mutants"
+	@$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[mutants]'
 	@touch $@

@@ -65,6 +65,21 @@ def test_a_use_is_handed_back_once(desk: Desk, how: str, when: str, caplog: pyte
         assert (desk.worker.result()[0] == 2).all()
 
 
+def test_a_fault_of_the_broker_answers_the_request(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its caller gets an error instead of waiting for ever."""
+
+    def fault(*_: object) -> bool:
+        raise ZeroDivisionError
+
+    desk.submit()
+    desk.take()
+    monkeypatch.setattr(type(desk.broker), "unwanted", fault)
+    Runner(Tracer()).run([desk.broker])
+    desk.completed.acquire(0)
+    with pytest.raises(BrokerError, match="the broker failed on this request: ZeroDivisionError"):
+        desk.worker.result()
+
+
 @pytest.mark.parametrize("parts", [False, True], ids=["whole", "in parts"])
 def test_what_raises_after_an_answer_reaches_no_other_request(
     desk: Desk, parts: bool, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Semaphores and fork."""
+"""Semaphores: draining them, and fork."""
 
 from __future__ import annotations
 
@@ -42,3 +42,16 @@ def _forked(name: str) -> int:
         semaphore.attach(name)
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def test_drain_takes_what_was_posted() -> None:
+    """All of it, up to the given maximum; the result says whether there was any."""
+    made = semaphore.create(f"/onesession.contract.{os.getpid()}.drain")
+    semaphore.unlink(made)
+    assert not semaphore.drain(made)
+    for posts, most, left in ((1, 1000, 0), (5, 1000, 0), (5, 3, 2)):
+        for _ in range(posts):
+            made.release()
+        assert semaphore.drain(made, most)
+        assert [semaphore.try_acquire(made) for _ in range(3)] == [number < left for number in range(3)]
+    made.close()

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from tests.process.models import sources
 from tests.workers import Talk, worker
 from worker_client import BrokerError
 from worker_client.wire.address import name_prefix, socket_path
+from worker_client.wire.control import encode
+from worker_client.wire.layout import PROTOCOL
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -83,6 +86,55 @@ def test_who_is_allowed_is_served(
         assert "answered" not in outcome(broker, STRANGER, STRANGER)
 
 
+def hello(uid: int, address: str) -> object:
+    """Whether the broker answers a hello of this user, who needs no semaphore for it."""
+    os.setgroups([])
+    os.setgid(uid)
+    os.setuid(uid)
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(30)
+        sock.connect(address)
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(encode({"op": "hello", "protocol": PROTOCOL, "id": 1}))
+            return bool(sock.recv(1000))
+    return False
+
+
+def test_the_broker_checks_who_connects() -> None:
+    """With several allowed users everybody can open the socket. A stranger gets no answer there."""
+    with serving("double", allow_uid=(NOBODY,), allow_gid=(GROUP,)) as broker:
+        Path(broker.address).parent.chmod(0o711)
+        for uid, answered in ((STRANGER, False), (NOBODY, True)):
+            with worker(hello, uid, broker.address) as child:
+                assert child.result() is answered
+
+
+def test_a_worker_does_not_trust_a_strangers_broker(tmp_path: Path) -> None:
+    """A stranger who listens at the broker's address does not receive a single byte."""
+    with worker(listen, tmp_path, talk=True) as child:
+        assert child.hear() == "listens"
+        with (
+            worker_client.connect(tmp_path / "b.sock", timeout=30) as client,
+            pytest.raises(BrokerError, match=rf"served by uid {STRANGER}, .*not trusted"),
+        ):
+            client.models()
+        child.say("enough")
+        assert child.result() == b""
+
+
+def listen(talk: Talk, place: Path) -> bytes:
+    """As a stranger, listen at an address; returns what the first client has sent."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.fspath(place / "b.sock"))
+        os.setgid(STRANGER)
+        os.setuid(STRANGER)
+        listener.listen()
+        talk.say("listens")
+        talk.hear()
+        with listener.accept()[0] as sock:
+            return sock.recv(1000)
+
+
 def test_files_are_the_users_own() -> None:
     """Without allowances nobody else can reach the socket or open a semaphore."""
     with serving("double") as broker, worker_client.connect(broker.address) as client:
@@ -111,6 +163,7 @@ def test_a_stranger_cannot_cut_off_the_doorbell(options: dict[str, tuple[int, ..
         with worker(cut_off, STRANGER, doorbell) as child:
             assert child.result() == "PermissionError"
         assert doorbell.stat().st_size
+        assert not doorbell.stat().st_mode & 0o007
         assert outcome(broker, 0, 0) == "answered"
 
 

@@ -174,3 +174,11 @@ def test_who_may_not_enter_the_services_directory_has_its_own(
     assert as_nobody(lambda _: os.fspath(runtime_directory()), system) == f"/tmp/onesession-{NOBODY}"
     system.chmod(0o711)
     assert as_nobody(lambda _: os.fspath(runtime_directory()), system) == os.fspath(system)
+
+
+def test_a_released_address_can_be_forgotten(place: Path) -> None:
+    """A child that is forked after the broker's end has nothing left to close."""
+    instance = Instance(place / "b.sock")
+    instance.release()
+    instance.forget()
+    instance.forget()

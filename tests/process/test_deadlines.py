@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,6 +13,7 @@ import pytest
 
 import worker_client
 from tests.brokers import TestBroker, serving, wait_until
+from tests.workers import Talk, worker
 from worker_client import Client, DeadlineExceeded, Overloaded
 
 MODELS = ("double", "gated", "gated_inline", "tell")
@@ -86,6 +90,30 @@ def test_a_request_whose_caller_gave_up_is_not_run() -> None:
         assert first.result(60)["y"] == 2
         assert model.predict({"number": np.int64(0), "x": np.float32(3)})["y"] == 6
         assert one_thread.gate.entries(2) == 0
+
+
+def submit_number_two(talk: Talk, address: str, timeout: float) -> None:
+    with worker_client.connect(address) as client:
+        client.model("gated_inline").submit({"number": np.int64(2), "x": np.float32(2)}, timeout=timeout)
+        talk.say("submitted")
+        talk.hear()
+
+
+def test_a_request_of_a_suspended_worker_is_not_run_after_its_deadline() -> None:
+    """The worker cannot cancel it, so the broker checks the deadline itself."""
+    timeout = 1.0
+    with serving("gated_inline") as one_thread, worker_client.connect(one_thread.address) as client:
+        first = client.model("gated_inline").submit({"number": np.int64(1), "x": np.float32(1)})
+        one_thread.gate.wait_for(1)
+        with worker(submit_number_two, one_thread.address, timeout, talk=True) as child:
+            assert child.hear() == "submitted"
+            os.kill(child.pid, signal.SIGSTOP)
+            time.sleep(timeout)
+            one_thread.gate.open()
+            assert first.result(60)["y"] == 2
+            assert client.model("gated_inline").predict({"number": np.int64(0), "x": np.float32(3)})["y"] == 6
+            assert one_thread.gate.entries(2) == 0
+            child.kill()
 
 
 def test_a_timed_out_run_holds_its_request_block(broker: TestBroker, client: Client) -> None:

@@ -6,10 +6,15 @@ How late is printed, and bounded only so that a wait with a limit of its own, or
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -93,6 +98,21 @@ def test_calls_of_every_kind_end(broker: TestBroker, attached: bool, threads: in
         for outcome in outcomes([kinds[n % len(kinds)] for n in range(max(threads, len(kinds)))], client):
             if isinstance(outcome, (dict, Signature)):  # of which the worker was told before
                 continue
+            assert isinstance(outcome, DOCUMENTED), repr(outcome)
+
+
+def test_calls_end_though_the_backlog_is_full(tmp_path: Path) -> None:
+    """Nobody accepts connections, and the listener takes no more of them."""
+    path = os.fspath(tmp_path / "b.sock")
+    with ExitStack() as stack:
+        listener, *waiting = (stack.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3))
+        listener.bind(path)
+        listener.listen(0)
+        for each in waiting:
+            each.setblocking(False)
+        assert [each.connect_ex(path) for each in waiting] == [0, errno.EAGAIN]
+        client = stack.enter_context(worker_client.connect(path, timeout=TIMEOUT))
+        for outcome in outcomes([CALLS["predict"], CALLS["submit"], CALLS["models"]], client):
             assert isinstance(outcome, DOCUMENTED), repr(outcome)
 
 

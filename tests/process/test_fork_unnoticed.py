@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 from concurrent.futures import wait
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import worker_client
 from tests.brokers import PATIENCE_S, TestBroker, wait_until
 from tests.forks import c_child, in_c_child
 from tests.process.test_fork import ask
-from tests.workers import Talk, worker
+from tests.workers import Talk, in_child, worker
 from worker_client import BrokerUnavailable, Client, Model, aio
 from worker_client.wire import fork
 
@@ -326,3 +327,24 @@ def fork_child() -> int:
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(60)
     return pid
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root")
+def test_without_proc_the_number_of_threads_is_unknown(tmp_path: Path) -> None:
+    """Only a process known to have a single thread calls Python's fork hooks, which would forget any other thread."""
+
+    def without_proc() -> int:
+        os.chroot(tmp_path)
+        return fork._threads()
+
+    assert in_child(fork._threads) == 1
+    assert in_child(without_proc) == 0
+
+
+@pytest.mark.skipif(
+    tuple(map(int, os.uname().release.split(".")[:2])) < (4, 14),
+    reason="MADV_WIPEONFORK came with Linux 4.14",
+)
+def test_the_kernel_wipes_the_word_of_a_child() -> None:
+    """Reading the word then takes no system call."""
+    assert isinstance(fork.new_word(), memoryview)

@@ -194,6 +194,27 @@ def test_workers_past_the_budget_are_refused_and_taken_later() -> None:
         np.testing.assert_array_equal(three.model("double").predict(ROW), ROW * 2)
 
 
+def use_more_than_the_machine_has() -> None:
+    meminfo = Path("/dev/shm/meminfo")
+    meminfo.write_text("MemAvailable: 1000000 kB\n")
+    subprocess.run(["mount", "--bind", meminfo, "/proc/meminfo"], check=True)
+    with serving("consume") as broker, worker_client.connect(broker.address) as client:
+        model = client.model("consume")
+        assert int(model.predict(np.ones(5, np.uint8))["n"]) == 5
+        meminfo.write_text("MemAvailable: 18000 kB\n")
+        with pytest.raises(Overloaded, match=r"another segment of [\d,]+ bytes: 18,432,000 are left"):
+            model.predict(np.ones(3 * MIB, np.uint8))
+        assert int(model.predict(np.ones(6, np.uint8))["n"]) == 6
+        meminfo.write_text("MemAvailable: 1000000 kB\n")
+        assert int(model.predict(np.ones(3 * MIB, np.uint8))["n"]) == 3 * MIB
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
+def test_a_segment_that_the_machine_has_no_memory_for_is_refused() -> None:
+    """The channel stays usable, and the same request succeeds once memory is free again."""
+    in_small_shm("64m", "use_more_than_the_machine_has")
+
+
 @pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
 def test_large_requests_need_no_large_dev_shm() -> None:
     """Segments are no files of /dev/shm: a container's 64 MB, or 2, are enough for what is larger."""

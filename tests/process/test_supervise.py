@@ -259,6 +259,20 @@ def test_a_second_signal_ends_a_drain(start: Start, place: Path) -> None:
     assert left_in(place) == []
 
 
+def test_a_second_signal_ends_an_engine_that_hangs(start: Start, place: Path) -> None:
+    """It handles no signal, and its parent would wait for it as long as requests may drain. The parent kills it."""
+    command = start("serve", "--supervise", "--drain-seconds", "3600", "--model", "double=fickle:double")
+    command.wait_for("serving double")
+    engine = psutil.Process(engine_of(place))
+    engine.suspend()
+    command.signal(signal.SIGINT)
+    command.wait_for("stopping")
+    command.signal(signal.SIGINT)
+    assert command.end()[0] == 128 + signal.SIGINT
+    assert not engine.is_running()
+    assert left_in(place) == []
+
+
 def test_a_killed_parent_takes_its_engine_with_it(start: Start, place: Path) -> None:
     """SIGKILL of the supervising parent ends the engine in order; the address is free for the next."""
     command = serve(start)

@@ -18,9 +18,11 @@ from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 
 import worker_client
+from broker.models import ad_hoc, repository
 from broker.models.ad_hoc import SHARE
 from broker.models.effects import _is_declared
 from broker.models.op_effects import kind_in_session
+from broker.models.spec import ModelSpec
 from tests.brokers import TestBroker, serving
 from tests.saved_models import export
 from tests.workers import worker
@@ -165,6 +167,24 @@ def test_a_worker_has_its_share_of_what_sessions_ask_for(broker: TestBroker) -> 
             )
     with worker_client.connect(broker.address) as client:
         assert client.session("classic_stateful").run("inferred:0", {"x:0": X}).shape == (1, 3)
+
+
+def test_callables_are_limited_and_make_room(paths: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one worker holds all of them, the next is refused. When that worker is gone, its oldest one makes room."""
+    monkeypatch.setattr(ad_hoc, "MOST", 2)
+    loaded = repository.load([ModelSpec("m", str(paths["classic_stateful"]), intra_op_threads=1)], warm=False)
+    try:
+        first = loaded.ad_hoc("m", ("x:0",), ("inferred:0",), "one")[0]
+        loaded.ad_hoc("m", ("x:0",), ("read:0",), "one")
+        with pytest.raises(Overloaded, match="asked for 2 different sets"):
+            loaded.ad_hoc("m", ("x:0",), ("noisy:0",), "other")
+        loaded.release("one")
+        *_, one_went = loaded.ad_hoc("m", ("x:0",), ("noisy:0",), "other")
+        assert one_went
+        assert first not in loaded.table()
+        assert loaded.ad_hoc("m", ("x:0",), ("inferred:0",), "other")[0].id != first.id
+    finally:
+        loaded.close()
 
 
 def as_nobody(action: Callable[[worker_client.Client], Any], address: str) -> str:

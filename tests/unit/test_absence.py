@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_client.absence import Absent, BrokerLost, NoAnswer, Patience
+from worker_client.absence import Absent, BrokerLost, ForeignAnswer, ModelMoved, NoAnswer, Patience
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE
 
@@ -129,3 +129,32 @@ def test_only_runs_count() -> None:
 def test_no_retries_is_none(ran: bool) -> None:
     """With retries=0 the first end is told as it is."""
     assert runs(0, ran) == "it went away"
+
+
+def test_runs_after_a_brokers_death_are_limited() -> None:
+    """Only those that had begun count. With retries=0 the error is raised as it is."""
+    ran, waited = BrokerLost("gone", ran=True), BrokerLost("gone")
+    assert [waited.runs_left(left, 2) for left in (2, 1, 0)] == [2, 1, 0]
+    assert [ran.runs_left(left, 2) for left in (2, 1)] == [1, 0]
+    with pytest.raises(BrokerUnavailable, match=r"it was run 2 times more \(retries=2\)"):
+        ran.runs_left(0, 2)
+    with pytest.raises(BrokerUnavailable, match="once more"):
+        ran.runs_left(0, 1)
+    for lost in (ran, waited):
+        with pytest.raises(BrokerLost, match="^gone$"):
+            lost.runs_left(0, 0)
+
+
+def test_runs_after_a_foreign_answer_are_limited() -> None:
+    """As after a broker's death."""
+    found = ForeignAnswer("another's")
+    assert found.runs_left(1, 1) == 0
+    with pytest.raises(BrokerUnavailable, match=r"another's: .*run again \(retries=1\)"):
+        found.runs_left(0, 1)
+    with pytest.raises(ForeignAnswer):
+        found.runs_left(0, 0)
+
+
+def test_a_call_whose_version_is_gone_is_always_tried_again() -> None:
+    """It was not run and no broker died, so retries=0 does not forbid it."""
+    assert ModelMoved("gone").runs_left(0, 0) == 0

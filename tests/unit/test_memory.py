@@ -137,6 +137,21 @@ def test_a_segment_that_cannot_be_made_costs_nothing(memory: Memory, monkeypatch
     assert account.used_bytes == memory.used_bytes == 0
 
 
+def test_no_segment_takes_the_last_free_memory(memory: Memory, monkeypatch: pytest.MonkeyPatch):
+    """16 MiB stay free. A segment that needs them is refused and not counted; the error says how much is left."""
+    account = memory.account()
+    monkeypatch.setattr(memory_module, "left_bytes", lambda: (16 << 20) + PAGE)
+    take(account, PAGE)
+    with pytest.raises(
+        Overloaded,
+        match=r"no memory for another segment of 4,097 bytes: 16,781,312 are left .* max_total_bytes",
+    ):
+        account.new_segment(PAGE + 1)
+    assert account.used_bytes == memory.used_bytes == PAGE
+    monkeypatch.setattr(memory_module, "left_bytes", lambda: None)
+    take(account, 2 * PAGE)
+
+
 def test_a_region_is_of_its_size_class(memory: Memory):
     """A region has room to spare, up to the next power of two, and is counted as it is."""
     account = memory.account()

@@ -222,6 +222,13 @@ def test_why_strings_are_refused(values: list[int], why: str):
         StringView((2,), region_of(values), 0).read()
 
 
+def test_some_rows_are_checked_as_strictly():
+    """Their strings must lie behind all words, those of the rows before them included."""
+    view = StringView((2,), region_of([23, 0, 1]), 0)
+    with pytest.raises(ValueError, match="do not lie behind"):
+        view[1:].read()
+
+
 def test_the_last_byte_of_a_region_can_be_used():
     """Strings may end where their region does, and empty ones lie there."""
     region = region_of([CAPACITY - 2, 1, 2, 2])

@@ -80,3 +80,18 @@ def test_those_of_an_unloaded_version_count_no_more(asked: Asked) -> None:
     for key in "ab":
         asked.ask(key, "one")
     assert asked.keys == ["a", "b"]
+
+
+def test_the_limits_are_those_of_the_docs() -> None:
+    """Four workers hold all 1,000, 250 each. A fifth is refused until one of them leaves."""
+    asked = Asked()
+    for worker in "abcd":
+        for number in range(250):
+            assert not asked.ask(f"{worker}{number}", worker)
+        with pytest.raises(Overloaded, match="its share of 1,000"):
+            asked.ask(f"{worker}250", worker)
+    with pytest.raises(Overloaded, match="asked for 1000 different sets"):
+        asked.ask("e0", "e")
+    asked.all.release("b")
+    assert asked.ask("e0", "e")
+    assert "b0" not in asked.keys

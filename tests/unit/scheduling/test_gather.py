@@ -1,4 +1,4 @@
-"""Padding: how much of it a batch is worth."""
+"""Padding: how much of it a batch is worth, and that no answer contains it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.scheduling.gather import padding_pays
+from broker.scheduling.gather import cut, padding_pays
 
 
 def plan(*shape: int, ragged: bool = True) -> Any:
@@ -46,3 +46,44 @@ def test_a_long_request_by_itself_is_as_long_as_it_is():
 def test_what_is_not_ragged_is_always_joined():
     """Without ragged axes there is nothing to pad."""
     assert pays(plan(1, 5, ragged=False), plan(2, 5, ragged=False))
+
+
+def cut_apart(own: list[list[int]], padded: list[int], output: tuple[int, ...], said: Any) -> list[Any]:
+    """The shapes of the answers to requests of one row each, whose inputs had these own lengths. They ran together,
+    padded to the given lengths, and gave an output of this shape; `said` is its shape in the signature."""
+    serving: Any = SimpleNamespace(
+        entry=SimpleNamespace(signature=SimpleNamespace(outputs=[SimpleNamespace(shape=said)]))
+    )
+    plans: list[Any] = [
+        SimpleNamespace(
+            serving=serving, rows=1, feeds=[np.zeros((1, n)) for n in lengths], ragged=[(1,)] * len(padded)
+        )
+        for lengths in own
+    ]
+    feeds = [np.zeros((len(own), length)) for length in padded]
+    return [answer[0].shape for answer in cut(plans, feeds, [np.zeros(output)])]
+
+
+@pytest.mark.parametrize("said", [(None, None), None], ids=["free", "of unknown rank"])
+def test_an_answer_is_as_long_as_its_own_request(said: Any):
+    """A free axis of the padded length is cut to the length of the request."""
+    assert cut_apart([[3], [5]], [5], (2, 5), said) == [(1, 3), (1, 5)]
+
+
+def test_an_axis_that_only_looks_padded_is_not_cut():
+    """One that the signature fixes, one of another length, and one that inputs of different lengths could explain."""
+    assert cut_apart([[3], [5]], [5], (2, 5), (None, 5)) == [(1, 5), (1, 5)]
+    assert cut_apart([[3], [5]], [5], (2, 4), (None, None)) == [(1, 4), (1, 4)]
+    assert cut_apart([[3, 4], [5, 5]], [5, 5], (2, 5), (None, None)) == [(1, 5), (1, 5)]
+
+
+def test_each_request_gets_its_own_rows_of_every_output():
+    """In order, and without the padding after the last one."""
+    plans: list[Any] = [SimpleNamespace(rows=rows, ragged=()) for rows in (2, 0, 1)]
+    outputs = [np.arange(4), np.arange(4) * 10]
+    assert [mine[0].tolist() for mine in cut(plans, [], outputs[:1])] == [[0, 1], [], [2]]
+    assert [[each.tolist() for each in mine] for mine in cut(plans, [], outputs)] == [
+        [[0, 1], [0, 10]],
+        [[], []],
+        [[2], [20]],
+    ]

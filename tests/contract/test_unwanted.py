@@ -1,0 +1,38 @@
+"""When nobody waits for an answer any more, and its request need not run."""
+
+from __future__ import annotations
+
+from tests.contract.recording import Desk
+from worker_client.wire.layout import DEADLINE_NS
+
+
+def taken(deadline_ns: int = 1000) -> Desk:
+    desk = Desk()
+    desk.submit()
+    desk.words[DEADLINE_NS] = deadline_ns
+    desk.take()
+    return desk
+
+
+def test_a_request_past_its_deadline_is_unwanted() -> None:
+    """From that nanosecond on, and without any action of the worker, which may be suspended."""
+    desk = taken()
+    assert not desk.broker.unwanted(999)
+    assert desk.broker.unwanted(1000)
+    assert desk.broker.unwanted(1001)
+
+
+def test_a_request_of_a_closed_channel_is_unwanted() -> None:
+    """Its worker is gone."""
+    desk = taken()
+    desk.broker.channel.closed = True
+    assert desk.broker.unwanted(1)
+
+
+def test_a_cancelled_request_is_unwanted() -> None:
+    """A cancellation left over from the slot's previous use does not count."""
+    desk = taken()
+    desk.worker.cancel(desk.worker.sequence - 1)
+    assert not desk.broker.unwanted(1)
+    desk.worker.cancel(desk.worker.sequence)
+    assert desk.broker.unwanted(1)

@@ -1,0 +1,255 @@
+"""Promises, how each is taken out of the code, and the tests that must notice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.mutants.trial import tried
+
+
+class Promise(NamedTuple):
+    without: str
+    path: str
+    old: str
+    new: str
+    tests: str
+
+    def verdict(self, copy: Path, seconds: float) -> str:
+        """What the tests say when it is not kept."""
+        text = (copy / self.path).read_text()
+        if text.count(self.old) != 1:
+            return f"no verdict: {self.path} has its code {text.count(self.old)} times"
+        return tried(copy, self.path, text.replace(self.old, self.new), self.tests, seconds)
+
+
+PROMISES = [
+    # -- life and death
+    Promise(
+        "the lifeline",
+        "broker/lifeline.py",
+        "        if fds:\n",
+        "        if False:\n",
+        "tests/faults/test_lifeline.py::test_closing_ends_it",
+    ),
+    Promise(
+        "the limit on reruns of a request that kills the broker",
+        "worker_client/absence.py",
+        '                "ends the broker\'s process, see its log"\n            ) from self\n        return left - 1\n',
+        '                "ends the broker\'s process, see its log"\n            ) from self\n        return left\n',
+        "tests/unit/test_absence.py::test_runs_after_a_brokers_death_are_limited "
+        "tests/faults/test_restart.py::test_a_request_that_kills_the_broker_fails_after_one_more_run",
+    ),
+    Promise(
+        "the sweep of a dead broker's names",
+        "broker/instance.py",
+        "        self.swept = sweep(self.prefix)\n",
+        "        self.swept: list[str] = []\n",
+        "tests/faults/test_broker_death.py::test_the_next_start_sweeps_what_a_kill_left",
+    ),
+    Promise(
+        "time for running requests at a polite stop",
+        "broker/server.py",
+        "self.intake.join_runners(_left(deadline))",
+        "self.intake.join_runners(0.0)",
+        "tests/faults/test_broker_death.py::test_a_polite_stop_answers_what_was_accepted",
+    ),
+    Promise(
+        "answers to waiting requests at a polite stop",
+        "broker/intake.py",
+        "        self._route(self._scan())\n        while self._queue:\n            self._run_next()\n",
+        "        pass\n",
+        "tests/process/test_stop.py::test_requests_in_the_rings_at_a_stop_are_answered",
+    ),
+    Promise(
+        "silence towards systemd's watchdog when stuck",
+        "broker/systemd.py",
+        "        if not stuck:\n",
+        "        if True:\n",
+        "tests/process/test_systemd.py::test_a_stopped_intake_is_not_alive",
+    ),
+    Promise(
+        "a /livez that fails when stuck",
+        "broker/observe/health.py",
+        "if stuck else",
+        "if False else",
+        "tests/process/test_metrics.py::test_a_stuck_thread_is_told",
+    ),
+    Promise(
+        "growing pauses between restarts",
+        "broker/restarts.py",
+        "        pause = self._backoff.next_s()\n",
+        "        pause = 0.0\n",
+        "tests/unit/test_restarts.py",
+    ),
+    Promise(
+        "the kill of a hung broker at a second signal to its supervisor",
+        "broker/supervisor.py",
+        "            keeper.kill()\n            return 128 + info.si_signo\n",
+        "            return 128 + info.si_signo\n",
+        "tests/process/test_supervise.py::test_a_second_signal_ends_an_engine_that_hangs",
+    ),
+    Promise(
+        "a supervisor that obeys a second signal",
+        "broker/supervisor.py",
+        "        if info is not None and info.si_signo in heeded(STOP_SIGNALS):\n            keeper.kill()\n",
+        "        if False:\n            keeper.kill()\n",
+        "tests/process/test_supervise.py::test_a_second_signal_ends_a_drain",
+    ),
+    # -- the data plane
+    Promise(
+        "the seals of segments",
+        "worker_client/wire/segment.py",
+        "            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)\n",
+        "",
+        "tests/faults/test_truncation.py",
+    ),
+    Promise(
+        "a check that the caller still waits before a request runs",
+        "broker/slot.py",
+        "        if now_ns >= self.deadline_ns or self.channel.closed:\n            return True\n",
+        "",
+        "tests/contract/test_unwanted.py "
+        "tests/process/test_deadlines.py::test_a_request_of_a_suspended_worker_is_not_run_after_its_deadline",
+    ),
+    Promise(
+        "single runs of the requests of a failed batch",
+        "broker/scheduling/runner.py",
+        "self._run_direct(request, use, monotonic_ns())",
+        'self._finish(request.fail(use, BrokerError("batch")))',
+        "tests/process/test_batching.py",
+    ),
+    Promise(
+        "attention to how long runs take, by which a model becomes light or heavy",
+        "broker/scheduling/serving.py",
+        "    def ran(self, rows: int, run_ns: int",
+        "    def ran(self, *_: object) -> None:\n        pass\n\n    def unused(self, rows: int, run_ns: int",
+        "tests/unit/scheduling/test_serving.py",
+    ),
+    Promise(
+        "the refusal of a busy slot",
+        "broker/channel.py",
+        "(slot := self.slots[index]).use:",
+        "((slot := self.slots[index]).use and False):",
+        "tests/faults/test_hostile_worker.py::test_another_slot_twice_in_flight_closes_the_channel",
+    ),
+    Promise(
+        "the deadline of control requests",
+        "worker_client/link.py",
+        "reply = answer.get(timeout=left)",
+        "reply = answer.get(timeout=3000.0)",
+        "tests/process/test_deadlines_suspended.py::test_calls_of_every_kind_end",
+    ),
+    Promise(
+        "the deadline of attaching",
+        "worker_client/link.py",
+        "            sock.settimeout(timeout)\n",
+        "            sock.settimeout(3000.0)\n",
+        "tests/process/test_deadlines_suspended.py::test_calls_end_though_the_backlog_is_full",
+    ),
+    # -- access, and nobody takes everything
+    Promise(
+        "turns between connections, one message each",
+        "broker/control.py",
+        "            if item is not None:\n                self._handle(session, *item)\n"
+        "                self._flush(session)\n",
+        "            while item is not None and session in self.sessions:\n"
+        "                self._handle(session, *item)\n"
+        "                self._flush(session)\n                item = session.decoder.next_message()\n"
+        "            if item is not None:\n                pass\n",
+        "tests/faults/test_flood.py",
+    ),
+    Promise(
+        "the limit on unread messages",
+        "broker/control.py",
+        "_MAX_OUTBOX = 256",
+        "_MAX_OUTBOX = 10**9",
+        "tests/faults/test_hostile_worker.py::test_a_peer_that_never_reads_is_cut_off "
+        "tests/faults/test_flood.py",
+    ),
+    Promise(
+        "the check of who attaches",
+        "broker/access.py",
+        "        return bool(self.gids) and not self.gids.isdisjoint(_groups_of(sock))\n",
+        "        return True\n",
+        "tests/process/test_access.py::test_the_broker_checks_who_connects",
+    ),
+    Promise(
+        "the check of who reloads models",
+        "broker/server.py",
+        "        if session.uid not in (os.geteuid(), 0):\n",
+        "        if False:\n",
+        "tests/process/test_access.py::test_only_the_brokers_user_reloads",
+    ),
+    Promise(
+        "a doorbell that only allowed users can open",
+        "broker/access.py",
+        "        path = path_of(doorbell)\n        if",
+        "        path = path_of(doorbell)\n        path.chmod(0o666)\n        if",
+        "tests/process/test_access.py::test_a_stranger_cannot_cut_off_the_doorbell",
+    ),
+    Promise(
+        "the access list of a doorbell with several users",
+        "broker/access.py",
+        "            _list(path, self.uids, self.gids)\n",
+        "            path.chmod(0o666)\n",
+        "tests/process/test_access.py::test_a_stranger_cannot_cut_off_the_doorbell",
+    ),
+    Promise(
+        "the memory budget of a channel",
+        "broker/memory.py",
+        '            _check_budget("this worker\'s", used, nbytes, self.max_channel_bytes, "max_channel_bytes")\n',
+        "",
+        "tests/unit/test_memory.py::test_a_channel_past_its_budget",
+    ),
+    Promise(
+        "the check for free memory before a segment is created",
+        "broker/memory.py",
+        "            _check_room(nbytes)\n",
+        "",
+        "tests/unit/test_memory.py::test_no_segment_takes_the_last_free_memory "
+        "tests/process/test_limits.py::test_a_segment_that_the_machine_has_no_memory_for_is_refused",
+    ),
+    Promise(
+        "the reading of the memory limit",
+        "broker/memory.py",
+        "    left = left_bytes()\n",
+        "    left = None\n",
+        "tests/process/test_limits.py::test_a_segment_that_the_machine_has_no_memory_for_is_refused",
+    ),
+    Promise(
+        "the limit on callables that sessions ask for",
+        "broker/models/ad_hoc.py",
+        "MOST = 1000",
+        "MOST = 10**9",
+        "tests/unit/models/test_ad_hoc.py::test_the_limits_are_those_of_the_docs",
+    ),
+    Promise(
+        "a worker's share of the callables that sessions ask for",
+        "broker/models/ad_hoc.py",
+        "SHARE = 250",
+        "SHARE = 10**9",
+        "tests/unit/models/test_ad_hoc.py::test_the_limits_are_those_of_the_docs",
+    ),
+    Promise(
+        "eviction of callables that sessions asked for",
+        "broker/models/repository.py",
+        "            one_went = self._ad_hoc.make_room(versions, worker)\n",
+        "            one_went = False\n",
+        "tests/tensorflow/test_session_rules.py::test_callables_are_limited_and_make_room",
+    ),
+    Promise(
+        "the check of who owns the socket's directory",
+        "broker/instance.py",
+        "    if ours and (found.st_uid != os.geteuid() or found.st_mode & 0o022):\n",
+        "    if False:\n",
+        "tests/process/test_address.py::test_the_runtime_directory_is_made_for_us_alone",
+    ),
+    Promise(
+        "a worker's check of who its broker is",
+        "worker_client/link.py",
+        "            if uid not in (os.geteuid(), 0):\n",
+        "            if False:\n",
+        "tests/process/test_access.py::test_a_worker_does_not_trust_a_strangers_broker",
+    ),
+]

@@ -1,0 +1,43 @@
+"""A polite stop, in this process, so that the intake can be paused at the moment that matters."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+import worker_client
+from broker.models.spec import ModelSpec
+from broker.server import Server
+from broker.settings import Settings
+from tests.brokers import folder, wait_until
+from tests.process.models import sources
+
+
+@pytest.mark.parametrize("models", [("double",), ("double", "tell")], ids=["one batch", "several"])
+def test_requests_in_the_rings_at_a_stop_are_answered(models: tuple[str, ...]) -> None:
+    """They were submitted before the stop, and so they are accepted, though the intake has not seen them yet."""
+    with folder() as place:
+        path = os.fspath(place / "b.sock")
+        server = Server(
+            Settings(models=tuple(ModelSpec.coerce_all(sources(*models))), address=path, tune="off")
+        )
+        server.start()
+        with worker_client.connect(path, retries=0) as client:
+            inputs = {"double": np.ones((1, 4), np.float32)}
+            inputs["tell"] = {"x": inputs["double"], "row": np.array([1])}
+            for name in models:
+                client.model(name).predict(inputs[name])
+            held, go_on = threading.Event(), threading.Event()
+            server.intake.call(lambda: (held.set(), go_on.wait(60)))
+            assert held.wait(60)
+            futures = [client.model(name).submit(inputs[name]) for name in models for _ in range(4)]
+            stopping = threading.Thread(target=server.stop)
+            stopping.start()
+            wait_until(lambda: server.intake._calls, "the call that stops the intake")
+            go_on.set()
+            for future in futures:
+                future.result(60)
+            stopping.join()
