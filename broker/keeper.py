@@ -69,7 +69,9 @@ class Keeper:
         """When to look again, though no child has ended."""
         if self._next_start is not None:
             return max(0.0, self._next_start - monotonic())
-        return liveness.LOOK_SECONDS if self.ready else _WHILE_LOADING_SECONDS
+        if not self.ready:
+            return _WHILE_LOADING_SECONDS
+        return liveness.seconds_to_next_look(self._engine.record, monotonic_ns())
 
     def stuck(self, seconds: float) -> list[str]:
         """What in the engine has made no progress for so long; nothing while it is being started."""

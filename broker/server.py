@@ -298,7 +298,7 @@ class Server:
         if one_went:
             self.intake.follow()
         told = {"id": entry.id, "stateful": entry.stateful, "operations": operations}
-        return {**entry.signature.to_message(), **told}, None
+        return {**entry.signature.to_message(), **told, "max_run_seconds": entry.max_run_seconds}, None
 
     def _status(self, session: Session, message: Message) -> Reply:
         channels = [session.channel for session in self.control.sessions if session.channel is not None]

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -185,6 +186,33 @@ def test_a_run_that_holds_the_interpreters_lock(parent: str) -> None:
     with PARENTS[parent](functions("light", "innocent")) as address, Calls(address, "innocent") as innocent:
         assert_given_up(address, "light", HELD)
         innocent.wait_for_more()
+
+
+def test_a_sessions_run_whose_process_is_ended_is_told_like_any_other(loop: str) -> None:
+    """What a session asks for has the model's limit, and its worker knows it, whoever else holds the lock."""
+    with (
+        supervise({"loop": loop, **functions("light")}) as address,
+        worker_client.connect(address, timeout=PATIENCE_S, retries=0) as client,
+    ):
+        run = client.session("loop").make_callable("PartitionedCall:0", ["serving_default_x:0"])
+        np.testing.assert_array_equal(run(ROW), ROW * 2)
+        with ThreadPoolExecutor(2) as pool:
+            mine = pool.submit(run, ROW * NO_END)
+            wait_until(lambda: in_flight(address), "the session's run")
+            other = pool.submit(hold, address)
+            with pytest.raises(ModelFailed, match=r"model 'loop' version 1, .*max_run_seconds"):
+                mine.result()
+            other.result()
+
+
+def in_flight(address: str) -> int:
+    return sum(worker["in_flight"] for worker in ask(address, "status")["status"]["workers"])
+
+
+def hold(address: str) -> None:
+    """Have the broker's interpreter locked by a run without an end."""
+    with worker_client.connect(address, timeout=PATIENCE_S, retries=0) as client, pytest.raises(ModelFailed):
+        call(client, "light", HELD)
 
 
 def test_a_model_with_another_thread_does_without_one() -> None:
