@@ -15,9 +15,13 @@ import numpy as np
 import pytest
 
 import worker_client
+from broker import engine
 from broker.doctor.finding import Level
 from broker.doctor.runs import judge
+from broker.models.spec import ModelSpec
 from broker.query import ask
+from broker.server import Server
+from broker.settings import Settings
 from tests import saved_models
 from tests.brokers import folder, serving, wait_until
 from tests.commands import WAITER, commands
@@ -300,6 +304,28 @@ def test_whoever_is_killed_from_outside_is_not_blamed() -> None:
         assert future.result(PATIENCE_S)["y"] == [2]
         (version,) = ask(broker.address, "models")["models"]["gated"]["versions"]
         assert version["state"] == "AVAILABLE"
+
+
+def test_a_process_that_ends_itself_hangs_up_before_its_names_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is just attaching finds no names then, and must not be answered that the broker is well."""
+    order: list[object] = []
+    monkeypatch.setattr(engine, "_end_process", order.append)
+    with folder() as place:
+        server = Server(
+            Settings(models=tuple(ModelSpec.coerce_all(functions("innocent"))), address=f"{place}/b.sock")
+        )
+        server.start()
+        release = server.instance.release
+
+        def release_when_silent() -> None:
+            order.extend(each.name for each in threading.enumerate() if each.name == "onesession-control")
+            release()
+
+        monkeypatch.setattr(server.instance, "release", release_when_silent)
+        engine._end_at_once(server)
+        monkeypatch.setattr(server.instance, "release", lambda: None)
+        server.stop()
+    assert order == [1]
 
 
 # -- what else waits for a run -------------------------------------------------------------------------------------

@@ -219,7 +219,8 @@ def test_a_start_has_a_limit(place: Path, monkeypatch: pytest.MonkeyPatch) -> No
         {"m": "slow_model:f"}, name=str(place / "b.sock"), supervise=False, start_seconds=3
     )
     with pytest.raises(
-        worker_client.BrokerError, match=r"not ready within 3 s .*still loads its models\. Its log is "
+        worker_client.BrokerError,
+        match=r"not ready within 3 s .*has been loading model 'm' for \d s\. Its log is ",
     ):
         broker.start()
     assert not list(place.glob("b.sock*"))
