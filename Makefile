@@ -38,7 +38,7 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo "  PYTHON=python3.12 chooses the interpreter (now: $(PYTHON)), VENV=.venv the environment's folder"
 
-venv: $(STAMP) ## the environment in .venv, from constraints.txt
+venv: $(STAMP) ## the environment in .venv, from locked/venv.txt
 
 demo: $(STAMP) ## train a classifier, serve it from gunicorn workers, send them real requests
 	@$(RUN) benchmarks.demo
@@ -83,23 +83,30 @@ docs: $(DOCS_STAMP) ## the pages as a site in site/, warnings as errors; DOCS_AR
 	@$(RUN) sphinx --fail-on-warning --keep-going --quiet --conf-dir docs/site $(DOCS_ARGS) docs site
 	@echo "docs: site/index.html"
 
-lock: ## write constraints.txt anew, keeping pins that still fit; LOCK_ARGS=--upgrade moves all of them
-	@echo "[1/2] a passing environment with uv $(UV_VERSION)"; \
+lock: ## write constraints.txt and locked/ anew, keeping pins that still fit; LOCK_ARGS=--upgrade moves all of them
+	@echo "[1/3] a passing environment with uv $(UV_VERSION)"; \
 	lock=$$(mktemp -d); trap 'rm -rf "$$lock"' EXIT; \
 	$(PYTHON) -m venv "$$lock/venv" && "$$lock/venv/bin/python" -m pip install --quiet uv==$(UV_VERSION); \
-	echo "[2/2] resolving for Python 3.10 to 3.13, x86-64 and aarch64"; \
+	echo "[2/3] resolving for Python 3.10 to 3.13, x86-64 and aarch64"; \
 	cp constraints.txt "$$lock/constraints.txt" 2>/dev/null || true; \
-	UV_PYTHON_DOWNLOADS=never "$$lock/venv/bin/uv" pip compile pyproject.toml --quiet --universal --python-version 3.10 \
-	    --extra tensorflow --extra tensorflow-cpu --extra dev --extra mutants --extra docs --annotation-style line \
-	    --custom-compile-command "make lock" --output-file "$$lock/constraints.txt" $(LOCK_ARGS); \
+	export UV_PYTHON_DOWNLOADS=never; \
+	resolve() { "$$lock/venv/bin/uv" pip compile pyproject.toml --quiet --universal --python-version 3.10 \
+	    --custom-compile-command "make lock" "$$@"; }; \
+	resolve --extra tensorflow --extra tensorflow-cpu --extra dev --extra mutants --extra docs --annotation-style line \
+	    --output-file "$$lock/constraints.txt" $(LOCK_ARGS); \
 	sed -E -f .ci/markers.sed "$$lock/constraints.txt" > constraints.txt; \
-	echo "constraints.txt: $$(grep -c == constraints.txt) pins"
+	echo "constraints.txt: $$(grep -c == constraints.txt) pins"; \
+	echo "[3/3] the hashes of what make installs"; mkdir -p locked; \
+	hashes() { resolve --constraint constraints.txt --no-annotate --generate-hashes --output-file "$$lock/$$1" "$${@:2}"; \
+	    sed -E -f .ci/markers.sed "$$lock/$$1" > "locked/$$1"; }; \
+	hashes venv.txt --extra tensorflow-cpu --extra dev; hashes docs.txt --extra docs; \
+	echo "locked/: $$(cat locked/*.txt | grep -c -- --hash=) hashes"
 
 clean: ## remove the environment and every cache
 	rm -rf $(VENV) dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
-$(STAMP): pyproject.toml constraints.txt tests/real_models.txt
+$(STAMP): pyproject.toml locked/venv.txt tests/real_models.txt
 	@command -v $(PYTHON) >/dev/null || { \
 	    echo "There is no '$(PYTHON)' here. Name a Python 3.10 to 3.13: make PYTHON=/path/to/python"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 10) <= sys.version_info < (3, 14))' || { \
@@ -108,16 +115,16 @@ $(STAMP): pyproject.toml constraints.txt tests/real_models.txt
 	    echo "$(PYTHON) cannot make environments: its venv module is missing (Debian, Ubuntu: apt install python3-venv)"; exit 1; }
 	@echo "[1/3] a fresh environment in $(VENV), Python $(PYTHON_VERSION)"
 	@$(PYTHON) -m venv --clear $(VENV)
-	@echo "[2/3] the build backend"
-	@$(VENV)/bin/python -m pip install --constraint constraints.txt hatchling editables
-	@echo "[3/3] onesession, TensorFlow and the tools, about 2 GB unpacked"
-	@$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[tensorflow-cpu,dev]'
-	@$(VENV)/bin/python -m pip install --no-deps --requirement tests/real_models.txt
+	@echo "[2/3] TensorFlow and the tools, about 2 GB unpacked"
+	@$(VENV)/bin/python -m pip install --require-hashes --requirement locked/venv.txt
+	@$(VENV)/bin/python -m pip install --require-hashes --no-deps --requirement tests/real_models.txt
+	@echo "[3/3] onesession"
+	@$(VENV)/bin/python -m pip install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(DOCS_STAMP): $(STAMP)
+$(DOCS_STAMP): $(STAMP) locked/docs.txt
 	@echo "Sphinx and its theme"
-	@$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[docs]'
+	@$(VENV)/bin/python -m pip install --require-hashes --requirement locked/docs.txt
 	@touch $@
 
 $(MUTANTS_STAMP): $(STAMP)

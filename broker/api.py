@@ -9,19 +9,19 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from broker import adopt, descriptors
+from broker import adopt, descriptors, load_watch
 from broker.in_process import InProcess
 from broker.locks import note_at
 from broker.models.model import LoadedModel
 from broker.models.spec import ModelSpec
 from broker.nursery import Nursery
 from broker.process import EngineProcess
+from broker.run_record import RunRecord
 from broker.server import Server
-from broker.settings import Settings
+from broker.settings import START_SECONDS, Settings
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 
-START_SECONDS = 600.0
 _LOOK_SECONDS = 1.0
 _RELOADER = "WERKZEUG_RUN_MAIN"  # in the environment of the process that Flask's reloader starts
 _STARTED_TWICE = (
@@ -59,9 +59,9 @@ class Broker:
         **options: Any,
     ) -> None:
         address = os.fspath(socket_path(name))
-        self.settings = Settings.of(ModelSpec.coerce_all(models), {"address": address, **options})
+        known = {"address": address, "start_seconds": start_seconds, **options}
+        self.settings = Settings.of(ModelSpec.coerce_all(models), known)
         self.supervise = supervise
-        self.start_seconds = start_seconds
         self._adopted = tuple(adopted)
         self._engine: EngineProcess | InProcess | None = None
 
@@ -142,7 +142,7 @@ class Broker:
         else:
             engine = EngineProcess(self.settings, self.supervise)
         try:
-            engine.start(self.start_seconds)
+            engine.start(self.settings.start_seconds)
         except BrokerError as error:
             if _RELOADER in os.environ and "already serves" in str(error):
                 raise BrokerError(f"{error}. {_STARTED_TWICE}") from None
@@ -185,7 +185,9 @@ class Broker:
             nursery = Nursery(self.address, target, args)
             stack.callback(nursery.stop)
             failed = threading.Event()
-            server = Server(self.settings, on_failure=failed.set)
+            record = RunRecord()
+            with load_watch.told(record, 0.0, None):
+                server = Server(self.settings, on_failure=failed.set, record=record)
             server.start()
             stack.callback(server.stop)
             stack.callback(nursery.stop)  # workers end before their broker does

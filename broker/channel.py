@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from broker.access import give
@@ -52,6 +52,7 @@ class Channel:
         uid: int | None = None,
         failures: Failures | None = None,
         sessions: bool = True,
+        process: Hashable = None,
     ) -> None:
         self.number = number
         self.pid = pid
@@ -66,7 +67,7 @@ class Channel:
         self._settings = settings
         self._memory = memory
         self._push = push
-        self._account: Account = memory.account()
+        self._account: Account = memory.account(process)
         self._semaphores: list[Semaphore] = []
         self._named: dict[str, Semaphore] = {}  # of them those that the worker has not opened yet
         self._regions: dict[tuple[int, str], int] = {}
@@ -84,6 +85,10 @@ class Channel:
 
     def __repr__(self) -> str:
         return f"<Channel {self.number} of pid {self.pid}>"
+
+    def leave_process(self) -> None:
+        """Count no more in what the worker's process may have: the connection has ended."""
+        self._account.leave_process()
 
     # -- intake thread -------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from broker import load_watch
 from broker.descriptor_limit import raise_descriptors
 from broker.instance import Held, Instance
 from broker.logs import log_to_stderr, write_apart
@@ -41,10 +42,12 @@ def serve(
     fds: tuple[int, int, int] | None = None,
     service: Service | None = None,
     record: RunRecord | None = None,
+    watched: bool = False,
 ) -> int:
     """Serve until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. Main thread only.
 
-    `fds`: the address, where it is the parent's, as is `record`. `service` is the unit of systemd that this process is.
+    `fds`: the address, where it is the parent's. `record` is read by the parent, who sees to a start without an end as
+    well if we are `watched`. `service` is the unit of systemd that this process is.
     Raises BrokerError if the broker cannot start. Ends the process at once when a run hangs that nothing else can end,
     or when one still hangs after the drain.
     """
@@ -63,8 +66,12 @@ def serve(
         try:
             path = socket_path(settings.address)
             instance = Instance(path) if fds is None else Instance(path, Held(*fds, owner=parent))
-            server = Server(settings, on_failure=fail, instance=instance, record=record, on_hung=_end_at_once)
-            stopper.loading = False
+            record = record or RunRecord()
+            with _seen_to(record, settings, instance, watched):
+                server = Server(
+                    settings, on_failure=fail, instance=instance, record=record, on_hung=_end_at_once
+                )
+                stopper.loading = False
         except Stopped:
             return 0
         write_apart()
@@ -79,8 +86,25 @@ def serve(
     return 1 if failed.is_set() else 0
 
 
+@contextlib.contextmanager
+def _seen_to(record: RunRecord, settings: Settings, instance: Instance, watched: bool) -> Iterator[None]:
+    """The start in the block has an end: our parent's task, if it watches; at the very last a timer's."""
+
+    def give_up() -> None:
+        instance.release()
+        _end_process(1)
+
+    limit_s = settings.start_seconds
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(load_watch.ended_in_any_case(limit_s))
+        if not watched:
+            stack.enter_context(load_watch.told(record, limit_s, give_up))
+        yield
+
+
 def _end_at_once(server: Server) -> None:
     """Whoever watches this process starts it again."""
+    server.hang_up()
     server.instance.release()
     _end_process(1)
 
@@ -181,7 +205,9 @@ def main() -> int:
     birth = Birth()
     log_to_stderr(birth.settings.log_level, birth.settings.log_format)
     try:
-        return serve(birth.settings, birth.tell_ready, birth.parent, birth.fds, record=birth.record)
+        return serve(
+            birth.settings, birth.tell_ready, birth.parent, birth.fds, None, birth.record, bool(birth.fds)
+        )
     except BrokerError as error:
         birth.tell_error(error)
         return 1

@@ -18,6 +18,7 @@ from broker.process import EngineProcess
 from broker.restarts import Restarts
 from broker.run_record import RunUnderWay
 from broker.settings import Settings, Tune
+from broker.start import Start, limit_again
 from broker.suspicion import DEATHS, WITHIN_SECONDS, Suspicion
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput
@@ -31,7 +32,8 @@ _OVERSLEPT_SECONDS = 5.0
 class Keeper:
     """Holds the address from the start to `release`, and one engine at a time. Main thread only.
 
-    The first engine gets no second chance: what keeps it from starting is most likely a mistake in its settings.
+    The first engine gets no second chance: what keeps it from starting is most likely a mistake in its settings. After
+    a later one whose start has no end the next does without the model that was being loaded, unless it is the last.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -43,6 +45,8 @@ class Keeper:
         self._suspicion = Suspicion()
         self._why_killed = ""  # by us
         self._looked = self._judge_from = 0.0
+        self._start = Start(0.0, 0.0)
+        self._longest_start_s = 0.0
         self._memory_kills = 0  # in our control group, before the engine started
         self._started = False  # an engine has once been ready
         self._next_start: float | None = monotonic()  # None while an engine is there
@@ -54,11 +58,12 @@ class Keeper:
         Raises BrokerError when there is no use in starting it once more. Who calls again all the same begins anew.
         """
         if self._next_start is None:
-            self._end_if_hung()
+            self._see_to_progress()
             self._look_at_engine()
         if self._next_start is not None and monotonic() >= self._next_start:
             self._next_start = None
             self._memory_kills = memory_limit.kills()
+            self._start = Start(monotonic(), self._start_limit_s())
             try:
                 self._engine.launch()
             except BrokerError as error:
@@ -69,7 +74,9 @@ class Keeper:
         """When to look again, though no child has ended."""
         if self._next_start is not None:
             return max(0.0, self._next_start - monotonic())
-        return liveness.LOOK_SECONDS if self.ready else _WHILE_LOADING_SECONDS
+        if not self.ready:
+            return _WHILE_LOADING_SECONDS
+        return liveness.seconds_to_next_look(self._engine.record, monotonic_ns())
 
     def stuck(self, seconds: float) -> list[str]:
         """What in the engine has made no progress for so long; nothing while it is being started."""
@@ -93,6 +100,11 @@ class Keeper:
         """There is no engine, or no more."""
         return self._engine.pid is None or self._engine.has_ended()
 
+    @property
+    def stop_seconds(self) -> float:
+        """What an orderly stop of the engine may take."""
+        return self._engine.stop_seconds
+
     def kill(self) -> None:
         self._engine.kill()
 
@@ -101,16 +113,27 @@ class Keeper:
         self._engine.stop()
         self._instance.release()
 
-    def _end_if_hung(self) -> None:
+    def _start_limit_s(self) -> float:
+        limit = self.settings.start_seconds
+        return limit_again(limit, self._longest_start_s) if self._started else limit
+
+    def _see_to_progress(self) -> None:
         now, before = monotonic(), self._looked
         self._looked = now
-        if (
-            before and now - before > _OVERSLEPT_SECONDS
-        ):  # we stood still, and so did it: it needs as long again
+        if before and now - before > _OVERSLEPT_SECONDS:
+            # We stood still, and so did it: it needs as long again.
             self._judge_from = now + (now - before)
-        if not self.ready or self._why_killed or now < self._judge_from:
+            self._start.forgive(now - before)
+        if self._why_killed or now < self._judge_from:
             return
-        self._why_killed = liveness.why_replace(self._engine.record, monotonic_ns())
+        record = self._engine.record
+        if self.ready:
+            self._why_killed = liveness.why_replace(record, monotonic_ns())
+        else:
+            loading = record.loading(monotonic_ns())
+            if news := self._start.news(now, *loading):
+                _log.warning("%s", news)
+            self._why_killed = self._start.why_end(now, *loading)
         if self._why_killed:
             _log.critical("the broker's process (pid %d) is ended: %s", self._engine.pid, self._why_killed)
             self._engine.kill()
@@ -124,11 +147,12 @@ class Keeper:
             if self._started:
                 _log.warning("the broker is back, as pid %d", report["pid"])
             self.ready = self._started = True
+            self._longest_start_s = max(self._longest_start_s, monotonic() - self._start.began_s)
         if not ended:
             return
         self._instance.note(None, loading=True)
         if ready_ns is None:
-            self._restart(engine.failure(), None)
+            self._restart(self._why_killed or engine.failure(), None)
         else:
             self._restart(self._describe_end(), (monotonic_ns() - ready_ns) / 1e9)
 
@@ -143,6 +167,8 @@ class Keeper:
         runs = engine.record.under_way(monotonic_ns())
         if runs:
             told += f" while it ran {_named(runs)}"
+        elif loading := engine.record.loading(monotonic_ns())[0]:
+            told += f" while it loaded model {loading!r}"
         return told
 
     def _lacked_memory(self) -> bool:
@@ -153,30 +179,42 @@ class Keeper:
         return self._engine.status == -signal.SIGKILL and not self._why_killed and not self._lacked_memory()
 
     def _note_suspects(self) -> None:
-        """For the next engine: what ran when this one ended, and what it shall do without."""
+        """For the next engine: what ran, or was loaded, when this one ended, and what it shall do without."""
         record, now = self._engine.record, monotonic()
-        runs = record.under_way(monotonic_ns())
         set_aside = {
             model: cause for model, cause in self.settings.set_aside.items() if not record.knows(model)
         }
-        if runs and not self._killed_by_others():
-            guilty = self._suspicion.died(now, {run.model for run in _overdue(runs) or runs})
+        runs = record.under_way(monotonic_ns())
+        loading = "" if runs or "error" in self._engine.report() else record.loading(monotonic_ns())[0]
+        if loading and self._why_killed and not self.ready:
+            # The last one is tried again: to go on without it would serve nobody, and what it waits for may come.
+            if {spec.name for spec in self.settings.models} - {*set_aside, loading}:
+                cause = f"its load had no end when the broker was started again: {self._why_killed}"
+                self._set_aside(loading, set_aside, cause)
+        elif (runs or loading) and not self._killed_by_others():
+            ended = {run.model for run in _overdue(runs) or runs} or {loading}
+            guilty = self._suspicion.died(now, ended)
             if guilty is not None:
-                set_aside[guilty] = (
-                    f"the broker's process ended {DEATHS} times within {WITHIN_SECONDS:.0f} s while it ran this model; "
-                    f"`broker reload {guilty}` brings it back"
+                times = f"{DEATHS} times within {WITHIN_SECONDS:.0f} s"
+                did = "loaded" if loading else "ran"
+                self._set_aside(
+                    guilty,
+                    set_aside,
+                    f"the broker's process ended {times} while it {did} this model",
                 )
-                _log.critical("model %r is set aside: %s", guilty, set_aside[guilty])
-                self._restarts.begin_again()
         self.settings = replace(self.settings, suspects=self._suspicion.suspects(now), set_aside=set_aside)
+
+    def _set_aside(self, model: str, set_aside: dict[str, str], cause: str) -> None:
+        set_aside[model] = f"{cause}; `broker reload {model}` brings it back"
+        _log.critical("model %r is set aside: %s", model, set_aside[model])
+        self._restarts.begin_again()
 
     def _restart(self, what: str, served_s: float | None) -> None:
         """Plan the next start, after an end that `what` describes."""
         can_pass = self._engine.can_pass
         if not self._started:
             raise BrokerError(what) if can_pass else InvalidInput(what)
-        if served_s is not None:
-            self._note_suspects()
+        self._note_suspects()
         self._engine.stop()
         if (before := self._instance.restore()) is not None:
             before.close()

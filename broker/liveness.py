@@ -13,7 +13,8 @@ OVERDUE_SECONDS = 2.0
 SILENT_SECONDS = 30.0
 """For so long it may show no sign of life though it runs no model: an import can hold the interpreter's lock."""
 LOOK_SECONDS = 0.5
-"""How often a parent looks."""
+"""How often a parent looks, at least."""
+_SHORTEST_LOOK_SECONDS = 0.02
 BEAT_SECONDS = 1.0
 """How often a process gives a sign of life, at least."""
 QUIET_SECONDS = 1.5
@@ -40,6 +41,18 @@ def why_replace(record: RunRecord, now_ns: int) -> str:
         if seconds > SILENT_SECONDS:
             return f"its {thread} thread has not gone round for {seconds:.0f} s"
     return ""
+
+
+def seconds_to_next_look(record: RunRecord, now_ns: int) -> float:
+    """When to judge again: as soon as a run could be one that nobody in the process sees to."""
+    silent = record.seconds_since_beat(now_ns)
+    waits = [
+        max(run.limit_s - run.seconds, QUIET_SECONDS - silent)
+        for run in record.under_way(now_ns)
+        if run.limit_s
+    ]
+    soonest = min((wait for wait in waits if wait > 0), default=LOOK_SECONDS)
+    return min(LOOK_SECONDS, soonest + _SHORTEST_LOOK_SECONDS)
 
 
 def stuck(record: RunRecord, now_ns: int, seconds: float) -> list[str]:

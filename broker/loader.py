@@ -7,8 +7,10 @@
 
 Requests that were taken before the switch finish on their version; nothing taken later gets to the old one. A version
 that cannot be loaded leaves the old one where it is. An order is done when the new ones are served: what still runs on
-the old ones some seconds later is waited for between the orders. Only this thread changes the repository's versions,
-but for `replace`, which takes one out of service whose run was ended.
+the old ones some seconds later is waited for between the orders. The thread has a job done for each order
+(`load_jobs.py`), and waits for it, unless it goes on and on; a load has a limit (`load_attempt.py`). Only the job whose
+turn it is for a model changes that model's versions, but for `replace`, which takes one out of service whose run was
+ended.
 """
 
 from __future__ import annotations
@@ -17,24 +19,28 @@ import gc
 import logging
 import queue
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import partial
 from time import monotonic
 from typing import Any, Protocol
 
+from broker.load_attempt import LoadAttempt
+from broker.load_jobs import LoadJobs
+from broker.load_orders import Done, Order, Outcome
 from broker.models import loading
 from broker.models.errors import ModelLoadError
 from broker.models.gently import gently
 from broker.models.model import LoadedModel
 from broker.models.repository import Repository
 from broker.models.served import ServedModel
-from broker.models.spec import ModelSpec, is_label
+from broker.models.spec import ModelSpec
 from broker.models.version import State, Version
-from broker.models.versions import Policy, numbered
-from worker_client.wire import own_broker, threads
+from broker.models.versions import numbered
+from worker_client.wire import threads
 from worker_client.wire.backoff import Backoff
-from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
+from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound, Overloaded
 
 _log = logging.getLogger("onesession.models")
 
@@ -42,7 +48,6 @@ _FIRST_LOOK_S, _LAST_LOOK_S = 0.002, 0.05
 _UNLOAD_S = 5.0  # for which an order waits
 _UNLOAD_FIRST_S = 30.0  # where the new one has no room before
 _LEAVING_LOOK_S = 0.5
-Done = Callable[[Mapping[str, Any] | BrokerError], None]
 
 
 class Switchboard(Protocol):
@@ -58,35 +63,6 @@ class Switchboard(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """Bring these models up to date, or all if none is named; with another policy or other labels from now on."""
-
-    done: Done
-    models: tuple[str, ...] = ()
-    policy: Policy | None = None
-    labels: Mapping[str, int] = field(default_factory=dict)
-
-
-def order_of(message: Mapping[str, Any], done: Done) -> Order:
-    """From a peer's message: {"models": [name], "versions": policy, "labels": {label: version}}, each may be missing.
-
-    Raises InvalidInput.
-    """
-    models, versions, labels = (message.get(field) for field in ("models", "versions", "labels"))
-    names = [] if models is None else models
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InvalidInput(f"models must be a list of names, got {str(models)[:80]!r}")
-    try:
-        policy = None if versions is None else Policy.of(versions)
-    except ValueError as error:
-        raise InvalidInput(f"versions: {str(error)[:200]}") from None
-    found = {} if labels is None else labels
-    if not isinstance(found, dict) or not all(is_label(*item) for item in found.items()):
-        raise InvalidInput(f"labels must be numbers of versions by name, got {str(labels)[:80]!r}")
-    return Order(done, tuple(names), policy, found)
-
-
-@dataclass(frozen=True, slots=True)
 class Replacement:
     """Load a version again in place of one that was taken out of service."""
 
@@ -95,31 +71,10 @@ class Replacement:
     again: Version
 
 
-@dataclass(slots=True)
-class Outcome:
-    """What became of one model."""
-
-    loaded: list[int] = field(default_factory=list)
-    unloaded: list[int] = field(default_factory=list)
-    draining: list[int] = field(default_factory=list)
-    failed: dict[int, str] = field(default_factory=dict)
-    note: str = ""
-
-    def to_message(self, served: ServedModel) -> dict[str, Any]:
-        default = served.default
-        return {
-            "version": None if default is None else default.number,
-            "loaded": self.loaded,
-            "unloaded": self.unloaded,
-            "draining": self.draining,
-            "failed": {str(number): cause for number, cause in self.failed.items()},
-            "note": self.note,
-        }
-
-
 class Loader:
     """`order`, `replace` and `stop` may come from any thread. `tune` fills in what a spec leaves open; `announce` is
-    called when a version's state has changed, `on_load` with the name of a model when a version of it can be called."""
+    called when a version's state has changed, `on_begin` with a model's name when a version of it begins to be loaded
+    and "" when it is over, `on_load` with the name when it can be called."""
 
     def __init__(
         self,
@@ -128,16 +83,22 @@ class Loader:
         tune: Callable[[ModelSpec], ModelSpec],
         announce: Callable[[], None],
         poll_seconds: float = 0.0,
+        load_seconds: float = 0.0,
     ) -> None:
         self._repository = repository
         self._switchboard = switchboard
         self._tune = tune
         self._announce = announce
         self._poll_seconds = poll_seconds
+        self._load_seconds = load_seconds
+        self.on_begin: Callable[[str], object] = lambda _model: None
         self.on_load: Callable[[str], object] = lambda _model: None
+        self._jobs = LoadJobs()
+        self._attempts: list[LoadAttempt] = []  # that may still go on
         self._orders: queue.SimpleQueue[Order | Replacement | None] = queue.SimpleQueue()
         self._leaving: list[Version] = []  # unloaded as soon as nothing runs on them any more
-        self._seen: dict[tuple[str, int], str] = {}  # fingerprints at the last poll
+        self._leaving_lock = threading.Lock()
+        self._seen: dict[str, dict[int, str]] = {}  # fingerprints at the last poll
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="onesession-loader", daemon=True)
 
@@ -148,11 +109,14 @@ class Loader:
         self._orders.put(order)
 
     def stop(self, seconds: float) -> bool:
-        """Begin nothing more. True if it has ended within `seconds`: a load cannot be broken off."""
+        """Begin nothing more. True if it has ended within `seconds`, and nothing was being loaded: a load cannot be
+        broken off, so one is left to itself."""
         self._stopping = True
         self._orders.put(None)
+        deadline = monotonic() + seconds
         self._thread.join(seconds)
-        return not self._thread.is_alive()
+        ended = self._jobs.join(max(0.0, deadline - monotonic())) and not self._thread.is_alive()
+        return ended and all(attempt.is_over for attempt in self._attempts)
 
     def replace(self, model: LoadedModel, cause: str) -> None:
         """Take this model, whose runs were ended, out of service at once, and load its version again."""
@@ -173,7 +137,6 @@ class Loader:
         self._announce()
 
     def _run(self) -> None:
-        own_broker.enter("loads and warms it")
         next_poll = monotonic() + self._poll_seconds
         while not self._stopping:
             try:
@@ -185,9 +148,18 @@ class Loader:
                     next_poll = monotonic() + self._poll_seconds
                 continue
             if isinstance(order, Replacement):
-                self._load_again(order)
+                self._have_done(partial(self._load_again, order))
             elif order is not None:
-                self._carry_out(order)
+                self._have_done(partial(self._carry_out, order), order.done)
+
+    def _have_done(self, job: Callable[[], None], done: Done = lambda _result: None) -> None:
+        for attempt in [each for each in self._attempts if each.is_over]:
+            self._attempts.remove(attempt)  # by this thread only, while others may append
+        try:
+            self._jobs.run(job, lambda: self._stopping)
+        except Overloaded as error:
+            _log.error("%s", error)
+            done(error)
 
     def _seconds_to_wait(self, next_poll: float) -> float | None:
         waits = [_LEAVING_LOOK_S] if self._leaving else []
@@ -199,7 +171,8 @@ class Loader:
 
     def _carry_out(self, order: Order) -> None:
         try:
-            outcomes = {served.spec.name: self._reload(served, order) for served in self._meant(order.models)}
+            meant = sorted(self._meant(order.models), key=lambda served: self._jobs.is_busy(served.spec.name))
+            outcomes = {served.spec.name: self._reload(served, order) for served in meant}
         except BrokerError as error:
             order.done(error)
         except Exception as error:
@@ -221,6 +194,10 @@ class Loader:
         return [known[name] for name in names] or [each for each in known.values() if not each.adopted]
 
     def _reload(self, served: ServedModel, order: Order) -> dict[str, Any]:
+        with self._jobs.turn(served.spec.name):
+            return self._reload_in_turn(served, order)
+
+    def _reload_in_turn(self, served: ServedModel, order: Order) -> dict[str, Any]:
         if (order.policy or order.labels) and numbered(served.spec.source) is None:
             raise InvalidInput(
                 f"model {served.spec.name!r} from {served.spec.source!r} has no numbered versions to choose from"
@@ -238,14 +215,21 @@ class Loader:
     def _poll(self) -> None:
         """Load what has come, or has changed, and stands as it did at the last poll: it may still be being copied."""
         for served in list(self._repository.served.values()):
-            if self._stopping or served.adopted:
-                continue
+            if not (self._stopping or served.adopted or self._jobs.is_busy(served.spec.name)):
+                self._have_done(partial(self._poll_one, served))
+
+    def _poll_one(self, served: ServedModel) -> None:
+        with self._jobs.turn(served.spec.name):
             try:
                 self._bring_up_to_date(served, again=False)
             except Exception:
                 _log.exception("model %r cannot be polled", served.spec.name)
 
     def _load_again(self, replacement: Replacement) -> None:
+        with self._jobs.turn(replacement.served.spec.name):
+            self._load_again_in_turn(replacement)
+
+    def _load_again_in_turn(self, replacement: Replacement) -> None:
         served, old = replacement.served, replacement.old
         try:
             if old.model is not None and not self._end(old):
@@ -312,11 +296,10 @@ class Loader:
             self._announce()
 
     def _not_settled(self, served: ServedModel, coming: list[Version]) -> bool:
-        seen = {(served.spec.name, version.number): version.fingerprint for version in coming}
-        unchanged = all(self._seen.get(key) == fingerprint for key, fingerprint in seen.items())
-        self._seen = {key: value for key, value in self._seen.items() if key[0] != served.spec.name}
-        self._seen.update(seen)
-        return not unchanged
+        seen = {version.number: version.fingerprint for version in coming}
+        before = self._seen.get(served.spec.name, {})
+        self._seen[served.spec.name] = seen
+        return not all(before.get(number) == fingerprint for number, fingerprint in seen.items())
 
     def _load(self, served: ServedModel, version: Version, outcome: Outcome) -> None:
         name, number = served.spec.name, version.number
@@ -326,21 +309,25 @@ class Loader:
         self._switchboard.expect_company()
         try:
             version.spec = self._tuned(served, version)
-            with gently():
-                loading.load(version)
-                loading.warm_up(version, self._repository.new_number, verdicts=self._repository.verdicts)
+            self.on_begin(name)
+            attempt = LoadAttempt(version, partial(self._fill, version), _close)
+            self._attempts.append(attempt)
+            attempt.run(self._load_seconds, lambda: self._stopping)
         except Exception as error:
             if not isinstance(error, ModelLoadError):
                 _log.exception("model %r, version %d", name, number)
             if put_back is not None:
                 put_back()
-            _close(version)
+            if not version.abandoned:
+                _close(version)
             version.enter(State.END, str(error) or type(error).__name__)
             version.failed = True
             outcome.failed[number] = version.cause
             _log.error("%s; what was served is served on", version.cause)
             self._announce()
             return
+        finally:
+            self.on_begin("")
         with self._repository.lock:
             version.enter(State.AVAILABLE)
             self._repository.follow()
@@ -349,6 +336,10 @@ class Loader:
         self._announce()
         outcome.loaded.append(number)
         _log.info("model %r: version %d is served", name, number)
+
+    def _fill(self, version: Version) -> None:
+        loading.load(version)
+        loading.warm_up(version, self._repository.new_number, verdicts=self._repository.verdicts)
 
     def _tuned(self, served: ServedModel, version: Version) -> ModelSpec:
         """With what was measured for this version, else with what its predecessor is run with."""
@@ -397,7 +388,7 @@ class Loader:
     ) -> None:
         """What was to be unloaded first still runs: there is no room for what comes, so put it back into service."""
         cause = "the version before it still has requests, and must be unloaded first"
-        with self._repository.lock:
+        with self._leaving_lock, self._repository.lock:
             for version in coming:
                 version.enter(State.END, cause)
                 version.failed = True
@@ -412,8 +403,11 @@ class Loader:
 
     def _unload_leaving(self) -> None:
         for version in list(self._leaving):
-            if self._end(version):
-                self._leaving.remove(version)
+            with self._leaving_lock:
+                ended = version in self._leaving and self._end(version)
+                if ended:
+                    self._leaving.remove(version)
+            if ended:
                 self._announce()
 
     def _end(self, version: Version) -> bool:

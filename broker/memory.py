@@ -6,6 +6,8 @@ import contextlib
 import os
 import secrets
 import threading
+from collections import Counter
+from collections.abc import Hashable
 from pathlib import Path
 
 from broker.memory_limit import left_bytes
@@ -27,11 +29,12 @@ class Memory:
         self.max_total_bytes = max_total_bytes
         self.max_channel_bytes = max_channel_bytes
         self.used_bytes = 0
+        self._of_processes: Counter[Hashable] = Counter()  # bytes
         self._lock = threading.Lock()
 
-    def account(self) -> Account:
-        """A budget of its own for one channel."""
-        return Account(self)
+    def account(self, process: Hashable = None) -> Account:
+        """For one channel of that process, whose channels share one budget; None: of one that has no other."""
+        return Account(self, object() if process is None else process)
 
     def new_name(self) -> str:
         """One that nobody else can have taken: the prefix is known to whoever knows the address."""
@@ -45,31 +48,44 @@ class Memory:
         with self._lock:
             if account.closed:
                 raise BrokerUnavailable("the connection to the broker was closed")
-            used, total = account.used_bytes - replaced, self.used_bytes - replaced
+            used, total = self._of_processes[account.process] - replaced, self.used_bytes - replaced
             _check_budget("this worker's", used, nbytes, self.max_channel_bytes, "max_channel_bytes")
             _check_budget("the broker's", total, nbytes, self.max_total_bytes, "max_total_bytes")
-            self.used_bytes = total + nbytes
-            account.used_bytes = used + nbytes
+            self._count(account, nbytes - replaced)
 
     def give(self, account: Account, nbytes: int) -> None:
         with self._lock:
             if not account.closed:
-                self.used_bytes -= nbytes
-                account.used_bytes -= nbytes
+                self._count(account, -nbytes)
 
     def close(self, account: Account) -> None:
         """Count everything of an account off; it takes nothing any more."""
         with self._lock:
             account.closed = True
-            self.used_bytes -= account.used_bytes
-            account.used_bytes = 0
+            self._count(account, -account.used_bytes)
+
+    def leave_process(self, account: Account) -> None:
+        """It counts in the total only: its connection has ended, and its last runs are not in the next one's way."""
+        with self._lock:
+            nbytes = account.used_bytes
+            self._count(account, -nbytes)
+            account.process = object()
+            self._count(account, nbytes)
+
+    def _count(self, account: Account, nbytes: int) -> None:
+        self.used_bytes += nbytes
+        account.used_bytes += nbytes
+        self._of_processes[account.process] += nbytes
+        if not self._of_processes[account.process]:
+            del self._of_processes[account.process]
 
 
 class Account:
-    """The segments of one channel, counted against `max_channel_bytes` as well."""
+    """The segments of one channel, counted against `max_channel_bytes` as well, with those of its process's others."""
 
-    def __init__(self, memory: Memory) -> None:
+    def __init__(self, memory: Memory, process: Hashable) -> None:
         self._memory = memory
+        self.process = process
         self.used_bytes = 0
         self.closed = False
 
@@ -96,6 +112,10 @@ class Account:
     def give_back(self, segment: Segment) -> None:
         """It was handed to nobody."""
         self._memory.give(self, segment.nbytes)
+
+    def leave_process(self) -> None:
+        """The connection has ended, though runs may still use the segments."""
+        self._memory.leave_process(self)
 
     def close(self) -> None:
         """No segment of this channel is used any more."""

@@ -3,8 +3,8 @@
 parent                                   child: an engine, or the supervisor of one
 settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
 report  <---- READY pipe -------------   {"pid", "ready_ns"} once workers are answered, or {"error", "can_pass"}
+run record <-- shared memory ---------   of an engine: what it loads, what each thread runs (`run_record.py`)
 locks, listening socket - inherited ->  if the address is the parent's (`instance.py`)
-run record <-- shared memory ---------   then, too: what each thread runs (`run_record.py`)
 SIGTERM ----------------------------->   drain and stop; a second one: stop at once
 """
 
@@ -42,6 +42,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What ends a broker. The end of its standard input comes as SIGIO."""
 _LONGEST_POLL_MS = 1 << 30
 _GRACE_SECONDS = 10.0  # beyond what the drain allows
+_LOADING_GRACE_SECONDS = 5.0
 
 _processes: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
 
@@ -65,7 +66,7 @@ class EngineProcess:
         self._stop_seconds = settings.drain_seconds + (2 if supervised else 1) * _GRACE_SECONDS
         self._instance = instance
         self.record = RunRecord()
-        """What it runs, and ran when it ended; always empty where the address is not ours."""
+        """What it loads and runs, and did when it ended; always empty where it is `supervised` by another."""
         self._process: Child | None = None
         self._ready = -1
         self._report = b""
@@ -80,7 +81,7 @@ class EngineProcess:
         than `seconds`; 0 for no limit."""
         try:
             self.launch()
-            self._read_report(seconds)
+            self._read_report(seconds + _GRACE_SECONDS if seconds and self.supervised else seconds)
             if "ready_ns" not in self.report():
                 raise BrokerError(self.failure())
         except BaseException:
@@ -128,6 +129,13 @@ class EngineProcess:
         assert self._process is not None
         return self._process.describe_end()
 
+    @property
+    def stop_seconds(self) -> float:
+        """What an orderly stop may take; little while it loads, as it has accepted no request."""
+        if "ready_ns" in self.report():
+            return self._stop_seconds
+        return (2 if self.supervised else 1) * _LOADING_GRACE_SECONDS
+
     def begin_stop(self) -> None:
         """Have it drain and stop; its end comes later."""
         if self._process is not None:
@@ -140,8 +148,9 @@ class EngineProcess:
     def stop(self) -> None:
         """Stop in order and wait; kill it if it takes longer than its drain allows. Idempotent."""
         self.begin_stop()
+        seconds = self.stop_seconds
         process, self._process = self._process, None
-        if process is not None and not process.wait(self._stop_seconds):
+        if process is not None and not process.wait(seconds):
             process.kill()
             process.wait()
         self._close_ready()
@@ -156,15 +165,14 @@ class EngineProcess:
 
     def _spawn(self) -> None:
         """In a session of its own: a Ctrl-C is for the parent, which then stops the engine. Raises OSError."""
-        fds: tuple[int, ...] = ()
-        if self._instance is not None:
-            self.record = _new_record()
-            fds = (*self._instance.held[:3], *([self.record.fd] if self.record.fd >= 0 else []))
+        fds = () if self._instance is None else self._instance.held[:3]
+        self.record = RunRecord() if self.supervised else _new_record()
         self._ready, report = descriptors.pipe()
+        given = report, self.record.fd, *fds
         try:
             self._process = Child(
-                ["-c", self._entry, *map(str, (report, *fds))],
-                keep=[report, *fds],
+                ["-c", self._entry, *map(str, given)],
+                keep=[fd for fd in given if fd >= 0],
                 environment={**os.environ, "PYTHONPATH": python_path()},
             )
         finally:
@@ -200,7 +208,11 @@ class EngineProcess:
         if note is None or note.pid is None or not os.path.isdir(f"/proc/{note.pid}"):
             state = "it has not come so far as to take its address"
         else:
-            state = f"pid {note.pid} still loads its models"
+            model, for_s = self.record.loading(monotonic_ns())
+            loads = (
+                f"has been loading model {model!r} for {for_s:.0f} s" if model else "still loads its models"
+            )
+            state = f"pid {note.pid} {loads}"
         return (
             f"the broker's process (pid {self.pid}) was not ready within {seconds:g} s (start_seconds): {state}. Its "
             f"log is {descriptors.name_of(2)}; see where it stands (py-spy dump --pid), or give it longer"
@@ -233,9 +245,10 @@ class Birth:
 
     def __init__(self) -> None:
         signals.heed_children()
-        self._report, *fds = map(int, sys.argv[1:])
+        self._report, record, *fds = map(int, sys.argv[1:])
         self.fds = (fds[0], fds[1], fds[2]) if fds else None
-        self.record = RunRecord.attach(fds[3]) if fds[3:] else RunRecord()
+        """The address, where it is our parent's, who then watches us by the record."""
+        self.record = RunRecord.attach(record) if record >= 0 else RunRecord()
         self.parent = sys.stdin.fileno()
         stdin = sys.stdin.buffer
         (length,) = _LENGTH.unpack(stdin.read(_LENGTH.size))

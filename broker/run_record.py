@@ -1,11 +1,11 @@
 """What each thread of a broker runs, in memory that outlives the process: the broker writes it, its parent reads it.
 
-    +--------+-----------------------------+---------------------------------------+
-    | header | lines: one for each thread  | names: one for each model             |
-    +--------+-----------------------------+---------------------------------------+
-    0        64                            _NAMES_START
+    +--------+-----------------------------+------------------------------+--------+
+    | header | lines: one for each thread  | names: one for each model    | LOADED |
+    +--------+-----------------------------+------------------------------+--------+
+    0        64                            _NAMES_START                   _LOADED_START
 
-    header: BEAT_NS | since when intake, control thread do not answer the watch
+    header: BEAT_NS | since when intake, control thread do not answer the watch | since when LOADED is loaded, or 0
     line:   STARTED_NS (0: nothing runs) | LIMIT_NS (0: none) | MODEL, the number of a name
 
 All words are native unsigned 64-bit, written by one thread each and read without a lock: a reader may see a line one
@@ -37,7 +37,9 @@ MODEL: Final = 2
 _BEAT_NS: Final = 0
 _SINCE_NS: Final = {"intake": 1, "control": 2}
 _NAMES_START: Final = (1 + LINES) * LINE
-_SIZE: Final = _NAMES_START + MODELS * NAME_BYTES
+_LOADING_NS: Final = 3
+_LOADED_START: Final = _NAMES_START + MODELS * NAME_BYTES
+_SIZE: Final = _LOADED_START + NAME_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,13 @@ class RunRecord:
         """This thread has been asked for a sign of life then, and has given none; 0: it has."""
         self._words[_SINCE_NS[thread]] = since_ns
 
+    def load_begins(self, model: str, now_ns: int) -> None:
+        """This model is loaded or warmed up from now on; "" for none. One at a time: the last that was told counts."""
+        self._words[_LOADING_NS] = 0
+        text = model.encode("utf-8", "replace")[:NAME_BYTES]
+        self._bytes[_LOADED_START:_SIZE] = text.ljust(NAME_BYTES, b"\0")
+        self._words[_LOADING_NS] = now_ns if model else 0
+
     # -- read by its parent --------------------------------------------------------------------------------------
 
     def under_way(self, now_ns: int) -> list[RunUnderWay]:
@@ -153,6 +162,11 @@ class RunRecord:
                 seconds = max(0, now_ns - started) / 1e9
                 found.append(RunUnderWay(line, self._name(model), seconds, limit / 1e9))
         return found
+
+    def loading(self, now_ns: int) -> tuple[str, float]:
+        """The model that is being loaded, or was when the process ended, and for how many seconds; "" for none."""
+        since = self._words[_LOADING_NS]
+        return (self._text(_LOADED_START), max(0, now_ns - since) / 1e9) if since else ("", 0.0)
 
     def knows(self, model: str) -> bool:
         """The process has served this model."""
@@ -172,6 +186,8 @@ class RunRecord:
     def _name(self, number: int) -> str:
         if not 0 <= number < MODELS:
             return "?"
-        start = _NAMES_START + number * NAME_BYTES
+        return self._text(_NAMES_START + number * NAME_BYTES)
+
+    def _text(self, start: int) -> str:
         raw = self._bytes[start : start + NAME_BYTES].tobytes()
         return raw.rstrip(b"\0").decode("utf-8", "replace")

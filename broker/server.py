@@ -19,7 +19,8 @@ from broker.control import ControlServer, Handler, Reply, Session
 from broker.instance import LOOK_SECONDS, Instance
 from broker.intake import Intake
 from broker.lifeline import Lifeline
-from broker.loader import Loader, order_of
+from broker.load_orders import order_of
+from broker.loader import Loader
 from broker.memory import Memory, path_of
 from broker.models import devices, repository
 from broker.models.model import LoadedModel
@@ -69,7 +70,9 @@ class Server:
     ) -> None:
         self.settings = settings
         record = record or RunRecord()
+        self._record = record
         self._on_failure = on_failure
+        self._hung_up = False
         self._started = time()
         self._epoch = time_ns()
         self._numbers = count(1)
@@ -87,7 +90,9 @@ class Server:
             try:
                 verdicts = RememberedVerdicts()
                 aside = settings.set_aside
-                self.repository = repository.load(specs, adopted=adopted, verdicts=verdicts, set_aside=aside)
+                self.repository = repository.load(
+                    specs, adopted=adopted, verdicts=verdicts, set_aside=aside, tell=self._load_begins
+                )
             finally:
                 own_broker.leave()
             _warn_of_failures(self.repository)
@@ -104,8 +109,14 @@ class Server:
                 suspects=settings.suspects,
             )
             self.loader = Loader(
-                self.repository, self.intake, self._tune, self._models_changed, settings.poll_seconds
+                self.repository,
+                self.intake,
+                self._tune,
+                self._models_changed,
+                settings.poll_seconds,
+                settings.start_seconds,
             )
+            self.loader.on_begin = self._load_begins
             self.loader.on_load = record.number_of
             handlers: dict[str, Handler] = {
                 "attach": self._attach,
@@ -148,11 +159,12 @@ class Server:
 
     def stop(self) -> bool:
         """Finish the accepted requests (at most `drain_seconds`), tell the workers, leave nothing behind. False if a
-        run has no end: then its thread is left, and the memory and the model that it uses."""
+        run, or a load, has no end: then its thread is left, and the memory and the model that it uses."""
         _running.discard(self)
         self.observation.begin_stop()
         deadline = monotonic() + self.settings.drain_seconds
-        if not self.loader.stop(_left(deadline)):
+        loaded = self.loader.stop(_left(deadline))
+        if not loaded:
             _log.warning("a model was still being loaded; it is given up")
         intake, control = self._threads
         self.intake.stop()
@@ -171,7 +183,14 @@ class Server:
         self.observation.close()
         own_broker.end(self.instance.path)
         self.instance.release()
-        return drained and not control.is_alive()
+        return drained and loaded and not control.is_alive()
+
+    def hang_up(self) -> None:
+        """End every connection, as the process's end would: whoever is just attaching were else told that all is well,
+        and missed the names. Calls get no answer, so that they are run again on the next broker."""
+        self._hung_up = True
+        self.control.stop()
+        self._threads[1].join(_END_OF_CONTROL_SECONDS)
 
     @property
     def threads(self) -> dict[str, Callable[[Callable[[], None]], None]]:
@@ -184,6 +203,9 @@ class Server:
         self.lifeline.forget()
         self.observation.forget()
         self.instance.forget()
+
+    def _load_begins(self, model: str) -> None:
+        self._record.load_begins(model, monotonic_ns())
 
     def _guard(self, body: Callable[[], None]) -> None:
         try:
@@ -211,6 +233,7 @@ class Server:
             session.uid,
             self.intake.failures,
             self._access.may_run_sessions(session.uid),
+            session.process,
         )
         session.channel = channel
         self.intake.add(channel)
@@ -299,7 +322,7 @@ class Server:
         if one_went:
             self.intake.follow()
         told = {"id": entry.id, "stateful": entry.stateful, "operations": operations}
-        return {**entry.signature.to_message(), **told}, None
+        return {**entry.signature.to_message(), **told, "max_run_seconds": entry.max_run_seconds}, None
 
     def _status(self, session: Session, message: Message) -> Reply:
         channels = [session.channel for session in self.control.sessions if session.channel is not None]
@@ -319,10 +342,13 @@ class Server:
         return {"status": status}, None
 
     def _on_end(self, session: Session) -> None:
+        if self._hung_up:
+            return
         channel, session.channel = session.channel, None  # which refers to the session
         if not any(session.process == each.process for each in self.control.sessions):
             self.repository.release(session.process)
         if channel is not None:
+            channel.leave_process()
             self.observation.arrivals.detached += 1
             self.intake.remove(channel)
 

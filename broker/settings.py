@@ -37,6 +37,9 @@ class OneDnn(Enum):
     OFF = "off"
 
 
+START_SECONDS = 600.0
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """One broker. Byte counts bound shared memory: a worker past them gets Overloaded, which names the setting.
@@ -51,6 +54,10 @@ class Settings:
 
     `poll_seconds` is how often to look for new versions of the models on disk; 0, the default, leaves it to
     `broker reload`. What is found is loaded when it has not changed from one look to the next.
+
+    `start_seconds` is how long a start may take until all models are loaded, and the load of one version while the
+    broker serves; 0 sets no limit. A start in place of a process that has ended may take ten times what the longest has
+    taken, a minute at the least, as the workers wait; then it is made without the model that was being loaded.
 
     `allow_uid` and `allow_gid` are numbers of users and groups whose workers may attach beside those of the broker's
     own user: for a broker that runs as root beside a server that drops its workers' privileges. They call the models'
@@ -71,6 +78,7 @@ class Settings:
     max_channel_bytes: int = 256 * MIB
     max_total_bytes: int = 1024 * MIB
     drain_seconds: float = 30.0
+    start_seconds: float = START_SECONDS
     wait: str = WaitMode.ADAPTIVE.value
     tune: str = field(default_factory=lambda: os.environ.get(TUNE_VARIABLE) or Tune.AUTO.value)
     tune_seconds: float = 10.0
@@ -98,6 +106,7 @@ class Settings:
         _check("max_channel_bytes", self.max_channel_bytes, self.first_segment_bytes, 1 << 44)
         _check("max_total_bytes", self.max_total_bytes, self.first_segment_bytes, 1 << 44)
         _check_seconds("drain_seconds", self.drain_seconds, 1_000_000)
+        _check_seconds("start_seconds", self.start_seconds, 1_000_000)
         _check_choice("wait", self.wait, WaitMode)
         _check_choice("tune", self.tune, Tune)
         _check_choice("onednn", self.onednn, OneDnn)

@@ -46,7 +46,6 @@ FORWARDED = frozenset(
 )
 _FROM_TERMINAL = 128  # si_code SI_KERNEL: the terminal has sent it to the command as well
 _ENDING_SECONDS = 30.0
-_GRACE_SECONDS = 10.0  # beyond what the drain allows
 
 
 # -- broker serve --supervise, Broker(...) -------------------------------------------------------------------------
@@ -115,7 +114,7 @@ def _keep(keeper: Keeper, signals: Signals, service: Service) -> None:
 
 def _await_end(keeper: Keeper, signals: Signals) -> int:
     """Until the engine has drained, or a second signal comes."""
-    deadline = monotonic() + keeper.settings.drain_seconds + _GRACE_SECONDS
+    deadline = monotonic() + keeper.stop_seconds
     while not keeper.ended and (left := deadline - monotonic()) > 0:
         info = signals.next(left)
         if info is not None and info.si_signo in heeded(STOP_SIGNALS):

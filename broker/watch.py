@@ -67,6 +67,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="onesession-watch", daemon=True)
 
     def start(self) -> None:
+        self._record.beat(monotonic_ns())  # a run may take the interpreter's lock before our first look
         threads.start(self._thread)
 
     def stop(self) -> None:

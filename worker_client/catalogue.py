@@ -44,16 +44,6 @@ class Catalogue:
         for handle in self._there():
             handle.models_changed(before, self.models)
 
-    def max_run_seconds(self, number: int) -> float:
-        """Of the signature with this number; 0 for no limit, or none that is known."""
-        for model in list(self.models.values()):
-            versions = [*model.versions.values(), *model.labels.values()]
-            for signatures in (model.signatures, *[version.signatures for version in versions]):
-                for info in signatures.values():
-                    if info.id == number:
-                        return info.max_run_seconds
-        return 0.0
-
     def expire(self) -> None:
         """A request was told that its number stands for nothing any more."""
         self.stale = True

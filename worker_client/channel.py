@@ -76,6 +76,7 @@ class Channel:
         self.catalogue = Catalogue(reply["models"])
         self.slots: list[Slot] = []
         self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
+        self.run_limits: dict[int, tuple[str, float]] = {}  # all that were bound: name, max_run_seconds
         self.event: Event | None = None
         self._link = link
         self.bell: semaphore.Semaphore = self._opened(reply["bell"], deadline_ns)
@@ -443,7 +444,7 @@ class Channel:
         error = self._link.gone(ran)
         if not ran or not isinstance(error, BrokerLost):
             return error
-        overdue = last_run.without_end(slot.words, self.catalogue.max_run_seconds(number)) if began else None
+        overdue = last_run.without_end(slot.words, *self.run_limits.get(number, ("", 0.0))) if began else None
         return overdue or self._not_again(error, slot.signature_id)
 
     def _gone_with(self, slot: Slot) -> BrokerUnavailable:

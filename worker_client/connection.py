@@ -131,7 +131,8 @@ class Connection:
             reply, _ = link.request(message, seconds_left(deadline_ns))
         except NoAnswer as error:
             raise DeadlineExceeded(str(error)) from None
-        return SignatureInfo(reply["id"], Signature.from_message(reply), reply["stateful"])
+        limit = reply.get("max_run_seconds", 0.0)
+        return SignatureInfo(reply["id"], Signature.from_message(reply), reply["stateful"], limit)
 
     def close(self) -> None:
         """Give up the channel, and the wait for one. Calls under way get BrokerUnavailable."""

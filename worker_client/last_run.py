@@ -13,13 +13,13 @@ def began(words: memoryview) -> bool:
     return (words[STARTED_NS] & ~JOINED) >= words[SUBMITTED_NS]
 
 
-def without_end(words: memoryview, limit_seconds: float) -> ModelFailed | None:
+def without_end(words: memoryview, label: str, limit_seconds: float) -> ModelFailed | None:
     """The error of a call whose run had begun and was past its limit, so that the process was ended for it. None for
     requests that ran together, of which others may be guilty; they are run again, one by one."""
     started = words[STARTED_NS]
     if not limit_seconds or started & JOINED or monotonic_ns() - started < limit_seconds * 1e9:
         return None
     return ModelFailed(
-        f"its run had no end within max_run_seconds ({limit_seconds:g} s), and the broker's process was ended for it; "
-        "raise max_run_seconds if it may take that long (0 sets no limit)"
+        f"{label}: its run had no end within max_run_seconds ({limit_seconds:g} s), and the broker's process was ended "
+        "for it; raise max_run_seconds if it may take that long (0 sets no limit)"
     )

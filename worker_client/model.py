@@ -293,8 +293,9 @@ class Model:
                 self._connection.doubt_models()
                 continue
             outputs = tuple(spec.name for spec in info.signature.outputs)
-            if info.stateful:  # before the first call that names it
-                label = label_of(self.name, version, info.signature.name)
+            label = label_of(self.name, version, info.signature.name)
+            channel.run_limits[info.id] = label, info.max_run_seconds  # before the first call that names it
+            if info.stateful:
                 channel.run_once[info.id] = f"{label} {info.stateful}"
             number = info.id + PRIORITIES[self.priority]
             fitter = fitter_of(self.name, version, info)

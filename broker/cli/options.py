@@ -81,7 +81,7 @@ def _with_libraries(specs: list[ModelSpec], paths: tuple[str, ...]) -> list[Mode
 
 
 _SETTINGS = (
-    *("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds"),
+    *("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds", "start_seconds"),
     *("tune_seconds", "onednn", "visible_devices", "allow_uid", "allow_gid", "poll_seconds", "region_bytes"),
     "allow_sessions",
     *("metrics_port", "metrics_host", "metrics_socket", "log_level", "log_format"),
@@ -178,6 +178,12 @@ _OPTIONS = (
         default=_DEFAULTS["drain_seconds"],
         show_default=True,
         help="How long accepted requests may still run when the broker is stopped.",
+    ),
+    click.option(
+        "--start-seconds",
+        default=_DEFAULTS["start_seconds"],
+        show_default=True,
+        help="How long a start may take, and the load of a version later; 0 for no limit.",
     ),
     click.option(
         "--metrics-port",

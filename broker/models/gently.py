@@ -14,24 +14,47 @@ from __future__ import annotations
 import contextlib
 import gc
 import sys
+import threading
 from collections.abc import Iterator
 
 SWITCH_SECONDS = 0.0001
 """How long a thread runs Python before another one that waits has its turn; CPython's default is 5 ms."""
 
 
+_lock = threading.Lock()
+_open = 0
+_before = (0.0, True)
+
+
 @contextlib.contextmanager
 def gently() -> Iterator[None]:
-    """While it is open, no other thread waits long for the interpreter. One at a time."""
-    switch_seconds, collects = sys.getswitchinterval(), gc.isenabled()
-    sys.setswitchinterval(SWITCH_SECONDS)
-    gc.disable()
+    """While it is open, no other thread waits long for the interpreter. Any thread; the last to leave puts it back."""
+    _enter()
     try:
         yield
     finally:
-        if collects:
-            gc.enable()
-        sys.setswitchinterval(switch_seconds)
+        _leave()
+
+
+def _enter() -> None:
+    global _open, _before
+    with _lock:
+        _open += 1
+        if _open == 1:
+            _before = sys.getswitchinterval(), gc.isenabled()
+            sys.setswitchinterval(SWITCH_SECONDS)
+            gc.disable()
+
+
+def _leave() -> None:
+    global _open
+    with _lock:
+        _open -= 1
+        if _open == 0:
+            switch_seconds, collects = _before
+            if collects:
+                gc.enable()
+            sys.setswitchinterval(switch_seconds)
 
 
 def never_look_at_these_again() -> None:

@@ -24,6 +24,8 @@ _CHATTER = re.compile(
 )
 
 
+HARMLESS_THREAD = "onesession-start"
+"""The name of a thread of ours that does nothing but look and log."""
 XLA_FLAGS = "--tf_xla_cpu_global_jit"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _level_is_ours = False
@@ -63,21 +65,54 @@ def import_chatter_dropped(*, wanted: bool) -> Iterator[None]:
     TensorFlow 2.19 to 2.21 log while their libraries are loaded, before they look at TF_CPP_MIN_LOG_LEVEL. Only where
     this thread is the process's only one: another could fork, and leave the child with our buffer for a stderr.
     """
-    if not wanted or threading.active_count() > 1 or not hasattr(os, "memfd_create"):
+    if not wanted or _others_may_fork() or not hasattr(os, "memfd_create"):
         yield
         return
-    sys.stderr.flush()
-    buffer = os.memfd_create("stderr", os.MFD_CLOEXEC)
-    stderr = os.dup(2)
-    os.dup2(buffer, 2)
+    global _held
+    held = _held = _HeldBack()
     try:
         yield
     finally:
+        held.let_through()
+        _held = None
+
+
+def let_through() -> None:
+    """What is held back, if anything is, and all that is written from now on: this import takes too long for that. Any
+    thread."""
+    if (held := _held) is not None:
+        held.let_through()
+
+
+class _HeldBack:
+    """From its making to `let_through`, descriptor 2 is a buffer."""
+
+    def __init__(self) -> None:
         sys.stderr.flush()
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        _pass_on(buffer)
-        os.close(buffer)
+        self._lock = threading.Lock()
+        self._buffer = os.memfd_create("stderr", os.MFD_CLOEXEC)
+        self._stderr = os.dup(2)
+        os.dup2(self._buffer, 2)
+
+    def let_through(self) -> None:
+        """Once; then it does nothing."""
+        with self._lock:
+            buffer, self._buffer = self._buffer, -1
+            if buffer < 0:
+                return
+            sys.stderr.flush()
+            os.dup2(self._stderr, 2)
+            os.close(self._stderr)
+            _pass_on(buffer)
+            os.close(buffer)
+
+
+_held: _HeldBack | None = None
+
+
+def _others_may_fork() -> bool:
+    ours = threading.current_thread()
+    return any(each is not ours and each.name != HARMLESS_THREAD for each in threading.enumerate())
 
 
 def _pass_on(buffer: int) -> None:

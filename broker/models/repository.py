@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any
@@ -133,7 +133,7 @@ class Repository:
         """Close every model. No run may be under way."""
         for served in self.served.values():
             for version in served.versions:
-                if version.model is not None:
+                if version.model is not None and not version.abandoned:
                     version.model.close()
 
     def __repr__(self) -> str:
@@ -147,6 +147,7 @@ def load(
     warm: bool = True,
     verdicts: Verdicts | None = None,
     set_aside: Mapping[str, str] = MappingProxyType({}),
+    tell: Callable[[str], None] = lambda _model: None,
 ) -> Repository:
     """Load and warm every model, those included that are `adopted` as they are. `warm=False` skips the first runs: all
     signatures then count as heavy. `verdicts` knows whether rows are independent, where it was examined before.
@@ -155,6 +156,8 @@ def load(
     next lower. A model of which there is no version does not stop the others: it is told in the log, and stands in END
     with its cause; so do those that are `set_aside`, each with the cause given. Raises ModelLoadError that tells every
     model if none can be loaded, InvalidInput if two share a name.
+
+    `tell` is called with the name of each model before it is loaded or warmed, and with "" at the end.
     """
     specs = list(specs)
     adopted = list(adopted)
@@ -163,6 +166,7 @@ def load(
     errors: list[ModelLoadError] = []
     for spec in specs:
         served = repository.served[spec.name] = ServedModel(spec)
+        tell(spec.name)
         try:
             loading.load_first(served, set_aside.get(spec.name))
         except ModelLoadError as error:
@@ -177,11 +181,13 @@ def load(
             served.adopted = True
             served.versions.append(Version(model.version, model.spec, model=model))
         for served in repository.served.values():
+            tell(served.spec.name)
             for version in served.versions:
                 if version.model is not None:
                     loading.warm_up(version, repository.new_number, warm, verdicts)
                     version.enter(State.AVAILABLE)
         repository.follow()
+        tell("")
     except BaseException:
         _close_quietly(repository)
         raise

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 
+from broker.models import keras_later
+from broker.models.gently import gently
 from broker.models.quiet import tensorflow_import
 
 with tensorflow_import():
-    import tensorflow as tf
+    with keras_later.left_out(), gently():
+        import tensorflow as tf
     from tensorflow.core.framework import function_pb2, tensor_pb2
     from tensorflow.core.protobuf import config_pb2
     from tensorflow.python.client import pywrap_tf_session

@@ -49,6 +49,8 @@ class Version:
     """By how much the broker's process grew while it was loaded and warmed."""
 
     failed: bool = False
+    abandoned: bool = False
+    """Its load had no end: a thread still works on it, whose model it is."""
     set_aside: bool = False
     """It ended the broker's process again and again, so it is not loaded unless somebody asks for it."""
 

@@ -38,6 +38,7 @@ _OFTEN = {
     "broker killed": 1,
     "broker killed twice": 0,
     "broker stopped": 1,
+    "directory cleaned": 0,
 }
 """Deeds that come in other proportions than in `tests.stress`: a broker with TensorFlow takes seconds to come back."""
 QUIET_TIMEOUT_S = 30.0

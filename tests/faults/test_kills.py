@@ -8,7 +8,7 @@ from tests.stress.campaign import Report, run
 from tests.stress.chaos import Chaos
 from tests.stress.crew import Crew, crew
 
-KILLS = {"plain": 10, "gunicorn": 5}
+KILLS = {"plain": 10, "gunicorn": 5, "hung": 3}
 WORKERS = 3
 
 

@@ -7,6 +7,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -14,9 +15,13 @@ import numpy as np
 import pytest
 
 import worker_client
+from broker import engine
 from broker.doctor.finding import Level
 from broker.doctor.runs import judge
+from broker.models.spec import ModelSpec
 from broker.query import ask
+from broker.server import Server
+from broker.settings import Settings
 from tests import saved_models
 from tests.brokers import folder, serving, wait_until
 from tests.commands import WAITER, commands
@@ -147,18 +152,24 @@ def assert_given_up(address: str, model: str, value: float) -> None:
 # -- a run without an end, under each parent -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("model", ["light", "heavy"])
+@pytest.mark.timeout(240)
 @pytest.mark.parametrize("parent", PARENTS)
-def test_a_function_without_an_end(parent: str, model: str) -> None:
-    """Its call gets ModelFailed; the process, which nothing else ends, is replaced; the others' calls are answered."""
-    with (
-        PARENTS[parent](functions(model, "innocent", "innocent_heavy")) as address,
-        Calls(address, "innocent") as innocent,
-        Calls(address, "innocent_heavy") as beside,
-    ):
-        assert_given_up(address, model, NO_END)
+def test_a_function_without_an_end(parent: str) -> None:
+    """Light, heavy, and with the interpreter's lock held: then nothing in the process can notice, but its parent does,
+    from outside. Its call gets ModelFailed; the process, which nothing else ends, is replaced; the others' calls are
+    answered. One broker for all three, as its start takes longer than any of them."""
+    models = {**functions("light", "heavy", "innocent", "innocent_heavy"), "held": f"{MODULE}:light"}
+    with PARENTS[parent](models) as address, Calls(address, "innocent") as innocent:
+        pids = [pid_of(address)]
+        with Calls(address, "innocent_heavy") as beside:
+            for model in ("light", "heavy"):
+                assert_given_up(address, model, NO_END)
+                innocent.wait_for_more()
+                beside.wait_for_more()
+                pids.append(pid_of(address))
+        assert_given_up(address, "held", HELD)
         innocent.wait_for_more()
-        beside.wait_for_more()
+        assert len({*pids, pid_of(address)}) == 4
 
 
 @pytest.mark.timeout(240)
@@ -179,12 +190,31 @@ def pid_of(address: str) -> int:
     return int(Path(f"{address}.lock").read_text().split()[0])
 
 
-@pytest.mark.parametrize("parent", PARENTS)
-def test_a_run_that_holds_the_interpreters_lock(parent: str) -> None:
-    """Nothing in the process can notice: its parent does, from outside, and the worker knows whose fault it was."""
-    with PARENTS[parent](functions("light", "innocent")) as address, Calls(address, "innocent") as innocent:
-        assert_given_up(address, "light", HELD)
-        innocent.wait_for_more()
+def test_a_sessions_run_whose_process_is_ended_is_told_like_any_other(loop: str) -> None:
+    """What a session asks for has the model's limit, and its worker knows it, whoever else holds the lock."""
+    with (
+        supervise({"loop": loop, **functions("light")}) as address,
+        worker_client.connect(address, timeout=PATIENCE_S, retries=0) as client,
+    ):
+        run = client.session("loop").make_callable("PartitionedCall:0", ["serving_default_x:0"])
+        np.testing.assert_array_equal(run(ROW), ROW * 2)
+        with ThreadPoolExecutor(2) as pool:
+            mine = pool.submit(run, ROW * NO_END)
+            wait_until(lambda: in_flight(address), "the session's run")
+            other = pool.submit(hold, address)
+            with pytest.raises(ModelFailed, match=r"model 'loop' version 1, .*max_run_seconds"):
+                mine.result()
+            other.result()
+
+
+def in_flight(address: str) -> int:
+    return sum(worker["in_flight"] for worker in ask(address, "status")["status"]["workers"])
+
+
+def hold(address: str) -> None:
+    """Have the broker's interpreter locked by a run without an end."""
+    with worker_client.connect(address, timeout=PATIENCE_S, retries=0) as client, pytest.raises(ModelFailed):
+        call(client, "light", HELD)
 
 
 def test_a_model_with_another_thread_does_without_one() -> None:
@@ -274,6 +304,28 @@ def test_whoever_is_killed_from_outside_is_not_blamed() -> None:
         assert version["state"] == "AVAILABLE"
 
 
+def test_a_process_that_ends_itself_hangs_up_before_its_names_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is just attaching finds no names then, and must not be answered that the broker is well."""
+    order: list[object] = []
+    monkeypatch.setattr(engine, "_end_process", order.append)
+    with folder() as place:
+        server = Server(
+            Settings(models=tuple(ModelSpec.coerce_all(functions("innocent"))), address=f"{place}/b.sock")
+        )
+        server.start()
+        release = server.instance.release
+
+        def release_when_silent() -> None:
+            order.extend(each.name for each in threading.enumerate() if each.name == "onesession-control")
+            release()
+
+        monkeypatch.setattr(server.instance, "release", release_when_silent)
+        engine._end_at_once(server)
+        monkeypatch.setattr(server.instance, "release", lambda: None)
+        server.stop()
+    assert order == [1]
+
+
 # -- what else waits for a run -------------------------------------------------------------------------------------
 
 
@@ -286,7 +338,7 @@ def test_a_reload_does_not_wait_for_a_run_without_an_end() -> None:
     }
     with (
         serving(models=models, drain_seconds=1) as broker,
-        worker_client.connect(broker.address, timeout=PATIENCE_S) as client,
+        worker_client.connect(broker.address, timeout=PATIENCE_S, retries=0) as client,
     ):
         endless = client.model("heavy").submit(np.full((1, 4), NO_END, np.float32))
         wait_until(lambda: broker.status()["long_runs"], "a run that is told to be long")

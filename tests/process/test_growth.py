@@ -11,6 +11,7 @@ import pytest
 
 import worker_client
 from tests.brokers import TestBroker, serving
+from tests.workers import Talk, worker
 from worker_client import Client, DeadlineExceeded, Overloaded
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.segment import Segment
@@ -93,15 +94,38 @@ def test_an_output_past_the_channels_budget_is_refused_by_name(small: TestBroker
             np.testing.assert_array_equal(model.predict(np.int64(100)), pattern(100))
 
 
+def consume(talk: Talk, address: str) -> None:
+    """Hold memory for a large request until told to go."""
+    with worker_client.connect(address) as client:
+        client.model("consume").predict({"x": pattern(900_000)})
+        talk.say("held")
+        talk.hear()
+
+
 def test_the_total_budget_is_shared_and_given_back(small: TestBroker) -> None:
     """What one worker holds the next cannot have; when the first goes, the next gets it."""
-    with worker_client.connect(small.address) as first, worker_client.connect(small.address) as second:
-        first.model("consume").predict({"x": pattern(900_000)})
+    with worker(consume, small.address, talk=True) as first, worker_client.connect(small.address) as second:
+        assert first.hear() == "held"
         with pytest.raises(Overloaded, match="max_total_bytes"):
             second.model("consume").predict({"x": pattern(900_000)})
-        first.close()
+        first.say()
+        first.result()
         small.wait_for_workers(os.getpid())
         assert second.model("consume").predict({"x": pattern(900_000)})["n"] == 900_000
+
+
+def test_the_clients_of_a_process_share_its_budget(small: TestBroker) -> None:
+    """Else one worker could take all there is, by as many connections; one that is closed is not in the others' way."""
+    with worker_client.connect(small.address) as first, worker_client.connect(small.address) as second:
+        first.model("consume").predict({"x": pattern(400_000)})
+        second.model("consume").predict({"x": pattern(400_000)})
+        third = worker_client.connect(small.address)
+        with third, pytest.raises(Overloaded, match="max_channel_bytes"):
+            third.model("consume").predict({"x": pattern(400_000)})
+        for _ in range(3):
+            first.close()
+            small.wait_for_workers(os.getpid())
+            first.model("consume").predict({"x": pattern(400_000)})
 
 
 def test_refused_growth_is_counted_right(small: TestBroker) -> None:

@@ -182,7 +182,7 @@ def test_a_broker_does_not_start_in_a_full_dev_shm() -> None:
 def test_workers_past_the_budget_are_refused_and_taken_later() -> None:
     """A worker for whom the broker's budget has no room is refused with its name, and taken when another goes."""
     first = Settings(models=()).first_segment_bytes
-    options = {"max_channel_bytes": first, "max_total_bytes": 2 * first}
+    options = {"max_channel_bytes": 3 * first, "max_total_bytes": 2 * first}  # they are all this process's
     with serving("double", **options) as broker, contextlib.ExitStack() as stack:
         one, two, three = (stack.enter_context(worker_client.connect(broker.address)) for _ in range(3))
         for client in (one, two):

@@ -11,6 +11,7 @@ import traceback
 from broker.settings import TUNE_VARIABLE
 from tests import leaks
 from tests.stress.campaign import KINDS, run
+from tests.stress.forms import CLOSE_DESCRIPTORS
 
 
 def main() -> int:
@@ -22,7 +23,12 @@ def main() -> int:
     parser.add_argument("--only", choices=list(KINDS), help="workers of this kind (default: all, in turn)")
     parser.add_argument("--workers", type=int, default=4, help="how many work at a time (default 4)")
     parser.add_argument("--first-bout", type=int, default=0, help="to begin with, for one that has failed")
+    parser.add_argument(
+        "--close-descriptors", action="store_true", help="workers close what their clients have open, too"
+    )
     options = parser.parse_args()
+    if options.close_descriptors:
+        os.environ[CLOSE_DESCRIPTORS] = "1"
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(1 << 32)
     kinds = (options.only,) if options.only else tuple(KINDS)
     os.environ.setdefault(TUNE_VARIABLE, "off")

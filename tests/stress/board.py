@@ -7,7 +7,7 @@ import mmap
 from collections.abc import Iterator
 
 MOST_PLACES = 64
-_STOP, _FAILED, _BROKERS, _WORKERS, _DONE = 0, 1, 2, 4, 6
+_STOP, _FAILED, _BROKERS, _WORKERS, _CLEANED, _DONE = 0, 1, 2, 4, 6, 8
 
 
 class Ends:
@@ -39,7 +39,8 @@ class Board:
     def __init__(self) -> None:
         self._words = memoryview(mmap.mmap(-1, 8 * (_DONE + MOST_PLACES))).cast("Q")
         self.broker_ends = Ends(self._words[_BROKERS:_WORKERS])
-        self.worker_ends = Ends(self._words[_WORKERS:_DONE])
+        self.worker_ends = Ends(self._words[_WORKERS:_CLEANED])
+        self.cleanings = Ends(self._words[_CLEANED:_DONE])
         self.done = self._words[_DONE:]
 
     @property

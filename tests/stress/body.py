@@ -33,10 +33,11 @@ def work(place: int, address: str, seed: str, board: Board) -> Counter[str]:
     wrong: list[BaseException] = []
     with worker_client.connect(address, timeout=TIMEOUT_S) as client:
         closings = Ends()
-        callers = [Caller(client, closings, f"{seed}.{thread}", board, step) for thread in range(2)]
+        others = frozenset(before.descriptors)
+        callers = [Caller(client, closings, f"{seed}.{thread}", board, step, others) for thread in range(2)]
         other = threading.Thread(target=_go_on, args=(callers[1], forms.OF_ANY_THREAD, wrong))
         other.start()
-        _go_on(callers[0], forms.OF_THE_MAIN_THREAD, wrong)
+        _go_on(callers[0], forms.of_the_main_thread(), wrong)
         other.join()
     if wrong:
         raise wrong[0]

@@ -13,6 +13,7 @@ from tests import leaks
 from tests.differential.stage import stress_stage
 from tests.stress.chaos import Chaos, Scene
 from tests.stress.crew import crew
+from tests.stress.hung import hung_crew
 from tests.stress.site import site
 from tests.stress.verdicts import Fault
 
@@ -39,7 +40,12 @@ class Kind:
     stage: Callable[[int, str], AbstractContextManager[Stage]]
 
 
-KINDS = {"plain": Kind(60, crew), "gunicorn": Kind(40, site), "differential": Kind(30, stress_stage)}
+KINDS = {
+    "plain": Kind(60, crew),
+    "gunicorn": Kind(40, site),
+    "differential": Kind(30, stress_stage),
+    "hung": Kind(20, hung_crew),
+}
 
 
 @dataclass

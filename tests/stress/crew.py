@@ -9,12 +9,14 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 import numpy as np
 import psutil
 
 import worker_client
+from broker import locks
 from tests.brokers import TestBroker, serving, wait_until
 from tests.servers.running import lives
 from tests.stress.board import Board
@@ -93,6 +95,7 @@ class Crew:
             Deed(5, "broker killed", 1, lambda _: self._end_broker(signal.SIGKILL)),
             Deed(1, "broker killed twice", 2, self._end_broker_and_the_next),
             Deed(1, "broker stopped", 0, lambda _: self._end_broker(signal.SIGTERM)),
+            Deed(1, "directory cleaned", 0, self._clean_directory),
         ]
 
     def _place(self, random: Random) -> int:
@@ -146,6 +149,14 @@ class Crew:
         self._end_broker(signal.SIGKILL)
         pause(random, LONGEST_STOP_S)
         self._end_broker(signal.SIGKILL)
+
+    def _clean_directory(self, _: Random) -> None:
+        """What is in it is removed, as by who cleans up temporary files; the broker makes it again."""
+        socket = Path(self._broker.address)
+        with self._board.cleanings.counted():
+            for path in (socket, locks.of_socket(socket)):
+                path.unlink(missing_ok=True)
+            wait_until(self.broker_answers, "the socket to be made again", PATIENCE_S)
 
     def broker_answers(self) -> bool:
         """It is there, and has loaded its models."""

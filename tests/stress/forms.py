@@ -37,13 +37,20 @@ class Caller:
     """One thread's client, its own random numbers, and how its calls have ended."""
 
     def __init__(
-        self, client: Client, closings: Ends, seed: str, board: Board, step: Callable[[], None]
+        self,
+        client: Client,
+        closings: Ends,
+        seed: str,
+        board: Board,
+        step: Callable[[], None],
+        others_descriptors: frozenset[int] = frozenset(),
     ) -> None:
         self.client = client
         self.closings = closings  # of this client
         self.random = random.Random(seed)
         self.ends: Counter[str] = Counter()
         self.board = board
+        self.others_descriptors = others_descriptors  # that were there before the client
         self._step = step  # told after each call
 
     def value(self) -> int:
@@ -66,11 +73,13 @@ class Caller:
     def attempt(self, form: Form) -> None:
         """Its end is counted. Raises Fault for one that must not be."""
         brokers, closings = self.board.broker_ends, self.closings
-        brokers_over, closings_over = brokers.over, closings.over
+        cleanings = self.board.cleanings
+        brokers_over, closings_over, cleanings_over = brokers.over, closings.over, cleanings.over
         try:
             form(self)
         except BrokerError as error:
-            self.count(verdict(error, brokers.since(brokers_over), closings.since(closings_over)))
+            ends = brokers.since(brokers_over), closings.since(closings_over), cleanings.since(cleanings_over)
+            self.count(verdict(error, *ends))
         else:
             self.count("answered")
 
@@ -225,6 +234,26 @@ def attach_again(caller: Caller) -> None:
     predict(caller)
 
 
+def descriptors_closed(caller: Caller) -> None:
+    """As a program does that daemonises by hand: all are closed, and the app's own files get their numbers. Nothing of
+    ours is written to those, nor are they closed; the calls go on."""
+    with caller.closings.counted():
+        for fd in _open_descriptors() - caller.others_descriptors:
+            with contextlib.suppress(OSError):
+                os.close(fd)
+        files = [os.memfd_create("app") for _ in range(6)]
+        predict(caller)
+        predict_heavy(caller)
+    for file in files:
+        assert os.readlink(f"/proc/self/fd/{file}").startswith("/memfd:app"), "a file of the app's was closed"
+        assert not os.fstat(file).st_size, "something was written to a file of the app's"
+        os.close(file)
+
+
+def _open_descriptors() -> set[int]:
+    return {int(name) for name in os.listdir("/proc/self/fd")}
+
+
 def forked(caller: Caller) -> None:
     """A child, forked while the other thread is in the middle of a call, makes calls of its own."""
     child = os.fork()
@@ -273,3 +302,12 @@ OF_THE_MAIN_THREAD: tuple[tuple[int, Form], ...] = (
     *((4, interrupted), (1, forked), (1, attach_again)),
 )
 """How often each, among the others."""
+CLOSE_DESCRIPTORS = "ONESESSION_STRESS_CLOSE_DESCRIPTORS"
+"""In the environment: workers close what the client has open, too."""
+
+
+def of_the_main_thread() -> tuple[tuple[int, Form], ...]:
+    more: tuple[tuple[int, Form], ...] = (
+        ((1, descriptors_closed),) if os.environ.get(CLOSE_DESCRIPTORS) else ()
+    )
+    return (*OF_THE_MAIN_THREAD, *more)

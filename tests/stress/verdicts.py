@@ -5,6 +5,7 @@
 | any              | BrokerUnavailable                               | two brokers have ended since it began: a  |
 |                  |                                                 | call is run again only once               |
 | any              | BrokerUnavailable                               | its own process closed the client         |
+| any              | BrokerUnavailable                               | the broker's socket was removed meanwhile |
 | with a tiny time | DeadlineExceeded, Overloaded, BrokerUnavailable | always                                    |
 """
 
@@ -19,12 +20,15 @@ class Fault(AssertionError):
     """What must not happen has happened."""
 
 
-def verdict(error: BrokerError, broker_ends: int, closings: int = 0) -> str:
-    """What to count this end of a patient call as, during which so many brokers ended and its client was closed so
-    often. Raises Fault for one that must not be: its timeout is far longer than a restart takes."""
+def verdict(error: BrokerError, broker_ends: int, closings: int = 0, cleanings: int = 0) -> str:
+    """What to count this end of a patient call as, during which so many brokers ended, its client was closed so often,
+    and the broker's socket removed. Raises Fault for one that must not be: its timeout is far longer than a restart
+    takes."""
     if isinstance(error, BrokerUnavailable):
         if closings:
             return "closed meanwhile"
+        if cleanings:
+            return "met no socket"
         if broker_ends >= 2:
             return "met two ends"
     raise Fault(

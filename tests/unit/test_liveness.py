@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import os
+from time import monotonic_ns
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from broker.liveness import OVERDUE_SECONDS, QUIET_SECONDS, SILENT_SECONDS, stuck, why_replace
+from broker.liveness import (
+    LOOK_SECONDS,
+    OVERDUE_SECONDS,
+    QUIET_SECONDS,
+    SILENT_SECONDS,
+    seconds_to_next_look,
+    stuck,
+    why_replace,
+)
 from broker.run_record import LINES, STARTED_NS, RunRecord
+from broker.watch import Watch
 
 SECOND = 1_000_000_000
 START = 1000 * SECOND
@@ -67,6 +79,37 @@ def test_a_run_that_holds_the_interpreters_lock_is_ended_at_its_limit() -> None:
     run(ours, "regex", QUIET_SECONDS + 1)
     assert why_replace(parents, START + int((QUIET_SECONDS + 0.9) * SECOND)) == ""
     assert "'regex'" in why_replace(parents, START + int((QUIET_SECONDS + 1.1) * SECOND))
+
+
+def test_a_parent_looks_when_there_may_be_something_to_see() -> None:
+    """Now and then while nothing runs; as soon as the limit is past and the silence long enough, if something does."""
+    parents, ours = mapped_twice()
+    assert seconds_to_next_look(parents, START) == LOOK_SECONDS
+    run(ours, "regex", 1)
+    assert seconds_to_next_look(parents, START) == LOOK_SECONDS
+    just_before = START + int((QUIET_SECONDS - 0.1) * SECOND)
+    soon = seconds_to_next_look(parents, just_before)
+    assert soon < LOOK_SECONDS
+    assert "'regex'" in why_replace(parents, just_before + int(soon * SECOND))
+
+
+def test_a_slow_run_within_its_limit_is_left_alone_however_silent_the_process() -> None:
+    """A second of C code with the interpreter's lock, on a machine so busy that it takes ten: no reason to end it."""
+    parents, ours = mapped_twice()
+    run(ours, "slow", 30)
+    assert why_replace(parents, START + 10 * SECOND) == ""
+
+
+def test_the_first_sign_of_life_comes_before_the_first_run() -> None:
+    """Else a run that takes the lock at once would leave a process that has never given any, and so counts as well."""
+    record = RunRecord()
+    intake: Any = SimpleNamespace(servings=[], runners=list)
+    watch = Watch(intake, record, {}, lambda model, cause: None, None)
+    watch.start()
+    try:
+        assert record.seconds_since_beat(monotonic_ns() + 10 * SECOND) > 9
+    finally:
+        watch.stop()
 
 
 def test_a_run_without_a_limit_is_never_ended() -> None:

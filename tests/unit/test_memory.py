@@ -49,6 +49,22 @@ def test_what_is_taken_is_counted_twice(memory: Memory):
     assert (one.used_bytes, other.used_bytes, memory.used_bytes) == (0, PAGE, PAGE)
 
 
+def test_the_channels_of_a_process_share_one_budget(memory: Memory):
+    """Many connections take no more than one may; one that has ended is not in the next one's way."""
+    one, other = memory.account("process"), memory.account("process")
+    take(one, 3 * PAGE)
+    take(other, PAGE)
+    with pytest.raises(Overloaded, match="max_channel_bytes"):
+        take(other, PAGE)
+    take(memory.account("another"), PAGE)
+    one.leave_process()
+    assert memory.used_bytes == 5 * PAGE
+    take(other, PAGE)
+    for account in (one, other):
+        account.close()
+    assert memory.used_bytes == PAGE
+
+
 def test_a_budget_can_be_used_up_to_its_last_byte(memory: Memory):
     """Exactly `max_channel_bytes` and exactly `max_total_bytes` are granted."""
     one, other = memory.account(), memory.account()

@@ -26,6 +26,7 @@ OF_SETTINGS: dict[str, Any] = {
     "max_channel_bytes": 1 << 27,
     "max_total_bytes": 1 << 29,
     "drain_seconds": 1.5,
+    "start_seconds": 90.0,
     "wait": "block",
     "tune": "remembered",
     "tune_seconds": 2.5,
