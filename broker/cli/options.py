@@ -18,9 +18,9 @@ from broker.config.file import Configuration, read
 from broker.logs import LogFormat, LogLevel
 from broker.models.spec import ModelSpec
 from broker.settings import OneDnn, Settings, Tune
-from broker.surroundings import import_from_here
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput
+from worker_client.wire.surroundings import import_from_here
 
 Function = Callable[..., Any]
 
