@@ -61,7 +61,14 @@ def serve(
         try:
             path = socket_path(settings.address)
             instance = Instance(path) if fds is None else Instance(path, Held(*fds, owner=parent))
-            server = Server(settings, on_failure=fail, instance=instance, record=record, on_hung=_end_at_once)
+            server = Server(
+                settings,
+                on_failure=fail,
+                instance=instance,
+                record=record,
+                on_hung=_end_at_once,
+                on_idle=stopper.stop if fds is None else None,
+            )
             stopper.loading = False
         except Stopped:
             return 0
@@ -70,7 +77,8 @@ def serve(
         on_ready()
         service.ready(server.threads)
         stopper.wait(service.interval, service.tick)
-        log_stop(started_by)
+        if not server.retired:
+            log_stop(started_by)
         service.stopping()
         if not server.stop():
             _end_process(1 if failed.is_set() else 0)  # threads are left that would not let it end
