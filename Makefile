@@ -19,6 +19,7 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 STAMP := $(VENV)/.installed-$(PYTHON_VERSION)
 DOCS_STAMP := $(VENV)/.docs-$(PYTHON_VERSION)
 MUTANTS_STAMP := $(VENV)/.mutants-$(PYTHON_VERSION)
+ENGINES_STAMP := $(VENV)-engines/.installed-$(PYTHON_VERSION)
 
 # Programs which the verbs start by name (gunicorn, broker) must come from this environment, whichever is active.
 RUN := PATH="$(abspath $(VENV))/bin:$$PATH" VIRTUAL_ENV="$(abspath $(VENV))" $(VENV)/bin/python -m
@@ -32,7 +33,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test stress fuzz mutants lint types format bench bench-report docs lock clean
+.PHONY: help venv demo test test-engines stress fuzz mutants lint types format bench bench-report docs lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -60,6 +61,9 @@ fuzz: $(STAMP) ## call models of every kind in every way and compare every answe
 mutants: $(MUTANTS_STAMP) ## break the code in small ways, one at a time: do the tests notice? MUTANTS_ARGS="--mutants 200 --minutes 120 --seed N"
 	@$(RUN) tests.mutants $(MUTANTS_ARGS)
 
+test-engines: $(ENGINES_STAMP) ## the examples of PySpark, Ray, Dask and Beam, in an environment of their own
+	@PATH="$(abspath $(VENV)-engines)/bin:$$PATH" $(VENV)-engines/bin/python -m pytest tests/engines $(PYTEST_ARGS)
+
 lint: $(STAMP) ## ruff (rules and format) and the import contracts
 	@echo "ruff: rules"; $(RUN) ruff check .
 	@echo "ruff: format"; $(RUN) ruff format --check .
@@ -83,19 +87,22 @@ docs: $(DOCS_STAMP) ## the pages as a site in site/, warnings as errors; DOCS_AR
 	@$(RUN) sphinx --fail-on-warning --keep-going --quiet --conf-dir docs/site $(DOCS_ARGS) docs site
 	@echo "docs: site/index.html"
 
-lock: ## write constraints.txt and locked/ anew, keeping pins that still fit; LOCK_ARGS=--upgrade moves all of them
+lock: ## write the files of constraints and locked/ anew, keeping pins that still fit; LOCK_ARGS=--upgrade moves all of them
 	@echo "[1/3] a passing environment with uv $(UV_VERSION)"; \
 	lock=$$(mktemp -d); trap 'rm -rf "$$lock"' EXIT; \
 	$(PYTHON) -m venv "$$lock/venv" && "$$lock/venv/bin/python" -m pip install --quiet uv==$(UV_VERSION); \
 	echo "[2/3] resolving for Python 3.10 to 3.13, x86-64 and aarch64"; \
-	cp constraints.txt "$$lock/constraints.txt" 2>/dev/null || true; \
 	export UV_PYTHON_DOWNLOADS=never; \
 	resolve() { "$$lock/venv/bin/uv" pip compile pyproject.toml --quiet --universal --python-version 3.10 \
 	    --custom-compile-command "make lock" "$$@"; }; \
-	resolve --extra tensorflow --extra tensorflow-cpu --extra dev --extra mutants --extra docs --annotation-style line \
-	    --output-file "$$lock/constraints.txt" $(LOCK_ARGS); \
-	sed -E -f .ci/markers.sed "$$lock/constraints.txt" > constraints.txt; \
-	echo "constraints.txt: $$(grep -c == constraints.txt) pins"; \
+	pins() { \
+	    cp "$$1" "$$lock/$$1" 2>/dev/null || true; \
+	    resolve --annotation-style line --output-file "$$lock/$$1" "$${@:2}" $(LOCK_ARGS); \
+	    sed -E -f .ci/markers.sed "$$lock/$$1" > "$$1"; \
+	    echo "$$1: $$(grep -c == "$$1") pins"; \
+	}; \
+	pins constraints.txt --extra tensorflow --extra tensorflow-cpu --extra dev --extra mutants --extra docs; \
+	pins constraints-engines.txt --extra tensorflow-cpu --extra engines; \
 	echo "[3/3] the hashes of what make installs"; mkdir -p locked; \
 	hashes() { resolve --constraint constraints.txt --no-annotate --generate-hashes --output-file "$$lock/$$1" "$${@:2}"; \
 	    sed -E -f .ci/markers.sed "$$lock/$$1" > "locked/$$1"; }; \
@@ -103,7 +110,7 @@ lock: ## write constraints.txt and locked/ anew, keeping pins that still fit; LO
 	echo "locked/: $$(cat locked/*.txt | grep -c -- --hash=) hashes"
 
 clean: ## remove the environment and every cache
-	rm -rf $(VENV) dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) $(VENV)-engines dist build site .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 $(STAMP): pyproject.toml locked/venv.txt tests/real_models.txt
@@ -130,4 +137,12 @@ $(DOCS_STAMP): $(STAMP) locked/docs.txt
 $(MUTANTS_STAMP): $(STAMP)
 	@echo "cosmic-ray, which makes the mutants"
 	@$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[mutants]'
+	@touch $@
+
+# Its own pins: what the engines bear with would hold back numpy and protobuf for all that is tested without them.
+$(ENGINES_STAMP): pyproject.toml constraints-engines.txt
+	@echo "PySpark, Ray, Dask, Beam and TensorFlow in $(VENV)-engines, about 4 GB unpacked"
+	@$(PYTHON) -m venv --clear $(VENV)-engines
+	@$(VENV)-engines/bin/python -m pip install --quiet --constraint constraints-engines.txt hatchling editables
+	@$(VENV)-engines/bin/python -m pip install --quiet --constraint constraints-engines.txt --no-build-isolation --editable '.[tensorflow-cpu,engines]'
 	@touch $@

@@ -14,6 +14,7 @@ from benchmarks.footprint.command import memory
 from benchmarks.http.command import http
 from benchmarks.latency.command import latency
 from benchmarks.losses.command import losses
+from benchmarks.node.command import node
 from benchmarks.peers.command import peers
 from benchmarks.recovery.command import recovery
 from benchmarks.reload.command import reload
@@ -34,6 +35,7 @@ main.add_command(http)
 main.add_command(latency)
 main.add_command(losses)
 main.add_command(memory)
+main.add_command(node)
 main.add_command(peers)
 main.add_command(profile)
 main.add_command(recovery)

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from time import monotonic, sleep
 
 from broker import descriptors
-from broker.interpreter import python
+from worker_client.wire.interpreter import python
 
 _FIRST_LOOK_SECONDS = 0.0005
 _LAST_LOOK_SECONDS = 0.05

@@ -102,6 +102,20 @@ class Session:
                 os.close(fd)
 
 
+class _Regular:
+    """Something that is done about every `seconds`."""
+
+    def __init__(self, seconds: float, action: Callable[[], None]) -> None:
+        self._seconds = seconds
+        self._action = action
+        self.next_time = monotonic() + seconds
+
+    def do_if_due(self) -> None:
+        if monotonic() >= self.next_time:
+            self.next_time = monotonic() + self._seconds
+            self._action()
+
+
 class ControlServer:
     """`run` is the body of the control thread; `call`, `push`, `drop` and `stop` may come from any."""
 
@@ -125,9 +139,7 @@ class ControlServer:
         self._wakeup_lock = threading.Lock()
         self._pushes: deque[tuple[Session, Message | None, Segment | None]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
-        self._regularly: Callable[[], None] = lambda: None
-        self._interval: float | None = None
-        self._next_time = 0.0
+        self._regular: list[_Regular] = []
         self._backlog: dict[Session, None] = {}  # who may have sent more than was handled, in turn
         self._peers = Peers()
         self._silent: dict[Session, float] = {}  # until when each must have said hello, the first one first
@@ -143,8 +155,7 @@ class ControlServer:
 
     def regularly(self, seconds: float, action: Callable[[], None]) -> None:
         """Have the control thread do this about every `seconds`. Before `run`."""
-        self._regularly, self._interval = action, seconds
-        self._next_time = monotonic() + seconds
+        self._regular.append(_Regular(seconds, action))
 
     def listen_at(self, listener: socket.socket) -> None:
         """Take connections of this socket from now on, and what still waits at the one before, which is closed.
@@ -210,9 +221,8 @@ class ControlServer:
                 for session in list(self._backlog):
                     if session in self.sessions:
                         self._take_turn(session)
-                if self._interval is not None and monotonic() >= self._next_time:
-                    self._next_time = monotonic() + self._interval
-                    self._regularly()
+                for regular in self._regular:
+                    regular.do_if_due()
                 self._end_silent()
             self._send_pushes()  # what the last completions announced
         finally:
@@ -227,7 +237,7 @@ class ControlServer:
     def _patience(self) -> float | None:
         if self._backlog:
             return 0
-        times = [*list(self._silent.values())[:1], *([] if self._interval is None else [self._next_time])]
+        times = [*list(self._silent.values())[:1], *(regular.next_time for regular in self._regular)]
         return max(0.0, min(times) - monotonic()) if times else None
 
     def _accept(self, listener: socket.socket) -> None:

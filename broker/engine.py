@@ -69,7 +69,12 @@ def serve(
             record = record or RunRecord()
             with _seen_to(record, settings, instance, watched):
                 server = Server(
-                    settings, on_failure=fail, instance=instance, record=record, on_hung=_end_at_once
+                    settings,
+                    on_failure=fail,
+                    instance=instance,
+                    record=record,
+                    on_hung=_end_at_once,
+                    on_idle=stopper.stop if fds is None else None,
                 )
                 stopper.loading = False
         except Stopped:
@@ -79,7 +84,8 @@ def serve(
         on_ready()
         service.ready(server.threads)
         stopper.wait(service.interval, service.tick)
-        log_stop(started_by)
+        if not server.retired:
+            log_stop(started_by)
         service.stopping()
         if not server.stop():
             _end_process(1 if failed.is_set() else 0)  # threads are left that would not let it end

@@ -10,7 +10,6 @@ now and then, and makes them again (`restore`).
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import logging
 import os
@@ -26,7 +25,8 @@ from typing import NamedTuple
 from broker import locks
 from broker.descriptors import above_standard
 from broker.memory import sweep
-from worker_client.wire.address import VARIABLE, name_prefix, runtime_directory
+from worker_client.wire.address import name_prefix, runtime_directory
+from worker_client.wire.directory import check_directory
 from worker_client.wire.errors import BrokerError
 
 _log = logging.getLogger("onesession.instance")
@@ -70,6 +70,7 @@ class Instance:
         self._socket = _identity(path)
         self._touched = monotonic()
         self._complaint = ""
+        self._withdrawn = False
         self.swept = sweep(self.prefix)
         self.note(os.getpid(), loading=True)
         _instances.add(self)
@@ -93,6 +94,13 @@ class Instance:
         self._mark = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._mark, fcntl.LOCK_SH)
 
+    def withdraw(self) -> None:
+        """Have nobody find the socket any more. Whoever has connected still waits at `listener`; `restore` makes a new
+        one."""
+        if _identity(self.path) == self._socket:
+            self.path.unlink(missing_ok=True)
+        self._withdrawn = True
+
     def restore(self) -> socket.socket | None:
         """Make again what others have removed of the address. If the socket was, the one that listened so far, whose
         last connections wait; it is the caller's. What cannot be made is told in the log, and tried the next time."""
@@ -109,7 +117,9 @@ class Instance:
                 )
             return None
         self._complaint = ""
-        _log.warning("%s was removed by somebody, and has been made again", self.path)
+        if not self._withdrawn:
+            _log.warning("%s was removed by somebody, and has been made again", self.path)
+        self._withdrawn = False
         return before
 
     def release(self) -> None:
@@ -140,7 +150,7 @@ class Instance:
         if self._directory_mode is not None:
             with suppress(OSError):
                 self.path.parent.mkdir(self._directory_mode)
-        _check_directory(self.path.parent)
+        check_directory(self.path.parent)
         self._lock_again(self._names, locks.of_names(self.path))
         self._lock_again(self._lock, locks.of_socket(self.path))
         note = locks.note_at(self.path)
@@ -229,7 +239,7 @@ os.register_at_fork(after_in_child=_forget_all)
 
 
 def _take(path: Path) -> Held:
-    _check_directory(path.parent)
+    check_directory(path.parent)
     if path.exists() and not path.is_socket():
         raise BrokerError(f"{path} exists and is no socket; move it away, or give the broker another --name")
     taken: list[Path] = []
@@ -295,59 +305,3 @@ def _listen(path: Path) -> int:
             ) from None
         listener.listen(_BACKLOG)
         return above_standard(listener.detach())
-
-
-def _check_directory(directory: Path) -> None:
-    """The runtime directory is made; any other must exist. Others must not be able to put their socket there."""
-    ours = directory == runtime_directory()
-    if ours:
-        _make(directory)
-        _check_link(directory)
-    try:
-        found = directory.stat()
-    except (FileNotFoundError, NotADirectoryError):
-        raise BrokerError(
-            f"directory {directory} for the broker's socket does not exist; make it first (mkdir -m 700 {directory}), "
-            "or give the broker another --name"
-        ) from None
-    except PermissionError:
-        raise BrokerError(
-            f"directory {directory} for the broker's socket is out of reach of uid {os.geteuid()}: a directory above "
-            "it may not be entered; give the broker another --name"
-        ) from None
-    if not stat.S_ISDIR(found.st_mode):
-        raise BrokerError(f"{directory}, where the broker's socket shall be, is no directory")
-    if ours and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
-        raise BrokerError(
-            f"{directory} belongs to uid {found.st_uid} (mode {stat.S_IMODE(found.st_mode):04o}), this broker to uid "
-            f"{os.geteuid()}: it must be its own, and nobody else may write there (chmod go-w). Or give --name the "
-            f"path of a socket in a directory of its own, and {VARIABLE} the same"
-        )
-    if not os.access(directory, os.W_OK | os.X_OK):
-        raise BrokerError(
-            f"directory {directory} for the broker's socket may not be written by uid {os.geteuid()}; it belongs to "
-            f"uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
-        )
-
-
-def _check_link(directory: Path) -> None:
-    """Whoever makes a link in /tmp chooses where a socket goes, and which directory is opened to others."""
-    with contextlib.suppress(OSError):
-        found = directory.lstat()
-        if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
-            raise BrokerError(
-                f"{directory} is a link that uid {found.st_uid} has made, neither this broker's user nor root: remove "
-                f"it, or give --name the path of a socket elsewhere and {VARIABLE} the same"
-            )
-
-
-def _make(directory: Path) -> None:
-    try:
-        directory.mkdir(mode=0o700, exist_ok=True)
-    except FileExistsError:  # something else is there, which is told next
-        pass
-    except OSError as error:
-        raise BrokerError(
-            f"directory {directory} for the broker's socket cannot be made ({error.strerror}); make it for uid "
-            f"{os.geteuid()}, or give --name the path of a socket elsewhere and {VARIABLE} the same"
-        ) from None

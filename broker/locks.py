@@ -21,9 +21,9 @@ from typing import NamedTuple
 
 from worker_client.wire.address import name_prefix
 from worker_client.wire.errors import BrokerError
+from worker_client.wire.held import is_held
 
 _SHM = Path("/dev/shm")
-_LOCKS = Path("/proc/locks")
 
 
 class AlreadyRunning(BrokerError):
@@ -73,14 +73,7 @@ def holder(path: Path) -> int | None:
     note = note_at(path)
     if note is None or note.pid is None or not Path(f"/proc/{note.pid}").is_dir():
         return None
-    return note.pid if any(map(_is_held, (of_socket(path), of_names(path)))) else None
-
-
-def _is_held(lock: Path) -> bool:
-    try:
-        return f":{lock.stat().st_ino} " in _LOCKS.read_text()
-    except OSError:
-        return False
+    return note.pid if any(map(is_held, (of_socket(path), of_names(path)))) else None
 
 
 def take_names(path: Path) -> int:

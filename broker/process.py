@@ -27,9 +27,9 @@ from broker.child import Child
 from broker.instance import Instance
 from broker.run_record import RunRecord
 from broker.settings import Settings
-from broker.surroundings import python_path
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput, Overloaded
+from worker_client.wire.surroundings import python_path
 
 _LENGTH = struct.Struct("<I")
 _ANY_BYTES = "surrogateescape"  # file names need not be UTF-8

@@ -30,6 +30,7 @@ from broker.observe.failures import FOREIGN_ANSWER
 from broker.observe.long_runs import long_runs
 from broker.observe.observation import Observation
 from broker.observe.present import with_present_state
+from broker.retirement import Idleness, Retirement
 from broker.run_record import RunRecord
 from broker.scheduling.serving import describe
 from broker.settings import Settings, Tune
@@ -55,6 +56,7 @@ class Server:
     `on_failure` is called, from the failing thread, if the intake or control thread ends with an exception. `adopted`
     are models that this process has already; `instance` is the address, if it is taken already. Workers can connect
     from the beginning, and are answered from `start` on. A child that is forked meanwhile lets go of all of it.
+    `on_idle` is called, by the control thread, when there has been no worker for `idle_seconds`, and none can come.
     `on_hung` is called when a run has no end that nothing but the end of the process can end; `record` is where our
     parent reads what runs.
     """
@@ -67,6 +69,7 @@ class Server:
         instance: Instance | None = None,
         record: RunRecord | None = None,
         on_hung: Callable[[Server], None] | None = None,
+        on_idle: Callable[[], None] | None = None,
     ) -> None:
         self.settings = settings
         record = record or RunRecord()
@@ -77,6 +80,7 @@ class Server:
         self._epoch = time_ns()
         self._numbers = count(1)
         self._threads: list[threading.Thread] = []
+        self.retired = False
         self._access = access = Access(settings.allow_uid, settings.allow_gid, settings.allow_sessions)
         self.instance = instance or Instance(socket_path(settings.address))
         self.observation = Observation(settings)
@@ -135,6 +139,11 @@ class Server:
             }
             self.control = ControlServer(self.instance.listener, handlers, self._on_end, access)
             self.control.regularly(LOOK_SECONDS, self._look_at_address)
+            self._retirement = Retirement(self.instance)
+            self._idleness: Idleness | None = None
+            if on_idle is not None and settings.idle_seconds:
+                self._on_idle, self._idleness = on_idle, Idleness(settings.idle_seconds, monotonic())
+                self.control.regularly(min(LOOK_SECONDS, settings.idle_seconds / 4), self._look_at_idleness)
             end = None if on_hung is None else partial(on_hung, self)
             self.watch = Watch(self.intake, record, self.threads, self.loader.replace, end)
         except BaseException:
@@ -183,6 +192,7 @@ class Server:
         self.observation.close()
         own_broker.end(self.instance.path)
         self.instance.release()
+        self._retirement.finish()
         return drained and loaded and not control.is_alive()
 
     def hang_up(self) -> None:
@@ -217,13 +227,28 @@ class Server:
     # -- control thread ------------------------------------------------------------------------------------------
 
     def _look_at_address(self) -> None:
-        if self.instance.restore() is not None:
+        if not self.retired and self.instance.restore() is not None:
             self._access.open_path(self.instance.path, self.instance.own_directory)
             self.control.listen_at(self.instance.listener)
+
+    def _look_at_idleness(self) -> None:
+        assert self._idleness is not None
+        workers = sum(session.channel is not None for session in self.control.sessions)
+        if not self._idleness.look(workers, monotonic()) or self.retired or self.control.sessions:
+            return
+        self.retired = self._retirement.begin()
+        if self.retired:
+            _log.info("stopping: there has been no worker for %g s", self.settings.idle_seconds)
+            self._on_idle()
+        else:
+            self._look_at_address()  # somebody has connected meanwhile
+            self._retirement.put_off()
 
     def _attach(self, session: Session, message: Message) -> Reply:
         if session.channel is not None:
             raise ProtocolError(f"pid {session.pid} attached twice")
+        if self.retired:  # it found the socket just before that went; the next broker will have it
+            raise ProtocolError(f"pid {session.pid} came as this broker ended")
         channel = Channel(
             next(self._numbers),
             session.pid,
@@ -338,6 +363,8 @@ class Server:
             "faults": self.intake.failures.faults(),
             "long_runs": [run.to_message() for run in long_runs(self.intake, monotonic_ns())],
             "metrics": self.observation.addresses,
+            "idle_seconds": None if self._idleness is None else self._idleness.seconds,
+            "ends_in_seconds": None if self._idleness is None else self._idleness.seconds_left(monotonic()),
         }
         return {"status": status}, None
 
@@ -351,6 +378,8 @@ class Server:
             channel.leave_process()
             self.observation.arrivals.detached += 1
             self.intake.remove(channel)
+            if self._idleness is not None:
+                self._idleness.worker_left(monotonic())
 
     def _on_violation(self, channel: Channel) -> None:
         for session in list(self.control.sessions):

@@ -63,6 +63,9 @@ class Settings:
     own user: for a broker that runs as root beside a server that drops its workers' privileges. They call the models'
     signatures; with `allow_sessions` they may also run any tensors of their graphs (`client.session`).
 
+    `idle_seconds` is after how long without workers a broker in a process of its own ends; 0, the default, is never. It
+    does not hold for a broker that is supervised.
+
     `metrics_port` (0: any that is free) at `metrics_host`, and `metrics_socket`, the path of a Unix socket, are where
     metrics and health are offered over HTTP (docs/monitoring.md). `log_level` (debug, info, warning or error) and
     `log_format` (text or json) are for a broker in a process of its own. `restarts`, `suspects` (models that ran when
@@ -88,6 +91,7 @@ class Settings:
     allow_gid: tuple[int, ...] = ()
     allow_sessions: bool = False
     poll_seconds: float = 0.0
+    idle_seconds: float = 0.0
     metrics_port: int | None = None
     metrics_host: str = "127.0.0.1"
     metrics_socket: str | None = None
@@ -116,6 +120,7 @@ class Settings:
         check_one_gpu_policy(self.models)
         _check_seconds("tune_seconds", self.tune_seconds, 3600)
         _check_seconds("poll_seconds", self.poll_seconds, 86_400)
+        _check_seconds("idle_seconds", self.idle_seconds, 1_000_000_000)
         if self.metrics_port is not None:
             _check("metrics_port", self.metrics_port, 0, 65535)
         _check_text("metrics_host", self.metrics_host, "a host's name or address")

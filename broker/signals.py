@@ -27,7 +27,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from broker.interpreter import python
+from worker_client.wire.interpreter import python
 
 Mask = set[int | signal.Signals]
 

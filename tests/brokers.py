@@ -95,6 +95,10 @@ class TestBroker:
         return sorted(w["pid"] for w in workers) == sorted(pids) and status["shared_memory_bytes"] == held
 
     def counters(self, model: str) -> dict[str, Any]:
+        """With all that was answered, which is counted just after; runs without an end are not waited for."""
+        deadline = time.monotonic() + 1
+        while ask(self.address, "stats")["stats"]["slots"]["running"] and time.monotonic() < deadline:
+            time.sleep(0.002)
         (counters,) = self.status()["models"][model].values()
         return dict(counters)
 

@@ -47,7 +47,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`worker_client.aio` and `otel`, imported when they are first used: asyncio is no small import."""
-    if name in ("aio", "otel"):
+    """`worker_client.aio`, `otel` and `node`, imported when they are first used: asyncio is no small import."""
+    if name in ("aio", "otel", "node"):
         return importlib.import_module(f"worker_client.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

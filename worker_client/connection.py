@@ -90,7 +90,7 @@ class Connection:
         self._enter()
         own_broker.check(self.path)
         closings = self.closings if closings is None else closings
-        patience = Patience(self.path, deadline_ns, patient and self._is_expected(monotonic_ns()))
+        patience = self._patience(deadline_ns, patient)
         while True:
             try:
                 return self._attach_in_turn(deadline_ns, closings)
@@ -152,7 +152,7 @@ class Connection:
     def missed(self, deadline_ns: int, patient: bool = True) -> BrokerError:
         """What a call is told that waited in vain for another one to attach."""
         now = monotonic_ns()
-        patience = Patience(self.path, deadline_ns, patient and self._is_expected(now))
+        patience = self._patience(deadline_ns, patient)
         try:
             patience.pause_s(
                 NoAnswer(f"another call still waits for the broker at {self.path}"), max(now, deadline_ns)
@@ -160,6 +160,9 @@ class Connection:
         except BrokerError as error:
             return error
         raise AssertionError("the deadline has passed")
+
+    def _patience(self, deadline_ns: int, patient: bool) -> Patience:
+        return Patience(self.path, deadline_ns, patient and self._is_expected(monotonic_ns()))
 
     def _is_expected(self, now_ns: int) -> bool:
         """Whether a broker that is not there now may well be back soon."""

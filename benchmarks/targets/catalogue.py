@@ -1,9 +1,10 @@
-"""Every line of TARGETS.md, and the command of this package that measures it. Pure."""
+"""Every line of TARGETS.md, and the command of this package that measures it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 
 @dataclass(frozen=True)
@@ -15,6 +16,7 @@ class Line:
     arguments: tuple[str, ...]
     choose: str = ""  # the option that names a single target
     quick: tuple[str, ...] = ("--quick",)
+    needs: str = ""  # a module that not every environment has
 
 
 _LATENCY_QUICK = ("--rounds", "1", "--calls", "40", "--idle-seconds", "0.5")
@@ -34,8 +36,15 @@ CATALOGUE = (
     Line("T12", "random kills", ("survival",), "--only"),
     Line("T13", "hostile headers", ("survival",), "--only"),
     Line("T14", "HTTP through gunicorn", ("http",)),
+    Line("T22", "one broker a node: start and end", ("node", "start")),
+    Line("T23", "Spark: one broker a node", ("node", "spark"), needs="pyspark"),
 )
 NAMES = tuple(line.target for line in CATALOGUE)
+
+
+def measurable() -> tuple[str, ...]:
+    """Those that can be measured in this environment."""
+    return tuple(line.target for line in CATALOGUE if not line.needs or find_spec(line.needs))
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from rich.table import Table
 
 from benchmarks import machine, report
 from benchmarks.published_results import PUBLISHED, Measured, NoResults, newest
-from benchmarks.targets.catalogue import CATALOGUE, NAMES, Step, plan
+from benchmarks.targets.catalogue import CATALOGUE, NAMES, Step, measurable, plan
 from benchmarks.targets.table import Row, rows, summary
 
 _VERDICT = {True: "[green]reached[/]", False: "[red]not reached[/]", None: ""}
@@ -34,12 +34,14 @@ class NamesType(click.ParamType):
         chosen = [text.strip().upper() for text in value.split(",")]
         unknown = [text for text in chosen if text not in NAMES]
         if unknown:
-            self.fail(f"no target {', '.join(unknown)}; there are {NAMES[0]} to {NAMES[-1]}", param, context)
+            self.fail(f"no target {', '.join(unknown)}; there are {', '.join(NAMES)}", param, context)
         return tuple(name for name in NAMES if name in chosen)
 
 
 @click.command()
-@click.option("--only", type=NamesType(), default=",".join(NAMES), help="Such as T1,T5; default all.")
+@click.option(
+    "--only", type=NamesType(), help="Such as T1,T5; default all that this environment can measure."
+)
 @click.option(
     "--quick", is_flag=True, help="Everything once and short, to see that it runs: no figures to trust."
 )
@@ -54,13 +56,14 @@ class NamesType(click.ParamType):
     type=click.Path(dir_okay=False, path_type=Path),
     help="Where to write all figures; default benchmarks/results/targets-TIME.json.",
 )
-def targets(only: tuple[str, ...], quick: bool, from_published: bool, path: Path | None) -> None:
+def targets(only: tuple[str, ...] | None, quick: bool, from_published: bool, path: Path | None) -> None:
     """All of TARGETS.md in one table: target, measured, reached or not, with machine, versions and commit.
 
     Runs the other commands one after the other and writes one JSON, which `compare` can read. Takes about 35 minutes on
     two cores, which should have nothing else to do. Ends with status 1 if a command failed.
     """
     console = report.console()
+    only = only or (NAMES if from_published else measurable())
     failed: list[str] = []
     if from_published:
         found = newest(PUBLISHED)

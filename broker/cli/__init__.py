@@ -10,6 +10,7 @@ from broker.cli.bench import bench
 from broker.cli.config import config
 from broker.cli.doctor import doctor
 from broker.cli.models import models
+from broker.cli.node import node
 from broker.cli.reload import reload
 from broker.cli.run import run
 from broker.cli.serve import serve
@@ -43,5 +44,5 @@ def main() -> None:
     """One TensorFlow session for all prefork workers."""
 
 
-for command in (serve, run, status, stats, top, trace, models, reload, tune, bench, config, doctor):
+for command in (serve, run, node, status, stats, top, trace, models, reload, tune, bench, config, doctor):
     main.add_command(command)

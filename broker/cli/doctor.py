@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from pathlib import Path
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -11,11 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from broker import node_brokers
 from broker.cli.options import name_option, told_errors
 from broker.cli.wording import counted
 from broker.doctor import leftovers
 from broker.doctor.examination import examine
 from broker.doctor.finding import Finding, Level, worst
+from worker_client.wire import node_files
 from worker_client.wire.address import socket_path
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
@@ -24,7 +27,11 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"
 @click.command()
 @name_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
-@click.option("--sweep", is_flag=True, help="First remove the names that dead brokers have left in /dev/shm.")
+@click.option(
+    "--sweep",
+    is_flag=True,
+    help="First remove what dead brokers have left: names in /dev/shm, files of node brokers.",
+)
 def doctor(name: str | None, as_json: bool, sweep: bool) -> None:
     """Look for what keeps a broker or its workers from working well.
 
@@ -33,14 +40,14 @@ def doctor(name: str | None, as_json: bool, sweep: bool) -> None:
     """
     with told_errors():
         path = socket_path(name)
-    removed = [found.name for found in leftovers.sweep()] if sweep else []
+    removed = [*node_brokers.sweep(node_files.directory()), *leftovers.sweep()] if sweep else []
     findings = examine(path)
     level = worst(findings)
     if as_json:
         message = {
             "address": str(path),
             "worst": level.value,
-            "swept": removed,
+            "swept": [path.name for path in removed],
             "findings": [finding.to_message() for finding in findings],
         }
         click.echo(json.dumps(message, indent=2))
@@ -49,10 +56,10 @@ def doctor(name: str | None, as_json: bool, sweep: bool) -> None:
     sys.exit(1 if level is Level.PROBLEM else 0)
 
 
-def _show(findings: list[Finding], removed: list[str]) -> None:
+def _show(findings: list[Finding], removed: list[Path]) -> None:
     console = Console()
-    for name in removed:
-        console.print(f"removed /dev/shm/{escape(name)}", highlight=False)
+    for path in removed:
+        console.print(f"removed {escape(str(path))}", highlight=False)
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("check", no_wrap=True)
     table.add_column("", no_wrap=True)

@@ -18,9 +18,9 @@ from broker.config.file import Configuration, read
 from broker.logs import LogFormat, LogLevel
 from broker.models.spec import ModelSpec
 from broker.settings import OneDnn, Settings, Tune
-from broker.surroundings import import_from_here
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput
+from worker_client.wire.surroundings import import_from_here
 
 Function = Callable[..., Any]
 
@@ -83,7 +83,7 @@ def _with_libraries(specs: list[ModelSpec], paths: tuple[str, ...]) -> list[Mode
 _SETTINGS = (
     *("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds", "start_seconds"),
     *("tune_seconds", "onednn", "visible_devices", "allow_uid", "allow_gid", "poll_seconds", "region_bytes"),
-    "allow_sessions",
+    *("allow_sessions", "idle_seconds"),
     *("metrics_port", "metrics_host", "metrics_socket", "log_level", "log_format"),
 )
 _DEFAULTS: dict[str, Any] = {

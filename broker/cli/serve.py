@@ -11,33 +11,50 @@ from broker import engine, supervisor
 from broker.cli.options import IMPOSSIBLE, settings_options, told_errors
 from broker.logs import LogFormat, log_to_stderr, say
 from broker.settings import Settings
+from broker.start_lock import InheritedLock
 from broker.systemd import Service
+from worker_client.wire.address import socket_path
 
 _log = logging.getLogger("onesession.serve")
 
 
 @click.command()
 @settings_options
+@click.option(
+    "--idle-seconds",
+    default=0.0,
+    metavar="N",
+    help="End when there has been no worker for so long.  [default: 0, never]",
+)
 @click.option("--supervise", is_flag=True, help="Start the broker again when its process dies.")
-def serve(settings: Settings, supervise: bool) -> None:
+@click.option("--start-lock", type=int, hidden=True)
+def serve(settings: Settings, supervise: bool, start_lock: int | None) -> None:
     """Serve models until Ctrl-C or SIGTERM.
 
     The first signal finishes the accepted requests, a second one stops at once. With --supervise a small parent process
     holds the address and starts the broker again when it dies; workers' calls wait for it meanwhile. Under systemd
     (Type=notify) it says when it is ready and stops, and keeps its watchdog.
     """
+    if supervise and settings.idle_seconds:
+        raise click.UsageError(
+            "--supervise keeps a broker running, --idle-seconds ends it: choose one of them."
+        )
     if supervise:
         supervisor.begin_again_to_serve()
     service = Service.from_environment()
     log_to_stderr(settings.log_level, settings.log_format)
     names = ", ".join(spec.name for spec in settings.models)
+    lock = InheritedLock(start_lock)
+
+    def on_ready() -> None:
+        _say(settings, f"serving {names} at {settings.address}")
+        lock.release()
+
     _say(settings, f"loading {names} ...")
     with told_errors(IMPOSSIBLE):
-        status = (supervisor if supervise else engine).serve(
-            settings,
-            lambda: _say(settings, f"serving {names} at {settings.address}"),
-            service=service,
-        )
+        program = supervisor if supervise else engine
+        path = socket_path(settings.address)
+        status = lock.serve(path, lambda: program.serve(settings, on_ready, service=service))
     sys.exit(status)
 
 

@@ -12,8 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from broker import node_brokers
 from broker.cli.options import name_option, told_errors
+from broker.node_brokers import NodeBroker
 from broker.query import ask
+from worker_client.wire import node_files
 from worker_client.wire.errors import BrokerUnavailable
 
 _LOOK_SECONDS = 0.05
@@ -30,15 +33,24 @@ _LOOK_SECONDS = 0.05
     help="Wait for so long at most until it answers workers.",
 )
 def status(name: str | None, as_json: bool, wait_seconds: float | None) -> None:
-    """Show a running broker, its workers and its models. Fails if none answers."""
+    """Show a running broker, its workers and its models, and the brokers that workers have started on this node. Fails
+    if none answers."""
+    nodes = node_brokers.found(node_files.directory())
     with told_errors():
-        found = _when_ready(name, wait_seconds or 0.0)
+        try:
+            found = _when_ready(name, wait_seconds or 0.0)
+        except BrokerUnavailable:
+            if name is not None or as_json or not any(each.alive for each in nodes):
+                raise
+            return _show_nodes(Console(), nodes)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
-        return
+        click.echo(json.dumps({**found, "node_brokers": [each.to_message() for each in nodes]}, indent=2))
+        return None
     console = Console()
     used, most = found["shared_memory_bytes"], found["max_total_bytes"]
     console.print(f"broker pid {found['pid']} at {found['address']}, up {found['uptime_seconds']:.0f} s")
+    if found.get("idle_seconds"):
+        console.print(node_brokers.ends_after(found))
     console.print(f"shared memory {_mib(used)} of {_mib(most)} MiB")
     console.print(_models(found["models"]))
     for model, queue in found["queues"].items():
@@ -48,6 +60,14 @@ def status(name: str | None, as_json: bool, wait_seconds: float | None) -> None:
     for run in found.get("long_runs", ()):
         console.print(escape(run["text"]))
     console.print(_workers(found["workers"]))
+    return _show_nodes(console, nodes)
+
+
+def _show_nodes(console: Console, nodes: list[NodeBroker]) -> None:
+    if nodes:
+        console.print(f"brokers of this node in {escape(str(nodes[0].path.parent))}:")
+    for each in nodes:
+        console.print(f"  {escape(each.describe())}", soft_wrap=True, highlight=False)
 
 
 def _when_ready(name: str | None, seconds: float) -> dict[str, Any]:

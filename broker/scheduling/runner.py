@@ -162,7 +162,7 @@ class Runner:
             uses = [use for use, dropped in zip(uses, unwanted) if not dropped]
         if len(batch) > 1 and batch[0].plan.serving.divisible:
             self._run_joined(batch, uses)
-        else:
+        elif batch:
             self._run_each(batch, uses, self._run_one)
 
     def _run_each(

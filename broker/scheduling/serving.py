@@ -155,13 +155,14 @@ class Serving:
     def failed(self, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
         """A run that raised held its thread for so long."""
         if held_ns > self._watch_ns:
-            self._weigh(held_ns, now_ns, waits)
+            self._weigh(held_ns, now_ns, waits, averaged=False)
 
-    def _weigh(self, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
-        """Whether it is light or heavy after this run."""
+    def _weigh(self, held_ns: int, now_ns: int, waits: ProcessorWait, averaged: bool = True) -> None:
+        """Whether it is light or heavy after this run, which the moving average has taken in, if `averaged`."""
         lost_ns = min(held_ns, waits.lost_ns(now_ns)) if held_ns > SHORT_NS else 0
         with self._lock:
-            self.expected_ns = max(0, self.expected_ns - (lost_ns >> _MEAN_BITS))
+            if averaged:
+                self.expected_ns = max(0, self.expected_ns - (lost_ns >> _MEAN_BITS))
             self._lightness.ran(held_ns - lost_ns, self.expected_ns, now_ns)
             changed = self.light is not self._lightness.light
             self.light, self._watch_ns = self._lightness.light, self._lightness.watch_ns

@@ -22,14 +22,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from broker.interpreter import python
 from broker.models.saved_model import weight_bytes
 from broker.models.spec import ModelSpec
-from broker.surroundings import python_path
 from broker.tuning import candidates, machine
 from broker.tuning.candidates import Fixed
 from broker.tuning.race import Progress, Race, Visit
 from broker.tuning.setting import Sample, Table
+from worker_client.wire.interpreter import python
+from worker_client.wire.surroundings import python_path
 
 _log = logging.getLogger("onesession.tuning")
 

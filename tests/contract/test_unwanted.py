@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+from broker.observe.tracer import Tracer
+from broker.scheduling.runner import Runner
 from tests.contract.recording import Desk
 from worker_client.wire.layout import DEADLINE_NS
 
@@ -36,3 +40,13 @@ def test_a_cancelled_request_is_unwanted() -> None:
     assert not desk.broker.unwanted(1)
     desk.worker.cancel(desk.worker.sequence)
     assert desk.broker.unwanted(1)
+
+
+def test_a_batch_of_which_nobody_waits_for_any(caplog: pytest.LogCaptureFixture) -> None:
+    """It is handed back, and nothing is run or complained about."""
+    desks = [taken(deadline_ns=1), taken(deadline_ns=1)]
+    runner = Runner(Tracer())
+    runner.run([desk.broker for desk in desks])
+    assert not runner.left
+    assert not any(desk.broker.busy for desk in desks)
+    assert not caplog.records

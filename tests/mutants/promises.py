@@ -240,7 +240,7 @@ PROMISES = [
     ),
     Promise(
         "the check of who owns the socket's directory",
-        "broker/instance.py",
+        "worker_client/wire/directory.py",
         "    if ours and (found.st_uid != os.geteuid() or found.st_mode & 0o022):\n",
         "    if False:\n",
         "tests/process/test_address.py::test_the_runtime_directory_is_made_for_us_alone",

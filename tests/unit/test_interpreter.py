@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.interpreter import python
 from worker_client import BrokerError
+from worker_client.wire.interpreter import python
 
 
 @pytest.fixture(autouse=True)

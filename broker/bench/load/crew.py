@@ -19,8 +19,8 @@ from broker.bench.arms import Arm, Named
 from broker.bench.load.samples import Window
 from broker.bench.load.worker import Inputs, Run
 from broker.bench.plan import Load
-from broker.surroundings import python_path
 from worker_client.wire.errors import BrokerError
+from worker_client.wire.surroundings import python_path
 
 START_SECONDS = 180.0
 """For all workers to load their model."""

@@ -27,12 +27,12 @@ from pathlib import Path
 from typing import Any
 
 from broker.cache_folder import cache_folder
-from broker.interpreter import python
 from broker.models.errors import ModelLoadError
 from broker.models.sources import keras_check
 from broker.models.sources.kinds import is_hdf5
 from broker.models.spec import ModelSpec
-from broker.surroundings import python_path
+from worker_client.wire.interpreter import python
+from worker_client.wire.surroundings import python_path
 
 FORMAT = 1
 KEPT_SECONDS = 30 * 24 * 3600.0

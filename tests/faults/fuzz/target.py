@@ -24,6 +24,7 @@ from broker.channel import Channel
 from broker.intake import Intake
 from broker.memory import Memory
 from broker.models.repository import load
+from broker.scheduling.lightness import Lightness
 from broker.settings import Settings
 from tests.faults.fuzz.cases import Case
 from tests.faults.fuzz.complaints import Complaints, complaints
@@ -207,8 +208,10 @@ class Target:
         """Have every model run on threads of its own."""
         for serving in self.intake.servings:
             if serving is not None:
-                serving.light = False
-                serving._stays_heavy = True  # as one with a delay, which never comes back to this thread
+                serving._lightness = Lightness(
+                    False, "", "inline = false"
+                )  # which never comes back to this thread
+                serving.light, serving._watch_ns = False, serving._lightness.watch_ns
 
     def settle_all(self) -> None:
         """As `settle`, until the other threads have handed back what they run, too."""

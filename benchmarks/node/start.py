@@ -1,0 +1,62 @@
+"""T22: many processes at once ask for the node's broker, round after round, and one of them is killed meanwhile."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from benchmarks.figures import Figure, Result
+from benchmarks.harness.run import Target
+from benchmarks.harness.workbench import Workbench
+from benchmarks.node import crowd
+from benchmarks.sampling import Spread
+
+IDLE_SECONDS = 2.0
+RACE_IDLE_SECONDS = 0.2
+
+
+@dataclass
+class Bench(Workbench):
+    """`processes` at once in each of the `rounds`; then `racers` that come and go for `race_seconds`."""
+
+    processes: int
+    rounds: int
+    racers: int
+    race_seconds: float
+    seed: int
+
+    def wanted(self, idle_seconds: float) -> crowd.Wanted:
+        models = {crowd.MODEL: f"benchmarks.models:{crowd.MODEL}"}
+        return crowd.Wanted(models, idle_seconds, str(self.directory / f"broker-{idle_seconds:g}.log"))
+
+
+def _measure(bench: Bench) -> Result:
+    rng = random.Random(bench.seed)
+    wanted = bench.wanted(IDLE_SECONDS)
+    rounds = []
+    for number in range(bench.rounds):
+        bench.progress(number, bench.rounds, f"{bench.processes} processes at once")
+        rounds.append(crowd.play(wanted, bench.processes, rng, kill=True))
+    bench.progress(0, 1, f"start and end race, {bench.race_seconds:g} s")
+    race = bench.wanted(RACE_IDLE_SECONDS)
+    calls, errors = crowd.race(race, bench.racers, bench.race_seconds, bench.seed)
+    wrong = [error for each in rounds for error in each.errors] + errors
+    missing = sum(each.callers - each.killed - each.right for each in rounds)
+    figures = [
+        _figure("calls that were not right", missing, 0),
+        _figure("brokers at once, in the worst round", max(len(each.brokers) for each in rounds), 1),
+        _figure("interpreters started, in the worst round", max(each.starts for each in rounds), 2),
+        _figure(
+            "rounds that left something 2 s after idle_seconds", sum(bool(each.left) for each in rounds), 0
+        ),
+        _figure("errors in the start and end race", len(errors), 0),
+    ]
+    notes = [f"start and end race: {calls:,} calls, {race.starts():,} starts", *wrong[:10]]
+    return Result(T22.name, T22.title, "ms", {}, figures, notes)
+
+
+def _figure(label: str, value: float, most: float) -> Figure:
+    return Figure(label, Spread(value, value, value), "", most)
+
+
+T22 = Target("T22", "one broker a node, started by whoever comes first", _measure)

@@ -1,0 +1,68 @@
+"""One broker a node, for processes that nobody of ours has started: Spark's, Ray's, Dask's, Beam's.
+
+client = worker_client.node.shared({"digits": "/models/digits"}, idle_seconds=120)
+y = client.model("digits").predict(x)
+
+    process  --call-->  attached?  yes ------------------------------------------------>  broker
+                           | no                                                             ^
+                           v                                                                |
+                        connect  listens ---------------------------------------------------+
+                           | nobody                                                         |
+                           v                                                                |
+                        start lock  another's: wait                                         |
+                           | ours: look again, start `python -m broker serve`, which inherits the lock
+
+The address is made from what is wanted (`wanted.py`), so the same line leads to the same broker in every process of a
+node, and to another one where something else is wanted. Whoever finds no broker starts it (`starting.py`), at its first
+call as after the broker's death. A broker that has had no worker for `idle_seconds` ends.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from worker_client import timeouts
+from worker_client.client import Client, checked_retries
+from worker_client.node.connection import connection_to
+from worker_client.node.wanted import Wanted
+
+__all__ = ["shared"]
+
+
+def shared(
+    models: Mapping[str, Any],
+    *,
+    idle_seconds: float = 120.0,
+    job: str | None = None,
+    log: str | os.PathLike[str] | None = None,
+    timeout: float | None = None,
+    retries: int = 1,
+    **settings: Any,
+) -> Client:
+    """A client of this node's broker for `models`, which the first call starts if nobody has.
+
+    `models` and `settings` are those of `broker.Broker`, but for functions. Who wants the same models (their files
+    unchanged), settings and `job`, as the same user and with the same onesession, shares one broker; `idle_seconds` and
+    `log` are those of whoever starts it. `log` is a file; by default it is beside the socket, and goes with the broker.
+    `timeout` and `retries` are those of `worker_client.connect`.
+
+    Nothing is started or sent before the first call, which waits for the broker within its timeout, as does every
+    later call that finds none. The client is a value: pickled to another node, it is that node's broker's. All clients
+    of a process that want the same have one connection; `close` closes it for all of them, and is best left out.
+
+    Raises InvalidInput. Calls raise BrokerUnavailable with the broker's own message where it cannot start.
+    """
+    wanted = Wanted.of(models, idle_seconds, job, log, settings)
+    seconds = timeouts.of_environment() if timeout is None else timeouts.checked(timeout)
+    return Client(connection_to(wanted), seconds, checked_retries(retries))
+
+
+def __getattr__(name: str) -> ModuleType:
+    """`worker_client.node.aio`, imported when it is first used, as `worker_client.aio` is."""
+    if name == "aio":
+        return importlib.import_module(f"worker_client.node.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,76 @@
+"""A connection to the node's broker: where nobody is at the address, it has one started and waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from worker_client.absence import Absent, BrokerLost, NoAnswer, Patience
+from worker_client.channel import Channel
+from worker_client.connection import Connection
+from worker_client.node.starting import start
+from worker_client.node.wanted import Wanted
+from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded
+from worker_client.wire.layout import NO_DEADLINE
+from worker_client.wire.waiting import WaitMode
+
+_of_process: dict[Wanted, NodeConnection] = {}
+
+
+class NodeConnection(Connection):
+    """As its base, but that it knows what is wanted, and so how to start it."""
+
+    def __init__(self, wanted: Wanted, path: Path, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
+        super().__init__(path, mode)
+        self.wanted = wanted
+
+    def __reduce__(self) -> tuple[Callable[[Wanted], NodeConnection], tuple[Wanted]]:  # type: ignore[override]
+        return connection_to, (self.wanted,)
+
+    def channel(
+        self, deadline_ns: int = NO_DEADLINE, patient: bool = True, closings: int | None = None
+    ) -> Channel:
+        channel = self._channel
+        if channel is not None and channel.open:
+            return channel
+        self.locate()
+        return super().channel(deadline_ns, patient, closings)
+
+    def locate(self) -> None:
+        """Look for the address again unless attached: a model may have been changed since."""
+        channel = self._channel
+        if channel is None or not channel.open:
+            self.path = self.wanted.path()
+
+    def _patience(self, deadline_ns: int, patient: bool) -> Patience:
+        return NodePatience(self.wanted, self.path, deadline_ns)
+
+
+class NodePatience(Patience):
+    """One call's wait for the node's broker: as long as its deadline allows, or until a start has failed."""
+
+    __slots__ = ("_wanted",)
+
+    def __init__(self, wanted: Wanted, path: Path, deadline_ns: int) -> None:
+        super().__init__(path, deadline_ns, expected=True)
+        self._wanted = wanted
+
+    def pause_s(self, error: BrokerUnavailable, now_ns: int) -> float:
+        left_s = (self._deadline_ns - now_ns) / 1e9
+        if left_s <= 0 or isinstance(error, NoAnswer):
+            raise DeadlineExceeded(
+                f"the call's timeout passed while the broker of this node was being started at {self._path}; "
+                f"its log: {self._wanted.log_of(self._path)}"
+            ) from None
+        if isinstance(error, (Absent, BrokerLost)):
+            start(self._wanted, self._path)
+        return min(self._backoff.next_s(), left_s)
+
+
+def connection_to(wanted: Wanted) -> NodeConnection:
+    """This process's: however often it asks for the same, and gets handles that were pickled, it has one channel."""
+    connection = _of_process.get(wanted)
+    if connection is None:
+        return _of_process.setdefault(wanted, NodeConnection(wanted, wanted.path()))
+    connection.locate()
+    return connection

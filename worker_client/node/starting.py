@@ -1,0 +1,200 @@
+"""Start the node's broker, once: one try of a call that has found nobody at its address.
+
+Any number of processes may try at the same time. At most one of them has the lock at a time, looks again, and starts a
+process that inherits the lock (`node_files.py`); all the others, and it as well, go on trying to connect. A start that
+failed is told, for a while, to everybody who comes, in the broker's own words.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from pathlib import Path
+from time import monotonic_ns
+
+from worker_client.node.wanted import Wanted
+from worker_client.wire.directory import check_directory
+from worker_client.wire.errors import BrokerError, BrokerUnavailable
+from worker_client.wire.interpreter import python
+from worker_client.wire.node_files import (
+    LOCK_FD,
+    Note,
+    StartLock,
+    above_standard,
+    cannot_be_written,
+    listens,
+    of_config,
+)
+from worker_client.wire.surroundings import python_path
+
+FAILED_SECONDS = 30.0
+"""For so long nobody starts a broker again that could not start."""
+_STALE_SECONDS = 600.0  # so long after a start that nobody has waited for, its failure is no news
+_MOST_STARTS = 2  # of processes that die without a word: killed, perhaps for want of memory
+_LONGEST_LOG = 1 << 20
+_LAST_WORDS = 1 << 16
+_OF_ANOTHER = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # the unit of systemd that started us
+
+# An engine's worker kills its children when it ends, and theirs, those in other sessions included. So a process that
+# is there only for that forks the broker's, before anything else, and ends; it closes what it was not meant to have.
+_LAUNCHER = """
+import os, sys
+if os.fork(): os._exit(0)
+os.setsid()
+for fd in map(int, os.listdir("/proc/self/fd")):
+    if fd > 3:
+        try: os.close(fd)
+        except OSError: pass
+os.set_inheritable(3, True)
+os.chdir(sys.argv[1])
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+_launchers: list[int] = []
+
+
+def start(wanted: Wanted, path: Path) -> None:
+    """Start the broker at `path` if it is to be started, and by us. Does not wait for it. Raises BrokerUnavailable with
+    the reason why the last one could not start, BrokerError."""
+    _reap()
+    check_directory(path.parent, ours=True)
+    lock = StartLock.take(path)
+    if lock is None:
+        return
+    handed_over = False
+    try:
+        if not listens(path):
+            note = _next(lock, wanted, path)
+            _write_config(wanted, path)
+            lock.write(note, path)
+            try:
+                _launch(wanted, path, note, lock)
+            except BaseException:
+                lock.forget_start()
+                raise
+            handed_over = True
+    finally:
+        if handed_over:
+            lock.close()
+        else:
+            lock.release()
+
+
+def _next(lock: StartLock, wanted: Wanted, path: Path) -> Note:
+    """What is to be noted of the next start. Raises BrokerUnavailable if there must be none now."""
+    now = monotonic_ns() / 1e9
+    last = _recent(lock.read(), now)
+    if last is not None:
+        error = last.error or _last_words(last) or _died_silently(last)
+        if error and not last.error:
+            lock.write(Note(last.log, last.log_at, now, last.starts, error), path)
+        if error:
+            raise BrokerUnavailable(f"the broker of this node cannot start: {error} (its log: {last.log})")
+    log = wanted.log_of(path)
+    return Note(log, _size(log), now, 1 if last is None else last.starts + 1)
+
+
+def _recent(note: Note | None, now: float) -> Note | None:
+    """The last start, if how it ended still matters: not after the machine's restart, or long after it."""
+    if note is None:
+        return None
+    return note if 0 <= now - note.at < (FAILED_SECONDS if note.error else _STALE_SECONDS) else None
+
+
+def _last_words(note: Note) -> str:
+    """What it wrote before it ended: the message of the command `broker`, or the end of a traceback."""
+    try:
+        with open(note.log, "rb") as log:
+            log.seek(max(note.log_at, _size(note.log) - _LAST_WORDS))
+            text = log.read().decode(errors="replace").strip()
+    except OSError:
+        return ""
+    _, found, words = f"\n{text}".rpartition("\nError: ")
+    if found:
+        return words
+    return text.splitlines()[-1] if "Traceback (most recent call last)" in text else ""
+
+
+def _died_silently(note: Note) -> str:
+    if note.starts < _MOST_STARTS:
+        return ""
+    return f"its process ended {note.starts} times before it was ready, without a word; was it killed?"
+
+
+def _size(log: str) -> int:
+    """Where a start's output begins. An old log that has become long is begun anew."""
+    with contextlib.suppress(OSError):
+        size = os.stat(log).st_size
+        if size <= _LONGEST_LOG:
+            return size
+        os.truncate(log, 0)
+    return 0
+
+
+def _write_config(wanted: Wanted, path: Path) -> None:
+    file = of_config(path)
+    try:
+        file.unlink(missing_ok=True)
+        fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(fd, "w", encoding="utf-8") as config:
+            config.write(wanted.config)
+    except OSError as error:
+        raise cannot_be_written(file, error) from None
+
+
+def _launch(wanted: Wanted, path: Path, note: Note, lock: StartLock) -> None:
+    program = python()
+    command = [
+        program,
+        "-m",
+        "broker",
+        "serve",
+        "--config",
+        os.fspath(of_config(path)),
+        "--name",
+        os.fspath(path),
+    ]
+    command += ["--idle-seconds", repr(wanted.idle_seconds), "--start-lock", str(LOCK_FD)]
+    environment = {key: value for key, value in os.environ.items() if key not in _OF_ANOTHER}
+    try:
+        log = above_standard(os.open(note.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise cannot_be_written(Path(note.log), error) from None
+    try:
+        pid = os.posix_spawn(
+            program,
+            [program, "-I", "-S", "-c", _LAUNCHER, os.fspath(path.parent), *command],
+            {**environment, "PYTHONPATH": python_path()},
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, lock.fd, LOCK_FD),
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_DUP2, log, 1),
+                (os.POSIX_SPAWN_DUP2, 1, 2),
+            ],
+            setsigmask=(),
+            setsigdef=(
+                signal.SIGCHLD,
+                signal.SIGTERM,
+                signal.SIGINT,
+                signal.SIGHUP,
+                signal.SIGIO,
+                signal.SIGPIPE,
+            ),
+        )
+    except OSError as error:
+        raise BrokerError(f"the broker's process cannot be started: {error}") from None
+    finally:
+        os.close(log)
+    _launchers.append(pid)
+
+
+def _reap() -> None:
+    for pid in list(_launchers):
+        try:
+            ended = os.waitpid(pid, os.WNOHANG)[0] != 0
+        except ChildProcessError:  # somebody else has waited for it, or it is our parent's
+            ended = True
+        if ended:
+            with contextlib.suppress(ValueError):  # another thread was faster
+                _launchers.remove(pid)

@@ -1,0 +1,70 @@
+"""The directory of a broker's socket: whoever can write there can put a socket of their own in the broker's place."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from worker_client.wire.address import VARIABLE, runtime_directory
+from worker_client.wire.errors import BrokerError
+
+
+def check_directory(directory: Path, ours: bool | None = None) -> None:
+    """One that is `ours` is made, and must be nobody else's; any other must exist. Raises BrokerError.
+
+    Without `ours` that is the runtime directory.
+    """
+    ours = directory == runtime_directory() if ours is None else ours
+    if ours:
+        _make(directory)
+        _check_link(directory)
+    try:
+        found = directory.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise BrokerError(
+            f"directory {directory} for the broker's socket does not exist; make it first (mkdir -m 700 {directory}), "
+            "or give the broker another --name"
+        ) from None
+    except PermissionError:
+        raise BrokerError(
+            f"directory {directory} for the broker's socket is out of reach of uid {os.geteuid()}: a directory above "
+            "it may not be entered; give the broker another --name"
+        ) from None
+    if not stat.S_ISDIR(found.st_mode):
+        raise BrokerError(f"{directory}, where the broker's socket shall be, is no directory")
+    if ours and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
+        raise BrokerError(
+            f"{directory} belongs to uid {found.st_uid} (mode {stat.S_IMODE(found.st_mode):04o}), this broker to uid "
+            f"{os.geteuid()}: it must be its own, and nobody else may write there (chmod go-w). Or give --name the "
+            f"path of a socket in a directory of its own, and {VARIABLE} the same"
+        )
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise BrokerError(
+            f"directory {directory} for the broker's socket may not be written by uid {os.geteuid()}; it belongs to "
+            f"uid {found.st_uid}, mode {stat.S_IMODE(found.st_mode):04o}"
+        )
+
+
+def _check_link(directory: Path) -> None:
+    """Whoever makes a link in /tmp chooses where a socket goes, and which directory is opened to others."""
+    with contextlib.suppress(OSError):
+        found = directory.lstat()
+        if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
+            raise BrokerError(
+                f"{directory} is a link that uid {found.st_uid} has made, neither this broker's user nor root: remove "
+                f"it, or give --name the path of a socket elsewhere and {VARIABLE} the same"
+            )
+
+
+def _make(directory: Path) -> None:
+    try:
+        directory.mkdir(mode=0o700, exist_ok=True)
+    except FileExistsError:  # something else is there, which is told next
+        pass
+    except OSError as error:
+        raise BrokerError(
+            f"directory {directory} for the broker's socket cannot be made ({error.strerror}); make it for uid "
+            f"{os.geteuid()}, or give --name the path of a socket elsewhere and {VARIABLE} the same"
+        ) from None
