@@ -10,13 +10,29 @@ import select
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
 
 _libc = ctypes.PyDLL(None)  # keeps the interpreter's lock over the call, as an extension's fork() does
+_FORK_S = 0.3
 _CHILD_S = 30
 """What hangs is killed after so long."""
+
+
+def fork_in_c() -> int:
+    """While no thread asks for the interpreter's lock, as others do of one that has had it for 5 ms: a large process
+    takes longer to fork. A child with such a wish hands the lock to a thread that it does not have, before it runs a
+    line of Python, and hangs: no library can help whoever forks so.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(_FORK_S)
+    try:
+        time.sleep(0.001)  # once it has the lock again, nobody asks for it sooner than that
+        return int(_libc.fork())
+    finally:
+        sys.setswitchinterval(interval)
 
 
 class Child:
@@ -24,7 +40,7 @@ class Child:
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self._reader, writer = os.pipe()
-        self.pid = _libc.fork()
+        self.pid = fork_in_c()
         if self.pid == 0:
             _run(writer, function, args)
         os.close(writer)

@@ -12,6 +12,7 @@ import pytest
 
 from broker.models import repository
 from broker.models.spec import ModelSpec
+from broker.processor_wait import ProcessorWait
 from broker.scheduling.serving import servings_of
 
 
@@ -41,7 +42,7 @@ def test_a_signature_that_is_compiled_is_heavy_and_stays_so(entries, caplog):
     assert "signature 'serving_default' is heavy: XLA compiles it" in caplog.text
     (serving,) = servings_of([entry])
     for _ in range(1000):
-        serving.ran(1, 1000)
+        serving.ran(1, 1000, 1000, 10**15, ProcessorWait())  # short, and long after any pause
     assert not serving.light
 
 

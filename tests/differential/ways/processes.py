@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import traceback
@@ -13,11 +12,11 @@ from tests.differential.draw import Draw
 from tests.differential.kinds.kind import Kind
 from tests.differential.ways import futures, waiting
 from tests.differential.ways.way import MAIN, Do, Way, light
+from tests.forks import fork_in_c
 from worker_client import BrokerError
 
 CHILD_SECONDS = 100
 _REFUSED = "a signal handler cannot"
-_LIBC = ctypes.PyDLL(None)  # which keeps the interpreter's lock
 
 
 class Interrupted(Exception):
@@ -82,7 +81,7 @@ def forked(caller: Caller, kind: Kind, draw: Draw) -> None:
 
 def forked_in_c(caller: Caller, kind: Kind, draw: Draw) -> None:
     """The same, with no hook that tells Python of it."""
-    _in_child(_LIBC.fork, caller, kind, draw)
+    _in_child(fork_in_c, caller, kind, draw)
 
 
 def _in_child(fork: Callable[[], int], caller: Caller, kind: Kind, draw: Draw) -> None:
