@@ -30,6 +30,8 @@ MODULES: dict[str, str] = {
     "broker/memory.py": "tests/unit/test_memory.py tests/process/test_limits.py",
     "worker_client/slot.py": f"{_ANSWERS} {_CALLS} tests/process/test_answers.py tests/process/test_timeouts.py",
     "worker_client/region.py": f"{_ANSWERS} {_CALLS} tests/process/test_answers.py",
+    "worker_client/attachment.py": f"{_CALLS} tests/process/test_stateful.py tests/faults/test_broker_death.py",
+    "worker_client/supply.py": f"{_ANSWERS} {_CALLS} tests/process/test_growth.py tests/process/test_deadlines.py",
     "worker_client/channel.py": f"{_ANSWERS} {_CALLS} tests/process/test_growth.py tests/process/test_deadlines.py "
     "tests/process/test_futures.py tests/process/test_aio.py tests/process/test_deadlines_suspended.py",
     "worker_client/wire/layout.py": f"{_WIRE} {_ANSWERS} tests/contract/test_two_processes.py {_CALLS}",

@@ -6,7 +6,6 @@ import asyncio
 import json
 import threading
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ from tests.brokers import TestBroker, serving, wait_until
 from tests.versions_on_disk import ONE, Versions
 from tests.workers import Talk, worker
 from worker_client import Client, InvalidInput, ModelNotFound, aio
-from worker_client.metadata import VersionInfo
 
 MANY = (
     "moving",
@@ -36,8 +34,6 @@ MANY = (
     "polled",
     "awaited",
     "futures",
-    "late",
-    "aside",
 )
 RELOADS = 10
 _GATE = "import pathlib\nGATE = pathlib.Path({gate!r})"
@@ -277,38 +273,6 @@ def test_a_version_can_be_asked_for(broker: TestBroker, on_disk: dict[str, Versi
         first.predict(ONE)
     with pytest.raises(ModelNotFound, match="has no version 3"):
         client.model("pinned", version=3).predict(ONE)
-
-
-def test_a_refusal_rests_on_what_the_broker_says_now(
-    broker: TestBroker, on_disk: dict[str, Versions], client: Client
-) -> None:
-    """A version is found whose news has not come yet: who asks for it may know it from elsewhere."""
-    assert version_of(client.model("late")) == 1
-    catalogue = client._connection.channel().catalogue
-    before = catalogue.models
-    on_disk["late"].add(2)
-    reload(broker, "late", labels={"new": 2})
-    wait_until(lambda: catalogue.models["late"].version == 2, "the news")
-    for name in (2, "new"):
-        catalogue.models = before  # as if they were still on their way
-        assert version_of(client.model("late", name)) == 2
-
-
-@pytest.mark.parametrize("version", [None, 1, "new"])
-def test_a_model_that_was_set_aside_is_called_once_it_is_back(
-    broker: TestBroker, client: Client, version: int | str | None
-) -> None:
-    """Whoever had it reloaded calls it at once, even where the news of its return is still on its way."""
-    reload(broker, "aside", labels={"new": 1})
-    model = client.model("aside", version)
-    assert version_of(model) == 1
-    catalogue = client._connection.channel().catalogue
-    now = catalogue.models["aside"]
-    told = VersionInfo(1, "END", "the broker's process ended 3 times", "", {}, {}, set_aside=True)
-    aside = replace(now, version=None, signatures={}, versions={1: told}, labels={"new": told})
-    catalogue.models = {**catalogue.models, "aside": aside}
-    model.unbind()
-    assert version_of(model) == 1
 
 
 def test_labels_stand_for_versions(broker: TestBroker, on_disk: dict[str, Versions], client: Client) -> None:
