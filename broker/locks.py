@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from worker_client.wire.address import name_prefix
 from worker_client.wire.errors import BrokerError
-from worker_client.wire.held import is_held
+from worker_client.wire.held import is_held, open_lock
 
 _SHM = Path("/dev/shm")
 
@@ -132,21 +132,10 @@ def _already_running(path: Path, note: Note | None) -> AlreadyRunning:
 
 
 def _open(path: Path) -> int:
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    while True:
-        try:
-            # Not O_CREAT for one that is there: fs.protected_regular refuses that to root, in a directory like /tmp.
-            return os.open(path, flags)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise _cannot_be_opened(path, error) from None
-        try:
-            return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise _cannot_be_opened(path, error) from None
+    try:
+        return open_lock(path)
+    except OSError as error:
+        raise _cannot_be_opened(path, error) from None
 
 
 def _cannot_be_opened(path: Path, error: OSError) -> BrokerError:

@@ -28,7 +28,7 @@ from pathlib import Path
 from worker_client.wire import fork
 from worker_client.wire.address import runtime_directory
 from worker_client.wire.errors import BrokerError
-from worker_client.wire.held import is_held
+from worker_client.wire.held import is_held, open_lock
 
 _SOCKET = re.compile(r"node-[0-9a-f]{16}\.sock")
 LOCK_FD = 3
@@ -184,18 +184,7 @@ def cannot_be_written(file: Path, error: OSError) -> BrokerError:
 
 
 def _open(lock: Path) -> int:
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    while True:
-        try:
-            # Not O_CREAT for one that is there: fs.protected_regular refuses that to root, in a directory like /tmp.
-            return os.open(lock, flags)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise cannot_be_written(lock, error) from None
-        try:
-            return os.open(lock, flags | os.O_CREAT | os.O_EXCL, 0o600)
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise cannot_be_written(lock, error) from None
+    try:
+        return open_lock(lock)
+    except OSError as error:
+        raise cannot_be_written(lock, error) from None
