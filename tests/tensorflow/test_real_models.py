@@ -25,8 +25,10 @@ MODELS = {
     "pitch": ("basic_pitch", "saved_models/icassp_2022/nmp"),
     "language": ("guesslang", "data/model"),
 }
-BATCH_TOLERANCE = {"rtol": 1e-4, "atol": 1e-6}
-"""TensorFlow's kernels divide larger batches otherwise among vector registers, and sum in another order."""
+BATCH_LIMIT = 4
+SINGLE_RUNS = {"rtol": 0.0, "atol": 5e-3}
+"""What a row may differ from a run of its own: TensorFlow's kernels divide larger batches otherwise among vector
+registers and sum in another order, and the network takes logarithms of next to nothing (of 120 seeds one gave 3e-4)."""
 
 PROGRAMS = {
     "py": b"import os\n\n\ndef main(path):\n    for name in os.listdir(path):\n        print(name)\n",
@@ -63,7 +65,8 @@ class InProcess:
 @pytest.fixture(scope="module")
 def broker() -> Iterator[TestBroker]:
     models: dict[str, Any] = {
-        name: {"source": directory_of(name), "intra_op_threads": 1, "max_batch_size": 4} for name in MODELS
+        name: {"source": directory_of(name), "intra_op_threads": 1, "max_batch_size": BATCH_LIMIT}
+        for name in MODELS
     }
     with serving(models=models) as made:
         yield made
@@ -100,14 +103,15 @@ def test_a_sound_bit_by_bit(broker, in_process, rng):
 
 @pytest.mark.parametrize("in_process", ["pitch"], indirect=True)
 def test_sounds_in_batches(broker, in_process, rng):
-    """Several rows, of which the broker runs four at a time, are those of single runs but for rounding."""
+    """Several rows, of which the broker runs four at a time, are those of a session that runs them so, bit by bit."""
     x = sounds(rng, 6)
     with worker_client.connect(broker.address) as client:
         answer = client.model("pitch").predict(x, timeout=60)
-    for row in range(len(x)):
-        want = in_process(x[row : row + 1])
-        for name in want:
-            np.testing.assert_allclose(answer[name][row : row + 1], want[name], **BATCH_TOLERANCE)
+    batches = [in_process(x[:BATCH_LIMIT]), in_process(x[BATCH_LIMIT:])]
+    alone = [in_process(row[None]) for row in x]
+    for name in answer:
+        np.testing.assert_array_equal(answer[name], np.concatenate([batch[name] for batch in batches]))
+        np.testing.assert_allclose(answer[name], np.concatenate([one[name] for one in alone]), **SINGLE_RUNS)
 
 
 @pytest.mark.parametrize("in_process", ["language"], indirect=True)
