@@ -103,7 +103,7 @@ class Session:
 
 
 class ControlServer:
-    """`run` is the body of the control thread; `call`, `push`, `drop` and `stop` may come from any."""
+    """`run` is the body of the control thread; `call`, `push`, `drop`, `hang_up` and `stop` may come from any."""
 
     def __init__(
         self,
@@ -178,6 +178,10 @@ class ControlServer:
         """End a session that broke the rules."""
         self._pushes.append((session, None, None))
         self._wake()
+
+    def hang_up(self, session: Session) -> None:
+        """End a session that its worker cannot use any more."""
+        self.call(lambda: self._end(session))
 
     def stop(self) -> None:
         self._stopping = True

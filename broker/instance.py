@@ -24,9 +24,9 @@ from time import monotonic
 from typing import NamedTuple
 
 from broker import locks
-from broker.descriptors import above_standard
 from broker.memory import sweep
 from worker_client.wire.address import VARIABLE, name_prefix, runtime_directory
+from worker_client.wire.descriptor import above_standard
 from worker_client.wire.errors import BrokerError
 
 _log = logging.getLogger("onesession.instance")

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable
 from time import monotonic_ns, sleep
 from typing import TypeVar
 
-from broker.channel import Channel, Violation
+from broker.channel import Channel, Left, Violation
 from broker.models.entry import Entry
 from broker.models.model import LoadedModel
 from broker.models.repository import Repository
@@ -234,13 +234,20 @@ class Intake:
             while words[TAIL_WORD] != ring.head and (slot := channel.take(self.servings, now)) is not None:
                 taken.append(slot)
                 self._worker_polls = slot.worker_polls
+        except Left as left:
+            _log.info("%s", left)
+            self._close(channel)
+            channel.hang_up()
         except Exception as error:
             if not isinstance(error, Violation):
                 _log.exception("the channel of pid %d cannot be read", channel.pid)
             _log.warning("%s; its channel is closed", error)
-            channel.closed = True
-            self._remove(channel)
+            self._close(channel)
             self._on_violation(channel)
+
+    def _close(self, channel: Channel) -> None:
+        channel.closed = True
+        self._remove(channel)
 
     def _route(self, taken: list[Slot]) -> None:
         for slot in taken:

@@ -211,6 +211,7 @@ class Server:
             self.intake.failures,
             self._access.may_run_sessions(session.uid),
         )
+        channel.hang_up = lambda: self.control.hang_up(session)
         session.channel = channel
         self.intake.add(channel)
         self.observation.arrivals.attached += 1
@@ -253,7 +254,7 @@ class Server:
     def _lifeline(self, session: Session, message: Message) -> Reply:
         if self.lifeline.fd < 0:
             raise BrokerError("this broker's system lets no thread have descriptors of its own")
-        return {}, Lent(self.lifeline.fd)
+        return {}, Lent.copy(self.lifeline.fd)
 
     def _models(self, session: Session, message: Message) -> Reply:
         return {"models": self.repository.describe()}, None

@@ -329,8 +329,10 @@ class Slot:
             self.completed.release()  # SYNC completed
             if self.notify == NOTIFY_BELL:
                 self.channel.bell.release()
-            elif self.notify == NOTIFY_EVENT and self.channel.event is not None:
-                self.channel.event.set()
+            elif (
+                self.notify == NOTIFY_EVENT and (event := self.channel.event) is not None and not event.set()
+            ):
+                self.channel.hang_up()  # somebody closed the worker's end: its answers would never be seen
         except (OSError, Closed):  # a worker that meddles with its semaphores, or is gone and disposed of
             self.channel.closed = True
 

@@ -10,20 +10,22 @@ it belongs to the process that attached: to its children the channel is closed, 
 from __future__ import annotations
 
 import contextlib
+import errno
 import threading
 from collections import deque
 from collections.abc import Sequence
-from time import monotonic_ns
+from time import monotonic_ns, sleep
 from typing import Any
 
 from worker_client import last_run
 from worker_client.absence import BrokerLost, ForeignAnswer, NoAnswer
 from worker_client.catalogue import Catalogue
 from worker_client.futures import FutureDispatcher
-from worker_client.link import ControlLink, seconds_left
+from worker_client.link import ControlLink, Received, seconds_left
 from worker_client.region import OutputRegion
 from worker_client.slot import Slot
 from worker_client.wire import control, fork, semaphore
+from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.errors import (
     BrokerError,
     BrokerUnavailable,
@@ -60,15 +62,17 @@ from worker_client.wire.waiting import PollOrBlock, WaitMode, poll_giving_way, p
 _OPENED_SECONDS = 0.1  # how long to try to say that the semaphores are opened
 _MAX_SLOTS_ADVICE = "send less at a time or raise the broker's max_slots"
 _POST_OVERDUE_NS = 100_000_000
+_UNWATCHED_LOOK_SECONDS = 0.001
 
 
 class Channel:
     """One attached worker process. Made by `Connection`; closed when its control connection ends."""
 
     def __init__(
-        self, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode, deadline_ns: int
+        self, link: ControlLink, reply: control.Message, fd: Descriptor, mode: WaitMode, deadline_ns: int
     ) -> None:
-        self._segments = [Segment.attach(fd, reply["nbytes"])]  # first, as it sees to the descriptor
+        self._link = link
+        self._segments = [self._mapped(fd, reply["nbytes"])]
         self.alive = fork.new_word()  # 0 when it is closed, and in a child: what every call looks at first
         self.process = link.process
         self.epoch: int = reply["epoch"]
@@ -77,7 +81,6 @@ class Channel:
         self.slots: list[Slot] = []
         self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
         self.event: Event | None = None
-        self._link = link
         self.bell: semaphore.Semaphore = self._opened(reply["bell"], deadline_ns)
         self._words = self._segments[0].bytes.cast("Q")
         self._ring = RingProducer(
@@ -166,7 +169,7 @@ class Channel:
             self.event = Event(fds.pop())
         return self.event
 
-    def _ask(self, message: control.Message, deadline_ns: int) -> tuple[control.Message, list[int]]:
+    def _ask(self, message: control.Message, deadline_ns: int) -> tuple[control.Message, Received]:
         """Over the control socket, for a call that is attached. Raises DeadlineExceeded, and what the broker says."""
         try:
             return self._link.request(message, seconds_left(deadline_ns))
@@ -249,7 +252,7 @@ class Channel:
                 if self._no_more_slots:  # the broker's last word, for which there was time
                     return False
                 raise
-            segment = Segment.attach(fds.pop(), reply["nbytes"])
+            segment = self._mapped(fds.pop(), reply["nbytes"])
             self._segments.append(segment)
             self._add_block(reply["block"], segment, deadline_ns)
             return True
@@ -293,12 +296,21 @@ class Channel:
         message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}
         try:
             reply, fds = self._ask(message, deadline_ns)
-            slot.bind_input(Segment.attach(fds.pop(), reply["nbytes"]).bytes)
+            slot.bind_input(self._mapped(fds.pop(), reply["nbytes"]).bytes)
         except (Overloaded, InvalidInput):
             raise  # refused: nothing has changed
         except BaseException:
             slot.bind_input(memoryview(b""))  # the broker may have bound another: the next use must ask again
             raise
+
+    def _mapped(self, descriptor: Descriptor, nbytes: int) -> Segment:
+        try:
+            return Segment.attach(descriptor, nbytes)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+            self._link.lose()  # somebody closed it on its way from the watcher to us
+            raise self._link.gone() from None
 
     def _reap(self) -> None:
         """Take back the abandoned slots that the broker has completed since."""
@@ -412,16 +424,27 @@ class Channel:
         return False
 
     def _block(self, slot: Slot, deadline_ns: int) -> None:
-        self.watch(slot, deadline_ns)
+        if not self.watch(slot, deadline_ns):
+            self._look_until(slot, deadline_ns)
+            return
         while slot.completed.wait():  # SYNC completed
             if not self.ours:
                 raise self.gone(slot)
 
-    def watch(self, slot: Slot, deadline_ns: int) -> None:
-        """Have the slot's waiter woken when `deadline_ns` passes."""
+    def _look_until(self, slot: Slot, deadline_ns: int) -> None:
+        """In place of a post, which nobody would make when the deadline passes. The broker answers all the same."""
+        slot.deadline_ns = NO_DEADLINE
+        while not semaphore.try_acquire(slot.completed):  # SYNC completed
+            if not self.ours:
+                raise self.gone(slot)
+            if monotonic_ns() >= deadline_ns:
+                raise self.deadline_exceeded(slot)
+            sleep(_UNWATCHED_LOOK_SECONDS)
+
+    def watch(self, slot: Slot, deadline_ns: int) -> bool:
+        """Have the slot's waiter woken when `deadline_ns` passes. False if nobody can: the channel is retired."""
         slot.deadline_ns = deadline_ns
-        if deadline_ns < self._link.next_wake_ns:
-            self._link.arm(deadline_ns)
+        return deadline_ns >= self._link.next_wake_ns or self._link.arm(deadline_ns)
 
     def deadline_exceeded(self, slot: Slot) -> DeadlineExceeded | Overloaded:
         waited = (monotonic_ns() - slot.words[SUBMITTED_NS]) / 1e6
@@ -494,9 +517,12 @@ class Channel:
             return False
         return True
 
-    def accept_output(self, message: control.Message, fd: int) -> None:
+    def accept_output(self, message: control.Message, fd: Descriptor) -> None:
         """The broker bound a slot to a new output region; its next completion says from when on."""
-        segment = Segment.attach(fd, message["nbytes"])
+        try:
+            segment = self._mapped(fd, message["nbytes"])
+        except BrokerLost:
+            return
         with self._slow:
             self._output_regions[message["slot"]] = message["region"], segment
             self._slow.notify_all()
@@ -544,6 +570,24 @@ class Channel:
             self.event.set()
         with self._slow:
             self._slow.notify_all()
+
+    def retire(self) -> None:
+        """The link lost a descriptor: no call begins here any more. Those under way are answered, while it can be."""
+        self.alive[0] = 0
+        if self.event is not None:
+            self.event.set()
+        with self._slow:
+            self._slow.notify_all()
+
+    def lose(self) -> None:
+        """The event's descriptor was closed under us."""
+        self._link.lose()
+
+    def leave(self) -> None:
+        """Have the broker hang up, where the socket to tell it is lost."""
+        with self._push_lock:
+            self._ring.leave()
+        self.close()
 
     def forget(self) -> None:
         """In a child: let go of the parent's memory and descriptors."""

@@ -13,6 +13,7 @@ which these began, so that no call waits for ever while others come and go.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
 from collections.abc import Callable
 from time import monotonic_ns
@@ -141,6 +142,7 @@ class LoopCalls:
         self._growing = False
         self._stopped = False
         self._reason: BrokerUnavailable | None = None  # why it was stopped, if the channel does not know
+        event.otherwise = self._look_soon
         self.loop.add_reader(event.fd, self._look)
         self._look()  # it may have been closed before we listened
 
@@ -300,13 +302,18 @@ class LoopCalls:
         try:
             if self._stopped:
                 raise self._gone()
+            # Before it is submitted: the channel may turn out to be lost.
+            if claim.deadline_ns != NO_DEADLINE:
+                self.channel.watch(slot, claim.deadline_ns)
             self.channel.submit(slot, signature_id, claim.deadline_ns, NOTIFY_EVENT)
         except BaseException as error:
             del self._calls[slot]
             claim.fail(self, error)
-            return
-        if claim.deadline_ns != NO_DEADLINE:
-            self.channel.watch(slot, claim.deadline_ns)
+
+    def _look_soon(self) -> None:
+        """Any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
         """Settle every call that is over."""
@@ -315,7 +322,8 @@ class LoopCalls:
         if not self.channel.ours:
             self.stop()
             return
-        self._event.clear()
+        if not self._event.clear():
+            self.channel.lose()
         now = monotonic_ns()
         for slot, claim in list(self._calls.items()):
             if slot.busy and slot.words[DONE] == slot.sequence and self.channel.take_answer(slot):
@@ -328,8 +336,7 @@ class LoopCalls:
                 self._end(slot, claim, self.channel.deadline_exceeded(slot))
             elif not self.channel.open:
                 self._end(slot, claim, self._lost(slot))
-        if self._queue:
-            self._serve_queue()  # a slot that was given up while it ran may have come back
+        self._serve_queue()  # a slot that was given up while it ran may have come back
         if not self.channel.open:
             self.stop()
 
@@ -353,7 +360,8 @@ class LoopCalls:
             return
         self._stopped, self._reason = True, error
         if self.channel.ours:  # a child's loop may share its epoll with the parent's
-            self.loop.remove_reader(self._event.fd)
+            if self._event.ours:  # else the loop may have a reader of the app's under this number
+                self.loop.remove_reader(self._event.fd)
             self._event.close()
         self._set_timer(NO_DEADLINE)
         for slot, sent in list(self._calls.items()):

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 
+from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.errors import Overloaded
 from worker_client.wire.pages import map_shared
 
@@ -48,12 +49,14 @@ class Segment:
             raise _refused(error, nbytes) from None
 
     @classmethod
-    def attach(cls, fd: int, nbytes: int) -> Segment:
-        """Map a segment that the other side created. Takes over and closes `fd`."""
+    def attach(cls, descriptor: Descriptor, nbytes: int) -> Segment:
+        """Map a segment that the other side created. Takes over and closes its descriptor. Raises OSError."""
+        if not descriptor.ours:
+            raise OSError(errno.EBADF, "the descriptor of a segment was closed by somebody else")
         try:
-            segment = cls(fd, nbytes)
+            segment = cls(descriptor.fd, nbytes)
         finally:
-            os.close(fd)
+            descriptor.close()
         segment.fd = -1
         return segment
 
