@@ -152,6 +152,15 @@ class Channel:
         slot.input = InputRegion(segment.bytes)
         return segment
 
+    def shrink(self, index: Any) -> int:
+        """Give a slot that the worker has claimed the regions that it began with; the number of its output region."""
+        slot = self._slot(index)
+        if slot.busy:
+            raise InvalidInput(f"slot {index} cannot be given other regions while it is in use")
+        for side in ("input", "output"):
+            self._account.give(self._regions.pop((slot.index, side), 0))
+        return slot.go_back()
+
     def lend_event(self) -> Lent:
         """What the worker's event loop waits for in place of the bell. Raises Overloaded."""
         try:

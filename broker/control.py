@@ -314,7 +314,7 @@ class ControlServer:
 
     def _handle(self, session: Session, message: Message, fds: list[int]) -> None:
         for fd in fds:
-            os.close(fd)  # no request carries descriptors
+            control.close(fd)  # no request carries descriptors
         op, number = message.get("op"), message.get("id")
         handler = self._handlers.get(op) if isinstance(op, str) else None
         if handler is None or not (session.greeted or op == "hello"):

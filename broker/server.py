@@ -111,6 +111,7 @@ class Server:
                 "opened": self._opened,
                 "slots": self._slots,
                 "grow": self._grow,
+                "shrink": self._shrink,
                 "event": self._event,
                 "foreign": self._foreign,
                 "lifeline": self._lifeline,
@@ -241,6 +242,9 @@ class Server:
     def _grow(self, session: Session, message: Message) -> Reply:
         segment = _channel_of(session).grow_input(message.get("slot"), message.get("nbytes"))
         return {"nbytes": segment.nbytes}, segment
+
+    def _shrink(self, session: Session, message: Message) -> Reply:
+        return {"region": _channel_of(session).shrink(message.get("slot"))}, None
 
     def _event(self, session: Session, message: Message) -> Reply:
         return {}, _channel_of(session).lend_event()

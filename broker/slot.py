@@ -68,6 +68,7 @@ _MOST_QUEUED_NS = 3_600_000_000_000  # what a worker may say at most that its re
 
 class Slot:
     __slots__ = (
+        "_first",
         "channel",
         "completed",
         "deadline_ns",
@@ -101,6 +102,7 @@ class Slot:
         self.words = header.cast("Q")
         self.input = InputRegion(input)
         self.output = OutputRegion(1, output)
+        self._first = input, output
         self.completed = completed
         self.use = 0  # the sequence that was read, while the slot is in the broker's hands
         self.signature_id = 0  # as the request line has it
@@ -113,6 +115,12 @@ class Slot:
 
     def __repr__(self) -> str:
         return f"<Slot {self.index} of {self.channel!r} {'busy' if self.busy else 'free'}>"
+
+    def go_back(self) -> int:
+        """Use the first regions again; the number of the output's. Only while the worker has the slot."""
+        self.input = InputRegion(self._first[0])
+        self.output = OutputRegion(self.output.number + 1, self._first[1])
+        return self.output.number
 
     # -- taking --------------------------------------------------------------------------------------------------
 

@@ -53,6 +53,7 @@ from worker_client.wire.layout import (
     input_offset,
     output_offset,
 )
+from worker_client.wire.limits import check_room, no_descriptor
 from worker_client.wire.processor import leave_processor
 from worker_client.wire.ring import RingProducer
 from worker_client.wire.segment import Segment
@@ -95,8 +96,9 @@ class Channel:
         self._grower = 0  # the thread that asks for more slots
         self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
         self._claimers = 0
+        self._left_block: tuple[control.Message, Received] | None = None  # for which there was no room
         self._no_more_slots = ""  # why the broker refused another block
-        self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
+        self._output_regions: dict[int, tuple[int, Segment | BrokerError]] = {}  # announced, not bound yet
         self._add_block(reply["block"], self._segments[0], deadline_ns, (reply["bell"], reply["submitted"]))
         # Last, as these refer to us: what fails before is freed at once.
         self._waiting = {POLL_FREELY: PollOrBlock(mode), POLL_GIVING_WAY: PollOrBlock(mode, in_crowd=True)}
@@ -134,6 +136,8 @@ class Channel:
         except IndexError:
             slot = self._claim_slowly(deadline_ns)
         try:
+            if self._output_regions:
+                self._check_output(slot)
             if nbytes > slot.input.nbytes:
                 self._grow(slot, nbytes, deadline_ns)
         except BaseException:
@@ -152,6 +156,12 @@ class Channel:
                 del free[-1]
             except IndexError:
                 return None
+            try:
+                if self._output_regions:
+                    self._check_output(slot)
+            except BaseException:
+                self.release(slot)
+                raise
             if slot.input.nbytes >= nbytes:
                 return slot
             free.appendleft(slot)
@@ -165,12 +175,19 @@ class Channel:
     def open_event(self, deadline_ns: int) -> Event:
         """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker."""
         if self.event is None:
-            _, fds = self._ask({"op": "event"}, deadline_ns)
-            self.event = Event(fds.pop())
+            _, received = self._ask({"op": "event"}, deadline_ns, brings=True)
+            if received[-1].missing:
+                raise no_descriptor("the event of the loop")
+            self.event = Event(received[-1])
         return self.event
 
-    def _ask(self, message: control.Message, deadline_ns: int) -> tuple[control.Message, Received]:
-        """Over the control socket, for a call that is attached. Raises DeadlineExceeded, and what the broker says."""
+    def _ask(
+        self, message: control.Message, deadline_ns: int, brings: bool = False
+    ) -> tuple[control.Message, Received]:
+        """Over the control socket, for a call that is attached. Raises DeadlineExceeded, and what the broker says;
+        Overloaded where the answer `brings` a descriptor and there is no number left for it."""
+        if brings:
+            check_room(f"the answer to {message['op']!r}")
         try:
             return self._link.request(message, seconds_left(deadline_ns))
         except NoAnswer as error:
@@ -216,13 +233,17 @@ class Channel:
             with self._slow:
                 self._claimers -= 1
 
+    def all_in_flight(self) -> Overloaded:
+        """What a call is told that got no slot."""
+        return Overloaded(
+            f"all {len(self.slots)} slots of this worker were in flight until the deadline; "
+            f"{self._no_more_slots or _MAX_SLOTS_ADVICE}"
+        )
+
     def _wait_for_release(self, deadline_ns: int) -> None:
         left = (deadline_ns - monotonic_ns()) / 1e9
         if left <= 0:
-            raise Overloaded(
-                f"all {len(self.slots)} slots of this worker were in flight until the deadline; "
-                f"{self._no_more_slots or _MAX_SLOTS_ADVICE}"
-            )
+            raise self.all_in_flight()
         with self._slow:
             # What another thread was asking for may have come, or been refused, just before we listen.
             settled = not self._grower and not self._no_more_slots and len(self.slots) < self.max_slots
@@ -244,7 +265,7 @@ class Channel:
                     return False
                 self._grower = me
             try:
-                reply, fds = self._ask({"op": "slots"}, deadline_ns)
+                reply, received = self._left_block or self._ask({"op": "slots"}, deadline_ns, brings=True)
             except Overloaded as error:
                 self._no_more_slots = f"there could be no more: {error}"
                 return False
@@ -252,15 +273,31 @@ class Channel:
                 if self._no_more_slots:  # the broker's last word, for which there was time
                     return False
                 raise
-            segment = self._mapped(fds.pop(), reply["nbytes"])
-            self._segments.append(segment)
-            self._add_block(reply["block"], segment, deadline_ns)
+            try:
+                self._map_block(reply, received, deadline_ns)
+            except Overloaded as error:
+                if not received[-1].ours:
+                    self._left_block = None
+                self._no_more_slots = f"there could be no more: {error}"
+                return False
             return True
         finally:
             if self._grower == me:
                 with self._slow:
                     self._grower = 0
                     self._slow.notify_all()
+
+    def _map_block(self, reply: control.Message, received: Received, deadline_ns: int) -> None:
+        """The broker gives it once: what cannot be mapped now is kept for the next time."""
+        self._left_block = reply, received
+        completed = self._open_all(reply["block"], deadline_ns)
+        segment = self._mapped(received[-1], reply["nbytes"])
+        self._left_block = None
+        self._segments.append(segment)
+        self._add_block(reply["block"], segment, deadline_ns, completed=completed)
+
+    def _open_all(self, block: dict[str, Any], deadline_ns: int) -> list[semaphore.WaitableSemaphore]:
+        return [self._opened(name, deadline_ns) for name in block["completed"]]
 
     def _opened(self, name: str, deadline_ns: int) -> semaphore.WaitableSemaphore:
         try:
@@ -270,20 +307,24 @@ class Channel:
             raise
 
     def _add_block(
-        self, block: dict[str, Any], segment: Segment, deadline_ns: int, opened: Sequence[str] = ()
+        self,
+        block: dict[str, Any],
+        segment: Segment,
+        deadline_ns: int,
+        opened: Sequence[str] = (),
+        completed: Sequence[semaphore.WaitableSemaphore] = (),
     ) -> None:
         start, sizes = block["offset"], (block["count"], block["input_bytes"], block["output_bytes"])
         memory = segment.bytes[start:]
         first = block[
             "first"
         ]  # slots before it may be missing here: an interrupted call never saw their block
-        for index, name in enumerate(block["completed"]):
+        for index, each in enumerate(completed or self._open_all(block, deadline_ns)):
             header = memory[header_offset(index) :][:SLOT_HEADER]
             region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
             region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
-            completed = self._opened(name, deadline_ns)
             ends = self.catalogue.expire, self.break_off
-            slot = Slot(first + index, header, region_in, region_out, completed, *ends)
+            slot = Slot(first + index, header, region_in, region_out, each, *ends)
             self.slots.append(slot)
             self._free.append(slot)
         with contextlib.suppress(NoAnswer):  # the names stay for a while longer
@@ -293,14 +334,24 @@ class Channel:
             )
 
     def _grow(self, slot: Slot, nbytes: int, deadline_ns: int) -> None:
+        if slot.unmapped:
+            reply, _ = self._ask({"op": "shrink", "slot": slot.index}, deadline_ns)
+            self._output_regions.pop(slot.index, None)
+            slot.go_back(reply["region"])
+            if nbytes <= slot.input.nbytes:
+                return
         message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}
         try:
-            reply, fds = self._ask(message, deadline_ns)
-            slot.bind_input(self._mapped(fds.pop(), reply["nbytes"]).bytes)
+            reply, received = self._ask(message, deadline_ns, brings=True)
         except (Overloaded, InvalidInput):
             raise  # refused: nothing has changed
         except BaseException:
             slot.bind_input(memoryview(b""))  # the broker may have bound another: the next use must ask again
+            raise
+        try:
+            slot.bind_input(self._mapped(received[-1], reply["nbytes"]).bytes)
+        except BaseException:
+            slot.set_aside()
             raise
 
     def _mapped(self, descriptor: Descriptor, nbytes: int) -> Segment:
@@ -308,7 +359,8 @@ class Channel:
             return Segment.attach(descriptor, nbytes)
         except OSError as error:
             if error.errno != errno.EBADF:
-                raise
+                what = f"the memory of the broker at {self._link.path}"
+                raise BrokerUnavailable(f"{what} cannot be mapped: {error.strerror}") from None
             self._link.lose()  # somebody closed it on its way from the watcher to us
             raise self._link.gone() from None
 
@@ -519,12 +571,15 @@ class Channel:
 
     def accept_output(self, message: control.Message, fd: Descriptor) -> None:
         """The broker bound a slot to a new output region; its next completion says from when on."""
+        region: Segment | BrokerError
         try:
-            segment = self._mapped(fd, message["nbytes"])
+            region = self._mapped(fd, message["nbytes"])
         except BrokerLost:
             return
+        except BrokerError as error:
+            region = error  # of that call alone
         with self._slow:
-            self._output_regions[message["slot"]] = message["region"], segment
+            self._output_regions[message["slot"]] = message["region"], region
             self._slow.notify_all()
         self.bell.release()
         if self.event is not None:
@@ -537,6 +592,12 @@ class Channel:
             return True
         found = self._output_regions.get(slot.index)
         return found is not None and found[0] == number
+
+    def _check_output(self, slot: Slot) -> None:
+        """The last call that used the slot may have left before it was found that its answer could not be mapped."""
+        found = self._output_regions.get(slot.index)
+        if found is not None and isinstance(found[1], BrokerError):
+            slot.set_aside()
 
     def answer_lost(self, slot: Slot) -> BrokerUnavailable:
         """The channel closed after an answer, and before the region that holds it came."""
@@ -557,6 +618,9 @@ class Channel:
                 if left <= 0:
                     raise self.deadline_exceeded(slot)
                 self._slow.wait(min(left, threading.TIMEOUT_MAX))
+            if isinstance(found[1], BrokerError):
+                slot.set_aside()
+                raise type(found[1])(f"{found[1]}; the model has run, and its answer is lost")
             slot.output = OutputRegion(number, found[1].bytes)
             del self._output_regions[slot.index]
 
@@ -603,6 +667,7 @@ class Channel:
         self._free = deque()
         self._abandoned = []
         self._output_regions = {}
+        self._left_block = None
         self._segments = []
         # For threads that are still on their way out of here.
         self.bell = semaphore.NoSemaphore()

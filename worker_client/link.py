@@ -37,7 +37,7 @@ from typing import TYPE_CHECKING
 
 from worker_client import monkey
 from worker_client.absence import Absent, BrokerLost, NoAnswer
-from worker_client.wire import control, fork, threads
+from worker_client.wire import control, fork, limits, threads
 from worker_client.wire.address import unreachable
 from worker_client.wire.descriptor import Descriptor, OwnSocket, new_pipe
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
@@ -102,7 +102,7 @@ class ControlLink:
         try:
             own = OwnSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         except OSError as error:
-            raise BrokerUnavailable(f"no socket to reach the broker at {path}: {error.strerror}") from None
+            raise _no_socket(path, error) from None
         fork.register(own, OwnSocket.close)  # a fork may come before there is a link
         sock = own.sock
         try:
@@ -115,6 +115,8 @@ class ControlLink:
             return cls(path, own)
         except OSError as error:
             own.close()
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise _no_socket(path, error) from None
             if error.errno in (errno.EBADF, errno.ENOTSOCK):
                 raise BrokerLost(f"{_CLOSED} on its way to the broker at {path}") from None
             if isinstance(error, (TimeoutError, BlockingIOError)):
@@ -192,8 +194,8 @@ class ControlLink:
         """Have the broker's end told by its lifeline as well."""
         _, fds = self.request({"op": "lifeline"}, timeout)
         with self._close_lock:
-            if not self.closed:
-                self._lifeline = fds.pop()
+            if not self.closed and fds and not fds[-1].missing:
+                self._lifeline = fds[-1]
         self._wake()
 
     def arm(self, deadline_ns: int) -> bool:
@@ -344,6 +346,9 @@ class ControlLink:
                 self._deliver(*item)
         except (OSError, control.ProtocolError):
             return False
+        except MemoryError:  # a part of what was sent may be lost
+            self._broken = "this process has no memory for what came"
+            return False
         return True
 
     def _deliver(self, message: control.Message, fds: list[int]) -> None:
@@ -382,6 +387,11 @@ def _no_answer(path: Path, op: str, timeout: float | None) -> NoAnswer:
 def _refused(path: Path, error: OSError) -> BrokerUnavailable:
     told = unreachable(path, error)
     return Absent(str(told)) if isinstance(error, (ConnectionRefusedError, FileNotFoundError)) else told
+
+
+def _no_socket(path: Path, error: OSError) -> BrokerError:
+    what = f"a connection to the broker at {path}"
+    return limits.told(error, 0, what) or BrokerUnavailable(f"{what} cannot be made: {error.strerror}")
 
 
 def _connect(sock: socket.socket, path: Path) -> None:

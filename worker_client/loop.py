@@ -26,6 +26,7 @@ from worker_client.channel import Channel
 from worker_client.model import Bound, copied
 from worker_client.slot import Slot
 from worker_client.timings import Timings
+from worker_client.wire import limits
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.event import Event
 from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_EVENT, OUTPUT_REGION
@@ -49,6 +50,8 @@ class Claim:
 
     def fail(self, calls: LoopCalls, error: BaseException) -> None:
         """The broker will not answer, or not in time."""
+        if isinstance(error, MemoryError):
+            error = limits.no_memory(error)
         if not self.over.done():
             self.over.set_exception(error)
 
@@ -116,11 +119,16 @@ class Call(Claim):
         slot, self.slot = self.slot, None
         if slot is not None:
             if isinstance(error, BrokerLost):  # the caller may have written to his own arrays meanwhile
-                views = slot.input.lay(self.layout)
-                sent = dict(zip(self.bound.fitter.names, views))
-                self.sent = {name: sent[name].copy() for name in self.given}
+                try:
+                    self.sent = self._copy_of_sent(slot)
+                except MemoryError as none_left:
+                    error = none_left
             calls.release(slot)
         super().fail(calls, error)
+
+    def _copy_of_sent(self, slot: Slot) -> dict[str, Any]:
+        sent = dict(zip(self.bound.fitter.names, slot.input.lay(self.layout)))
+        return {name: sent[name].copy() for name in self.given}
 
 
 _LONGEST_TIMER_S = 86_400.0
@@ -253,10 +261,7 @@ class LoopCalls:
         self._set_timer(earliest)
 
     def _overloaded(self) -> Overloaded:
-        return Overloaded(
-            f"all {len(self.channel.slots)} slots of this worker were in flight until the deadline; send less at a "
-            "time or raise the broker's max_slots"
-        )
+        return self.channel.all_in_flight()
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -266,7 +271,10 @@ class LoopCalls:
         Raises InvalidInput or BrokerUnavailable; every other error is the outcome of `over`. Whoever stops awaiting
         that must `give_up` the call.
         """
-        arrays, layout = bound.fitter.fit(inputs)
+        try:
+            arrays, layout = bound.fitter.fit(inputs)
+        except MemoryError as error:
+            raise limits.no_memory(error) from None
         given = bound.fitter.given(inputs)
         call = Call(self.loop.create_future(), bound, arrays, layout, deadline_ns, form, given)
         self._begin(call)
@@ -343,7 +351,11 @@ class LoopCalls:
     def _settle(self, slot: Slot, claim: Sent) -> None:
         slot.deadline_ns = NO_DEADLINE
         if slot.words[OUTPUT_REGION] != slot.output.number:
-            self.channel.await_region(slot, claim.deadline_ns)
+            try:
+                self.channel.await_region(slot, claim.deadline_ns)
+            except BrokerError as error:  # no room for it
+                self._end(slot, claim, error)
+                return
         del self._calls[slot]
         claim.answer(self, slot)
 

@@ -41,6 +41,7 @@ class Slot:
         "completed",
         "deadline_ns",
         "extra_posts",
+        "first",
         "index",
         "input",
         "missing_ns",
@@ -50,6 +51,7 @@ class Slot:
         "output",
         "sequence",
         "signature_id",
+        "unmapped",
         "waiting",
         "woken_ns",
         "words",
@@ -69,6 +71,8 @@ class Slot:
         self.words = header.cast("Q")
         self.input = InputRegion(input, self.words)
         self.output = OutputRegion(1, output)
+        self.first = input, output
+        self.unmapped = False  # the broker uses a region that this process could not map
         self.completed = completed
         self.on_moved = on_moved
         self.on_foreign = on_foreign
@@ -89,6 +93,18 @@ class Slot:
     def bind_input(self, memory: memoryview) -> None:
         """Use another input region, larger than the one before."""
         self.input = InputRegion(memory, self.words)
+
+    def set_aside(self) -> None:
+        """For a slot that the broker has given a region which cannot be mapped: too small for any request, it must grow
+        at its next use, and goes back first."""
+        self.unmapped = True
+        self.bind_input(memoryview(b""))
+
+    def go_back(self, region: int) -> None:
+        """Use the regions again that it began with; `region` is the broker's number of the output's."""
+        self.input = InputRegion(self.first[0], self.words)
+        self.output = OutputRegion(region, self.first[1])
+        self.unmapped = False
 
     def prepare(self, signature_id: int, deadline_ns: int, notify: int, now_ns: int, poll_ns: int) -> None:
         """Fill the request line: the last step before the slot goes into the ring."""

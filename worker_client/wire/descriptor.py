@@ -41,6 +41,11 @@ class Descriptor:
     def ours(self) -> bool:
         return self.fd >= 0 and identity_of(self.fd) == self._identity
 
+    @property
+    def missing(self) -> bool:
+        """It never came, for want of a free number."""
+        return self._identity is None
+
     def close(self) -> None:
         """Close it, unless it is closed, or somebody else's by now."""
         ours = self.ours

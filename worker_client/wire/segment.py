@@ -10,6 +10,7 @@ import errno
 import fcntl
 import os
 
+from worker_client.wire import limits
 from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.errors import Overloaded
 from worker_client.wire.pages import map_shared
@@ -50,13 +51,18 @@ class Segment:
 
     @classmethod
     def attach(cls, descriptor: Descriptor, nbytes: int) -> Segment:
-        """Map a segment that the other side created. Takes over and closes its descriptor. Raises OSError."""
+        """Map a segment that the other side created, and close its descriptor. It stays open if the segment cannot be
+        mapped: Overloaded names the limit; OSError, if somebody has closed it."""
+        what = f"a segment of {nbytes:,} bytes of the broker's memory"
+        if descriptor.missing:
+            raise limits.no_descriptor(what)
         if not descriptor.ours:
             raise OSError(errno.EBADF, "the descriptor of a segment was closed by somebody else")
         try:
             segment = cls(descriptor.fd, nbytes)
-        finally:
-            descriptor.close()
+        except (OSError, MemoryError) as error:
+            raise limits.told(error, nbytes, what) or error from None
+        descriptor.close()
         segment.fd = -1
         return segment
 
