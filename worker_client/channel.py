@@ -1,41 +1,28 @@
-"""The worker's end of its channel: claims slots, submits them, waits for them.
+"""The worker's end of its channel: submits slots, waits for them.
 
     claim -> Slot.lay, write -> submit -> wait -> Slot.result -> release
                                    \\-> (timeout, cancel, exception) abandon: back when the broker let go of it
 
-Any thread may call. A slot belongs to the thread that claimed it; the ring's tail to whoever holds `_push_lock`. All of
-it belongs to the process that attached: to its children the channel is closed, as `alive` is wiped there.
+Any thread may call. A slot belongs to the thread that claimed it (`supply.py`); the ring's tail to whoever holds
+`_push_lock`. All of it belongs to the process that attached (`attachment.py`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import threading
 from collections import deque
-from collections.abc import Sequence
 from time import monotonic_ns, sleep
-from typing import Any
 
-from worker_client import last_run
-from worker_client.absence import BrokerLost, ForeignAnswer, NoAnswer
-from worker_client.catalogue import Catalogue
+from worker_client.absence import BrokerLost
 from worker_client.futures import FutureDispatcher
-from worker_client.link import ControlLink, Received, seconds_left
+from worker_client.link import ControlLink
 from worker_client.region import OutputRegion
 from worker_client.slot import Slot
-from worker_client.wire import control, fork, semaphore
+from worker_client.supply import SlotSupply
+from worker_client.wire import control, semaphore
 from worker_client.wire.descriptor import Descriptor
-from worker_client.wire.errors import (
-    BrokerError,
-    BrokerUnavailable,
-    DeadlineExceeded,
-    InvalidInput,
-    Overloaded,
-)
-from worker_client.wire.event import Event
+from worker_client.wire.errors import BrokerError, DeadlineExceeded, Overloaded
 from worker_client.wire.layout import (
-    BULK,
     DONE,
     HELD,
     NO_DEADLINE,
@@ -47,59 +34,24 @@ from worker_client.wire.layout import (
     POLL_GIVING_WAY,
     POLL_WORD,
     RING_END,
-    SLOT_HEADER,
     SUBMITTED_NS,
-    header_offset,
-    input_offset,
-    output_offset,
 )
-from worker_client.wire.limits import check_room, no_descriptor
 from worker_client.wire.processor import leave_processor
 from worker_client.wire.ring import RingProducer
 from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Busy
 from worker_client.wire.waiting import PollOrBlock, WaitMode, poll_giving_way, poll_word
 
-_OPENED_SECONDS = 0.1  # how long to try to say that the semaphores are opened
-_MAX_SLOTS_ADVICE = "send less at a time or raise the broker's max_slots"
-_POST_OVERDUE_NS = 100_000_000
 _UNWATCHED_LOOK_SECONDS = 0.001
 
 
-class Channel:
+class Channel(SlotSupply):
     """One attached worker process. Made by `Connection`; closed when its control connection ends."""
 
     def __init__(
         self, link: ControlLink, reply: control.Message, fd: Descriptor, mode: WaitMode, deadline_ns: int
     ) -> None:
-        self._link = link
-        self._segments = [self._mapped(fd, reply["nbytes"])]
-        self.alive = fork.new_word()  # 0 when it is closed, and in a child: what every call looks at first
-        self.process = link.process
-        self.epoch: int = reply["epoch"]
-        self.max_slots: int = reply["max_slots"]
-        self.catalogue = Catalogue(reply["models"])
-        self.slots: list[Slot] = []
-        self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
-        self.event: Event | None = None
-        self.bell: semaphore.Semaphore = self._opened(reply["bell"], deadline_ns)
-        self._words = self._segments[0].bytes.cast("Q")
-        self._ring = RingProducer(
-            self._words,
-            self._opened(reply["submitted"], deadline_ns),
-            self._opened(reply["doorbell"], deadline_ns),
-        )
-        self._free: deque[Slot] = deque()
-        self._abandoned: list[Slot] = []
-        # A signal handler may call while its thread holds them, at moments when another push or growth does no harm.
-        self._push_lock = threading.RLock()
-        self._grower = 0  # the thread that asks for more slots
-        self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
-        self._claimers = 0
-        self._left_block: tuple[control.Message, Received] | None = None  # for which there was no room
-        self._no_more_slots = ""  # why the broker refused another block
-        self._output_regions: dict[int, tuple[int, Segment | BrokerError]] = {}  # announced, not bound yet
-        self._add_block(reply["block"], self._segments[0], deadline_ns, (reply["bell"], reply["submitted"]))
+        super().__init__(link, reply, fd, deadline_ns)
         # Last, as these refer to us: what fails before is freed at once.
         self._waiting = {POLL_FREELY: PollOrBlock(mode), POLL_GIVING_WAY: PollOrBlock(mode, in_crowd=True)}
         self.futures = FutureDispatcher(self)
@@ -108,298 +60,7 @@ class Channel:
         state = "open" if self.open else "closed"
         return f"<Channel {state}, {len(self._free)} of {len(self.slots)} slots free>"
 
-    @property
-    def open(self) -> bool:
-        return self.alive[0] != 0
-
-    @property
-    def ours(self) -> bool:
-        """False in a child of the process that attached."""
-        return self.process.word[0] != 0
-
-    def ask_for_models(self, timeout: float | None) -> None:
-        """Bring the catalogue up to date."""
-        reply, _ = self._link.request({"op": "models"}, timeout)
-        self.catalogue.update(reply["models"])
-
-    # -- slots ---------------------------------------------------------------------------------------------------
-
-    def claim(self, nbytes: int, deadline_ns: int) -> Slot:
-        """A slot whose input region holds `nbytes`. Raises Overloaded or BrokerUnavailable."""
-        if self._abandoned:
-            self._reap()
-        free = self._free
-        try:
-            # In place of pop(): CPython runs signal handlers after calls only, so none can come between and lose it.
-            slot = free[-1]
-            del free[-1]
-        except IndexError:
-            slot = self._claim_slowly(deadline_ns)
-        try:
-            if self._output_regions:
-                self._check_output(slot)
-            if nbytes > slot.input.nbytes:
-                self._grow(slot, nbytes, deadline_ns)
-        except BaseException:
-            self.release(slot)
-            raise
-        return slot
-
-    def claim_at_once(self, nbytes: int) -> Slot | None:
-        """A slot that is free and large enough, if there is one."""
-        if self._abandoned:
-            self._reap()
-        free = self._free
-        for _ in range(len(free)):
-            try:
-                slot = free[-1]  # as in `claim`
-                del free[-1]
-            except IndexError:
-                return None
-            try:
-                if self._output_regions:
-                    self._check_output(slot)
-            except BaseException:
-                self.release(slot)
-                raise
-            if slot.input.nbytes >= nbytes:
-                return slot
-            free.appendleft(slot)
-        return None
-
-    @property
-    def may_grow(self) -> bool:
-        """`claim` would not have to wait for a slot in use."""
-        return bool(self._free) or (len(self.slots) < self.max_slots and not self._no_more_slots)
-
-    def open_event(self, deadline_ns: int) -> Event:
-        """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker."""
-        if self.event is None:
-            _, received = self._ask({"op": "event"}, deadline_ns, brings=True)
-            if received[-1].missing:
-                raise no_descriptor("the event of the loop")
-            self.event = Event(received[-1])
-        return self.event
-
-    def _ask(
-        self, message: control.Message, deadline_ns: int, brings: bool = False
-    ) -> tuple[control.Message, Received]:
-        """Over the control socket, for a call that is attached. Raises DeadlineExceeded, and what the broker says;
-        Overloaded where the answer `brings` a descriptor and there is no number left for it."""
-        if brings:
-            check_room(f"the answer to {message['op']!r}")
-        try:
-            return self._link.request(message, seconds_left(deadline_ns))
-        except NoAnswer as error:
-            raise DeadlineExceeded(str(error)) from None
-
-    def release(self, slot: Slot) -> None:
-        """Give a slot back, whatever became of it."""
-        if slot.busy or slot.extra_posts:
-            if not self.ours:
-                return
-            slot.deadline_ns = NO_DEADLINE
-            slot.missing_ns = 0
-            slot.cancel(slot.sequence)
-            self._abandoned.append(slot)
-            if not slot.busy:
-                self._reap()
-        else:
-            self._free.append(slot)
-        if not self.alive[0]:  # nobody claims it any more, and handles may keep the closed channel
-            self._free.clear()
-            self._abandoned.clear()
-        elif self._claimers:
-            with self._slow:
-                self._slow.notify()
-
-    def _claim_slowly(self, deadline_ns: int) -> Slot:
-        with self._slow:
-            self._claimers += 1
-        try:
-            while True:
-                if not self.open:
-                    raise self.gone()
-                if self._abandoned:
-                    self._reap()
-                try:
-                    slot = self._free[-1]
-                    del self._free[-1]
-                    return slot
-                except IndexError:
-                    if not self._more_slots(deadline_ns):
-                        self._wait_for_release(deadline_ns)
-        finally:
-            with self._slow:
-                self._claimers -= 1
-
-    def all_in_flight(self) -> Overloaded:
-        """What a call is told that got no slot."""
-        return Overloaded(
-            f"all {len(self.slots)} slots of this worker were in flight until the deadline; "
-            f"{self._no_more_slots or _MAX_SLOTS_ADVICE}"
-        )
-
-    def _wait_for_release(self, deadline_ns: int) -> None:
-        left = (deadline_ns - monotonic_ns()) / 1e9
-        if left <= 0:
-            raise self.all_in_flight()
-        with self._slow:
-            # What another thread was asking for may have come, or been refused, just before we listen.
-            settled = not self._grower and not self._no_more_slots and len(self.slots) < self.max_slots
-            if not self._free and self.open and not settled:
-                # Abandoned slots come back without a notification, so look for them now and then.
-                self._slow.wait(min(left, 0.05) if self._abandoned else min(left, threading.TIMEOUT_MAX))
-
-    def _more_slots(self, deadline_ns: int) -> bool:
-        """Ask for another block, one thread at a time. False if there are as many slots as there may be, or if another
-        thread asks already."""
-        me = threading.get_ident()
-        try:
-            with self._slow:
-                if self._free:
-                    return True
-                if not self.open:
-                    raise self.gone()
-                if len(self.slots) >= self.max_slots or self._grower not in (0, me):
-                    return False
-                self._grower = me
-            try:
-                reply, received = self._left_block or self._ask({"op": "slots"}, deadline_ns, brings=True)
-            except Overloaded as error:
-                self._no_more_slots = f"there could be no more: {error}"
-                return False
-            except DeadlineExceeded:
-                if self._no_more_slots:  # the broker's last word, for which there was time
-                    return False
-                raise
-            try:
-                self._map_block(reply, received, deadline_ns)
-            except Overloaded as error:
-                if not received[-1].ours:
-                    self._left_block = None
-                self._no_more_slots = f"there could be no more: {error}"
-                return False
-            return True
-        finally:
-            if self._grower == me:
-                with self._slow:
-                    self._grower = 0
-                    self._slow.notify_all()
-
-    def _map_block(self, reply: control.Message, received: Received, deadline_ns: int) -> None:
-        """The broker gives it once: what cannot be mapped now is kept for the next time."""
-        self._left_block = reply, received
-        completed = self._open_all(reply["block"], deadline_ns)
-        segment = self._mapped(received[-1], reply["nbytes"])
-        self._left_block = None
-        self._segments.append(segment)
-        self._add_block(reply["block"], segment, deadline_ns, completed=completed)
-
-    def _open_all(self, block: dict[str, Any], deadline_ns: int) -> list[semaphore.WaitableSemaphore]:
-        return [self._opened(name, deadline_ns) for name in block["completed"]]
-
-    def _opened(self, name: str, deadline_ns: int) -> semaphore.WaitableSemaphore:
-        try:
-            return semaphore.attach(name)
-        except semaphore.Missing:
-            self._ask({"op": "status"}, deadline_ns)  # raises BrokerLost if the broker took it along
-            raise
-
-    def _add_block(
-        self,
-        block: dict[str, Any],
-        segment: Segment,
-        deadline_ns: int,
-        opened: Sequence[str] = (),
-        completed: Sequence[semaphore.WaitableSemaphore] = (),
-    ) -> None:
-        start, sizes = block["offset"], (block["count"], block["input_bytes"], block["output_bytes"])
-        memory = segment.bytes[start:]
-        first = block[
-            "first"
-        ]  # slots before it may be missing here: an interrupted call never saw their block
-        for index, each in enumerate(completed or self._open_all(block, deadline_ns)):
-            header = memory[header_offset(index) :][:SLOT_HEADER]
-            region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
-            region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
-            ends = self.catalogue.expire, self.break_off
-            slot = Slot(first + index, header, region_in, region_out, each, *ends)
-            self.slots.append(slot)
-            self._free.append(slot)
-        with contextlib.suppress(NoAnswer):  # the names stay for a while longer
-            self._link.send(
-                {"op": "opened", "names": [*block["completed"], *opened]},
-                monotonic_ns() + int(_OPENED_SECONDS * 1e9),
-            )
-
-    def _grow(self, slot: Slot, nbytes: int, deadline_ns: int) -> None:
-        if slot.unmapped:
-            reply, _ = self._ask({"op": "shrink", "slot": slot.index}, deadline_ns)
-            self._output_regions.pop(slot.index, None)
-            slot.go_back(reply["region"])
-            if nbytes <= slot.input.nbytes:
-                return
-        message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}
-        try:
-            reply, received = self._ask(message, deadline_ns, brings=True)
-        except (Overloaded, InvalidInput):
-            raise  # refused: nothing has changed
-        except BaseException:
-            slot.bind_input(memoryview(b""))  # the broker may have bound another: the next use must ask again
-            raise
-        try:
-            slot.bind_input(self._mapped(received[-1], reply["nbytes"]).bytes)
-        except BaseException:
-            slot.set_aside()
-            raise
-
-    def _mapped(self, descriptor: Descriptor, nbytes: int) -> Segment:
-        try:
-            return Segment.attach(descriptor, nbytes)
-        except OSError as error:
-            if error.errno != errno.EBADF:
-                what = f"the memory of the broker at {self._link.path}"
-                raise BrokerUnavailable(f"{what} cannot be mapped: {error.strerror}") from None
-            self._link.lose()  # somebody closed it on its way from the watcher to us
-            raise self._link.gone() from None
-
-    def _reap(self) -> None:
-        """Take back the abandoned slots that the broker has completed since."""
-        with self._push_lock:
-            self._ring.ring_again()
-        for _ in range(len(self._abandoned)):
-            try:
-                slot = self._abandoned[0]  # taken out to be looked at, so by one thread at a time
-                del self._abandoned[0]
-            except IndexError:
-                return
-            try:
-                self._recover(slot)
-            finally:
-                (self._abandoned if slot.busy or slot.extra_posts else self._free).append(slot)
-
-    def _recover(self, slot: Slot) -> None:
-        """Acquire the posts that are still to come for an abandoned slot: the broker's, if it is busy, and our own.
-
-        They look alike, so the slot is free only when all are there: what is left over would be taken for the answer to
-        the slot's next use.
-        """
-        while slot.done if slot.busy else slot.extra_posts:
-            now = monotonic_ns()
-            if semaphore.try_acquire(slot.completed):
-                if slot.extra_posts:
-                    slot.extra_posts -= 1
-                else:
-                    slot.busy = False
-            elif not slot.missing_ns or now - slot.missing_ns < _POST_OVERDUE_NS:
-                slot.missing_ns = slot.missing_ns or now
-                return
-            else:  # a signal handler has raised just after one was acquired: it comes no more
-                slot.extra_posts = 0
-                slot.busy = False
-
-    # -- one call ------------------------------------------------------------------------------------------------
+    # -- one call ------------------------------------------------------------------------------------------------------
 
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
         """Hand a written slot to the broker."""
@@ -507,38 +168,7 @@ class Channel:
             )
         return DeadlineExceeded(f"no answer within the call's timeout; waited {waited:.0f} ms")
 
-    def gone(self, slot: Slot | None = None) -> BrokerError:
-        """Why the channel is closed, for the call in `slot`: only one whose run had begun may have ended the broker."""
-        if slot is None or not slot.busy:
-            return self._link.gone()
-        number = slot.signature_id & ~BULK
-        began = last_run.began(slot.words)
-        # What is stateful is rather not run than run twice: there, what was taken counts as begun.
-        ran = began or (number in self.run_once and self._ring.is_taken(slot))
-        error = self._link.gone(ran)
-        if not ran or not isinstance(error, BrokerLost):
-            return error
-        overdue = last_run.without_end(slot.words, self.catalogue.max_run_seconds(number)) if began else None
-        return overdue or self._not_again(error, slot.signature_id)
-
-    def _gone_with(self, slot: Slot) -> BrokerUnavailable:
-        """For a call that the broker had taken."""
-        return self._not_again(self._link.gone(ran=True), slot.signature_id)
-
-    def break_off(self, why: str, signature_id: int) -> BrokerUnavailable:
-        """An answer was not to what was asked: believe nothing more that comes here. Returns the call's error."""
-        self.alive[0] = 0
-        self._link.break_off(why)
-        return self._not_again(ForeignAnswer(why), signature_id)
-
-    def _not_again(self, error: BrokerUnavailable, signature_id: int) -> BrokerUnavailable:
-        """The error of a call that may have been run: no BrokerLost, which has it run again, if it is stateful."""
-        effects = self.run_once.get(signature_id & ~BULK)
-        if effects is None or not isinstance(error, BrokerLost):
-            return error
-        return BrokerUnavailable(f"{error}; the call may have been run and is not run again, as {effects}")
-
-    # -- called by the watcher thread ----------------------------------------------------------------------------
+    # -- called by the watcher thread ----------------------------------------------------------------------------------
 
     def expire(self, now_ns: int) -> int:
         """Wake the calls whose deadline has passed; the earliest deadline of the others."""
@@ -592,16 +222,6 @@ class Channel:
             return True
         found = self._output_regions.get(slot.index)
         return found is not None and found[0] == number
-
-    def _check_output(self, slot: Slot) -> None:
-        """The last call that used the slot may have left before it was found that its answer could not be mapped."""
-        found = self._output_regions.get(slot.index)
-        if found is not None and isinstance(found[1], BrokerError):
-            slot.set_aside()
-
-    def answer_lost(self, slot: Slot) -> BrokerUnavailable:
-        """The channel closed after an answer, and before the region that holds it came."""
-        return self._gone_with(slot)
 
     def await_region(self, slot: Slot, deadline_ns: int) -> None:
         """Bind the output region that the completion names, if the slot has another one yet."""

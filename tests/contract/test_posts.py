@@ -13,7 +13,7 @@ import pytest
 from tests.contract.recording import Desk, Posts, layout_of
 from tests.contract.test_ring import Interruption
 from worker_client import channel as channels
-from worker_client import futures
+from worker_client import futures, supply
 from worker_client.channel import Channel
 from worker_client.futures import Call, CallFuture, FutureDispatcher
 from worker_client.slot import Slot
@@ -34,7 +34,7 @@ class Worker:
         self.slot: Slot = desk.worker
         self.completed = desk.completed
         self.now_ns = 1_000_000_000
-        for module in (channels, futures):
+        for module in (channels, futures, supply):
             monkeypatch.setattr(module, "monotonic_ns", lambda: self.now_ns)
         made = self.channel = Channel.__new__(Channel)
         parts: dict[str, Any] = {
@@ -214,7 +214,7 @@ def test_an_abandoned_slot_is_not_reaped_before_done(worker: Worker):
     abandon(worker, extra=1)
     worker.post()
     worker.channel._reap()
-    worker.now_ns += 10 * channels._POST_OVERDUE_NS
+    worker.now_ns += 10 * supply._POST_OVERDUE_NS
     worker.channel._reap()
     assert not worker.is_free
     worker.store_done()
@@ -231,7 +231,7 @@ def test_a_post_that_was_acquired_and_not_counted(worker: Worker, extra: int):
     for _ in range(extra):
         worker.post()
     worker.channel._reap()
-    worker.now_ns += channels._POST_OVERDUE_NS - 1
+    worker.now_ns += supply._POST_OVERDUE_NS - 1
     worker.channel._reap()
     assert not worker.is_free
     worker.now_ns += 1
@@ -243,7 +243,7 @@ def test_a_post_is_missing_from_when_it_is_missed(worker: Worker):
     """How long ago the broker completed the slot says nothing: a reaper that was held up itself waits on."""
     abandon(worker)
     worker.store_done()
-    worker.now_ns += 100 * channels._POST_OVERDUE_NS
+    worker.now_ns += 100 * supply._POST_OVERDUE_NS
     worker.channel._reap()
     assert not worker.is_free
     worker.post()
