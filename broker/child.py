@@ -11,10 +11,11 @@ import resource
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from time import monotonic, sleep
+from time import sleep
 
 from broker import descriptors
 from broker.interpreter import python
+from worker_client.wire.clock import monotonic
 
 _FIRST_LOOK_SECONDS = 0.0005
 _LAST_LOOK_SECONDS = 0.05

@@ -20,13 +20,13 @@ import stat
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
 from typing import NamedTuple
 
 from broker import locks
 from broker.descriptors import above_standard
 from broker.memory import sweep
 from worker_client.wire.address import VARIABLE, name_prefix, runtime_directory
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError
 
 _log = logging.getLogger("onesession.instance")

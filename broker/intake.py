@@ -16,7 +16,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from time import monotonic_ns, sleep
+from time import sleep
 from typing import TypeVar
 
 from broker.channel import Channel, Violation
@@ -35,6 +35,7 @@ from broker.settings import cores
 from broker.short_turns import ask_for_short_turns
 from broker.slot import Slot
 from worker_client.wire import own_broker, semaphore
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
 from worker_client.wire.processor import give_way
 from worker_client.wire.semaphore import Busy, Semaphore

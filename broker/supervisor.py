@@ -14,7 +14,6 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from time import monotonic
 
 from broker.engine import log_stop, signal_end_of
 from broker.keeper import Keeper
@@ -27,6 +26,7 @@ from broker.signals import Given, Signals, begin_again_blocked, blocked, heeded
 from broker.systemd import Service
 from broker.witness import Witness
 from worker_client.wire.address import VARIABLE
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError
 
 _log = logging.getLogger("onesession.supervisor")

@@ -15,7 +15,6 @@ import threading
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
-from time import monotonic_ns
 from types import TracebackType
 from typing import Any
 
@@ -29,6 +28,7 @@ from worker_client.loop import LoopCalls
 from worker_client.metadata import ModelInfo
 from worker_client.model import INTERACTIVE_PRIORITY, Bound, Model
 from worker_client.timings import Timings
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature

@@ -13,7 +13,6 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Sequence
-from time import monotonic_ns
 from typing import Any
 
 from worker_client import last_run
@@ -24,6 +23,7 @@ from worker_client.link import ControlLink, seconds_left
 from worker_client.region import OutputRegion
 from worker_client.slot import Slot
 from worker_client.wire import control, fork, semaphore
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import (
     BrokerError,
     BrokerUnavailable,

@@ -26,13 +26,13 @@ import time
 from itertools import count
 from operator import methodcaller
 from pathlib import Path
-from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from worker_client import monkey
 from worker_client.absence import Absent, BrokerLost, NoAnswer
 from worker_client.wire import control, fork, threads
 from worker_client.wire.address import unreachable
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.layout import NO_DEADLINE
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from time import monotonic_ns
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -25,6 +24,7 @@ from worker_client.channel import Channel
 from worker_client.model import Bound, copied
 from worker_client.slot import Slot
 from worker_client.timings import Timings
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.event import Event
 from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_EVENT, OUTPUT_REGION
