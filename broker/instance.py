@@ -22,7 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from broker import locks
+from broker import locks, system_calls
 from broker.descriptors import above_standard
 from broker.memory import sweep
 from worker_client.wire.address import VARIABLE, name_prefix, runtime_directory
@@ -57,6 +57,7 @@ class Instance:
 
         Raises BrokerError; locks.AlreadyRunning if a live broker has it.
         """
+        system_calls.check()
         self.path = path
         self.prefix = name_prefix(path)
         self._lock, self._names, listener, self._owner = _take(path) if held is None else held

@@ -25,13 +25,13 @@ from broker.models.model import LoadedModel
 from broker.models.repository import Repository
 from broker.observe.failures import Failures
 from broker.observe.tracer import Tracer
+from broker.processors import cores
 from broker.run_record import RunRecord
 from broker.scheduling.pool import RunnerPool
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Queue
 from broker.scheduling.runner import Runnable, Runner
 from broker.scheduling.serving import Serving, servings_of
-from broker.settings import cores
 from broker.short_turns import ask_for_short_turns
 from broker.slot import Slot
 from worker_client.wire import own_broker, semaphore

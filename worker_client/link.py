@@ -35,6 +35,7 @@ from worker_client.wire.address import unreachable
 from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.layout import NO_DEADLINE
+from worker_client.wire.refusal import is_refusal, refused
 
 if TYPE_CHECKING:
     from worker_client.channel import Channel
@@ -75,7 +76,7 @@ class ControlLink:
         self._broken = ""  # why the connection was broken off
         self._sock = sock
         self._lifeline = -1
-        self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        self._wakeup = _new_wakeup()
         self._decoder = control.Decoder()
         self._ids = count(1)
         self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
@@ -311,6 +312,15 @@ class ControlLink:
             answer.put(None)
         if self.channel is not None:
             self.channel.close()
+
+
+def _new_wakeup() -> int:
+    try:
+        return os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+    except OSError as error:
+        if is_refusal(error):
+            raise refused("eventfd2", "a worker's connection to its broker", error) from None
+        raise
 
 
 def _no_answer(path: Path, op: str, timeout: float | None) -> NoAnswer:

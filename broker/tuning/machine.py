@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.models.quiet import XLA_FLAGS
-from broker.settings import cores
+from broker.processors import cores, usable
 from broker.tuning.candidates import Processors
 from worker_client.wire.clock import monotonic
 
@@ -158,7 +158,7 @@ def _memory_available() -> int:
 
 def _busy_seconds() -> float:
     """Time that our processors were used, or stolen by other virtual machines (proc_stat(5))."""
-    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    ours = {f"cpu{number}" for number in usable()}
     ticks = 0
     for line in _lines(Path("/proc/stat")):
         name, *times = line.split()
