@@ -20,6 +20,7 @@ from worker_client.absence import BrokerLost, ForeignAnswer, NoAnswer
 from worker_client.catalogue import Catalogue
 from worker_client.futures import FutureDispatcher
 from worker_client.link import ControlLink, seconds_left
+from worker_client.listeners import Listener, Listeners
 from worker_client.region import OutputRegion
 from worker_client.slot import Slot
 from worker_client.wire import control, fork, semaphore
@@ -77,6 +78,7 @@ class Channel:
         self.slots: list[Slot] = []
         self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
         self.event: Event | None = None
+        self.listeners = Listeners()  # event loops
         self._link = link
         self.bell: semaphore.Semaphore = self._opened(reply["bell"], deadline_ns)
         self._words = self._segments[0].bytes.cast("Q")
@@ -154,6 +156,31 @@ class Channel:
             free.appendleft(slot)
         return None
 
+    def make_room(self, nbytes: int, deadline_ns: int) -> None:
+        """Have a slot of this size among the free ones, if the broker gives it; waits for no slot in use. It is handed
+        to nobody, since the event loop that has asked may be closed meanwhile: the next one to claim has it."""
+        slot = self.claim_at_once(0)
+        if slot is None and self._more_slots(deadline_ns):
+            slot = self.claim_at_once(0)
+        if slot is None:
+            return
+        try:
+            if nbytes > slot.input.nbytes:
+                self._grow(slot, nbytes, deadline_ns)
+        finally:
+            self.release(slot)
+            self.listeners.tell_waiting()
+
+    @property
+    def is_growing(self) -> bool:
+        """A thread asks for more slots; event loops that wait for one are woken when it is done."""
+        return self._grower != 0
+
+    @property
+    def has_free(self) -> bool:
+        """A slot is free, or may be by now."""
+        return bool(self._free or self._abandoned)
+
     @property
     def may_grow(self) -> bool:
         """`claim` would not have to wait for a slot in use."""
@@ -161,10 +188,25 @@ class Channel:
 
     def open_event(self, deadline_ns: int) -> Event:
         """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker."""
-        if self.event is None:
+        event = self.event
+        if event is None:
             _, fds = self._ask({"op": "event"}, deadline_ns)
-            self.event = Event(fds.pop())
-        return self.event
+            event = Event(fds.pop())
+            with self._slow:  # two loops may have asked at a time
+                event = self.event = self.event or event
+        return event
+
+    def join(self, listener: Listener) -> bool:
+        """Have an event loop woken for its calls. True if it has to listen to the event itself."""
+        itself = self.listeners.join(listener)
+        if not itself and self.event is not None:
+            self._link.watch_event(self.event.fd)
+        return itself
+
+    def arm(self, deadline_ns: int) -> None:
+        """Have `Listeners.expire` called at `deadline_ns` at the latest."""
+        if deadline_ns < self._link.next_wake_ns:
+            self._link.arm(deadline_ns)
 
     def _ask(self, message: control.Message, deadline_ns: int) -> tuple[control.Message, list[int]]:
         """Over the control socket, for a call that is attached. Raises DeadlineExceeded, and what the broker says."""
@@ -258,6 +300,7 @@ class Channel:
                 with self._slow:
                     self._grower = 0
                     self._slow.notify_all()
+                self.listeners.tell_waiting()
 
     def _opened(self, name: str, deadline_ns: int) -> semaphore.WaitableSemaphore:
         try:
@@ -419,6 +462,7 @@ class Channel:
 
     def watch(self, slot: Slot, deadline_ns: int) -> None:
         """Have the slot's waiter woken when `deadline_ns` passes."""
+        slot.expired_ns = 0
         slot.deadline_ns = deadline_ns
         if deadline_ns < self._link.next_wake_ns:
             self._link.arm(deadline_ns)
@@ -469,12 +513,21 @@ class Channel:
         """Wake the calls whose deadline has passed; the earliest deadline of the others."""
         earliest = NO_DEADLINE
         for slot in self.slots:
-            if slot.deadline_ns <= now_ns:
-                slot.deadline_ns = NO_DEADLINE
+            deadline_ns = slot.deadline_ns
+            if deadline_ns > now_ns:
+                earliest = min(earliest, deadline_ns)
+            elif deadline_ns != slot.expired_ns:
+                # The deadline stays as it is: the slot's next call may have set its own by now.
+                slot.expired_ns = deadline_ns
                 self._post(slot)
-            else:
-                earliest = min(earliest, slot.deadline_ns)
-        return earliest
+        return min(earliest, self.listeners.expire(now_ns))
+
+    def answered(self) -> None:
+        """The event is set, and several loops wait."""
+        event = self.event
+        if event is not None:
+            event.clear()
+            self.listeners.tell(monotonic_ns())
 
     def _post(self, slot: Slot) -> None:
         if not self._ring_for(slot):
@@ -488,8 +541,8 @@ class Channel:
         """Wake who looks after calls that nobody waits for in `wait`. False if this is none."""
         if slot.notify == NOTIFY_BELL:
             self.bell.release()
-        elif slot.notify == NOTIFY_EVENT and self.event is not None:
-            self.event.set()
+        elif slot.notify == NOTIFY_EVENT and (event := self.event) is not None:
+            event.set()
         else:
             return False
         return True
@@ -501,8 +554,8 @@ class Channel:
             self._output_regions[message["slot"]] = message["region"], segment
             self._slow.notify_all()
         self.bell.release()
-        if self.event is not None:
-            self.event.set()
+        if (event := self.event) is not None:
+            event.set()
 
     def has_region(self, slot: Slot) -> bool:
         """Whether `await_region` would not wait."""
@@ -540,8 +593,9 @@ class Channel:
         for slot in self.slots:
             self._post(slot)
         self.bell.release()
-        if self.event is not None:
-            self.event.set()
+        if (event := self.event) is not None:
+            event.set()
+        self.listeners.tell_all()
         with self._slow:
             self._slow.notify_all()
 
@@ -555,6 +609,7 @@ class Channel:
     def dispose(self) -> None:
         """Let go of the memory, of which each slot in use and each result keeps its part. The channel is closed."""
         self.__dict__.pop("submit", None)
+        self.event = None  # closed when the loop that listens to it has ended that, too
         self.slots = []
         self._free = deque()
         self._abandoned = []

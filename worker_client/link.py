@@ -76,6 +76,7 @@ class ControlLink:
         self._broken = ""  # why the connection was broken off
         self._sock = sock
         self._lifeline = -1
+        self._event = -1  # the channel's, which owns it
         self._wakeup = _new_wakeup()
         self._decoder = control.Decoder()
         self._ids = count(1)
@@ -190,6 +191,12 @@ class ControlLink:
                 self._lifeline = fds.pop()
         self._wake()
 
+    def watch_event(self, event: int) -> None:
+        """Have `Channel.answered` called whenever this descriptor is readable, as long as the channel is there."""
+        if self._event != event:
+            self._event = event
+            self._wake()
+
     def arm(self, deadline_ns: int) -> None:
         """Have `Channel.expire` called at `deadline_ns` at the latest."""
         self.next_wake_ns = deadline_ns
@@ -250,12 +257,15 @@ class ControlLink:
                     break
                 if self._wakeup in ready:
                     os.eventfd_read(self._wakeup)
-                    if self._lifeline >= 0:
-                        poll.register(self._lifeline, monkey.POLLIN)
+                    for fd in (self._lifeline, self._event):
+                        if fd >= 0:
+                            poll.register(fd, monkey.POLLIN)
                 if self._sock.fileno() in ready and not self._receive():
                     break
                 if self._lifeline in ready:
                     break
+                if self._event in ready and self.channel is not None:
+                    self.channel.answered()
                 self._keep_deadlines()
         finally:
             self._end()

@@ -156,9 +156,7 @@ def test_no_thread_for_each_call(broker: TestBroker, run: Callable[[Program], No
     run(program())
 
 
-def test_errors_are_the_sync_clients(
-    broker: TestBroker, run: Callable[[Program], None], number: int
-) -> None:
+def test_errors_are_the_sync_clients(broker: TestBroker, run: Callable[[Program], None], number: int) -> None:
     """Each call raises what `Model.predict` would, and the next one works."""
 
     async def program() -> None:
@@ -278,8 +276,7 @@ def test_calls_given_up_at_any_moment(
                 results = await asyncio.gather(*tasks, return_exceptions=True)
                 wrong = [r for r in results if r is not None and not isinstance(r, asyncio.CancelledError)]
                 assert not wrong
-            calls = client._calls
-            assert calls is not None
+            calls = client._calls[asyncio.get_running_loop()]
             await until(lambda: in_flight(broker) == 0)
             await tell.predict({"x": ROW, "row": np.array([1])})
             channel = calls.channel

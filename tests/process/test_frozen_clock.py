@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import os
@@ -16,10 +17,10 @@ import pytest
 
 import worker_client
 from broker import Broker
-from tests.brokers import TestBroker, folder
+from tests.brokers import TestBroker, folder, serving
 from tests.process.models import sources
 from tests.workers import in_child as in_forked_child
-from worker_client import BrokerUnavailable, DeadlineExceeded
+from worker_client import BrokerUnavailable, DeadlineExceeded, Overloaded, aio
 
 MODELS = ("double", "gated")
 ROW = np.ones((1, 4), np.float32)
@@ -122,6 +123,60 @@ def test_deadlines_pass(broker: TestBroker, frozen: Frozen) -> None:
         in_child(child)
     finally:
         broker.gate.open(number)
+
+
+def test_event_loops(frozen: Frozen) -> None:
+    """Answers and deadlines, of calls that wait for an answer, for a slot, and for another one to attach. The loop's
+    own clock is frozen as well, so that its timers never end."""
+
+    def child() -> None:
+        with frozen():
+            asyncio.run(program())
+
+    async def program() -> None:
+        async with aio.connect(broker.address) as client:
+            double, model = client.model("double"), client.model("gated")
+            for answer in await asyncio.gather(*[double.predict(ROW, timeout=20) for _ in range(20)]):
+                np.testing.assert_array_equal(answer, 2 * ROW)
+            held = [model.submit(gated(1), timeout=20) for _ in range(2)]
+            while broker.gate.entries(1) < 1:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+            with pytest.raises(Overloaded):
+                await double.predict(ROW, timeout=LATE_S)
+            broker.gate.open(1)
+            await asyncio.gather(*held)
+            with pytest.raises(DeadlineExceeded):
+                await model.predict(gated(2), timeout=LATE_S)
+            broker.gate.open(2)
+
+    with serving("double", "gated", slots=1, max_slots=2) as broker:
+        in_child(child)
+
+
+def test_tasks_that_wait_for_another_to_attach(frozen: Frozen) -> None:
+    """Each until its own deadline, while the broker does not answer."""
+
+    def child() -> None:
+        with frozen():
+            asyncio.run(program())
+
+    async def program() -> None:
+        async with aio.connect(broker.address) as client:
+            model = client.model("double")
+            tasks = [model.submit(ROW, timeout=seconds) for seconds in (20, LATE_S)]
+            with pytest.raises(DeadlineExceeded):
+                await tasks[1]
+            assert not tasks[0].done()
+            os.kill(pid, signal.SIGCONT)
+            np.testing.assert_array_equal(await tasks[0], 2 * ROW)
+
+    with serving("double") as broker:
+        pid = broker.pid
+        broker.signal(signal.SIGSTOP)
+        try:
+            in_child(child)
+        finally:
+            broker.signal(signal.SIGCONT)
 
 
 def test_a_broker_starts_and_starts_again(frozen: Frozen) -> None:
