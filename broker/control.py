@@ -18,7 +18,6 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from time import monotonic
 from types import NoneType
 from typing import Any
 
@@ -26,6 +25,7 @@ from broker.access import Access
 from broker.channel import Channel
 from broker.peers import SECONDS_TO_HELLO, Peers
 from worker_client.wire import control
+from worker_client.wire.clock import monotonic
 from worker_client.wire.control import Decoder, Message, ProtocolError
 from worker_client.wire.errors import BrokerError, Overloaded
 from worker_client.wire.event import Lent

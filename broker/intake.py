@@ -16,7 +16,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from time import monotonic_ns, sleep
+from time import sleep
 from typing import TypeVar
 
 from broker.channel import Channel, Left, Violation
@@ -25,16 +25,17 @@ from broker.models.model import LoadedModel
 from broker.models.repository import Repository
 from broker.observe.failures import Failures
 from broker.observe.tracer import Tracer
+from broker.processors import cores
 from broker.run_record import RunRecord
 from broker.scheduling.pool import RunnerPool
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Queue
 from broker.scheduling.runner import Runnable, Runner
 from broker.scheduling.serving import Serving, servings_of
-from broker.settings import cores
 from broker.short_turns import ask_for_short_turns
 from broker.slot import Slot
 from worker_client.wire import own_broker, semaphore
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
 from worker_client.wire.processor import give_way
 from worker_client.wire.semaphore import Busy, Semaphore

@@ -20,7 +20,6 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Any, Protocol
 
 from broker.models import loading
@@ -34,6 +33,7 @@ from broker.models.version import State, Version
 from broker.models.versions import Policy, numbered
 from worker_client.wire import own_broker, threads
 from worker_client.wire.backoff import Backoff
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
 
 _log = logging.getLogger("onesession.models")

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from time import monotonic, monotonic_ns, time, time_ns
+from time import time, time_ns
 from typing import Any, TypeGuard
 
 from broker.access import Access
@@ -36,6 +36,7 @@ from broker.tuning.verdicts import RememberedVerdicts
 from broker.watch import Watch
 from worker_client.wire import own_broker, threads
 from worker_client.wire.address import socket_path
+from worker_client.wire.clock import monotonic, monotonic_ns
 from worker_client.wire.control import Message, ProtocolError, error_fields
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.event import Lent

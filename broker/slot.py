@@ -7,7 +7,6 @@ post in `_hand_back`.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from broker.observe.failures import LATE_COMPLETION, Asked
@@ -18,6 +17,7 @@ from broker.scheduling import batcher
 from broker.scheduling.parts import Part, Whole
 from broker.scheduling.serving import Bound, Serving
 from broker.scheduling.strings import encoded
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import (
     STATUS_OK,
     BrokerError,

@@ -13,6 +13,7 @@ from worker_client import last_run
 from worker_client.absence import BrokerLost, ForeignAnswer, NoAnswer
 from worker_client.catalogue import Catalogue
 from worker_client.link import ControlLink, Received, seconds_left
+from worker_client.listeners import Listener, Listeners
 from worker_client.slot import Slot
 from worker_client.wire import control, fork, semaphore
 from worker_client.wire.descriptor import Descriptor
@@ -36,6 +37,8 @@ class Attachment:
         self.catalogue = Catalogue(reply["models"])
         self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
         self.event: Event | None = None
+        self._event_lock = threading.Lock()
+        self.listeners = Listeners()  # event loops
         self.bell: semaphore.Semaphore = self._opened(reply["bell"], deadline_ns)
         self._words = self._segments[0].bytes.cast("Q")
         self._ring = RingProducer(
@@ -62,12 +65,27 @@ class Attachment:
 
     def open_event(self, deadline_ns: int) -> Event:
         """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker."""
-        if self.event is None:
+        event = self.event
+        if event is None:
             _, received = self._ask({"op": "event"}, deadline_ns, brings=True)
             if received[-1].missing:
                 raise no_descriptor("the event of the loop")
-            self.event = Event(received[-1])
-        return self.event
+            event = Event(received[-1])
+            event.otherwise = self._link.lose
+            with self._event_lock:  # two loops may have asked at a time
+                event = self.event = self.event or event
+        return event
+
+    def join(self, listener: Listener) -> bool:
+        """Have an event loop woken for its calls. True if it has to listen to the event itself."""
+        itself = self.listeners.join(listener)
+        if not itself and (event := self.event) is not None:
+            self._link.watch_event(event)
+        return itself
+
+    def arm(self, deadline_ns: int) -> bool:
+        """Have `Channel.expire` called at `deadline_ns` at the latest. False if nobody can: the channel is retired."""
+        return deadline_ns >= self._link.next_wake_ns or self._link.arm(deadline_ns)
 
     def _ask(
         self, message: control.Message, deadline_ns: int, brings: bool = False

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from time import monotonic_ns, sleep
+from time import sleep
 
 from worker_client.absence import BrokerLost
 from worker_client.futures import FutureDispatcher
@@ -20,6 +20,7 @@ from worker_client.region import OutputRegion
 from worker_client.slot import Slot
 from worker_client.supply import SlotSupply
 from worker_client.wire import control, semaphore
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.errors import BrokerError, DeadlineExceeded, Overloaded
 from worker_client.wire.layout import (
@@ -156,8 +157,9 @@ class Channel(SlotSupply):
 
     def watch(self, slot: Slot, deadline_ns: int) -> bool:
         """Have the slot's waiter woken when `deadline_ns` passes. False if nobody can: the channel is retired."""
+        slot.expired_ns = 0
         slot.deadline_ns = deadline_ns
-        return deadline_ns >= self._link.next_wake_ns or self._link.arm(deadline_ns)
+        return self.arm(deadline_ns)
 
     def deadline_exceeded(self, slot: Slot) -> DeadlineExceeded | Overloaded:
         waited = (monotonic_ns() - slot.words[SUBMITTED_NS]) / 1e6
@@ -174,12 +176,22 @@ class Channel(SlotSupply):
         """Wake the calls whose deadline has passed; the earliest deadline of the others."""
         earliest = NO_DEADLINE
         for slot in self.slots:
-            if slot.deadline_ns <= now_ns:
-                slot.deadline_ns = NO_DEADLINE
+            deadline_ns = slot.deadline_ns
+            if deadline_ns > now_ns:
+                earliest = min(earliest, deadline_ns)
+            elif deadline_ns != slot.expired_ns:
+                # The deadline stays as it is: the slot's next call may have set its own by now.
+                slot.expired_ns = deadline_ns
                 self._post(slot)
-            else:
-                earliest = min(earliest, slot.deadline_ns)
-        return earliest
+        return min(earliest, self.listeners.expire(now_ns))
+
+    def answered(self) -> None:
+        """The event is set, and several loops wait."""
+        event = self.event
+        if event is not None:
+            if not event.clear():
+                self.lose()
+            self.listeners.tell(monotonic_ns())
 
     def _post(self, slot: Slot) -> None:
         if not self._ring_for(slot):
@@ -193,8 +205,8 @@ class Channel(SlotSupply):
         """Wake who looks after calls that nobody waits for in `wait`. False if this is none."""
         if slot.notify == NOTIFY_BELL:
             self.bell.release()
-        elif slot.notify == NOTIFY_EVENT and self.event is not None:
-            self.event.set()
+        elif slot.notify == NOTIFY_EVENT and (event := self.event) is not None:
+            event.set()
         else:
             return False
         return True
@@ -212,8 +224,8 @@ class Channel(SlotSupply):
             self._output_regions[message["slot"]] = message["region"], region
             self._slow.notify_all()
         self.bell.release()
-        if self.event is not None:
-            self.event.set()
+        if (event := self.event) is not None:
+            event.set()
 
     def has_region(self, slot: Slot) -> bool:
         """Whether `await_region` would not wait."""
@@ -250,16 +262,17 @@ class Channel(SlotSupply):
         for slot in self.slots:
             self._post(slot)
         self.bell.release()
-        if self.event is not None:
-            self.event.set()
-        with self._slow:
-            self._slow.notify_all()
+        self._wake_all()
 
     def retire(self) -> None:
         """The link lost a descriptor: no call begins here any more. Those under way are answered, while it can be."""
         self.alive[0] = 0
-        if self.event is not None:
-            self.event.set()
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        if (event := self.event) is not None:
+            event.set()
+        self.listeners.tell_all()
         with self._slow:
             self._slow.notify_all()
 
@@ -283,6 +296,7 @@ class Channel(SlotSupply):
     def dispose(self) -> None:
         """Let go of the memory, of which each slot in use and each result keeps its part. The channel is closed."""
         self.__dict__.pop("submit", None)
+        self.event = None  # closed when the loop that listens to it has ended that, too
         self.slots = []
         self._free = deque()
         self._abandoned = []

@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic_ns
 from typing import Any
 
 from worker_client import green
@@ -22,6 +21,7 @@ from worker_client.link import ControlLink, seconds_left
 from worker_client.metadata import SignatureInfo
 from worker_client.rerun import Reruns
 from worker_client.wire import fork, limits, own_broker
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
 from worker_client.wire.signature import Signature

@@ -14,7 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from worker_client.absence import BrokerLost, ModelMoved
 from worker_client.slot import Slot
 from worker_client.timings import Timings
 from worker_client.wire import fork, limits, semaphore, threads
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 

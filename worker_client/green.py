@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from time import monotonic_ns
 
 from worker_client import monkey
 from worker_client.channel import Channel
@@ -20,6 +19,7 @@ from worker_client.hubs import EventletHub, GeventHub, Hub, Waiter
 from worker_client.link import ControlLink
 from worker_client.slot import Slot
 from worker_client.wire import control, semaphore
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.layout import (
     NO_DEADLINE,

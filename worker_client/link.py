@@ -32,16 +32,18 @@ import time
 from itertools import count
 from pathlib import Path
 from posix import read, write  # not os's, in place of which eventlet puts some that wait
-from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from worker_client import monkey
 from worker_client.absence import Absent, BrokerLost, NoAnswer
 from worker_client.wire import control, fork, limits, threads
 from worker_client.wire.address import unreachable
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.descriptor import Descriptor, OwnSocket, new_pipe
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
+from worker_client.wire.event import Event
 from worker_client.wire.layout import NO_DEADLINE
+from worker_client.wire.refusal import is_refusal, refused
 
 if TYPE_CHECKING:
     from worker_client.channel import Channel
@@ -78,7 +80,8 @@ class ControlLink:
         self._lost = False  # a descriptor of ours was closed, or is another's by now
         self._sock = sock
         self._lifeline: Descriptor | None = None
-        self._woken, self._wakeup = new_pipe()
+        self._event: Event | None = None  # the channel's, which owns it
+        self._woken, self._wakeup = _new_wakeup()
         self._decoder = control.Decoder()
         self._ids = count(1)
         self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
@@ -198,6 +201,14 @@ class ControlLink:
                 self._lifeline = fds[-1]
         self._wake()
 
+    def watch_event(self, event: Event) -> None:
+        """Have `Channel.answered` called whenever it is set, as long as the channel is there."""
+        with self._close_lock:
+            if self.closed or self._event is event:
+                return
+            self._event = event
+        self._wake()
+
     def arm(self, deadline_ns: int) -> bool:
         """Have `Channel.expire` called at `deadline_ns` at the latest. False if nobody can be woken for that."""
         self.next_wake_ns = deadline_ns
@@ -256,10 +267,10 @@ class ControlLink:
                 write(self._wakeup.fd, b"\0")
         return True
 
-    def _watched(self) -> list[Descriptor | OwnSocket]:
-        return [end for end in (self._sock, self._woken, self._lifeline) if end is not None]
+    def _watched(self) -> list[Descriptor | OwnSocket | Event]:
+        return [end for end in (self._sock, self._woken, self._lifeline, self._event) if end is not None]
 
-    def _is_whole(self, *ends: Descriptor | OwnSocket) -> bool:
+    def _is_whole(self, *ends: Descriptor | OwnSocket | Event) -> bool:
         """Whether all of them are ours still. If not, the link is at its end: no call begins any more."""
         if not self._lost and all(end.ours for end in ends):
             return True
@@ -289,6 +300,7 @@ class ControlLink:
             self.channel.leave()
 
     def _close_descriptors(self) -> None:
+        self._event = None
         for descriptor in (self._woken, self._wakeup, self._lifeline):
             if descriptor is not None:
                 descriptor.close()
@@ -306,12 +318,15 @@ class ControlLink:
                     break
                 if self._woken.fd in ready:
                     read(self._woken.fd, _MANY_WAKES)
-                    if self._lifeline is not None:
-                        poll.register(self._lifeline.fd, monkey.POLLIN)
+                    for end in (self._lifeline, self._event):
+                        if end is not None:
+                            poll.register(end.fd, monkey.POLLIN)
                 if self._sock.sock.fileno() in ready and not self._receive():
                     break
                 if self._lifeline is not None and self._lifeline.fd in ready:
                     break
+                if self._event is not None and self._event.fd in ready and self.channel is not None:
+                    self.channel.answered()
                 self._keep_deadlines()
         finally:
             self._end()
@@ -378,6 +393,15 @@ class ControlLink:
             answer.put(None)
         if self.channel is not None:
             self.channel.close()
+
+
+def _new_wakeup() -> tuple[Descriptor, Descriptor]:
+    try:
+        return new_pipe()
+    except OSError as error:
+        if is_refusal(error):
+            raise refused("pipe2", "a worker's connection to its broker", error) from None
+        raise
 
 
 def _no_answer(path: Path, op: str, timeout: float | None) -> NoAnswer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import index
-from time import monotonic_ns, sleep
+from time import sleep
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +22,7 @@ from worker_client.request import Request
 from worker_client.string_inputs import fitter_of
 from worker_client.timings import Timings
 from worker_client.wire import limits
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelFailed, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
 from worker_client.wire.signature import Signature, TensorSpec, label_of

@@ -7,7 +7,6 @@ caller holds go on to be what he writes through. From then on each run copies th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from time import monotonic_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from worker_client.slot import Slot
 from worker_client.string_inputs import has_views, in_place, write
 from worker_client.timings import Timings
 from worker_client.wire import fork, limits
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature

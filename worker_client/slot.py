@@ -40,6 +40,7 @@ class Slot:
         "busy",
         "completed",
         "deadline_ns",
+        "expired_ns",
         "extra_posts",
         "first",
         "index",
@@ -82,6 +83,7 @@ class Slot:
         self.signature_id = 0  # of the request line
         self.busy = False  # in the ring or the broker's hands: its completion is not yet acquired
         self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline keeper reads it
+        self.expired_ns = 0  # which deadline the keeper has woken for; only he writes it
         self.extra_posts = 0  # posts that did not come from the broker
         self.missing_ns = 0  # since when an abandoned slot is known to miss a post
         self.notify = NOTIFY_SLOT

@@ -10,7 +10,6 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Sequence
-from time import monotonic_ns
 from typing import Any
 
 from worker_client.absence import NoAnswer
@@ -18,6 +17,7 @@ from worker_client.attachment import Attachment
 from worker_client.link import ControlLink, Received
 from worker_client.slot import Slot
 from worker_client.wire import control, semaphore
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.errors import BrokerError, DeadlineExceeded, InvalidInput, Overloaded
 from worker_client.wire.layout import (
@@ -93,6 +93,31 @@ class SlotSupply(Attachment):
                 return slot
             free.appendleft(slot)
         return None
+
+    def make_room(self, nbytes: int, deadline_ns: int) -> None:
+        """Have a slot of this size among the free ones, if the broker gives it; waits for no slot in use. It is handed
+        to nobody, since the event loop that has asked may be closed meanwhile: the next one to claim has it."""
+        slot = self.claim_at_once(0)
+        if slot is None and self._more_slots(deadline_ns):
+            slot = self.claim_at_once(0)
+        if slot is None:
+            return
+        try:
+            if nbytes > slot.input.nbytes:
+                self._grow(slot, nbytes, deadline_ns)
+        finally:
+            self.release(slot)
+            self.listeners.tell_waiting()
+
+    @property
+    def is_growing(self) -> bool:
+        """A thread asks for more slots; event loops that wait for one are woken when it is done."""
+        return self._grower != 0
+
+    @property
+    def has_free(self) -> bool:
+        """A slot is free, or may be by now."""
+        return bool(self._free or self._abandoned)
 
     @property
     def may_grow(self) -> bool:
@@ -194,6 +219,7 @@ class SlotSupply(Attachment):
                 with self._slow:
                     self._grower = 0
                     self._slow.notify_all()
+                self.listeners.tell_waiting()
 
     def _map_block(self, reply: control.Message, received: Received, deadline_ns: int) -> None:
         """The broker gives it once: what cannot be mapped now is kept for the next time."""

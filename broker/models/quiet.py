@@ -66,8 +66,12 @@ def import_chatter_dropped(*, wanted: bool) -> Iterator[None]:
     if not wanted or threading.active_count() > 1 or not hasattr(os, "memfd_create"):
         yield
         return
+    try:
+        buffer = os.memfd_create("stderr", os.MFD_CLOEXEC)
+    except OSError:  # no descriptors; a seccomp filter
+        yield
+        return
     sys.stderr.flush()
-    buffer = os.memfd_create("stderr", os.MFD_CLOEXEC)
     stderr = os.dup(2)
     os.dup2(buffer, 2)
     try:

@@ -8,7 +8,8 @@ import contextlib
 import itertools
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import numpy as np
 import pytest
@@ -246,7 +247,8 @@ def test_an_event_loop_after_it(broker: TestBroker) -> None:
         child.result()
 
 
-def test_each_by_itself_under_a_loop(broker: TestBroker) -> None:
+@pytest.mark.parametrize("files", [False, True], ids=["the number stays free", "the app opens files"])
+def test_each_by_itself_under_a_loop(broker: TestBroker, files: bool) -> None:
     """The loop's own stay: the answer whose wake-up was lost comes all the same, and what follows."""
 
     async def close_twice(address: str, which: int) -> bool:
@@ -258,10 +260,11 @@ def test_each_by_itself_under_a_loop(broker: TestBroker) -> None:
         if which >= len(ours):
             return False
         os.close(ours[which])
-        theirs = AppFiles()
+        theirs = AppFiles() if files else None
         await use_awaiting(client, broker.gate)
         await client.close()
-        theirs.check()
+        if theirs is not None:
+            theirs.check()
         return True
 
     which = 0
@@ -271,6 +274,100 @@ def test_each_by_itself_under_a_loop(broker: TestBroker) -> None:
                 break
         which += 1
     assert which >= 4
+
+
+@pytest.mark.parametrize("files", [False, True], ids=["the number stays free", "the app opens files"])
+@pytest.mark.parametrize("first", [True, False], ids=["the first loop lives", "the first loop blocks"])
+def test_each_by_itself_under_several_loops(broker: TestBroker, files: bool, first: bool) -> None:
+    """Then the watcher listens, too: it neither reads nor polls what is not ours, and every loop goes on."""
+
+    def close_twice(talk: Talk, address: str, which: int) -> bool:
+        client, go_on = aio.connect(address, timeout=60), threading.Event()
+        with contextlib.ExitStack() as stack:
+            loops = [stack.enter_context(running_loop()) for _ in range(3)]
+            before = numbers()
+            for loop in loops:
+                run_in(loop, use_awaiting(client, broker.gate))
+            ours = sorted(numbers() - before)
+            if which >= len(ours):
+                return False
+            stack.callback(go_on.set)
+            if not first:
+                loops[0].call_soon_threadsafe(go_on.wait, 60)
+            os.close(ours[which])
+            theirs = AppFiles() if files else None
+            for loop in loops[::-1] if first else loops[1:]:
+                run_in(loop, use_awaiting(client, broker.gate))
+            go_on.set()
+            run_in(loops[0], use_awaiting(client, broker.gate))
+            run_in(loops[1], client.close())
+            if theirs is not None:
+                theirs.check()
+        return True
+
+    which = 0
+    while True:
+        with worker(close_twice, broker.address, which, talk=True) as child:
+            if not child.result():
+                break
+        which += 1
+    assert which >= 4
+
+
+@contextlib.contextmanager
+def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """In a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    run_in(loop, asyncio.to_thread(int))  # its executor's first thread is there
+    yield loop
+    run_in(loop, loop.shutdown_default_executor())
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def run_in(loop: asyncio.AbstractEventLoop, program: Coroutine[Any, Any, Any]) -> Any:
+    return asyncio.run_coroutine_threadsafe(program, loop).result(60)
+
+
+def test_calls_under_way_in_several_loops(broker: TestBroker) -> None:
+    """They are answered, or sent once more, though no loop begins another."""
+
+    def close_one(talk: Talk, address: str, which: int) -> list[float]:
+        client = aio.connect(address, timeout=60)
+        model = client.model("gated")
+        with running_loop() as one, running_loop() as other:
+            before = numbers()
+            for loop in (one, other):
+                run_in(loop, model.predict(gated(0)))
+            ours = sorted(numbers() - before)
+            talk.say(len(ours))
+            calls = [
+                asyncio.run_coroutine_threadsafe(model.predict(gated(500 + which)), loop)
+                for loop in (one, other, one, other)
+            ]
+            talk.hear()
+            os.close(ours[which])
+            theirs = AppFiles()
+            talk.say()
+            answers = [float(call.result(60)["y"][0]) for call in calls]
+            run_in(other, client.close())
+            theirs.check()
+        return answers
+
+    which, count = 0, 4
+    while which < count:
+        with worker(close_one, broker.address, which, talk=True) as child:
+            count = child.hear()
+            broker.gate.wait_for(500 + which)
+            child.say()
+            child.hear()
+            broker.gate.open(500 + which)
+            assert child.result() == [2.0] * 4
+        which += 1
+    assert count >= 4
 
 
 async def use_awaiting(client: aio.AsyncClient, gate: Gate) -> None:

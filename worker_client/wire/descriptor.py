@@ -42,6 +42,11 @@ class Descriptor:
         return self.fd >= 0 and identity_of(self.fd) == self._identity
 
     @property
+    def taken(self) -> bool:
+        """The number may be somebody else's: it leads to something that is not ours, or we have closed it ourselves."""
+        return self.fd < 0 or identity_of(self.fd) not in (None, self._identity)
+
+    @property
     def missing(self) -> bool:
         """It never came, for want of a free number."""
         return self._identity is None

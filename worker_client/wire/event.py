@@ -29,7 +29,7 @@ class Event:
     def __init__(self, descriptor: Descriptor) -> None:
         self._descriptor = descriptor
         self.otherwise: Callable[[], object] = lambda: None
-        """What wakes the loop if the descriptor was closed by somebody else."""
+        """Called in place of setting it if the descriptor was closed by somebody else."""
         self._lock = threading.Lock()  # so that no thread sets a descriptor that another has just closed
 
     @property
@@ -40,6 +40,11 @@ class Event:
     def ours(self) -> bool:
         """False once it is closed, by us or by somebody who took the number for his."""
         return self._descriptor.ours
+
+    @property
+    def taken(self) -> bool:
+        """Whoever listens to this number now is somebody else."""
+        return self._descriptor.taken
 
     def set(self) -> None:
         with self._lock:
