@@ -23,10 +23,11 @@ from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 
 _LOOK_SECONDS = 1.0
-_RELOADER = "WERKZEUG_RUN_MAIN"  # in the environment of the process that Flask's reloader starts
+_RELOADERS = {"WERKZEUG_RUN_MAIN": "Flask's", "RUN_MAIN": "Django's"}
+"""What stands in the environment of the process that a reloader starts."""
 _STARTED_TWICE = (
-    f"Flask's reloader imports the app in two processes: start the broker only if {_RELOADER!r} is in os.environ, or "
-    "run the server under `broker run`"
+    "{whose} reloader imports the app in two processes: start the broker only if {variable!r} is in os.environ, or run "
+    "the server under `broker run`"
 )
 
 
@@ -144,8 +145,10 @@ class Broker:
         try:
             engine.start(self.settings.start_seconds)
         except BrokerError as error:
-            if _RELOADER in os.environ and "already serves" in str(error):
-                raise BrokerError(f"{error}. {_STARTED_TWICE}") from None
+            for variable, whose in _RELOADERS.items():
+                if variable in os.environ and "already serves" in str(error):
+                    again = _STARTED_TWICE.format(whose=whose, variable=variable)
+                    raise BrokerError(f"{error}. {again}") from None
             raise
         self._engine = engine
 

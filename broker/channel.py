@@ -15,8 +15,9 @@ from broker.settings import Settings
 from broker.slot import Slot
 from worker_client.wire import semaphore
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput, Overloaded
-from worker_client.wire.event import Event, Lent
+from worker_client.wire.event import EventSource, Lent
 from worker_client.wire.layout import (
+    LEAVING,
     MAX_REGION,
     POLL_NOT,
     POLL_WORD,
@@ -37,6 +38,10 @@ PushOutput = Callable[[dict[str, Any], Segment], None]
 
 class Violation(BrokerError):
     """A worker wrote what no client writes. Its channel is closed; nobody else is concerned."""
+
+
+class Left(BrokerError):
+    """A worker that cannot tell us over its socket has given up its channel."""
 
 
 class Channel:
@@ -62,7 +67,8 @@ class Channel:
         self.closed = False  # the worker is gone: what is not running yet need not run
         self.last_taken_ns = 0
         self.requests = 0
-        self.event: Event | None = None  # for workers that wait in an event loop
+        self.event: EventSource | None = None  # for workers that wait in an event loop
+        self.hang_up: Callable[[], None] = lambda: None  # ends the worker's session; for any thread
         self.slots: list[Slot] = []
         self._settings = settings
         self._memory = memory
@@ -93,10 +99,12 @@ class Channel:
     # -- intake thread -------------------------------------------------------------------------------------------
 
     def take(self, servings: Sequence[Serving | None], now_ns: int) -> Slot | None:
-        """The next submitted request, read and checked; None if there is none. Raises Violation."""
+        """The next submitted request, read and checked; None if there is none. Raises Violation, Left."""
         left = RING_ENTRIES  # refused ones cost a worker its turn, not the others theirs
         while left and (index := self.ring.take()) != EMPTY:
             left -= 1
+            if index == LEAVING:
+                raise Left(f"worker {self.pid} has given up its channel, whose descriptors it has lost")
             if index >= len(self.slots) or (slot := self.slots[index]).use:
                 raise Violation(f"worker {self.pid} submitted slot {index}, which it does not own")
             self.last_taken_ns = now_ns
@@ -149,11 +157,25 @@ class Channel:
         slot.input = InputRegion(segment.bytes)
         return segment
 
+    def shrink(self, index: Any) -> int:
+        """Give a slot that the worker has claimed the regions that it began with; the number of its output region."""
+        slot = self._slot(index)
+        if slot.busy:
+            raise InvalidInput(f"slot {index} cannot be given other regions while it is in use")
+        for side in ("input", "output"):
+            self._account.give(self._regions.pop((slot.index, side), 0))
+        return slot.go_back()
+
     def lend_event(self) -> Lent:
-        """What the worker's event loop waits for in place of the bell."""
-        if self.event is None:
-            self.event = Event()
-        return Lent(self.event.fd)
+        """What the worker's event loop waits for in place of the bell. Raises Overloaded."""
+        try:
+            if self.event is None:
+                self.event = EventSource()
+            return self.event.lend()
+        except OSError as error:
+            raise Overloaded(
+                f"the broker cannot make an event ({error.strerror}); raise its `ulimit -n`, and see that it has /proc"
+            ) from None
 
     def unlink_names(self, names: Iterable[str] | None = None) -> None:
         """The worker has opened these semaphores, or will open no more: from now on nobody can find them."""

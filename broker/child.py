@@ -7,13 +7,13 @@ watches every child, and so would take those of the master's.
 from __future__ import annotations
 
 import os
-import resource
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from time import monotonic, sleep
+from time import sleep
 
 from broker import descriptors
+from worker_client.wire.clock import monotonic
 from worker_client.wire.interpreter import python
 
 _FIRST_LOOK_SECONDS = 0.0005
@@ -118,13 +118,12 @@ def _outputs() -> list[tuple[int, int, str, int, int]]:
 def _closing(keep: Iterable[int]) -> list[tuple[int, int]]:
     """For what would be inherited else, such as a server's listening sockets."""
     kept = {0, 1, 2, *keep}
-    limit, _ = resource.getrlimit(
-        resource.RLIMIT_NOFILE
-    )  # which may have been higher once; glibc refuses those beyond
+    # It may have been higher once. glibc refuses those beyond; it asks here, too, so also where getrlimit is refused.
+    limit = os.sysconf("SC_OPEN_MAX")
     return [
         (os.POSIX_SPAWN_CLOSE, fd)
         for fd in _open_descriptors()
-        if fd not in kept and (fd < limit or limit == resource.RLIM_INFINITY) and _is_inheritable(fd)
+        if fd not in kept and not 0 <= limit <= fd and _is_inheritable(fd)
     ]
 
 

@@ -18,7 +18,6 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from time import monotonic
 from types import NoneType
 from typing import Any
 
@@ -26,6 +25,7 @@ from broker.access import Access
 from broker.channel import Channel
 from broker.peers import SECONDS_TO_HELLO, Peers
 from worker_client.wire import control
+from worker_client.wire.clock import monotonic
 from worker_client.wire.control import Decoder, Message, ProtocolError
 from worker_client.wire.errors import BrokerError, Overloaded
 from worker_client.wire.event import Lent
@@ -117,7 +117,7 @@ class _Regular:
 
 
 class ControlServer:
-    """`run` is the body of the control thread; `call`, `push`, `drop` and `stop` may come from any."""
+    """`run` is the body of the control thread; `call`, `push`, `drop`, `hang_up` and `stop` may come from any."""
 
     def __init__(
         self,
@@ -189,6 +189,10 @@ class ControlServer:
         """End a session that broke the rules."""
         self._pushes.append((session, None, None))
         self._wake()
+
+    def hang_up(self, session: Session) -> None:
+        """End a session that its worker cannot use any more."""
+        self.call(lambda: self._end(session))
 
     def stop(self) -> None:
         self._stopping = True
@@ -320,7 +324,7 @@ class ControlServer:
 
     def _handle(self, session: Session, message: Message, fds: list[int]) -> None:
         for fd in fds:
-            os.close(fd)  # no request carries descriptors
+            control.close(fd)  # no request carries descriptors
         op, number = message.get("op"), message.get("id")
         handler = self._handlers.get(op) if isinstance(op, str) else None
         if handler is None or not (session.greeted or op == "hello"):

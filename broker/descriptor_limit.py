@@ -9,6 +9,7 @@ import resource
 
 def raise_descriptors() -> None:
     """Take as many as the hard limit allows. For a process that is the broker's alone."""
-    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):  # a limit above what the kernel gives (fs.nr_open)
+    # The limit may be above what the kernel gives (fs.nr_open), or a filter of system calls refuse it.
+    with contextlib.suppress(ValueError, OSError):
+        _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -12,6 +12,8 @@ import fcntl
 import os
 import sys
 
+from worker_client.wire.descriptor import above_standard
+
 STANDARD = (0, 1, 2)
 
 
@@ -44,16 +46,6 @@ def name_of(fd: int) -> str:
         return os.readlink(f"/proc/self/fd/{fd}")
     except OSError:
         return f"descriptor {fd}"
-
-
-def above_standard(fd: int) -> int:
-    """The same under a number above 2; `fd` itself is closed if it has to move. Raises OSError."""
-    if fd not in STANDARD:
-        return fd
-    try:
-        return fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, STANDARD[-1] + 1)
-    finally:
-        os.close(fd)
 
 
 def pipe() -> tuple[int, int]:

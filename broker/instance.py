@@ -19,13 +19,13 @@ import stat
 import weakref
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
 from typing import NamedTuple
 
-from broker import locks
-from broker.descriptors import above_standard
+from broker import locks, system_calls
 from broker.memory import sweep
 from worker_client.wire.address import name_prefix, runtime_directory
+from worker_client.wire.clock import monotonic
+from worker_client.wire.descriptor import above_standard
 from worker_client.wire.directory import check_directory
 from worker_client.wire.errors import BrokerError
 
@@ -57,6 +57,7 @@ class Instance:
 
         Raises BrokerError; locks.AlreadyRunning if a live broker has it.
         """
+        system_calls.check()
         self.path = path
         self.prefix = name_prefix(path)
         self._lock, self._names, listener, self._owner = _take(path) if held is None else held

@@ -16,25 +16,26 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from time import monotonic_ns, sleep
+from time import sleep
 from typing import TypeVar
 
-from broker.channel import Channel, Violation
+from broker.channel import Channel, Left, Violation
 from broker.models.entry import Entry
 from broker.models.model import LoadedModel
 from broker.models.repository import Repository
 from broker.observe.failures import Failures
 from broker.observe.tracer import Tracer
+from broker.processors import cores
 from broker.run_record import RunRecord
 from broker.scheduling.pool import RunnerPool
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Queue
 from broker.scheduling.runner import Runnable, Runner
 from broker.scheduling.serving import Serving, servings_of
-from broker.settings import cores
 from broker.short_turns import ask_for_short_turns
 from broker.slot import Slot
 from worker_client.wire import own_broker, semaphore
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
 from worker_client.wire.processor import give_way
 from worker_client.wire.semaphore import Busy, Semaphore
@@ -244,13 +245,20 @@ class Intake:
             while words[TAIL_WORD] != ring.head and (slot := channel.take(self.servings, now)) is not None:
                 taken.append(slot)
                 self._worker_polls = slot.worker_polls
+        except Left as left:
+            _log.info("%s", left)
+            self._close(channel)
+            channel.hang_up()
         except Exception as error:
             if not isinstance(error, Violation):
                 _log.exception("the channel of pid %d cannot be read", channel.pid)
             _log.warning("%s; its channel is closed", error)
-            channel.closed = True
-            self._remove(channel)
+            self._close(channel)
             self._on_violation(channel)
+
+    def _close(self, channel: Channel) -> None:
+        channel.closed = True
+        self._remove(channel)
 
     def _route(self, taken: list[Slot]) -> None:
         for slot in taken:

@@ -10,7 +10,6 @@ import logging
 import signal
 from collections.abc import Iterable
 from dataclasses import replace
-from time import monotonic, monotonic_ns
 
 from broker import liveness, memory_limit
 from broker.instance import Instance
@@ -21,6 +20,7 @@ from broker.settings import Settings, Tune
 from broker.start import Start, limit_again
 from broker.suspicion import DEATHS, WITHIN_SECONDS, Suspicion
 from worker_client.wire.address import socket_path
+from worker_client.wire.clock import monotonic, monotonic_ns
 from worker_client.wire.errors import BrokerError, InvalidInput
 
 _log = logging.getLogger("onesession.keeper")

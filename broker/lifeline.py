@@ -39,8 +39,9 @@ class Lifeline:
             _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         if fds:
             self.fd = fds[0]
-        else:
-            self.close()
+        else:  # the thread ends by itself, and may have its end still before it
+            self._thread.join()
+            self.forget()
 
     def close(self) -> None:
         """End the thread, and with it the pipe. Idempotent."""

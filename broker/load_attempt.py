@@ -10,13 +10,13 @@ import contextlib
 import logging
 import threading
 from collections.abc import Callable
-from time import monotonic
 
 from broker.models.errors import ModelLoadError
 from broker.models.gently import gently
 from broker.models.version import Version
 from broker.start import TELL_SECONDS
 from worker_client.wire import own_broker, threads
+from worker_client.wire.clock import monotonic
 
 _log = logging.getLogger("onesession.models")
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import threading
 from collections import defaultdict
 from collections.abc import Callable
-from time import monotonic
 
 from worker_client.wire import threads
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import Overloaded
 
 ALONE_SECONDS = 10.0

@@ -13,11 +13,11 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
-from time import monotonic, monotonic_ns
 
 from broker.models.quiet import HARMLESS_THREAD, let_through
 from broker.run_record import RunRecord
 from broker.start import Start
+from worker_client.wire.clock import monotonic, monotonic_ns
 
 _log = logging.getLogger("onesession.start")
 

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from time import monotonic
 from typing import Any, Protocol
 
 from broker.load_attempt import LoadAttempt
@@ -40,6 +39,7 @@ from broker.models.version import State, Version
 from broker.models.versions import numbered
 from worker_client.wire import threads
 from worker_client.wire.backoff import Backoff
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound, Overloaded
 
 _log = logging.getLogger("onesession.models")

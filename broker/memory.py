@@ -109,6 +109,10 @@ class Account:
             self._memory.give(self, nbytes - replaced)
             raise
 
+    def give(self, nbytes: int) -> None:
+        """Count off a region that nobody will use any more."""
+        self._memory.give(self, nbytes)
+
     def give_back(self, segment: Segment) -> None:
         """It was handed to nobody."""
         self._memory.give(self, segment.nbytes)

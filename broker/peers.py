@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from time import monotonic
+
+from worker_client.wire.clock import monotonic
 
 MOST_OF_A_PROCESS = 256
 MOST_OF_A_USER = 1024

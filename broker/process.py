@@ -17,7 +17,6 @@ import signal
 import struct
 import sys
 import weakref
-from time import monotonic, monotonic_ns
 from typing import Any
 
 import msgpack
@@ -28,6 +27,7 @@ from broker.instance import Instance
 from broker.run_record import RunRecord
 from broker.settings import Settings
 from worker_client.wire.address import socket_path
+from worker_client.wire.clock import monotonic, monotonic_ns
 from worker_client.wire.errors import BrokerError, InvalidInput, Overloaded
 from worker_client.wire.surroundings import python_path
 

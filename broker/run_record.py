@@ -19,6 +19,7 @@ import threading
 from dataclasses import dataclass
 from typing import Final
 
+from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.layout import LINE, LINE_WORDS
 from worker_client.wire.segment import Segment
 
@@ -102,7 +103,7 @@ class RunRecord:
     @classmethod
     def attach(cls, fd: int) -> RunRecord:
         """Takes the descriptor over. Raises OSError."""
-        return cls(Segment.attach(fd, _SIZE))
+        return cls(Segment.attach(Descriptor(fd), _SIZE))
 
     @property
     def fd(self) -> int:

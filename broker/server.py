@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from time import monotonic, monotonic_ns, time, time_ns
+from time import time, time_ns
 from typing import Any, TypeGuard
 
 from broker.access import Access
@@ -39,6 +39,7 @@ from broker.tuning.verdicts import RememberedVerdicts
 from broker.watch import Watch
 from worker_client.wire import own_broker, threads
 from worker_client.wire.address import socket_path
+from worker_client.wire.clock import monotonic, monotonic_ns
 from worker_client.wire.control import Message, ProtocolError, error_fields
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.event import Lent
@@ -127,6 +128,7 @@ class Server:
                 "opened": self._opened,
                 "slots": self._slots,
                 "grow": self._grow,
+                "shrink": self._shrink,
                 "event": self._event,
                 "foreign": self._foreign,
                 "lifeline": self._lifeline,
@@ -260,6 +262,7 @@ class Server:
             self._access.may_run_sessions(session.uid),
             session.process,
         )
+        channel.hang_up = lambda: self.control.hang_up(session)
         session.channel = channel
         self.intake.add(channel)
         self.observation.arrivals.attached += 1
@@ -290,6 +293,9 @@ class Server:
         segment = _channel_of(session).grow_input(message.get("slot"), message.get("nbytes"))
         return {"nbytes": segment.nbytes}, segment
 
+    def _shrink(self, session: Session, message: Message) -> Reply:
+        return {"region": _channel_of(session).shrink(message.get("slot"))}, None
+
     def _event(self, session: Session, message: Message) -> Reply:
         return {}, _channel_of(session).lend_event()
 
@@ -302,7 +308,7 @@ class Server:
     def _lifeline(self, session: Session, message: Message) -> Reply:
         if self.lifeline.fd < 0:
             raise BrokerError("this broker's system lets no thread have descriptors of its own")
-        return {}, Lent(self.lifeline.fd)
+        return {}, Lent.copy(self.lifeline.fd)
 
     def _models(self, session: Session, message: Message) -> Reply:
         return {"models": with_present_state(self.repository.describe(), self.intake.servings)}, None

@@ -156,11 +156,6 @@ class Settings:
         return cls(**{**message, "models": models, "suspects": tuple(message["suspects"])})
 
 
-def cores() -> int:
-    """Processors this process may run on."""
-    return len(os.sched_getaffinity(0))
-
-
 def _check(name: str, value: Any, least: int, most: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise InvalidInput(f"{name} must be a whole number from {least} to {most}, got {value!r}")

@@ -7,7 +7,6 @@ post in `_hand_back`.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 from broker.observe.failures import LATE_COMPLETION, Asked
@@ -18,6 +17,7 @@ from broker.scheduling import batcher
 from broker.scheduling.parts import Part, Whole
 from broker.scheduling.serving import Bound, Serving
 from broker.scheduling.strings import encoded
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import (
     STATUS_OK,
     BrokerError,
@@ -68,6 +68,7 @@ _MOST_QUEUED_NS = 3_600_000_000_000  # what a worker may say at most that its re
 
 class Slot:
     __slots__ = (
+        "_first",
         "channel",
         "completed",
         "deadline_ns",
@@ -101,6 +102,7 @@ class Slot:
         self.words = header.cast("Q")
         self.input = InputRegion(input)
         self.output = OutputRegion(1, output)
+        self._first = input, output
         self.completed = completed
         self.use = 0  # the sequence that was read, while the slot is in the broker's hands
         self.signature_id = 0  # as the request line has it
@@ -113,6 +115,12 @@ class Slot:
 
     def __repr__(self) -> str:
         return f"<Slot {self.index} of {self.channel!r} {'busy' if self.busy else 'free'}>"
+
+    def go_back(self) -> int:
+        """Use the first regions again; the number of the output's. Only while the worker has the slot."""
+        self.input = InputRegion(self._first[0])
+        self.output = OutputRegion(self.output.number + 1, self._first[1])
+        return self.output.number
 
     # -- taking --------------------------------------------------------------------------------------------------
 
@@ -329,8 +337,10 @@ class Slot:
             self.completed.release()  # SYNC completed
             if self.notify == NOTIFY_BELL:
                 self.channel.bell.release()
-            elif self.notify == NOTIFY_EVENT and self.channel.event is not None:
-                self.channel.event.set()
+            elif (
+                self.notify == NOTIFY_EVENT and (event := self.channel.event) is not None and not event.set()
+            ):
+                self.channel.hang_up()  # somebody closed the worker's end: its answers would never be seen
         except (OSError, Closed):  # a worker that meddles with its semaphores, or is gone and disposed of
             self.channel.closed = True
 

@@ -6,11 +6,12 @@ import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from typing import TypeVar
 
 from broker.instance import LOOK_SECONDS
 from broker.locks import AlreadyRunning
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.node_files import StartLock, listens
 

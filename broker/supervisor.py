@@ -14,8 +14,8 @@ import os
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from time import monotonic
 
+from broker import system_calls
 from broker.engine import log_stop, signal_end_of
 from broker.keeper import Keeper
 from broker.liveness import LOOK_SECONDS
@@ -27,6 +27,7 @@ from broker.signals import Given, Signals, begin_again_blocked, blocked, heeded
 from broker.systemd import Service
 from broker.witness import Witness
 from worker_client.wire.address import VARIABLE
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError
 
 _log = logging.getLogger("onesession.supervisor")
@@ -64,6 +65,7 @@ def serve(
     progress, not of one that is being started again.
     Raises BrokerError if the broker cannot start, or cannot be started again.
     """
+    system_calls.check_to_supervise()
     service = service or Service(None, None)
     started_by = os.getppid()
     with blocked({*heeded(STOP_SIGNALS), signal.SIGIO}) as signals:
@@ -146,6 +148,7 @@ def run(settings: Settings, command: Sequence[str]) -> int:
 
     Raises BrokerError if the broker cannot start, or cannot be started again, or the command cannot be started.
     """
+    system_calls.check_to_supervise()
     with blocked(FORWARDED) as signals:
         write_apart()
         keeper = Keeper(settings)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from broker.liveness import BEAT_SECONDS
@@ -26,6 +25,7 @@ from broker.scheduling.pool import RunnerPool
 from broker.scheduling.runner import Runner
 from broker.scheduling.serving import Serving
 from worker_client.wire import threads
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import ModelFailed
 
 if TYPE_CHECKING:

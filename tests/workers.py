@@ -87,6 +87,9 @@ class Talk:
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
+    def fileno(self) -> int:
+        return self._pipe.fileno()
+
     def say(self, message: Any = None) -> None:
         self._pipe.send(("said", message))
 

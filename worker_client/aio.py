@@ -10,12 +10,11 @@ memory, are asked for over the control socket, in the loop's default executor.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
-import threading
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from pathlib import Path
-from time import monotonic_ns
 from types import TracebackType
 from typing import Any
 
@@ -23,13 +22,16 @@ from worker_client import client as sync
 from worker_client import monkey
 from worker_client.absence import BrokerLost
 from worker_client.aio_request import AsyncRequest
+from worker_client.channel import Channel
 from worker_client.connection import Connection
 from worker_client.keras_calls import IN_FLIGHT, Parts
 from worker_client.loop import LoopCalls
 from worker_client.metadata import ModelInfo
 from worker_client.model import INTERACTIVE_PRIORITY, Bound, Model
 from worker_client.timings import Timings
+from worker_client.wire.clock import monotonic, monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput
+from worker_client.wire.event import Event
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature
 from worker_client.wire.waiting import WaitMode
@@ -43,19 +45,21 @@ def connect(
 
 
 class AsyncClient:
-    """One event loop's way to one broker. Made before a fork, it serves every child; each loop needs its own.
+    """A process's way to one broker, for any number of event loops, at a time or one after the other. Made before a
+    fork, it serves every child.
 
-    Copied it is itself; pickled it is address and options, and those that come to one thread are one client.
+    The loops share a channel, so that one made for a single request attaches no more than a thread would. Copied it is
+    itself; pickled it is address and options, and those that come to one process are one client.
     """
 
     def __init__(self, client: sync.Client) -> None:
         self._client = client
-        self._calls: LoopCalls | None = None
-        self._attaching: asyncio.Future[None] | None = None
+        self._calls: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
+        self._attaching: dict[asyncio.AbstractEventLoop, asyncio.Future[None]] = {}
         self._closings = 0
 
     def __repr__(self) -> str:
-        return f"<AsyncClient {self._calls or self._client!r}>"
+        return f"<AsyncClient {[*self._calls.values()] or self._client!r}>"
 
     def __copy__(self) -> AsyncClient:
         return self
@@ -64,7 +68,7 @@ class AsyncClient:
         return self
 
     def __reduce__(self) -> tuple[Callable[..., AsyncClient], tuple[Any, ...]]:
-        return _client_of_this_thread, (self._client.address, self._client.timeout, self._client.retries)
+        return _client_of_this_process, (self._client.address, self._client.timeout, self._client.retries)
 
     def model(
         self,
@@ -88,14 +92,19 @@ class AsyncClient:
         return await _loop_with_threads().run_in_executor(None, self._client.models)
 
     async def close(self) -> None:
-        """Give up the channel; calls under way fail with BrokerUnavailable. The next call would attach again."""
-        calls, self._calls = self._calls, None
+        """Give up the channel; calls under way, in whichever loop, fail with BrokerUnavailable. The next call would
+        attach again."""
+        loop = running_loop()
+        everyone, self._calls = self._calls, {}
         self._closings += 1
-        if calls is not None:
-            calls.stop(_closed())
-        elif _has_no_threads(asyncio.get_running_loop()):
-            return
-        await asyncio.get_running_loop().run_in_executor(None, self._client.close)
+        for calls in everyone.values():
+            if calls.loop is loop:
+                calls.stop(_closed())
+            else:
+                with contextlib.suppress(RuntimeError):  # it is closed
+                    calls.loop.call_soon_threadsafe(calls.stop, _closed())
+        if everyone or not _has_no_threads(loop):
+            await loop.run_in_executor(None, self._client.close)
 
     async def __aenter__(self) -> AsyncClient:
         return self
@@ -107,15 +116,13 @@ class AsyncClient:
 
     def calls_of(self, bound: Bound | None) -> LoopCalls | None:
         """This loop's calls on the channel that is bound, if there are any yet."""
-        calls = self._calls
-        if bound is None or calls is None or calls.channel is not bound.channel:
-            return None
-        return calls if calls.loop is asyncio.get_running_loop() else None
+        calls = self._calls.get(running_loop())
+        return calls if calls is not None and bound is not None and calls.channel is bound.channel else None
 
     async def ready(self, model: Model, timeout: float | None) -> tuple[Bound, LoopCalls, int]:
-        """The model bound to this loop's channel, and the deadline of a call, which counts from now."""
+        """The bound model, this loop's calls on its channel, and the deadline of a call, which counts from now."""
         bound = model.bound()
-        calls = self.calls_of(bound)
+        calls = self.calls_of(bound) or self._join_at_once(bound)
         if bound is None or calls is None:
             return await self._attach(model, lambda: model.deadline(timeout), lambda: model.bound_by(timeout))
         return bound, calls, model.deadline(timeout)
@@ -130,22 +137,20 @@ class AsyncClient:
     async def _attach(
         self, model: Model, deadline: Callable[[], int], bind: Callable[[], tuple[Bound, int]]
     ) -> tuple[Bound, LoopCalls, int]:
-        """Bind the model's handle, in a thread, and listen to its channel. One task at a time; the others wait for it
-        until their own deadlines, and then, all at once, mostly find it done."""
+        """Bind the model's handle, in a thread, and listen to its channel. One task of a loop at a time; the others
+        wait for it until their own deadlines, and then, all at once, mostly find it done."""
         loop = _loop_with_threads()
         deadline_ns = deadline()
         closings = self._closings
-        while (other := self._attaching) is not None and other.get_loop() is loop:
+        while (other := self._attaching.get(loop)) is not None and _keeps_time(loop):
             left = None if deadline_ns == NO_DEADLINE else max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
             await asyncio.wait((other,), timeout=left)
-            if not other.done():
+            if not other.done() and monotonic_ns() >= deadline_ns:
                 raise model.missed(deadline_ns)
-        mine = self._attaching = loop.create_future()
+        mine = self._attaching[loop] = loop.create_future()
         try:
             if self._closings != closings:
                 raise _closed()
-            if self._calls is not None and self._calls.loop is not loop:
-                await self._leave(self._calls)
             there = model.bound()
             calls = self.calls_of(there)
             if there is not None and calls is not None:
@@ -160,24 +165,28 @@ class AsyncClient:
                 except BrokerLost as lost:
                     lost.runs_left(0, model.retries)  # nothing was run
                     continue
-                calls = self._calls = LoopCalls(bound.channel, event)
-                return bound, calls, deadline_ns
+                return bound, self.calls_of(bound) or self._join(bound.channel, event), deadline_ns
         finally:
-            if self._attaching is mine:
-                self._attaching = None
-            mine.set_result(None)
+            if self._attaching.get(loop) is mine:
+                del self._attaching[loop]
+            if not loop.is_closed():
+                mine.set_result(None)
 
-    async def _leave(self, calls: LoopCalls) -> None:
-        """Another loop's channel: that loop has ended, or is our parent's, and we get one of our own."""
-        if not calls.channel.ours:
-            self._calls = None
-            return
-        if not calls.loop.is_closed():
-            raise BrokerError(
-                "this client belongs to another event loop, which still runs; make one for each loop"
-            )
-        self._calls = None
-        await asyncio.get_running_loop().run_in_executor(None, self._client.close)
+    def _join_at_once(self, bound: Bound | None) -> LoopCalls | None:
+        """For a loop that comes to a channel which others have: an `async_to_sync` makes one for each request."""
+        event = bound.channel.event if bound is not None else None
+        if bound is None or event is None or not bound.channel.open:
+            return None
+        _loop_with_threads()
+        return self._join(bound.channel, event)
+
+    def _join(self, channel: Channel, event: Event) -> LoopCalls:
+        for loop, calls in list(self._calls.items()):
+            if loop.is_closed() or not calls.channel.ours:
+                self._calls.pop(loop, None)
+                self._attaching.pop(loop, None)
+        calls = self._calls[running_loop()] = LoopCalls(channel, event)
+        return calls
 
 
 class AsyncModel:
@@ -255,7 +264,7 @@ class AsyncModel:
 
     def submit(self, inputs: Any, timeout: float | None = None) -> asyncio.Task[Any]:
         """A task of `predict`, begun at once: for `asyncio.gather`, `wait` and `as_completed`."""
-        return asyncio.get_running_loop().create_task(self.predict(inputs, timeout=timeout))
+        return running_loop().create_task(self.predict(inputs, timeout=timeout))
 
     def request(self, rows: int | None = 1, shapes: dict[str, tuple[int, ...]] | None = None) -> AsyncRequest:
         """As `Model.request`, in an `async with` block: inputs are written and results read in shared memory."""
@@ -287,22 +296,15 @@ class AsyncModel:
                 task.cancel()
 
 
-class _Copies(threading.local):
-    """The clients that were unpickled in this thread: a thread has one loop at a time, and a channel is one loop's."""
-
-    def __init__(self) -> None:
-        self.clients: dict[tuple[str, float | None, int], AsyncClient] = {}
+_copies: dict[tuple[str, float | None, int], AsyncClient] = {}
 
 
-_copies = _Copies()
-
-
-def _client_of_this_thread(path: str, timeout: float | None, retries: int) -> AsyncClient:
+def _client_of_this_process(path: str, timeout: float | None, retries: int) -> AsyncClient:
     key = path, timeout, retries
-    client = _copies.clients.get(key)
+    client = _copies.get(key)
     if client is None:
         connection = Connection(Path(path), WaitMode.BLOCK)
-        client = _copies.clients[key] = AsyncClient(sync.Client(connection, timeout, retries))
+        client = _copies.setdefault(key, AsyncClient(sync.Client(connection, timeout, retries)))
     return client
 
 
@@ -320,9 +322,21 @@ def _model_of(
     return client.model(name, number, signature, label=label, **options)
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Raises BrokerError where there is none of asyncio's."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise BrokerError(
+            "worker_client.aio needs a running event loop of asyncio or uvloop, and there is none here: under trio "
+            "await what `worker_client.connect().model(...).submit(...)` returns, as docs/guides/event-loops.md shows; "
+            "without a loop call `worker_client.connect().model(...).predict(...)`"
+        ) from None
+
+
 def _loop_with_threads() -> asyncio.AbstractEventLoop:
     """The running loop. Raises BrokerError for one whose executor would never run."""
-    loop = asyncio.get_running_loop()
+    loop = running_loop()
     if _has_no_threads(loop):
         raise BrokerError(
             "uvloop does not go together with the monkey patching of gevent or eventlet: threads are greenlets then, "
@@ -330,6 +344,11 @@ def _loop_with_threads() -> asyncio.AbstractEventLoop:
             "greenlets do"
         )
     return loop
+
+
+def _keeps_time(loop: asyncio.AbstractEventLoop) -> bool:
+    """Not so in a test suite that freezes its clock, or has one of its own: there each task waits in a thread."""
+    return abs(loop.time() - monotonic()) < 1.0
 
 
 def _has_no_threads(loop: asyncio.AbstractEventLoop) -> bool:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 from worker_client.absence import BrokerLost
 from worker_client.loop import LoopCalls
 from worker_client.model import Bound, Model, input_shapes
-from worker_client.request import Result, WritableInputs, check_same
+from worker_client.request import Result, WritableInputs, check_mapped, check_same
 from worker_client.slot import Slot
 from worker_client.string_inputs import has_views, in_place, write
+from worker_client.wire import limits
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.tensors import TensorLayout
 
@@ -70,6 +71,7 @@ class AsyncRequest(WritableInputs):
             raise BrokerError(
                 "the last run of this request was given up and still holds its slot; make a new request"
             )
+        check_mapped(self._held[2])
         deadline = self._model.deadline(timeout)
         left = self._model.retries
         while True:
@@ -77,6 +79,8 @@ class AsyncRequest(WritableInputs):
                 return await self._run_once(*self._held, deadline)
             except BrokerLost as lost:
                 left = lost.runs_left(left, self._model.retries)
+            except MemoryError as error:
+                raise limits.no_memory(error) from None
             before, _, slot = self._held
             bound, calls = await self._client.attach_again(self._model, deadline)
             if bound.channel is before.channel:  # it is the model that is not what it was

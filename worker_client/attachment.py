@@ -6,17 +6,21 @@ All of it belongs to the process that attached: to its children it is closed, as
 
 from __future__ import annotations
 
+import errno
 import threading
 
 from worker_client import last_run
 from worker_client.absence import BrokerLost, ForeignAnswer, NoAnswer
 from worker_client.catalogue import Catalogue
-from worker_client.link import ControlLink, seconds_left
+from worker_client.link import ControlLink, Received, seconds_left
+from worker_client.listeners import Listener, Listeners
 from worker_client.slot import Slot
 from worker_client.wire import control, fork, semaphore
+from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.event import Event
 from worker_client.wire.layout import BULK
+from worker_client.wire.limits import check_room, no_descriptor
 from worker_client.wire.ring import RingProducer
 from worker_client.wire.segment import Segment
 
@@ -24,8 +28,9 @@ from worker_client.wire.segment import Segment
 class Attachment:
     """Of one process to one broker."""
 
-    def __init__(self, link: ControlLink, reply: control.Message, fd: int, deadline_ns: int) -> None:
-        self._segments = [Segment.attach(fd, reply["nbytes"])]  # first, as it sees to the descriptor
+    def __init__(self, link: ControlLink, reply: control.Message, fd: Descriptor, deadline_ns: int) -> None:
+        self._link = link
+        self._segments = [self._mapped(fd, reply["nbytes"])]
         self.alive = fork.new_word()  # 0 when it is closed, and in a child: what every call looks at first
         self.process = link.process
         self.epoch: int = reply["epoch"]
@@ -33,7 +38,8 @@ class Attachment:
         self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
         self.run_limits: dict[int, tuple[str, float]] = {}  # all that were bound: name, max_run_seconds
         self.event: Event | None = None
-        self._link = link
+        self._event_lock = threading.Lock()
+        self.listeners = Listeners()  # event loops
         self.bell: semaphore.Semaphore = self._opened(reply["bell"], deadline_ns)
         self._words = self._segments[0].bytes.cast("Q")
         self._ring = RingProducer(
@@ -60,13 +66,35 @@ class Attachment:
 
     def open_event(self, deadline_ns: int) -> Event:
         """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker."""
-        if self.event is None:
-            _, fds = self._ask({"op": "event"}, deadline_ns)
-            self.event = Event(fds.pop())
-        return self.event
+        event = self.event
+        if event is None:
+            _, received = self._ask({"op": "event"}, deadline_ns, brings=True)
+            if received[-1].missing:
+                raise no_descriptor("the event of the loop")
+            event = Event(received[-1])
+            event.otherwise = self._link.lose
+            with self._event_lock:  # two loops may have asked at a time
+                event = self.event = self.event or event
+        return event
 
-    def _ask(self, message: control.Message, deadline_ns: int) -> tuple[control.Message, list[int]]:
-        """Over the control socket, for a call that is attached. Raises DeadlineExceeded, and what the broker says."""
+    def join(self, listener: Listener) -> bool:
+        """Have an event loop woken for its calls. True if it has to listen to the event itself."""
+        itself = self.listeners.join(listener)
+        if not itself and (event := self.event) is not None:
+            self._link.watch_event(event)
+        return itself
+
+    def arm(self, deadline_ns: int) -> bool:
+        """Have `Channel.expire` called at `deadline_ns` at the latest. False if nobody can: the channel is retired."""
+        return deadline_ns >= self._link.next_wake_ns or self._link.arm(deadline_ns)
+
+    def _ask(
+        self, message: control.Message, deadline_ns: int, brings: bool = False
+    ) -> tuple[control.Message, Received]:
+        """Over the control socket, for a call that is attached. Raises DeadlineExceeded, and what the broker says;
+        Overloaded where the answer `brings` a descriptor and there is no number left for it."""
+        if brings:
+            check_room(f"the answer to {message['op']!r}")
         try:
             return self._link.request(message, seconds_left(deadline_ns))
         except NoAnswer as error:
@@ -79,7 +107,17 @@ class Attachment:
             self._ask({"op": "status"}, deadline_ns)  # raises BrokerLost if the broker took it along
             raise
 
-    # -- the end ---------------------------------------------------------------------------------------------------
+    def _mapped(self, descriptor: Descriptor, nbytes: int) -> Segment:
+        try:
+            return Segment.attach(descriptor, nbytes)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                what = f"the memory of the broker at {self._link.path}"
+                raise BrokerUnavailable(f"{what} cannot be mapped: {error.strerror}") from None
+            self._link.lose()  # somebody closed it on its way from the watcher to us
+            raise self._link.gone() from None
+
+    # -- the end -------------------------------------------------------------------------------------------------------
 
     def gone(self, slot: Slot | None = None) -> BrokerError:
         """Why the channel is closed, for the call in `slot`: only one whose run had begun may have ended the broker."""

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from time import monotonic_ns
+from time import sleep
 
+from worker_client.absence import BrokerLost
 from worker_client.futures import FutureDispatcher
 from worker_client.link import ControlLink
 from worker_client.region import OutputRegion
 from worker_client.slot import Slot
 from worker_client.supply import SlotSupply
 from worker_client.wire import control, semaphore
-from worker_client.wire.errors import DeadlineExceeded, Overloaded
+from worker_client.wire.clock import monotonic_ns
+from worker_client.wire.descriptor import Descriptor
+from worker_client.wire.errors import BrokerError, DeadlineExceeded, Overloaded
 from worker_client.wire.layout import (
     DONE,
     HELD,
@@ -40,12 +43,14 @@ from worker_client.wire.segment import Segment
 from worker_client.wire.semaphore import Busy
 from worker_client.wire.waiting import PollOrBlock, WaitMode, poll_giving_way, poll_word
 
+_UNWATCHED_LOOK_SECONDS = 0.001
+
 
 class Channel(SlotSupply):
     """One attached worker process. Made by `Connection`; closed when its control connection ends."""
 
     def __init__(
-        self, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode, deadline_ns: int
+        self, link: ControlLink, reply: control.Message, fd: Descriptor, mode: WaitMode, deadline_ns: int
     ) -> None:
         super().__init__(link, reply, fd, deadline_ns)
         # Last, as these refer to us: what fails before is freed at once.
@@ -56,7 +61,7 @@ class Channel(SlotSupply):
         state = "open" if self.open else "closed"
         return f"<Channel {state}, {len(self._free)} of {len(self.slots)} slots free>"
 
-    # -- one call --------------------------------------------------------------------------------------------------
+    # -- one call ------------------------------------------------------------------------------------------------------
 
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
         """Hand a written slot to the broker."""
@@ -133,16 +138,28 @@ class Channel(SlotSupply):
         return False
 
     def _block(self, slot: Slot, deadline_ns: int) -> None:
-        self.watch(slot, deadline_ns)
+        if not self.watch(slot, deadline_ns):
+            self._look_until(slot, deadline_ns)
+            return
         while slot.completed.wait():  # SYNC completed
             if not self.ours:
                 raise self.gone(slot)
 
-    def watch(self, slot: Slot, deadline_ns: int) -> None:
-        """Have the slot's waiter woken when `deadline_ns` passes."""
+    def _look_until(self, slot: Slot, deadline_ns: int) -> None:
+        """In place of a post, which nobody would make when the deadline passes. The broker answers all the same."""
+        slot.deadline_ns = NO_DEADLINE
+        while not semaphore.try_acquire(slot.completed):  # SYNC completed
+            if not self.ours:
+                raise self.gone(slot)
+            if monotonic_ns() >= deadline_ns:
+                raise self.deadline_exceeded(slot)
+            sleep(_UNWATCHED_LOOK_SECONDS)
+
+    def watch(self, slot: Slot, deadline_ns: int) -> bool:
+        """Have the slot's waiter woken when `deadline_ns` passes. False if nobody can: the channel is retired."""
+        slot.expired_ns = 0
         slot.deadline_ns = deadline_ns
-        if deadline_ns < self._link.next_wake_ns:
-            self._link.arm(deadline_ns)
+        return self.arm(deadline_ns)
 
     def deadline_exceeded(self, slot: Slot) -> DeadlineExceeded | Overloaded:
         waited = (monotonic_ns() - slot.words[SUBMITTED_NS]) / 1e6
@@ -153,18 +170,28 @@ class Channel(SlotSupply):
             )
         return DeadlineExceeded(f"no answer within the call's timeout; waited {waited:.0f} ms")
 
-    # -- called by the watcher thread ------------------------------------------------------------------------------
+    # -- called by the watcher thread ----------------------------------------------------------------------------------
 
     def expire(self, now_ns: int) -> int:
         """Wake the calls whose deadline has passed; the earliest deadline of the others."""
         earliest = NO_DEADLINE
         for slot in self.slots:
-            if slot.deadline_ns <= now_ns:
-                slot.deadline_ns = NO_DEADLINE
+            deadline_ns = slot.deadline_ns
+            if deadline_ns > now_ns:
+                earliest = min(earliest, deadline_ns)
+            elif deadline_ns != slot.expired_ns:
+                # The deadline stays as it is: the slot's next call may have set its own by now.
+                slot.expired_ns = deadline_ns
                 self._post(slot)
-            else:
-                earliest = min(earliest, slot.deadline_ns)
-        return earliest
+        return min(earliest, self.listeners.expire(now_ns))
+
+    def answered(self) -> None:
+        """The event is set, and several loops wait."""
+        event = self.event
+        if event is not None:
+            if not event.clear():
+                self.lose()
+            self.listeners.tell(monotonic_ns())
 
     def _post(self, slot: Slot) -> None:
         if not self._ring_for(slot):
@@ -178,21 +205,27 @@ class Channel(SlotSupply):
         """Wake who looks after calls that nobody waits for in `wait`. False if this is none."""
         if slot.notify == NOTIFY_BELL:
             self.bell.release()
-        elif slot.notify == NOTIFY_EVENT and self.event is not None:
-            self.event.set()
+        elif slot.notify == NOTIFY_EVENT and (event := self.event) is not None:
+            event.set()
         else:
             return False
         return True
 
-    def accept_output(self, message: control.Message, fd: int) -> None:
+    def accept_output(self, message: control.Message, fd: Descriptor) -> None:
         """The broker bound a slot to a new output region; its next completion says from when on."""
-        segment = Segment.attach(fd, message["nbytes"])
+        region: Segment | BrokerError
+        try:
+            region = self._mapped(fd, message["nbytes"])
+        except BrokerLost:
+            return
+        except BrokerError as error:
+            region = error  # of that call alone
         with self._slow:
-            self._output_regions[message["slot"]] = message["region"], segment
+            self._output_regions[message["slot"]] = message["region"], region
             self._slow.notify_all()
         self.bell.release()
-        if self.event is not None:
-            self.event.set()
+        if (event := self.event) is not None:
+            event.set()
 
     def has_region(self, slot: Slot) -> bool:
         """Whether `await_region` would not wait."""
@@ -217,6 +250,9 @@ class Channel(SlotSupply):
                 if left <= 0:
                     raise self.deadline_exceeded(slot)
                 self._slow.wait(min(left, threading.TIMEOUT_MAX))
+            if isinstance(found[1], BrokerError):
+                slot.set_aside()
+                raise type(found[1])(f"{found[1]}; the model has run, and its answer is lost")
             slot.output = OutputRegion(number, found[1].bytes)
             del self._output_regions[slot.index]
 
@@ -226,10 +262,29 @@ class Channel(SlotSupply):
         for slot in self.slots:
             self._post(slot)
         self.bell.release()
-        if self.event is not None:
-            self.event.set()
+        self._wake_all()
+
+    def retire(self) -> None:
+        """The link lost a descriptor: no call begins here any more. Those under way are answered, while it can be."""
+        self.alive[0] = 0
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        if (event := self.event) is not None:
+            event.set()
+        self.listeners.tell_all()
         with self._slow:
             self._slow.notify_all()
+
+    def lose(self) -> None:
+        """The event's descriptor was closed under us."""
+        self._link.lose()
+
+    def leave(self) -> None:
+        """Have the broker hang up, where the socket to tell it is lost."""
+        with self._push_lock:
+            self._ring.leave()
+        self.close()
 
     def forget(self) -> None:
         """In a child: let go of the parent's memory and descriptors."""
@@ -241,10 +296,12 @@ class Channel(SlotSupply):
     def dispose(self) -> None:
         """Let go of the memory, of which each slot in use and each result keeps its part. The channel is closed."""
         self.__dict__.pop("submit", None)
+        self.event = None  # closed when the loop that listens to it has ended that, too
         self.slots = []
         self._free = deque()
         self._abandoned = []
         self._output_regions = {}
+        self._left_block = None
         self._segments = []
         # For threads that are still on their way out of here.
         self.bell = semaphore.NoSemaphore()

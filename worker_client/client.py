@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from time import monotonic_ns
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +12,7 @@ from worker_client.metadata import ModelInfo
 from worker_client.model import INTERACTIVE_PRIORITY, Model
 from worker_client.session import Session
 from worker_client.wire.address import socket_path
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.waiting import WaitMode
 

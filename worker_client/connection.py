@@ -11,7 +11,6 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from time import monotonic_ns
 from typing import Any
 
 from worker_client import green
@@ -21,7 +20,8 @@ from worker_client.channel import Channel
 from worker_client.link import ControlLink, seconds_left
 from worker_client.metadata import SignatureInfo
 from worker_client.rerun import Reruns
-from worker_client.wire import fork, own_broker
+from worker_client.wire import fork, limits, own_broker
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
 from worker_client.wire.signature import Signature
@@ -212,9 +212,10 @@ class Connection:
             channel = channel_type(link, reply, fds.pop(), self.mode, deadline_ns)
             if reply.get("lifeline"):
                 link.hold_lifeline(seconds_left(deadline_ns))
-        except OSError as error:  # no descriptors, no address space
+        except (OSError, MemoryError) as error:
             link.close()
-            raise BrokerUnavailable(f"cannot map the memory of the broker at {self.path}: {error}") from None
+            what = f"the memory of the broker at {self.path}"
+            raise limits.told(error, 0, what) or BrokerUnavailable(f"cannot map {what}: {error}") from None
         except BaseException:
             link.close()
             raise

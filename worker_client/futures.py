@@ -14,7 +14,6 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +21,8 @@ import numpy as np
 from worker_client.absence import BrokerLost, ModelMoved
 from worker_client.slot import Slot
 from worker_client.timings import Timings
-from worker_client.wire import fork, semaphore, threads
+from worker_client.wire import fork, limits, semaphore, threads
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 
@@ -234,6 +234,8 @@ class Call:
 
     def end(self, value: Any, error: BaseException | None, timings: Timings | None = None) -> None:
         """The future's result, or its error."""
+        if isinstance(error, MemoryError):
+            error = limits.no_memory(error)
         future, self.kept = self.future(), None
         if future is not None:
             future.timings = timings
@@ -344,14 +346,22 @@ class FutureDispatcher:
                 value = call.finish(outputs)
         except Exception as raised:  # what the broker reports; no memory for the copy
             error = raised
-        if isinstance(error, ModelMoved):  # the channel is open, and the slot another call's next
-            call.inputs = {name: view.copy() for name, view in call.inputs.items()}
-            self._channel.release(call.slot)
+        if isinstance(error, ModelMoved):
+            error = self._leave_slot(call, error)
         if isinstance(error, BrokerLost):
             call.connection.reruns.add(call, error)
         else:
             self._channel.release(call.slot)
             call.end(value, error, timings)
+
+    def _leave_slot(self, call: Call, moved: ModelMoved) -> Exception:
+        """The channel is open, and the slot another call's next: the inputs are kept elsewhere. The call's error."""
+        try:
+            call.inputs = {name: view.copy() for name, view in call.inputs.items()}
+        except MemoryError as error:
+            return error
+        self._channel.release(call.slot)
+        return moved
 
     def _lose(self, call: Call) -> None:
         """The channel is closed. The slot is not given back, as its inputs may be wanted once more."""

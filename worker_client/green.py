@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from time import monotonic_ns
 
 from worker_client import monkey
 from worker_client.channel import Channel
@@ -20,6 +19,8 @@ from worker_client.hubs import EventletHub, GeventHub, Hub, Waiter
 from worker_client.link import ControlLink
 from worker_client.slot import Slot
 from worker_client.wire import control, semaphore
+from worker_client.wire.clock import monotonic_ns
+from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.layout import (
     NO_DEADLINE,
     NOTIFY_BELL,
@@ -29,7 +30,7 @@ from worker_client.wire.layout import (
 )
 from worker_client.wire.waiting import WaitMode
 
-MakeChannel = Callable[[ControlLink, control.Message, int, WaitMode, int], Channel]
+MakeChannel = Callable[[ControlLink, control.Message, Descriptor, WaitMode, int], Channel]
 
 
 def channel_type() -> MakeChannel:
@@ -61,7 +62,13 @@ class GreenChannel(Channel):
     """A channel of the hub in whose thread it was made. Calls of other threads, the library's own pool, block there."""
 
     def __init__(
-        self, hub: Hub, link: ControlLink, reply: control.Message, fd: int, mode: WaitMode, deadline_ns: int
+        self,
+        hub: Hub,
+        link: ControlLink,
+        reply: control.Message,
+        fd: Descriptor,
+        mode: WaitMode,
+        deadline_ns: int,
     ) -> None:
         super().__init__(link, reply, fd, mode, deadline_ns)
         self.bell = _Bell(hub.new_waiter())
@@ -89,6 +96,7 @@ class GreenChannel(Channel):
                     raise self.gone(slot)
                 left = None if deadline_ns == NO_DEADLINE else (deadline_ns - monotonic_ns()) / 1e9
                 if left is not None and left <= 0:
+                    self._check_event()
                     raise self.deadline_exceeded(slot)
                 waiter.wait(left)
                 waiter.clear()
@@ -108,12 +116,18 @@ class GreenChannel(Channel):
             if not self.open:
                 raise self.gone()
             if self._stop is None:
-                self._stop = self._hub.listen(self.open_event(deadline_ns).fd, self._look)
+                event = self.open_event(deadline_ns)
+                event.otherwise = self._look
+                self._stop = self._hub.listen(event.fd, self._look)
 
     def _stop_listening(self) -> None:
         stop, self._stop = self._stop, None
         if stop is not None:
             stop()
+
+    def _check_event(self) -> None:
+        if self.event is not None and not self.event.ours:
+            self.lose()
 
     def _look(self) -> None:
         """In the hub: wake the calls that are over; the dispatcher looks for itself."""
@@ -121,7 +135,8 @@ class GreenChannel(Channel):
         if event is None or not self.ours:
             self._stop_listening()
             return
-        event.clear()
+        if not event.clear():
+            self.lose()
         if not self.open:
             self._stop_listening()
             event.close()

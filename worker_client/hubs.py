@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -74,7 +75,14 @@ class EventletHub:
 
     def listen(self, fd: int, look: Callable[[], None]) -> Callable[[], None]:
         listener = self._hub.add(self._hub.READ, fd, lambda _: look(), _ignore, _ignore)
-        return lambda: self._hub.remove(listener)
+
+        def stop() -> None:
+            with contextlib.suppress(
+                KeyError
+            ):  # who opened another file under this number has had it removed
+                self._hub.remove(listener)
+
+        return stop
 
 
 def _ignore(*_: object) -> None:

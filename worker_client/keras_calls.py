@@ -14,6 +14,7 @@ import numpy as np
 
 from worker_client.fetches import WrongType
 from worker_client.fitting import Fitter
+from worker_client.wire import limits
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.strings import Strings
 
@@ -66,7 +67,10 @@ class Parts:
     def join(self, answers: Iterable[Mapping[str, np.ndarray]]) -> Any:
         """The parts' answers, in their order, as the one answer of all."""
         several = list(answers)
-        joined = {name: np.concatenate([answer[name] for answer in several]) for name in several[0]}
+        try:
+            joined = {name: np.concatenate([answer[name] for answer in several]) for name in several[0]}
+        except MemoryError as error:
+            raise limits.no_memory(error) from None
         return next(iter(joined.values())) if self._one_output else joined
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from time import monotonic_ns
-
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import ModelFailed
 from worker_client.wire.layout import JOINED, STARTED_NS, SUBMITTED_NS
 

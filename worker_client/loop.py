@@ -7,36 +7,44 @@ event readable -> look at every slot in flight -> answers are copied out, the ta
                                                -> each slot that is free now goes to the first in the queue
 
 A task wakes once, with its answer: whatever happens before needs no task of its own. Slots go to calls in the order in
-which these began, so that no call waits for ever while others come and go.
+which these began, so that no call waits for ever while others come and go. Of several loops each has such calls;
+`listeners.py` says how they share a channel. Nobody goes by the loop's own clock, which may be frozen: deadlines are
+the watcher's to keep, those of the queue as well.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable
-from time import monotonic_ns
+from itertools import count
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from worker_client.absence import BrokerLost
 from worker_client.channel import Channel
+from worker_client.listeners import LOOK_NS
 from worker_client.model import Bound, copied
 from worker_client.slot import Slot
 from worker_client.timings import Timings
+from worker_client.wire import limits
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.event import Event
 from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_EVENT, OUTPUT_REGION
 from worker_client.wire.tensors import TensorLayout
 
+_numbers = count()  # of claims, in the order in which they were made
+
 
 class Claim:
     """Waits for a slot. `over` is given the slot."""
 
-    __slots__ = ("deadline_ns", "nbytes", "over", "slot")
+    __slots__ = ("deadline_ns", "nbytes", "number", "over", "slot")
 
     def __init__(self, over: asyncio.Future[Any], nbytes: int, deadline_ns: int) -> None:
+        self.number = next(_numbers)
         self.over = over
         self.nbytes = nbytes
         self.deadline_ns = deadline_ns
@@ -48,6 +56,8 @@ class Claim:
 
     def fail(self, calls: LoopCalls, error: BaseException) -> None:
         """The broker will not answer, or not in time."""
+        if isinstance(error, MemoryError):
+            error = limits.no_memory(error)
         if not self.over.done():
             self.over.set_exception(error)
 
@@ -115,33 +125,41 @@ class Call(Claim):
         slot, self.slot = self.slot, None
         if slot is not None:
             if isinstance(error, BrokerLost):  # the caller may have written to his own arrays meanwhile
-                views = slot.input.lay(self.layout)
-                sent = dict(zip(self.bound.fitter.names, views))
-                self.sent = {name: sent[name].copy() for name in self.given}
+                try:
+                    self.sent = self._copy(slot)
+                except MemoryError as lack:
+                    error = lack
             calls.release(slot)
         super().fail(calls, error)
 
+    def _copy(self, slot: Slot) -> dict[str, Any]:
+        sent = dict(zip(self.bound.fitter.names, slot.input.lay(self.layout)))
+        return {name: sent[name].copy() for name in self.given}
 
-_LONGEST_TIMER_S = 86_400.0
+
 Sent: TypeAlias = Run | Call
 """What the broker answers; a claim as such only waits for its slot."""
 
 
 class LoopCalls:
-    """Belongs to the loop that made it; every method is called there."""
+    """Belongs to the loop that made it; every method is called there, but for those of `Listener`."""
 
     def __init__(self, channel: Channel, event: Event) -> None:
         self.channel = channel
         self.loop = asyncio.get_running_loop()
-        self._event = event
+        self.deadline_ns = NO_DEADLINE  # the earliest of those that wait for a slot
+        self.expired_ns = 0
+        self._event: Event | None = None  # if it is us who listens
         self._calls: dict[Slot, Sent] = {}
         self._queue: deque[Claim] = deque()
-        self._timer: asyncio.TimerHandle | None = None  # for the earliest deadline in the queue
-        self._timer_ns = NO_DEADLINE
-        self._growing = False
+        self._growing: Claim | None = None
+        self._woken_ns = 0  # when it was woken, if it has not looked since
+        self._patience_ns = LOOK_NS  # until it is woken once more
         self._stopped = False
         self._reason: BrokerUnavailable | None = None  # why it was stopped, if the channel does not know
-        self.loop.add_reader(event.fd, self._look)
+        if channel.join(self):
+            self._event = event
+            self.loop.add_reader(event.fd, self._look)
         self._look()  # it may have been closed before we listened
 
     def __repr__(self) -> str:
@@ -155,23 +173,29 @@ class LoopCalls:
         self._begin(claim)
         try:
             slot: Slot = await claim.over
-        except asyncio.CancelledError:
-            if not claim.over.cancelled() and claim.over.exception() is None:
+        except (asyncio.CancelledError, GeneratorExit):
+            if claim.over.done() and not claim.over.cancelled() and claim.over.exception() is None:
                 self.release(claim.over.result())
             raise
         return slot
 
     def release(self, slot: Slot) -> None:
         """Give a slot back, whatever became of it."""
-        if self._queue and not (slot.busy or slot.extra_posts or self._growing):
-            claim = self._queue[0]
-            if not claim.over.done() and claim.nbytes <= slot.input.nbytes and self.channel.open:
+        turn = self.channel.listeners.whose_turn(self)
+        if turn is None and self._queue and not (slot.busy or slot.extra_posts):
+            claim, fits = self._queue[0], self._queue[0].nbytes <= slot.input.nbytes
+            if fits and not claim.over.done() and self.channel.open and not self.loop.is_closed():
                 self._queue.popleft()
                 claim.enter(self, slot)
                 return
         self.channel.release(slot)
-        if self._queue:
-            self._serve_queue()
+        if turn is not None:
+            turn.wake()
+        if self._queue and not self.loop.is_closed():
+            if turn is None:
+                self._serve_queue()
+            else:  # they have a moment to take it, and do not keep us waiting if their loop is blocked
+                self.loop.call_soon(self._serve_queue)
 
     def _begin(self, claim: Claim) -> None:
         if self._stopped or not self.channel.open:
@@ -181,14 +205,15 @@ class LoopCalls:
             claim.enter(self, slot)
             return
         self._queue.append(claim)
-        if claim.deadline_ns < self._timer_ns:
-            self._set_timer(claim.deadline_ns)
+        if claim.deadline_ns < self.deadline_ns:
+            self._expire_at(claim.deadline_ns)
         if len(self._queue) == 1:  # the others wait for the first
             self._serve_queue()
+            self._look_for_closed_loops()
 
     def _serve_queue(self) -> None:
         """Give the slots that are free to those who wait, and ask for more while there may be."""
-        while self._queue and self.channel.open and not self._growing:
+        while self._queue and self.channel.open:
             claim = self._queue[0]
             if claim.over.done():  # cancelled, or out of time
                 self._queue.popleft()
@@ -197,7 +222,7 @@ class LoopCalls:
             if slot is not None:
                 self._queue.popleft()
                 claim.enter(self, slot)
-            elif self.channel.may_grow:
+            elif self.channel.may_grow and not self.channel.is_growing and self._growing is None:
                 self._queue.popleft()
                 self._grow_for(claim)
             else:
@@ -205,56 +230,51 @@ class LoopCalls:
 
     def _grow_for(self, claim: Claim) -> None:
         """Another block of slots, or a larger region, is asked for over the control socket, which blocks."""
-        self._growing = True
-        grown = self.loop.run_in_executor(None, self.channel.claim, claim.nbytes, claim.deadline_ns)
-        timer = self._at(
-            claim.deadline_ns, lambda: claim.fail(self, self._overloaded())
-        )  # it may never get a thread
+        try:
+            grown = self.loop.run_in_executor(None, self.channel.make_room, claim.nbytes, claim.deadline_ns)
+        except RuntimeError as error:  # an executor that was shut down; no more threads
+            claim.fail(self, Overloaded(f"the event loop has no thread to ask for more memory with: {error}"))
+            return
+        self._growing = claim  # it may never get a thread, so `_expire` looks at it, too
 
-        def enter(grown: asyncio.Future[Slot]) -> None:
-            self._growing = False
-            timer.cancel()
-            error = None if grown.cancelled() else grown.exception()
-            if grown.cancelled() or error is not None:
-                claim.fail(self, error or self._gone())
-            elif claim.over.done() or self._stopped:
-                self.channel.release(grown.result())
-                claim.fail(self, self._gone())
-            else:
-                claim.enter(self, grown.result())
+        def enter(grown: asyncio.Future[None]) -> None:
+            self._growing = None
+            error = self._gone() if grown.cancelled() or self._stopped else grown.exception()
+            if error is not None:
+                claim.fail(self, error)
+            else:  # to be the first for what there is now, unless another loop was quicker
+                self._queue.appendleft(claim)
             self._serve_queue()
 
         grown.add_done_callback(enter)
 
-    def _set_timer(self, deadline_ns: int) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer, self._timer_ns = None, deadline_ns
-        if deadline_ns != NO_DEADLINE:
-            self._timer = self._at(deadline_ns, self._expire)
+    def _look_for_closed_loops(self) -> None:
+        if self._queue and self.channel.listeners.several:
+            self._look_again_soon()
 
-    def _at(self, deadline_ns: int, action: Callable[[], object]) -> asyncio.TimerHandle:
-        seconds = min(max(0.0, (deadline_ns - monotonic_ns()) / 1e9), _LONGEST_TIMER_S)
-        return self.loop.call_later(seconds, action)
+    def _look_again_soon(self) -> None:
+        self.channel.arm(self.channel.listeners.look_soon(monotonic_ns()))
 
-    def _expire(self) -> None:
-        """Fail those in the queue whose deadline has passed, and look again at the next one's."""
-        now, earliest = monotonic_ns(), NO_DEADLINE
-        for claim in list(self._queue):
+    def _expire_at(self, deadline_ns: int) -> None:
+        self.deadline_ns = deadline_ns
+        self.channel.arm(deadline_ns)
+
+    def _expire(self, now_ns: int) -> None:
+        """Fail those that wait for a slot and whose deadline has passed, and look again at the next one's."""
+        earliest = NO_DEADLINE
+        waiting = [*self._queue] if self._growing is None else [self._growing, *self._queue]
+        for claim in waiting:
             if claim.over.done():
                 continue
-            if claim.deadline_ns <= now:
+            if claim.deadline_ns <= now_ns:
                 claim.fail(self, self._overloaded())
             else:
                 earliest = min(earliest, claim.deadline_ns)
         self._queue = deque([claim for claim in self._queue if not claim.over.done()])
-        self._set_timer(earliest)
+        self._expire_at(earliest)
 
     def _overloaded(self) -> Overloaded:
-        return Overloaded(
-            f"all {len(self.channel.slots)} slots of this worker were in flight until the deadline; send less at a "
-            "time or raise the broker's max_slots"
-        )
+        return self.channel.all_in_flight()
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -264,20 +284,23 @@ class LoopCalls:
         Raises InvalidInput or BrokerUnavailable; every other error is the outcome of `over`. Whoever stops awaiting
         that must `give_up` the call.
         """
-        arrays, layout = bound.fitter.fit(inputs)
+        try:
+            arrays, layout = bound.fitter.fit(inputs)
+        except MemoryError as error:
+            raise limits.no_memory(error) from None
         given = bound.fitter.given(inputs)
         call = Call(self.loop.create_future(), bound, arrays, layout, deadline_ns, form, given)
         self._begin(call)
         return call
 
     def give_up(self, call: Call) -> None:
-        """Nobody awaits the call any more: cancel its request, if there is one."""
-        call.over.cancel()
-        slot = call.slot
-        if slot is not None:
-            call.slot = None
-            del self._calls[slot]
+        """Nobody awaits the call any more: cancel its request, if there is one. Where its loop has been closed, this
+        is the garbage collector, in any thread."""
+        slot, call.slot = call.slot, None
+        if slot is not None and self._calls.pop(slot, None) is not None:
             self.release(slot)
+        if not self.loop.is_closed():
+            call.over.cancel()
 
     async def run(self, slot: Slot, signature_id: int, deadline_ns: int) -> None:
         """Submit a written slot; return when its result may be read. Raises DeadlineExceeded and the like.
@@ -300,13 +323,18 @@ class LoopCalls:
         try:
             if self._stopped:
                 raise self._gone()
+            # Before it is submitted: the channel may turn out to be lost.
+            if claim.deadline_ns != NO_DEADLINE:
+                self.channel.watch(slot, claim.deadline_ns)
             self.channel.submit(slot, signature_id, claim.deadline_ns, NOTIFY_EVENT)
         except BaseException as error:
             del self._calls[slot]
             claim.fail(self, error)
-            return
-        if claim.deadline_ns != NO_DEADLINE:
-            self.channel.watch(slot, claim.deadline_ns)
+
+    def _look_soon(self) -> None:
+        """Any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._look)
 
     def _look(self) -> None:
         """Settle every call that is over."""
@@ -315,23 +343,42 @@ class LoopCalls:
         if not self.channel.ours:
             self.stop()
             return
-        self._event.clear()
-        now = monotonic_ns()
+        self._woken_ns = 0
+        try:
+            self._look_at_all(monotonic_ns())
+        except BaseException:
+            self._look_again_soon()  # a signal handler has raised in the middle of it: the others do not suffer
+            raise
+
+    def _look_at_all(self, now: int) -> None:
+        if self._event is not None:
+            if not self._event.clear():
+                self.channel.lose()
+            if self.channel.listeners.several:
+                self.channel.listeners.tell(now, besides=self)
         for slot, claim in list(self._calls.items()):
-            if slot.busy and slot.words[DONE] == slot.sequence and self.channel.take_answer(slot):
-                self.channel.watch(
-                    slot, claim.deadline_ns
-                )  # for the region of its output may still be to come
-            if not slot.busy and self.channel.has_region(slot):
-                self._settle(slot, claim)
-            elif now >= claim.deadline_ns:
-                self._end(slot, claim, self.channel.deadline_exceeded(slot))
-            elif not self.channel.open:
-                self._end(slot, claim, self._lost(slot))
+            try:
+                self._look_at(slot, claim, now)
+            except Exception as error:  # is this call's, and keeps no other from its answer
+                self._calls.pop(slot, None)
+                claim.fail(self, error)
+        if now >= self.deadline_ns:
+            self._expire(now)
         if self._queue:
             self._serve_queue()  # a slot that was given up while it ran may have come back
+            self._look_for_closed_loops()
         if not self.channel.open:
             self.stop()
+
+    def _look_at(self, slot: Slot, claim: Sent, now: int) -> None:
+        if slot.busy and slot.words[DONE] == slot.sequence and self.channel.take_answer(slot):
+            self.channel.watch(slot, claim.deadline_ns)  # for the region of its output may still be to come
+        if not slot.busy and self.channel.has_region(slot):
+            self._settle(slot, claim)
+        elif now >= claim.deadline_ns:
+            self._end(slot, claim, self.channel.deadline_exceeded(slot))
+        elif not self.channel.open:
+            self._end(slot, claim, self._lost(slot))
 
     def _settle(self, slot: Slot, claim: Sent) -> None:
         slot.deadline_ns = NO_DEADLINE
@@ -352,15 +399,56 @@ class LoopCalls:
         if self._stopped:
             return
         self._stopped, self._reason = True, error
-        if self.channel.ours:  # a child's loop may share its epoll with the parent's
-            self.loop.remove_reader(self._event.fd)
-            self._event.close()
-        self._set_timer(NO_DEADLINE)
+        self.channel.listeners.leave(self)
+        event, self._event = self._event, None  # closed when nobody refers to it any more
+        # A child's loop may share its epoll with the parent's; under a number that was taken the app may have a reader.
+        if event is not None and self.channel.ours and not event.taken:
+            self.loop.remove_reader(event.fd)
+        self.deadline_ns = NO_DEADLINE
         for slot, sent in list(self._calls.items()):
             self._end(slot, sent, error or self._lost(slot))
         queue, self._queue = self._queue, deque()
         for claim in queue:
             claim.fail(self, self._gone())
+
+    # -- any thread ----------------------------------------------------------------------------------------------
+
+    def has_work(self, now_ns: int) -> bool:
+        if self._queue and self.channel.has_free:
+            return True
+        return any(slot.done or sent.deadline_ns <= now_ns for slot, sent in list(self._calls.items()))
+
+    def oldest_claim(self) -> int | None:
+        try:
+            return self._queue[0].number
+        except IndexError:
+            return None
+
+    @property
+    def woken(self) -> bool:
+        return self._woken_ns != 0
+
+    def wake(self) -> None:
+        now = monotonic_ns()
+        if self._woken_ns and now - self._woken_ns <= self._patience_ns:
+            return
+        # Once more if it has not looked for long, as a signal handler may have raised before it did. Twice as long each
+        # time: a loop that never runs again collects what it is to call.
+        self._patience_ns = 2 * self._patience_ns if self._woken_ns else LOOK_NS
+        self._woken_ns = now
+        with contextlib.suppress(RuntimeError):  # the loop has just been closed
+            self.loop.call_soon_threadsafe(self._look)
+
+    def abandon(self) -> None:
+        """A call's slot goes back, an open request's when that is collected."""
+        self._stopped = True
+        self._event = None
+        self._queue.clear()
+        for slot in list(self._calls):
+            sent = self._calls.pop(slot, None)
+            if isinstance(sent, Call):
+                sent.slot = None
+                self.channel.release(slot)
 
     def _gone(self) -> BrokerError:
         return self._reason or self.channel.gone()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from operator import index
-from time import monotonic_ns, sleep
+from time import sleep
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,8 @@ from worker_client.metadata import Coming, ModelInfo, SignatureInfo
 from worker_client.request import Request
 from worker_client.string_inputs import fitter_of
 from worker_client.timings import Timings
+from worker_client.wire import limits
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelFailed, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
 from worker_client.wire.signature import Signature, TensorSpec, label_of
@@ -167,6 +169,8 @@ class Model:
             except BrokerLost as lost:
                 left = lost.runs_left(left, self.retries)
                 bound = self.bind(deadline)
+            except MemoryError as error:
+                raise limits.no_memory(error) from None
 
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """`predict(inputs)`, as a Keras model is called. Raises InvalidInput if it shall train."""
@@ -199,6 +203,8 @@ class Model:
                 return future
             except BrokerLost as lost:
                 call.lose(lost)
+            except MemoryError as error:
+                raise limits.no_memory(error) from None
 
     def _sender(self, deadline_ns: int) -> Callable[[Any], CallFuture]:
         """`submit` for parts of one call, which have its deadline."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic_ns, time_ns
+from time import time_ns
 from typing import TYPE_CHECKING, Any, overload
 
 from opentelemetry import trace
@@ -24,6 +24,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, Trac
 
 from worker_client.model import Model
 from worker_client.timings import Timings
+from worker_client.wire.clock import monotonic_ns
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -7,7 +7,6 @@ caller holds go on to be what he writes through. From then on each run copies th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from time import monotonic_ns
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,8 @@ from worker_client.absence import BrokerLost
 from worker_client.slot import Slot
 from worker_client.string_inputs import has_views, in_place, write
 from worker_client.timings import Timings
-from worker_client.wire import fork
+from worker_client.wire import fork, limits
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature
@@ -119,6 +119,7 @@ class Request(WritableInputs):
             raise BrokerError(
                 "the last run of this request timed out and still holds its slot; make a new request"
             )
+        check_mapped(self._slot)
         deadline = self._deadline(timeout)
         left = self._retries
         while True:
@@ -127,6 +128,8 @@ class Request(WritableInputs):
             except BrokerLost as lost:
                 left = lost.runs_left(left, self._retries)
                 self._move(deadline)
+            except MemoryError as error:
+                raise limits.no_memory(error) from None
 
     def _run_once(self, slot: Slot, deadline: int) -> Result:
         bound = self._bound
@@ -177,6 +180,12 @@ def no_input(name: str, inputs: Mapping[str, Any]) -> KeyError:
     """What is told of an input that an open request does not have; one whose block is left has none."""
     there = f"there are {', '.join(inputs)}" if inputs else "a request has inputs inside its block only"
     return KeyError(f"no input {name!r}; {there}")
+
+
+def check_mapped(slot: Slot) -> None:
+    """Raises BrokerError for a slot that only its next user can use again."""
+    if slot.unmapped:
+        raise BrokerError("an answer of this request could not be mapped; make a new request")
 
 
 def check_same(signature: Signature, bound: Bound) -> None:

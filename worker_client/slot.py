@@ -40,7 +40,9 @@ class Slot:
         "busy",
         "completed",
         "deadline_ns",
+        "expired_ns",
         "extra_posts",
+        "first",
         "index",
         "input",
         "missing_ns",
@@ -50,6 +52,7 @@ class Slot:
         "output",
         "sequence",
         "signature_id",
+        "unmapped",
         "waiting",
         "woken_ns",
         "words",
@@ -69,6 +72,8 @@ class Slot:
         self.words = header.cast("Q")
         self.input = InputRegion(input, self.words)
         self.output = OutputRegion(1, output)
+        self.first = input, output
+        self.unmapped = False  # the broker uses a region that this process could not map
         self.completed = completed
         self.on_moved = on_moved
         self.on_foreign = on_foreign
@@ -78,6 +83,7 @@ class Slot:
         self.signature_id = 0  # of the request line
         self.busy = False  # in the ring or the broker's hands: its completion is not yet acquired
         self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline keeper reads it
+        self.expired_ns = 0  # which deadline the keeper has woken for; only he writes it
         self.extra_posts = 0  # posts that did not come from the broker
         self.missing_ns = 0  # since when an abandoned slot is known to miss a post
         self.notify = NOTIFY_SLOT
@@ -89,6 +95,18 @@ class Slot:
     def bind_input(self, memory: memoryview) -> None:
         """Use another input region, larger than the one before."""
         self.input = InputRegion(memory, self.words)
+
+    def set_aside(self) -> None:
+        """For a slot that the broker has given a region which cannot be mapped: too small for any request, it must grow
+        at its next use, and goes back first."""
+        self.unmapped = True
+        self.bind_input(memoryview(b""))
+
+    def go_back(self, region: int) -> None:
+        """Use the regions again that it began with; `region` is the broker's number of the output's."""
+        self.input = InputRegion(self.first[0], self.words)
+        self.output = OutputRegion(region, self.first[1])
+        self.unmapped = False
 
     def prepare(self, signature_id: int, deadline_ns: int, notify: int, now_ns: int, poll_ns: int) -> None:
         """Fill the request line: the last step before the slot goes into the ring."""

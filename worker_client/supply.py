@@ -10,15 +10,16 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Sequence
-from time import monotonic_ns
 from typing import Any
 
 from worker_client.absence import NoAnswer
 from worker_client.attachment import Attachment
-from worker_client.link import ControlLink
+from worker_client.link import ControlLink, Received
 from worker_client.slot import Slot
 from worker_client.wire import control, semaphore
-from worker_client.wire.errors import DeadlineExceeded, InvalidInput, Overloaded
+from worker_client.wire.clock import monotonic_ns
+from worker_client.wire.descriptor import Descriptor
+from worker_client.wire.errors import BrokerError, DeadlineExceeded, InvalidInput, Overloaded
 from worker_client.wire.layout import (
     NO_DEADLINE,
     SLOT_HEADER,
@@ -36,7 +37,7 @@ _POST_OVERDUE_NS = 100_000_000
 class SlotSupply(Attachment):
     """An attachment with slots to claim."""
 
-    def __init__(self, link: ControlLink, reply: control.Message, fd: int, deadline_ns: int) -> None:
+    def __init__(self, link: ControlLink, reply: control.Message, fd: Descriptor, deadline_ns: int) -> None:
         super().__init__(link, reply, fd, deadline_ns)
         self.max_slots: int = reply["max_slots"]
         self.slots: list[Slot] = []
@@ -45,8 +46,9 @@ class SlotSupply(Attachment):
         self._grower = 0  # the thread that asks for more slots
         self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
         self._claimers = 0
+        self._left_block: tuple[control.Message, Received] | None = None  # for which there was no room
         self._no_more_slots = ""  # why the broker refused another block
-        self._output_regions: dict[int, tuple[int, Segment]] = {}  # announced, not bound yet
+        self._output_regions: dict[int, tuple[int, Segment | BrokerError]] = {}  # announced, not bound yet
         self._add_block(reply["block"], self._segments[0], deadline_ns, (reply["bell"], reply["submitted"]))
 
     def claim(self, nbytes: int, deadline_ns: int) -> Slot:
@@ -61,6 +63,8 @@ class SlotSupply(Attachment):
         except IndexError:
             slot = self._claim_slowly(deadline_ns)
         try:
+            if self._output_regions:
+                self._check_output(slot)
             if nbytes > slot.input.nbytes:
                 self._grow(slot, nbytes, deadline_ns)
         except BaseException:
@@ -79,10 +83,41 @@ class SlotSupply(Attachment):
                 del free[-1]
             except IndexError:
                 return None
+            try:
+                if self._output_regions:
+                    self._check_output(slot)
+            except BaseException:
+                self.release(slot)
+                raise
             if slot.input.nbytes >= nbytes:
                 return slot
             free.appendleft(slot)
         return None
+
+    def make_room(self, nbytes: int, deadline_ns: int) -> None:
+        """Have a slot of this size among the free ones, if the broker gives it; waits for no slot in use. It is handed
+        to nobody, since the event loop that has asked may be closed meanwhile: the next one to claim has it."""
+        slot = self.claim_at_once(0)
+        if slot is None and self._more_slots(deadline_ns):
+            slot = self.claim_at_once(0)
+        if slot is None:
+            return
+        try:
+            if nbytes > slot.input.nbytes:
+                self._grow(slot, nbytes, deadline_ns)
+        finally:
+            self.release(slot)
+            self.listeners.tell_waiting()
+
+    @property
+    def is_growing(self) -> bool:
+        """A thread asks for more slots; event loops that wait for one are woken when it is done."""
+        return self._grower != 0
+
+    @property
+    def has_free(self) -> bool:
+        """A slot is free, or may be by now."""
+        return bool(self._free or self._abandoned)
 
     @property
     def may_grow(self) -> bool:
@@ -129,13 +164,17 @@ class SlotSupply(Attachment):
             with self._slow:
                 self._claimers -= 1
 
+    def all_in_flight(self) -> Overloaded:
+        """What a call is told that got no slot."""
+        return Overloaded(
+            f"all {len(self.slots)} slots of this worker were in flight until the deadline; "
+            f"{self._no_more_slots or _MAX_SLOTS_ADVICE}"
+        )
+
     def _wait_for_release(self, deadline_ns: int) -> None:
         left = (deadline_ns - monotonic_ns()) / 1e9
         if left <= 0:
-            raise Overloaded(
-                f"all {len(self.slots)} slots of this worker were in flight until the deadline; "
-                f"{self._no_more_slots or _MAX_SLOTS_ADVICE}"
-            )
+            raise self.all_in_flight()
         with self._slow:
             # What another thread was asking for may have come, or been refused, just before we listen.
             settled = not self._grower and not self._no_more_slots and len(self.slots) < self.max_slots
@@ -143,7 +182,7 @@ class SlotSupply(Attachment):
                 # Abandoned slots come back without a notification, so look for them now and then.
                 self._slow.wait(min(left, 0.05) if self._abandoned else min(left, threading.TIMEOUT_MAX))
 
-    # -- more, and larger ones -------------------------------------------------------------------------------------
+    # -- more, and larger ones -----------------------------------------------------------------------------------------
 
     def _more_slots(self, deadline_ns: int) -> bool:
         """Ask for another block, one thread at a time. False if there are as many slots as there may be, or if another
@@ -159,7 +198,7 @@ class SlotSupply(Attachment):
                     return False
                 self._grower = me
             try:
-                reply, fds = self._ask({"op": "slots"}, deadline_ns)
+                reply, received = self._left_block or self._ask({"op": "slots"}, deadline_ns, brings=True)
             except Overloaded as error:
                 self._no_more_slots = f"there could be no more: {error}"
                 return False
@@ -167,31 +206,52 @@ class SlotSupply(Attachment):
                 if self._no_more_slots:  # the broker's last word, for which there was time
                     return False
                 raise
-            segment = Segment.attach(fds.pop(), reply["nbytes"])
-            self._segments.append(segment)
-            self._add_block(reply["block"], segment, deadline_ns)
+            try:
+                self._map_block(reply, received, deadline_ns)
+            except Overloaded as error:
+                if not received[-1].ours:
+                    self._left_block = None
+                self._no_more_slots = f"there could be no more: {error}"
+                return False
             return True
         finally:
             if self._grower == me:
                 with self._slow:
                     self._grower = 0
                     self._slow.notify_all()
+                self.listeners.tell_waiting()
+
+    def _map_block(self, reply: control.Message, received: Received, deadline_ns: int) -> None:
+        """The broker gives it once: what cannot be mapped now is kept for the next time."""
+        self._left_block = reply, received
+        completed = self._open_all(reply["block"], deadline_ns)
+        segment = self._mapped(received[-1], reply["nbytes"])
+        self._left_block = None
+        self._segments.append(segment)
+        self._add_block(reply["block"], segment, deadline_ns, completed=completed)
+
+    def _open_all(self, block: dict[str, Any], deadline_ns: int) -> list[semaphore.WaitableSemaphore]:
+        return [self._opened(name, deadline_ns) for name in block["completed"]]
 
     def _add_block(
-        self, block: dict[str, Any], segment: Segment, deadline_ns: int, opened: Sequence[str] = ()
+        self,
+        block: dict[str, Any],
+        segment: Segment,
+        deadline_ns: int,
+        opened: Sequence[str] = (),
+        completed: Sequence[semaphore.WaitableSemaphore] = (),
     ) -> None:
         start, sizes = block["offset"], (block["count"], block["input_bytes"], block["output_bytes"])
         memory = segment.bytes[start:]
         first = block[
             "first"
         ]  # slots before it may be missing here: an interrupted call never saw their block
-        for index, name in enumerate(block["completed"]):
+        for index, each in enumerate(completed or self._open_all(block, deadline_ns)):
             header = memory[header_offset(index) :][:SLOT_HEADER]
             region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
             region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
-            completed = self._opened(name, deadline_ns)
             ends = self.catalogue.expire, self.break_off
-            slot = Slot(first + index, header, region_in, region_out, completed, *ends)
+            slot = Slot(first + index, header, region_in, region_out, each, *ends)
             self.slots.append(slot)
             self._free.append(slot)
         with contextlib.suppress(NoAnswer):  # the names stay for a while longer
@@ -201,17 +261,33 @@ class SlotSupply(Attachment):
             )
 
     def _grow(self, slot: Slot, nbytes: int, deadline_ns: int) -> None:
+        if slot.unmapped:
+            reply, _ = self._ask({"op": "shrink", "slot": slot.index}, deadline_ns)
+            self._output_regions.pop(slot.index, None)
+            slot.go_back(reply["region"])
+            if nbytes <= slot.input.nbytes:
+                return
         message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}
         try:
-            reply, fds = self._ask(message, deadline_ns)
-            slot.bind_input(Segment.attach(fds.pop(), reply["nbytes"]).bytes)
+            reply, received = self._ask(message, deadline_ns, brings=True)
         except (Overloaded, InvalidInput):
             raise  # refused: nothing has changed
         except BaseException:
             slot.bind_input(memoryview(b""))  # the broker may have bound another: the next use must ask again
             raise
+        try:
+            slot.bind_input(self._mapped(received[-1], reply["nbytes"]).bytes)
+        except BaseException:
+            slot.set_aside()
+            raise
 
-    # -- those that come back late ---------------------------------------------------------------------------------
+    def _check_output(self, slot: Slot) -> None:
+        """The last call that used the slot may have left before it was found that its answer could not be mapped."""
+        found = self._output_regions.get(slot.index)
+        if found is not None and isinstance(found[1], BrokerError):
+            slot.set_aside()
+
+    # -- those that come back late -------------------------------------------------------------------------------------
 
     def _reap(self) -> None:
         """Take back the abandoned slots that the broker has completed since."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from broker.bench.outcome import Measured, Outcome
 from broker.bench.plan import Case, Plan
 from broker.bench.stability import WINDOWS, Level, stable
 from broker.bench.subject import Served, Subject, served
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature
 
@@ -52,7 +52,7 @@ class Sweep:
         self._tell = tell
         self._given: dict[int, Inputs] = {}  # by rows
         self._memory: dict[tuple[str, int], int | None] = {}  # by arm and workers
-        self._begun = time.monotonic()
+        self._begun = monotonic()
 
     def run(self) -> Outcome:
         """Raises BrokerError: for a model, broker or input that is not there or does not fit, WrongAnswer."""
@@ -200,7 +200,7 @@ class Sweep:
         return [] if spec is None else [InProcess(spec, call, signature) for call in self._calls]
 
     def _over(self) -> bool:
-        return time.monotonic() - self._begun > self._plan.limit_s
+        return monotonic() - self._begun > self._plan.limit_s
 
     def _share(self, outcome: Outcome) -> float:
         return len(outcome.cases) / max(1, len(list(self._plan.cases())))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import click
@@ -17,6 +17,7 @@ from broker.cli.options import name_option, told_errors
 from broker.node_brokers import NodeBroker
 from broker.query import ask
 from worker_client.wire import node_files
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerUnavailable
 
 _LOOK_SECONDS = 0.05

@@ -9,7 +9,6 @@ import sys
 import termios
 import tty
 from collections.abc import Iterator
-from time import monotonic
 
 import click
 from rich.console import Console
@@ -18,6 +17,7 @@ from rich.live import Live
 from broker.cli.frame import History, frame
 from broker.cli.options import name_option, told_errors
 from broker.query import ask
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError
 
 _QUIT = (b"q", b"Q", b"\x03", b"\x1b")

@@ -6,7 +6,7 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic, sleep
+from time import sleep
 from typing import Any
 
 import click
@@ -14,6 +14,7 @@ import click
 from broker.cli.options import name_option, told_errors
 from broker.observe.chrome import to_events
 from broker.query import ask
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError
 
 _PAUSE_SECONDS = 0.1

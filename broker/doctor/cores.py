@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from broker.doctor.finding import Finding, ok, warning
 from broker.doctor.patient import Patient
+from broker.processors import usable
 from broker.tuning import machine
 
 
@@ -44,8 +44,6 @@ def _crowded(name: str, info: dict[str, Any], usable: float) -> str:
 
 
 def check(patient: Patient) -> Finding:
-    try:
-        cores = len(os.sched_getaffinity(patient.broker_pid or 0))
-    except OSError:
-        cores = len(os.sched_getaffinity(0))
-    return judge(cores, machine.cpu_quota(), patient.models, len(patient.worker_pids))
+    return judge(
+        len(usable(patient.broker_pid or 0)), machine.cpu_quota(), patient.models, len(patient.worker_pids)
+    )

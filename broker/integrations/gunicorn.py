@@ -32,6 +32,7 @@ from broker.models.spec import ModelSpec
 from broker.settings import Settings
 from worker_client.wire import server
 from worker_client.wire.address import VARIABLE, runtime_directory
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError, InvalidInput
 
 Hook = Callable[..., Any]
@@ -164,13 +165,13 @@ class ArbitersBroker:
         arbiter.reap_workers = take_status_and_reap_workers
 
     def _look(self, arbiter: Any) -> None:
-        if self._keeper is None or time.monotonic() < self._next_look:
+        if self._keeper is None or monotonic() < self._next_look:
             return
         try:
             with _without(self._hidden):
                 self._keeper.look()
         except BrokerError as error:
-            self._next_look = time.monotonic() + _RESPITE_SECONDS
+            self._next_look = monotonic() + _RESPITE_SECONDS
             arbiter.log.critical("%s (next try in %g s)", error, _RESPITE_SECONDS)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from time import monotonic
 
 import numpy as np
 
@@ -32,6 +31,7 @@ from broker.models.examples import Feeds
 from broker.models.made_up import LENGTHS, Choice, draw, families_of
 from broker.models.model import Run
 from broker.models.trial_rows import kept_halves, picked, regrouped, shaken
+from worker_client.wire.clock import monotonic
 from worker_client.wire.signature import Signature
 
 VERSION = 1

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
 from statistics import median
-from time import perf_counter_ns
 
 import numpy as np
 
 from broker.models.aligned import aligned_zeros
 from broker.models.examples import Feeds, aligned, with_rows
 from broker.models.model import Run
+from worker_client.wire.clock import perf_counter_ns
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.signature import Signature, TensorSpec
 

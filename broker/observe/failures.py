@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from time import monotonic
 from typing import NamedTuple
 
 from broker.observe.rate import RateLimit
+from worker_client.wire.clock import monotonic
 from worker_client.wire.signature import label_of
 
 _log = logging.getLogger("onesession.requests")

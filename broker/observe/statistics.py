@@ -14,13 +14,14 @@ import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
-from time import monotonic_ns, time
+from time import time
 from typing import TYPE_CHECKING, Any
 
 from broker.observe.failures import Asked
 from broker.observe.histogram import Histogram
 from broker.observe.long_runs import long_runs
 from broker.observe.tally import STAGES, Tally
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.layout import HEAD_WORD, RING_ENTRIES, TAIL_WORD
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Sequence
-from time import monotonic_ns
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from broker.observe.tally import Stamps
+from worker_client.wire.clock import monotonic_ns
 
 if TYPE_CHECKING:
     from broker.scheduling.runner import Runnable

@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from time import monotonic_ns
 
 from broker.observe.tracer import Tracer
 from broker.run_record import RunRecord
@@ -19,6 +18,7 @@ from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Bound, Queue
 from broker.scheduling.runner import Runnable, Runner
 from worker_client.wire import own_broker, threads
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import Overloaded
 
 _log = logging.getLogger("onesession.pool")

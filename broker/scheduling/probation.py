@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable
-from time import monotonic_ns
+
+from worker_client.wire.clock import monotonic_ns
 
 _SECONDS = 60.0
 

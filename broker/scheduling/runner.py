@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from itertools import count
-from time import monotonic_ns
 from typing import TypeAlias
 
 import numpy as np
@@ -26,6 +25,7 @@ from broker.scheduling.gather import Gatherer, cut, padding_pays
 from broker.scheduling.parts import Part, other_rows
 from broker.scheduling.serving import Serving
 from broker.slot import Slot
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import (
     BrokerError,
     BrokerUnavailable,

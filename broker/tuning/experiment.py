@@ -16,7 +16,6 @@ import logging
 import os
 import select
 import subprocess
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -28,6 +27,7 @@ from broker.tuning import candidates, machine
 from broker.tuning.candidates import Fixed
 from broker.tuning.race import Progress, Race, Visit
 from broker.tuning.setting import Sample, Table
+from worker_client.wire.clock import monotonic
 from worker_client.wire.interpreter import python
 from worker_client.wire.surroundings import python_path
 
@@ -111,11 +111,11 @@ class Probe:
     def answer(self, seconds: float) -> dict[str, Any]:
         """The answer to the oldest open question. Raises ProbeFailed, and kills it if that takes too long."""
         assert self._process.stdout is not None
-        deadline = time.monotonic() + seconds
+        deadline = monotonic() + seconds
         while b"\n" not in self._rest:
             if self._process.stdout.closed:
                 raise ProbeFailed(self._end())
-            left = deadline - time.monotonic()
+            left = deadline - monotonic()
             if left <= 0 or not select.select([self._process.stdout], [], [], left)[0]:
                 self.kill()
                 raise ProbeFailed(f"no answer within {seconds:.0f} s")
@@ -181,7 +181,7 @@ class Laboratory:
         if self.default_onednn not in self._probes:  # the model before has brought it down
             self._stop()
             self._start()
-        begun = time.monotonic()
+        begun = monotonic()
         ours, fixed = machine.processors(), Fixed.of(spec, self.onednn)
         threads = candidates.thread_counts(ours, fixed)
         _check_memory(_needed(1, len(threads), weight_bytes(directory)))
@@ -199,7 +199,7 @@ class Laboratory:
                 raise NotMeasurable(
                     f"{seconds:g} s are too short for runs of {run_seconds:.1f} s", lasting=True
                 )
-            return Measured(table, opened["what"], others.share(), race.complete, time.monotonic() - begun)
+            return Measured(table, opened["what"], others.share(), race.complete, monotonic() - begun)
         finally:
             self._close()
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from broker.models.quiet import XLA_FLAGS
-from broker.settings import cores
+from broker.processors import cores, usable
 from broker.tuning.candidates import Processors
+from worker_client.wire.clock import monotonic
 
 ONEDNN_VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
 TENSORFLOW_PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-rocm", "tf-nightly", "tf-nightly-cpu")
@@ -133,13 +134,13 @@ class Others:
 
     def __init__(self, pids: Iterable[int]) -> None:
         self._pids = list(pids)
-        self._begun = time.monotonic()
+        self._begun = monotonic()
         self._ours_before = self._ours()
         self._all_before = _busy_seconds()
 
     def share(self) -> float:
         """0 to 1; 0 where the machine does not tell."""
-        elapsed = time.monotonic() - self._begun
+        elapsed = monotonic() - self._begun
         others = (_busy_seconds() - self._all_before) - (self._ours() - self._ours_before)
         return min(max(others / (elapsed * cores()), 0.0), 1.0) if elapsed > 0 else 0.0
 
@@ -157,7 +158,7 @@ def _memory_available() -> int:
 
 def _busy_seconds() -> float:
     """Time that our processors were used, or stolen by other virtual machines (proc_stat(5))."""
-    ours = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    ours = {f"cpu{number}" for number in usable()}
     ticks = 0
     for line in _lines(Path("/proc/stat")):
         name, *times = line.split()

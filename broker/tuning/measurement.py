@@ -11,12 +11,12 @@ import queue
 import threading
 from dataclasses import dataclass
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 from broker.models.model import Run
 from broker.models.warmup import zeros
 from broker.tuning.setting import Sample
+from worker_client.wire.clock import perf_counter
 from worker_client.wire.signature import Signature
 
 POOL_WARM_RUNS = 2

@@ -20,7 +20,6 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import asdict, replace
-from time import perf_counter
 from typing import IO, Any
 
 from broker.models.joining import decide
@@ -29,6 +28,7 @@ from broker.models.spec import ModelSpec
 from broker.models.warmup import FREE_SIZES, runs_with_zeros, zeros
 from broker.tuning.measurement import Stand
 from broker.tuning.verdicts import RememberedVerdicts
+from worker_client.wire.clock import perf_counter
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.signature import Signature
 

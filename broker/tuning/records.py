@@ -20,6 +20,7 @@ from typing import Any
 
 from broker.cache_folder import cache_folder
 from broker.tuning.setting import Table
+from worker_client.wire.clock import monotonic
 
 _log = logging.getLogger("onesession.tuning")
 
@@ -170,12 +171,12 @@ def write_whole(path: Path, text: str) -> None:
 
 
 def _locked(lock: int, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
+    deadline = monotonic() + seconds
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if time.monotonic() >= deadline:
+            if monotonic() >= deadline:
                 return False
             time.sleep(_LOOK_SECONDS)
         else:

@@ -9,7 +9,6 @@ import json
 import logging
 import os
 import sys
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -28,6 +27,7 @@ from broker.tuning.content import content_digest
 from broker.tuning.experiment import Laboratory, NotMeasurable
 from broker.tuning.race import Progress
 from broker.tuning.records import Key, Record, Records
+from worker_client.wire.clock import monotonic
 
 _log = logging.getLogger("onesession.tuning")
 
@@ -285,11 +285,11 @@ def _tell(name: str, choice: Choice, record: Record, level: int) -> None:
 
 def _told() -> OnProgress:
     """Progress as lines of the log, one every few seconds."""
-    last = time.monotonic()
+    last = monotonic()
 
     def tell(name: str, progress: Progress) -> None:
         nonlocal last
-        now = time.monotonic()
+        now = monotonic()
         if now - last >= _TELL_SECONDS:
             last = now
             _log.info(

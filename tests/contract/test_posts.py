@@ -51,6 +51,7 @@ class Worker:
             "_ring": desk.producer,
             "_push_lock": threading.Lock(),
             "_slow": threading.Condition(),
+            "_output_regions": {},
             "_waiting": {POLL_FREELY: PollOrBlock()},
             "_link": SimpleNamespace(next_wake_ns=0, path="here", send=lambda message: None),
         }

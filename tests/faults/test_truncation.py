@@ -15,6 +15,7 @@ import worker_client
 from tests.brokers import TestBroker, serving, wait_until
 from tests.workers import Talk, worker
 from worker_client import BrokerError
+from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.segment import Segment
 
 ROW = np.ones((1, 4), np.float32)
@@ -61,9 +62,9 @@ def keep_descriptors() -> list[tuple[int, int]]:
     kept: list[tuple[int, int]] = []
     attach = Segment.attach
 
-    def attach_and_keep(fd: int, nbytes: int) -> Segment:
-        kept.append((os.dup(fd), nbytes))
-        return attach(fd, nbytes)
+    def attach_and_keep(descriptor: Descriptor, nbytes: int) -> Segment:
+        kept.append((os.dup(descriptor.fd), nbytes))
+        return attach(descriptor, nbytes)
 
     Segment.attach = attach_and_keep  # type: ignore[method-assign, assignment]
     return kept

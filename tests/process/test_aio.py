@@ -56,6 +56,14 @@ def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Program], None]]:
     gc.collect()
 
 
+@pytest.fixture
+def number(broker: TestBroker) -> Iterator[int]:
+    """Of a request that waits at its gate until the test opens it, or has failed: later tests need the model, too."""
+    number = next(NUMBERS)
+    yield number
+    broker.gate.open(number)
+
+
 def gated(number: int, *values: float) -> dict[str, np.ndarray]:
     return {"number": np.full(len(values), number), "x": np.array(values, np.float32)}
 
@@ -126,16 +134,17 @@ def test_a_thousand_at_a_time(broker: TestBroker, run: Callable[[Program], None]
     run(program())
 
 
-def test_no_thread_for_each_call(broker: TestBroker, run: Callable[[Program], None]) -> None:
-    """What waits for the model takes no thread, and the loop goes on meanwhile."""
-
-    number = next(NUMBERS)
+def test_no_thread_for_each_call(broker: TestBroker, run: Callable[[Program], None], number: int) -> None:
+    """What waits for the model takes no thread, and the loop goes on meanwhile. Slots are asked for in threads, so
+    there are enough before these are counted."""
 
     async def program() -> None:
         async with aio.connect(broker.address) as client:
-            model = client.model("gated")
-            await model.predict(gated(0, 1.0))
-            await asyncio.gather(*[model.predict(gated(0, 1.0)) for _ in range(40)])
+            model, enough = client.model("gated"), next(NUMBERS)
+            held = [model.submit(gated(enough, 1.0)) for _ in range(40)]
+            await until(lambda: in_flight(broker) == 40)
+            broker.gate.open(enough)
+            await asyncio.gather(*held)
             before = threading.active_count()
             tasks = [model.submit(gated(number, 1.0)) for _ in range(40)]
             await until(lambda: broker.gate.entries(number) > 0)
@@ -147,10 +156,8 @@ def test_no_thread_for_each_call(broker: TestBroker, run: Callable[[Program], No
     run(program())
 
 
-def test_errors_are_the_sync_clients(broker: TestBroker, run: Callable[[Program], None]) -> None:
+def test_errors_are_the_sync_clients(broker: TestBroker, run: Callable[[Program], None], number: int) -> None:
     """Each call raises what `Model.predict` would, and the next one works."""
-
-    number = next(NUMBERS)
 
     async def program() -> None:
         async with aio.connect(broker.address) as client:
@@ -174,10 +181,10 @@ def test_errors_are_the_sync_clients(broker: TestBroker, run: Callable[[Program]
     run(program())
 
 
-def test_cancelling_a_task_cancels_its_request(broker: TestBroker, run: Callable[[Program], None]) -> None:
+def test_cancelling_a_task_cancels_its_request(
+    broker: TestBroker, run: Callable[[Program], None], number: int
+) -> None:
     """What has not begun does not run, and the slots come back."""
-
-    number = next(NUMBERS)
 
     async def program() -> None:
         async with aio.connect(broker.address) as client:
@@ -269,8 +276,7 @@ def test_calls_given_up_at_any_moment(
                 results = await asyncio.gather(*tasks, return_exceptions=True)
                 wrong = [r for r in results if r is not None and not isinstance(r, asyncio.CancelledError)]
                 assert not wrong
-            calls = client._calls
-            assert calls is not None
+            calls = client._calls[asyncio.get_running_loop()]
             await until(lambda: in_flight(broker) == 0)
             await tell.predict({"x": ROW, "row": np.array([1])})
             channel = calls.channel

@@ -89,7 +89,7 @@ def test_copies_call_before_and_after_their_originals(
 
 
 def test_tasks_copies(broker: TestBroker, copied: Callable[[Any], Any]) -> None:
-    """Those of clients for event loops are one client in a thread, as a channel is one loop's."""
+    """Those of clients for event loops are one client in a process."""
     original = aio.connect(broker.address)
 
     async def calls() -> None:

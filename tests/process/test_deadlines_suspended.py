@@ -148,12 +148,12 @@ def test_a_full_socket_holds_up_nobody(broker: TestBroker) -> None:
         channel: Channel = client.model("double").bound_by(None)[0].channel
         broker.signal(signal.SIGSTOP)
         while True:  # the like of which thousands of calls leave behind
-            channel._link._sock.setblocking(False)
+            channel._link._sock.sock.setblocking(False)
             try:
-                channel._link._sock.send(b"\0" * 4096)
+                channel._link._sock.sock.send(b"\0" * 4096)
             except BlockingIOError:
                 break
-        channel._link._sock.setblocking(True)
+        channel._link._sock.sock.setblocking(True)
         for outcome in outcomes([CALLS["predict, large"]] * 12 + [CALLS["predict"]] * 12, client):
             assert isinstance(outcome, DOCUMENTED), repr(outcome)
 

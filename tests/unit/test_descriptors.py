@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from broker import descriptors
+from worker_client.wire.descriptor import above_standard
 
 
 def test_in_a_process_without_them() -> None:
@@ -28,7 +29,7 @@ def test_in_a_process_without_them() -> None:
             descriptors.open_missing()
             assert [os.readlink(f"/proc/self/fd/{fd}") for fd in descriptors.STANDARD] == ["/dev/null"] * 3
             assert descriptors.is_output(1)
-            assert descriptors.above_standard(ends[0]) == ends[0]
+            assert above_standard(ends[0]) == ends[0]
             status = 0
         finally:
             os._exit(status)

@@ -13,6 +13,7 @@ import pytest
 from broker import memory as memory_module
 from broker.memory import Account, Memory, sweep
 from worker_client.wire import semaphore
+from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.errors import BrokerError, Overloaded
 from worker_client.wire.segment import Segment
 
@@ -229,7 +230,7 @@ def test_a_segment_has_no_name(memory: Memory, shm: Path):
 def test_a_segment_is_shared_by_its_descriptor(memory: Memory):
     """A side that attaches by descriptor reads what the other wrote, in memory that was zero before."""
     ours = memory.account().new_segment(PAGE)
-    theirs = Segment.attach(os.dup(ours.fd), PAGE)
+    theirs = Segment.attach(Descriptor(os.dup(ours.fd)), PAGE)
     assert not any(theirs.bytes)
     ours.bytes[100] = 7
     assert theirs.bytes[100] == 7

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.pages import map_shared
 from worker_client.wire.segment import Segment
 
@@ -26,7 +27,7 @@ def test_a_mapping_keeps_no_descriptor() -> None:
     """However many segments there are, on either side."""
     before = descriptors()
     ours = [Segment.create("/pages-none", PAGE) for _ in range(10)]
-    theirs = [Segment.attach(segment.detach_fd(), PAGE) for segment in ours]
+    theirs = [Segment.attach(Descriptor(segment.detach_fd()), PAGE) for segment in ours]
     assert descriptors() == before
     ours[3].bytes[7] = 9
     assert theirs[3].bytes[7] == 9

@@ -10,7 +10,8 @@ import msgpack
 import pytest
 
 from broker.models.spec import ModelSpec
-from broker.settings import TUNE_VARIABLE, Settings, cores
+from broker.processors import cores
+from broker.settings import TUNE_VARIABLE, Settings
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.layout import MAX_SLOTS, RING_END, block_bytes
 

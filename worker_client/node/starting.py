@@ -11,9 +11,9 @@ import contextlib
 import os
 import signal
 from pathlib import Path
-from time import monotonic_ns
 
 from worker_client.node.wanted import Wanted
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.directory import check_directory
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.interpreter import python

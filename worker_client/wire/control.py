@@ -19,6 +19,7 @@ message in whose bytes it arrived; one that says "fds": n takes the next n of th
 | models  | broker | the same, sent to every worker when any of it changes                |
 | ad_hoc  | worker | a number for these feeds and fetches of the model's graph            |
 | foreign | worker | an answer was not to what I had asked; I close the connection (no reply) |
+| shrink  | worker | I cannot map what my slot was given: it shall have the regions again that it began with |
 | event   | worker | lend me what my event loop can wait for                              |
 | reload  | anyone of the broker's user | bring models up to date; answered when that is done |
 | status  | anyone | what `broker status` prints                                          |
@@ -42,8 +43,10 @@ from worker_client.wire.errors import BrokerError, from_status, status_of
 
 MAX_MESSAGE = 4 << 20
 MAX_FDS = 16
+NO_ROOM = -1  # in place of a descriptor for which the receiver had no number left
 _LENGTH = struct.Struct("<I")
 _READ = 64 << 10
+_FIRST_BUFFER = 4096  # it grows; msgpack's own would be mapped for each message, which a limit may forbid
 _FD_BYTES = struct.calcsize("i")
 _FDS_ROOM = socket.CMSG_LEN(MAX_FDS * _FD_BYTES)
 
@@ -60,7 +63,7 @@ class ProtocolError(BrokerError):
 
 def encode(message: Message) -> bytes:
     # A message may tell of a file name of any bytes.
-    body = msgpack.packb(message, unicode_errors="backslashreplace")
+    body = msgpack.packb(message, unicode_errors="backslashreplace", buf_size=_FIRST_BUFFER)
     if len(body) > MAX_MESSAGE:
         raise ProtocolError(f"control message of {len(body)} bytes; the limit is {MAX_MESSAGE}")
     return _LENGTH.pack(len(body)) + bytes(body)
@@ -87,10 +90,12 @@ class Decoder:
     def receive(self, sock: socket.socket) -> bool:
         """Read once from the socket. False at its end."""
         # Not socket.recv_fds: it drops its flags (CPython 3.11), so the descriptors would outlive an exec().
-        data, ancillary, _flags, _peer = sock.recvmsg(_READ, _FDS_ROOM, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, flags, _peer = sock.recvmsg(_READ, _FDS_ROOM, socket.MSG_CMSG_CLOEXEC)
         for level, kind, raw in ancillary:
             if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
                 self._fds.extend(memoryview(raw)[: len(raw) & -_FD_BYTES].cast("i"))
+        if flags & socket.MSG_CTRUNC and not ancillary:
+            self._fds.append(NO_ROOM)
         if len(self._fds) > MAX_FDS:
             raise ProtocolError("more descriptors than messages that want them")
         self._buffer += data
@@ -119,7 +124,13 @@ class Decoder:
     def close(self) -> None:
         """Close the descriptors that no message asked for."""
         while self._fds:
-            os.close(self._fds.popleft())
+            close(self._fds.popleft())
+
+
+def close(fd: int) -> None:
+    """Close a descriptor that came, if it did."""
+    if fd != NO_ROOM:
+        os.close(fd)
 
 
 def _unpack(body: bytes) -> Message:

@@ -33,7 +33,7 @@ from __future__ import annotations
 
 from typing import Final
 
-PROTOCOL: Final = 4
+PROTOCOL: Final = 5
 """Counts up with any change to this file, the tensor table or the control messages."""
 
 WORD: Final = 8
@@ -53,6 +53,9 @@ HEAD_WORD: Final = 2 * LINE_WORDS
 ENTRIES_WORD: Final = 3 * LINE_WORDS
 RING_ENTRIES: Final = 256
 MAX_SLOTS: Final = RING_ENTRIES
+LEAVING: Final = (
+    RING_ENTRIES  # in place of a slot: the worker gives up the channel, and has no socket to say so
+)
 RING_END: Final = (ENTRIES_WORD + RING_ENTRIES) * WORD
 
 # Request line of a slot header (worker).

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from worker_client.wire.layout import ENTRIES_WORD, HEAD_WORD, RING_ENTRIES, TAIL_WORD
+from worker_client.wire.layout import ENTRIES_WORD, HEAD_WORD, LEAVING, RING_ENTRIES, TAIL_WORD
 from worker_client.wire.semaphore import Busy, Semaphore
 
 _MASK = RING_ENTRIES - 1
@@ -28,6 +28,11 @@ class Submittable(Protocol):
 
     index: int
     busy: bool
+
+
+class _Leaving:
+    index = LEAVING
+    busy = False
 
 
 class RingProducer:
@@ -57,6 +62,10 @@ class RingProducer:
         self._submitted.release()  # SYNC submitted
         self._doorbell.release()
         self._unrung = False
+
+    def leave(self) -> None:
+        """Ask the broker to give up the channel."""
+        self.push(_Leaving())
 
     def is_taken(self, slot: Submittable) -> bool:
         """Whether the broker, which is dead by now, has taken what was last pushed of this slot."""

@@ -10,11 +10,15 @@ import errno
 import fcntl
 import os
 
+from worker_client.wire import limits
+from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.errors import Overloaded
 from worker_client.wire.pages import map_shared
+from worker_client.wire.refusal import is_refusal
 
 _FLAGS = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
 _NO_EXECUTION = 8  # MFD_NOEXEC_SEAL, which vm.memfd_noexec=2 demands and kernels before 6.3 do not know
+_CHUNK = 1 << 20
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
 
@@ -40,7 +44,7 @@ class Segment:
             raise _refused(error, nbytes) from None
         try:
             os.fchmod(fd, 0o600)
-            os.posix_fallocate(fd, 0, nbytes)
+            _take_pages(fd, nbytes)
             fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)
             return cls(fd, nbytes)
         except OSError as error:
@@ -48,12 +52,19 @@ class Segment:
             raise _refused(error, nbytes) from None
 
     @classmethod
-    def attach(cls, fd: int, nbytes: int) -> Segment:
-        """Map a segment that the other side created. Takes over and closes `fd`."""
+    def attach(cls, descriptor: Descriptor, nbytes: int) -> Segment:
+        """Map a segment that the other side created, and close its descriptor. It stays open if the segment cannot be
+        mapped: Overloaded names the limit; OSError, if somebody has closed it."""
+        what = f"a segment of {nbytes:,} bytes of the broker's memory"
+        if descriptor.missing:
+            raise limits.no_descriptor(what)
+        if not descriptor.ours:
+            raise OSError(errno.EBADF, "the descriptor of a segment was closed by somebody else")
         try:
-            segment = cls(fd, nbytes)
-        finally:
-            os.close(fd)
+            segment = cls(descriptor.fd, nbytes)
+        except (OSError, MemoryError) as error:
+            raise limits.told(error, nbytes, what) or error from None
+        descriptor.close()
         segment.fd = -1
         return segment
 
@@ -80,6 +91,23 @@ def _new_file(name: str) -> int:
         if error.errno != errno.EINVAL:
             raise
         return os.memfd_create(name, _FLAGS)
+
+
+def _take_pages(fd: int, nbytes: int) -> None:
+    try:
+        os.posix_fallocate(fd, 0, nbytes)
+    except OSError as error:
+        if not is_refusal(error):
+            raise
+        zeros = bytes(min(nbytes, _CHUNK))
+        for offset in range(0, nbytes, _CHUNK):
+            _write_all(fd, memoryview(zeros)[: nbytes - offset], offset)
+
+
+def _write_all(fd: int, data: memoryview, offset: int) -> None:
+    while data:
+        written = os.pwrite(fd, data, offset)
+        data, offset = data[written:], offset + written
 
 
 def _refused(error: OSError, nbytes: int) -> Exception:

@@ -12,11 +12,15 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import mmap
 import os
 
 import posix_ipc
 
+from worker_client.wire import limits
 from worker_client.wire.errors import BrokerError, Overloaded
+
+_WHAT = "a semaphore of the broker's"
 
 Busy = posix_ipc.BusyError
 Closed = posix_ipc.ExistentialError
@@ -59,6 +63,9 @@ class WaitableSemaphore(Semaphore):
         super().__init__(name)
         self._handle = _sem_open(os.fsencode(name), 0)
         if self._handle is None:
+            number = ctypes.get_errno()
+            if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise OSError(number, os.strerror(number))
             raise Closed(f"semaphore {name} went away")
 
     def wait(self) -> bool:
@@ -108,7 +115,7 @@ class Missing(BrokerError):
 
 
 def attach(name: str) -> WaitableSemaphore:
-    """Open a semaphore that the broker created. Raises Missing, or BrokerError for one of another user's."""
+    """Open a semaphore that the broker created. Raises Missing, Overloaded, or BrokerError for another user's."""
     try:
         return WaitableSemaphore(name)
     except posix_ipc.ExistentialError:
@@ -118,6 +125,14 @@ def attach(name: str) -> WaitableSemaphore:
         ) from None
     except posix_ipc.PermissionsError:
         raise BrokerError(f"semaphore {name} may not be opened by uid {os.geteuid()}") from None
+    except (OSError, MemoryError) as error:
+        raise _limit(error) or error from None
+
+
+def _limit(error: OSError | MemoryError) -> Overloaded | None:
+    if isinstance(error, OSError) and error.errno is None:  # posix_ipc's own text for EMFILE and ENFILE
+        return limits.no_descriptor(_WHAT)
+    return limits.told(error, mmap.PAGESIZE, _WHAT)
 
 
 def unlink(semaphore: Semaphore) -> None:

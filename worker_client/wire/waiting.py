@@ -16,8 +16,8 @@ where another program does not let go of the processor that it was given.
 from __future__ import annotations
 
 from enum import Enum
-from time import monotonic_ns
 
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.processor import give_way
 
 WORTH_POLLING_NS = 250_000

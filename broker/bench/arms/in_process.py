@@ -14,7 +14,7 @@ from broker.models.loading import load_model
 from broker.models.model import LoadedModel, Run
 from broker.models.python_folder import holds_python
 from broker.models.spec import ModelSpec
-from broker.settings import cores
+from broker.processors import cores
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature
 

@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections.abc import Iterable
 from multiprocessing.connection import Connection
-from time import monotonic_ns
 from types import TracebackType
 from typing import Any, BinaryIO
 
@@ -19,6 +18,7 @@ from broker.bench.arms import Arm, Named
 from broker.bench.load.samples import Window
 from broker.bench.load.worker import Inputs, Run
 from broker.bench.plan import Load
+from worker_client.wire.clock import monotonic, monotonic_ns
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.surroundings import python_path
 
@@ -108,7 +108,7 @@ class Crew:
     def _seen_at(self, moment_ns: int) -> tuple[float, float, float]:
         """Time, CPU time of the arm and of the whole machine, in seconds, at a moment to come."""
         time.sleep(max(0, moment_ns - monotonic_ns()) / 1e9)
-        return time.monotonic(), processes.cpu_s([*self._pids, *self._beside]), processes.busy_s()
+        return monotonic(), processes.cpu_s([*self._pids, *self._beside]), processes.busy_s()
 
     def _ask(self, message: Any, seconds: float) -> Any:
         self._send(message)

@@ -8,11 +8,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from time import monotonic_ns
 from typing import Any
 
 from broker.bench.load.arrivals import MOST_CALLS
 from broker.bench.load.samples import Tally
+from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError
 
 LOOKED_AT = 13

@@ -23,6 +23,7 @@ from typing import Any
 
 from broker.bench.arms import Arm
 from broker.bench.load import worker
+from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError
 
 _PR_SET_PDEATHSIG = 1
@@ -103,9 +104,9 @@ def _end(workers: list[tuple[Connection, int]]) -> None:
     """Close their pipes, give them time to end, and kill the others."""
     for connection, _ in workers:
         connection.close()
-    deadline = time.monotonic() + _END_SECONDS
+    deadline = monotonic() + _END_SECONDS
     left = [pid for _, pid in workers]
-    while left and time.monotonic() < deadline:
+    while left and monotonic() < deadline:
         left = [pid for pid in left if os.waitpid(pid, os.WNOHANG)[0] == 0]
         time.sleep(0.005)
     for pid in left:

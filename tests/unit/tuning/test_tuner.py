@@ -310,7 +310,7 @@ def test_progress_is_told_in_the_log(caplog, monkeypatch):
     """A line every few seconds, not one for each visit."""
     caplog.set_level(logging.INFO, "onesession.tuning")
     now = [0.0]
-    monkeypatch.setattr(tuner.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(tuner, "monotonic", lambda: now[0])
     tell = tuner._told()
     for done in range(1, 11):
         now[0] += 0.5

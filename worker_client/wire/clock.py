@@ -1,0 +1,22 @@
+"""The clock that deadlines and pauses are read on: CLOCK_MONOTONIC, which both sides share.
+
+Test suites freeze `time`: freezegun puts a function of its own wherever a module holds `time.monotonic_ns`, which it
+knows by identity, and `mock.patch` replaces it in the module `time`. Deadlines read there would lie in 1970, or never
+pass. So these are functions of a second `time` module, which nobody else holds; they cost what the first one's cost.
+time-machine leaves the monotonic clock alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.machinery import BuiltinImporter
+from importlib.util import find_spec, module_from_spec
+
+_spec = BuiltinImporter.find_spec("time") or find_spec("time")
+assert _spec is not None
+_time = module_from_spec(_spec)
+
+monotonic: Callable[[], float] = _time.monotonic
+monotonic_ns: Callable[[], int] = _time.monotonic_ns
+perf_counter: Callable[[], float] = _time.perf_counter
+perf_counter_ns: Callable[[], int] = _time.perf_counter_ns
