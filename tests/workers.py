@@ -131,6 +131,8 @@ def _main(
 ) -> None:
     parents.close()
     signal.setitimer(signal.ITIMER_REAL, 0)
+    # An alarm that another thread takes late finds the handler that was there before the test's own: not pytest's.
+    signal.signal(signal.SIGALRM, lambda *_: None)
     # pytest's hooks keep every exception, and with it the frames and all that their variables hold: a signal handler
     # that raises inside a __del__ would have this process keep a channel for good.
     sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
