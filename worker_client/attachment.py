@@ -141,6 +141,11 @@ class Attachment:
         """The channel closed after an answer, and before the region that holds it came."""
         return self._gone_with(slot)
 
+    def hung_up(self) -> BrokerError:
+        """The broker has dropped a call without a run, as it ends the connection. Returns the call's error."""
+        self.alive[0] = 0
+        return self._link.gone()
+
     def break_off(self, why: str, signature_id: int) -> BrokerUnavailable:
         """An answer was not to what was asked: believe nothing more that comes here. Returns the call's error."""
         self.alive[0] = 0

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from worker_client.absence import ForeignAnswer, ModelMoved
+from worker_client.absence import BrokerLost, ForeignAnswer, ModelMoved
 from worker_client.region import InputRegion, OutputRegion
-from worker_client.wire.errors import STATUS_OK, BrokerError, Moved, from_status
+from worker_client.wire.errors import STATUS_OK, BrokerError, HungUp, Moved, from_status
 from worker_client.wire.layout import (
     ANSWER_SEQUENCE,
     ANSWER_SIGNATURE,
@@ -48,6 +48,7 @@ class Slot:
         "missing_ns",
         "notify",
         "on_foreign",
+        "on_hung_up",
         "on_moved",
         "output",
         "sequence",
@@ -67,6 +68,7 @@ class Slot:
         completed: WaitableSemaphore,
         on_moved: Callable[[], None] = lambda: None,
         on_foreign: Callable[[str, int], BrokerError] = lambda why, _: ForeignAnswer(why),
+        on_hung_up: Callable[[], BrokerError] = lambda: BrokerLost("the broker hung up"),
     ) -> None:
         self.index = index
         self.words = header.cast("Q")
@@ -77,6 +79,7 @@ class Slot:
         self.completed = completed
         self.on_moved = on_moved
         self.on_foreign = on_foreign
+        self.on_hung_up = on_hung_up
         self.sequence = int.from_bytes(
             os.urandom(7), "little"
         )  # so that no other slot, of whomever, has the same
@@ -151,7 +154,7 @@ class Slot:
         if isinstance(error, Moved):
             self.on_moved()
             return ModelMoved(text)
-        return error
+        return self.on_hung_up() if isinstance(error, HungUp) else error
 
     def _foreign(self, sequence: int, signature_id: int) -> str:
         return (

@@ -250,7 +250,7 @@ class SlotSupply(Attachment):
             header = memory[header_offset(index) :][:SLOT_HEADER]
             region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
             region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
-            ends = self.catalogue.expire, self.break_off
+            ends = self.catalogue.expire, self.break_off, self.hung_up
             slot = Slot(first + index, header, region_in, region_out, each, *ends)
             self.slots.append(slot)
             self._free.append(slot)

@@ -28,8 +28,8 @@ from broker.slot import Slot
 from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import (
     BrokerError,
-    BrokerUnavailable,
     DeadlineExceeded,
+    HungUp,
     ModelFailed,
     Moved,
     Overloaded,
@@ -311,8 +311,8 @@ def _give_up(request: Runnable, use: int, error: Exception) -> None:
 
 
 def _dropped(request: Runnable) -> BrokerError:
-    if request.channel.closed:  # read only if the worker is still there and has closed its client
-        return BrokerUnavailable("dropped before it ran: the connection to the broker was closed")
+    if request.channel.closed:  # read only if the worker is still there
+        return HungUp("dropped before it ran: the connection to the broker was closed")
     if request.held:
         bound = request.bound
         return Overloaded(

@@ -7,6 +7,7 @@ import pytest
 from broker.observe.tracer import Tracer
 from broker.scheduling.runner import Runner
 from tests.contract.recording import Desk
+from worker_client.absence import BrokerLost
 from worker_client.wire.layout import DEADLINE_NS
 
 
@@ -50,3 +51,13 @@ def test_a_batch_of_which_nobody_waits_for_any(caplog: pytest.LogCaptureFixture)
     assert not runner.left
     assert not any(desk.broker.busy for desk in desks)
     assert not caplog.records
+
+
+def test_a_request_that_a_closing_channel_drops_is_sent_again() -> None:
+    """Its worker may be there, and have lost only its descriptors: the call goes to the channel that comes next."""
+    desk = taken()
+    desk.broker.channel.closed = True
+    Runner(Tracer()).run([desk.broker])
+    with pytest.raises(BrokerLost) as lost:
+        desk.worker.result()
+    assert lost.value.runs_left(1, retries=1) == 1

@@ -35,6 +35,10 @@ class Moved(BrokerError):
     """The number in the request stands for no signature any more: ask for the models. No caller ever sees it."""
 
 
+class HungUp(BrokerUnavailable):
+    """The broker has ended the connection, and the request was not run. No caller ever sees it."""
+
+
 # The status word of a slot's completion line. 0 is never written, so that fresh memory means nothing.
 STATUS_OK = 1
 
@@ -47,6 +51,7 @@ _CODES: dict[int, type[BrokerError]] = {
     7: ModelNotFound,
     8: ModelFailed,
     9: Moved,
+    10: HungUp,
 }
 _STATUS = {kind: code for code, kind in _CODES.items()}
 
