@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import mmap
 import os
+import re
 import resource
 import threading
 from collections.abc import Callable, Iterator
@@ -85,6 +86,18 @@ def no_more_descriptors() -> Iterator[str]:
         resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
 
+@contextlib.contextmanager
+def little_data() -> Iterator[str]:
+    """Of the process's own memory; what it shares with the broker does not count."""
+    (used,) = re.findall(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (1024 * int(used) + SPARE, before[1]))
+    try:
+        yield "RLIMIT_DATA"
+    finally:
+        resource.setrlimit(resource.RLIMIT_DATA, before)
+
+
 Limit = Callable[[], contextlib.AbstractContextManager[str]]
 LIMITS = [
     little_address_space,
@@ -120,6 +133,7 @@ def large_output_in_place(client: Client) -> None:
 
 
 CALLS = [large_input, large_output, large_output_of_a_future, large_output_in_place]
+COPIES = [large_output, large_output_of_a_future]
 
 
 @pytest.mark.parametrize("limit", LIMITS)
@@ -127,7 +141,16 @@ CALLS = [large_input, large_output, large_output_of_a_future, large_output_in_pl
 def test_a_call_that_needs_more(broker: TestBroker, call: Callable[[Client], None], limit: Limit) -> None:
     """Overloaded names the limit, as often as it is met; small calls go on in between, in every slot; and once there is
     room, the call goes through."""
+    check_a_call_that_needs_more(broker, call, limit)
 
+
+@pytest.mark.parametrize("call", COPIES)
+def test_an_answer_that_is_copied(broker: TestBroker, call: Callable[[Client], None]) -> None:
+    """The same where only the process's own memory is limited."""
+    check_a_call_that_needs_more(broker, call, little_data)
+
+
+def check_a_call_that_needs_more(broker: TestBroker, call: Callable[[Client], None], limit: Limit) -> None:
     def child() -> list[str]:
         told = []
         with worker_client.connect(broker.address, timeout=60) as client:
