@@ -17,19 +17,21 @@ from typing import Any
 
 _libc = ctypes.PyDLL(None)  # keeps the interpreter's lock over the call, as an extension's fork() does
 _FORK_S = 0.3
+_SETTLE_S = 0.05
 _CHILD_S = 30
 """What hangs is killed after so long."""
 
 
 def fork_in_c() -> int:
-    """While no thread asks for the interpreter's lock, as others do of one that has had it for 5 ms: a large process
-    takes longer to fork. A child with such a wish hands the lock to a thread that it does not have, before it runs a
-    line of Python, and hangs: no library can help whoever forks so.
+    """While no thread waits for the interpreter's lock. The condition that it waits on counts it in the child as well,
+    which does not have the thread: there glibc may wait for it for ever as the lock is passed on, and so may the
+    interpreter if the thread had asked for the lock (after 5 ms; a large process takes longer to fork). No library
+    can help whoever forks so.
     """
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_FORK_S)
     try:
-        time.sleep(0.001)  # once it has the lock again, nobody asks for it sooner than that
+        time.sleep(_SETTLE_S)  # threads that were woken have had the lock by then, and sleep
         return int(_libc.fork())
     finally:
         sys.setswitchinterval(interval)

@@ -12,7 +12,11 @@ from tests.servers.running import BIN, Server, place, running
 
 RUN = ["python", "-m", "broker", "run", "--model", "tell=tests.process.models:tell", "--name", "test", "--"]
 UWSGI = ["uwsgi", "--master", "--enable-threads", "--die-on-term", "--module", "app:app"]
-WARM_UP = 'tell.predict({"x": np.zeros((1, 4), np.float32), "row": np.array([0])})\n'
+WARM_UP = """
+tell.predict({"x": np.zeros((1, 4), np.float32), "row": np.array([0])})
+import time
+time.sleep(0.2)  # no thread waits for the interpreter's lock when uWSGI forks (tests/forks.py)
+"""
 CALLERS = 8
 CALLS = 80
 
