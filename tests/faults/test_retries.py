@@ -55,10 +55,12 @@ def check(client: Client, value: float) -> None:
 
 
 def meet_and_lose(path: Path, client: Client) -> None:
-    """After this the client has met a broker, and there is none."""
+    """After this the client has met a broker, and knows that there is none: a request can be made until it does."""
     with serving("double", path=path) as broker:
         check(client, 1.0)
+        channel = client.model("double").bound_by(None)[0].channel
         broker.kill()
+        wait_until(lambda: not channel.open, "the news of the broker's end")
 
 
 def still_waits(*calls: Future[Any]) -> bool:

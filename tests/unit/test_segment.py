@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from worker_client.wire.descriptor import Descriptor
 from worker_client.wire.segment import Segment
 
 
@@ -26,7 +27,7 @@ def test_a_detached_descriptor_belongs_to_its_new_owner() -> None:
     fd = segment.detach_fd()
     assert segment.fd == -1
     segment.close_fd()
-    attached = Segment.attach(fd, 4096)
+    attached = Segment.attach(Descriptor(fd), 4096)
     assert attached.fd == -1
     attached.bytes[7] = 9
     assert segment.bytes[7] == 9
