@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import os
 import pickle
 import select
@@ -19,7 +20,7 @@ _libc = ctypes.PyDLL(None)  # keeps the interpreter's lock over the call, as an 
 _FORK_S = 0.3
 _SETTLE_S = 0.05
 _CHILD_S = 30
-"""What hangs is killed after so long."""
+"""What hangs says where, and is killed, after so long."""
 
 
 def fork_in_c() -> int:
@@ -42,26 +43,31 @@ class Child:
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
         self._reader, writer = os.pipe()
+        self._trace = os.memfd_create("where it hangs")
         self.pid = fork_in_c()
         if self.pid == 0:
-            _run(writer, function, args)
+            _run(writer, self._trace, function, args)
         os.close(writer)
         self._ended = False
 
     def result(self) -> Any:
         ready, _, _ = select.select([self._reader], [], [], _CHILD_S)
         if not ready:
+            os.kill(self.pid, signal.SIGUSR1)
+            time.sleep(_SETTLE_S)
             os.kill(self.pid, signal.SIGALRM)
         with os.fdopen(os.dup(self._reader), "rb") as pipe:
             said = pipe.read()
         end = self._wait()
-        assert said, f"the child ended with {end} (-{signal.SIGALRM:d}: it hung)"
+        where = os.pread(self._trace, 1 << 16, 0).decode()
+        assert said, f"the child ended with {end} (-{signal.SIGALRM:d}: it hung)\n{where}"
         value, error = pickle.loads(said)
         assert not error, error
         return value
 
     def close(self) -> None:
         os.close(self._reader)
+        os.close(self._trace)
         if not self._ended:
             os.kill(self.pid, signal.SIGKILL)
             self._wait()
@@ -87,9 +93,10 @@ def in_c_child(function: Callable[..., Any], *args: Any) -> Any:
         return child.result()
 
 
-def _run(writer: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+def _run(writer: int, trace: int, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(_CHILD_S)
+    signal.alarm(2 * _CHILD_S)
+    faulthandler.register(signal.SIGUSR1, file=trace)
     sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
     try:
         said = pickle.dumps((function(*args), ""))
