@@ -210,6 +210,8 @@ class LoopCalls:
         if len(self._queue) == 1:  # the others wait for the first
             self._serve_queue()
             self._look_for_closed_loops()
+        elif self._growing is not None:
+            self._serve_queue()
 
     def _serve_queue(self) -> None:
         """Give the slots that are free to those who wait, and ask for more while there may be."""
@@ -222,31 +224,44 @@ class LoopCalls:
             if slot is not None:
                 self._queue.popleft()
                 claim.enter(self, slot)
-            elif self.channel.may_grow and not self.channel.is_growing and self._growing is None:
-                self._queue.popleft()
+                continue
+            if self.channel.may_grow and not self.channel.is_growing and self._growing is None:
                 self._grow_for(claim)
-            else:
+            if self._growing is not None and len(self._queue) > 1 and self.channel.has_free:
+                self._serve_smaller()
+            return
+
+    def _serve_smaller(self) -> None:
+        """What is free is too small for the first, who waits for more: meanwhile it is for those behind."""
+        for claim in list(self._queue)[1:]:
+            if claim.over.done():
+                continue
+            slot = self.channel.claim_at_once(claim.nbytes)
+            if slot is None:
                 return
+            self._queue.remove(claim)
+            claim.enter(self, slot)
 
     def _grow_for(self, claim: Claim) -> None:
-        """Another block of slots, or a larger region, is asked for over the control socket, which blocks."""
+        """Another block of slots, or a larger region, is asked for over the control socket, which blocks. The claim
+        stays the first in the queue: what is free meanwhile, or there when the answer comes, is its own."""
         try:
             grown = self.loop.run_in_executor(None, self.channel.make_room, claim.nbytes, claim.deadline_ns)
         except RuntimeError as error:  # an executor that was shut down; no more threads
+            self._queue.remove(claim)
             claim.fail(self, Overloaded(f"the event loop has no thread to ask for more memory with: {error}"))
             return
-        self._growing = claim  # it may never get a thread, so `_expire` looks at it, too
+        self._growing = claim
 
-        def enter(grown: asyncio.Future[None]) -> None:
+        def look(grown: asyncio.Future[None]) -> None:
             self._growing = None
             error = self._gone() if grown.cancelled() or self._stopped else grown.exception()
-            if error is not None:
+            if error is not None and claim in self._queue:
+                self._queue.remove(claim)
                 claim.fail(self, error)
-            else:  # to be the first for what there is now, unless another loop was quicker
-                self._queue.appendleft(claim)
             self._serve_queue()
 
-        grown.add_done_callback(enter)
+        grown.add_done_callback(look)
 
     def _look_for_closed_loops(self) -> None:
         if self._queue and self.channel.listeners.several:
@@ -262,8 +277,7 @@ class LoopCalls:
     def _expire(self, now_ns: int) -> None:
         """Fail those that wait for a slot and whose deadline has passed, and look again at the next one's."""
         earliest = NO_DEADLINE
-        waiting = [*self._queue] if self._growing is None else [self._growing, *self._queue]
-        for claim in waiting:
+        for claim in list(self._queue):
             if claim.over.done():
                 continue
             if claim.deadline_ns <= now_ns:
