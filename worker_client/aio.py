@@ -80,11 +80,16 @@ class AsyncClient:
         timeout: float | None = None,
         priority: str = INTERACTIVE_PRIORITY,
         retries: int | None = None,
+        strict: bool = False,
     ) -> AsyncModel:
         """A handle on model `name`; arguments as for `Client.model`."""
-        model = self._client.model(
-            name, version, signature, label=label, timeout=timeout, priority=priority, retries=retries
-        )
+        options: dict[str, Any] = {
+            "timeout": timeout,
+            "priority": priority,
+            "retries": retries,
+            "strict": strict,
+        }
+        model = self._client.model(name, version, signature, label=label, **options)
         return AsyncModel(self, model)
 
     async def models(self) -> dict[str, ModelInfo]:
@@ -316,9 +321,10 @@ def _model_of(
     timeout: float | None,
     priority: str,
     retries: int,
+    strict: bool,
 ) -> AsyncModel:
     number, label = (None, version) if isinstance(version, str) else (version, None)
-    options: dict[str, Any] = {"timeout": timeout, "priority": priority, "retries": retries}
+    options: dict[str, Any] = {"timeout": timeout, "priority": priority, "retries": retries, "strict": strict}
     return client.model(name, number, signature, label=label, **options)
 
 

@@ -50,6 +50,7 @@ class Client:
         timeout: float | None = None,
         priority: str = INTERACTIVE_PRIORITY,
         retries: int | None = None,
+        strict: bool = False,
     ) -> Model:
         """A handle on model `name`; its default signature if none is named. Asks nothing of the broker yet.
 
@@ -58,13 +59,13 @@ class Client:
         ("stable", "canary"), which they follow.
         `timeout` in seconds is the default of its calls in place of the client's, and so is `retries`: 0 for a model
         whose calls must not be run twice. Calls of `priority` "bulk" let "interactive" ones go first, but for one
-        batch in eight. Raises InvalidInput.
+        batch in eight. A `strict` handle casts no inputs: their dtypes must be the signature's. Raises InvalidInput.
         """
         checked_name(name)
         seconds = self.timeout if timeout is None else timeouts.checked(timeout)
         again = self.retries if retries is None else checked_retries(retries)
         wanted = checked_version(version, label)
-        return Model(self._connection, name, wanted, signature, seconds, priority, again)
+        return Model(self._connection, name, wanted, signature, seconds, priority, again, strict)
 
     def session(
         self,

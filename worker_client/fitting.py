@@ -1,6 +1,8 @@
 """Checks what a caller passes against a signature, before anything is sent.
 
-A shape that was accepted once is remembered with its layout, so a repeated call costs one look-up.
+Another dtype of the same kind is cast, by the copy into the slot: float64 or uint8 to float32, int64 to int32, as
+`numpy.can_cast(..., "same_kind")` says; never a float to a whole number. A dtype and shape that were accepted once are
+remembered with their layout, so a repeated call costs one look-up.
 """
 
 from __future__ import annotations
@@ -16,17 +18,21 @@ from worker_client.wire.signature import TensorSpec, format_shape, label_of
 from worker_client.wire.tensors import TensorLayout, lay_out
 
 _REMEMBERED = 256
+_NUMBERS = (
+    "biufc"  # kinds of dtypes; numpy takes everything for a cast to those of ml_dtypes, which are others
+)
 Arrays = tuple[np.ndarray, ...]
 
 
 class Fitter:
-    """Turns inputs for one signature into arrays in wire order and their layout. Thread-safe."""
+    """Turns inputs for one signature into arrays in wire order and their layout. Thread-safe. `strict` casts none."""
 
-    __slots__ = ("_alone", "_layouts", "defaults", "label", "names", "signature")
+    __slots__ = ("_alone", "_layouts", "defaults", "label", "names", "signature", "strict")
 
     strings = False
 
-    def __init__(self, model: str, version: int, info: SignatureInfo) -> None:
+    def __init__(self, model: str, version: int, info: SignatureInfo, strict: bool = False) -> None:
+        self.strict = strict
         self.signature = info.signature
         self.label = label_of(model, version, info.signature.name)
         self.names = tuple(spec.name for spec in info.signature.inputs)
@@ -45,7 +51,8 @@ class Fitter:
         return wanted[0] if len(wanted) == 1 else None
 
     def fit(self, inputs: Any) -> tuple[Arrays, TensorLayout]:
-        """Arrays and layout of `inputs`: an array (of the one input that has no default) or {name: array}.
+        """Arrays and layout of `inputs`: an array (of the one input that has no default) or {name: array}. The arrays
+        may be of other dtypes than the layout, and are cast as they are copied.
 
         Raises InvalidInput that names the input, what was expected and what came.
         """
@@ -61,7 +68,7 @@ class Fitter:
         if layout is None:
             for spec, array in zip(self.signature.inputs, arrays):
                 self._check(spec, array)
-            layout = self._remember(key)
+            layout = self._remember(key, [array.shape for array in arrays])
         return arrays, layout
 
     def layout_of(self, shapes: list[tuple[int, ...]]) -> TensorLayout:
@@ -69,7 +76,7 @@ class Fitter:
         for spec, shape in zip(self.signature.inputs, shapes):
             self._check_shape(spec, shape)
         key = tuple((spec.dtype, shape) for spec, shape in zip(self.signature.inputs, shapes))
-        return self._layouts.get(key[0] if len(key) == 1 else key) or self._remember(key)
+        return self._layouts.get(key[0] if len(key) == 1 else key) or self._remember(key, shapes)
 
     def given(self, inputs: Any) -> tuple[str, ...]:
         """The names of those that `inputs` gives; the others have their defaults."""
@@ -85,9 +92,11 @@ class Fitter:
             if inputs[name].shape == value.shape:
                 inputs[name][...] = value
 
-    def _remember(self, key: tuple[tuple[np.dtype, tuple[int, ...]], ...]) -> TensorLayout:
+    def _remember(
+        self, key: tuple[tuple[np.dtype, tuple[int, ...]], ...], shapes: list[tuple[int, ...]]
+    ) -> TensorLayout:
         try:
-            layout = lay_out(key)
+            layout = lay_out([(spec.dtype, shape) for spec, shape in zip(self.signature.inputs, shapes)])
         except (TypeError, ValueError) as error:
             raise InvalidInput(f"{self.label}: {', '.join(self.names)}: {error}") from None
         if len(self._layouts) >= _REMEMBERED:
@@ -117,19 +126,19 @@ class Fitter:
         return tuple(self._as_array(spec, inputs[spec.name]) for spec in specs)
 
     def _as_array(self, spec: TensorSpec, value: Any) -> np.ndarray:
-        """An array as it is; lists and numbers take the input's dtype, as TensorFlow's feeds do."""
+        """An array as it is; lists, numbers and the like take the input's dtype, if that keeps their values."""
         if isinstance(value, (np.ndarray, np.generic)):
             return np.asarray(value)
         try:
-            return np.asarray(value, dtype=spec.dtype)
-        except (TypeError, ValueError, OverflowError) as error:
+            return _converted(value, spec.dtype)
+        except (TypeError, ValueError, ArithmeticError) as error:
             raise InvalidInput(
                 f"{self.label}: input {spec.name!r} wants {spec}; the {type(value).__name__} given "
                 f"cannot be converted: {error}"
             ) from None
 
     def _check(self, spec: TensorSpec, array: np.ndarray) -> None:
-        if array.dtype != spec.dtype:
+        if array.dtype != spec.dtype and (self.strict or not _casts(array.dtype, spec.dtype)):
             raise InvalidInput(
                 f"{self.label}: input {spec.name!r} wants dtype {spec.dtype.name}, got {array.dtype.name}"
                 f"{'' if array.dtype.isnative else ' of foreign byte order'}; "
@@ -146,6 +155,24 @@ class Fitter:
 
     def _wanted(self) -> str:
         return ", ".join(f"{spec.name!r}: {spec}" for spec in self.signature.inputs) or "no inputs"
+
+
+def _casts(given: np.dtype, wanted: np.dtype) -> bool:
+    return wanted.kind in _NUMBERS and np.can_cast(given, wanted, "same_kind")
+
+
+def _converted(value: Any, wanted: np.dtype) -> np.ndarray:
+    """Raises TypeError, ValueError or ArithmeticError for what would become something else."""
+    array = np.asarray(value)
+    if array.dtype == wanted or not array.size or array.dtype.kind == "O" or wanted.kind not in _NUMBERS:
+        return np.asarray(value, dtype=wanted)
+    if not _casts(array.dtype, wanted) and not (array.dtype.kind in "biu" and wanted.kind in "biu"):
+        raise TypeError(f"it holds {array.dtype.name}")
+    with np.errstate(over="raise"):
+        made = array.astype(wanted)
+    if wanted.kind in "biu" and not np.array_equal(made, array):
+        raise OverflowError(f"{wanted.name} cannot hold all of its values")
+    return made
 
 
 def _out_of_list(spec: TensorSpec, inputs: Any) -> Any:

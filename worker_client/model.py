@@ -66,12 +66,14 @@ class Model:
         timeout: float | None,
         priority: str = INTERACTIVE_PRIORITY,
         retries: int = 1,
+        strict: bool = False,
     ) -> None:
         self.name = name
         self.version = version
         self.signature_name = signature
         self.priority = _checked_priority(priority)
         self.retries = retries
+        self.strict = strict
         self.on_answer: Callable[[Timings], object] | None = None
         """Called with the timings of each answer to `predict`, by whoever waited for it."""
         self._given_timeout = timeout
@@ -87,7 +89,7 @@ class Model:
     def options(self) -> tuple[Any, ...]:
         """What it is made of, beside the connection: all that its copies have of it."""
         given = self.version, self.signature_name, self._given_timeout
-        return self.name, *given, self.priority, self.retries
+        return self.name, *given, self.priority, self.retries, self.strict
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._connection, *self.options)
@@ -126,8 +128,9 @@ class Model:
         """Run the model on `inputs` and return private copies of its outputs.
 
         `inputs` is an ndarray (or anything numpy makes one of) for a signature with one input, else {name: array};
-        dtypes must be the signature's, the first dimension counts rows. Inputs with a default may be left out, and
-        count for nothing if just one other is left. The answer is an ndarray if an array went in and the signature
+        the first dimension counts rows. Other dtypes of the same kind are cast as they are copied (float64 or uint8 to
+        float32; never a float to a whole number), unless the handle is `strict`. Inputs with a default may be left out,
+        and count for nothing if just one other is left. The answer is an ndarray if an array went in and the signature
         has one output, else {name: ndarray}. `timeout` in seconds overrides the client's.
 
         `batch_size`, `verbose` and `steps` are those of `keras.Model.predict`: more rows than `batch_size` go over in
@@ -304,7 +307,7 @@ class Model:
             if info.stateful:
                 channel.run_once[info.id] = f"{label} {info.stateful}"
             number = info.id + PRIORITIES[self.priority]
-            fitter = fitter_of(self.name, version, info)
+            fitter = fitter_of(self.name, version, info, self.strict)
             bound = self._bound = Bound(self._connection, channel, number, fitter, outputs)
             if channel.catalogue.enter(self, updates):
                 return bound

@@ -22,9 +22,9 @@ from worker_client.wire.strings import Strings, StringView, blank, encode, place
 from worker_client.wire.tensors import TensorLayout
 
 
-def fitter_of(model: str, version: int, info: SignatureInfo) -> Fitter:
+def fitter_of(model: str, version: int, info: SignatureInfo, strict: bool) -> Fitter:
     kind = StringFitter if info.signature.takes_strings else Fitter
-    return kind(model, version, info)
+    return kind(model, version, info, strict)
 
 
 class StringFitter(Fitter):

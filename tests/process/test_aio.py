@@ -164,7 +164,7 @@ def test_errors_are_the_sync_clients(broker: TestBroker, run: Callable[[Program]
             with pytest.raises(ModelNotFound):
                 await client.model("nobody").predict(ROW)
             with pytest.raises(InvalidInput):
-                await client.model("double").predict(ROW.astype(np.float64))
+                await client.model("double").predict(ROW.astype(np.complex64))
             with pytest.raises(ModelFailed):
                 await client.model("picky").predict(13 * ROW)
             with pytest.raises(DeadlineExceeded):

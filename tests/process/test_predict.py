@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import numpy as np
 import pytest
 
 from tests.brokers import TestBroker
 from tests.process.models import BFLOAT16, ECHOES
-from worker_client import Client, InvalidInput
+from worker_client import Client, InvalidInput, aio
 from worker_client.wire.dtypes import FIXED_SIZE, dtype_named
 
 MODELS = ("double", "tell", "mixed", "add", "constant", *ECHOES)
@@ -125,11 +127,31 @@ def test_metadata_tells_names_dtypes_and_shapes(client: Client) -> None:
     assert client.model("echo_bfloat16").signature.inputs[0].dtype == BFLOAT16
 
 
+@pytest.mark.parametrize("dtype", ["float64", "uint8", ">f4", "bool"])
+def test_other_dtypes_of_the_same_kind_are_cast(client: Client, dtype: str) -> None:
+    """On their way into the slot, whichever way that is; a strict handle refuses them."""
+    model, x = client.model("double"), np.arange(12).reshape(3, 4).astype(dtype)
+    want = 2 * x.astype("float32")
+    for answer in (
+        model.predict(x),
+        model.predict({"x": x}),
+        model.predict(x, batch_size=2),
+        model.submit(x).result(60),
+        *model.map([x]),
+        asyncio.run(aio.connect(client.address).model("double").predict(x)),
+    ):
+        answer = answer["y"] if isinstance(answer, dict) else answer
+        assert answer.dtype == np.float32
+        np.testing.assert_array_equal(answer, want)
+    with pytest.raises(InvalidInput, match="wants dtype float32"):
+        client.model("double", strict=True).predict(x)
+
+
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
-        (np.zeros((1, 4)), "input 'x' wants dtype float32, got float64"),
-        (np.zeros((1, 4), ">f4"), "foreign byte order"),
+        (np.zeros((1, 4), complex), "input 'x' wants dtype float32, got complex128"),
+        ([[1e300] * 4], "cannot be converted: overflow"),
         (np.zeros((1, 5), np.float32), r"input 'x' wants shape \[\?, 4\], got \[1, 5\]"),
         (np.zeros(4, np.float32), r"pass x\[None\] for one row"),
         ({"z": 1}, "no input z"),
