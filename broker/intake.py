@@ -27,6 +27,7 @@ from broker.observe.failures import Failures
 from broker.observe.tracer import Tracer
 from broker.processors import cores
 from broker.run_record import RunRecord
+from broker.scheduling.company import Company
 from broker.scheduling.pool import RunnerPool
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Queue
@@ -76,7 +77,8 @@ class Intake:
         self._on_violation = on_violation
         self.tracer = Tracer()
         self._record = record or RunRecord()
-        self._runner = Runner(self.tracer, self._record.new_line(), inline=True)
+        self._company = Company()
+        self._runner = Runner(self.tracer, self._record.new_line(), True, self._company)
         self._waits = self._runner.waits
         self._queue: Queue[Runnable] = Queue()
         self._pools: dict[
@@ -292,6 +294,7 @@ class Intake:
                 self.tracer,
                 self._record,
                 self.probation,
+                self._company,
             )
         return pool
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from worker_client.wire.address import unavailable
 from worker_client.wire.backoff import Backoff
-from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded
+from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, ModelFailed
 
 RETURN_SECONDS = 30.0
 _FIRST_PAUSE_SECONDS = 0.001
@@ -42,13 +42,18 @@ class BrokerLost(BrokerUnavailable):
     def __init__(self, message: str, ran: bool = False) -> None:
         super().__init__(message)
         self.ran = ran
+        self.verdict: ModelFailed | None = None
+        """What the call is told that is not run again, if its run had no end, though others ran beside it."""
 
     def runs_left(self, left: int, retries: int) -> int:
-        """How often a call may still be run again, of `left` times. Raises BrokerUnavailable if it may not."""
+        """How often a call may still be run again, of `left` times. Raises BrokerUnavailable if it may not, or the
+        verdict."""
         if not retries:
-            raise self
+            raise self.verdict or self
         if not self.ran:
             return left
+        if not left and self.verdict is not None:
+            raise self.verdict
         if not left:
             times = "once more" if retries == 1 else f"{retries} times more"
             raise BrokerUnavailable(

@@ -130,8 +130,11 @@ class Attachment:
         error = self._link.gone(ran)
         if not ran or not isinstance(error, BrokerLost):
             return error
-        overdue = last_run.without_end(slot.words, *self.run_limits.get(number, ("", 0.0))) if began else None
-        return overdue or self._not_again(error, slot.signature_id)
+        if began:
+            error.verdict = last_run.without_end(slot.words, *self.run_limits.get(number, ("", 0.0)))
+            if error.verdict is not None and last_run.was_alone(slot.words):
+                return error.verdict
+        return self._not_again(error, slot.signature_id)
 
     def _gone_with(self, slot: Slot) -> BrokerUnavailable:
         """For a call that the broker had taken."""

@@ -229,7 +229,7 @@ class Call:
             self.slot.cancel(self.sequence)
 
     def lose(self, lost: BrokerLost) -> None:
-        """Count a broker's end. Raises BrokerUnavailable if the call shall not be run again."""
+        """Count a broker's end. Raises what the call is told if it shall not be run again."""
         self.left = lost.runs_left(self.left, self.retries)
 
     def end(self, value: Any, error: BaseException | None, timings: Timings | None = None) -> None:

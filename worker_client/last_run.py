@@ -12,11 +12,15 @@ def began(words: memoryview) -> bool:
     return (words[STARTED_NS] & ~JOINED) >= words[SUBMITTED_NS]
 
 
+def was_alone(words: memoryview) -> bool:
+    """No other request ran in the meantime: of several, one is guilty, and they are run again, one by one."""
+    return not words[STARTED_NS] & JOINED
+
+
 def without_end(words: memoryview, label: str, limit_seconds: float) -> ModelFailed | None:
-    """The error of a call whose run had begun and was past its limit, so that the process was ended for it. None for
-    requests that ran together, of which others may be guilty; they are run again, one by one."""
-    started = words[STARTED_NS]
-    if not limit_seconds or started & JOINED or monotonic_ns() - started < limit_seconds * 1e9:
+    """The error of a call whose run had begun and was past its limit, so that the process was ended for it, or for
+    another one that ran at the time (`was_alone`)."""
+    if not limit_seconds or monotonic_ns() - (words[STARTED_NS] & ~JOINED) < limit_seconds * 1e9:
         return None
     return ModelFailed(
         f"{label}: its run had no end within max_run_seconds ({limit_seconds:g} s), and the broker's process was ended "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from worker_client.absence import BrokerLost
 from worker_client.wire import threads
-from worker_client.wire.errors import BrokerUnavailable, Overloaded
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 
 if TYPE_CHECKING:
     from worker_client.futures import Call
@@ -30,7 +30,7 @@ class Reruns:
         """Take over a call whose broker went away; end its future if it may not be run again."""
         try:
             call.lose(lost)
-        except BrokerUnavailable as error:
+        except BrokerError as error:
             call.end(None, error)
             return
         refused: Overloaded | None = None

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from broker.observe.tracer import Tracer
 from broker.run_record import RunRecord
 from broker.scheduling.batcher import Delay
+from broker.scheduling.company import Company
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Bound, Queue
 from broker.scheduling.runner import Runnable, Runner
@@ -35,6 +36,7 @@ class RunnerPool:
         tracer: Tracer,
         record: RunRecord,
         probation: Probation,
+        company: Company,
     ) -> None:
         self.model = model
         self.running = 0  # batches being run now
@@ -42,6 +44,7 @@ class RunnerPool:
         self._tracer = tracer
         self._record = record
         self._probation = probation
+        self._company = company
         self._concurrency = concurrency
         self._on_orphan = on_orphan  # told when a run has ended whose worker is gone
         self._queue: Queue[Runnable] = Queue()
@@ -113,7 +116,7 @@ class RunnerPool:
             )
 
     def _serve(self) -> None:
-        runner = Runner(self._tracer, self._record.new_line())
+        runner = Runner(self._tracer, self._record.new_line(), company=self._company)
         self.runners.append(runner)
         own_broker.enter("runs it")
         while self._serve_one(runner):

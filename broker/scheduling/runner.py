@@ -21,6 +21,7 @@ from broker.observe.tally import Tally
 from broker.observe.tracer import Tracer
 from broker.processor_wait import ProcessorWait
 from broker.run_record import STARTED_NS, RunLine, RunRecord
+from broker.scheduling.company import Company
 from broker.scheduling.gather import Gatherer, cut, padding_pays
 from broker.scheduling.parts import Part, other_rows
 from broker.scheduling.serving import Serving
@@ -47,7 +48,13 @@ _numbers = count(1)
 class Runner:
     """One thread's runner: it owns the batch buffers, so each thread has its own."""
 
-    def __init__(self, tracer: Tracer, line: RunLine | None = None, inline: bool = False) -> None:
+    def __init__(
+        self,
+        tracer: Tracer,
+        line: RunLine | None = None,
+        inline: bool = False,
+        company: Company | None = None,
+    ) -> None:
         self.left: list[
             Runnable
         ] = []  # what is for the model's own threads after all; whoever called `run` takes it
@@ -57,6 +64,8 @@ class Runner:
         self.waits = ProcessorWait()
         self.number = next(_numbers)  # of its tallies
         self._inline = inline  # on the intake thread
+        self._company = company or Company()
+        self._company.join(self)
         self._gatherer = Gatherer()
         self._tracer = tracer
         self._flushes: bool | None = None  # this thread; unknown before its first run
@@ -68,7 +77,7 @@ class Runner:
         with line.lock:
             line.given_up = started = line.words[STARTED_NS]
             all_of_it = list(zip(self.running, self.uses))
-            ours = [item for item in all_of_it if item[0].words[SLOT_STARTED_NS] == started]
+            ours = [item for item in all_of_it if item[0].words[SLOT_STARTED_NS] & ~JOINED == started]
             if len(all_of_it) == 1:
                 ours = all_of_it
             # The runner stores first that the run has ended and then looks at `given_up`, we the other way round.
@@ -79,6 +88,13 @@ class Runner:
             request.fail(use, error)
             line.answered = True
             return True
+
+    def mark_joined(self) -> None:
+        """Another thread's: what runs here does so while others run."""
+        for request, use in zip(self.running, self.uses):
+            started = request.words[SLOT_STARTED_NS]
+            if request.use == use and self.line.words[STARTED_NS]:
+                request.words[SLOT_STARTED_NS] = started | JOINED
 
     def run(self, batch: Sequence[Runnable]) -> None:
         """Run requests of one group, and complete each of them whatever happens, but for those in `left`. Raises
@@ -115,13 +131,13 @@ class Runner:
         serving = plan.serving
         stamps = request.stamps
         whose = self._tracer.whose((request,)) if self._tracer.on else None
-        if self._flushes is not serving.flushes:
-            self._switch_mode(serving)
         line = self.line
         if line.of is not serving:
-            line.describe(serving, serving.model, serving.limit_ns)
+            self._turn_to(serving)
         words = line.words
         request.words[SLOT_STARTED_NS] = words[STARTED_NS] = started
+        if self._company.several and self._company.meets(self):
+            request.words[SLOT_STARTED_NS] = started | JOINED
         try:
             outputs = serving.run(*plan.feeds)
         except Exception as error:
@@ -184,7 +200,6 @@ class Runner:
         if len(batch) > 1 and not padding_pays(plans, size):
             self._run_each(batch, uses, self._run_one)
             return
-        self._switch_mode(serving)
         begun = started = monotonic_ns()
         feeds: list[np.ndarray] = []
         line = self.line
@@ -226,22 +241,25 @@ class Runner:
         now = monotonic_ns()
         serving.failed(now - started_ns, now, self.waits)
 
-    def _switch_mode(self, serving: Serving) -> None:
-        """Have this thread compute as the model is used to: it runs models of both kinds."""
+    def _turn_to(self, serving: Serving) -> None:
+        """What follows runs as this one is used to, and is noted as its runs: the thread has models of both kinds."""
         if self._flushes is not serving.flushes:
             flush_denormals(serving.flushes)
             self._flushes = serving.flushes
+        self.line.describe(serving, serving.model, serving.limit_ns)
 
     def _begin(self, batch: Sequence[Runnable], serving: Serving) -> int:
         """Note, where it outlives this process, that these run now; the time."""
         line = self.line
         if line.of is not serving:
-            line.describe(serving, serving.model, serving.limit_ns)
-        started = monotonic_ns()
-        mark = started | JOINED if len(batch) > 1 else started
+            self._turn_to(serving)
+        line.words[STARTED_NS] = started = monotonic_ns()
+        joined = len(batch) > 1
+        if self._company.several and self._company.meets(self):
+            joined = True
+        mark = started | JOINED if joined else started
         for request in batch:
             request.words[SLOT_STARTED_NS] = mark
-        line.words[STARTED_NS] = started
         return started
 
     def _finish(self, whole: Slot | None) -> None:

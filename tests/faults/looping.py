@@ -12,6 +12,7 @@ from tests.process.models import HEAVY_SECONDS
 NO_END = 668.0
 HELD = 672.0
 ENDS_THE_PROCESS = 667.0
+SLOW_SECONDS = 0.5
 
 
 def _misbehave(x: np.ndarray) -> np.ndarray:
@@ -42,6 +43,12 @@ def heavy(x: np.ndarray) -> np.ndarray:
 
 @signature(inputs={"x": ("float32", [None, 4])}, outputs={"y": ("float32", [None, 4])})
 def innocent(x: np.ndarray) -> np.ndarray:
+    return x * 2
+
+
+@signature(inputs={"x": ("float32", [None, 4])}, outputs={"y": ("float32", [None, 4])})
+def innocent_slow(x: np.ndarray) -> np.ndarray:
+    time.sleep(SLOW_SECONDS)
     return x * 2
 
 

@@ -270,6 +270,26 @@ def test_requests_joined_with_the_guilty_one_are_answered() -> None:
                 np.testing.assert_array_equal(future.result(PATIENCE_S), np.full((1, 4), 2 * value))
 
 
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("way", ["predict", "submit"])
+def test_a_run_beside_the_guilty_one_is_run_again(way: str) -> None:
+    """A run that holds the interpreter's lock stops those of other models, which are past their limits as well when the
+    process is ended for it: only the guilty call fails, as it does so again when it runs without them."""
+    with (
+        supervise(functions("innocent_slow", "light")) as address,
+        worker_client.connect(address, timeout=PATIENCE_S) as client,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        call(client, "light", 1)
+        model = client.model("innocent_slow")
+        model.predict(ROW)
+        answer = pool.submit(model.predict, ROW) if way == "predict" else model.submit(ROW)
+        wait_until(lambda: in_flight(address), "the innocent run")
+        with pytest.raises(ModelFailed, match=r"model 'light'.*max_run_seconds"):
+            call(client, "light", HELD)
+        np.testing.assert_array_equal(answer.result(PATIENCE_S), ROW * 2)
+
+
 @pytest.mark.parametrize("model", ["light", "heavy"])
 def test_a_model_that_ends_the_process_is_set_aside(model: str) -> None:
     """After three deaths the broker serves without it; others' calls are never blamed; a reload brings it back."""

@@ -1,0 +1,124 @@
+"""Requests that run at the same time, when the process is ended for one of them: who can tell whose fault it was?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from broker.observe.tracer import Tracer
+from broker.scheduling.company import Company
+from broker.scheduling.runner import Runner
+from tests.contract.recording import SERVINGS, Desk
+from worker_client import last_run
+from worker_client.absence import BrokerLost
+from worker_client.wire.clock import monotonic_ns
+from worker_client.wire.errors import BrokerUnavailable, ModelFailed
+from worker_client.wire.layout import JOINED, STARTED_NS, SUBMITTED_NS
+
+SERVING = SERVINGS[1]
+assert SERVING is not None
+
+
+def taken(rows: int = 1) -> Desk:
+    desk = Desk()
+    desk.submit(rows=rows)
+    desk.take()
+    return desk
+
+
+def is_joined(desk: Desk) -> bool:
+    return bool(desk.words[STARTED_NS] & JOINED)
+
+
+def running(monkeypatch: pytest.MonkeyPatch, *runs: Callable[[], object]) -> None:
+    """Have each run of the model do the next of these first."""
+    left, run = list(runs), SERVING.run
+
+    def run_after(*feeds: np.ndarray) -> object:
+        left.pop(0)()
+        return run(*feeds)
+
+    monkeypatch.setattr(SERVING, "run", run_after)
+
+
+def test_both_of_two_runs_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That which was under way as the other began, and that one; and neither once it has been answered."""
+    company = Company()
+    one, other = taken(), taken()
+    first, second = (Runner(Tracer(), company=company) for _ in range(2))
+    seen: list[bool] = []
+
+    def begin_the_other() -> None:
+        seen.append(is_joined(one))
+        second.run([other.broker])
+
+    running(monkeypatch, begin_the_other, lambda: seen.extend([is_joined(one), is_joined(other)]))
+    first.run([one.broker])
+    assert seen == [False, True, True]
+    assert not is_joined(one)
+    assert not is_joined(other)
+
+
+def test_one_after_the_other_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On one thread, or on two: what has ended is no company."""
+    company = Company()
+    runners = [Runner(Tracer(), company=company) for _ in range(2)]
+    seen: list[bool] = []
+    for runner in (*runners, *runners):
+        desk = taken()
+        with monkeypatch.context() as patch:
+            running(patch, lambda desk=desk: seen.append(is_joined(desk)))  # type: ignore[misc]
+            runner.run([desk.broker])
+    assert seen == [False] * 4
+
+
+def test_a_run_that_is_given_up_is_found_though_it_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch whose requests run one by one, the one that runs now is answered."""
+    company = Company()
+    one, other = taken(), taken()
+    first, second = (Runner(Tracer(), company=company) for _ in range(2))
+    batch = [taken(), one]  # too unlike to be padded, or else not joined: run one by one
+    monkeypatch.setattr(type(SERVING), "divisible", False, raising=False)
+
+    def begin_the_other() -> None:
+        second.run([other.broker])
+
+    def give_up() -> None:
+        assert first.give_up(ModelFailed("no end"))
+
+    running(monkeypatch, lambda: None, begin_the_other, give_up)
+    first.run([desk.broker for desk in batch])
+    with pytest.raises(ModelFailed, match="no end"):
+        one.worker.result()
+
+
+def words(started_s: float, mark: int = 0) -> memoryview:
+    """A slot's header whose run began so long ago."""
+    made = memoryview(bytearray(256)).cast("Q")
+    made[SUBMITTED_NS] = 1
+    made[STARTED_NS] = (monotonic_ns() - int(started_s * 1e9)) | mark
+    return made
+
+
+@pytest.mark.parametrize("mark", [0, JOINED])
+def test_what_a_worker_reads(mark: int) -> None:
+    """Whether the run was past its limit, and whether it was alone, are two questions."""
+    assert last_run.began(words(5, mark))
+    assert last_run.without_end(words(5, mark), "model 'm'", 10) is None
+    assert last_run.without_end(words(5, mark), "model 'm'", 0) is None
+    assert "max_run_seconds (1 s)" in str(last_run.without_end(words(5, mark), "model 'm'", 1))
+    assert last_run.was_alone(words(5, mark)) is not bool(mark)
+
+
+def test_the_verdict_is_for_a_call_that_is_not_run_again() -> None:
+    """Another run finds out who it was; without one left, the call is told of the limit it met."""
+    lost, plain = BrokerLost("gone", ran=True), BrokerLost("gone", ran=True)
+    lost.verdict = ModelFailed("no end within max_run_seconds")
+    assert lost.runs_left(1, retries=1) == 0
+    for left, retries in ((0, 1), (0, 0)):
+        with pytest.raises(ModelFailed, match="max_run_seconds"):
+            lost.runs_left(left, retries)
+        with pytest.raises(BrokerUnavailable):
+            plain.runs_left(left, retries)
