@@ -41,15 +41,15 @@ def copied(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
 
 @pytest.mark.parametrize("which", [{"version": 1}, {"version": "2"}, {"label": "stable"}, {"label": "2"}, {}])
 def test_a_copy_has_all_that_a_model_was_made_of(copied: Callable[[Any], Any], which: dict[str, Any]) -> None:
-    """Address, name, version or label, signature, timeout, priority, retries; not what is told of its answers."""
+    """Address, name, version or label, signature, timeout, priority, retries, strict; not what is told of its answers."""
     client = worker_client.connect("/nowhere/b.sock", timeout=5, retries=2)
-    model = client.model("m", signature="s", **which, **OPTIONS_OF_CALLS)
+    model = client.model("m", signature="s", strict=True, **which, **OPTIONS_OF_CALLS)
     model.on_answer = print
     made: Model = copied(model)
-    assert made.options == model.options == ("m", model.version, "s", 7.0, "bulk", 3)
+    assert made.options == model.options == ("m", model.version, "s", 7.0, "bulk", 3, True)
     assert made.on_answer is None
     assert repr(made) == repr(model)
-    tasks = aio.connect("/nowhere/b.sock").model("m", signature="s", **which, **OPTIONS_OF_CALLS)
+    tasks = aio.connect("/nowhere/b.sock").model("m", signature="s", strict=True, **which, **OPTIONS_OF_CALLS)
     assert copied(tasks)._model.options == tasks._model.options == model.options
 
 
