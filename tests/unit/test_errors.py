@@ -11,6 +11,7 @@ from worker_client.wire.errors import (
     BrokerError,
     BrokerUnavailable,
     DeadlineExceeded,
+    HungUp,
     InvalidInput,
     ModelFailed,
     ModelNotFound,
@@ -29,6 +30,7 @@ KINDS = (
     ModelNotFound,
     ModelFailed,
     Moved,
+    HungUp,
 )
 
 
@@ -70,8 +72,8 @@ def test_statuses_are_distinct():
 
 
 def test_statuses_are_never_renumbered():
-    """The codes of protocol 1 are what they were."""
-    assert [status_of(kind("")) for kind in KINDS] == [2, 3, 4, 5, 6, 7, 8, 9]
+    """The codes of earlier protocols are what they were."""
+    assert [status_of(kind("")) for kind in KINDS] == [2, 3, 4, 5, 6, 7, 8, 9, 10]
 
 
 def test_a_subclass_crosses_as_the_class_it_extends():
