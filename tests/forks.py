@@ -100,7 +100,8 @@ def _run(writer: int, trace: int, function: Callable[..., Any], args: tuple[Any,
     sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
     try:
         said = pickle.dumps((function(*args), ""))
-    except BaseException:
+    except BaseException as error:
+        os.write(trace, f"raised {error!r}\n".encode())  # formatting it may be what hangs
         said = pickle.dumps((None, traceback.format_exc()))
     os.write(writer, said)
     os._exit(0)

@@ -380,8 +380,12 @@ async def use_awaiting(client: aio.AsyncClient, gate: Gate) -> None:
     assert len(await client.model("produce").predict(np.int64(LARGE))) == LARGE
 
 
+@pytest.mark.alone
 def test_a_child_that_closes_what_it_inherited(broker: TestBroker) -> None:
-    """Forked without Python's knowledge: it lets go of its parent's at its first call, when the numbers are its own."""
+    """Forked without Python's knowledge: it lets go of its parent's at its first call, when the numbers are its own.
+
+    Alone, as beside other tests the fork may meet a thread that waits for the interpreter's lock (`tests/forks.py`).
+    """
 
     def child(address: str) -> None:
         client = worker_client.connect(address, timeout=60)

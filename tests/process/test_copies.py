@@ -41,7 +41,7 @@ def copied(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
 
 @pytest.mark.parametrize("which", [{"version": 1}, {"version": "2"}, {"label": "stable"}, {"label": "2"}, {}])
 def test_a_copy_has_all_that_a_model_was_made_of(copied: Callable[[Any], Any], which: dict[str, Any]) -> None:
-    """Address, name, version or label, signature, timeout, priority, retries, strict; not what is told of its answers."""
+    """Address, name, version or label, signature, timeout, priority, retries, strict; not who hears of its answers."""
     client = worker_client.connect("/nowhere/b.sock", timeout=5, retries=2)
     model = client.model("m", signature="s", strict=True, **which, **OPTIONS_OF_CALLS)
     model.on_answer = print
