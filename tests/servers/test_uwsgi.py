@@ -56,6 +56,7 @@ def test_a_broker_in_the_master() -> None:
             server.broker()
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     "options",
     [[], ["--threads", "2"], ["--py-call-osafterfork"], ["--threads", "2", "--py-call-osafterfork"]],
@@ -63,7 +64,11 @@ def test_a_broker_in_the_master() -> None:
 )
 def test_a_warm_up_call_in_the_master(options: list[str]) -> None:
     """The app calls as it is imported, in the master. Every answer of every worker is the caller's own, whether
-    uWSGI tells Python of its forks or not."""
+    uWSGI tells Python of its forks or not.
+
+    Alone, as beside other tests a fork that Python is not told of may meet a thread that waits for the interpreter's
+    lock (`tests/forks.py`), and no library can help the worker then.
+    """
     with place() as here:
         here.write("app.py", APP + WARM_UP)
         address = ["--http-socket", "127.0.0.1:0", "--processes", "4", "--harakiri", "30"]
