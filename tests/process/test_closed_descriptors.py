@@ -23,6 +23,11 @@ from tests.workers import Talk, worker
 from worker_client import Client, DeadlineExceeded, aio
 from worker_client.wire.descriptor import Descriptor, identity_of, new_pipe
 
+pytestmark = pytest.mark.alone
+"""Beside other tests a number is now and then closed and taken between the client's look at it and its use, which
+nobody can see (`worker_client/wire/descriptor.py`), and a fork in C meets a thread that waits for the interpreter's lock
+(`tests/forks.py`)."""
+
 MODELS = ("double", "gated", "gated_stateful", "produce")
 OPTIONS = {"region_bytes": 4096}
 ROW = np.ones((1, 4), np.float32)
@@ -380,12 +385,8 @@ async def use_awaiting(client: aio.AsyncClient, gate: Gate) -> None:
     assert len(await client.model("produce").predict(np.int64(LARGE))) == LARGE
 
 
-@pytest.mark.alone
 def test_a_child_that_closes_what_it_inherited(broker: TestBroker) -> None:
-    """Forked without Python's knowledge: it lets go of its parent's at its first call, when the numbers are its own.
-
-    Alone, as beside other tests the fork may meet a thread that waits for the interpreter's lock (`tests/forks.py`).
-    """
+    """Forked without Python's knowledge: it lets go of its parent's at its first call, when the numbers are its own."""
 
     def child(address: str) -> None:
         client = worker_client.connect(address, timeout=60)
