@@ -25,8 +25,8 @@ from worker_client.wire.descriptor import Descriptor, identity_of, new_pipe
 
 pytestmark = pytest.mark.alone
 """Beside other tests a number is now and then closed and taken between the client's look at it and its use, which
-nobody can see (`worker_client/wire/descriptor.py`), and a fork in C meets a thread that waits for the interpreter's lock
-(`tests/forks.py`)."""
+nobody can see (`worker_client/wire/descriptor.py`), and a fork in C meets a thread that waits for the interpreter's
+lock (`tests/forks.py`)."""
 
 MODELS = ("double", "gated", "gated_stateful", "produce")
 OPTIONS = {"region_bytes": 4096}
