@@ -132,7 +132,7 @@ class Attachment:
             return error
         if began:
             error.verdict = last_run.without_end(slot.words, *self.run_limits.get(number, ("", 0.0)))
-            if error.verdict is not None and last_run.was_alone(slot.words):
+            if error.verdict is not None and last_run.was_alone(slot.words, slot.sequence):
                 return error.verdict
         return self._not_again(error, slot.signature_id)
 

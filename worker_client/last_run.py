@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import ModelFailed
-from worker_client.wire.layout import JOINED, STARTED_NS, SUBMITTED_NS
+from worker_client.wire.layout import BESIDE, JOINED, STARTED_NS, SUBMITTED_NS
 
 
 def began(words: memoryview) -> bool:
@@ -12,9 +12,9 @@ def began(words: memoryview) -> bool:
     return (words[STARTED_NS] & ~JOINED) >= words[SUBMITTED_NS]
 
 
-def was_alone(words: memoryview) -> bool:
+def was_alone(words: memoryview, sequence: int) -> bool:
     """No other request ran in the meantime: of several, one is guilty, and they are run again, one by one."""
-    return not words[STARTED_NS] & JOINED
+    return not words[STARTED_NS] & JOINED and words[BESIDE] != sequence
 
 
 def without_end(words: memoryview, label: str, limit_seconds: float) -> ModelFailed | None:

@@ -15,7 +15,6 @@ from worker_client.wire.layout import (
     BATCH_ROWS,
     COMPLETED_NS,
     FINISHED_NS,
-    JOINED,
     STARTED_NS,
     SUBMITTED_NS,
     TAKEN_NS,
@@ -42,7 +41,7 @@ class Timings(NamedTuple):
         """Of the answer that the slot holds."""
         words = slot.words
         return cls(
-            *(words[SUBMITTED_NS], words[TAKEN_NS], words[STARTED_NS] & ~JOINED, words[FINISHED_NS]),
+            *(words[SUBMITTED_NS], words[TAKEN_NS], words[STARTED_NS], words[FINISHED_NS]),
             *(words[COMPLETED_NS], slot.woken_ns, words[BATCH_ROWS]),
         )
 

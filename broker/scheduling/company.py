@@ -1,12 +1,13 @@
 """Which runs are under way at the same time: if the process is ended meanwhile, any of them may be guilty.
 
 A run that holds the interpreter's lock stops all others, which then seem to have no end either. So every request that
-runs while another one does has JOINED set in its time line, as if both were of one batch: its worker has it run again,
-one by one with the others (`probation.py`), before it believes that this very request has no end.
+runs while another one does is marked in its time line (BESIDE): its worker has it run again, one by one with the others
+(`probation.py`), as if both were of one batch, before it believes that this very request has no end.
 """
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from broker.run_record import STARTED_NS
@@ -19,13 +20,23 @@ class Company:
     """All runners of a process. Any thread may call."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._runners: tuple[Runner, ...] = ()  # replaced, never changed
         self.several = False
         """There is more than one; else a run is always alone."""
 
     def join(self, runner: Runner) -> None:
-        self._runners = (*self._runners, runner)
-        self.several = len(self._runners) > 1
+        with self._lock:
+            self._set((*self._runners, runner))
+
+    def leave(self, runner: Runner) -> None:
+        """Its thread ends."""
+        with self._lock:
+            self._set(tuple(other for other in self._runners if other is not runner))
+
+    def _set(self, runners: tuple[Runner, ...]) -> None:
+        self._runners = runners
+        self.several = len(runners) > 1
 
     def meets(self, runner: Runner) -> bool:
         """Whether others run while `runner` begins; what they run is marked."""
@@ -33,5 +44,5 @@ class Company:
         for other in self._runners:
             if other.line.words[STARTED_NS] and other is not runner:
                 met = True
-                other.mark_joined()
+                other.mark_beside()
         return met

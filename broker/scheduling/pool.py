@@ -121,6 +121,7 @@ class RunnerPool:
         own_broker.enter("runs it")
         while self._serve_one(runner):
             pass  # and hold nothing of the last batch while waiting for the next: its worker may be gone
+        self._company.leave(runner)
         own_broker.leave()
 
     def _serve_one(self, runner: Runner) -> bool:

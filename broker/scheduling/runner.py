@@ -35,7 +35,7 @@ from worker_client.wire.errors import (
     Moved,
     Overloaded,
 )
-from worker_client.wire.layout import JOINED
+from worker_client.wire.layout import BESIDE, JOINED
 from worker_client.wire.layout import STARTED_NS as SLOT_STARTED_NS
 
 _log = logging.getLogger("onesession.runner")
@@ -77,7 +77,7 @@ class Runner:
         with line.lock:
             line.given_up = started = line.words[STARTED_NS]
             all_of_it = list(zip(self.running, self.uses))
-            ours = [item for item in all_of_it if item[0].words[SLOT_STARTED_NS] & ~JOINED == started]
+            ours = [item for item in all_of_it if item[0].words[SLOT_STARTED_NS] == started]
             if len(all_of_it) == 1:
                 ours = all_of_it
             # The runner stores first that the run has ended and then looks at `given_up`, we the other way round.
@@ -89,12 +89,10 @@ class Runner:
             line.answered = True
             return True
 
-    def mark_joined(self) -> None:
-        """Another thread's: what runs here does so while others run."""
+    def mark_beside(self) -> None:
+        """Another thread's: what runs here does so beside others. A mark that comes late names a use that is over."""
         for request, use in zip(self.running, self.uses):
-            started = request.words[SLOT_STARTED_NS]
-            if request.use == use and self.line.words[STARTED_NS]:
-                request.words[SLOT_STARTED_NS] = started | JOINED
+            request.words[BESIDE] = use
 
     def run(self, batch: Sequence[Runnable]) -> None:
         """Run requests of one group, and complete each of them whatever happens, but for those in `left`. Raises
@@ -137,7 +135,7 @@ class Runner:
         words = line.words
         request.words[SLOT_STARTED_NS] = words[STARTED_NS] = started
         if self._company.several and self._company.meets(self):
-            request.words[SLOT_STARTED_NS] = started | JOINED
+            request.words[BESIDE] = request.use
         try:
             outputs = serving.run(*plan.feeds)
         except Exception as error:
@@ -254,12 +252,11 @@ class Runner:
         if line.of is not serving:
             self._turn_to(serving)
         line.words[STARTED_NS] = started = monotonic_ns()
-        joined = len(batch) > 1
-        if self._company.several and self._company.meets(self):
-            joined = True
-        mark = started | JOINED if joined else started
+        mark = started | JOINED if len(batch) > 1 else started
         for request in batch:
             request.words[SLOT_STARTED_NS] = mark
+        if self._company.several and self._company.meets(self):
+            self.mark_beside()
         return started
 
     def _finish(self, whole: Slot | None) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from broker.observe.tracer import Tracer
+from broker.run_record import STARTED_NS as LINE_STARTED_NS
 from broker.scheduling.company import Company
 from broker.scheduling.runner import Runner
 from tests.contract.recording import SERVINGS, Desk
@@ -28,8 +29,8 @@ def taken(rows: int = 1) -> Desk:
     return desk
 
 
-def is_joined(desk: Desk) -> bool:
-    return bool(desk.words[STARTED_NS] & JOINED)
+def is_alone(desk: Desk) -> bool:
+    return last_run.was_alone(desk.words, desk.worker.sequence)
 
 
 def running(monkeypatch: pytest.MonkeyPatch, *runs: Callable[[], object]) -> None:
@@ -44,21 +45,23 @@ def running(monkeypatch: pytest.MonkeyPatch, *runs: Callable[[], object]) -> Non
 
 
 def test_both_of_two_runs_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That which was under way as the other began, and that one; and neither once it has been answered."""
+    """That which was under way as the other began, and that one; and neither slot's next use."""
     company = Company()
     one, other = taken(), taken()
     first, second = (Runner(Tracer(), company=company) for _ in range(2))
     seen: list[bool] = []
 
     def begin_the_other() -> None:
-        seen.append(is_joined(one))
+        seen.append(is_alone(one))
         second.run([other.broker])
 
-    running(monkeypatch, begin_the_other, lambda: seen.extend([is_joined(one), is_joined(other)]))
+    running(monkeypatch, begin_the_other, lambda: seen.extend([is_alone(one), is_alone(other)]))
     first.run([one.broker])
-    assert seen == [False, True, True]
-    assert not is_joined(one)
-    assert not is_joined(other)
+    assert seen == [True, False, False]
+    for desk in (one, other):
+        desk.completed.acquire(0)
+        desk.submit()
+        assert is_alone(desk)
 
 
 def test_one_after_the_other_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,9 +72,20 @@ def test_one_after_the_other_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     for runner in (*runners, *runners):
         desk = taken()
         with monkeypatch.context() as patch:
-            running(patch, lambda desk=desk: seen.append(is_joined(desk)))  # type: ignore[misc]
+            running(patch, lambda desk=desk: seen.append(is_alone(desk)))  # type: ignore[misc]
             runner.run([desk.broker])
-    assert seen == [False] * 4
+    assert seen == [True] * 4
+
+
+def test_who_leaves_is_no_company() -> None:
+    """Threads of models that were unloaded are not looked at for ever."""
+    company = Company()
+    first, second = (Runner(Tracer(), company=company) for _ in range(2))
+    assert company.several
+    company.leave(second)
+    assert not company.several
+    second.line.words[LINE_STARTED_NS] = 1
+    assert not company.meets(first)
 
 
 def test_a_run_that_is_given_up_is_found_though_it_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,12 +118,12 @@ def words(started_s: float, mark: int = 0) -> memoryview:
 
 @pytest.mark.parametrize("mark", [0, JOINED])
 def test_what_a_worker_reads(mark: int) -> None:
-    """Whether the run was past its limit, and whether it was alone, are two questions."""
+    """Whether the run was past its limit, and whether it was alone in its batch, are two questions."""
     assert last_run.began(words(5, mark))
     assert last_run.without_end(words(5, mark), "model 'm'", 10) is None
     assert last_run.without_end(words(5, mark), "model 'm'", 0) is None
     assert "max_run_seconds (1 s)" in str(last_run.without_end(words(5, mark), "model 'm'", 1))
-    assert last_run.was_alone(words(5, mark)) is not bool(mark)
+    assert last_run.was_alone(words(5, mark), 7) is not bool(mark)
 
 
 def test_the_verdict_is_for_a_call_that_is_not_run_again() -> None:

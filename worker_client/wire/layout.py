@@ -85,13 +85,13 @@ BATCH_ROWS: Final = DONE + 4  # rows of the batch in which the request ran
 HELD: Final = DONE + 5  # the sequence that waits for room in its model's queue, before it may queue
 
 # Time line (broker), CLOCK_MONOTONIC nanoseconds. STARTED_NS is stored when a run begins, too: so a worker whose broker
-# dies knows that its request ran, if that is not before SUBMITTED_NS. Its bit JOINED is then set if others ran with it,
-# or at the same time.
+# dies knows that its request ran, if that is not before SUBMITTED_NS. Its bit JOINED is then set if others ran with it.
 TAKEN_NS: Final = 3 * LINE_WORDS
 STARTED_NS: Final = TAKEN_NS + 1
 JOINED: Final = 1 << 63
 FINISHED_NS: Final = TAKEN_NS + 2
 COMPLETED_NS: Final = TAKEN_NS + 3
+BESIDE: Final = TAKEN_NS + 4  # the sequence that ran while other threads ran something
 
 SLOT_HEADER: Final = 4 * LINE
 
