@@ -164,9 +164,10 @@ def _casts(given: np.dtype, wanted: np.dtype) -> bool:
 def _converted(value: Any, wanted: np.dtype) -> np.ndarray:
     """Raises TypeError, ValueError or ArithmeticError for what would become something else."""
     array = np.asarray(value)
-    if array.dtype == wanted or not array.size or array.dtype.kind == "O" or wanted.kind not in _NUMBERS:
+    if array.dtype == wanted or not array.size or wanted.kind not in _NUMBERS:
         return np.asarray(value, dtype=wanted)
-    if not _casts(array.dtype, wanted) and not (array.dtype.kind in "biu" and wanted.kind in "biu"):
+    whole = array.dtype.kind in "biu" and wanted.kind in "biu"
+    if not whole and array.dtype.kind != "O" and not _casts(array.dtype, wanted):
         raise TypeError(f"it holds {array.dtype.name}")
     with np.errstate(over="raise"):
         made = array.astype(wanted)

@@ -182,6 +182,16 @@ def test_no_cast_to_another_kind(given: str, wanted: Any):
     assert told in refused(fitter(x=(wanted, (None,))), np.empty(3, given))
 
 
+class Column:
+    """As a frame with columns of several kinds: an array of objects."""
+
+    def __init__(self, value: Any) -> None:
+        self._value = value
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array([self._value], object).astype(dtype or object)
+
+
 @pytest.mark.parametrize(
     ("value", "wanted"),
     [
@@ -196,9 +206,13 @@ def test_no_cast_to_another_kind(given: str, wanted: Any):
         ([1e5], "float16"),
         ([1j], "float32"),
         (["1.5"], "float32"),
+        (Column(0.5), "int64"),
+        (Column(1e300), "float32"),
+        (Column(2), "bool"),
+        (Column(2**70), "int64"),
     ],
 )
-def test_a_list_whose_values_would_change(value: list[Any], wanted: str):
+def test_a_list_whose_values_would_change(value: Any, wanted: str):
     """Lists are not cut off, wrapped round or made infinite."""
     assert "cannot be converted" in refused(fitter(x=(wanted, (None,))), value)
 
