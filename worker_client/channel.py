@@ -14,6 +14,7 @@ from collections import deque
 from time import sleep
 
 from worker_client.absence import BrokerLost
+from worker_client.expiry import expire
 from worker_client.futures import FutureDispatcher
 from worker_client.link import ControlLink
 from worker_client.region import OutputRegion
@@ -174,16 +175,7 @@ class Channel(SlotSupply):
 
     def expire(self, now_ns: int) -> int:
         """Wake the calls whose deadline has passed; the earliest deadline of the others."""
-        earliest = NO_DEADLINE
-        for slot in self.slots:
-            deadline_ns = slot.deadline_ns
-            if deadline_ns > now_ns:
-                earliest = min(earliest, deadline_ns)
-            elif deadline_ns != slot.expired_ns:
-                # The deadline stays as it is: the slot's next call may have set its own by now.
-                slot.expired_ns = deadline_ns
-                self._post(slot)
-        return min(earliest, self.listeners.expire(now_ns))
+        return min(expire(self.slots, now_ns, self._post), self.listeners.expire(now_ns))
 
     def answered(self) -> None:
         """The event is set, and several loops wait."""

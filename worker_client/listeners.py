@@ -15,19 +15,16 @@ import asyncio
 import threading
 from typing import Protocol
 
+from worker_client.expiry import Sleeper, expire
 from worker_client.wire.layout import NO_DEADLINE
 
 LOOK_NS = 50_000_000
 
 
-class Listener(Protocol):
-    """One loop's calls on the channel."""
+class Listener(Sleeper, Protocol):
+    """One loop's calls on the channel. Its deadline is not that of what the broker has, which stands in the slots."""
 
     loop: asyncio.AbstractEventLoop
-    deadline_ns: int
-    """When to wake it at the latest; not for what the broker has, whose deadlines stand in the slots."""
-    expired_ns: int
-    """The deadline that it was woken for: the watcher's note, as the other word is the loop's."""
 
     @property
     def woken(self) -> bool:
@@ -98,15 +95,7 @@ class Listeners:
         if self._look_ns <= now_ns:
             self._look_ns = NO_DEADLINE
             self.tell_all()
-        earliest = self._look_ns
-        for listener in self._all:
-            deadline_ns = listener.deadline_ns
-            if deadline_ns > now_ns:
-                earliest = min(earliest, deadline_ns)
-            elif deadline_ns != listener.expired_ns:
-                listener.expired_ns = deadline_ns
-                listener.wake()
-        return earliest
+        return min(self._look_ns, expire(self._all, now_ns, lambda listener: listener.wake()))
 
     def whose_turn(self, listener: Listener) -> Listener | None:
         """Who has waited for a slot for longer than `listener`, and is to be woken for the next one; if anybody."""

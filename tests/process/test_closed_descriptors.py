@@ -68,6 +68,15 @@ def use(client: Client, gate: Gate) -> None:
         client.model("gated").submit(inputs, timeout=0.2).result(60)
 
 
+def times(start: Callable[[int], contextlib.AbstractContextManager[Any]]) -> int:
+    """Start a worker for each descriptor in turn, until one says that there are no more; how many there were."""
+    for which in itertools.count():
+        with start(which) as child:
+            if not child.result():
+                return which
+    raise AssertionError
+
+
 def watchers() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("onesession")]
 
@@ -118,13 +127,7 @@ def test_each_by_itself(broker: TestBroker) -> None:
         theirs.check()
         return True
 
-    which = 0
-    while True:
-        with worker(close_twice, broker.address, which, talk=True) as child:
-            if not child.result():
-                break
-        which += 1
-    assert which >= 3
+    assert times(lambda which: worker(close_twice, broker.address, which, talk=True)) >= 3
 
 
 def test_each_as_soon_as_it_is_there(broker: TestBroker) -> None:
@@ -148,13 +151,7 @@ def test_each_as_soon_as_it_is_there(broker: TestBroker) -> None:
             os.close(fd)
         return bool(theirs)
 
-    which = 0
-    while True:
-        with worker(close_at_once, broker.address, which, talk=True) as child:
-            if not child.result():
-                break
-        which += 1
-    assert which >= 5
+    assert times(lambda which: worker(close_at_once, broker.address, which, talk=True)) >= 5
 
 
 def test_a_client_that_is_closed_or_dropped_next(broker: TestBroker) -> None:
@@ -272,13 +269,7 @@ def test_each_by_itself_under_a_loop(broker: TestBroker, files: bool) -> None:
             theirs.check()
         return True
 
-    which = 0
-    while True:
-        with worker(lambda which: asyncio.run(close_twice(broker.address, which)), which) as child:
-            if not child.result():
-                break
-        which += 1
-    assert which >= 4
+    assert times(lambda which: worker(lambda: asyncio.run(close_twice(broker.address, which)))) >= 4
 
 
 @pytest.mark.parametrize("files", [False, True], ids=["the number stays free", "the app opens files"])
@@ -310,13 +301,7 @@ def test_each_by_itself_under_several_loops(broker: TestBroker, files: bool, fir
                 theirs.check()
         return True
 
-    which = 0
-    while True:
-        with worker(close_twice, broker.address, which, talk=True) as child:
-            if not child.result():
-                break
-        which += 1
-    assert which >= 4
+    assert times(lambda which: worker(close_twice, broker.address, which, talk=True)) >= 4
 
 
 @contextlib.contextmanager

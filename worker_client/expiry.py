@@ -1,0 +1,32 @@
+"""Deadlines of those who sleep: the watcher wakes each once when its own has passed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, TypeVar
+
+from worker_client.wire.layout import NO_DEADLINE
+
+
+class Sleeper(Protocol):
+    deadline_ns: int
+    """When to wake it; the sleeper's word."""
+    expired_ns: int
+    """The deadline that it was woken for; the watcher's word. The other stays as it is, for the sleeper may have set
+    its next one by now."""
+
+
+S = TypeVar("S", bound=Sleeper)
+
+
+def expire(sleepers: Iterable[S], now_ns: int, wake: Callable[[S], object]) -> int:
+    """Wake those whose deadline has passed; the earliest deadline of the others."""
+    earliest = NO_DEADLINE
+    for sleeper in sleepers:
+        deadline_ns = sleeper.deadline_ns
+        if deadline_ns > now_ns:
+            earliest = min(earliest, deadline_ns)
+        elif deadline_ns != sleeper.expired_ns:
+            sleeper.expired_ns = deadline_ns
+            wake(sleeper)
+    return earliest
