@@ -155,6 +155,7 @@ class Server:
             raise
 
     def start(self) -> None:
+        self.instance.note(os.getpid(), loading=False)  # before anybody is answered, who may ask for it then
         self.lifeline = Lifeline()
         for name, body in (("intake", self.intake.run), ("control", self.control.run)):
             thread = threading.Thread(
@@ -165,7 +166,6 @@ class Server:
         self.loader.start()
         self.watch.start()
         self.observation.start(self)
-        self.instance.note(os.getpid(), loading=False)
         _running.add(self)
 
     def stop(self) -> bool:

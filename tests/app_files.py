@@ -44,7 +44,8 @@ class AppFiles:
             file.write(b"mine")
             file.close()
         for first, second in self._sockets:
-            assert (first.recv(99), second.recv(99)) == (b"for 0", b"for 1"), f"{first}, {second}"
+            read = first.recv(99), second.recv(99)
+            assert read == (b"for 0", b"for 1"), f"{first}, {second}: {read}"
             first.close()
             second.close()
 

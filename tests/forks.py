@@ -10,11 +10,12 @@ import pickle
 import select
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from typing import Any
+
+from tests.workers import leave_pytest
 
 _libc = ctypes.PyDLL(None)  # keeps the interpreter's lock over the call, as an extension's fork() does
 _FORK_S = 0.3
@@ -97,7 +98,7 @@ def _run(writer: int, trace: int, function: Callable[..., Any], args: tuple[Any,
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(2 * _CHILD_S)
     faulthandler.register(signal.SIGUSR1, file=trace)
-    sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
+    leave_pytest()
     try:
         said = pickle.dumps((function(*args), ""))
     except BaseException as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import pickle
@@ -126,6 +127,19 @@ def in_child(function: Callable[..., Any], *args: Any) -> Any:
         return child.result()
 
 
+def leave_pytest() -> None:
+    """In a child, before anything is tested there: let go of what pytest has put into its process.
+
+    Its hooks keep every exception, and with it the frames and all that their variables hold: a signal handler that
+    raises inside a __del__ would have the child keep a channel for good. Its sys.stderr is a file with a descriptor:
+    where a test closes those, what is printed goes into whatever got the number. And what came as garbage is not for
+    the child to collect, which would close numbers, too.
+    """
+    sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    gc.freeze()
+
+
 def _main(
     parents: Connection, pipe: Connection, function: Callable[..., Any], args: tuple[Any, ...], talk: bool
 ) -> None:
@@ -133,9 +147,7 @@ def _main(
     signal.setitimer(signal.ITIMER_REAL, 0)
     # An alarm that another thread takes late finds the handler that was there before the test's own: not pytest's.
     signal.signal(signal.SIGALRM, lambda *_: None)
-    # pytest's hooks keep every exception, and with it the frames and all that their variables hold: a signal handler
-    # that raises inside a __del__ would have this process keep a channel for good.
-    sys.unraisablehook, threading.excepthook = sys.__unraisablehook__, threading.__excepthook__
+    leave_pytest()
     try:
         value = function(Talk(pipe), *args) if talk else function(*args)
         message = "result", value

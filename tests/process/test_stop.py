@@ -1,15 +1,17 @@
-"""A polite stop, in this process, so that the intake can be paused at the moment that matters."""
+"""A start and a polite stop, in this process, so that they can be paused at the moment that matters."""
 
 from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 
 import numpy as np
 import pytest
 
 import worker_client
 from broker.models.spec import ModelSpec
+from broker.query import ask
 from broker.server import Server
 from broker.settings import Settings
 from tests.brokers import folder, wait_until
@@ -41,3 +43,26 @@ def test_requests_in_the_rings_at_a_stop_are_answered(models: tuple[str, ...]) -
             for future in futures:
                 future.result(60)
             stopping.join()
+
+
+def test_who_has_been_answered_is_not_told_that_the_models_are_being_loaded() -> None:
+    """However long the rest of a start takes."""
+    with folder() as place:
+        path = os.fspath(place / "b.sock")
+        server = Server(
+            Settings(models=tuple(ModelSpec.coerce_all(sources("double"))), address=path, tune="off")
+        )
+        rest = server.observation.start
+
+        def call_and_ask(*arguments: Any) -> None:
+            with worker_client.connect(path) as client:
+                client.model("double").predict(np.ones((1, 4), np.float32))
+                assert ask(path, "status")["status"]["pid"] == os.getpid()
+            rest(*arguments)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(server.observation, "start", call_and_ask)
+            try:
+                server.start()
+            finally:
+                server.stop()
