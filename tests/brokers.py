@@ -21,6 +21,7 @@ from worker_client.wire.address import name_prefix
 
 SHM = Path("/dev/shm")
 PATIENCE_S = 30.0
+_REST_S = 0.03
 """How long to wait for what must come soon: far longer than it takes on a loaded machine."""
 
 
@@ -95,12 +96,17 @@ class TestBroker:
         return sorted(w["pid"] for w in workers) == sorted(pids) and status["shared_memory_bytes"] == held
 
     def counters(self, model: str) -> dict[str, Any]:
-        """With all that was answered, which is counted just after; runs without an end are not waited for."""
-        deadline = time.monotonic() + 1
-        while ask(self.address, "stats")["stats"]["slots"]["running"] and time.monotonic() < deadline:
-            time.sleep(0.002)
-        (counters,) = self.status()["models"][model].values()
-        return dict(counters)
+        """With all that was answered, which is counted just after: they have come to rest. Runs without an end are not
+        waited for."""
+        deadline, before = time.monotonic() + 1, None
+        while True:
+            running = ask(self.address, "stats")["stats"]["slots"]["running"]
+            (counters,) = self.status()["models"][model].values()
+            late = time.monotonic() > deadline
+            if counters == before and (late or not running):
+                return dict(counters)
+            before = counters
+            time.sleep(_REST_S)
 
     def wait_for_in_flight(self, count: int) -> None:
         """Until so many requests have been submitted and not answered."""
