@@ -10,6 +10,7 @@ green = patched(sys.argv[1])
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import pytest
 import uvloop
 
 import worker_client
+from tests.app_files import AppFiles, numbers
 from tests.brokers import Gate
 from worker_client import (
     BrokerError,
@@ -224,6 +226,34 @@ def attached_by_many(client: Client, gate: Gate) -> None:
     slots_come_back(client)
 
 
+def closed_descriptors(client: Client, gate: Gate) -> None:
+    """The program closes each of the client's in turn, and opens files under the number."""
+    green.sleep(0.01)  # so that the hub has its own
+    which, more = 0, True
+    before = numbers()
+    while more:
+        with worker_client.connect(sys.argv[3], timeout=FAR_MORE_S) as other:
+            assert gated(other, 0, which) == 2 * which
+            ours = sorted(numbers() - before)
+            more = which < len(ours)
+            if more:
+                os.close(ours[which])
+                which += 1
+                theirs = AppFiles()
+                slots_come_back(other)
+                with pytest.raises(DeadlineExceeded):
+                    gated(other, 100 + which, 1, timeout=0.1)
+                gate.open(100 + which)
+                assert other.model("double").submit(ROW).result(FAR_MORE_S)[0, 0] == 2
+        if more:
+            theirs.check()
+        with contextlib.suppress(green.timed_out):
+            until(lambda: numbers() <= before)
+        left = {fd: os.readlink(f"/proc/self/fd/{fd}") for fd in numbers() - before}
+        assert not left, f"{left} after descriptor {which}"
+    assert which >= 4
+
+
 CASES: dict[str, Case] = {
     case.__name__: case
     for case in (
@@ -235,6 +265,7 @@ CASES: dict[str, Case] = {
         in_an_event_loop,
         orphaned,
         attached_by_many,
+        closed_descriptors,
     )
 }
 

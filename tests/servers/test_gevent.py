@@ -24,6 +24,7 @@ CASES = (
     "native_threads",
     "in_an_event_loop",
     "attached_by_many",
+    "closed_descriptors",
 )
 
 
