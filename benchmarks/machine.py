@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 
-from broker.bench import machine
-from broker.bench.processes import busy_s
+from broker.host import describe as machine
+from broker.host.usage import busy_s
 
 ROOT = Path(__file__).parents[1]
 _RESULTS = "benchmarks/published"

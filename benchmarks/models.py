@@ -1,4 +1,4 @@
-"""Models that benchmarks serve beside those of `broker.models.echo`."""
+"""Models that benchmarks serve beside those of `broker.models.python.echo`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from benchmarks import workloads
-from broker.models.function import signature
+from broker.models.python.function import signature
 
 
 @signature(

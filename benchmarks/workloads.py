@@ -12,7 +12,7 @@ import numpy as np
 
 from benchmarks import mobilenet
 from benchmarks.losses import huge_model
-from broker.models.echo import ANSWERS
+from broker.models.python.echo import ANSWERS
 from tests.saved_models import mlp_answer
 
 ROWS = 8

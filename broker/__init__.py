@@ -5,8 +5,8 @@ with broker.Broker(models={"digits": "models/digits"}):
 """
 
 from broker.api import Broker
-from broker.models.function import signature
+from broker.config.settings import Settings
+from broker.models.python.function import signature
 from broker.models.spec import ModelSpec
-from broker.settings import Settings
 
 __all__ = ["Broker", "ModelSpec", "Settings", "signature"]

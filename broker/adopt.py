@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from broker.models import function as functions
 from broker.models.model import LoadedModel
+from broker.models.python import function as functions
 from broker.models.spec import ModelSpec
 
 Side = Mapping[str, tuple[str, Any]]
@@ -23,7 +23,7 @@ def session(
     `inputs` and `outputs` map the names that workers use to tensors, or to their names ("x:0"). Variables that the
     owner changes are changed for the workers. `settings` are fields of ModelSpec. Raises InvalidInput.
     """
-    from broker.models import session as sessions  # TensorFlow is there: somebody has made a session
+    from broker.models.sources import session as sessions  # TensorFlow is there: somebody has made a session
 
     return sessions.adopt(ModelSpec(name, "session of this process", **settings), session, inputs, outputs)
 
@@ -40,7 +40,7 @@ def function(
     """A Python callable as model `name`, called from the broker's threads.
 
     `inputs` and `outputs` map names to (dtype, shape), None in a shape for a free dimension; without them the function
-    has them from `broker.models.function.signature`, as it has `stateful`. Raises InvalidInput.
+    has them from `broker.models.python.function.signature`, as it has `stateful`. Raises InvalidInput.
     """
     spec = ModelSpec(name, "function of this process", **settings)
     return functions.adopt(spec, function, inputs, outputs, functions.DECLARED if stateful else "")
@@ -48,7 +48,7 @@ def function(
 
 def keras(name: str, model: Any, **settings: Any) -> LoadedModel:
     """A built Keras model as model `name`. Workers see later changes of its weights. Raises InvalidInput."""
-    from broker.models.keras_model import keras_function
+    from broker.models.python.keras_model import keras_function
 
     call, inputs, outputs, effects = keras_function(model)
     spec = ModelSpec(name, "function of this process", **settings)

@@ -9,16 +9,18 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any
 
-from broker import adopt, descriptors, load_watch
-from broker.in_process import InProcess
-from broker.locks import note_at
+from broker import adopt
+from broker.config.settings import START_SECONDS, Settings
+from broker.control_plane.locks import note_at
+from broker.counters.run_record import RunRecord
+from broker.host import descriptors
 from broker.models.model import LoadedModel
 from broker.models.spec import ModelSpec
-from broker.nursery import Nursery
-from broker.process import EngineProcess
-from broker.run_record import RunRecord
-from broker.server import Server
-from broker.settings import START_SECONDS, Settings
+from broker.process import load_watch
+from broker.process.broker_process import EngineProcess
+from broker.process.fork_server import Nursery
+from broker.process.in_process import InProcess
+from broker.server.server import Server
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 

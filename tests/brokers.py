@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from broker import Broker, locks
-from broker.memory import sweep
-from broker.query import ask
+from broker import Broker
+from broker.control_plane import locks
+from broker.control_plane.query import ask
+from broker.sharing.memory import sweep
 from tests.process.models import GATE_VARIABLE, sources
 from worker_client.wire.address import name_prefix
 

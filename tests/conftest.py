@@ -13,7 +13,7 @@ import hypothesis
 import numpy as np
 import pytest
 
-from broker.settings import TUNE_VARIABLE
+from broker.config.settings import TUNE_VARIABLE
 from tests import leaks, side_by_side
 
 SEED_VARIABLE = "ONESESSION_SEED"

@@ -23,7 +23,7 @@ _CALL = """
 import json, os, sys
 import numpy as np
 from worker_client import node
-from broker.query import ask
+from broker.control_plane.query import ask
 settings = json.loads(sys.argv[1])
 try:
     client = node.shared(**settings)
@@ -142,8 +142,8 @@ def node() -> Iterator[Node]:
 
 
 def _sweep(runtime: Path) -> None:
-    from broker import locks
-    from broker.memory import sweep
+    from broker.control_plane import locks
+    from broker.sharing.memory import sweep
 
     for socket in runtime.glob("*.sock"):
         sweep(name_prefix(socket))

@@ -8,12 +8,12 @@ y = await worker_client.aio.connect().model("digits").predict(x)
 import importlib
 from types import ModuleType
 
+from worker_client.attachment.metadata import ModelInfo
+from worker_client.calls.timings import Timings
 from worker_client.client import Client, connect
-from worker_client.metadata import ModelInfo
 from worker_client.model import Model
 from worker_client.request import Request, Result
 from worker_client.session import Session
-from worker_client.timings import Timings
 from worker_client.wire.errors import (
     BrokerError,
     BrokerUnavailable,

@@ -7,14 +7,14 @@ from types import TracebackType
 from typing import Any
 
 from worker_client import timeouts
+from worker_client.attachment.metadata import ModelInfo
 from worker_client.connection import Connection
-from worker_client.metadata import ModelInfo
+from worker_client.ipc.waiting import WaitMode
 from worker_client.model import INTERACTIVE_PRIORITY, Model
 from worker_client.session import Session
+from worker_client.system.clock import monotonic_ns
 from worker_client.wire.address import socket_path
-from worker_client.wire.clock import monotonic_ns
 from worker_client.wire.errors import InvalidInput
-from worker_client.wire.waiting import WaitMode
 
 
 class Client:

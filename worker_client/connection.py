@@ -1,7 +1,7 @@
 """From an address to a live channel: attach at first use, again after a fork, again after the broker was away.
 
 One thread attaches at a time, outside of any lock; the others wait for it until their own deadlines, and then it is the
-next one's turn. How long a call waits for a broker that is not there stands in `absence.py`.
+next one's turn. How long a call waits for a broker that is not there stands in `attachment/retry_policy.py`.
 """
 
 from __future__ import annotations
@@ -13,19 +13,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from worker_client import green
-from worker_client.absence import RETURN_SECONDS, Absent, BrokerLost, NoAnswer, Patience
-from worker_client.catalogue import Models
-from worker_client.channel import Channel
-from worker_client.link import ControlLink, seconds_left
-from worker_client.metadata import SignatureInfo
-from worker_client.rerun import Reruns
-from worker_client.wire import fork, limits, own_broker
-from worker_client.wire.clock import monotonic_ns
+from worker_client.attachment.link import ControlLink, seconds_left
+from worker_client.attachment.metadata import SignatureInfo
+from worker_client.attachment.model_cache import Models
+from worker_client.attachment.retry_policy import RETURN_SECONDS, Absent, BrokerLost, NoAnswer, Patience
+from worker_client.calls.channel import Channel
+from worker_client.calls.retries import Reruns
+from worker_client.green import channel as green
+from worker_client.ipc import own_broker
+from worker_client.ipc.waiting import WaitMode
+from worker_client.system import fork, limits
+from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
 from worker_client.wire.signature import Signature
-from worker_client.wire.waiting import WaitMode
 
 _RETURN_NS = int(RETURN_SECONDS * 1e9)
 
@@ -79,8 +80,8 @@ class Connection:
     def channel(
         self, deadline_ns: int = NO_DEADLINE, patient: bool = True, closings: int | None = None
     ) -> Channel:
-        """This process's channel. `patient`: wait for a broker that went away, as `absence.py` says. `closings`: as of
-        when the caller wants it; a client that was closed since then does not attach again for him.
+        """This process's channel. `patient`: wait for a broker that went away, as `attachment/retry_policy.py` says.
+        `closings`: as of when the caller wants it; a client that was closed since then does not attach again for him.
 
         Raises BrokerUnavailable if there is no broker to attach to, DeadlineExceeded if it does not answer in time.
         """

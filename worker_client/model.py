@@ -9,20 +9,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from worker_client import mapping, timeouts
-from worker_client.absence import BrokerLost
-from worker_client.catalogue import Models
-from worker_client.channel import Channel
+from worker_client import timeouts
+from worker_client.attachment.metadata import Coming, ModelInfo, SignatureInfo
+from worker_client.attachment.model_cache import Models
+from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.calls import mapping
+from worker_client.calls.channel import Channel
+from worker_client.calls.futures import Call, CallFuture
+from worker_client.calls.inputs import Fitter
+from worker_client.calls.keras import IN_FLIGHT, Parts, check_call
+from worker_client.calls.string_inputs import fitter_of
+from worker_client.calls.timings import Timings
 from worker_client.connection import Connection
-from worker_client.fitting import Fitter
-from worker_client.futures import Call, CallFuture
-from worker_client.keras_calls import IN_FLIGHT, Parts, check_call
-from worker_client.metadata import Coming, ModelInfo, SignatureInfo
 from worker_client.request import Request
-from worker_client.string_inputs import fitter_of
-from worker_client.timings import Timings
-from worker_client.wire import limits
-from worker_client.wire.clock import monotonic_ns
+from worker_client.system import limits
+from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelFailed, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
 from worker_client.wire.signature import Signature, TensorSpec, label_of

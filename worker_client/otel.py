@@ -5,7 +5,7 @@
 
     HTTP POST /digit                                  the app's own span, if there is one
       predict digits                                  kind client; model, version, signature, rows of the batch; errors
-        queue | wait | run | copy | wake-up           from the stamps in the slot's header (`timings.py`)
+        queue | wait | run | copy | wake-up           from the stamps in the slot's header (`calls/timings.py`)
 
 Everything is done in the worker, so the broker needs neither OpenTelemetry nor an exporter. Only calls through the
 handle that `traced` returns are traced; without a configured SDK its spans cost little and go nowhere.
@@ -22,15 +22,15 @@ from typing import TYPE_CHECKING, Any, overload
 from opentelemetry import trace
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode, Tracer, TracerProvider
 
+from worker_client.calls.timings import Timings
 from worker_client.model import Model
-from worker_client.timings import Timings
-from worker_client.wire.clock import monotonic_ns
+from worker_client.system.clock import monotonic_ns
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from worker_client.aio import AsyncModel
-    from worker_client.futures import CallFuture
+    from worker_client.aio.client import AsyncModel
+    from worker_client.calls.futures import CallFuture
 
 _NAME = "onesession"
 _STAGES = ("queue", "wait", "run", "copy", "wake-up")

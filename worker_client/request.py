@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worker_client.absence import BrokerLost
-from worker_client.slot import Slot
-from worker_client.string_inputs import has_views, in_place, write
-from worker_client.timings import Timings
-from worker_client.wire import fork, limits
-from worker_client.wire.clock import monotonic_ns
+from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.attachment.slot import Slot
+from worker_client.calls.string_inputs import has_views, in_place, write
+from worker_client.calls.timings import Timings
+from worker_client.system import fork, limits
+from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature

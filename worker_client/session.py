@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from worker_client.catalogue import Models
+from worker_client.attachment.metadata import SignatureInfo
+from worker_client.attachment.model_cache import Models
+from worker_client.calls.fetches import WrongType, flatten, graph_name
 from worker_client.connection import Connection
-from worker_client.fetches import WrongType, flatten, graph_name
-from worker_client.metadata import SignatureInfo
 from worker_client.model import Model
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import TensorSpec

@@ -12,7 +12,7 @@ import signal
 import sys
 from typing import Any
 
-from worker_client.wire import server
+from worker_client.ipc import server_timeout as server
 from worker_client.wire.errors import InvalidInput
 
 VARIABLE = "BROKER_TIMEOUT"

@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks import workloads
 from benchmarks.arms.session import ONE_THREAD, bare
-from broker.models import echo
+from broker.models.python import echo
 
 
 def answering(

@@ -14,7 +14,7 @@ from benchmarks.arms import broker_call
 from benchmarks.harness.timed import Crew, Member
 from benchmarks.workloads import Workload
 from broker import Broker
-from broker.query import ask
+from broker.control_plane.query import ask
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from benchmarks.arms.neighbours import PAUSE_S
 from benchmarks.harness.timed import Crew, Member, Timed
 from benchmarks.workloads import Workload
 from broker import Broker
-from broker.query import ask
+from broker.control_plane.query import ask
 
 _RELOAD_TIMEOUT_S = 60.0
 _NOTHING = np.zeros(1, np.float32)
@@ -89,9 +89,9 @@ def _reload(address: str) -> Iterator[Timed]:
 
 @contextmanager
 def _load(source: str) -> Iterator[Timed]:
-    from broker.models import loading
+    from broker.models.lifecycle import loading
+    from broker.models.lifecycle.version import Version
     from broker.models.spec import ModelSpec
-    from broker.models.version import Version
 
     def call(x: np.ndarray) -> np.ndarray:
         version = Version(1, ModelSpec("heavy", source))

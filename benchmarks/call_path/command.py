@@ -17,7 +17,7 @@ from benchmarks.call_path.counting import CallPath
 from benchmarks.call_path.recorder import Called
 from tests import saved_models
 
-ECHO = "broker.models.echo:echo"
+ECHO = "broker.models.python.echo:echo"
 POLLING = 16  # the same built-in so often in a row is a polling loop, whose turns tell nothing
 
 
@@ -36,7 +36,8 @@ def profile(model: str, wait: str, calls: int, path: Path | None) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with tempfile.TemporaryDirectory(prefix="onesession-bench-") as name:
         directory = Path(name)
-        # Not in a rich status: it starts a thread, and then TensorFlow's chatter cannot be held back (models/quiet.py).
+        # Not in a rich status: it starts a thread, and then TensorFlow's chatter cannot be held back
+        # (models/tf/import_logs.py).
         console.print("[1/3] the model", style="dim")
         source = _export(directory) if model == "mlp" else ECHO
         console.print("[2/3] timing the stages", style="dim")

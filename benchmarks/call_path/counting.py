@@ -15,9 +15,9 @@ import numpy as np
 
 import worker_client
 from benchmarks.call_path.recorder import Called, Recorder
+from broker.config.settings import Settings
 from broker.models.spec import ModelSpec
-from broker.server import Server
-from broker.settings import Settings
+from broker.server.server import Server
 
 _TIMEOUT_S = 30.0
 _WARM_UP = 20

@@ -26,7 +26,7 @@ from benchmarks.harness.subject import main, resolve
 from benchmarks.harness.timed import Crew
 from benchmarks.rates import RateWindow
 from benchmarks.sampling import Window
-from broker.bench.processes import busy_s
+from broker.host.usage import busy_s
 
 START_TIMEOUT_S = 110.0
 WINDOW_TIMEOUT_S = 60.0

@@ -13,7 +13,7 @@ from benchmarks.harness.workbench import MODES
 from benchmarks.latency.bench import Bench
 from benchmarks.sampling import Series, per_round, ratio
 
-MODELS = {"echo": "broker.models.echo:echo"}
+MODELS = {"echo": "broker.models.python.echo:echo"}
 
 
 def arms(addresses: Mapping[str, str]) -> list[Arm]:

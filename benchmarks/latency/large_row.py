@@ -13,8 +13,8 @@ from benchmarks.sampling import per_round
 
 CALLS_SHARE = 0.25  # these calls take longer, and the run shall not
 MODELS = {
-    "echo": "broker.models.echo:echo",
-    "echo_image": "broker.models.echo:echo_image",
+    "echo": "broker.models.python.echo:echo",
+    "echo_image": "broker.models.python.echo:echo_image",
     "strided": "benchmarks.models:strided",
 }
 

@@ -22,7 +22,7 @@ import numpy as np
 
 from benchmarks import workloads
 from benchmarks.harness.lifetime import die_with_parent
-from broker.query import ask
+from broker.control_plane.query import ask
 from worker_client import Client, node
 
 PATIENCE_S = 120.0

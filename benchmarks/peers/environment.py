@@ -29,7 +29,7 @@ from pathlib import Path
 
 from benchmarks.machine import ROOT
 from benchmarks.peers.peer import Peer
-from broker.cache_folder import cache_folder
+from broker.models.cache_folder import cache_folder
 
 INSTALL_TIMEOUT_S = 600.0
 _SAID_LINES = 3

@@ -15,13 +15,16 @@ from time import monotonic_ns
 import numpy as np
 
 from benchmarks.workloads import Checker, Workload
-from broker.channel import Channel
-from broker.intake import Intake
-from broker.memory import Memory
-from broker.models.repository import load
+from broker.config.settings import Settings
+from broker.data_plane.channel import Channel
+from broker.data_plane.intake import Intake
+from broker.models.lifecycle.repository import load
 from broker.models.spec import ModelSpec
-from broker.settings import Settings
-from worker_client.slot import Slot
+from broker.sharing.memory import Memory
+from worker_client.attachment.slot import Slot
+from worker_client.ipc.ring import RingProducer
+from worker_client.ipc.semaphore import try_acquire, unlink
+from worker_client.ipc.waiting import WaitMode
 from worker_client.wire.layout import (
     COMPLETED_NS,
     FINISHED_NS,
@@ -34,10 +37,7 @@ from worker_client.wire.layout import (
     input_offset,
     output_offset,
 )
-from worker_client.wire.ring import RingProducer
-from worker_client.wire.semaphore import try_acquire, unlink
 from worker_client.wire.tensors import lay_out
-from worker_client.wire.waiting import WaitMode
 
 REGION_BYTES = 1 << 16
 WARM_UP = 20

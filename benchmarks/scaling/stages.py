@@ -28,7 +28,7 @@ from benchmarks.scaling import waking
 from benchmarks.scaling.costs import Costs, Machine, Waking
 from benchmarks.scaling.intake_stage import stage
 from benchmarks.workloads import Checker, Workload
-from broker.processors import cores
+from broker.host.processors import cores
 from worker_client.wire.layout import COMPLETED_NS, TAKEN_NS
 
 TOGETHER = (1, 2, 4, 8, 16)

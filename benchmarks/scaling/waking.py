@@ -13,7 +13,7 @@ import posix_ipc
 from benchmarks.harness.affinity import CALLER, OTHER, pin
 from benchmarks.harness.lifetime import fork, forked
 from benchmarks.scaling.costs import Machine, Waking
-from worker_client.wire.processor import give_way
+from worker_client.system.processor import give_way
 
 WARM_UP = 20
 SPEED_PASSES = 9

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.arms.session import DEFAULT_THREADS, ONE_THREAD
 from benchmarks.harness.arm import Arm
-from broker.processors import cores
+from broker.host.processors import cores
 
 THREADS = {"one": ONE_THREAD, "default": DEFAULT_THREADS}
 """Intra-op threads of every session: what is best for a light model, and TensorFlow's default."""

@@ -12,7 +12,7 @@ from benchmarks.harness.run import Target
 from benchmarks.rates import RateSeries, beside_best, best, by_cpu, ratio
 from benchmarks.throughput.bench import HEADLINE, Bench
 from benchmarks.throughput.broker_facts import batches, settings
-from broker.processors import cores
+from broker.host.processors import cores
 
 WINDOWS = 1.5
 """How many times longer than the others: a call takes tens of milliseconds."""

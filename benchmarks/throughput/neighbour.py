@@ -14,7 +14,7 @@ from benchmarks.harness.bout import run_bout
 from benchmarks.harness.run import Target
 from benchmarks.rates import RateSeries, by_longest, by_p99, ratio
 from benchmarks.throughput.bench import Bench
-from broker.processors import cores
+from broker.host.processors import cores
 from tests import saved_models
 
 WINDOWS = 2.0

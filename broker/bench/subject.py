@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker.api import Broker
+from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec
-from broker.query import ask
 from worker_client.wire.errors import ModelNotFound
 from worker_client.wire.signature import Signature
 

@@ -9,7 +9,6 @@ from itertools import groupby
 from pathlib import Path
 
 from broker.bench import inputs as files
-from broker.bench import machine
 from broker.bench.answers import TOLERANCE, check
 from broker.bench.arms import Arm, Named
 from broker.bench.arms.brokered import Brokered
@@ -21,7 +20,8 @@ from broker.bench.outcome import Measured, Outcome
 from broker.bench.plan import Case, Plan
 from broker.bench.stability import WINDOWS, Level, stable
 from broker.bench.subject import Served, Subject, served
-from worker_client.wire.clock import monotonic
+from broker.host import describe as machine
+from worker_client.system.clock import monotonic
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature
 

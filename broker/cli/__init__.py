@@ -19,7 +19,7 @@ from broker.cli.status import status
 from broker.cli.top import top
 from broker.cli.trace import trace
 from broker.cli.tune import tune
-from broker.entry import settle
+from broker.process.entry import settle
 
 _INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""

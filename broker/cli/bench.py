@@ -29,10 +29,10 @@ from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
 from broker.cli.numbers import FLOATS, INTEGERS
 from broker.cli.options import told_errors
-from broker.settings import Tune
+from broker.config.settings import Tune
+from worker_client.system.surroundings import import_from_here
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import InvalidInput
-from worker_client.wire.surroundings import import_from_here
 
 _DEFAULT = Plan()
 _CALLS = [call.value for call in Call]

@@ -12,13 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker import node_brokers
+from broker.cli.formatting import counted
 from broker.cli.options import name_option, told_errors
-from broker.cli.wording import counted
-from broker.doctor import leftovers
-from broker.doctor.examination import examine
+from broker.control_plane import node_brokers
+from broker.doctor.all_checks import examine
+from broker.doctor.checks import leftovers
 from broker.doctor.finding import Finding, Level, worst
-from worker_client.wire import node_files
+from worker_client.ipc import node_files
 from worker_client.wire.address import socket_path
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}

@@ -14,7 +14,7 @@ else:
     import tomli as tomllib
 
 from broker.models.spec import ModelSpec
-from broker.unknown import remedy
+from broker.models.unknown_name import remedy
 from worker_client.wire.errors import InvalidInput
 
 ALL = "*"

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.tree import Tree
 
 from broker.cli.options import name_option, told_errors
-from broker.query import ask
+from broker.control_plane.query import ask
 from worker_client.wire.signature import Signature
 
 _STYLES = {"AVAILABLE": "green", "END": "dim", "LOADING": "yellow", "START": "yellow", "UNLOADING": "yellow"}

@@ -15,12 +15,12 @@ from click.core import ParameterSource
 
 from broker.cli.model_settings import with_settings
 from broker.config.file import Configuration, read
-from broker.logs import LogFormat, LogLevel
+from broker.config.logs import LogFormat, LogLevel
+from broker.config.settings import OneDnn, Settings, Tune
 from broker.models.spec import ModelSpec
-from broker.settings import OneDnn, Settings, Tune
+from worker_client.system.surroundings import import_from_here
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput
-from worker_client.wire.surroundings import import_from_here
 
 Function = Callable[..., Any]
 

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from broker.cli.options import name_option, told_errors
-from broker.models.versions import WHAT_A_POLICY_IS, Policy
-from broker.query import ask
+from broker.control_plane.query import ask
+from broker.models.version_policy import WHAT_A_POLICY_IS, Policy
 from worker_client.wire.errors import InvalidInput
 
 

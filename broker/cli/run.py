@@ -8,10 +8,10 @@ import sys
 
 import click
 
-from broker import supervisor
 from broker.cli.options import IMPOSSIBLE, Told, settings_options, told_errors
-from broker.logs import log_to_stderr
-from broker.settings import Settings
+from broker.config.logs import log_to_stderr
+from broker.config.settings import Settings
+from broker.supervision import supervise as supervisor
 
 
 @click.command(context_settings={"ignore_unknown_options": True})

@@ -7,12 +7,13 @@ import sys
 
 import click
 
-from broker import engine, supervisor
 from broker.cli.options import IMPOSSIBLE, settings_options, told_errors
-from broker.logs import LogFormat, log_to_stderr, say
-from broker.settings import Settings
-from broker.start_lock import InheritedLock
-from broker.systemd import Service
+from broker.config.logs import LogFormat, log_to_stderr, say
+from broker.config.settings import Settings
+from broker.control_plane.start_lock import InheritedLock
+from broker.process import main as engine
+from broker.process.systemd import Service
+from broker.supervision import supervise as supervisor
 from worker_client.wire.address import socket_path
 
 _log = logging.getLogger("onesession.serve")

@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli import wording
+from broker.cli import formatting as wording
 from broker.cli.options import name_option, told_errors
-from broker.observe.figures import Figures, figures
-from broker.query import ask
+from broker.control_plane.query import ask
+from broker.observe.summary import Figures, figures
 
 
 @click.command()

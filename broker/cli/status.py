@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker import node_brokers
 from broker.cli.options import name_option, told_errors
-from broker.node_brokers import NodeBroker
-from broker.query import ask
-from worker_client.wire import node_files
-from worker_client.wire.clock import monotonic
+from broker.control_plane import node_brokers
+from broker.control_plane.node_brokers import NodeBroker
+from broker.control_plane.query import ask
+from worker_client.ipc import node_files
+from worker_client.system.clock import monotonic
 from worker_client.wire.errors import BrokerUnavailable
 
 _LOOK_SECONDS = 0.05

@@ -14,10 +14,10 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from broker.cli.frame import History, frame
 from broker.cli.options import name_option, told_errors
-from broker.query import ask
-from worker_client.wire.clock import monotonic
+from broker.cli.top_screen import History, frame
+from broker.control_plane.query import ask
+from worker_client.system.clock import monotonic
 from worker_client.wire.errors import BrokerError
 
 _QUIT = (b"q", b"Q", b"\x03", b"\x1b")

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 from broker.cli.options import name_option, told_errors
-from broker.observe.chrome import to_events
-from broker.query import ask
-from worker_client.wire.clock import monotonic
+from broker.control_plane.query import ask
+from broker.observe.chrome_trace import to_events
+from worker_client.system.clock import monotonic
 from worker_client.wire.errors import BrokerError
 
 _PAUSE_SECONDS = 0.1

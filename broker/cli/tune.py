@@ -19,9 +19,9 @@ from rich.table import Table as RichTable
 from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
 from broker.cli.options import told_errors
-from broker.logs import LogLevel, log_to_stderr
+from broker.config.logs import LogLevel, log_to_stderr
+from broker.config.settings import OneDnn, Settings
 from broker.models.spec import ModelSpec
-from broker.settings import OneDnn, Settings
 from broker.tuning import race, tuner
 from broker.tuning.choice import Choice
 from broker.tuning.records import Record, Records

@@ -1,1 +1,1 @@
-"""The configuration file: read and checked (`file`), shown (`show`), made from TensorFlow Serving's (`tfs`)."""
+"""What a broker is started with: settings, logs, the configuration file; `tfs` makes one from TensorFlow Serving's."""

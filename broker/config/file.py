@@ -29,10 +29,10 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-from broker.config.places import line_of, places_of
+from broker.config.settings import Settings
+from broker.config.toml_lines import line_of, places_of
 from broker.models.spec import ModelSpec
-from broker.settings import Settings
-from broker.unknown import remedy
+from broker.models.unknown_name import remedy
 from worker_client.wire.errors import InvalidInput
 
 MODELS = "models"

@@ -10,8 +10,8 @@ import tomlkit
 from tomlkit.items import Item, Table
 
 from broker.config.file import BROKER_KEYS, MODEL_KEYS, MODELS, NAME, Configuration
+from broker.config.settings import Settings
 from broker.models.spec import ModelSpec
-from broker.settings import Settings
 
 _DEFAULT = "default"
 _NAME_DEFAULT = "$BROKER_ADDRESS, else default"

@@ -27,12 +27,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from broker.keeper import Keeper
+from broker.config.settings import Settings
 from broker.models.spec import ModelSpec
-from broker.settings import Settings
-from worker_client.wire import server
+from broker.supervision.supervisor import Keeper
+from worker_client.ipc import server_timeout as server
+from worker_client.system.clock import monotonic
 from worker_client.wire.address import VARIABLE, runtime_directory
-from worker_client.wire.clock import monotonic
 from worker_client.wire.errors import BrokerError, InvalidInput
 
 Hook = Callable[..., Any]

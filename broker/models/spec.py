@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
-from broker.models import given
-from broker.models.versions import LATEST, WHAT_A_POLICY_IS, Policy
-from broker.unknown import check_names
+from broker.models import spec_values as given
+from broker.models.unknown_name import check_names
+from broker.models.version_policy import LATEST, WHAT_A_POLICY_IS, Policy
 from worker_client.wire.errors import InvalidInput
 
 DEFAULT_MAX_BATCH_SIZE = 64

@@ -12,7 +12,7 @@ import numpy as np
 from broker.models.aligned import aligned_zeros
 from broker.models.examples import Feeds, aligned, with_rows
 from broker.models.model import Run
-from worker_client.wire.clock import perf_counter_ns
+from worker_client.system.clock import perf_counter_ns
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.signature import Signature, TensorSpec
 

@@ -1,1 +1,4 @@
-"""What a broker tells of itself: counters, statistics, metrics, health, traces, logs. Nothing here decides anything."""
+"""What a broker tells of itself: statistics, metrics, health, traces, put together from `counters` when somebody asks.
+
+Nothing here decides anything but `liveness`, by which a parent judges its broker.
+"""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Mapping
 
-from worker_client.wire.clock import monotonic
+from worker_client.system.clock import monotonic
 
 PATIENCE_SECONDS = 2.0
 """What a thread may take to go round: a light model's run, and a scheduler that is busy elsewhere."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from broker.run_record import STARTED_NS
-from broker.scheduling.serving import Serving
+from broker.counters.run_record import STARTED_NS
+from broker.data_plane.served_signature import Serving
 
 if TYPE_CHECKING:
-    from broker.intake import Intake
+    from broker.data_plane.intake import Intake
 
 _LONG_NS = 1_000_000_000
 _TIMES_EXPECTED = 10

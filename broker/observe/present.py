@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from broker.scheduling.serving import Serving
+    from broker.data_plane.served_signature import Serving
 
 Message = dict[str, Any]
 

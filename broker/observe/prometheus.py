@@ -18,8 +18,8 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from broker.models.version import State
-from broker.observe.histogram import Histogram
+from broker.counters.histogram import Histogram
+from broker.models.lifecycle.version import State
 
 Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 

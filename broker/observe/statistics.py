@@ -17,17 +17,17 @@ from itertools import count
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from broker.observe.failures import Asked
-from broker.observe.histogram import Histogram
+from broker.counters.failures import Asked
+from broker.counters.histogram import Histogram
+from broker.counters.thread_counters import STAGES, Tally
 from broker.observe.long_runs import long_runs
-from broker.observe.tally import STAGES, Tally
-from worker_client.wire.clock import monotonic_ns
+from worker_client.system.clock import monotonic_ns
 from worker_client.wire.layout import HEAD_WORD, RING_ENTRIES, TAIL_WORD
 
 if TYPE_CHECKING:
-    from broker.channel import Channel
-    from broker.scheduling.serving import Serving
-    from broker.server import Server
+    from broker.data_plane.channel import Channel
+    from broker.data_plane.served_signature import Serving
+    from broker.server.server import Server
 
 AD_HOC = "session"
 """The name under which all signatures are counted together that sessions asked for."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from worker_client.wire.clock import monotonic_ns
+from worker_client.system.clock import monotonic_ns
 
 _SECONDS = 60.0
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from broker.models.sources.kinds import GRAPH_FILES
+from broker.models.kinds import GRAPH_FILES
 
 _READ = (*GRAPH_FILES, "variables/variables.index")
 """Read whole. The index holds a checksum of every tensor, so that the weights, which may be large, need not be."""

@@ -21,15 +21,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from broker.models.saved_model import weight_bytes
+from broker.models.files.locate import weight_bytes
 from broker.models.spec import ModelSpec
 from broker.tuning import candidates, machine
 from broker.tuning.candidates import Fixed
 from broker.tuning.race import Progress, Race, Visit
 from broker.tuning.setting import Sample, Table
-from worker_client.wire.clock import monotonic
-from worker_client.wire.interpreter import python
-from worker_client.wire.surroundings import python_path
+from worker_client.system.clock import monotonic
+from worker_client.system.interpreter import python
+from worker_client.system.surroundings import python_path
 
 _log = logging.getLogger("onesession.tuning")
 

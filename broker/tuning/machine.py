@@ -14,10 +14,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from broker.models.quiet import XLA_FLAGS
-from broker.processors import cores, usable
+from broker.host.processors import cores, usable
+from broker.models.tf.import_logs import XLA_FLAGS
 from broker.tuning.candidates import Processors
-from worker_client.wire.clock import monotonic
+from worker_client.system.clock import monotonic
 
 ONEDNN_VARIABLE = "TF_ENABLE_ONEDNN_OPTS"
 TENSORFLOW_PACKAGES = ("tensorflow", "tensorflow-cpu", "tensorflow-rocm", "tf-nightly", "tf-nightly-cpu")

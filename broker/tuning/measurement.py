@@ -16,7 +16,7 @@ from typing import Any
 from broker.models.model import Run
 from broker.models.warmup import zeros
 from broker.tuning.setting import Sample
-from worker_client.wire.clock import perf_counter
+from worker_client.system.clock import perf_counter
 from worker_client.wire.signature import Signature
 
 POOL_WARM_RUNS = 2

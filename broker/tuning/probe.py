@@ -22,13 +22,13 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import IO, Any
 
-from broker.models.joining import decide
 from broker.models.model import LoadedModel, why_not_uncalled
+from broker.models.rows.joining import decide
 from broker.models.spec import ModelSpec
 from broker.models.warmup import FREE_SIZES, runs_with_zeros, zeros
 from broker.tuning.measurement import Stand
 from broker.tuning.verdicts import RememberedVerdicts
-from worker_client.wire.clock import perf_counter
+from worker_client.system.clock import perf_counter
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.signature import Signature
 
@@ -58,7 +58,7 @@ class Probe:
         return handlers[message["do"]](message)
 
     def _open(self, message: Message) -> Message:
-        from broker.models import session
+        from broker.models.sources import session
 
         spec = ModelSpec(**message["spec"])
         # In the pool by its own settings, since only then the session has a pool of its own.
@@ -134,7 +134,7 @@ def _told(signature: Signature, free: int) -> str:
 def main() -> int:
     answers = _private_stdout()
     try:
-        from broker.models import runtime  # before there is a second thread
+        from broker.models.tf import runtime  # before there is a second thread
     except ImportError as error:
         _write(answers, {"error": f"TensorFlow cannot be imported ({error})"})
         return 1

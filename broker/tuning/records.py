@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker.cache_folder import cache_folder
+from broker.models.cache_folder import cache_folder
 from broker.tuning.setting import Table
-from worker_client.wire.clock import monotonic
+from worker_client.system.clock import monotonic
 
 _log = logging.getLogger("onesession.tuning")
 

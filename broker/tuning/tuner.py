@@ -15,11 +15,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from broker.config.settings import Settings, Tune
 from broker.models.errors import ModelLoadError
-from broker.models.loading import check_characters
-from broker.models.saved_model import locate, weight_bytes
+from broker.models.files.locate import locate, weight_bytes
+from broker.models.lifecycle.loading import check_characters
 from broker.models.spec import OFF, ModelSpec
-from broker.settings import Settings, Tune
 from broker.tuning import machine
 from broker.tuning.candidates import Fixed
 from broker.tuning.choice import Choice, choose, choose_onednn
@@ -27,7 +27,7 @@ from broker.tuning.content import content_digest
 from broker.tuning.experiment import Laboratory, NotMeasurable
 from broker.tuning.race import Progress
 from broker.tuning.records import Key, Record, Records
-from worker_client.wire.clock import monotonic
+from worker_client.system.clock import monotonic
 
 _log = logging.getLogger("onesession.tuning")
 

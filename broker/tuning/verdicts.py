@@ -11,10 +11,10 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from broker.models import independence
 from broker.models.errors import ModelLoadError
+from broker.models.files.locate import locate
 from broker.models.model import LoadedModel
-from broker.models.saved_model import locate
+from broker.models.rows import independence
 from broker.models.spec import ModelSpec
 from broker.tuning import machine
 from broker.tuning.content import content_digest

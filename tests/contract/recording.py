@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from broker.models.function import signature as signed
-from broker.models.repository import load
+from broker.counters.failures import Failures
+from broker.data_plane.served_signature import servings_of
+from broker.data_plane.slot import Slot as BrokerSlot
+from broker.models.lifecycle.repository import load
+from broker.models.python.function import signature as signed
 from broker.models.spec import ModelSpec
-from broker.observe.failures import Failures
-from broker.scheduling.serving import servings_of
-from broker.slot import Slot as BrokerSlot
-from worker_client.slot import Slot as WorkerSlot
+from worker_client.attachment.slot import Slot as WorkerSlot
+from worker_client.ipc.ring import RingConsumer, RingProducer
+from worker_client.ipc.semaphore import Busy
 from worker_client.wire.errors import ModelFailed
 from worker_client.wire.layout import NOTIFY_SLOT, OUTPUT_HEAD, RING_END, SLOT_HEADER
-from worker_client.wire.ring import RingConsumer, RingProducer
-from worker_client.wire.semaphore import Busy
 from worker_client.wire.tensors import TensorLayout, lay_out
 
 signature = partial(signed, independent_rows=True)  # tests are about joined requests, too

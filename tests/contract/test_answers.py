@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.observe.failures import LATE_COMPLETION
-from broker.observe.tracer import Tracer
-from broker.scheduling.parts import Whole
-from broker.scheduling.runner import Runner
+from broker.counters.failures import LATE_COMPLETION
+from broker.data_plane.runner import Runner
+from broker.data_plane.split import Whole
+from broker.data_plane.tracer import Tracer
 from tests.contract.recording import SERVINGS, Desk
-from worker_client.absence import BrokerLost, ForeignAnswer
-from worker_client.channel import Channel
+from worker_client.attachment.retry_policy import BrokerLost, ForeignAnswer
+from worker_client.calls.channel import Channel
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, ModelFailed
 from worker_client.wire.layout import ANSWER_SEQUENCE, ANSWER_SIGNATURE, BULK, SEQUENCE
 

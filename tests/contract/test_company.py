@@ -7,14 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from broker.observe.tracer import Tracer
-from broker.run_record import STARTED_NS as LINE_STARTED_NS
-from broker.scheduling.company import Company
-from broker.scheduling.runner import Runner
+from broker.counters.run_record import STARTED_NS as LINE_STARTED_NS
+from broker.data_plane.concurrent_runs import Company
+from broker.data_plane.runner import Runner
+from broker.data_plane.tracer import Tracer
 from tests.contract.recording import SERVINGS, Desk
-from worker_client import last_run
-from worker_client.absence import BrokerLost
-from worker_client.wire.clock import monotonic_ns
+from worker_client.attachment import last_run
+from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerUnavailable, ModelFailed
 from worker_client.wire.layout import JOINED, STARTED_NS, SUBMITTED_NS
 

@@ -12,15 +12,16 @@ import pytest
 
 from tests.contract.recording import Desk, Posts, layout_of
 from tests.contract.test_ring import Interruption
-from worker_client import channel as channels
-from worker_client import futures, supply
-from worker_client.channel import Channel
-from worker_client.futures import Call, CallFuture, FutureDispatcher
-from worker_client.slot import Slot
-from worker_client.wire import fork
+from worker_client.attachment import supply
+from worker_client.attachment.slot import Slot
+from worker_client.calls import channel as channels
+from worker_client.calls import futures
+from worker_client.calls.channel import Channel
+from worker_client.calls.futures import Call, CallFuture, FutureDispatcher
+from worker_client.ipc.waiting import PollOrBlock
+from worker_client.system import fork
 from worker_client.wire.errors import DeadlineExceeded
 from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_BELL, NOTIFY_SLOT, POLL_FREELY
-from worker_client.wire.waiting import PollOrBlock
 
 PASSED = 1
 """A deadline that has passed long ago."""

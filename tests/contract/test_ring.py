@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tests.contract.recording import Desk, Item, Log, Posts
-from worker_client.wire import semaphore
+from worker_client.ipc import semaphore
+from worker_client.ipc.ring import EMPTY, RingConsumer, RingProducer
+from worker_client.ipc.segment import Segment
+from worker_client.ipc.semaphore import Busy
 from worker_client.wire.layout import ENTRIES_WORD, HEAD_WORD, RING_END, RING_ENTRIES, TAIL_WORD
-from worker_client.wire.ring import EMPTY, RingConsumer, RingProducer
-from worker_client.wire.segment import Segment
-from worker_client.wire.semaphore import Busy
 
 
 class Ring:

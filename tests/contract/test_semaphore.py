@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 
-from worker_client.wire import semaphore
+from worker_client.ipc import semaphore
 
 CHILDREN = 60
 CHILD_SECONDS = 20

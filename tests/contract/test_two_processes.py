@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.observe.failures import Failures
-from broker.slot import Slot as BrokerSlot
+from broker.counters.failures import Failures
+from broker.data_plane.slot import Slot as BrokerSlot
 from tests.contract.recording import REGION_BYTES, SERVINGS, layout_of
-from worker_client.slot import Slot as WorkerSlot
-from worker_client.wire import semaphore
+from worker_client.attachment.slot import Slot as WorkerSlot
+from worker_client.ipc import semaphore
+from worker_client.ipc.ring import EMPTY, RingConsumer, RingProducer
+from worker_client.ipc.segment import Segment
 from worker_client.wire.errors import ModelFailed
 from worker_client.wire.layout import (
     NO_DEADLINE,
@@ -32,8 +34,6 @@ from worker_client.wire.layout import (
     input_offset,
     output_offset,
 )
-from worker_client.wire.ring import EMPTY, RingConsumer, RingProducer
-from worker_client.wire.segment import Segment
 
 ENTRIES = 20_000  # 78 times around the ring
 CALLS = 3_000

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from broker.observe.tracer import Tracer
-from broker.scheduling.runner import Runner
+from broker.data_plane.runner import Runner
+from broker.data_plane.tracer import Tracer
 from tests.contract.recording import Desk
-from worker_client.absence import BrokerLost
+from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.wire.layout import DEADLINE_NS
 
 

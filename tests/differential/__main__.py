@@ -8,7 +8,7 @@ import random
 import sys
 from pathlib import Path
 
-from broker.settings import TUNE_VARIABLE
+from broker.config.settings import TUNE_VARIABLE
 from tests import leaks
 from tests.differential import faults
 from tests.differential.kinds import KINDS

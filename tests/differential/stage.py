@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from broker.query import ask
+from broker.control_plane.query import ask
 from tests.brokers import TestBroker, serving
 from tests.differential import faults, kinds
 from tests.differential.draw import Draw

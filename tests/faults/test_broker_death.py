@@ -279,7 +279,7 @@ def test_a_call_that_starts_while_its_broker_dies_is_told(
             wait_until(lambda: not channel.open, "the watcher to notice")
         return time.monotonic_ns()
 
-    monkeypatch.setattr("worker_client.channel.monotonic_ns", die_meanwhile)
+    monkeypatch.setattr("worker_client.calls.channel.monotonic_ns", die_meanwhile)
     told_soon([threads.submit(client.model("gated").predict, gated(0))])
 
 

@@ -16,7 +16,7 @@ import pytest
 
 import worker_client
 from broker import Broker
-from broker.query import ask
+from broker.control_plane.query import ask
 from tests.brokers import TestBroker, folder, serving, wait_until
 from tests.commands import commands
 from tests.process.models import GATE_VARIABLE

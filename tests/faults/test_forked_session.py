@@ -13,7 +13,7 @@ from tests.saved_models import export
 PROGRAM = """
 import os, signal, sys, traceback
 import numpy as np
-from broker.models import repository
+from broker.models.lifecycle import repository
 from broker.models.spec import ModelSpec
 
 spec = ModelSpec("mlp", sys.argv[1], intra_op_threads=1)

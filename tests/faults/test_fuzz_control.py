@@ -16,8 +16,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from broker.server import Server
-from broker.settings import Settings
+from broker.config.settings import Settings
+from broker.server.server import Server
 from tests.brokers import folder, wait_until
 from tests.faults.fuzz.complaints import Complaints, complaints
 from tests.faults.fuzz.models import SPECS

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from broker.slot import Slot as BrokerSlot
+from broker.data_plane.slot import Slot as BrokerSlot
 from tests.faults.fuzz.cases import TOP, Case, Cases
 from tests.faults.fuzz.meddler import meddle, stores
 from tests.faults.fuzz.target import SLOTS, Target, target
@@ -200,7 +200,7 @@ def forget_bounds(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_signature(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr("broker.slot.check_against", no_check)
+    patch.setattr("broker.data_plane.slot.check_against", no_check)
 
 
 def forget_serving(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:

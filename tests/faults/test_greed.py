@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker import control
-from broker.control import ControlServer
-from broker.peers import MOST_OF_A_PROCESS, MOST_OF_A_USER, Peers
+from broker.control_plane import server as control
+from broker.control_plane.peers import MOST_OF_A_PROCESS, MOST_OF_A_USER, Peers
+from broker.control_plane.server import ControlServer
 from tests.brokers import folder, serving, wait_until
 from tests.faults.test_hostile_worker import message
 from tests.workers import worker

@@ -16,9 +16,9 @@ from tests.faults.fuzz.cases import Cases
 from tests.faults.fuzz.models import REGION_BYTES, SPECS
 from tests.workers import Talk, worker
 from worker_client import BrokerError, Client
-from worker_client.channel import Channel
-from worker_client.slot import Slot
-from worker_client.wire import semaphore
+from worker_client.attachment.slot import Slot
+from worker_client.calls.channel import Channel
+from worker_client.ipc import semaphore
 from worker_client.wire.layout import ENTRIES_WORD, RING_ENTRIES, TAIL_WORD
 
 REQUESTS = 15_000

@@ -16,11 +16,11 @@ import psutil
 import pytest
 
 import worker_client
-from broker import query
+from broker.control_plane import query
 from tests.brokers import TestBroker, serving, wait_until
 from tests.workers import Worker, worker
 from worker_client import BrokerError, Client
-from worker_client.channel import Channel
+from worker_client.calls.channel import Channel
 from worker_client.wire import control
 from worker_client.wire.layout import ENTRIES_WORD, HEAD_WORD, PROTOCOL, SLOT_HEADER, TAIL_WORD
 

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 import worker_client
-from broker.lifeline import Lifeline
+from broker.server.lifeline import Lifeline
 from tests.brokers import serving, wait_until
 from tests.workers import Talk, worker
 from worker_client import BrokerUnavailable

@@ -15,8 +15,8 @@ import worker_client
 from tests.brokers import TestBroker, serving, wait_until
 from tests.workers import Talk, worker
 from worker_client import BrokerError
-from worker_client.wire.descriptor import Descriptor
-from worker_client.wire.segment import Segment
+from worker_client.ipc.segment import Segment
+from worker_client.system.descriptor import Descriptor
 
 ROW = np.ones((1, 4), np.float32)
 LARGE = np.full(300_000, 7, np.uint8)

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker import engine
+from broker.config.settings import Settings
+from broker.control_plane.query import ask
+from broker.doctor.checks.runs import judge
 from broker.doctor.finding import Level
-from broker.doctor.runs import judge
 from broker.models.spec import ModelSpec
-from broker.query import ask
-from broker.server import Server
-from broker.settings import Settings
+from broker.process import main as engine
+from broker.server.server import Server
 from tests import saved_models
 from tests.brokers import folder, serving, wait_until
 from tests.commands import WAITER, commands

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from broker.models.function import signature as signed
+from broker.models.python.function import signature as signed
 
 signature = partial(signed, independent_rows=True)  # tests are about joined requests, too
 

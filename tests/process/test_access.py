@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker import locks
-from broker.access import Access
-from broker.instance import Instance
+from broker.config.settings import Settings
+from broker.control_plane import locks
+from broker.control_plane.address_lock import Instance
 from broker.models.spec import ModelSpec
-from broker.server import Server
-from broker.settings import Settings
+from broker.server.server import Server
+from broker.sharing.access import Access
 from tests.brokers import SHM, TestBroker, folder, serving
 from tests.process.models import sources
 from tests.workers import Talk, worker

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.instance import Instance
+from broker.control_plane.address_lock import Instance
 from tests import brokers
 from tests.brokers import serving
 from tests.workers import in_child

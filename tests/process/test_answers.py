@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from broker import signature
-from broker.query import ask
+from broker.control_plane.query import ask
 from tests.brokers import TestBroker, serving
 from tests.process.models import HEAVY_SECONDS
 from tests.workers import workers
 from worker_client import BrokerUnavailable, Client, connect
-from worker_client.slot import Slot
+from worker_client.attachment.slot import Slot
 
 WIDTH = 512
 

@@ -21,7 +21,7 @@ def broker() -> Iterator[TestBroker]:
     models = {
         "broken": "no_such_module:f",
         "leaving": "tests.process.leaving_models:factory",
-        "good": "broker.models.echo:echo",
+        "good": "broker.models.python.echo:echo",
     }
     with serving(models=models) as made:
         yield made

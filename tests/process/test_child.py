@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from broker.child import Child
+from broker.process.spawn import Child
 
 
 def child(program: str, *arguments: str, keep: tuple[int, ...] = ()) -> Child:

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker import locks
-from broker.doctor.address import check_broker
+from broker.control_plane import locks
+from broker.control_plane.query import ask
+from broker.doctor.checks.address import check_broker
 from broker.doctor.finding import Level
-from broker.query import ask
 from tests import brokers
 from tests.brokers import serving, wait_until
 from tests.commands import commands

@@ -21,11 +21,11 @@ from tests.brokers import Gate, TestBroker
 from tests.forks import Child
 from tests.workers import Talk, worker
 from worker_client import Client, DeadlineExceeded, aio
-from worker_client.wire.descriptor import Descriptor, identity_of, new_pipe
+from worker_client.system.descriptor import Descriptor, identity_of, new_pipe
 
 pytestmark = pytest.mark.alone
 """Beside other tests a number is now and then closed and taken between the client's look at it and its use, which
-nobody can see (`worker_client/wire/descriptor.py`), and a fork in C meets a thread that waits for the interpreter's
+nobody can see (`worker_client/system/descriptor.py`), and a fork in C meets a thread that waits for the interpreter's
 lock (`tests/forks.py`)."""
 
 MODELS = ("double", "gated", "gated_stateful", "produce")

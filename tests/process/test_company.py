@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.query import ask
-from broker.short_turns import SLICE_NS, ask_for_short_turns
+from broker.control_plane.query import ask
+from broker.host.time_slice import SLICE_NS, ask_for_short_turns
 from tests.brokers import TestBroker, serving, wait_until
 
 ROW = np.ones((1, 4), np.float32)

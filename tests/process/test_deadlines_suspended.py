@@ -22,7 +22,7 @@ import pytest
 import worker_client
 from tests.brokers import TestBroker, serving
 from worker_client import BrokerError, BrokerUnavailable, Client, DeadlineExceeded, Overloaded
-from worker_client.channel import Channel
+from worker_client.calls.channel import Channel
 from worker_client.wire.signature import Signature
 
 TIMEOUT = 1.0

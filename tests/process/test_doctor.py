@@ -17,9 +17,9 @@ import posix_ipc
 import pytest
 
 import worker_client
-from broker.doctor import leftovers
-from broker.doctor.address import check_broker, check_directory
-from broker.doctor.examination import CHECKS, examine
+from broker.doctor.all_checks import CHECKS, examine
+from broker.doctor.checks import leftovers
+from broker.doctor.checks.address import check_broker, check_directory
 from broker.doctor.finding import Finding, Level
 from tests import brokers
 from tests.brokers import SHM, TestBroker, serving, wait_until
@@ -152,7 +152,7 @@ def test_a_file_for_a_socket_is_told(place: Path) -> None:
 
 def test_a_broker_that_does_not_answer_is_told(broker: TestBroker, monkeypatch: pytest.MonkeyPatch) -> None:
     """A live broker that is stuck is a problem that names its pid."""
-    monkeypatch.setattr("broker.doctor.address.ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr("broker.doctor.checks.address.ANSWER_SECONDS", 0.5)
     broker.signal(signal.SIGSTOP)
     try:
         found = finding("broker", broker.address)

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 import worker_client
-from broker.doctor.examination import CHECKS
+from broker.doctor.all_checks import CHECKS
 from broker.doctor.finding import Level
-from broker.doctor.patient import Patient
+from broker.doctor.target import Patient
 from tests import brokers
 from tests.brokers import TestBroker, serving, wait_until
 from tests.process.models import SOURCES

@@ -22,7 +22,7 @@ from tests.forks import c_child, in_c_child
 from tests.process.test_fork import ask
 from tests.workers import Talk, in_child, worker
 from worker_client import BrokerUnavailable, Client, Model, aio
-from worker_client.wire import fork
+from worker_client.system import fork
 
 MODELS = ("double", "tell", "gated")
 ROW = np.ones((1, 4), np.float32)

@@ -13,7 +13,7 @@ import pytest
 import worker_client
 from tests.brokers import TestBroker, serving, wait_until
 from worker_client import BrokerUnavailable, Client, DeadlineExceeded, InvalidInput, ModelFailed
-from worker_client.futures import FutureDispatcher
+from worker_client.calls.futures import FutureDispatcher
 
 MODELS = ("double", "tell", "gated", "gated_inline", "picky", "produce")
 ROW = np.ones((1, 4), np.float32)

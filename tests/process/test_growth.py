@@ -13,8 +13,8 @@ import worker_client
 from tests.brokers import TestBroker, serving
 from tests.workers import Talk, worker
 from worker_client import Client, DeadlineExceeded, Overloaded
+from worker_client.ipc.segment import Segment
 from worker_client.wire.layout import NO_DEADLINE
-from worker_client.wire.segment import Segment
 
 MODELS = ("consume", "produce", "gated", "double")
 MIB = 1 << 20

@@ -39,7 +39,7 @@ x = np.ones((1, 4), np.float32)
 model = worker_client.connect().model("double")
 assert (model.predict(x) == 2 * x).all()
 import signal
-from broker.locks import note_at
+from broker.control_plane.locks import note_at
 pid = note_at(Path(os.environ["BROKER_ADDRESS"])).pid
 os.kill(pid, signal.SIGKILL)
 assert (model.predict(x, timeout=60) == 2 * x).all(), "its own child's end was seen"

@@ -15,7 +15,7 @@ import pytest
 import worker_client
 from tests.brokers import TestBroker, serving, wait_until
 from worker_client import BrokerUnavailable, Client, Model
-from worker_client.wire.waiting import WaitMode
+from worker_client.ipc.waiting import WaitMode
 
 MODELS = ("double", "tell", "gated", "produce")
 ROW = np.ones((1, 4), np.float32)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.query import ask
+from broker.control_plane.query import ask
 from broker.scheduling.lightness import SHORT_RUNS
 from tests.brokers import TestBroker, serving, wait_until
 from tests.process.uneven_models import APART, COPIED, FAILING, INLINE, SLOW

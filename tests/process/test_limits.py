@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.settings import Settings
+from broker.config.settings import Settings
 from tests.brokers import serving, wait_until
 from tests.workers import in_child
 from worker_client import BrokerError, BrokerUnavailable, Client, Overloaded

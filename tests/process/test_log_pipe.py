@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.locks import note_at
-from broker.query import ask
+from broker.control_plane.locks import note_at
+from broker.control_plane.query import ask
 from tests import brokers
 from tests.brokers import wait_until
 from tests.commands import PATIENCE_S, commands

@@ -328,7 +328,11 @@ class InterruptOnce:
 
     def _enter(self, frame: Any, event: str, argument: object) -> Any:
         names = ("_look", "_look_at_all", "_settle_all", "_look_at", "_settle", "answer")
-        return self._step if frame.f_code.co_name in names and "loop.py" in frame.f_code.co_filename else None
+        return (
+            self._step
+            if frame.f_code.co_name in names and "aio/calls.py" in frame.f_code.co_filename
+            else None
+        )
 
     def _step(self, frame: Any, event: str, argument: object) -> Any:
         if event == "line":

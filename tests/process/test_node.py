@@ -17,20 +17,20 @@ import numpy as np
 import pytest
 
 from benchmarks.node import crowd
-from broker import locks
-from broker.instance import Instance
+from broker.config.settings import Settings
+from broker.control_plane import locks
+from broker.control_plane.address_lock import Instance
+from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec
-from broker.query import ask
-from broker.retirement import Retirement
-from broker.server import Server
-from broker.settings import Settings
+from broker.server.retirement import Retirement
+from broker.server.server import Server
 from tests import nodes
 from tests.brokers import folder, wait_until
 from tests.forks import in_c_child
 from tests.nodes import RIGHT, Node
 from worker_client import BrokerError, BrokerUnavailable, DeadlineExceeded, connect
+from worker_client.ipc.node_files import StartLock
 from worker_client.node import shared
-from worker_client.wire.node_files import StartLock
 
 SLOW = "tests.process.slow_to_load:none"
 X = np.full((2, 4), 3, np.float32)

@@ -15,7 +15,7 @@ import pytest
 
 import worker_client
 from broker.cli.serve import serve
-from broker.settings import Settings
+from broker.config.settings import Settings
 from tests.brokers import SHM, serving
 from tests.process.test_limits import CAN_MOUNT, in_small_shm
 from worker_client.wire.layout import size_class

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import worker_client
+from broker.config.settings import Settings
+from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec
-from broker.query import ask
-from broker.server import Server
-from broker.settings import Settings
+from broker.server.server import Server
 from tests.brokers import TestBroker, folder, serving
 from tests.process import calling_models
 from tests.process.calling_models import ADDRESS, LINK, WAYS

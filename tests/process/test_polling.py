@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.processors import cores
+from broker.host.processors import cores
 from tests.brokers import TestBroker, wait_until
 from tests.workers import workers
 from worker_client import Client

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker import system_calls
-from broker.processors import cores
+from broker.host import system_calls
+from broker.host.processors import cores
 from tests import seccomp
 from tests.brokers import TestBroker
 from tests.process.models import double
 from tests.servers.running import BIN, place
 from tests.workers import in_child
 from worker_client import BrokerError
-from worker_client.wire import processor, refusal
-from worker_client.wire.segment import Segment
+from worker_client.ipc.segment import Segment
+from worker_client.system import processor, refusal
 
 pytestmark = seccomp.needed
 

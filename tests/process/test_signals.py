@@ -13,7 +13,7 @@ import pytest
 
 from tests.brokers import TestBroker, serving, wait_until
 from worker_client import BrokerError, Client, DeadlineExceeded, connect
-from worker_client.wire.semaphore import Semaphore
+from worker_client.ipc.semaphore import Semaphore
 
 MODELS = ("gated", "double")
 OPTIONS = {"slots": 2, "max_slots": 2}

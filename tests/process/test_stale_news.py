@@ -12,7 +12,7 @@ from tests.brokers import TestBroker, serving, wait_until
 from tests.process.test_versions import reload, version_of
 from tests.versions_on_disk import Versions
 from worker_client import Client, connect
-from worker_client.metadata import VersionInfo
+from worker_client.attachment.metadata import VersionInfo
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.locks import note_at
-from broker.query import ask
+from broker.control_plane.locks import note_at
+from broker.control_plane.query import ask
 from tests import brokers
 from tests.brokers import wait_until
 from tests.commands import PATIENCE_S, ROOT, Command, commands
@@ -320,7 +320,7 @@ def test_a_signal_to_the_group_reaches_the_command_once(start: Start, number: si
 
 
 def pending(pid: int, number: int) -> bool:
-    from broker.signals import pending_for
+    from broker.process.signals import pending_for
 
     return number in pending_for(pid)
 

@@ -101,6 +101,6 @@ def test_warmup_false_calls_no_function() -> None:
 
 
 def _described(broker: TestBroker) -> list[dict]:
-    from broker.query import ask
+    from broker.control_plane.query import ask
 
     return list(ask(broker.address, "models")["models"].values())

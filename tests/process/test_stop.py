@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 import worker_client
+from broker.config.settings import Settings
+from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec
-from broker.query import ask
-from broker.server import Server
-from broker.settings import Settings
+from broker.server.server import Server
 from tests.brokers import folder, wait_until
 from tests.process.models import sources
 

@@ -15,10 +15,10 @@ import pytest
 
 import worker_client
 from broker import Broker
-from broker.locks import note_at
-from broker.process import STOP_SIGNALS
-from broker.signals import Mask, blocked_by
-from broker.supervisor import FORWARDED
+from broker.control_plane.locks import note_at
+from broker.process.broker_process import STOP_SIGNALS
+from broker.process.signals import Mask, blocked_by
+from broker.supervision.supervise import FORWARDED
 from tests import brokers
 from tests.brokers import Gate, wait_until
 from tests.commands import PATIENCE_S, ROOT, WAITER, Command, commands
@@ -351,7 +351,7 @@ def test_stop_ends_a_broker_that_is_just_restarted(place: Path, monkeypatch: pyt
 
 def test_the_supervising_parent_imports_no_tensorflow() -> None:
     """What restarts a broker needs a small part of its memory, and none of its libraries."""
-    program = "import sys, broker.supervisor, broker.cli; print('tensorflow' in sys.modules)"
+    program = "import sys, broker.supervision.supervise, broker.cli; print('tensorflow' in sys.modules)"
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=ROOT,

@@ -11,7 +11,7 @@ import pytest
 import worker_client
 from tests.brokers import TestBroker, serving, wait_until
 from worker_client import Client, DeadlineExceeded, Overloaded
-from worker_client.wire import semaphore
+from worker_client.ipc import semaphore
 
 MODELS = ("tell", "gated", "double")
 THREADS = 16

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 import worker_client
 from broker.cli import main
-from broker.query import ask
+from broker.control_plane.query import ask
 from tests import brokers
 from tests.brokers import TestBroker, serving, wait_until
 from tests.versions_on_disk import ONE, Versions

@@ -26,7 +26,7 @@ from click.testing import CliRunner
 
 import worker_client
 from broker.cli import main
-from broker.query import ask
+from broker.control_plane.query import ask
 from tests.brokers import PATIENCE_S, TestBroker, folder, wait_until
 from tests.commands import ROOT, commands
 from worker_client import BrokerError, Client, ModelFailed

@@ -20,7 +20,7 @@ import worker_client
 from tests.brokers import Gate, TestBroker, serving, wait_until
 from tests.workers import in_child
 from worker_client import Client, Overloaded, aio
-from worker_client.keras_calls import Parts
+from worker_client.calls.keras import Parts
 from worker_client.wire.layout import NO_DEADLINE
 
 MODELS = ("double", "produce", "consume", "gated")

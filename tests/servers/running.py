@@ -165,7 +165,9 @@ class Server:
 
     def broker(self, pid: int | None = None) -> int:
         """The process id of the broker below `pid`."""
-        found: list[int] = wait_until(lambda: self.processes("broker.engine", pid), "the broker's process")
+        found: list[int] = wait_until(
+            lambda: self.processes("broker.process.main", pid), "the broker's process"
+        )
         assert len(found) == 1
         return found[0]
 

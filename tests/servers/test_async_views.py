@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from broker.query import ask
+from broker.control_plane.query import ask
 from tests.brokers import wait_until
 from tests.servers.gunicorns import gunicorn
 from tests.servers.running import Traffic

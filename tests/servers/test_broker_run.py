@@ -34,7 +34,7 @@ def under_broker_run(*options: str) -> Iterator[tuple[Server, int]]:
         with running(here, [*run, *command, "app:app"]) as server:
             server.ask(1)
             children = psutil.Process(server.pid).children()
-            (arbiter,) = [child.pid for child in children if "engine" not in command_line(child)]
+            (arbiter,) = [child.pid for child in children if "broker.process.main" not in command_line(child)]
             yield server, arbiter
 
 

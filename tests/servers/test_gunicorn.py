@@ -10,8 +10,8 @@ from typing import Any
 import psutil
 import pytest
 
+from broker.control_plane.query import ask
 from broker.integrations import gunicorn as integration
-from broker.query import ask
 from tests.brokers import wait_until
 from tests.servers.gunicorns import CONF, DEADLINE_S, gunicorn, workers_of
 from tests.servers.running import OTHER_SERVERS, Server, Traffic, command_line, lives
@@ -192,7 +192,7 @@ def test_an_upgrade_has_two_brokers_side_by_side(preload: bool) -> None:
 def new_arbiter(server: Server) -> int | None:
     """Of an upgrade: the child that has a broker of its own."""
     for child in psutil.Process(server.pid).children():
-        if "gunicorn" in command_line(child) and server.processes("broker.engine", child.pid):
+        if "gunicorn" in command_line(child) and server.processes("broker.process.main", child.pid):
             return child.pid
     return None
 

@@ -8,7 +8,7 @@ import random
 import sys
 import traceback
 
-from broker.settings import TUNE_VARIABLE
+from broker.config.settings import TUNE_VARIABLE
 from tests import leaks
 from tests.stress.campaign import KINDS, run
 from tests.stress.forms import CLOSE_DESCRIPTORS

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 import worker_client
-from broker import locks
+from broker.control_plane import locks
 from tests.brokers import TestBroker, serving, wait_until
 from tests.servers.running import lives
 from tests.stress.board import Board

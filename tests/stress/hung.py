@@ -15,7 +15,7 @@ from random import Random
 import numpy as np
 
 import worker_client
-from broker.query import ask
+from broker.control_plane.query import ask
 from tests import saved_models
 from tests.brokers import serving, wait_until
 from tests.faults.looping import HELD, NO_END

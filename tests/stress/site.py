@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import numpy as np
 import psutil
 
-from broker.query import ask
+from broker.control_plane.query import ask
 from tests.brokers import SHM, wait_until
 from tests.servers.gunicorns import gunicorn, workers_of
 from tests.servers.running import Server, lives
@@ -151,7 +151,7 @@ class Site:
         return random.choice(wait_until(lambda: workers_of(self._server), "a worker"))
 
     def _broker(self) -> int:
-        (pid,) = wait_until(lambda: self._server.processes("broker.engine"), "a broker")
+        (pid,) = wait_until(lambda: self._server.processes("broker.process.main"), "a broker")
         return int(pid)
 
     def _kill_worker(self, random: Random) -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from broker.models import session
-from broker.models.session import SessionModel
+from broker.models.sources import session
+from broker.models.sources.session import SessionModel
 from broker.models.spec import ModelSpec
 from tests.saved_models import KINDS, export
 from tests.side_by_side import made_once

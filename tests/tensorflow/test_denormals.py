@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.float_mode import flush_denormals
+from broker.host.float_mode import flush_denormals
 from tests.brokers import TestBroker, serving
 from worker_client import Client
 

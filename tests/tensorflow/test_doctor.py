@@ -6,8 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from broker.doctor import duplicates
-from broker.doctor.address import check_broker
+from broker.doctor.checks import duplicates
+from broker.doctor.checks.address import check_broker
 from broker.doctor.finding import Level
 from tests.brokers import serving
 

@@ -15,11 +15,12 @@ import tensorflow as tf
 
 import worker_client
 from broker import adopt
-from broker.models import repository, session
-from broker.models.effects import Kind, describe, effects_of
-from broker.models.graph import Endpoint
-from broker.models.repository import Repository
+from broker.models.effects.signature_effects import Kind, describe, effects_of
+from broker.models.lifecycle import repository
+from broker.models.lifecycle.repository import Repository
+from broker.models.sources import session
 from broker.models.spec import ModelSpec
+from broker.models.tf.graph import Endpoint
 from broker.tuning.probe import NotRunnable, Probe
 from tests.brokers import serving
 from tests.saved_models import export
@@ -223,7 +224,7 @@ def test_a_default_signature_with_effects_is_not_probed(
 def test_warmup_false(loaded: Callable[..., Repository], monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is run before the first call, whatever the signature does."""
     runs: list[str] = []
-    for module in ("session", "entry"):
+    for module in ("sources.session", "lifecycle.entry"):
         monkeypatch.setattr(f"broker.models.{module}.measure", lambda *_, **__: runs.append("measured"))
     found = loaded("mlp", warmup=False)
     entry = found.entry("m")

@@ -9,7 +9,7 @@ from importlib import metadata
 
 import pytest
 
-from broker.models import keras_later
+from broker.models.tf import keras_later
 from tests.saved_models import ROOT
 
 
@@ -28,7 +28,7 @@ def run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_a_start_is_silent(mlp_path):
     """Importing TensorFlow, loading and running a model write nothing to the terminal."""
     code = f"""
-from broker.models.repository import load
+from broker.models.lifecycle.repository import load
 from broker.models.spec import ModelSpec
 load([ModelSpec("mlp", {str(mlp_path)!r})]).close()
 """
@@ -39,7 +39,7 @@ load([ModelSpec("mlp", {str(mlp_path)!r})]).close()
 @pytest.mark.slow
 def test_a_log_level_of_the_users_is_left_alone():
     """Who sets TF_CPP_MIN_LOG_LEVEL sees what TensorFlow says."""
-    code = "import os, broker.models.session; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
+    code = "import os, broker.models.sources.session; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
     done = run(code, TF_CPP_MIN_LOG_LEVEL="0")
     assert done.stdout == "0\n"
     assert "oneDNN" in done.stderr
@@ -48,7 +48,7 @@ def test_a_log_level_of_the_users_is_left_alone():
 @pytest.mark.slow
 def test_a_process_that_has_tensorflow_keeps_its_log_level():
     """Adopting models in a process with TensorFlow changes nothing about its logging."""
-    code = "import tensorflow, os, broker.models.session; print('TF_CPP_MIN_LOG_LEVEL' in os.environ)"
+    code = "import tensorflow, os, broker.models.sources.session; print('TF_CPP_MIN_LOG_LEVEL' in os.environ)"
     assert run(code).stdout == "False\n"
 
 
@@ -56,9 +56,9 @@ def test_python_models_need_no_tensorflow():
     """A broker of Python models never imports it."""
     code = """
 import sys
-from broker.models.repository import load
+from broker.models.lifecycle.repository import load
 from broker.models.spec import ModelSpec
-load([ModelSpec("echo", "broker.models.echo:echo")]).close()
+load([ModelSpec("echo", "broker.models.python.echo:echo")]).close()
 print("tensorflow" in sys.modules)
 """
     assert run(code).stdout == "False\n"
@@ -70,7 +70,7 @@ def test_a_missing_tensorflow_is_told_with_the_remedy(mlp_path):
 import sys
 sys.modules["tensorflow"] = None
 from broker.models.errors import ModelLoadError
-from broker.models.repository import load
+from broker.models.lifecycle.repository import load
 from broker.models.spec import ModelSpec
 try:
     load([ModelSpec("mlp", {str(mlp_path)!r})])
@@ -92,7 +92,7 @@ def test_keras_is_left_out_until_it_is_used():
     code = """
 import gc, sys
 before = list(sys.meta_path)
-import broker.models.session
+import broker.models.sources.session
 print("keras" in sys.modules, "sklearn" in sys.modules, gc.isenabled())
 print({type(finder).__name__ for finder in sys.meta_path if finder not in before} & {"_NotForTensorFlow"})
 """
@@ -111,7 +111,7 @@ def test_a_models_code_finds_keras_by_any_name():
     ]
     code = f"""
 import os, sys
-from broker.models.runtime import tf
+from broker.models.tf.runtime import tf
 for way in {ways!r}:
     if not (child := os.fork()):
         exec(way)
@@ -145,7 +145,7 @@ class AtTheEnd(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         print(module.keras.optimizers.Adam.__name__)
 
 sys.meta_path.insert(0, AtTheEnd())
-import broker.models.session
+import broker.models.sources.session
 """
     assert run(code).stdout == "False\nAdam\n"
 
@@ -154,7 +154,7 @@ def test_keras_is_no_less_there_where_it_was_before():
     """Who has imported it sees no difference."""
     code = """
 import keras, sys
-import broker.models.session
+import broker.models.sources.session
 from keras.src import optimizers
 print(sys.modules["keras.src.optimizers"] is optimizers)
 """
@@ -176,7 +176,7 @@ def test_keras_2_is_taken_along(monkeypatch):
 def test_keras_tells_tensorflow_nothing():
     """The reason why it can come later: with this version, too, TensorFlow knows the same with and without it."""
     code = """
-from broker.models.runtime import tf
+from broker.models.tf.runtime import tf
 from tensorflow.python.framework import ops, tensor_conversion_registry, type_spec_registry
 from tensorflow.python.saved_model import revived_types
 from tensorflow.python.saved_model.registration import registration

@@ -14,11 +14,12 @@ from click.testing import CliRunner
 
 import worker_client
 from broker.cli import main
-from broker.models import independence, session
-from broker.models.entry import ad_hoc_entry, entry_of
-from broker.models.session import SessionModel
+from broker.control_plane.query import ask
+from broker.models.lifecycle.entry import ad_hoc_entry, entry_of
+from broker.models.rows import independence
+from broker.models.sources import session
+from broker.models.sources.session import SessionModel
 from broker.models.spec import ModelSpec
-from broker.query import ask
 from broker.tuning.probe import Probe
 from broker.tuning.verdicts import RememberedVerdicts
 from tests.brokers import TestBroker, serving

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.query import ask
+from broker.control_plane.query import ask
 from tests.brokers import TestBroker, serving, wait_until
 from tests.saved_models import export
 from worker_client import Client, connect

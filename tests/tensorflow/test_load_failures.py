@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from broker.models import repository, session
 from broker.models.errors import ModelLoadError
+from broker.models.lifecycle import repository
+from broker.models.sources import session
 from broker.models.spec import ModelSpec
 from worker_client.wire.errors import BrokerError, ModelNotFound
 

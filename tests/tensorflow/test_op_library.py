@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.models import session
 from broker.models.errors import ModelLoadError
-from broker.models.runtime import tf
+from broker.models.sources import session
 from broker.models.spec import ModelSpec
+from broker.models.tf.runtime import tf
 from tests.brokers import serving
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]

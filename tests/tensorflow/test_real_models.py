@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.models.runtime import tf
+from broker.models.tf.runtime import tf
 from tests.brokers import TestBroker, serving
 
 v1 = tf.compat.v1

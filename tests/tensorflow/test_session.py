@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.models.session import SessionModel
+from broker.models.sources.session import SessionModel
 from tests.brokers import TestBroker, serving
 from tests.workers import worker
 from worker_client import InvalidInput, ModelNotFound, Session

@@ -18,10 +18,10 @@ from tensorflow.core.framework import op_def_pb2
 from tensorflow.python.client import pywrap_tf_session
 
 import worker_client
-from broker.models import ad_hoc, repository
-from broker.models.ad_hoc import SHARE
-from broker.models.effects import _is_declared
-from broker.models.op_effects import kind_in_session
+from broker.models.effects.op_effects import kind_in_session
+from broker.models.effects.signature_effects import _is_declared
+from broker.models.lifecycle import ad_hoc, repository
+from broker.models.lifecycle.ad_hoc import SHARE
 from broker.models.spec import ModelSpec
 from tests.brokers import TestBroker, serving
 from tests.saved_models import export

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from broker.models import session_config
 from broker.models.errors import ModelLoadError
-from broker.models.runtime import config_pb2
-from broker.models.session_config import config_of
+from broker.models.sources import session_config
+from broker.models.sources.session_config import config_of
 from broker.models.spec import ModelSpec
+from broker.models.tf.runtime import config_pb2
 from tests.saved_models import mlp_answer
 
 

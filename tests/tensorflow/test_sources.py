@@ -16,8 +16,9 @@ import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import worker_client
-from broker.models import repository, session
 from broker.models.errors import ModelLoadError
+from broker.models.lifecycle import repository
+from broker.models.sources import session
 from broker.models.spec import ModelSpec
 from tests.brokers import TestBroker, serving
 from tests.model_files import answers_of, inputs_of

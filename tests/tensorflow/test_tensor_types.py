@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.models.runtime import tf
-from broker.models.session import SessionModel
+from broker.models.sources.session import SessionModel
+from broker.models.tf.runtime import tf
 from tests.brokers import TestBroker, serving
 from tests.saved_types import DAYS, QUANTISED, WORDS
 from worker_client import Client, InvalidInput

@@ -59,7 +59,7 @@ def run(*arguments: str | os.PathLike[str], status: int = 0) -> subprocess.Compl
 
 
 def described(broker: TestBroker, name: str = "mlp") -> dict[str, Any]:
-    from broker.query import ask
+    from broker.control_plane.query import ask
 
     found: dict[str, Any] = ask(broker.address, "models")["models"][name]
     return found
@@ -169,15 +169,15 @@ def test_a_model_that_cannot_be_measured_is_served_all_the_same(
 
 CODE = """
 import sys
-from broker.models.repository import load
+from broker.models.lifecycle.repository import load
 from broker.models.spec import ModelSpec
-from broker.settings import Settings
+from broker.config.settings import Settings
 from broker.tuning.tuner import tuned
 assert "tensorflow" not in sys.modules
 specs = tuned(Settings(models=(ModelSpec("mlp", sys.argv[1]),), tune="remembered"))
 assert "tensorflow" not in sys.modules
 models = load(specs)
-from broker.models import session
+from broker.models.sources import session
 entry = models.entry("mlp")
 print(models.describe()["mlp"]["onednn"], entry.model.intra_op_threads, entry.max_concurrency,
       entry.max_batch_size, models.describe()["mlp"]["caller_thread"])
@@ -206,7 +206,7 @@ EMBEDDED = """
 import sys
 import worker_client
 from broker import Broker
-from broker.query import ask
+from broker.control_plane.query import ask
 
 def work():
     with worker_client.connect() as client:
@@ -216,7 +216,7 @@ def work():
 broker = Broker(models={"mlp": sys.argv[1]}, name=sys.argv[2], tune="auto")
 assert "tensorflow" not in sys.modules
 broker.run_workers(work, processes=1)
-from broker.models import runtime
+from broker.models.tf import runtime
 print(runtime.onednn_enabled())
 """
 
@@ -303,7 +303,7 @@ def test_tune_prints_writes_and_forgets(cache: Path, mlp_path: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["broker.models.echo:echo"], "is a Python callable"),
+        (["broker.models.python.echo:echo"], "is a Python callable"),
         (
             ["m=/no/such/model"],
             "model 'm' from '/no/such/model' cannot be loaded: /no/such/model does not exist",

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 import worker_client
-from broker.query import ask
+from broker.control_plane.query import ask
 from tests.brokers import serving
 from tests.saved_models import mlp_answer
 

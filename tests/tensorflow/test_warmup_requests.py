@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.models import repository, session
 from broker.models.errors import ModelLoadError
-from broker.models.session import SessionModel
+from broker.models.lifecycle import repository
+from broker.models.sources import session
+from broker.models.sources.session import SessionModel
 from broker.models.spec import ModelSpec
 
 RECORDS = Path("assets.extra", "tf_serving_warmup_requests")

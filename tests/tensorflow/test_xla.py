@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.models import repository
+from broker.data_plane.served_signature import servings_of
+from broker.host.processor_wait import ProcessorWait
+from broker.models.lifecycle import repository
 from broker.models.spec import ModelSpec
-from broker.processor_wait import ProcessorWait
-from broker.scheduling.serving import servings_of
 
 
 @pytest.fixture

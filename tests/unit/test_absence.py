@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from worker_client.absence import Absent, BrokerLost, ForeignAnswer, ModelMoved, NoAnswer, Patience
+from worker_client.attachment.retry_policy import (
+    Absent,
+    BrokerLost,
+    ForeignAnswer,
+    ModelMoved,
+    NoAnswer,
+    Patience,
+)
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE
 

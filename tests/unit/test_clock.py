@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from worker_client.wire import clock
+from worker_client.system import clock
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted(path for package in ("worker_client", "broker") for path in (ROOT / package).rglob("*.py"))
@@ -56,7 +56,7 @@ def test_a_worker_reads_the_monotonic_clock_only() -> None:
 
 
 def test_one_module_owns_the_clock() -> None:
-    """Nobody else takes a function of `time` that a test suite may have frozen: see `worker_client/wire/clock.py`."""
+    """Nobody else takes a function of `time` that a test suite may have frozen: see `worker_client/system/clock.py`."""
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
             names = []

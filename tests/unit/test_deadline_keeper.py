@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from worker_client.channel import Channel
-from worker_client.listeners import Listeners
+from worker_client.attachment.listeners import Listeners
+from worker_client.calls.channel import Channel
 
 FIRST, NEXT = 10, 100
 

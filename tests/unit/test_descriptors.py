@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from broker import descriptors
-from worker_client.wire.descriptor import above_standard
+from broker.host import descriptors
+from worker_client.system.descriptor import above_standard
 
 
 def test_in_a_process_without_them() -> None:

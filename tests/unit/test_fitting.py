@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from worker_client.fitting import Fitter
-from worker_client.metadata import SignatureInfo
+from worker_client.attachment.metadata import SignatureInfo
+from worker_client.calls.inputs import Fitter
 from worker_client.wire.default import Default
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Shape, Signature, TensorSpec

@@ -6,7 +6,7 @@ import fcntl
 import os
 from pathlib import Path
 
-from worker_client.wire.held import is_held, is_listed
+from worker_client.system.held import is_held, is_listed
 
 
 def test_a_lock_is_held_as_long_as_its_holder_has_it(tmp_path: Path) -> None:

@@ -18,11 +18,13 @@ BROKER_ONLY = {"broker", "click", "rich", "psutil", "prometheus_client", "tomli"
 ONLY_IF_THERE = {"ml_dtypes", "gevent"}
 # Of one module each, which is imported only where an app is of that kind.
 OPTIONAL = {
-    "hubs.py": {"gevent", "eventlet", "greenlet"},
-    "green.py": {"gevent"},
-    "monkey.py": {"gevent"},
+    "green/hubs.py": {"gevent", "eventlet", "greenlet"},
+    "green/channel.py": {"gevent"},
+    "system/patched.py": {"gevent"},
     "otel.py": {"opentelemetry"},
 }
+SHARED = ("ipc", "system", "wire")
+"""The folders of the client that the broker stands on as well, the uppermost first."""
 WORKER_MAY_IMPORT = {
     "worker_client",
     "numpy",
@@ -89,24 +91,31 @@ def test_there_are_modules_to_check():
 @pytest.mark.parametrize("path", modules("worker_client"), ids=str)
 def test_a_worker_module_imports_base_dependencies_only(path):
     """A worker needs the standard library, numpy, posix_ipc, msgpack; a few modules serve what is asked for by name."""
-    assert top_level(imported_names(path)) - WORKER_MAY_IMPORT - OPTIONAL.get(path.name, set()) == set()
+    assert (
+        top_level(imported_names(path))
+        - WORKER_MAY_IMPORT
+        - OPTIONAL.get(path.relative_to("worker_client").as_posix(), set())
+        == set()
+    )
 
 
-def test_the_wire_stands_alone():
-    """What both sides agree on knows neither side."""
-    for path in modules("worker_client/wire"):
+@pytest.mark.parametrize("number", range(len(SHARED)), ids=SHARED)
+def test_what_both_sides_share_stands_alone(number):
+    """What both sides agree on and stand on knows neither side, and of itself only the folders below."""
+    known = tuple(f"worker_client.{folder}." for folder in SHARED[number:])
+    for path in modules(f"worker_client/{SHARED[number]}"):
         ours = {
             name for name in imported_names(path) if name.partition(".")[0] in ("worker_client", "broker")
         }
-        assert {n for n in ours if not f"{n}.".startswith("worker_client.wire.")} == set(), path
+        assert {n for n in ours if not f"{n}.".startswith(known)} == set(), path
 
 
 @pytest.mark.parametrize(
     ("line", "name"),
     [
         ("import tensorflow.compat.v1 as tf", "tensorflow.compat.v1"),
-        ("from . import ring", "worker_client.wire.ring"),
-        ("from .ring import Ring", "worker_client.wire.ring.Ring"),
+        ("from . import ring", "worker_client.ipc.ring"),
+        ("from .ring import Ring", "worker_client.ipc.ring.Ring"),
         ("from ..client import Client", "worker_client.client.Client"),
         ("def f():\n    from broker import cli", "broker.cli"),
         ("tf = importlib.import_module('tensorflow')", "tensorflow"),
@@ -115,20 +124,20 @@ def test_the_wire_stands_alone():
 def test_each_form_of_import_is_seen(tmp_path, monkeypatch, line, name):
     """The checks in this file miss no way to import a module by a fixed name."""
     monkeypatch.setattr(sys.modules[__name__], "ROOT", tmp_path)
-    path = Path("worker_client/wire/slot.py")
+    path = Path("worker_client/ipc/slot.py")
     (tmp_path / path).parent.mkdir(parents=True)
     (tmp_path / path).write_text(line)
     assert list(imported_names(path)) == [name]
 
 
 def test_one_module_names_tensorflow():
-    """TensorFlow is imported in broker/models/runtime.py only, by statement or by string."""
+    """TensorFlow is imported in broker/models/tf/runtime.py only, by statement or by string."""
     users = {
         str(p)
         for p in (*modules("broker"), *modules("worker_client"))
         if top_level(imported_names(p)) & HEAVY
     }
-    assert users <= {"broker/models/runtime.py"}
+    assert users <= {"broker/models/tf/runtime.py"}
 
 
 def test_a_worker_loads_neither_tensorflow_nor_the_broker():

@@ -7,10 +7,10 @@ import threading
 
 import pytest
 
-from broker.intake import Intake
-from broker.models.repository import Repository
-from worker_client.wire import semaphore
-from worker_client.wire.waiting import WaitMode
+from broker.data_plane.intake import Intake
+from broker.models.lifecycle.repository import Repository
+from worker_client.ipc import semaphore
+from worker_client.ipc.waiting import WaitMode
 
 
 class CountingIntake(Intake):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from worker_client import BrokerError
-from worker_client.wire.interpreter import python
+from worker_client.system.interpreter import python
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from broker.liveness import (
+from broker.counters.run_record import LINES, STARTED_NS, RunRecord
+from broker.observe.liveness import (
     LOOK_SECONDS,
     OVERDUE_SECONDS,
     QUIET_SECONDS,
@@ -18,8 +19,7 @@ from broker.liveness import (
     stuck,
     why_replace,
 )
-from broker.run_record import LINES, STARTED_NS, RunRecord
-from broker.watch import Watch
+from broker.server.watch import Watch
 
 SECOND = 1_000_000_000
 START = 1000 * SECOND

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from broker import locks
-from broker.locks import AlreadyRunning, Note
+from broker.control_plane import locks
+from broker.control_plane.locks import AlreadyRunning, Note
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker.log_writer import MOST_LINES, LogWriter
+from broker.config.log_writer import MOST_LINES, LogWriter
 from tests.brokers import wait_until
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from worker_client import mapping
+from worker_client.calls import mapping
 from worker_client.wire.errors import InvalidInput, ModelFailed
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from broker import memory as memory_module
-from broker.memory import Account, Memory, sweep
-from worker_client.wire import semaphore
-from worker_client.wire.descriptor import Descriptor
+from broker.sharing import memory as memory_module
+from broker.sharing.memory import Account, Memory, sweep
+from worker_client.ipc import semaphore
+from worker_client.ipc.segment import Segment
+from worker_client.system.descriptor import Descriptor
 from worker_client.wire.errors import BrokerError, Overloaded
-from worker_client.wire.segment import Segment
 
 PAGE = 4096
 PREFIX = f"/onesession.unit-test-{os.getpid()}."

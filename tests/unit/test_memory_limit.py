@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.memory_limit import kills, left_bytes
+from broker.host.memory import kills, left_bytes
 
 MIB = 1 << 20
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.intake import _is_one_batch
+from broker.data_plane.intake import _is_one_batch
 
 LIGHT = {"light": True, "delay": None, "divisible": True, "batch_limit": 4}
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from worker_client.wire.descriptor import Descriptor
-from worker_client.wire.pages import map_shared
-from worker_client.wire.segment import Segment
+from worker_client.ipc.segment import Segment
+from worker_client.system.descriptor import Descriptor
+from worker_client.system.pages import map_shared
 
 PAGE = 4096
 

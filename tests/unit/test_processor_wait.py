@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from broker import processor_wait
-from broker.processor_wait import ProcessorWait, waited_ns
+from broker.host import processor_wait
+from broker.host.processor_wait import ProcessorWait, waited_ns
 
 NEEDS = pytest.mark.skipif(
     not Path("/proc/thread-self/schedstat").exists(), reason="this kernel does not count it"

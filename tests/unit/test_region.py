@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from broker.plan import StringPlan
-from broker.region import InputRegion, OutputRegion
+from broker.data_plane.prepared import StringPlan
+from broker.data_plane.region import InputRegion, OutputRegion
 
 MOST = 64
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from broker.restarts import LAST_PAUSE_OF_STARTS_SECONDS, LAST_PAUSE_SECONDS, STABLE_SECONDS, Restarts
-from worker_client.wire.backoff import Backoff
+from broker.supervision.restart_policy import (
+    LAST_PAUSE_OF_STARTS_SECONDS,
+    LAST_PAUSE_SECONDS,
+    STABLE_SECONDS,
+    Restarts,
+)
+from worker_client.ipc.backoff import Backoff
 
 DIED_SOON = 0.5
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.retirement import Idleness
+from broker.server.retirement import Idleness
 
 
 def test_it_counts_from_the_last_look_with_a_worker() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from worker_client.wire.descriptor import Descriptor
-from worker_client.wire.segment import Segment
+from worker_client.ipc.segment import Segment
+from worker_client.system.descriptor import Descriptor
 
 
 def test_a_descriptor_is_closed_once() -> None:

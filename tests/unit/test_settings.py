@@ -9,9 +9,9 @@ from typing import Any
 import msgpack
 import pytest
 
+from broker.config.settings import TUNE_VARIABLE, Settings
+from broker.host.processors import cores
 from broker.models.spec import ModelSpec
-from broker.processors import cores
-from broker.settings import TUNE_VARIABLE, Settings
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.layout import MAX_SLOTS, RING_END, block_bytes
 

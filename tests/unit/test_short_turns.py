@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from broker import short_turns
-from broker.short_turns import SLICE_NS, ask_for_short_turns
+from broker.host import time_slice as short_turns
+from broker.host.time_slice import SLICE_NS, ask_for_short_turns
 
 
 def slice_ns() -> int | None:

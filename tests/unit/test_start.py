@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from broker.run_record import RunRecord
-from broker.start import LEAST_LIMIT_AGAIN_SECONDS, TELL_SECONDS, Start, limit_again
+from broker.counters.run_record import RunRecord
+from broker.models.lifecycle.start import LEAST_LIMIT_AGAIN_SECONDS, TELL_SECONDS, Start, limit_again
 
 SECOND = 1_000_000_000
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker.suspicion import DEATHS, WITHIN_SECONDS, Suspicion
+from broker.supervision.suspicion import DEATHS, WITHIN_SECONDS, Suspicion
 
 
 def test_three_deaths_within_a_minute_set_a_model_aside() -> None:

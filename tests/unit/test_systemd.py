@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from broker.systemd import Progress, Service
+from broker.process.systemd import Progress, Service
 
 
 class Thread:

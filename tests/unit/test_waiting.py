@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_client.wire.waiting import (
+from worker_client.ipc.waiting import (
     WORTH_POLLING_NS,
     PollBudget,
     PollOrBlock,

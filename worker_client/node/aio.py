@@ -13,10 +13,10 @@ from typing import Any
 
 from worker_client import client as sync
 from worker_client import timeouts
-from worker_client.aio import AsyncClient
+from worker_client.aio.client import AsyncClient
+from worker_client.ipc.waiting import WaitMode
 from worker_client.node.connection import NodeConnection
 from worker_client.node.wanted import Wanted
-from worker_client.wire.waiting import WaitMode
 
 __all__ = ["shared"]
 

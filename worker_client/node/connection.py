@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_client.absence import Absent, BrokerLost, NoAnswer, Patience
-from worker_client.channel import Channel
+from worker_client.attachment.retry_policy import Absent, BrokerLost, NoAnswer, Patience
+from worker_client.calls.channel import Channel
 from worker_client.connection import Connection
+from worker_client.ipc.waiting import WaitMode
 from worker_client.node.starting import start
 from worker_client.node.wanted import Wanted
 from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE
-from worker_client.wire.waiting import WaitMode
 
 _of_process: dict[Wanted, NodeConnection] = {}
 

@@ -1,8 +1,8 @@
 """Start the node's broker, once: one try of a call that has found nobody at its address.
 
 Any number of processes may try at the same time. At most one of them has the lock at a time, looks again, and starts a
-process that inherits the lock (`node_files.py`); all the others, and it as well, go on trying to connect. A start that
-failed is told, for a while, to everybody who comes, in the broker's own words.
+process that inherits the lock (`ipc/node_files.py`); all the others, and it as well, go on trying to connect. A start
+that failed is told, for a while, to everybody who comes, in the broker's own words.
 """
 
 from __future__ import annotations
@@ -12,12 +12,8 @@ import os
 import signal
 from pathlib import Path
 
-from worker_client.node.wanted import Wanted
-from worker_client.wire.clock import monotonic_ns
-from worker_client.wire.directory import check_directory
-from worker_client.wire.errors import BrokerError, BrokerUnavailable
-from worker_client.wire.interpreter import python
-from worker_client.wire.node_files import (
+from worker_client.ipc.directory import check_directory
+from worker_client.ipc.node_files import (
     LOCK_FD,
     Note,
     StartLock,
@@ -26,7 +22,11 @@ from worker_client.wire.node_files import (
     listens,
     of_config,
 )
-from worker_client.wire.surroundings import python_path
+from worker_client.node.wanted import Wanted
+from worker_client.system.clock import monotonic_ns
+from worker_client.system.interpreter import python
+from worker_client.system.surroundings import python_path
+from worker_client.wire.errors import BrokerError, BrokerUnavailable
 
 FAILED_SECONDS = 30.0
 """For so long nobody starts a broker again that could not start."""

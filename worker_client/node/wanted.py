@@ -20,9 +20,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from worker_client.ipc import node_files
 from worker_client.node.fingerprint import fingerprint
 from worker_client.node.toml import table
-from worker_client.wire import node_files
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.layout import PROTOCOL

@@ -1,4 +1,4 @@
-"""What worker and broker agree on: memory layout, hand-over, waiting, control messages, errors. Knows no TensorFlow.
+"""What worker and broker agree on, as bytes: layout, tensors, states, control messages, errors. No threads, no waiting.
 
-Read `layout` first, then `tensors`, `ring`, `waiting`, `control`.
+Read `layout` first, then `tensors`, `states`, `control`.
 """

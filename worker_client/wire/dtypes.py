@@ -2,7 +2,7 @@
 
 All types that numpy and TensorFlow share: those of fixed size, some of which numpy knows only through ml_dtypes, and
 strings of variable length, which are `bytes` objects in arrays of dtype object, as TensorFlow has them. Its quantised
-integers (qint8 ..) cross as the integers that they are (broker/models/plain_arrays.py). Codes are part of the wire
+integers (qint8 ..) cross as the integers that they are (broker/models/tf/conversions.py). Codes are part of the wire
 protocol: append, never renumber. 0 is no type, so that unwritten memory is refused.
 """
 

@@ -10,8 +10,8 @@ from typing import Any
 from broker.bench.arms import Named
 from broker.bench.load.loops import Caller, Stamps
 from worker_client import connect
+from worker_client.calls.timings import Timings
 from worker_client.model import Model
-from worker_client.timings import Timings
 from worker_client.wire.errors import BrokerError
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from broker.bench.arms import Named
 from broker.bench.load.loops import Caller
-from broker.models.loading import load_model
+from broker.host.processors import cores
+from broker.models.lifecycle.loading import load_model
 from broker.models.model import LoadedModel, Run
-from broker.models.python_folder import holds_python
+from broker.models.python.folder import holds_python
 from broker.models.spec import ModelSpec
-from broker.processors import cores
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature
 
@@ -56,7 +56,7 @@ class InProcess:
     def prepare(self) -> None:
         """TensorFlow once for all workers, as a preloading server has it: it starts no session, so a fork is safe."""
         if not self.spec.is_function and not holds_python(self.spec.source):
-            from broker.models import session  # noqa: F401
+            from broker.models.sources import session  # noqa: F401
 
     @contextmanager
     def open(self) -> Iterator[Loaded]:
@@ -87,7 +87,7 @@ def _run(arm: InProcess, model: LoadedModel) -> Run:
     if arm.call is Call.SESSION:
         found: Run = plain_run(name)
         return found
-    from broker.models import eager
+    from broker.bench.arms import eager
 
     return eager.signature_run(arm.spec, model.signatures[name])
 

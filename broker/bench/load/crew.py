@@ -13,14 +13,14 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from broker.bench import processes
 from broker.bench.arms import Arm, Named
 from broker.bench.load.samples import Window
 from broker.bench.load.worker import Inputs, Run
 from broker.bench.plan import Load
-from worker_client.wire.clock import monotonic, monotonic_ns
+from broker.host import usage as processes
+from worker_client.system.clock import monotonic, monotonic_ns
+from worker_client.system.surroundings import python_path
 from worker_client.wire.errors import BrokerError
-from worker_client.wire.surroundings import python_path
 
 START_SECONDS = 180.0
 """For all workers to load their model."""

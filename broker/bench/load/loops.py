@@ -12,7 +12,7 @@ from typing import Any
 
 from broker.bench.load.arrivals import MOST_CALLS
 from broker.bench.load.samples import Tally
-from worker_client.wire.clock import monotonic_ns
+from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError
 
 LOOKED_AT = 13

@@ -23,7 +23,7 @@ from typing import Any
 
 from broker.bench.arms import Arm
 from broker.bench.load import worker
-from worker_client.wire.clock import monotonic
+from worker_client.system.clock import monotonic
 from worker_client.wire.errors import BrokerError
 
 _PR_SET_PDEATHSIG = 1

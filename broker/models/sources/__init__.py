@@ -1,1 +1,1 @@
-"""What a model can be made of: files on disk, each kind read in one module, and Python factories."""
+"""Files on disk opened as models: each kind is read in one module, and `session` runs them all. Needs TensorFlow."""

@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from broker.models.composite import definitions
 from broker.models.errors import ModelLoadError
-from broker.models.running import text_of
-from broker.models.runtime import SavedModelLoader, loader_impl, tf
-from broker.models.saved_model import missing_variables
+from broker.models.files.locate import missing_variables
+from broker.models.kinds import is_hub_module
 from broker.models.sources import functions
-from broker.models.sources.kinds import is_hub_module
 from broker.models.sources.tables import initialise_tables
 from broker.models.spec import DEFAULT_TAGS, ModelSpec
+from broker.models.tf.callables import text_of
+from broker.models.tf.composite import definitions
+from broker.models.tf.runtime import SavedModelLoader, loader_impl, tf
 
 
 def fill(spec: ModelSpec, directory: Path, session: Any) -> tuple[Mapping[str, Any], Any]:

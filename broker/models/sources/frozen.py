@@ -10,10 +10,10 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 
 from broker.models.errors import ModelLoadError
-from broker.models.running import text_of
-from broker.models.runtime import tf
 from broker.models.sources.tables import initialise_tables
 from broker.models.spec import ModelSpec
+from broker.models.tf.callables import text_of
+from broker.models.tf.runtime import tf
 
 _NO_RESULT = ("Assert", "Const", "NoOp", "Placeholder", "PlaceholderWithDefault")
 _MOST = 8

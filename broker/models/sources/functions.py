@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from broker.models.runtime import nested_structure_coder, tf
+from broker.models.tf.runtime import nested_structure_coder, tf
 
 MOST = 8
 

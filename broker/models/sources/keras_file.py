@@ -26,13 +26,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from broker.cache_folder import cache_folder
+from broker.models.cache_folder import cache_folder
 from broker.models.errors import ModelLoadError
-from broker.models.sources import keras_check
-from broker.models.sources.kinds import is_hdf5
+from broker.models.files import keras_check
+from broker.models.kinds import is_hdf5
 from broker.models.spec import ModelSpec
-from worker_client.wire.interpreter import python
-from worker_client.wire.surroundings import python_path
+from worker_client.system.interpreter import python
+from worker_client.system.surroundings import python_path
 
 FORMAT = 1
 KEPT_SECONDS = 30 * 24 * 3600.0
@@ -170,7 +170,7 @@ def _made(path: Path, target: Path, imports: Sequence[str]) -> dict[str, str]:
     if found is not None:
         return found._asdict()
     try:
-        from broker.models.runtime import tf
+        from broker.models.tf.runtime import tf
 
         for name in imports:
             importlib.import_module(name)

@@ -6,9 +6,9 @@ import importlib
 from pathlib import Path
 
 from broker.models.errors import RAISED_BY_CODE, ModelLoadError
-from broker.models.running import text_of
-from broker.models.runtime import tf
 from broker.models.spec import ModelSpec
+from broker.models.tf.callables import text_of
+from broker.models.tf.runtime import tf
 
 _loaded: set[Path] = set()
 """TensorFlow loads a library once for the process, and complains of ops that are registered twice."""

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from broker.models.graph import operations_behind
-from broker.models.runtime import tf
+from broker.models.tf.graph import operations_behind
+from broker.models.tf.runtime import tf
 
 _RESOURCES = ("VarHandleOp",)
 _REFERENCES = ("Variable", "VariableV2")

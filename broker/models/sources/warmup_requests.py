@@ -20,8 +20,8 @@ from google.protobuf.message import DecodeError
 
 from broker.models.examples import Feeds, fitting
 from broker.models.model import DEFAULT_SIGNATURE
-from broker.models.running import text_of
-from broker.models.runtime import record_io, tensor_pb2, tf
+from broker.models.tf.callables import text_of
+from broker.models.tf.runtime import record_io, tensor_pb2, tf
 from worker_client.wire.signature import Signature
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")

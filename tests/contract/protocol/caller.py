@@ -1,4 +1,4 @@
-"""The worker's calling thread: worker_client/channel.py, supply.py, slot.py and ring.py as a program."""
+"""The worker's calling thread as a program: its calls/channel.py, attachment/supply.py and slot.py, ipc/ring.py."""
 
 from __future__ import annotations
 

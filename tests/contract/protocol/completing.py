@@ -1,4 +1,4 @@
-"""How the broker runs and completes a request: broker/slot.py and scheduling/runner.py as a program."""
+"""How the broker runs and completes a request: broker/data_plane/slot.py and runner.py as a program."""
 
 from __future__ import annotations
 

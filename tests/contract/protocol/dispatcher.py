@@ -1,4 +1,4 @@
-"""The futures' thread: worker_client/futures.py as a program."""
+"""The futures' thread: worker_client/calls/futures.py as a program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The intake thread: broker/intake.py, with the taking ends of channel.py and ring.py."""
+"""The intake thread: broker/data_plane/intake.py, with the taking ends of channel.py and ring.py."""
 
 from __future__ import annotations
 

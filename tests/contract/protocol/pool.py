@@ -1,4 +1,4 @@
-"""The broker's other threads: a heavy model's runner (broker/scheduling/pool.py) and the control thread."""
+"""The broker's other threads: a heavy model's runner (broker/data_plane/runner_pool.py) and the control thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The deadline keeper: worker_client/link.py with Channel.expire and close; and time, which it watches."""
+"""The deadline keeper: worker_client/attachment/link.py with Channel.expire and close; and time, which it watches."""
 
 from __future__ import annotations
 

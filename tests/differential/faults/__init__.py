@@ -36,7 +36,7 @@ def in_brokers(fault: str | None) -> Iterator[None]:
     if not _is_of(Side.BROKER, fault):
         yield
         return
-    process = importlib.import_module("broker.process")
+    process = importlib.import_module("broker.process.broker_process")
     before = process._ENTRY
     process._ENTRY = _ENTRY.format(fault=fault)
     try:
@@ -47,7 +47,7 @@ def in_brokers(fault: str | None) -> Iterator[None]:
 
 def launch(module: str, fault: str) -> int:
     """The body of a broker's process, or of its supervisor's, whose broker gets the fault as well."""
-    process = importlib.import_module("broker.process")
+    process = importlib.import_module("broker.process.broker_process")
     process._ENTRY = _ENTRY.format(fault=fault)
     ALL[fault].put()
     return int(importlib.import_module(module).main())

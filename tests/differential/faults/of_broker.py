@@ -24,12 +24,12 @@ def stale_view() -> None:
         original(slot, nbytes)
         slot.output.places.update(before.places)
 
-    wrap(_module("slot").Slot, "_grow_output", grow)
+    wrap(_module("data_plane.slot").Slot, "_grow_output", grow)
 
 
 def touched_after_hand_back() -> None:
     """Something raises while a batch is counted, and whatever its slots hold by then is failed."""
-    runner = _module("scheduling.runner")
+    runner = _module("data_plane.runner")
     due = now_and_then(20)
 
     def run_joined(original: Any, *args: Any) -> None:
@@ -47,16 +47,18 @@ def touched_after_hand_back() -> None:
 
 def dependent_rows_joined() -> None:
     """Whatever has a free first dimension is joined, and nobody looks at the answers."""
-    entry = _module("models.entry")
-    decision = _module("models.joining").Decision
-    structure = _module("models.independence").structure
+    entry = _module("models.lifecycle.entry")
+    decision = _module("models.rows.joining").Decision
+    structure = _module("models.rows.independence").structure
     entry.decide = lambda model, name, *_: decision(structure(model.signatures[name]))
     entry.Entry.keep_apart = lambda *_: None
 
 
 def state_warmed_up() -> None:
     """No signature is known to write anything, so all of them are warmed up."""
-    _module("models.effects").described = lambda graph, endpoints: dict.fromkeys(endpoints, "")
+    _module("models.effects.signature_effects").described = lambda graph, endpoints: dict.fromkeys(
+        endpoints, ""
+    )
 
 
 def posted_twice() -> None:
@@ -66,11 +68,11 @@ def posted_twice() -> None:
     def accept(original: Any, slot: Any, *args: Any) -> bool:
         taken = bool(original(slot, *args))
         if taken and due():
-            slot.words[_module("slot").DONE] = slot.use
+            slot.words[_module("data_plane.slot").DONE] = slot.use
             slot.completed.release()
         return taken
 
-    wrap(_module("slot").Slot, "accept", accept)
+    wrap(_module("data_plane.slot").Slot, "accept", accept)
 
 
 def late_answer() -> None:
@@ -85,7 +87,7 @@ def late_answer() -> None:
             outputs = before
         return original(slot, use, outputs, *times)
 
-    wrap(_module("slot").Slot, "complete", complete)
+    wrap(_module("data_plane.slot").Slot, "complete", complete)
 
 
 def _shapes(outputs: Any) -> list[Any]:
@@ -101,7 +103,7 @@ def wrong_offset() -> None:
             outputs = [np.roll(output, 1, axis=0) for output in outputs]
         return original(plans, feeds, outputs)
 
-    wrap(_module("scheduling.runner"), "cut", cut)
+    wrap(_module("data_plane.runner"), "cut", cut)
 
 
 def padded_row() -> None:
@@ -114,12 +116,12 @@ def padded_row() -> None:
             mine[-1] = [output[rows - plans[-1].rows :] for output in outputs]
         return mine
 
-    wrap(_module("scheduling.runner"), "cut", cut)
+    wrap(_module("data_plane.runner"), "cut", cut)
 
 
 def padded_width() -> None:
     """Nothing is cut off along the axis that was padded to the longest request of a batch."""
-    _module("scheduling.gather")._trimmed = lambda plan, feeds, outputs: outputs
+    _module("data_plane.gather")._trimmed = lambda plan, feeds, outputs: outputs
 
 
 def swapped_regions() -> None:
@@ -132,7 +134,7 @@ def swapped_regions() -> None:
         one.output, other.output = other.output, one.output
         return block
 
-    wrap(_module("channel").Channel, "_add_block", add_block)
+    wrap(_module("data_plane.channel").Channel, "_add_block", add_block)
 
 
 FAULTS = (

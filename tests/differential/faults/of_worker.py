@@ -14,14 +14,14 @@ def _module(name: str) -> Any:
 
 def foreign_channel() -> None:
     """No process notices that it is another one than the one that attached."""
-    fork = _module("wire.fork")
+    fork = _module("system.fork")
     fork.new_word = lambda: bytearray(b"\1")
     fork.here().word = bytearray(b"\1")
 
 
 def dead_epoch() -> None:
     """A channel that closes while a call waits counts as its answer, whoever wrote what stands there."""
-    lost = _module("absence").BrokerLost
+    lost = _module("attachment.retry_policy").BrokerLost
 
     def acquire(original: Any, channel: Any, slot: Any, deadline_ns: int) -> None:
         try:
@@ -29,7 +29,7 @@ def dead_epoch() -> None:
         except lost:
             slot.deadline_ns = 1 << 62
 
-    wrap(_module("channel").Channel, "_acquire", acquire)
+    wrap(_module("calls.channel").Channel, "_acquire", acquire)
 
 
 FAULTS = (

@@ -20,16 +20,20 @@ from typing import Any
 
 import numpy as np
 
-from broker.channel import Channel
-from broker.intake import Intake
-from broker.memory import Memory
-from broker.models.repository import load
+from broker.config.settings import Settings
+from broker.data_plane.channel import Channel
+from broker.data_plane.intake import Intake
+from broker.models.lifecycle.repository import load
 from broker.scheduling.lightness import Lightness
-from broker.settings import Settings
+from broker.sharing.memory import Memory
 from tests.faults.fuzz.cases import Case
 from tests.faults.fuzz.complaints import Complaints, complaints
 from tests.faults.fuzz.models import REGION_BYTES, SPECS
-from worker_client.slot import Slot
+from worker_client.attachment.slot import Slot
+from worker_client.ipc.ring import RingProducer
+from worker_client.ipc.segment import Segment
+from worker_client.ipc.semaphore import Semaphore, drain, try_acquire, unlink
+from worker_client.ipc.waiting import WaitMode
 from worker_client.wire.layout import (
     ENTRIES_WORD,
     LINE,
@@ -43,11 +47,7 @@ from worker_client.wire.layout import (
     input_offset,
     output_offset,
 )
-from worker_client.wire.ring import RingProducer
-from worker_client.wire.segment import Segment
-from worker_client.wire.semaphore import Semaphore, drain, try_acquire, unlink
 from worker_client.wire.tensors import TensorLayout, lay_out
-from worker_client.wire.waiting import WaitMode
 
 SLOTS = 3
 PATIENCE_S = 60.0

@@ -6,9 +6,9 @@ from typing import Any
 
 from rich.console import Console
 
-from broker.cli.frame import History, frame
-from broker.observe.histogram import Histogram
-from broker.observe.tally import STAGES
+from broker.cli.top_screen import History, frame
+from broker.counters.histogram import Histogram
+from broker.counters.thread_counters import STAGES
 
 
 def worker(channel: int, pid: int, requests: int) -> dict[str, Any]:

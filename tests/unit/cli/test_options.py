@@ -9,8 +9,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from broker.cli.options import settings_options
+from broker.config.settings import TUNE_VARIABLE, Settings
 from broker.models.spec import ModelSpec
-from broker.settings import TUNE_VARIABLE, Settings
 
 made: list[Settings] = []
 

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from broker import Broker
 from broker.cli import main
 from broker.config.file import ConfigError, read
-from broker.config.places import line_of, places_of
+from broker.config.toml_lines import line_of, places_of
 from broker.models.spec import ModelSpec
 
 

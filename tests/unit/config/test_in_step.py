@@ -11,9 +11,9 @@ import pytest
 from broker.cli import main
 from broker.cli.model_settings import SETTINGS, with_settings
 from broker.config.file import BROKER_KEYS, INTERNAL, MODEL_KEYS, NAME, read
+from broker.config.settings import Settings
 from broker.config.show import shown
 from broker.models.spec import ModelSpec
-from broker.settings import Settings
 from broker.tuning import config_file
 
 PYTHON_ONLY = ("wait",)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.doctor import clock, container, cores, duplicates, limits, logind, shared_memory, versions
+from broker.doctor.checks import clock, container, cores, duplicates, limits, logind, shared_memory, versions
 from broker.doctor.finding import Finding, Level, ok, problem, warning, worst
 
 MIB = 1 << 20

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from broker.models import ad_hoc
-from broker.models.ad_hoc import AdHoc
+from broker.models.lifecycle import ad_hoc
+from broker.models.lifecycle.ad_hoc import AdHoc
+from broker.models.lifecycle.version import Version
 from broker.models.spec import ModelSpec
-from broker.models.version import Version
 from worker_client import Overloaded
 
 

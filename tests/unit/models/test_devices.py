@@ -7,9 +7,9 @@ import sys
 
 import pytest
 
-from broker.models import devices
+from broker.config.settings import Settings
 from broker.models.spec import ModelSpec
-from broker.settings import Settings
+from broker.models.tf import devices
 from worker_client.wire.errors import InvalidInput
 
 
@@ -56,7 +56,7 @@ def test_what_is_no_list_of_devices(value):
 )
 def test_models_must_agree_on_a_gpus_memory(settings):
     """As TensorFlow divides it once for a process; functions have no part in it."""
-    one, function = ModelSpec("one", "models/one"), ModelSpec("function", "broker.models.echo:echo")
+    one, function = ModelSpec("one", "models/one"), ModelSpec("function", "broker.models.python.echo:echo")
     with pytest.raises(
         InvalidInput, match="holds for the whole process: models 'one' and 'other' cannot have"
     ):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from broker.models import echo
 from broker.models.aligned import ALIGNMENT, aligned_empty, aligned_zeros, is_aligned
-from broker.models.repository import load
+from broker.models.lifecycle.repository import load
+from broker.models.python import echo
 from broker.models.spec import ModelSpec
 
 
@@ -16,7 +16,7 @@ from broker.models.spec import ModelSpec
 )
 def test_echo_answers_rows_that_can_be_told_apart(name, row):
     """Row i of the answer is 10 i to 10 i + 9, whatever was asked."""
-    run = load([ModelSpec("m", f"broker.models.echo:{name}")]).entry("m").run
+    run = load([ModelSpec("m", f"broker.models.python.echo:{name}")]).entry("m").run
     (y,) = run(np.empty((3, *row), np.float32))
     assert y.dtype == np.float32
     assert y.tolist() == np.arange(30).reshape(3, 10).tolist()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.models.failure import clean
+from broker.models.tf.error_text import clean
 
 PLAIN = "indices[0] = 7 is not in [0, 3)"
 TWO_ROOTS = """2 root error(s) found.

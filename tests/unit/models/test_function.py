@@ -7,10 +7,10 @@ import types
 import numpy as np
 import pytest
 
-from broker.models import function
 from broker.models.errors import ModelLoadError
-from broker.models.function import signature
 from broker.models.model import Run
+from broker.models.python import function
+from broker.models.python.function import signature
 from broker.models.spec import ModelSpec
 from worker_client.wire.errors import InvalidInput, ModelFailed, ModelNotFound
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from broker.models.gently import SWITCH_SECONDS, gently
+from broker.host.interpreter import SWITCH_SECONDS, gently
 
 
 def test_switches_are_quick_and_nothing_is_collected() -> None:

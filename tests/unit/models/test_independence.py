@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.models.function import ATTRIBUTE, Side, signature
-from broker.models.independence import Verdict, examine, rounding_explains
+from broker.models.python.function import ATTRIBUTE, Side, signature
+from broker.models.rows.independence import Verdict, examine, rounding_explains
 from worker_client.wire.signature import Signature
 
 F = "float32"

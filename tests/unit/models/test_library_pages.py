@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from broker.models.library_pages import Mapping, unchanged
+from broker.models.tf.library_pages import Mapping, unchanged
 
 MB = 1 << 20
 
@@ -35,7 +35,7 @@ def test_only_unchanged_pages_of_libraries_are_dropped() -> None:
 PROGRAM = """
 import re
 import numpy as np
-from broker.models import library_pages
+from broker.models.tf import library_pages
 
 def resident():
     return sum(int(kb) for kb in re.findall("^Rss: +([0-9]+)", open("/proc/self/smaps").read(), re.M))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.models.op_effects import Kind, kind_of
+from broker.models.effects.op_effects import Kind, kind_of
 
 
 @pytest.mark.parametrize(

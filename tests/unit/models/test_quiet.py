@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from broker.models.quiet import import_chatter_dropped
+from broker.models.tf.import_logs import import_chatter_dropped
 
 CHATTER = [
     "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR",

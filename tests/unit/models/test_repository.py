@@ -8,17 +8,17 @@ import types
 import msgpack
 import pytest
 
-from broker.models import loading
 from broker.models.errors import ModelLoadError
-from broker.models.function import signature
-from broker.models.repository import load
+from broker.models.lifecycle import loading
+from broker.models.lifecycle.repository import load
+from broker.models.lifecycle.version import State, Version
+from broker.models.python.function import signature
 from broker.models.spec import ModelSpec
-from broker.models.version import State, Version
 from broker.models.warmup import Cost
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound
 from worker_client.wire.signature import Signature
 
-ECHO = "broker.models.echo:echo"
+ECHO = "broker.models.python.echo:echo"
 
 
 @pytest.fixture
@@ -157,14 +157,14 @@ def test_the_next_version_is_known_by_another_number_if_it_is_stateful(monkeypat
 def test_every_failure_is_told():
     """Where nothing can be served, one start shows everything there is to repair."""
     with pytest.raises(ModelLoadError) as caught:
-        load([ModelSpec("a", "no_module:f"), ModelSpec("b", "broker.models.echo:nope")])
+        load([ModelSpec("a", "no_module:f"), ModelSpec("b", "broker.models.python.echo:nope")])
     assert isinstance(caught.value, BrokerError)
     lines = str(caught.value).splitlines()
     assert lines[0] == "2 models cannot be loaded:"
     assert lines[1].startswith(
         "  - model 'a' from 'no_module:f' cannot be loaded: there is no module 'no_module'"
     )
-    assert lines[2].startswith("  - model 'b' from 'broker.models.echo:nope' cannot be loaded: ")
+    assert lines[2].startswith("  - model 'b' from 'broker.models.python.echo:nope' cannot be loaded: ")
 
 
 def test_a_single_failure_stands_alone():

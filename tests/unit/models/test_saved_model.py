@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.models.errors import ModelLoadError
-from broker.models.saved_model import locate, missing_variables, weight_bytes
+from broker.models.files.locate import locate, missing_variables, weight_bytes
 from broker.models.spec import ModelSpec
 
 

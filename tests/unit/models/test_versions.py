@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from broker.models.errors import ModelLoadError
-from broker.models.loading import load_first, taken_over
-from broker.models.repository import load
-from broker.models.served import ServedModel
+from broker.models.lifecycle.loading import load_first, taken_over
+from broker.models.lifecycle.repository import load
+from broker.models.lifecycle.served_model import ServedModel
+from broker.models.lifecycle.version import State
 from broker.models.spec import ModelSpec
-from broker.models.version import State
-from broker.models.versions import Policy, fingerprint, numbered
+from broker.models.version_policy import Policy, fingerprint, numbered
 from tests.versions_on_disk import Versions
 from worker_client.wire.errors import InvalidInput
 

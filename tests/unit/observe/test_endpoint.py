@@ -11,9 +11,9 @@ from urllib.request import urlopen
 import pytest
 from prometheus_client import CollectorRegistry
 
-from broker.observe import endpoint
-from broker.observe.endpoint import Endpoint
+from broker.observe import http as endpoint
 from broker.observe.health import Health
+from broker.observe.http import Endpoint
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import logging
 
 import pytest
 
-from broker.observe.failures import Asked, Failures
-from broker.observe.rate import RateLimit
+from broker.counters.failures import Asked, Failures
+from broker.counters.log_rate import RateLimit
 from worker_client import DeadlineExceeded, ModelFailed
 
 DIGITS = Asked("digits", 1, "serving_default")

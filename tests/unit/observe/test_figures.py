@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from broker.cli import wording
-from broker.observe.figures import figures
-from broker.observe.histogram import Histogram
-from broker.observe.tally import STAGES
+from broker.cli import formatting as wording
+from broker.counters.histogram import Histogram
+from broker.counters.thread_counters import STAGES
+from broker.observe.summary import figures
 
 
 def statistics(requests: int, time: float, pid: int = 1, **signature: Any) -> dict[str, Any]:

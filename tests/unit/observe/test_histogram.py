@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker.observe.histogram import BOUNDS_NS, BUCKETS, Histogram, upper_ns
+from broker.counters.histogram import BOUNDS_NS, BUCKETS, Histogram, upper_ns
 
 
 def histogram_of(*values_ns: int) -> Histogram:

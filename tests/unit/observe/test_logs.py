@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from broker.logs import JsonFormatter, TextFormatter
+from broker.config.logs import JsonFormatter, TextFormatter
 
 
 def record(message: str, *args: object, **extra: object) -> logging.LogRecord:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from prometheus_client.exposition import generate_latest
 
+from broker.counters.histogram import Histogram
+from broker.counters.thread_counters import STAGES
 from broker.observe import prometheus
-from broker.observe.histogram import Histogram
-from broker.observe.tally import STAGES
 
 HERE = Path(__file__).parent
 ALERTS = HERE.parents[2] / "docs/monitoring/alerts.yml"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from broker.observe import tally as tallies
-from broker.observe.histogram import Histogram
-from broker.observe.tally import STAGES, Tally
+from broker.counters import thread_counters as tallies
+from broker.counters.histogram import Histogram
+from broker.counters.thread_counters import STAGES, Tally
 
 
 def sums(tally: Tally) -> dict[str, tuple[int, int]]:

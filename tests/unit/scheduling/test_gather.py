@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.scheduling.gather import cut, padding_pays
+from broker.data_plane.gather import cut, padding_pays
 
 
 def plan(*shape: int, ragged: bool = True) -> Any:

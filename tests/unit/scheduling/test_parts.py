@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from broker.scheduling.parts import other_rows
+from broker.data_plane.split import other_rows
 
 
 def test_the_rows_of_the_first_output_that_does_not_fit() -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import pytest
 
-from broker.models.entry import entry_of
-from broker.models.function import ATTRIBUTE, FunctionModel, signature
+from broker.counters.failures import Failures
+from broker.data_plane.served_signature import Bound, Serving
+from broker.host.processor_wait import ProcessorWait
+from broker.models.lifecycle.entry import entry_of
+from broker.models.python.function import ATTRIBUTE, FunctionModel, signature
 from broker.models.spec import ModelSpec
-from broker.observe.failures import Failures
-from broker.processor_wait import ProcessorWait
 from broker.scheduling.lightness import FIRST_PAUSE_NS, LONG_NS, SHORT_RUNS
-from broker.scheduling.serving import Bound, Serving
 
 US = 1000
 ROWS = {"inputs": {"x": ("float32", [None])}, "outputs": {"y": ("float32", [None])}}

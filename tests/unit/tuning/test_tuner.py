@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 
+from broker.config.settings import Settings
 from broker.models.spec import ModelSpec
-from broker.settings import Settings
 from broker.tuning import machine, tuner
 from broker.tuning.experiment import Measured, NotMeasurable
 from broker.tuning.race import Progress
@@ -152,7 +152,7 @@ def test_only_what_is_missing_is_measured(tune, laboratory):
 
 def test_python_models_and_what_cannot_be_loaded_are_left_alone(laboratory, no_switch, tmp_path):
     """Loading says what is wrong with a model; tuning does not."""
-    specs = (ModelSpec("echo", "broker.models.echo:echo"), ModelSpec("gone", str(tmp_path / "gone")))
+    specs = (ModelSpec("echo", "broker.models.python.echo:echo"), ModelSpec("gone", str(tmp_path / "gone")))
     assert tuned(Settings(models=specs, tune="auto"), Records(tmp_path / "records")) == specs
     assert laboratory.asked == []
     assert machine.ONEDNN_VARIABLE not in os.environ

@@ -1,0 +1,158 @@
+"""What `broker top` shows: a frame of text from the broker's statistics over the last minute. Draws, asks nobody."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Hashable, Sequence
+from typing import Any, TypeVar
+
+from rich.console import Group, RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from broker.cli import formatting as wording
+from broker.cli.stats import label_of
+from broker.observe.summary import Figures, figures
+
+_KEPT = 60
+_LABEL_WIDTH = 18
+_NUMBERS_WIDTH = 41  # of a model's line: all but its label and its two sparklines
+_LINES_AROUND = 9  # header, titles and footer
+_LEAST_LINES = 2  # of each table
+
+Message = dict[str, Any]
+Item = TypeVar("Item")
+
+
+class History:
+    """The figures of the last times, and for each model how its load and its latency went."""
+
+    def __init__(self) -> None:
+        self.now: Message | None = None
+        self.figures: list[Figures] = []
+        self.cpu_share = 0.0
+        self.per_second: dict[Hashable, float] = {}  # of each worker's channel
+        self.loads: dict[Hashable, deque[float]] = {}
+        self.lateness: dict[Hashable, deque[float]] = {}
+
+    def add(self, now: Message) -> None:
+        before = self.now
+        if before is not None and before["pid"] != now["pid"]:
+            before = None  # another broker: it counts from 0
+        self.now = now
+        self.figures = figures(now, before)
+        seconds = now["time"] - before["time"] if before else now["uptime_seconds"]
+        cpu_before = before["process"]["cpu_seconds"] if before else 0.0
+        self.cpu_share = (now["process"]["cpu_seconds"] - cpu_before) / max(seconds, 1e-3)
+        done = {worker["channel"]: worker["requests"] for worker in before["workers"]} if before else {}
+        self.per_second = {
+            worker["channel"]: max(0, worker["requests"] - done.get(worker["channel"], 0))
+            / max(seconds, 1e-3)
+            for worker in now["workers"]
+        }
+        for figure in self.figures:
+            key = figure.model, figure.version, figure.signature
+            self.loads.setdefault(key, deque(maxlen=_KEPT)).append(figure.per_second)
+            self.lateness.setdefault(key, deque(maxlen=_KEPT)).append(figure.us("total", 0.99))
+
+
+def frame(history: History, width: int, height: int, note: str = "") -> RenderableType:
+    """At most `height` lines, from 13 on, readable from 80 columns on. `note` says what is wrong, if anything is."""
+    if history.now is None:
+        return Group(Text(note or "waiting for the broker"), _footer(""))
+    room = max(2 * _LEAST_LINES, height - _LINES_AROUND)
+    models = min(len(history.figures), room - min(len(history.now["workers"]), _LEAST_LINES))
+    return Group(
+        *_header(history.now, history.cpu_share, sum(f.per_second for f in history.figures)),
+        _models(history, width, max(_LEAST_LINES, models)),
+        _workers(history, max(_LEAST_LINES, room - models)),
+        _footer(note or "; ".join(run["text"] for run in history.now.get("long_runs", ()))),
+    )
+
+
+def _fitting(items: Sequence[Item], lines: int) -> tuple[Sequence[Item], str]:
+    """Those that so many lines hold, and what stands in the last line if that is not all."""
+    if len(items) <= lines:
+        return items, ""
+    return items[: lines - 1], f"and {len(items) - lines + 1} more"
+
+
+def _header(now: Message, cpu_share: float, per_second: float) -> list[Text]:
+    memory, process = now["shared_memory"], now["process"]
+    slots = now["slots"]
+    first = f"broker {now['pid']}, up {wording.age(now['uptime_seconds'])}"
+    if now["restarts"]:
+        first += f", {now['restarts']} restarts"
+    first += f"   {wording.number(per_second)} requests/s   {wording.counted(len(now['workers']), 'worker')}"
+    second = (
+        f"CPU {cpu_share:.0%}   memory {wording.size(process['resident_bytes'])}   "
+        f"shared {wording.size(memory['bytes'])} of {wording.size(memory['limit'])}"
+    )
+    third = "slots: " + ", ".join(f"{count} {state}" for state, count in slots.items() if count)
+    waits = [f"{model} {queue['rows']} rows" for model, queue in now["queues"].items() if queue["rows"]]
+    if waits:
+        third += "   waiting: " + ", ".join(waits)
+    lines = [Text(text, no_wrap=True, overflow="ellipsis") for text in (first, second, third)]
+    lines[0].stylize("bold")
+    return lines
+
+
+def _models(history: History, width: int, lines: int) -> Table:
+    labels = {id(figure): label_of(figure, history.figures) for figure in history.figures}
+    figures = history.figures
+    if len(figures) > lines:
+        figures = sorted(figures, key=lambda figure: -figure.per_second)
+    shown, more = _fitting(figures, lines)
+    longest = max((len(labels[id(figure)]) for figure in shown), default=0)
+    sparks = max(6, min(_KEPT // 2, (width - _NUMBERS_WIDTH - min(longest, _LABEL_WIDTH)) // 2))
+    table = _table("model", "req/s", "", "p50", "p99", "", "rows/run", "fail/s")
+    for figure in shown:
+        key = figure.model, figure.version, figure.signature
+        failed = figure.failed / figure.seconds if figure.seconds else 0.0
+        total = figure.stages["total"]
+        table.add_row(
+            escape(labels[id(figure)]),
+            wording.number(figure.per_second),
+            Text(wording.sparkline(list(history.loads[key]), sparks), style="cyan"),
+            wording.duration(figure.us("total", 0.5)) if total.count else "-",
+            wording.duration(figure.us("total", 0.99)) if total.count else "-",
+            Text(wording.sparkline(list(history.lateness[key]), sparks), style="magenta"),
+            wording.number(figure.rows_a_run) if figure.runs else "-",
+            Text(wording.number(failed), style="bold red" if failed else ""),
+        )
+    if more:
+        table.add_row(more)
+    return table
+
+
+def _workers(history: History, lines: int) -> Table:
+    assert history.now is not None
+    table = _table("worker", "req/s", "in flight", "slots", "shared", "requests")
+    busiest = sorted(history.now["workers"], key=lambda worker: -history.per_second[worker["channel"]])
+    shown, more = _fitting(busiest, lines)
+    for worker in shown:
+        table.add_row(
+            str(worker["pid"]),
+            wording.number(history.per_second[worker["channel"]]),
+            *(str(worker["in_flight"]), str(worker["slots"])),
+            wording.size(worker["shared_memory_bytes"]),
+            wording.number(worker["requests"]),
+        )
+    if more:
+        table.add_row(more)
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=" ", title_style="")
+    table.add_column(first, no_wrap=True, overflow="ellipsis", max_width=_LABEL_WIDTH, header_style="bold")
+    for title in others:
+        table.add_column(title, justify="right" if title else "left", no_wrap=True, header_style="bold")
+    return table
+
+
+def _footer(note: str) -> RenderableType:
+    return Group(
+        Text(note, style="bold red", no_wrap=True, overflow="ellipsis"), Text("q quits", style="dim")
+    )

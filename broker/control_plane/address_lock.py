@@ -1,0 +1,309 @@
+"""One broker per address: the locks, the socket, and the sweep of what a killed predecessor left.
+
+A supervised broker's address belongs to the parent that restarts it: it takes the address, and each engine inherits
+locks and socket (`Held`). So nobody else can take it while the engine is away, and workers that attach then are not
+refused: the kernel keeps their connections for the next engine. An engine gives the address up only if its parent died.
+
+Socket and lock may be removed while the broker lives, by who cleans up temporary files. Whoever holds the address looks
+now and then, and makes them again (`restore`).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import select
+import socket
+import stat
+import weakref
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from broker.control_plane import locks
+from broker.host import system_calls
+from broker.sharing.memory import sweep
+from worker_client.ipc.directory import check_directory
+from worker_client.system.clock import monotonic
+from worker_client.system.descriptor import above_standard
+from worker_client.wire.address import name_prefix, runtime_directory
+from worker_client.wire.errors import BrokerError
+
+_log = logging.getLogger("onesession.instance")
+
+LOOK_SECONDS = 1.0
+"""How often who holds an address looks whether it is still there."""
+_TOUCH_SECONDS = 3600.0  # cleaners go by age: what is younger than ten days, at the least, they leave
+_BACKLOG = 1024  # workers that may attach at the same time; the kernel's somaxconn bounds it
+
+_instances: weakref.WeakSet[Instance] = weakref.WeakSet()
+
+
+class Held(NamedTuple):
+    """The descriptors that hold an address: its locks and its listening socket. `owner` is a pipe that ends with the
+    process whose address it is."""
+
+    lock: int
+    names: int
+    listener: int
+    owner: int | None = None
+
+
+class Instance:
+    """The exclusive hold on an address. The kernel gives the locks back when the process dies, however it dies."""
+
+    def __init__(self, path: Path, held: Held | None = None) -> None:
+        """Take the address, or take it over as `held` by our parent. From now on workers can connect.
+
+        Raises BrokerError; locks.AlreadyRunning if a live broker has it.
+        """
+        system_calls.check()
+        self.path = path
+        self.prefix = name_prefix(path)
+        self._lock, self._names, listener, self._owner = _take(path) if held is None else held
+        self.listener = socket.socket(fileno=listener)
+        self.listener.setblocking(False)
+        for fd in (self._lock, self._names, listener):
+            os.set_inheritable(fd, False)
+        self._mark = -1
+        self._directory = self._keep_directory()
+        self._directory_mode = _mode_of_own(path.parent)
+        self._socket = _identity(path)
+        self._touched = monotonic()
+        self._complaint = ""
+        self._withdrawn = False
+        self.swept = sweep(self.prefix)
+        self.note(os.getpid(), loading=True)
+        _instances.add(self)
+
+    @property
+    def own_directory(self) -> bool:
+        """The socket stands in the runtime directory, which is the broker's user's alone."""
+        return self.path.parent == runtime_directory()
+
+    @property
+    def held(self) -> Held:
+        """What an engine inherits: locks and listening socket."""
+        return Held(self._lock, self._names, self.listener.fileno())
+
+    def note(self, pid: int | None, loading: bool) -> None:
+        """Write into the locks' files who serves or will; None while there is no such process."""
+        locks.write_note((self._lock, self._names), pid, loading)
+
+    def mark_alive(self, name: Path) -> None:
+        """Hold a lock on one of our names, too: who finds them knows nothing of the address, and maybe of our pid."""
+        self._mark = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(self._mark, fcntl.LOCK_SH)
+
+    def withdraw(self) -> None:
+        """Have nobody find the socket any more. Whoever has connected still waits at `listener`; `restore` makes a new
+        one."""
+        if _identity(self.path) == self._socket:
+            self.path.unlink(missing_ok=True)
+        self._withdrawn = True
+
+    def restore(self) -> socket.socket | None:
+        """Make again what others have removed of the address. If the socket was, the one that listened so far, whose
+        last connections wait; it is the caller's. What cannot be made is told in the log, and tried the next time."""
+        if self._is_whole():
+            self._keep_young()
+            return None
+        try:
+            before = self._make_again()
+        except BrokerError as error:
+            if str(error) != self._complaint:
+                self._complaint = str(error)
+                _log.critical(
+                    "no worker can attach any more, and the address cannot be made again: %s", error
+                )
+            return None
+        self._complaint = ""
+        if not self._withdrawn:
+            _log.warning("%s was removed by somebody, and has been made again", self.path)
+        self._withdrawn = False
+        return before
+
+    def release(self) -> None:
+        """Give the address up; nothing of it stays on disk. An engine leaves it to its parent."""
+        self._unmark()
+        self.listener.close()
+        sweep(self.prefix)
+        if not self._owner_lives():
+            self._remove()
+        self._close()
+
+    def forget(self) -> None:
+        """In a forked child: hold neither the locks nor the socket, which are the parent's."""
+        self._unmark()
+        if self._lock >= 0:
+            self._close()
+            self.listener.close()
+
+    def _is_whole(self) -> bool:
+        return (
+            locks.holds(self._lock, locks.of_socket(self.path))
+            and locks.holds(self._names, locks.of_names(self.path))
+            and self._socket is not None
+            and _identity(self.path) == self._socket
+        )
+
+    def _make_again(self) -> socket.socket | None:
+        if self._directory_mode is not None:
+            with suppress(OSError):
+                self.path.parent.mkdir(self._directory_mode)
+        check_directory(self.path.parent)
+        self._lock_again(self._names, locks.of_names(self.path))
+        self._lock_again(self._lock, locks.of_socket(self.path))
+        note = locks.note_at(self.path)
+        if note is not None:
+            self.note(*note)
+        _leave(self._directory)
+        self._directory = self._keep_directory()
+        if self._socket is not None and _identity(self.path) == self._socket:
+            return None
+        _unlink(self.path)
+        listener, before = socket.socket(fileno=_listen(self.path)), self.listener
+        listener.setblocking(False)
+        self.listener, self._socket = listener, _identity(self.path)
+        return before
+
+    def _lock_again(self, fd: int, lock: Path) -> None:
+        """Hold the lock under the number that we had before, if another file stands for it now, or none."""
+        if locks.holds(fd, lock):
+            return
+        note = os.pread(fd, 64, 0)
+        new = locks.take(lock, self.path)
+        os.pwrite(new, note, 0)
+        os.dup2(new, fd, inheritable=False)
+        os.close(new)
+
+    def _keep_young(self) -> None:
+        if monotonic() - self._touched >= _TOUCH_SECONDS:
+            self._touched = monotonic()
+            for path in (self.path, locks.of_socket(self.path), locks.of_names(self.path)):
+                with suppress(OSError):
+                    os.utime(path)
+
+    def _keep_directory(self) -> int:
+        """Hold a lock on our directory: systemd-tmpfiles passes over those that somebody has locked."""
+        if not self.own_directory:
+            return -1
+        try:
+            fd = above_standard(os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
+        except OSError:
+            return -1
+        with suppress(OSError):  # a cleaner is just at work
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return fd
+
+    def _remove(self) -> None:
+        """Socket and locks, if they are ours: an engine may have made them again after our look."""
+        if not locks.is_current(self._lock, locks.of_socket(self.path)):
+            try:
+                self._lock_again(self._lock, locks.of_socket(self.path))
+            except BrokerError:  # it is another broker's now, or there is no such directory
+                return self._remove_lock_of_names()
+        with suppress(OSError):
+            self.path.unlink(missing_ok=True)
+            locks.of_socket(self.path).unlink(missing_ok=True)
+        return self._remove_lock_of_names()
+
+    def _remove_lock_of_names(self) -> None:
+        if locks.is_current(self._names, locks.of_names(self.path)):
+            locks.of_names(self.path).unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        _leave(self._directory)
+        fds, self._lock, self._names, self._directory = (self._lock, self._names), -1, -1, -1
+        for fd in fds:
+            os.close(fd)
+
+    def _unmark(self) -> None:
+        fd, self._mark = self._mark, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def _owner_lives(self) -> bool:
+        if self._owner is None:
+            return False
+        poll = select.poll()
+        poll.register(self._owner, select.POLLIN)
+        return not poll.poll(0)
+
+
+def _forget_all() -> None:
+    for instance in list(_instances):
+        instance.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _take(path: Path) -> Held:
+    check_directory(path.parent)
+    if path.exists() and not path.is_socket():
+        raise BrokerError(f"{path} exists and is no socket; move it away, or give the broker another --name")
+    taken: list[Path] = []
+    fds: list[int] = []
+    try:
+        fds.append(above_standard(locks.take_names(path)))
+        if locks.is_current(fds[0], locks.of_names(path)):
+            taken.append(locks.of_names(path))
+        fds.append(above_standard(locks.take(locks.of_socket(path), path)))
+        taken.append(locks.of_socket(path))
+        _unlink(path)
+        return Held(fds[1], fds[0], _listen(path))
+    except BaseException:
+        for lock in taken:
+            lock.unlink(missing_ok=True)
+        for fd in fds:
+            os.close(fd)
+        raise
+
+
+def _mode_of_own(directory: Path) -> int | None:
+    """None if it is another user's, which we could not make again as it was."""
+    try:
+        found = directory.stat()
+    except OSError:
+        return None
+    return stat.S_IMODE(found.st_mode) if found.st_uid == os.geteuid() else None
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Of a socket, to know it again."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return None
+    return (found.st_dev, found.st_ino) if stat.S_ISSOCK(found.st_mode) else None
+
+
+def _leave(directory: int) -> None:
+    if directory >= 0:
+        os.close(directory)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise BrokerError(
+            f"{path}, which a dead broker left, cannot be removed ({error.strerror}): "
+            "remove it as the user it belongs to, or give the broker another --name"
+        ) from None
+
+
+def _listen(path: Path) -> int:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        os.fchmod(listener.fileno(), 0o600)  # Linux gives it to the file; umask is the whole process's
+        try:
+            listener.bind(os.fspath(path))
+        except OSError as error:
+            raise BrokerError(
+                f"no socket can be made at {path} ({error.strerror}); give the broker a --name in a directory "
+                "on a local file system, such as a tmpfs"
+            ) from None
+        listener.listen(_BACKLOG)
+        return above_standard(listener.detach())

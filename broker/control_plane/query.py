@@ -1,0 +1,65 @@
+"""One question to a running broker on its control plane, without attaching."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+from broker.control_plane.address_lock import LOOK_SECONDS
+from broker.control_plane.locks import holder, note_at
+from worker_client.wire import control
+from worker_client.wire.address import socket_path, unreachable
+from worker_client.wire.errors import BrokerUnavailable
+from worker_client.wire.layout import PROTOCOL
+
+_TIMEOUT = 10.0
+
+
+def ask(address: str | None, op: str, timeout: float | None = _TIMEOUT, **fields: Any) -> control.Message:
+    """The broker's reply to `op` ("status", "models" or "reload"), which may take `timeout` seconds.
+
+    Raises BrokerUnavailable, also while the broker loads, and what the broker answers.
+    """
+    path = socket_path(address)
+    decoder = control.Decoder()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(timeout)
+        try:
+            sock.connect(os.fspath(path))
+            _check_ready(path)
+            control.send(sock, {"op": "hello", "protocol": PROTOCOL, "id": 1})
+            _receive(sock, decoder)
+            control.send(sock, {"op": op, "id": 2, **fields})
+            return _receive(sock, decoder)
+        except FileNotFoundError as error:
+            raise _removed(path) or unreachable(path, error) from None
+        except OSError as error:
+            raise unreachable(path, error) from None
+
+
+def _removed(path: Path) -> BrokerUnavailable | None:
+    """If the broker lives, and its socket is gone."""
+    pid = holder(path)
+    if pid is None:
+        return None
+    return BrokerUnavailable(
+        f"the broker at {path} lives (pid {pid}), but somebody has removed its socket, so that no worker can attach; "
+        f"it makes it again within {LOOK_SECONDS:g} s"
+    )
+
+
+def _check_ready(path: Path) -> None:
+    """It listens from the beginning, and answers when it has loaded its models, which nobody waits for here."""
+    note = note_at(path)
+    if note is not None and note.loading:
+        who = "is about to be started" if note.pid is None else f"(pid {note.pid}) still loads its models"
+        raise BrokerUnavailable(f"the broker at {path} {who}")
+
+
+def _receive(sock: socket.socket, decoder: control.Decoder) -> control.Message:
+    while (item := decoder.next_message()) is None:
+        if not decoder.receive(sock):
+            raise ConnectionError("the broker closed the connection")
+    return control.raise_if_error(item[0])

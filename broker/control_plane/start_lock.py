@@ -1,0 +1,66 @@
+"""The lock that says that a node's broker is being started, as its process inherits it (`node_files.py`)."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from time import sleep
+from typing import TypeVar
+
+from broker.control_plane.address_lock import LOOK_SECONDS
+from broker.control_plane.locks import AlreadyRunning
+from worker_client.ipc.node_files import StartLock, listens
+from worker_client.system.clock import monotonic
+from worker_client.wire.errors import BrokerError
+
+Served = TypeVar("Served")
+
+_PATIENCE_SECONDS = 3 * LOOK_SECONDS
+_PAUSE_SECONDS = 0.1
+
+
+class InheritedLock:
+    """Held until the broker is ready, or its process ends. Nothing where there was no such lock."""
+
+    def __init__(self, fd: int | None) -> None:
+        self._lock = None
+        if fd is not None:
+            os.set_inheritable(fd, False)
+            self._lock = StartLock(fd)
+
+    def serve(self, path: Path, serve: Callable[[], Served]) -> Served:
+        """`serve()`, unless a live broker has the address: then the start is over as soon as that can be reached. It
+        makes its socket again if that was removed; in another container it may have one that nobody sees here.
+
+        Raises AlreadyRunning, BrokerError.
+        """
+        limit = monotonic() + _PATIENCE_SECONDS
+        while True:
+            try:
+                return serve()
+            except AlreadyRunning:
+                if self._lock is None:
+                    raise
+                if listens(path):
+                    self.release()
+                    raise
+                if monotonic() >= limit:
+                    raise _out_of_reach(path) from None
+            sleep(_PAUSE_SECONDS)
+
+    def release(self) -> None:
+        """The start has come to its end, and not to a failure."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            with contextlib.suppress(OSError):
+                lock.forget_start()
+            lock.release()
+
+
+def _out_of_reach(path: Path) -> BrokerError:
+    return BrokerError(
+        f"a live broker has {path}, but its socket is not to be seen here: one of another container that shares "
+        f"/dev/shm with this one, but not {path.parent}. Mount both in both, or give each a job of its own"
+    )

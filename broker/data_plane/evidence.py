@@ -1,0 +1,84 @@
+"""What service shows of a signature whose requests are joined: a sample of runs is run again apart, and compared.
+
+Made-up requests do not know what real ones look like. Where real rows depend on each other, nearly every joined run
+shows it: so the first are looked at, then ever fewer. It never takes more than a part of what the model computes, nor
+the time that a request has left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from broker.data_plane.strings import array_of
+from broker.models.rows.closeness import same_rows, same_shapes
+from broker.models.rows.independence import rounding_explains
+
+if TYPE_CHECKING:
+    from broker.data_plane.prepared import Plan
+    from broker.data_plane.split import PartPlan
+
+FIRST_RUNS = 64
+SECONDS = 300
+_MOST_REQUESTS = 3  # of one run
+_SHARE = 4  # a check may take as long as a quarter of all joined runs took
+_FREE_NS = 20_000_000  # and so much in any case
+_SPARE = 20  # runs that must fit into the time that a request has left
+
+
+class Evidence:
+    """Of one signature. Of several threads that count here at once, one may be without effect."""
+
+    __slots__ = ("checked", "joined_ns", "runs", "spent_ns", "until_ns")
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.checked = 0
+        self.joined_ns = 0
+        self.spent_ns = 0
+        self.until_ns = 0
+
+    def __repr__(self) -> str:
+        return f"<Evidence, {self.checked} of {self.runs} joined runs checked>"
+
+    def due(self, run_ns: int, now_ns: int, deadline_ns: int) -> bool:
+        """Whether to look at this joined run: one of the first, or the 128th, 256th, 512th and so on."""
+        self.runs = runs = self.runs + 1
+        if runs > FIRST_RUNS and runs & (runs - 1):
+            return False
+        self.joined_ns += run_ns
+        self.until_ns = self.until_ns or now_ns + SECONDS * 1_000_000_000
+        if now_ns > self.until_ns or deadline_ns - now_ns < _SPARE * run_ns:
+            return False
+        return self.spent_ns <= _FREE_NS + self.joined_ns // _SHARE
+
+    def difference(self, plans: Sequence[Plan | PartPlan], answers: Sequence[Sequence[np.ndarray]]) -> str:
+        """What tells the answers of a joined run from those that some of its requests get alone; "" if nothing does."""
+        if plans[0].ragged:  # padded: by the model's settings that is harmless, though it shows
+            return ""
+        self.checked += 1
+        for number in sorted({0, self.checked % len(plans), len(plans) - 1})[:_MOST_REQUESTS]:
+            reason = _difference(plans[number], answers[number])
+            if reason:
+                return reason
+        return ""
+
+
+def _difference(plan: Plan | PartPlan, joined: Sequence[np.ndarray]) -> str:
+    serving = plan.serving
+    specs = serving.entry.signature.inputs
+    feeds: tuple[Any, ...] = tuple(array_of(spec.name, feed) for spec, feed in zip(specs, plan.feeds))
+    try:
+        alone = serving.entry.run(*feeds)
+        if not same_shapes(alone, joined, plan.rows):
+            return "the shape of an answer was another among other requests than alone"
+        for spec, mine, other in zip(serving.entry.signature.outputs, alone, joined):
+            if not same_rows(mine, other).all():
+                if rounding_explains(serving.entry.run, feeds, alone, joined):
+                    return ""
+                return f"an answer was another among other requests than alone (output {spec.name!r})"
+    except Exception as error:
+        return f"a request failed alone that had an answer among others: {str(error)[:200]}"
+    return ""

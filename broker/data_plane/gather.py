@@ -1,0 +1,158 @@
+"""Joins the feeds of several requests into aligned buffers, and cuts the outputs apart again.
+
+Padding, where the policy asks for it: up to an allowed batch size with copies of the first row (as TensorFlow Serving
+does it: a row that the model accepts), and along ragged axes with the model's `pad_value`, strings with empty ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from math import prod
+from typing import Any, Protocol
+
+import numpy as np
+
+from broker.data_plane.served_signature import Ragged, Serving
+from broker.data_plane.strings import array_of
+from broker.models.aligned import aligned_empty
+
+_KEPT_BYTES = 256 << 20  # of batch buffers, for each thread that runs models
+_FREE_PADDING_BYTES = 1 << 20
+_MOST_PADDING = 8  # times the bytes of the requests themselves
+
+
+class Planned(Protocol):
+    """What is gathered: a Plan, or some rows of one."""
+
+    serving: Serving
+    feeds: tuple[np.ndarray, ...]
+    rows: int
+    group: Hashable
+    ragged: Ragged
+
+
+class Gatherer:
+    """The batch buffers of one thread."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[Hashable, list[np.ndarray]] = {}
+
+    def join(self, plans: Sequence[Planned], size: int) -> list[np.ndarray]:
+        """One feed of `size` rows for each input; those that the plans do not fill are copies of the first."""
+        first = plans[0]
+        if first.ragged:
+            return _padded(plans, size)
+        buffers = [buffer[:size] for buffer in self._buffers_for(first, size)]
+        for number, buffer in enumerate(buffers):
+            start = 0
+            for plan, feed in zip(plans, _feeds(plans, number)):
+                end = start + plan.rows
+                buffer[start:end] = feed
+                start = end
+            if start < size:
+                buffer[start:] = buffer[0]
+        return buffers
+
+    def _buffers_for(self, plan: Planned, size: int) -> list[np.ndarray]:
+        buffers = self._buffers.get(plan.group)
+        if buffers is None or len(buffers[0]) < size:
+            size = max(size, plan.serving.batch_limit)
+            buffers = [aligned_empty((size, *feed.shape[1:]), feed.dtype) for feed in plan.feeds]
+            if not plan.serving.takes_strings:  # which would be kept as well
+                self._keep(plan.group, buffers)
+        return buffers
+
+    def _keep(self, group: Hashable, buffers: list[np.ndarray]) -> None:
+        """Remember them for the next batch of this group; workers choose how many groups there are."""
+        self._buffers.pop(group, None)
+        kept = sum(buffer.nbytes for kept in self._buffers.values() for buffer in kept)
+        if kept + sum(buffer.nbytes for buffer in buffers) > _KEPT_BYTES:
+            self._buffers.clear()
+        self._buffers[group] = buffers
+
+
+def padding_pays(plans: Sequence[Planned], size: int) -> bool:
+    """Whether these belong into one batch: a request much longer than the others would have all of them padded to its
+    length, many times the memory that they took."""
+    if not plans[0].ragged:
+        return True
+    given = sum(feed.nbytes for plan in plans for feed in plan.feeds)
+    padded = sum(
+        size * prod(_longest(plans, number)) * feed.itemsize for number, feed in enumerate(plans[0].feeds)
+    )
+    return padded <= _FREE_PADDING_BYTES + _MOST_PADDING * given
+
+
+def _longest(plans: Sequence[Planned], number: int) -> tuple[int, ...]:
+    """The shape of a row that holds each plan's row of this input."""
+    shapes = [plan.feeds[number].shape[1:] for plan in plans]
+    return tuple(map(max, *shapes, shapes[0]))
+
+
+def _padded(plans: Sequence[Planned], size: int) -> list[np.ndarray]:
+    """The feeds in buffers as long as the longest along each ragged axis, full of the pad value; rows that the plans do
+    not fill are copies of the first."""
+    first = plans[0]
+    value = first.serving.pad_value
+    buffers = []
+    for number, feed in enumerate(first.feeds):
+        inner = _longest(plans, number)
+        buffer = aligned_empty((size, *inner), feed.dtype)
+        buffer[...] = b"" if feed.dtype.hasobject else np.asarray(value).astype(feed.dtype)
+        start = 0
+        for plan, array in zip(plans, _feeds(plans, number)):
+            end = start + plan.rows
+            buffer[(slice(start, end), *map(slice, array.shape[1:]))] = array
+            start = end
+        if start < size:
+            buffer[start:] = buffer[0]
+        buffers.append(buffer)
+    return buffers
+
+
+def _feeds(plans: Sequence[Planned], number: int) -> list[Any]:
+    """Of one input; strings are read here."""
+    feeds = [plan.feeds[number] for plan in plans]
+    serving = plans[0].serving
+    if serving.takes_strings:
+        name = serving.entry.signature.inputs[number].name
+        feeds = [array_of(name, feed) for feed in feeds]
+    return feeds
+
+
+def cut(
+    plans: Sequence[Planned], feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+) -> Iterator[Sequence[np.ndarray]]:
+    """For each plan its rows of every output, without the padding."""
+    start = 0
+    if len(outputs) == 1 and not plans[0].ragged:  # as most models are
+        (output,) = outputs
+        for plan in plans:
+            end = start + plan.rows
+            yield (output[start:end],)
+            start = end
+        return
+    for plan in plans:
+        end = start + plan.rows
+        mine = [output[start:end] for output in outputs]
+        yield _trimmed(plan, feeds, mine) if plan.ragged else mine
+        start = end
+
+
+def _trimmed(plan: Planned, feeds: Sequence[np.ndarray], outputs: list[np.ndarray]) -> list[np.ndarray]:
+    """Without what a ragged axis was padded with, so that an answer does not depend on the company: an output's free
+    axis that has the padded length of the same axis of an input is cut to that input's own length."""
+    own: dict[tuple[int, int], set[int]] = {}
+    for axes, feed, padded in zip(plan.ragged, plan.feeds, feeds):
+        for axis in axes:
+            own.setdefault((axis, padded.shape[axis]), set()).add(feed.shape[axis])
+    trimmed = []
+    for spec, output in zip(plan.serving.entry.signature.outputs, outputs):
+        index = [slice(None)] * output.ndim
+        for axis in range(1, output.ndim):
+            lengths = own.get((axis, output.shape[axis]), set())
+            free = spec.shape is None or spec.shape[axis] is None
+            if free and len(lengths) == 1:
+                index[axis] = slice(*lengths)
+        trimmed.append(output[tuple(index)])
+    return trimmed

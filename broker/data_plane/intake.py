@@ -1,0 +1,459 @@
+"""The thread that takes requests from every worker's ring, and runs the light models itself.
+
+    rings --scan--> slots --one batch of a light model--------> Runner (here)
+                      \\---route--> light: queue --next_batch--> Runner (here)
+                               \\-> heavy: RunnerPool of the model (its own threads)
+
+    nothing there: poll the rings for a while, then block on the doorbell
+
+Only this thread reads rings and owns the list of channels; others ask it through `call`. What one scan finds, if it is
+one batch of a light model, runs at once, with no queue between slots and session.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from time import sleep
+from typing import TypeVar
+
+from broker.counters.failures import Failures
+from broker.counters.run_record import RunRecord
+from broker.data_plane.channel import Channel, Left, Violation
+from broker.data_plane.concurrent_runs import Company
+from broker.data_plane.runner import Runnable, Runner
+from broker.data_plane.runner_pool import RunnerPool
+from broker.data_plane.served_signature import Serving, servings_of
+from broker.data_plane.slot import Slot
+from broker.data_plane.tracer import Tracer
+from broker.host.processors import cores
+from broker.host.time_slice import ask_for_short_turns
+from broker.models.lifecycle.entry import Entry
+from broker.models.lifecycle.repository import Repository
+from broker.models.model import LoadedModel
+from broker.scheduling.probation import Probation
+from broker.scheduling.queue import Queue
+from worker_client.ipc import own_broker, semaphore
+from worker_client.ipc.semaphore import Busy, Semaphore
+from worker_client.ipc.waiting import PollBudget, WaitMode
+from worker_client.system.clock import monotonic_ns
+from worker_client.system.processor import give_way
+from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
+
+_log = logging.getLogger("onesession.intake")
+
+_ACTIVE_NS = 10_000_000  # a worker that submitted this recently counts as running
+_RECOUNT_NS = 2_000_000
+_HOLD_SLICE_NS = (
+    50_000  # a batch of a light model is held for some hundred microseconds: look that often who came
+)
+_LOOK_S = 0.1  # how often one who waits for the intake looks whether it is being stopped
+_END_OF_RUNNERS_S = 0.5  # after their last run: a thread that is in none ends at once
+
+T = TypeVar("T")
+
+
+class Intake:
+    """`run` is the body of the intake thread; `call` and `stop` may come from any."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        doorbell: Semaphore,
+        mode: WaitMode,
+        on_violation: Callable[[Channel], None],
+        failures: Failures | None = None,
+        record: RunRecord | None = None,
+        suspects: Iterable[str] = (),
+    ) -> None:
+        self.failures = failures or Failures()
+        self.probation = Probation(suspects)
+        self.servings = servings_of(repository.table())
+        self._repository = repository
+        self.channels: list[Channel] = []
+        self._doorbell = doorbell
+        self._on_violation = on_violation
+        self.tracer = Tracer()
+        self._record = record or RunRecord()
+        self._company = Company()
+        self._runner = Runner(self.tracer, self._record.new_line(), True, self._company)
+        self._waits = self._runner.waits
+        self._queue: Queue[Runnable] = Queue()
+        self._pools: dict[
+            tuple[LoadedModel, bool], RunnerPool
+        ] = {}  # a model's stateful signatures have their own
+        self._calls: deque[Callable[[], None]] = deque()
+        self._retired: list[Channel] = []
+        self._stopping = False
+        self._budget = PollBudget(mode)
+        self._cores = cores()
+        self._polling = POLL_FREELY  # what the workers are told of it
+        self._counted_ns = self._idle_ns = 0  # when workers were counted, and how long it was idle since
+        self._worker_polls = False  # so does the one whose request came last
+        self._may_poll = False  # a request has come since the last poll began: another may follow soon
+        self._poll_until_ns = 0
+        self._recount_ns = 0
+        self._has_company = False
+
+    # -- any thread ----------------------------------------------------------------------------------------------
+
+    def call(self, action: Callable[[], None]) -> None:
+        """Have the intake thread do this between two scans."""
+        self._calls.append(action)
+        self._doorbell.release()
+
+    def stop(self) -> None:
+        """Finish what has been submitted so far, then end `run`."""
+        self.call(self._stop)
+
+    def queues(self) -> dict[str, dict[str, int]]:
+        """For each model what waits: rows, their bytes, and requests held for want of room."""
+        bounds = {serving.model: serving.bound for serving in self.servings if serving is not None}
+        found = {}
+        for model, bound in bounds.items():
+            pools = [pool for pool in list(self._pools.values()) if pool.model == model]
+            all_of_it = zip(self._queue.waiting(bound), *[pool.waiting(bound) for pool in pools])
+            found[model] = dict(zip(("rows", "bytes", "held"), map(sum, all_of_it)))
+        return found
+
+    def serve(self, entry: Entry) -> None:
+        """Serve an entry that was added to the repository, unless it is served already."""
+        with self._repository.lock:
+            servings = self.servings
+            while len(servings) <= entry.id:
+                servings.append(None)
+            if servings[entry.id] is None and self._repository.table()[entry.id] is entry:
+                servings[entry.id] = servings_of([entry], servings)[0]
+
+    def follow(self) -> None:
+        """As `switch`, but soon: for entries that no worker has the number of."""
+        self.call(self._switch)
+
+    def switch(self) -> None:
+        """Serve what the repository's table says now. On return, no request is begun on anything else."""
+        self._have_done(self._switch)
+
+    def switch_soon(self) -> None:
+        """The same, but it does not wait for that."""
+        self.call(self._switch)
+
+    def expect_company(self) -> None:
+        """Others in this process are about to compute: from now on this thread wants to wake soon, not to run long."""
+        self.call(self._expect_company)
+
+    def let_go(self, model: LoadedModel) -> bool:
+        """Whether nothing runs or waits any more for this model, which the table has no more; its runners then end."""
+        pools: list[RunnerPool] = []
+        idle = self._have_done(lambda: self._let_go(model, pools))
+        if not idle or not all(pool.join(_END_OF_RUNNERS_S) for pool in pools):
+            return False
+        self.call(lambda: self._forget_pools(model))
+        return True
+
+    def _have_done(self, action: Callable[[], T]) -> T | None:
+        """What the intake thread gets from this between two scans; None if it is being stopped."""
+        results: list[T] = []
+        done = threading.Event()
+
+        def act() -> None:
+            results.append(action())
+            done.set()
+
+        self.call(act)
+        while not done.wait(_LOOK_S) and not self._stopping:
+            pass
+        return results[0] if results else None
+
+    @property
+    def runner_number(self) -> int:
+        """Under which each Serving counts the runs of this thread."""
+        return self._runner.number
+
+    def running(self) -> int:
+        """Requests, or parts of them, that are being run now."""
+        return sum(len(runner.running) for runner, _ in self.runners())
+
+    def runners(self) -> list[tuple[Runner, RunnerPool | None]]:
+        """All there are, each with its pool; the intake's own has none."""
+        pools = list(self._pools.values())
+        return [(self._runner, None), *[(runner, pool) for pool in pools for runner in list(pool.runners)]]
+
+    def add(self, channel: Channel) -> None:
+        self.call(lambda: self._add(channel))
+
+    def remove(self, channel: Channel) -> None:
+        """The worker is gone: forget its channel, and dispose of it when nothing of it runs any more."""
+        channel.closed = True
+        self.call(lambda: self._remove(channel))
+
+    # -- intake thread -------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        own_broker.enter("runs it")
+        while True:
+            if self._calls:
+                self._do_calls()
+                if self._stopping:
+                    break
+            taken = self._scan()
+            if taken and not self._queue and not self.probation.active and _is_one_batch(taken):
+                self._runner.run(taken)
+                if self._runner.left:
+                    self._hand_over(self._runner.left[0].plan.serving)
+            else:
+                self._route(taken)
+                if self._queue:
+                    self._run_next()
+                elif not taken:
+                    self._idle()
+                    continue
+            self._may_poll = True
+            self._answer_doorbell(len(taken))
+            if self._polling == POLL_GIVING_WAY and self._worker_polls:
+                give_way()  # to those that share this processor: they give way, too, and would wait for a time slice
+        self._finish()
+        own_broker.leave()
+
+    def _run_next(self) -> None:
+        now = monotonic_ns()
+        batch = self._queue.next_batch(now)
+        if batch:
+            delay, serving = batch[0].delay, batch[0].plan.serving
+            self._runner.run(batch)
+            self._queue.answered(batch, delay, monotonic_ns())
+            if not serving.light:
+                self._hand_over(serving)
+        else:  # all of it is held for company, which comes through the rings
+            left_ns = self._queue.hold_until(now) - now
+            sleep(min(max(0, left_ns), _HOLD_SLICE_NS) / 1e9)
+
+    def _scan(self) -> list[Slot]:
+        """Take what is submitted in every ring."""
+        taken: list[Slot] = []
+        now = 0
+        for channel in self.channels:
+            if channel.words[TAIL_WORD] != channel.ring.head:
+                now = now or monotonic_ns()
+                self._take_all(channel, now, taken)
+        if now > self._recount_ns:
+            self._count_workers(now)
+        return taken
+
+    def _take_all(self, channel: Channel, now: int, taken: list[Slot]) -> None:
+        words, ring = channel.words, channel.ring
+        try:
+            while words[TAIL_WORD] != ring.head and (slot := channel.take(self.servings, now)) is not None:
+                taken.append(slot)
+                self._worker_polls = slot.worker_polls
+        except Left as left:
+            _log.info("%s", left)
+            self._close(channel)
+            channel.hang_up()
+        except Exception as error:
+            if not isinstance(error, Violation):
+                _log.exception("the channel of pid %d cannot be read", channel.pid)
+            _log.warning("%s; its channel is closed", error)
+            self._close(channel)
+            self._on_violation(channel)
+
+    def _close(self, channel: Channel) -> None:
+        channel.closed = True
+        self._remove(channel)
+
+    def _route(self, taken: list[Slot]) -> None:
+        for slot in taken:
+            serving = slot.plan.serving
+            if serving.light and not (self.probation.active and self.probation.holds(serving.model)):
+                self._queue.add(slot)
+            else:
+                self._pool(serving).put(slot)
+
+    def _hand_over(self, serving: Serving) -> None:
+        """It has just become heavy: what is left of its batch, or queued here, is its own threads' work."""
+        pool, left = self._pool(serving), self._runner.left
+        for request in [
+            *left,
+            *self._queue.remove(serving.bound, lambda queued: queued.plan.serving is serving),
+        ]:
+            pool.put(request)
+        left.clear()
+
+    def _pool(self, serving: Serving) -> RunnerPool:
+        key = serving.entry.model, serving.stateful
+        pool = self._pools.get(key)
+        if pool is None:
+            self._expect_company()
+            # One thread runs what is stateful: never two at a time, and each worker's in its order.
+            concurrency = 1 if serving.stateful else serving.entry.max_concurrency
+            pool = self._pools[key] = RunnerPool(
+                serving.model,
+                concurrency,
+                self._dispose_later,
+                self.tracer,
+                self._record,
+                self.probation,
+                self._company,
+            )
+        return pool
+
+    def _answer_doorbell(self, posts: int) -> None:
+        """Take back the posts that came with the requests, off their critical path: the count stays small."""
+        doorbell = self._doorbell
+        try:
+            for _ in range(posts):
+                doorbell.acquire(0)
+        except Busy:
+            pass
+
+    # -- with nothing to do --------------------------------------------------------------------------------------
+
+    def _idle(self) -> None:
+        """Poll the rings, then block. Every submission rings the doorbell after it shows in its ring, so one that
+        the last scan missed either is seen by the polls, or has rung and is scanned for, or will ring."""
+        start = monotonic_ns()
+        if start > self._waits.due_ns:
+            self._waits.mark(start)
+        if self._may_poll:
+            self._may_poll = False
+            self._poll_until_ns = start + self._poll_budget_ns()
+        if not (self._poll() or semaphore.drain(self._doorbell) or self._calls or self._anything_waits()):
+            semaphore.acquire(self._doorbell)
+        waited_ns = monotonic_ns() - start
+        self._idle_ns += waited_ns
+        self._budget.observe(waited_ns)
+
+    def _poll_budget_ns(self) -> int:
+        wanted = self._worker_polls and self._polling == POLL_FREELY and not self._busy_runners()
+        return self._budget.budget_ns(wanted)
+
+    def _poll(self) -> bool:
+        while monotonic_ns() < self._poll_until_ns:
+            for _ in range(8):
+                if self._anything_waits():
+                    return True
+            if self._calls:
+                return True
+        return False
+
+    def _anything_waits(self) -> bool:
+        for channel in self.channels:
+            if channel.words[TAIL_WORD] != channel.ring.head and channel.ring.promising:
+                return True
+        return False
+
+    def _busy_runners(self) -> bool:
+        return any(pool.running for pool in self._pools.values())
+
+    def _count_workers(self, now: int) -> None:
+        """Polling can pay only while every worker that is active can have a core, or if it spares the busy broker the
+        posts that wake; whether it does, each worker finds out."""
+        self._recount_ns = now + _RECOUNT_NS
+        active = sum(1 for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS)
+        busy = 2 * self._idle_ns < now - self._counted_ns
+        self._counted_ns, self._idle_ns = now, 0
+        if busy and now > self._waits.due_ns:
+            self._waits.mark(now)
+        polling = POLL_FREELY if active <= self._cores else POLL_GIVING_WAY if busy else POLL_NOT
+        if polling != self._polling:
+            self._polling = polling
+            for channel in self.channels:
+                channel.allow_polling(polling)
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def _expect_company(self) -> None:
+        if not self._has_company:
+            self._has_company = True
+            ask_for_short_turns()
+
+    def _switch(self) -> None:
+        with self._repository.lock:
+            self.servings = servings_of(self._repository.table(), self.servings)
+        self._forget_plans()
+
+    def _let_go(self, model: LoadedModel, pools: list[RunnerPool]) -> bool:
+        channels = [*self.channels, *self._retired]
+        if any(slot.busy and slot.plan.serving.entry.model is model for c in channels for slot in c.slots):
+            return False
+        self._forget_plans()  # and what idle slots hold of their last use
+        for stateful in (False, True):
+            pool = self._pools.get((model, stateful))
+            if pool is not None:
+                pool.stop()
+                pools.append(pool)
+        return True
+
+    def _forget_pools(self, model: LoadedModel) -> None:
+        for stateful in (False, True):
+            self._pools.pop((model, stateful), None)
+
+    def _forget_plans(self) -> None:
+        for channel in [*self.channels, *self._retired]:
+            for slot in channel.slots:
+                slot.forget_plans(self.servings)
+
+    def _do_calls(self) -> None:
+        while self._calls:
+            self._calls.popleft()()
+        self._dispose_idle()
+
+    def _dispose_later(self) -> None:
+        """For heavy runners: a run has ended whose worker is gone."""
+        self.call(self._dispose_idle)
+
+    def _dispose_idle(self) -> None:
+        for channel in [channel for channel in self._retired if channel.idle]:
+            self._retired.remove(channel)
+            channel.dispose()
+
+    def _add(self, channel: Channel) -> None:
+        channel.allow_polling(self._polling)
+        self.channels.append(channel)
+
+    def _remove(self, channel: Channel) -> None:
+        if channel in self.channels:
+            self.channels.remove(channel)
+            self._retired.append(channel)
+
+    def _stop(self) -> None:
+        self._stopping = True
+
+    def _finish(self) -> None:
+        self._route(self._scan())
+        while self._queue:
+            self._run_next()
+
+    def join_runners(self, seconds: float) -> bool:
+        """After `run` has ended: True if the heavy runners finish their work within `seconds`."""
+        deadline = monotonic_ns() + int(seconds * 1e9)
+        for pool in self._pools.values():
+            pool.stop()
+        return all(pool.join(max(0.0, (deadline - monotonic_ns()) / 1e9)) for pool in self._pools.values())
+
+    def close(self) -> None:
+        """After everything has ended: let go of all channels."""
+        for channel in self.channels + self._retired:
+            channel.dispose()
+        self.channels.clear()
+        self._retired.clear()
+
+
+def _is_one_batch(taken: list[Slot]) -> bool:
+    """Whether these, and nothing else, run next and on this thread."""
+    plan = taken[0].plan
+    serving = plan.serving
+    if not serving.light or serving.delay is not None:
+        return False
+    if len(taken) == 1:
+        return plan.rows <= serving.batch_limit or plan.group is None or not serving.divisible
+    group = plan.group
+    if group is None or not serving.divisible:
+        return False
+    rows = 0
+    for slot in taken:
+        if slot.plan.group is not group:
+            return False
+        rows += slot.plan.rows
+    return rows <= serving.batch_limit

@@ -1,0 +1,73 @@
+"""A slot's memory as the broker sees it: the worker's inputs, and where its answers go.
+
+Whatever is remembered of places in a region is remembered in its object, and dies with it: a slot that is given another
+region is given another object. Nothing has to be cleared by hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker.data_plane.prepared import Plan, StringPlan
+from worker_client.wire.layout import ANSWER_SEQUENCE, ANSWER_SIGNATURE, OUTPUT_HEAD
+from worker_client.wire.tensors import TensorLayout, views
+
+_CACHED = 64  # plans, and shapes of answers, that a region remembers; what comes beyond them starts over
+
+Key = tuple[int, bytes]
+"""SIGNATURE of the request line, and the tensor table."""
+Shapes = tuple[Any, ...]
+"""Number of the entry, and the shape of each output."""
+Places = tuple[TensorLayout, tuple[Any, ...]]
+"""Where the outputs of an answer go: their layout, and a view of each."""
+
+
+class InputRegion:
+    """The plans that were made of the tables in it: their feeds are views of this memory."""
+
+    __slots__ = ("memory", "plans", "string_plans")
+
+    def __init__(self, memory: memoryview) -> None:
+        self.memory = memory
+        self.plans: dict[Key, Plan] = {}
+        self.string_plans: dict[Key, StringPlan] = {}  # apart, to cost the others nothing
+
+    def remember(self, key: Key, plan: Plan) -> None:
+        if len(self.plans) + len(self.string_plans) >= _CACHED:
+            self.plans.clear()
+            self.string_plans.clear()
+        if isinstance(plan, StringPlan):
+            self.string_plans[key] = plan
+        else:
+            self.plans[key] = plan
+
+
+class OutputRegion:
+    """Where answers go; `number` counts the regions that its slot has had, from 1."""
+
+    __slots__ = ("head", "laid_out", "memory", "number", "places")
+
+    def __init__(self, number: int, memory: memoryview) -> None:
+        self.number = number
+        self.memory = memory
+        self.places: dict[Shapes, Places] = {}
+        self.laid_out: TensorLayout | None = None  # whose table stands behind the head
+        self.head = memory[:OUTPUT_HEAD].cast("Q")
+
+    def places_for(self, layout: TensorLayout) -> Places:
+        return layout, views(layout.placements, self.memory)
+
+    def remember(self, shapes: Shapes, places: Places) -> None:
+        if len(self.places) >= _CACHED:
+            self.places.clear()
+        self.places[shapes] = places
+
+    def sign(self, use: int, signature_id: int) -> None:
+        """Say whose answer it is."""
+        head = self.head
+        head[ANSWER_SEQUENCE] = use
+        head[ANSWER_SIGNATURE] = signature_id
+
+    def write(self, content: bytes) -> None:
+        """Put a table, or a message, behind the head."""
+        self.memory[OUTPUT_HEAD : OUTPUT_HEAD + len(content)] = content

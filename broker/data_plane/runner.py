@@ -1,0 +1,343 @@
+"""Runs batches on the thread that calls it.
+
+one request     feeds straight from its slot ---------> run --> copy into its output region
+several         gather rows into aligned buffers -----> run --> each slot's rows into its output region
+                (a batch that fails is run again one by one, so that the guilty request fails alone)
+
+The intake's runner leaves the rest of such a batch to the model's own threads once the model has shown to be heavy.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import TypeAlias
+
+import numpy as np
+
+from broker.counters.run_record import STARTED_NS, RunLine, RunRecord
+from broker.counters.thread_counters import Tally
+from broker.data_plane.concurrent_runs import Company
+from broker.data_plane.gather import Gatherer, cut, padding_pays
+from broker.data_plane.served_signature import Serving
+from broker.data_plane.slot import Slot
+from broker.data_plane.split import Part, other_rows
+from broker.data_plane.tracer import Tracer
+from broker.host.float_mode import flush_denormals
+from broker.host.processor_wait import ProcessorWait
+from worker_client.system.clock import monotonic_ns
+from worker_client.wire.errors import (
+    BrokerError,
+    DeadlineExceeded,
+    HungUp,
+    ModelFailed,
+    Moved,
+    Overloaded,
+)
+from worker_client.wire.layout import BESIDE, JOINED
+from worker_client.wire.layout import STARTED_NS as SLOT_STARTED_NS
+
+_log = logging.getLogger("onesession.runner")
+
+Runnable: TypeAlias = Slot | Part
+
+_numbers = count(1)
+
+
+class Runner:
+    """One thread's runner: it owns the batch buffers, so each thread has its own."""
+
+    def __init__(
+        self,
+        tracer: Tracer,
+        line: RunLine | None = None,
+        inline: bool = False,
+        company: Company | None = None,
+    ) -> None:
+        self.left: list[
+            Runnable
+        ] = []  # what is for the model's own threads after all; whoever called `run` takes it
+        self.running: Sequence[Runnable] = ()  # for those who watch
+        self.uses: Sequence[int] = ()  # of the slots, when the requests began to run
+        self.line = line or RunRecord().new_line()
+        self.waits = ProcessorWait()
+        self.number = next(_numbers)  # of its tallies
+        self._inline = inline  # on the intake thread
+        self._company = company or Company()
+        self._company.join(self)
+        self._gatherer = Gatherer()
+        self._tracer = tracer
+        self._flushes: bool | None = None  # this thread; unknown before its first run
+
+    def give_up(self, error: BrokerError) -> bool:
+        """Another thread's: answer the request whose run has no end. False if it is several that run together, of which
+        one is guilty, or if it has ended just now."""
+        line = self.line
+        with line.lock:
+            line.given_up = started = line.words[STARTED_NS]
+            all_of_it = list(zip(self.running, self.uses))
+            ours = [item for item in all_of_it if item[0].words[SLOT_STARTED_NS] == started]
+            if len(all_of_it) == 1:
+                ours = all_of_it
+            # The runner stores first that the run has ended and then looks at `given_up`, we the other way round.
+            if not started or len(ours) != 1 or line.words[STARTED_NS] != started:
+                line.given_up = 0
+                return False
+            request, use = ours[0]
+            request.fail(use, error)
+            line.answered = True
+            return True
+
+    def mark_beside(self) -> None:
+        """Another thread's: what runs here does so beside others. A mark that comes late names a use that is over."""
+        for request, use in zip(self.running, self.uses):
+            request.words[BESIDE] = use
+
+    def run(self, batch: Sequence[Runnable]) -> None:
+        """Run requests of one group, and complete each of them whatever happens, but for those in `left`. Raises
+        nothing."""
+        uses = (batch[0].use,) if len(batch) == 1 else tuple([request.use for request in batch])
+        self.running = batch
+        self.uses = uses
+        try:
+            if len(batch) == 1:
+                self._run_one(batch[0], uses[0])
+            else:
+                self._run_several(batch, uses)
+        except Exception as error:  # a fault of the broker, or of a worker that meddles with its semaphores
+            _log.exception("a batch of %d requests failed outside the model", len(batch))
+            for request, use in zip(batch, uses):
+                _give_up(request, use, error)
+        self.running = ()
+
+    def _run_one(self, request: Runnable, use: int) -> None:
+        """Feed it from where the worker wrote it, unless it must be padded."""
+        started = monotonic_ns()
+        if request.unwanted(started):
+            self._finish(request.fail(use, _dropped(request)))
+            return
+        plan = request.plan
+        serving = plan.serving
+        if serving.allowed and plan.group is not None and serving.size_of(plan.rows) != plan.rows:
+            self._run_joined([request], [use])
+            return
+        self._run_direct(request, use, started)
+
+    def _run_direct(self, request: Runnable, use: int, started: int) -> None:
+        plan = request.plan
+        serving = plan.serving
+        stamps = request.stamps
+        whose = self._tracer.whose((request,)) if self._tracer.on else None
+        line = self.line
+        if line.of is not serving:
+            self._turn_to(serving)
+        words = line.words
+        request.words[SLOT_STARTED_NS] = words[STARTED_NS] = started
+        if self._company.several and self._company.meets(self):
+            request.words[BESIDE] = request.use
+        try:
+            outputs = serving.run(*plan.feeds)
+        except Exception as error:
+            words[STARTED_NS] = 0
+            if not (line.given_up and line.was_answered()):
+                self._finish(request.fail(use, _as_broker_error(error, serving)))
+            self._failed(serving, started)
+            return
+        words[STARTED_NS] = 0
+        if line.given_up and line.was_answered():
+            self._failed(serving, started)
+            return
+        finished = monotonic_ns()
+        whole = request.complete(use, outputs, started, finished, plan.rows)
+        # From here on the slot is its worker's: what is counted is off the request's way.
+        if serving.divisible and plan.group is not None and not _all_have(plan.rows, outputs):
+            serving.keep_apart(f"{plan.rows} rows had an answer of {other_rows(plan.rows, outputs)}")
+        ended = monotonic_ns()
+        serving.ran(plan.rows, finished - started, ended - started, ended, self.waits)
+        tally = serving.tallies.get(self.number) or serving.new_tally(self.number)
+        tally.ran_one(stamps, started, finished, plan.rows)
+        tally.input_bytes += plan.nbytes
+        for output in outputs:
+            tally.output_bytes += output.nbytes
+        if whose is not None:
+            self._tracer.ran(serving, (started, started, finished, monotonic_ns()), plan.rows, 0, whose)
+        if whole is not None:
+            self._finish(whole)
+
+    def _run_several(self, batch: Sequence[Runnable], uses: Sequence[int]) -> None:
+        now = monotonic_ns()
+        unwanted = [request.unwanted(now) for request in batch]
+        if any(unwanted):
+            for request, use, dropped in zip(batch, uses, unwanted):
+                if dropped:
+                    self._finish(request.fail(use, _dropped(request)))
+            batch = [request for request, dropped in zip(batch, unwanted) if not dropped]
+            uses = [use for use, dropped in zip(uses, unwanted) if not dropped]
+        if len(batch) > 1 and batch[0].plan.serving.divisible:
+            self._run_joined(batch, uses)
+        elif batch:
+            self._run_each(batch, uses, self._run_one)
+
+    def _run_each(
+        self, batch: Sequence[Runnable], uses: Sequence[int], run: Callable[[Runnable, int], None]
+    ) -> None:
+        """One by one, each of which may be what makes the signature heavy."""
+        serving = batch[0].plan.serving
+        for number, (request, use) in enumerate(zip(batch, uses)):
+            if self._inline and not serving.light:
+                self.left.extend(batch[number:])
+                return
+            run(request, use)
+
+    def _run_joined(self, batch: Sequence[Runnable], uses: Sequence[int]) -> None:
+        plans = [request.plan for request in batch]
+        serving = plans[0].serving
+        rows = sum([plan.rows for plan in plans])
+        size = serving.size_of(rows)
+        if len(batch) > 1 and not padding_pays(plans, size):
+            self._run_each(batch, uses, self._run_one)
+            return
+        begun = started = monotonic_ns()
+        feeds: list[np.ndarray] = []
+        line = self.line
+        try:
+            feeds = self._gatherer.join(plans, size)
+            started = self._begin(batch, serving)
+            outputs = serving.run(*feeds)
+        except Exception:
+            outputs = ()
+        line.words[STARTED_NS] = 0
+        if line.given_up and line.was_answered():  # which can be only if it was one request, padded
+            self._failed(serving, begun)
+            return
+        finished = monotonic_ns()
+        if not outputs or not _stand(batch, size, feeds, outputs, finished - started):
+            self._failed(serving, begun)
+            # One of them is guilty, or the model's rows depend on each other: let each answer for itself.
+            self._run_each(batch, uses, self._run_again)
+            return
+        stamps = [request.stamps for request in batch]
+        whose = self._tracer.whose(batch) if self._tracer.on else None
+        for request, use, mine in zip(batch, uses, cut(plans, feeds, outputs)):
+            self._finish(request.complete(use, mine, started, finished, rows))
+        # From here on the slots are their workers': what is counted is off the requests' way.
+        ended = monotonic_ns()
+        serving.ran(size, finished - started, ended - begun, ended, self.waits)
+        tally = serving.tallies.get(self.number) or serving.new_tally(self.number)
+        tally.ran_joined(begun, started, finished, ended, rows, size - rows)
+        tally.answered(stamps, started)
+        _count_bytes(tally, feeds, outputs, rows, size)
+        if whose is not None:
+            self._tracer.ran(serving, (begun, started, finished, ended), rows, size - rows, whose)
+
+    def _run_again(self, request: Runnable, use: int) -> None:
+        self._run_direct(request, use, monotonic_ns())
+
+    def _failed(self, serving: Serving, started_ns: int) -> None:
+        """A run without an answer held this thread as well."""
+        now = monotonic_ns()
+        serving.failed(now - started_ns, now, self.waits)
+
+    def _turn_to(self, serving: Serving) -> None:
+        """What follows runs as this one is used to, and is noted as its runs: the thread has models of both kinds."""
+        if self._flushes is not serving.flushes:
+            flush_denormals(serving.flushes)
+            self._flushes = serving.flushes
+        self.line.describe(serving, serving.model, serving.limit_ns)
+
+    def _begin(self, batch: Sequence[Runnable], serving: Serving) -> int:
+        """Note, where it outlives this process, that these run now; the time."""
+        line = self.line
+        if line.of is not serving:
+            self._turn_to(serving)
+        line.words[STARTED_NS] = started = monotonic_ns()
+        mark = started | JOINED if len(batch) > 1 else started
+        for request in batch:
+            request.words[SLOT_STARTED_NS] = mark
+        if self._company.several and self._company.meets(self):
+            self.mark_beside()
+        return started
+
+    def _finish(self, whole: Slot | None) -> None:
+        """Run a request in one piece that turned out to be none that can run in parts."""
+        if whole is not None:
+            self._run_direct(whole, whole.use, monotonic_ns())
+
+
+def _count_bytes(
+    tally: Tally, feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray], rows: int, size: int
+) -> None:
+    """Of a batch of so many rows, padded to `size`."""
+    for feed in feeds:
+        tally.joined_bytes += feed.nbytes
+        tally.input_bytes += _share(feed.nbytes, rows, size)
+    for output in outputs:
+        tally.output_bytes += _share(output.nbytes, rows, size)
+
+
+def _share(nbytes: int, rows: int, size: int) -> int:
+    """What so many of the rows of a batch take. Requests of no rows may be joined, too."""
+    return nbytes * rows // size if size else 0
+
+
+def _all_have(rows: int, outputs: Sequence[np.ndarray]) -> bool:
+    for output in outputs:  # noqa: SIM110 - all() with a generator takes three times as long
+        if output.shape[:1] != (rows,):
+            return False
+    return True
+
+
+def _stand(
+    batch: Sequence[Runnable],
+    size: int,
+    feeds: Sequence[np.ndarray],
+    outputs: Sequence[np.ndarray],
+    run_ns: int,
+) -> bool:
+    """Whether each request may have its rows of these outputs: a sample of runs is compared with the requests alone."""
+    plans = [request.plan for request in batch]
+    serving = plans[0].serving
+    if not _all_have(size, outputs):
+        serving.keep_apart(f"{size} rows had an answer of {other_rows(size, outputs)}")
+        return False
+    evidence = serving.evidence
+    if evidence is None or len(batch) == 1:
+        return True
+    now = monotonic_ns()
+    if not evidence.due(run_ns, now, min([request.deadline_ns for request in batch])):
+        return True
+    reason = evidence.difference(plans, list(cut(plans, feeds, outputs)))
+    evidence.spent_ns += monotonic_ns() - now
+    if reason:
+        serving.keep_apart(reason)
+    return not reason
+
+
+def _give_up(request: Runnable, use: int, error: Exception) -> None:
+    """Answer a request whose batch failed, unless it was answered before: then its slot is another request's by now."""
+    if request.use == use:
+        try:
+            request.fail(
+                use, BrokerError(f"the broker failed on this request: {type(error).__name__}: {error}")
+            )
+        except Exception:
+            request.channel.closed = True
+
+
+def _dropped(request: Runnable) -> BrokerError:
+    if request.channel.closed:  # read only if the worker is still there
+        return HungUp("dropped before it ran: the connection to the broker was closed")
+    if request.held:
+        bound = request.bound
+        return Overloaded(
+            f"the queue of model {bound.model!r} was full until the call's deadline; send less at a time, "
+            f"or raise max_queue_rows ({bound.max_rows}) or max_queue_bytes ({bound.max_bytes})"
+        )
+    return DeadlineExceeded("dropped before it ran: nobody waits for it any more")
+
+
+def _as_broker_error(error: Exception, serving: Serving) -> BrokerError:
+    if serving.interrupted:  # under this run, for the sake of another: it is the next version's
+        return Moved(f"model {serving.model!r} was ended under the run, and is loaded again")
+    return error if isinstance(error, BrokerError) else ModelFailed(f"{type(error).__name__}: {error}")

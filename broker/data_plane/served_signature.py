@@ -1,0 +1,291 @@
+"""A signature being served: what runs it, by which policy, whether it is light or heavy by now, and what it has done.
+
+Each thread that runs the model counts in a tally of its own, so that counting takes no lock. The control thread adds
+them up: it may see a count one run behind.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from bisect import bisect_left
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any
+
+from broker.counters.failures import Asked, Failures
+from broker.counters.thread_counters import Stamps, Tally
+from broker.data_plane import strings
+from broker.data_plane.evidence import Evidence
+from broker.host.processor_wait import ProcessorWait
+from broker.models.lifecycle.entry import Entry
+from broker.models.spec import AUTO, ModelSpec
+from broker.scheduling.delay import AutoDelay, DelayPolicy, FixedDelay, RunCost
+from broker.scheduling.lightness import MEASURED, SHORT_NS, UNMEASURED, Lightness
+from worker_client.wire.errors import ModelFailed
+
+_log = logging.getLogger("onesession.serving")
+
+_MEAN_BITS = 5  # the moving average forgets a run over some 32 others
+_MAX_GROUPS = 4096
+_WHOLES = 0  # the tally of requests that ran in parts; threads have the numbers from 1
+
+Ragged = tuple[tuple[int, ...], ...]
+"""For each input, the axes along which requests of one group may differ; empty if there are none."""
+
+
+class Bound:
+    """How much of one model may wait."""
+
+    __slots__ = ("max_bytes", "max_rows", "model")
+
+    def __init__(self, spec: ModelSpec) -> None:
+        self.model = spec.name
+        self.max_rows = spec.max_queue_rows
+        self.max_bytes = spec.max_queue_bytes
+
+    def __repr__(self) -> str:
+        return f"<Bound of {self.model}: {self.max_rows} rows, {self.max_bytes} bytes>"
+
+
+class Serving:
+    """One entry of the repository in service. `light` says that it runs on the intake thread."""
+
+    __slots__ = (
+        "_groups",
+        "_lightness",
+        "_lock",
+        "_watch_ns",
+        "allowed",
+        "asked",
+        "batch_limit",
+        "bound",
+        "cost",
+        "delay",
+        "divisible",
+        "entry",
+        "evidence",
+        "expected_ns",
+        "flushes",
+        "gives_strings",
+        "interrupted",
+        "light",
+        "limit_ns",
+        "pad_value",
+        "ragged",
+        "run",
+        "takes_strings",
+        "tallies",
+    )
+
+    def __init__(self, entry: Entry, bound: Bound) -> None:
+        self.entry = entry
+        self.asked = Asked(entry.model.spec.name, entry.version, entry.signature.name)
+        self.bound = bound
+        self.run = strings.run_of(entry.run, entry.signature)
+        self.takes_strings = entry.signature.takes_strings
+        self.gives_strings = entry.signature.gives_strings
+        self.flushes = entry.model.onednn is not None  # denormals, as all that TensorFlow runs
+        measured = entry.cost.p50_us is not None
+        self.expected_ns = int((entry.cost.p50_us or 0) * 1000) if measured else SHORT_NS
+        self.batch_limit = entry.max_batch_size
+        self.allowed = entry.model.spec.allowed_batch_sizes if entry.batchable else ()
+        self.ragged = _ragged(entry)
+        self.pad_value = entry.model.spec.pad_value
+        self.divisible = entry.batchable  # until its answers have shown that its rows depend on each other
+        self.evidence = Evidence() if entry.batchable and entry.examined else None
+        self.cost = _measured(entry)
+        self.delay = _delay(entry, self.cost)
+        self._lightness = _lightness(entry, self.delay)
+        self.light = self._lightness.light
+        self._watch_ns = self._lightness.watch_ns
+        self.limit_ns = int(entry.max_run_seconds * 1e9)  # of a run; 0: none
+        self.interrupted = False  # its model was ended under its runs: they are another version's
+        self.tallies: dict[int, Tally] = {_WHOLES: Tally()}
+        self._groups: dict[Hashable, Hashable] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"<Serving {self.entry!r} {self._lightness!r}>"
+
+    @property
+    def model(self) -> str:
+        return self.entry.model.spec.name
+
+    @property
+    def why(self) -> str:
+        """Why it is light or heavy, in a word."""
+        return self._lightness.why
+
+    @property
+    def stateful(self) -> bool:
+        return bool(self.entry.stateful)
+
+    def group(self, *key: Hashable) -> Hashable:
+        """The one object that stands for this group of requests: equal keys give the same."""
+        if len(self._groups) >= _MAX_GROUPS:  # workers choose how many there are
+            self._groups.clear()
+        return self._groups.setdefault((self.entry.id, *key), (self.entry.id, *key))
+
+    def size_of(self, rows: int) -> int:
+        """Rows that a batch of so many is padded to."""
+        allowed = self.allowed
+        if not allowed or not rows or rows >= allowed[-1]:
+            return rows
+        return allowed[bisect_left(allowed, rows)]
+
+    # -- threads that run it -------------------------------------------------------------------------------------
+
+    def new_tally(self, thread: int) -> Tally:
+        """Where the thread with this number counts what it runs, from now on in `tallies`."""
+        with self._lock:
+            made = self.tallies[thread] = Tally()
+        return made
+
+    def ran(self, rows: int, run_ns: int, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
+        """A run of so many rows, padding included, has ended; with what belongs to it, such as copies of large answers,
+        it held its thread for `held_ns`, of which `waits` knows what the thread waited for a processor.
+
+        Of two threads that are here at once, one may be without effect on the average."""
+        self.expected_ns += (run_ns - self.expected_ns) >> _MEAN_BITS
+        if held_ns > self._watch_ns:
+            self._weigh(held_ns, now_ns, waits)
+        if self.delay is not None:
+            self.cost.observe(rows, run_ns)
+
+    def failed(self, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
+        """A run that raised held its thread for so long."""
+        if held_ns > self._watch_ns:
+            self._weigh(held_ns, now_ns, waits, averaged=False)
+
+    def _weigh(self, held_ns: int, now_ns: int, waits: ProcessorWait, averaged: bool = True) -> None:
+        """Whether it is light or heavy after this run, which the moving average has taken in, if `averaged`."""
+        lost_ns = min(held_ns, waits.lost_ns(now_ns)) if held_ns > SHORT_NS else 0
+        with self._lock:
+            if averaged:
+                self.expected_ns = max(0, self.expected_ns - (lost_ns >> _MEAN_BITS))
+            self._lightness.ran(held_ns - lost_ns, self.expected_ns, now_ns)
+            changed = self.light is not self._lightness.light
+            self.light, self._watch_ns = self._lightness.light, self._lightness.watch_ns
+        if changed:
+            what = "light" if self.light else "heavy"
+            _log.info("%s is %s now: %s (%.1f ms)", self.asked, what, self.why, (held_ns - lost_ns) / 1e6)
+
+    def answered_whole(self, stamps: Stamps, started_ns: int) -> None:
+        """Count a request that ran in parts, each of which has been counted as a run."""
+        tally = self.tallies[_WHOLES]
+        with self._lock:  # the one tally that several threads count in
+            tally.answered((stamps,), started_ns)
+
+    def keep_apart(self, reason: str) -> None:
+        """From now on, run every request by itself, as it came: its answers have shown that nothing else is right."""
+        with self._lock:
+            if not self.divisible:
+                return
+            self.divisible = False
+        self.allowed = ()
+        self.evidence = None
+        _log.warning("%s: requests are neither joined nor split from now on: %s", self.asked, reason)
+        try:
+            self.entry.keep_apart(reason)
+        except Exception:  # what it was kept from was answered already
+            _log.exception("%s: that cannot be remembered", self.asked)
+
+    # -- any thread ----------------------------------------------------------------------------------------------
+
+    def all_tallies(self) -> list[Tally]:
+        """Those of all threads; they may go on counting."""
+        with self._lock:
+            return list(self.tallies.values())
+
+    def batch_rows(self) -> dict[int, int]:
+        """Rows of a run, without padding -> runs."""
+        total: dict[int, int] = {}
+        for tally in self.all_tallies():
+            for rows, runs in tally.sizes.copy().items():
+                total[rows] = total.get(rows, 0) + runs
+        return dict(sorted(total.items()))
+
+    def to_message(self, failures: Failures) -> dict[str, Any]:
+        """Counters. `requests` are those that the model answered, with outputs or by failing."""
+        tallies, failed = self.all_tallies(), failures.of(self.asked).get(ModelFailed.__name__, 0)
+        sizes = self.batch_rows()
+        known = sizes or self.entry.cost.p50_us is not None
+        return {
+            "requests": sum(sum(tally.total) for tally in tallies) + failed,
+            "rows": sum(tally.rows for tally in tallies),
+            "runs": sum(sizes.values()),
+            "failures": failed,
+            "padded_rows": sum(tally.padded_rows for tally in tallies),
+            "batch_rows": {str(rows): runs for rows, runs in sizes.items()},
+            "light": self.light,
+            "why": self.why,
+            "run_us": self.expected_ns / 1000 if known else 0.0,
+            "stateful": self.entry.stateful,
+            "apart": self.entry.apart,
+        }
+
+
+def servings_of(
+    entries: Sequence[Entry | None], before: Iterable[Serving | None] = ()
+) -> list[Serving | None]:
+    """For each entry its Serving: that of `before` if it has one, and one only if it stands there several times.
+
+    The signatures of one model share its bound, and so do its versions.
+    """
+    known = {serving.entry: serving for serving in before if serving is not None}
+    bounds = {serving.model: serving.bound for serving in known.values()}
+    servings: list[Serving | None] = []
+    for entry in entries:
+        if entry is not None and entry not in known:
+            spec = entry.model.spec
+            known[entry] = Serving(entry, bounds.setdefault(spec.name, Bound(spec)))
+        servings.append(None if entry is None else known[entry])
+    return servings
+
+
+def _ragged(entry: Entry) -> Ragged:
+    if not entry.batchable or not entry.model.spec.pad_variable_length:
+        return ()
+    axes = tuple(
+        tuple(axis for axis, size in enumerate(spec.shape or ()) if axis and size is None)
+        for spec in entry.signature.inputs
+    )
+    return axes if any(axes) else ()
+
+
+def _measured(entry: Entry) -> RunCost:
+    """What warm-up has found, until runs of requests tell more."""
+    cost = RunCost()
+    if entry.cost.p50_us is not None:
+        for rows, run_us in ((1, entry.cost.p50_us), *entry.cost.batches):
+            cost.observe(rows, int(run_us * 1000))
+    return cost
+
+
+def _lightness(entry: Entry, delay: DelayPolicy | None) -> Lightness:
+    """As warm-up has found it. The intake thread neither waits for long nor has code compiled; and stateful runs keep
+    their order by having one thread."""
+    always = entry.always_heavy or ("max_delay" if isinstance(delay, FixedDelay) else "")
+    cost = entry.cost
+    unknown = cost.p50_us is None or (cost.light and cost.unlike)
+    return Lightness(cost.light and not unknown, UNMEASURED if unknown else MEASURED, always)
+
+
+def _delay(entry: Entry, cost: RunCost) -> DelayPolicy | None:
+    max_delay = entry.model.spec.max_delay
+    if not entry.batchable or max_delay == 0:
+        return None
+    if max_delay == AUTO:
+        return AutoDelay(cost)
+    return FixedDelay(int(float(max_delay) * 1e9), cost)
+
+
+def describe(servings: Iterable[Serving | None], failures: Failures) -> dict[str, Any]:
+    """{model: {signature: counters}}, with `signature@version` for all versions but the latest."""
+    models: dict[str, Any] = {}
+    each = dict.fromkeys(serving for serving in servings if serving is not None)
+    for serving in sorted(each, key=lambda serving: -serving.entry.version):
+        counters, name = models.setdefault(serving.model, {}), serving.entry.signature.name
+        label = f"{name}@{serving.entry.version}" if name in counters else name
+        counters[label] = serving.to_message(failures)
+    return {serving.model: models[serving.model] for serving in each}

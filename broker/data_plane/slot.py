@@ -1,0 +1,397 @@
+"""One request in flight, as the broker sees it. Nothing read from the slot is believed before it is checked.
+
+A slot is the intake's from `Channel.take` on, then the runner's that it is routed to, and the worker's again with the
+post in `_hand_back`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from broker.counters.failures import LATE_COMPLETION, Asked
+from broker.counters.thread_counters import Stamps
+from broker.data_plane.prepared import Plan, StringPlan, check_against
+from broker.data_plane.region import InputRegion, Key, OutputRegion, Places
+from broker.data_plane.served_signature import Bound, Serving
+from broker.data_plane.split import Part, Whole
+from broker.data_plane.strings import encoded
+from broker.scheduling import batcher
+from worker_client.ipc.semaphore import Closed, Semaphore
+from worker_client.system.clock import monotonic_ns
+from worker_client.wire.errors import (
+    STATUS_OK,
+    BrokerError,
+    InvalidInput,
+    ModelFailed,
+    ModelNotFound,
+    Moved,
+    status_of,
+)
+from worker_client.wire.layout import (
+    ANSWER_SEQUENCE,
+    ANSWER_SIGNATURE,
+    BATCH_ROWS,
+    BULK,
+    CANCELLED,
+    COMPLETED_NS,
+    DEADLINE_NS,
+    DONE,
+    FINISHED_NS,
+    HELD,
+    INPUT_BYTES,
+    NOTIFY,
+    NOTIFY_BELL,
+    NOTIFY_EVENT,
+    OUTPUT_BYTES,
+    OUTPUT_HEAD,
+    OUTPUT_REGION,
+    SEQUENCE,
+    SIGNATURE,
+    STARTED_NS,
+    STATUS,
+    SUBMITTED_NS,
+    TAKEN_NS,
+    WAITING,
+    WAITING_POLLS,
+)
+from worker_client.wire.strings import place_behind
+from worker_client.wire.tensors import MAX_TABLE, TensorLayout, lay_out, read_table, views
+
+if TYPE_CHECKING:
+    from broker.data_plane.channel import Channel
+    from broker.scheduling.delay import DelayPolicy
+
+_UNNUMBERED = 1  # in place of the sequence 0, which no client writes
+_MOST_QUEUED_NS = 3_600_000_000_000  # what a worker may say at most that its request lay in the ring
+
+
+class Slot:
+    __slots__ = (
+        "_first",
+        "channel",
+        "completed",
+        "deadline_ns",
+        "held",
+        "index",
+        "input",
+        "notify",
+        "output",
+        "plan",
+        "signature_id",
+        "stamps",
+        "taken_ns",
+        "use",
+        "words",
+        "worker_polls",
+    )
+
+    plan: Plan
+
+    def __init__(
+        self,
+        channel: Channel,
+        index: int,
+        header: memoryview,
+        input: memoryview,
+        output: memoryview,
+        completed: Semaphore,
+    ) -> None:
+        self.channel = channel
+        self.index = index
+        self.words = header.cast("Q")
+        self.input = InputRegion(input)
+        self.output = OutputRegion(1, output)
+        self._first = input, output
+        self.completed = completed
+        self.use = 0  # the sequence that was read, while the slot is in the broker's hands
+        self.signature_id = 0  # as the request line has it
+        self.held = False  # waits for room in its model's queue
+        self.deadline_ns = 0
+        self.notify = 0
+        self.taken_ns = 0
+        self.stamps: Stamps = [0, 0, 0]  # another list for each use: whoever counts it has time for that
+        self.worker_polls = False
+
+    def __repr__(self) -> str:
+        return f"<Slot {self.index} of {self.channel!r} {'busy' if self.busy else 'free'}>"
+
+    def go_back(self) -> int:
+        """Use the first regions again; the number of the output's. Only while the worker has the slot."""
+        self.input = InputRegion(self._first[0])
+        self.output = OutputRegion(self.output.number + 1, self._first[1])
+        return self.output.number
+
+    # -- taking --------------------------------------------------------------------------------------------------
+
+    def accept(self, servings: Sequence[Serving | None], now_ns: int) -> bool:
+        """Read the request and find or make its plan. False if it was refused, and the worker told."""
+        words = self.words
+        self.use = words[SEQUENCE] or _UNNUMBERED
+        self.deadline_ns = words[DEADLINE_NS]
+        self.notify = words[NOTIFY]
+        submitted_ns = words[SUBMITTED_NS]
+        queued = 0 <= now_ns - submitted_ns < _MOST_QUEUED_NS  # else it cannot be
+        self.stamps = [submitted_ns if queued else now_ns, now_ns, 0]
+        self.taken_ns = now_ns
+        self.worker_polls = words[WAITING] == WAITING_POLLS
+        nbytes = words[INPUT_BYTES]
+        region = self.input  # the control thread may bind another, if the worker asks for one now
+        self.signature_id = words[SIGNATURE]
+        key = self.signature_id, region.memory[: nbytes if nbytes <= MAX_TABLE else 0].tobytes()
+        plan = region.plans.get(key)
+        if plan is None:
+            try:
+                plan = _plan_for(key, region, servings, self.channel.sessions)
+            except BrokerError as error:
+                self._refuse(error, key[0] & ~BULK, servings)
+                return False
+        self.plan = plan
+        return True
+
+    def _refuse(self, error: BrokerError, number: int, servings: Sequence[Serving | None]) -> None:
+        serving = servings[number] if 0 < number < len(servings) else None
+        self._fail(Asked() if serving is None else serving.asked, error)
+
+    def unwanted(self, now_ns: int) -> bool:
+        """True if nobody waits for the answer any more."""
+        if now_ns >= self.deadline_ns or self.channel.closed:
+            return True
+        return bool(self.words[CANCELLED] == self.use)
+
+    def forget_plans(self, servings: Sequence[Serving | None]) -> None:
+        """Drop what was checked for signatures for which their numbers no longer stand. Intake thread."""
+        known: tuple[dict[Key, Any], ...] = self.input.plans, self.input.string_plans
+        for plans in known:
+            for key, plan in list(plans.items()):
+                if servings[key[0] & ~BULK] is not plan.serving:
+                    plans.pop(key, None)
+        if not self.busy and hasattr(self, "plan") and self.plan.serving not in servings:
+            del self.plan
+
+    @property
+    def busy(self) -> bool:
+        """In the broker's hands: taken, and not handed back."""
+        return self.use != 0
+
+    @property
+    def slot(self) -> Slot:
+        """As for a part of a request."""
+        return self
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    @property
+    def worker(self) -> Hashable:
+        return self.channel
+
+    @property
+    def key(self) -> Hashable:
+        """Who calls: a thread of a worker tends to use the same slot again."""
+        return self.channel.number, self.index
+
+    @property
+    def level(self) -> int:
+        return self.plan.level
+
+    @property
+    def group(self) -> Hashable:
+        return self.plan.group if self.plan.serving.divisible else None
+
+    @property
+    def rows(self) -> int:
+        return self.plan.rows
+
+    @property
+    def nbytes(self) -> int:
+        return self.plan.nbytes
+
+    @property
+    def batch_limit(self) -> int:
+        return self.plan.serving.batch_limit
+
+    @property
+    def bound(self) -> Bound:
+        return self.plan.serving.bound
+
+    @property
+    def delay(self) -> DelayPolicy | None:
+        return self.plan.serving.delay
+
+    def hold(self, held: bool) -> None:
+        """Tell the worker, too: should its deadline pass meanwhile, it knows why."""
+        if held or monotonic_ns() < self.deadline_ns:
+            self.held = held
+            self.words[HELD] = self.use if held else 0
+
+    def split(self) -> Sequence[Slot | Part]:
+        """The first parts that it runs in; itself if it is within the limit, or its model cannot be run in parts."""
+        plan = self.plan
+        if plan.rows <= plan.serving.batch_limit or plan.group is None or not plan.serving.divisible:
+            return (self,)
+        if not plan.nbytes:  # rows of nothing, which a worker has as many as it likes of
+            return (self,)
+        return Whole(self, plan.serving.batch_limit).first_parts()
+
+    def following(self) -> None:
+        """Nothing: a slot is queued in one piece."""
+
+    # -- completing ----------------------------------------------------------------------------------------------
+    # `use` is the slot's when the batch was formed, or the request cut in parts: a slot that was handed back since then
+    # is its worker's, or another request's.
+
+    def complete(
+        self, use: int, outputs: Sequence[Any], started_ns: int, finished_ns: int, batch_rows: int
+    ) -> None:
+        """Copy the outputs into the output region and hand the slot back."""
+        if use != self.use:
+            self._refuse_late(use, "an answer")
+            return
+        plan = self.plan
+        single = len(outputs) == 1  # as of most models, which cost less without a loop
+        if single:
+            found = self.output.places.get((plan.entry_id, outputs[0].shape))
+        else:
+            found = self.output.places.get((plan.entry_id, *[array.shape for array in outputs]))
+        if found is None:
+            try:
+                if plan.serving.gives_strings:
+                    outputs = encoded(outputs, plan.serving.entry.signature)
+                found = self.places_for([array.shape for array in outputs], outputs)
+            except BrokerError as error:
+                self.fail(use, error)
+                return
+        layout, targets = found
+        if single:
+            targets[0][...] = outputs[0]
+        else:
+            for target, array in zip(targets, outputs):
+                target[...] = array
+        self.finish(use, layout, started_ns, finished_ns, batch_rows)
+
+    def finish(
+        self, use: int, layout: TensorLayout, started_ns: int, finished_ns: int, batch_rows: int
+    ) -> None:
+        """Hand the slot back with the outputs that were put into the views of this layout."""
+        if use != self.use:
+            self._refuse_late(use, "an answer")
+            return
+        words, region = self.words, self.output
+        head = region.head  # as `sign` does, without the call
+        head[ANSWER_SEQUENCE] = use
+        head[ANSWER_SIGNATURE] = self.signature_id
+        if region.laid_out is not layout:
+            region.write(layout.table)
+            words[STATUS] = STATUS_OK
+            words[OUTPUT_BYTES] = len(layout.table)
+            words[OUTPUT_REGION] = region.number
+            region.laid_out = layout
+        words[BATCH_ROWS] = batch_rows
+        words[STARTED_NS] = started_ns
+        words[FINISHED_NS] = finished_ns
+        words[TAKEN_NS] = self.taken_ns
+        self.stamps[2] = words[COMPLETED_NS] = monotonic_ns()
+        self._hand_back()
+
+    def fail(self, use: int, error: BrokerError) -> None:
+        """Hand the slot back with an error, its message in the output region."""
+        if use != self.use:
+            self._refuse_late(use, f"the error {str(error)[:200]!r}")
+            return
+        self._fail(self.plan.serving.asked, error)
+
+    def _refuse_late(self, use: int, what: str) -> None:
+        self.channel.failures.fault(
+            LATE_COMPLETION,
+            f"{what} to use {use} of {self!r} came after it had been handed back; nothing was written",
+        )
+
+    def _fail(self, asked: Asked, error: BrokerError) -> None:
+        if isinstance(error, Moved):  # no failure: the call is run on the next version
+            self._answer_error(error, str(error))
+            return
+        self.channel.failures.add(asked, error, self.channel.pid)
+        names_it = asked.model and isinstance(error, (InvalidInput, ModelFailed))
+        self._answer_error(error, f"{asked}: {error}" if names_it else str(error))
+
+    def _answer_error(self, error: BrokerError, message: str) -> None:
+        region = self.output
+        text = message.encode("utf-8", "replace")[: len(region.memory) - OUTPUT_HEAD]
+        region.sign(self.use, self.signature_id)
+        region.write(text)
+        region.laid_out = None
+        self.held = False
+        words = self.words
+        words[STATUS] = status_of(error)
+        words[OUTPUT_BYTES] = len(text)
+        words[OUTPUT_REGION] = region.number
+        words[TAKEN_NS] = self.taken_ns
+        words[COMPLETED_NS] = monotonic_ns()
+        self._hand_back()
+
+    def _hand_back(self) -> None:
+        """The last act: from here on the slot is its worker's."""
+        use, self.use = self.use, 0
+        self.words[DONE] = use
+        try:
+            self.completed.release()  # SYNC completed
+            if self.notify == NOTIFY_BELL:
+                self.channel.bell.release()
+            elif (
+                self.notify == NOTIFY_EVENT and (event := self.channel.event) is not None and not event.set()
+            ):
+                self.channel.hang_up()  # somebody closed the worker's end: its answers would never be seen
+        except (OSError, Closed):  # a worker that meddles with its semaphores, or is gone and disposed of
+            self.channel.closed = True
+
+    def places_for(self, shapes: Sequence[tuple[int, ...]], outputs: Sequence[Any] = ()) -> Places:
+        """Where outputs of these shapes go, in a larger region if need be. Raises BrokerError.
+
+        Strings among the `outputs` are given their place; then the answer holds for these only.
+        """
+        serving = self.plan.serving
+        specs = serving.entry.signature.outputs
+        try:
+            tensors = [(spec.dtype, shape) for spec, shape in zip(specs, shapes, strict=True)]
+            layout = lay_out(tensors, OUTPUT_HEAD)
+        except (TypeError, ValueError) as error:
+            raise ModelFailed(f"the model's outputs cannot be sent: {error}") from None
+        nbytes = place_behind(layout.nbytes, outputs)
+        if nbytes > len(self.output.memory):
+            self._grow_output(nbytes)
+        found = self.output.places_for(layout)
+        if not serving.gives_strings:
+            self.output.remember((self.plan.entry_id, *shapes), found)
+        return found
+
+    def _grow_output(self, nbytes: int) -> None:
+        """Take a larger output region and send it to the worker, who looks for it when the completion names it."""
+        number = self.output.number + 1
+        self.output = OutputRegion(number, self.channel.new_output(self, nbytes, number))
+
+
+def _plan_for(
+    key: Key, region: InputRegion, servings: Sequence[Serving | None], sessions: bool = True
+) -> Plan:
+    """Check what stands in the region. Raises BrokerError."""
+    number, table = key[0] & ~BULK, key[1]
+    serving = servings[number] if 0 < number < len(servings) else None
+    if serving is None:
+        if 0 < number < len(servings):
+            raise Moved(f"signature {number} is not served any more")
+        raise ModelNotFound(f"no model has the signature id {number}; attach again")
+    if serving.entry.session and not sessions:
+        raise ModelNotFound(f"signature {number} is a session's, and not this worker's to call")
+    known = region.string_plans.get(key)
+    if known is not None:
+        return known.measure()
+    try:
+        placements = read_table(table, len(region.memory))
+    except ValueError as error:
+        raise InvalidInput(f"the request cannot be read: {error}") from None
+    check_against(serving.entry.signature, placements)
+    level = batcher.BULK if key[0] & BULK else batcher.INTERACTIVE
+    made = StringPlan if serving.takes_strings else Plan
+    plan = made(serving, level, views(placements, region.memory))
+    region.remember(key, plan)
+    return plan

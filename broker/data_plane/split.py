@@ -1,0 +1,292 @@
+"""A request of more rows than a batch may have, cut into parts that run in several batches.
+
+    Slot --split--> Part, Part, Part --(each in a batch of its own or with others)--> rows of the slot's outputs
+                                                                     the last one --> the slot is completed
+
+A part stands in for its slot wherever requests are queued and run. The slot goes back to its worker only when the last
+part did, whatever became of them. Parts may run on several threads.
+
+Parts refer to what they are parts of, never the other way: a gone worker's memory goes with the last of them.
+
+Only AHEAD parts of a request are queued at a time; each that leaves the queue is followed by the next. So a request of
+any number of rows costs the broker the memory, and the intake the time, of that many parts.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from broker.counters.failures import LATE_COMPLETION
+from broker.counters.thread_counters import Stamps
+from worker_client.wire.errors import BrokerError
+from worker_client.wire.tensors import TensorLayout
+
+if TYPE_CHECKING:
+    from broker.data_plane.channel import Channel
+    from broker.data_plane.served_signature import Bound, Serving
+    from broker.data_plane.slot import Slot
+    from broker.scheduling.delay import DelayPolicy
+
+
+AHEAD = 16
+"""Parts of one request that wait in the queue at a time."""
+
+
+def other_rows(rows: int, outputs: Sequence[np.ndarray]) -> str:
+    """What the first output has that has not so many rows."""
+    shape = next(output.shape for output in outputs if output.shape[:1] != (rows,))
+    return f"{shape[0]}" if shape else "no rows"
+
+
+class PartPlan:
+    """Some rows of a plan."""
+
+    __slots__ = ("feeds", "group", "nbytes", "ragged", "rows", "serving")
+
+    def __init__(self, slot: Slot, start: int, stop: int) -> None:
+        plan = slot.plan
+        self.serving: Serving = plan.serving
+        self.group: Hashable = plan.group
+        self.ragged = plan.ragged
+        self.rows = stop - start
+        self.nbytes = plan.nbytes * self.rows // plan.rows
+        self.feeds = tuple([feed[start:stop] for feed in plan.feeds])
+
+
+class Part:
+    """Rows `start` to `stop` of a slot's request."""
+
+    __slots__ = ("plan", "start", "stop", "whole")
+
+    # It is no request of its own: what is counted is the whole, when all parts are back.
+    stamps: ClassVar[Stamps] = [0, 0, 0]
+
+    def __init__(self, whole: Whole, start: int, stop: int) -> None:
+        self.whole = whole
+        self.start = start
+        self.stop = stop
+        self.plan = PartPlan(whole.slot, start, stop)
+
+    def __repr__(self) -> str:
+        return f"<Part {self.start}:{self.stop} of {self.whole.slot!r}>"
+
+    @property
+    def slot(self) -> Slot:
+        return self.whole.slot
+
+    # -- waiting -------------------------------------------------------------------------------------------------
+
+    @property
+    def words(self) -> memoryview:
+        """The slot's header."""
+        return self.whole.slot.words
+
+    @property
+    def channel(self) -> Channel:
+        return self.whole.slot.channel
+
+    @property
+    def worker(self) -> Hashable:
+        return self.whole.slot.worker
+
+    @property
+    def key(self) -> Hashable:
+        return self.whole.slot.key
+
+    @property
+    def level(self) -> int:
+        return self.whole.slot.level
+
+    @property
+    def group(self) -> Hashable:
+        return self.plan.group
+
+    @property
+    def rows(self) -> int:
+        return self.plan.rows
+
+    @property
+    def nbytes(self) -> int:
+        return self.plan.nbytes
+
+    @property
+    def batch_limit(self) -> int:
+        return self.plan.serving.batch_limit
+
+    @property
+    def bound(self) -> Bound:
+        return self.plan.serving.bound
+
+    @property
+    def delay(self) -> DelayPolicy | None:
+        return self.plan.serving.delay
+
+    @property
+    def taken_ns(self) -> int:
+        return self.whole.slot.taken_ns
+
+    @property
+    def deadline_ns(self) -> int:
+        return self.whole.slot.deadline_ns
+
+    @property
+    def held(self) -> bool:
+        return self.whole.slot.held
+
+    def hold(self, held: bool) -> None:
+        """Its whole is."""
+
+    def split(self) -> Sequence[Part]:
+        return (self,)
+
+    def following(self) -> Part | None:
+        return self.whole.next_part()
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def unwanted(self, now_ns: int) -> bool:
+        return self.whole.over or self.whole.slot.unwanted(now_ns)
+
+    @property
+    def use(self) -> int:
+        """Of the slot, when its request was cut; 0 if this part is back."""
+        return 0 if self.whole.returned(self) else self.whole.use
+
+    def complete(
+        self, use: int, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
+    ) -> Slot | None:
+        return self.whole.take(self, outputs, started_ns, finished_ns, batch_rows)
+
+    def fail(self, use: int, error: BrokerError) -> Slot | None:
+        return self.whole.give_up(self, error)
+
+
+class Whole:
+    """What becomes of a slot's request while its parts run."""
+
+    def __init__(self, slot: Slot, limit: int) -> None:
+        self.slot = slot
+        self.use = slot.use
+        self.over = False  # the other parts need not run: one failed, or the model cannot be run in parts
+        self._limit = limit
+        self._next_start = 0  # of the first row that is in no part yet
+        self._out: set[int] = set()  # where the parts start that are not back
+        self._rows = slot.plan.rows
+        self._lock = threading.Lock()
+        self._error: BrokerError | None = None
+        self._indivisible = False
+        self._targets: tuple[np.ndarray, ...] | None = None
+        self._layout: TensorLayout | None = None
+        self._started_ns = 0
+        self._finished_ns = 0
+        self._batch_rows = 0
+
+    def first_parts(self) -> Sequence[Part]:
+        """Those that are queued at once; `next_part` gives the others, one for each of these that leaves the queue."""
+        parts = [self.next_part() for _ in range(AHEAD)]
+        return [part for part in parts if part is not None]
+
+    def next_part(self) -> Part | None:
+        """None if all rows are in parts, or if the others need not run.
+
+        While some rows are in no part, at least one part is out: a part leaves the queue, and so has the next one
+        made, before it is run and returned.
+        """
+        with self._lock:
+            start = self._next_start
+            if self.over or start >= self._rows:
+                return None
+            self._next_start = min(start + self._limit, self._rows)
+            self._out.add(start)
+            return Part(self, start, self._next_start)
+
+    def returned(self, part: Part) -> bool:
+        return part.start not in self._out
+
+    def take(
+        self, part: Part, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
+    ) -> Slot | None:
+        """Put a part's outputs in place. Returns the slot if its request must be run in one piece after all."""
+        with self._lock:
+            if self.returned(part):
+                self._refuse_late(part)
+                return None
+            self._note(started_ns, finished_ns, batch_rows)
+            if not self.over:
+                try:
+                    self._place(part, outputs)
+                except BrokerError as error:
+                    self._end(error)
+            return self._return(part)
+
+    def give_up(self, part: Part, error: BrokerError) -> Slot | None:
+        """A part has failed, or was not run. Returns the same as `take`."""
+        with self._lock:
+            if self.returned(part):
+                self._refuse_late(part)
+                return None
+            if not self.over:
+                self._end(error)
+            return self._return(part)
+
+    def _refuse_late(self, part: Part) -> None:
+        failures = self.slot.channel.failures
+        failures.fault(LATE_COMPLETION, f"{part!r} was completed twice; nothing was written")
+
+    def _note(self, started_ns: int, finished_ns: int, batch_rows: int) -> None:
+        self._started_ns = min(self._started_ns or started_ns, started_ns)
+        self._finished_ns = max(self._finished_ns, finished_ns)
+        self._batch_rows = max(self._batch_rows, batch_rows)
+
+    def _end(self, error: BrokerError) -> None:
+        self.over = True
+        self._error = error
+
+    def _place(self, part: Part, outputs: Sequence[np.ndarray]) -> None:
+        if not self.slot.plan.serving.divisible:  # as was found out while its parts were under way
+            self._must_run_whole("")
+            return
+        if any(output.shape[:1] != (part.rows,) for output in outputs):
+            self._must_run_whole(f"{part.rows} rows had an answer of {other_rows(part.rows, outputs)}")
+            return
+        if self._targets is None:
+            shapes = [(self.slot.plan.rows, *output.shape[1:]) for output in outputs]
+            if self.slot.plan.serving.gives_strings:  # which have their place when all are there
+                self._targets = tuple(map(np.empty, shapes, [output.dtype for output in outputs]))
+            else:
+                self._layout, self._targets = self.slot.places_for(shapes)
+        for target, output in zip(self._targets, outputs):
+            if target.shape[1:] != output.shape[1:]:
+                self._must_run_whole("the shape of its answer depends on which rows there are")
+                return
+            target[part.start : part.stop] = output
+
+    def _must_run_whole(self, reason: str) -> None:
+        """The model gives other rows than it takes, or rows of another shape each time."""
+        self.over = self._indivisible = True
+        self.slot.plan.serving.keep_apart(reason)
+
+    def _return(self, part: Part) -> Slot | None:
+        """The last part back hands the slot back."""
+        self._out.discard(part.start)
+        if self._out:
+            return None
+        error, self._error = self._error, None  # whose traceback may well refer to us
+        if error is not None:
+            self.slot.fail(self.use, error)
+        elif self._indivisible:
+            return self.slot
+        else:
+            assert self._targets is not None
+            serving, stamps = self.slot.plan.serving, self.slot.stamps
+            times = self._started_ns, self._finished_ns, self._batch_rows
+            if self._layout is None:
+                self.slot.complete(self.use, self._targets, *times)
+            else:
+                self.slot.finish(self.use, self._layout, *times)
+            serving.answered_whole(stamps, self._started_ns)
+        return None

@@ -1,0 +1,104 @@
+"""What ran, run by run, while somebody traces: a bounded buffer that whoever traces empties again and again.
+
+Off, it costs a look at `on` for each run. It switches itself off when nobody has emptied it for a while, so a tracer
+that was killed leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from broker.counters.thread_counters import Stamps
+from worker_client.system.clock import monotonic_ns
+
+if TYPE_CHECKING:
+    from broker.data_plane.runner import Runnable
+    from broker.data_plane.served_signature import Serving
+
+_MAX_RUNS = 100_000
+_FORGOTTEN_NS = 5_000_000_000
+_RUNS_A_MESSAGE = 2000
+_REQUESTS_A_MESSAGE = 10_000
+
+
+class Traced(NamedTuple):
+    """A request: which use of which slot, and its stamps, of which the last is there once it is answered."""
+
+    pid: int
+    channel: int
+    slot: int
+    sequence: int
+    stamps: Stamps
+
+
+class Run(NamedTuple):
+    """Times are CLOCK_MONOTONIC nanoseconds: the joining of its inputs begun, the run started and finished, its outputs
+    in place."""
+
+    thread: str
+    model: str
+    version: int
+    signature: str
+    begun_ns: int
+    started_ns: int
+    finished_ns: int
+    ended_ns: int
+    rows: int
+    padding: int
+    requests: tuple[Traced, ...]
+
+
+class Tracer:
+    """One for each broker. Runners write, the control thread empties."""
+
+    def __init__(self) -> None:
+        self.on = False
+        self._runs: deque[Run] = deque(maxlen=_MAX_RUNS)
+        self._lost = 0
+        self._emptied_ns = 0
+
+    def start(self) -> None:
+        self._emptied_ns = monotonic_ns()
+        self._lost = 0
+        self._runs.clear()
+        self.on = True
+
+    def stop(self) -> None:
+        self.on = False
+
+    def take(self) -> dict[str, Any]:
+        """The oldest runs, as many as a message holds, whether there are more, how many were lost, whether it is on."""
+        self._emptied_ns = monotonic_ns()
+        taken: list[Run] = []
+        requests = 0
+        while self._runs and len(taken) < _RUNS_A_MESSAGE and requests < _REQUESTS_A_MESSAGE:
+            taken.append(self._runs.popleft())
+            requests += len(taken[-1].requests)
+        return {"runs": taken, "more": bool(self._runs), "lost": self._lost, "on": self.on}
+
+    # -- threads that run models ---------------------------------------------------------------------------------
+
+    def whose(self, batch: Sequence[Runnable]) -> tuple[Traced, ...]:
+        """To be asked before they are answered: afterwards their slots may be used again."""
+        slots = [request.slot for request in batch]
+        return tuple([Traced(s.channel.pid, s.channel.number, s.index, s.use, s.stamps) for s in slots])
+
+    def ran(
+        self,
+        serving: Serving,
+        times: tuple[int, int, int, int],
+        rows: int,
+        padding: int,
+        requests: tuple[Traced, ...],
+    ) -> None:
+        if times[3] - self._emptied_ns > _FORGOTTEN_NS:
+            self.on = False
+            self._runs.clear()
+            return
+        if len(self._runs) == _MAX_RUNS:
+            self._lost += 1
+        name = threading.current_thread().name
+        self._runs.append(Run(name, *serving.asked, *times, rows, padding, requests))

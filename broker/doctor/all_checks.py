@@ -1,0 +1,58 @@
+"""All checks, in the order in which they are read: the address first, since the others look at the broker there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from broker.doctor.checks import (
+    address,
+    clock,
+    container,
+    cores,
+    duplicates,
+    leftovers,
+    limits,
+    logind,
+    nodes,
+    runs,
+    shared_memory,
+    versions,
+)
+from broker.doctor.finding import Finding, warning
+from broker.doctor.target import Patient
+
+CHECKS: dict[str, Callable[[Patient], Finding]] = {
+    "/dev/shm": shared_memory.check_room,
+    "memory": shared_memory.check_memory,
+    "semaphores": shared_memory.check_inodes,
+    "doorbell": shared_memory.check_shared,
+    "runs": runs.check,
+    "node brokers": nodes.check,
+    "left-over names": leftovers.check,
+    "RemoveIPC": logind.check,
+    "container": container.check,
+    "ulimit -n": limits.check_descriptors,
+    "vm.max_map_count": limits.check_mappings,
+    "TensorFlow in workers": duplicates.check,
+    "cores": cores.check,
+    "clock": clock.check,
+    "packages": versions.check_packages,
+    "TensorFlow for the broker": versions.check_tensorflow,
+    "tuning records": versions.check_records,
+}
+
+
+def examine(path: Path) -> list[Finding]:
+    """What every check finds, about the broker at this socket and the machine around it."""
+    answer, patient = address.check_broker(path)
+    return [address.check_directory(path), answer, *(_made(name, patient) for name in CHECKS)]
+
+
+def _made(name: str, patient: Patient) -> Finding:
+    try:
+        return CHECKS[name](patient)
+    except (OSError, ValueError) as error:
+        return warning(
+            name, f"cannot be checked: {error}", "run broker doctor as the broker's user or as root"
+        )

@@ -1,0 +1,1 @@
+"""One subject a file: functions that judge what was read, and a `check` that reads it."""

@@ -1,0 +1,47 @@
+"""Whether this is a container, and what it may not share with the others."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from broker.doctor.finding import Finding, ok, warning
+from broker.doctor.target import Patient, link
+
+_MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
+
+
+def judge(inside: bool, answers: bool, visible: bool, same_ipc: bool) -> Finding:
+    """Whether a broker `answers`, its process is `visible` from here, and it is in our IPC namespace."""
+    check = "container"
+    if answers and not visible:
+        return warning(
+            check,
+            "the broker answers, but its process cannot be seen from here, so only half of this could be checked",
+            "run broker doctor where the broker runs, or share the pid namespace (docker run --pid=container:BROKER)",
+        )
+    if answers and not same_ipc:
+        return warning(
+            check,
+            "the broker is in another IPC namespace; with Docker its /dev/shm is another, too",
+            "docker run --ipc=container:BROKER, or one /dev/shm as a volume in both (docs/operations.md)",
+        )
+    return ok(check, "in a container" if inside else "not in a container")
+
+
+def check(patient: Patient) -> Finding:
+    pid = patient.broker_pid
+    ours, theirs = link("self", "ns/ipc"), link(pid, "ns/ipc") if pid is not None else None
+    inside = any(map(os.path.exists, _MARKS)) or "container" in _environment_of_init()
+    return judge(
+        inside, patient.status is not None, pid is not None, None in (ours, theirs) or ours == theirs
+    )
+
+
+def _environment_of_init() -> str:
+    """systemd-nspawn, podman and LXC tell init that it is in a container."""
+    try:
+        lines = Path("/proc/1/environ").read_text(errors="replace").split("\0")
+    except OSError:
+        return ""
+    return " ".join(line for line in lines if line.startswith("container="))

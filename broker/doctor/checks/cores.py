@@ -1,0 +1,49 @@
+"""Processors against the threads that models run on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from broker.doctor.finding import Finding, ok, warning
+from broker.doctor.target import Patient
+from broker.host.processors import usable
+from broker.tuning import machine
+
+
+def judge(cores: int, quota: float | None, models: dict[str, Any], workers: int) -> Finding:
+    """`quota` in processors, from the control group. `models` as the broker describes them."""
+    check = "cores"
+    usable = cores if quota is None else min(cores, quota)
+    found = f"{usable:g} for the broker and {workers} workers"
+    if quota is not None and quota < cores:
+        found += f" (of {cores}, by a quota)"
+    crowded = [text for name, info in models.items() if (text := _crowded(name, info, usable))]
+    if crowded:
+        names = " ".join(f"{name}=..." for name in models)
+        return warning(
+            check,
+            f"{found}; {'; '.join(crowded)}",
+            f"broker tune {names}, or --set MODEL.intra_op_threads=1 --set MODEL.max_concurrency={max(1, int(usable))}",
+        )
+    if usable < 2:
+        return warning(
+            check,
+            f"{found}: broker and workers take turns",
+            "two cores or more; with one, calls wait for each other",
+        )
+    return ok(check, found)
+
+
+def _crowded(name: str, info: dict[str, Any], usable: float) -> str:
+    """Threads that run at once, if they are more than the cores. A light model runs on one, the intake's."""
+    threads = info.get("intra_op_threads") or 1
+    runs = 1 if info.get("light") else info.get("max_concurrency") or 1
+    if threads * runs <= max(1.0, usable):
+        return ""
+    return f"{name} runs {runs} side by side on {threads} threads each"
+
+
+def check(patient: Patient) -> Finding:
+    return judge(
+        len(usable(patient.broker_pid or 0)), machine.cpu_quota(), patient.models, len(patient.worker_pids)
+    )

@@ -1,0 +1,75 @@
+"""TensorFlow where a worker, or the process that forked it, has loaded it too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from broker.doctor.finding import Finding, ok, warning
+from broker.doctor.target import Patient, ancestors, name_of, read
+
+_LIBRARY = re.compile(
+    r"^([0-9a-f]+)-.*/((?:libtensorflow[^/\n]*|_pywrap_tensorflow_internal)\.so)", re.MULTILINE
+)
+_NAMED = 5
+
+
+def libraries(maps: str) -> set[tuple[str, str]]:
+    """TensorFlow's libraries in /proc/PID/maps, with their addresses: where these are the parent's, it has forked with
+    them; a process that was started anew has them elsewhere."""
+    return set(_LIBRARY.findall(maps))
+
+
+def judge(workers: list[int], parents: list[int], hidden: int, looked_at: int) -> Finding:
+    """Workers, and parents of workers, that have it; how many could not be looked at; how many were."""
+    check = "TensorFlow in workers"
+    if parents:
+        return warning(
+            check,
+            f"the parent {_named(parents)} has loaded it, and its workers with it: a session made there hangs in them",
+            "import only worker_client in what the server preloads; keep TensorFlow in the broker",
+        )
+    if workers:
+        return warning(
+            check,
+            f"loaded by {_named(workers)}: some 500 MB and seconds of start-up each, for nothing",
+            "find the import: python -X importtime -c 'import your_app' 2>&1 | grep tensorflow",
+        )
+    if hidden:
+        return warning(
+            check,
+            f"{hidden} of {hidden + looked_at} workers cannot be looked at",
+            "run broker doctor as root or their user",
+        )
+    return ok(
+        check,
+        f"none of {looked_at} workers nor their parents has it" if looked_at else "no worker is attached",
+    )
+
+
+def check(patient: Patient) -> Finding:
+    workers, parents, hidden, looked_at = [], set(), 0, 0
+    for pid in patient.worker_pids:
+        maps = read(pid, "maps")
+        if maps is None:
+            hidden += 1
+            continue
+        looked_at += 1
+        if loaded := libraries(maps):
+            workers.append(pid)
+            parents |= set(_parents_with(loaded, pid, patient.broker_pid))
+    return judge(workers, sorted(parents), hidden, looked_at)
+
+
+def _parents_with(loaded: set[tuple[str, str]], pid: int, broker: int | None) -> Iterable[int]:
+    """A broker whose workers are its own forks has it by right."""
+    for parent in ancestors(pid):
+        if parent == broker:
+            return
+        if libraries(read(parent, "maps") or "") & loaded:
+            yield parent
+
+
+def _named(pids: list[int]) -> str:
+    some = ", ".join(f"{pid} ({name_of(pid)})" for pid in pids[:_NAMED])
+    return some if len(pids) <= _NAMED else f"{some} and {len(pids) - _NAMED} more"

@@ -1,0 +1,89 @@
+"""Names in /dev/shm whose broker is dead. The next start at its address removes them; an address that is never used
+again keeps them for ever, until `broker doctor --sweep`.
+
+A broker is alive if somebody holds a lock on one of its names, which works across containers, or if its pid exists.
+Age says nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+from broker.doctor.finding import Finding, ok, warning
+from broker.doctor.target import SHM, Patient, mib, process_exists
+
+_NAME = re.compile(r"(?:sem\.)?onesession\.([0-9a-f]{12})\.(\d+)\.[0-9a-f]+")
+
+_LOCK = re.compile(r"onesession-[0-9a-f]{12}\.lock")
+
+Brokers = dict[tuple[str, int], list[Path]]
+
+
+def by_broker(paths: Iterable[Path]) -> Brokers:
+    """The paths that are a broker's names, by the digest of its address and its pid."""
+    found: Brokers = defaultdict(list)
+    for path in paths:
+        if match := _NAME.fullmatch(path.name):
+            found[match[1], int(match[2])].append(path)
+    return found
+
+
+def dead() -> list[Path]:
+    """The names of all brokers that are dead for certain."""
+    brokers = by_broker(SHM.iterdir())
+    return sorted(
+        path
+        for (_digest, pid), paths in brokers.items()
+        if not process_exists(pid) and not any(map(_held, paths))
+        for path in paths
+    ) + sorted(path for path in SHM.iterdir() if _LOCK.fullmatch(path.name) and not _held(path))
+
+
+def sweep() -> list[Path]:
+    """Remove them; those that were removed."""
+    removed = []
+    for path in dead():
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed.append(path)
+    return removed
+
+
+def check(_patient: Patient) -> Finding:
+    left = dead()
+    if not left:
+        return ok("left-over names", "no dead broker has left a name in /dev/shm")
+    nbytes = 0
+    for path in left:
+        with contextlib.suppress(OSError):
+            nbytes += path.stat().st_blocks * 512
+    pids = ", ".join(str(pid) for _digest, pid in sorted(by_broker(left)))
+    whose = f"of dead brokers (pid {pids})" if pids else "of dead brokers"
+    return warning(
+        "left-over names",
+        f"{len(left)} of {mib(nbytes)} in /dev/shm, {whose}",
+        "broker doctor --sweep; a broker started at the same address removes its own",
+    )
+
+
+def _held(path: Path) -> bool:
+    """Whether a live process holds it, or it is not ours to tell."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(fd)
+    return False

@@ -1,0 +1,290 @@
+"""What a run of a signature does besides computing: found by the ops that it reaches, those in functions included.
+
+    fetches, targets --inputs, control inputs--> ops of the graph, up to the tensors that are fed
+                                                   \\--function attributes--> all ops of the function, and so on
+
+Whatever stands in a function counts, since TensorFlow runs a function's stateful ops even where no output needs them.
+Of the graph itself only that counts which is reached, and no branch of a conditional that a constant rules out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from broker.models.effects.op_effects import Kind, kind_in_session, kind_of
+from broker.models.tf.graph import Endpoint
+from broker.models.tf.runtime import c_api_util, function_pb2, op_def_registry, pywrap_tf_session, tf
+
+Targets = tuple[str, ...]
+"""For each argument of a function the name of the variable, table or queue that it stands for; "" for others."""
+
+_PASSED_ON = ("Identity", "RefIdentity", "Enter", "RefEnter", "Switch", "RefSwitch")
+_MOST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """`op` is the type of the op that has it, `node` its name; `target` what it changes, where that has a name."""
+
+    kind: Kind
+    op: str
+    node: str
+    target: str = ""
+
+
+def effects_of(graph: Any, endpoint: Endpoint, targets: Sequence[str] = ()) -> tuple[Effect, ...]:
+    """Each effect that a run of this endpoint may have, which also runs the operations `targets`; none if it only
+    computes."""
+    return EffectFinder(graph).find(endpoint.feeds, [*endpoint.fetches, *targets])
+
+
+def session_effects_of(graph: Any, endpoint: Endpoint, targets: Sequence[str] = ()) -> tuple[Effect, ...]:
+    """As `effects_of`, and what the run reads besides, since a session may feed the name of any file."""
+    return EffectFinder(graph, kind_in_session).find(endpoint.feeds, [*endpoint.fetches, *targets])
+
+
+def described(graph: Any, endpoints: Mapping[str, Endpoint]) -> dict[str, str]:
+    """For each signature, what `describe` says of it."""
+    finder = EffectFinder(graph)
+    return {name: describe(finder.find(each.feeds, each.fetches)) for name, each in endpoints.items()}
+
+
+def describe(effects: Iterable[Effect]) -> str:
+    """What a run does, to follow a subject: "writes variable 'n'; draws random numbers (op RandomUniform 'u')"."""
+    of_kind: dict[Kind, list[Effect]] = {}
+    for effect in effects:
+        of_kind.setdefault(effect.kind, []).append(effect)
+    return "; ".join(_told(kind, found) for kind, found in of_kind.items())
+
+
+_WRITES = {
+    Kind.VARIABLES: ("writes", "variable"),
+    Kind.TABLES: ("writes", "table"),
+    Kind.QUEUES: ("moves on", "queue"),
+}
+_DOES = {
+    Kind.FILES: "writes files",
+    Kind.RANDOM: "draws random numbers",
+    Kind.PYTHON: "calls Python",
+    Kind.READS: "reads files",
+    Kind.OTHER: "runs what may have effects",
+}
+
+
+def _told(kind: Kind, effects: Sequence[Effect]) -> str:
+    first = effects[0]
+    where = f"(op {first.op} {first.node!r})"
+    if kind in _DOES:
+        return f"{_DOES[kind]} {where}"
+    verb, noun = _WRITES[kind]
+    names = list(dict.fromkeys(effect.target for effect in effects if effect.target))
+    if not names:
+        return f"{verb} a {noun} {where}"
+    more = f" and {len(names) - _MOST} more" if len(names) > _MOST else ""
+    return f"{verb} {noun}{'s' if len(names) > 1 else ''} {', '.join(map(repr, names[:_MOST]))}{more}"
+
+
+class EffectFinder:
+    """Of one graph. It remembers what it has found in functions, which signatures share."""
+
+    def __init__(self, graph: Any, kind: Callable[[str, bool], Kind | None] = kind_of) -> None:
+        self._graph = graph
+        self._kind_of = kind
+        self._known: dict[tuple[str, Targets], tuple[Effect, ...]] = {}
+
+    def find(self, feeds: Iterable[str], fetches: Iterable[str]) -> tuple[Effect, ...]:
+        """Those of a run that is fed these tensors and fetches these tensors and operations, all by name."""
+        fed = set(feeds)
+        wanted = [self._graph.as_graph_element(fetch) for fetch in fetches]
+        starts = [each.op if isinstance(each, tf.Tensor) else each for each in wanted if each.name not in fed]
+        reached = _reached(starts, fed)
+        found = {op: effects for op in reached if (effects := self._of_operation(op, fed))}
+        if found:
+            dead = _ruled_out(reached, fed)
+            found = {op: effects for op, effects in found.items() if op not in dead}
+        return tuple(dict.fromkeys(effect for effects in found.values() for effect in effects))
+
+    def all_of(self, graph: Any) -> tuple[Effect, ...]:
+        """Those of all operations of a function's graph."""
+        found = [effect for op in graph.get_operations() for effect in self._of_operation(op, set())]
+        return tuple(dict.fromkeys(found))
+
+    def _of_operation(self, op: Any, fed: set[str]) -> list[Effect]:
+        if op.type == "Const":  # whose attributes may be large
+            return []
+        targets = tuple([_name_behind(tensor) for tensor in op.inputs])
+        found = self._of_op(op.type, op.name, targets, op.get_attr)
+        for name in _functions_of(op, fed):
+            found += self._in_function(name, targets)
+        return found
+
+    def _of_op(self, op: str, node: str, targets: Targets, attribute: Any) -> list[Effect]:
+        if self._graph._get_function(op) is not None:  # noqa: SLF001 (a call, as TensorFlow 1 writes it)
+            return list(self._in_function(op, targets))
+        kind = self._kind_of(op, _is_declared(op))
+        if kind is None or (op.startswith("CudnnRNN") and not attribute("dropout")):
+            return []
+        return [Effect(kind, op, node, next(iter(targets), "") if kind in _WRITES else "")]
+
+    def _in_function(self, name: str, arguments: Targets) -> tuple[Effect, ...]:
+        """Those of the function when it is called with these as its last arguments."""
+        function = self._graph._get_function(name)  # noqa: SLF001 (no public way to the library of a graph)
+        if function is None:
+            return (Effect(Kind.OTHER, name, name),)
+        definition = _definition_of(function)
+        count = len(definition.signature.input_arg)
+        targets = (("",) * count + arguments)[-count:] if count else ()
+        key = name, targets
+        if key not in self._known:
+            self._known[key] = ()  # while it is looked into: one that calls itself adds nothing
+            self._known[key] = tuple(dict.fromkeys(self._of_body(definition, targets)))
+        return self._known[key]
+
+    def _of_body(self, definition: Any, targets: Targets) -> Iterator[Effect]:
+        names = dict(zip((argument.name for argument in definition.signature.input_arg), targets))
+        nodes = {node.name: node for node in definition.node_def}
+        for node in definition.node_def:
+            if node.op == "Const":
+                continue
+            inputs = tuple([_name_in_body(each, names, nodes) for each in node.input if each[0] != "^"])
+            yield from self._of_op(node.op, node.name, inputs, lambda name, node=node: node.attr[name].f)
+            for value in node.attr.values():
+                for called in [value.func, *value.list.func]:
+                    if called.name:
+                        yield from self._in_function(called.name, inputs)
+
+
+# --- the graph ---
+
+
+def _reached(starts: Iterable[Any], fed: set[str]) -> dict[Any, None]:
+    """The operations that a run executes, in the order in which they are come upon."""
+    todo = list(dict.fromkeys(starts))
+    found = dict.fromkeys(todo)
+    while todo:
+        op = todo.pop()
+        before = [tensor.op for tensor in op.inputs if tensor.name not in fed]
+        for each in [*before, *op.control_inputs]:
+            if each not in found:
+                found[each] = None
+                todo.append(each)
+    return found
+
+
+def _definition_of(function: Any) -> Any:
+    """Its FunctionDef. Its property `definition` would register it with the eager runtime, under a name that another
+    model's function may have."""
+    found = function_pb2.FunctionDef()
+    with c_api_util.tf_buffer() as buffer, function._c_func.get() as c_function:  # noqa: SLF001 (as Graph does)
+        pywrap_tf_session.TF_FunctionToFunctionDef(c_function, buffer)
+        found.ParseFromString(pywrap_tf_session.TF_GetBuffer(buffer))
+    return found
+
+
+def _is_declared(op: str) -> bool:
+    """Whether the registry calls the op stateful, has it take references, or does not know it."""
+    definition = op_def_registry.get(op)
+    if definition is None:
+        return True
+    return bool(definition.is_stateful) or any(argument.is_ref for argument in definition.input_arg)
+
+
+def _functions_of(op: Any, fed: set[str]) -> list[str]:
+    """The names of the functions among its attributes, but for the branch of an If that is never taken."""
+    if op.type in ("If", "StatelessIf") and (value := _constant(op.inputs[0], fed)) is not None:
+        return [str(op.get_attr("then_branch" if value else "else_branch").name)]
+    definition = op_def_registry.get(op.type)
+    if definition is None:
+        return []
+    found: list[str] = []
+    for attribute in definition.attr:
+        if attribute.type == "func":
+            found.append(op.get_attr(attribute.name).name)
+        elif attribute.type == "list(func)":
+            found += [function.name for function in op.get_attr(attribute.name)]
+    return [name for name in found if name]
+
+
+def _name_behind(tensor: Any) -> str:
+    """The name of the variable, table or queue that this is a handle of; "" for any other tensor."""
+    while tensor.op.type in _PASSED_ON:
+        tensor = tensor.op.inputs[0]
+    op = tensor.op
+    if not _is_handle(tensor) or op.type == "Placeholder":
+        return ""
+    shared = op.get_attr("shared_name") if op.type == "VarHandleOp" else b""
+    return (shared.decode() if isinstance(shared, bytes) else shared) or str(op.name)
+
+
+def _is_handle(tensor: Any) -> bool:
+    return tensor.dtype == tf.resource or bool(tensor.dtype._is_ref_dtype)  # noqa: SLF001 (as TensorFlow's own)
+
+
+def _name_in_body(source: str, arguments: Mapping[str, str], nodes: Mapping[str, Any]) -> str:
+    """The same for an input of a node in a function's body."""
+    for _ in nodes:
+        name = source.partition(":")[0]
+        if name in arguments:
+            return arguments[name]
+        node = nodes.get(name)
+        if node is None or not node.input or node.op not in _PASSED_ON:
+            return name if node is not None and node.op.endswith(("HandleOp", "TableV2", "QueueV2")) else ""
+        source = node.input[0]
+    return ""
+
+
+# --- branches that are never taken ---
+
+
+def _ruled_out(reached: Mapping[Any, None], fed: set[str]) -> set[Any]:
+    """Of TensorFlow 1's conditionals: the operations of a branch that a constant rules out, as `training` often is.
+
+    A Switch whose predicate is constant gives nothing on one side; nothing comes of what takes nothing, but for a
+    Merge, which passes on what its other input brings.
+    """
+    never: set[str] = set()
+    todo: list[Any] = []
+    for op in reached:
+        if op.type in ("Switch", "RefSwitch") and (value := _constant(op.inputs[1], fed)) is not None:
+            todo += _never_made(op.outputs[int(not value)], never, fed)
+    dead: set[Any] = set()
+    while todo:
+        op = todo.pop()
+        if op in reached and op not in dead and _is_dead(op, never, dead):
+            dead.add(op)
+            for tensor in op.outputs:
+                todo += _never_made(tensor, never, fed)
+            todo += op._control_outputs  # noqa: SLF001 (the counterpart of control_inputs)
+    return dead
+
+
+def _never_made(tensor: Any, never: set[str], fed: set[str]) -> list[Any]:
+    """Note it, and tell who would take it."""
+    if tensor.name in fed:
+        return []
+    never.add(tensor.name)
+    return list(tensor.consumers())
+
+
+def _is_dead(op: Any, never: set[str], dead: set[Any]) -> bool:
+    if op.type in ("Merge", "RefMerge"):
+        return all(tensor.name in never for tensor in op.inputs)
+    return any(tensor.name in never for tensor in op.inputs) or any(
+        each in dead for each in op.control_inputs
+    )
+
+
+def _constant(tensor: Any, fed: set[str]) -> bool | None:
+    """The value of a predicate that every run has the same of."""
+    inverted = False
+    while tensor.name not in fed:
+        op = tensor.op
+        if op.type == "Const":
+            return bool(tf.make_ndarray(op.get_attr("value"))) is not inverted
+        if op.type not in ("Identity", "LogicalNot", "PlaceholderWithDefault", "Switch"):
+            return None
+        inverted ^= op.type == "LogicalNot"
+        tensor = op.inputs[0]
+    return None

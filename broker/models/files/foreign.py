@@ -1,0 +1,134 @@
+"""What people point at that is no model of ours: what it is, and how it is served all the same. No TensorFlow here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+from broker.models.kinds import files_in, kind_of
+
+EXPORT = (
+    "Export a model with tf.saved_model.save(module, path, signatures=...) or, in Keras, model.export(path) "
+    "or model.save('model.keras')"
+)
+_WEIGHTS = (
+    "Save the whole model with model.save('model.keras'), or serve a factory, module:function, that builds the model, "
+    "calls model.load_weights({path!r}) and returns it"
+)
+_RUN_IT = "Serve a Python function that runs it, module:function ({how}), or convert it to a SavedModel"
+_UNPACK = "Unpack it and give the folder"
+_SHOWN = 8
+
+
+class Foreign(NamedTuple):
+    """`what` is a clause about it, `remedy` a sentence."""
+
+    what: str
+    remedy: str
+
+
+_BY_NAME = {
+    ".weights.h5": Foreign("it holds weights without a model", _WEIGHTS),
+    ".ckpt": Foreign("it is a checkpoint: weights without a graph", _WEIGHTS),
+    ".tflite": Foreign(
+        "it is a TensorFlow Lite model, which TensorFlow's session cannot run",
+        "Serve the SavedModel or Keras file that it was converted from, or a Python function that runs it, "
+        "module:function (with tf.lite.Interpreter)",
+    ),
+    ".onnx": Foreign("it is an ONNX model", _RUN_IT.format(how="with onnxruntime")),
+    ".pt": Foreign("it is a PyTorch model", _RUN_IT.format(how="with torch")),
+    ".pth": Foreign("it is a PyTorch model", _RUN_IT.format(how="with torch")),
+    ".safetensors": Foreign("it holds weights without a model", _RUN_IT.format(how="that builds the model")),
+    ".pkl": Foreign("it is a pickle", _RUN_IT.format(how="that loads it")),
+    ".pickle": Foreign("it is a pickle", _RUN_IT.format(how="that loads it")),
+    ".joblib": Foreign("it is a pickle", _RUN_IT.format(how="that loads it")),
+    ".npz": Foreign("it holds arrays of numpy", _RUN_IT.format(how="that builds the model")),
+    ".tgz": Foreign("it is an archive: unpack it first", _UNPACK),
+    ".tar.gz": Foreign("it is an archive: unpack it first", _UNPACK),
+    ".tar": Foreign("it is an archive: unpack it first", _UNPACK),
+    ".zip": Foreign("it is an archive: unpack it first", _UNPACK),
+}
+"""By the end of the name."""
+
+
+def file_at(path: Path) -> Foreign:
+    """Of a file that is no model. Raises OSError."""
+    checkpoint = checkpoint_of(path)
+    if checkpoint is not None:
+        return _checkpoint("it is", checkpoint)
+    name = path.name.lower()
+    for suffix, told in _BY_NAME.items():
+        if name.endswith(suffix):
+            return Foreign(told.what, weights_remedy(path) if told.remedy == _WEIGHTS else told.remedy)
+    return Foreign("it is neither a Keras file nor a frozen graph", EXPORT)
+
+
+def weights_remedy(path: Path) -> str:
+    return _WEIGHTS.format(path=str(path))
+
+
+def folder_at(path: Path) -> Foreign:
+    """Of a folder that is no model. Raises OSError."""
+    children = sorted(path.iterdir())
+    if not children:
+        return Foreign("it is empty", EXPORT)
+    checkpoint = latest_checkpoint(path)
+    if checkpoint is not None:
+        return _checkpoint("it holds", checkpoint)
+    names = [child.name + "/" * child.is_dir() for child in children]
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    holds = f"it holds {', '.join(names[:_SHOWN])}{more}"
+    models = [
+        child for child in children if child.is_dir() and (kind_of(child) is not None or files_in(child))
+    ]
+    if models:
+        return Foreign(holds, f"Give the path of the model: {' or '.join(map(str, models[:_SHOWN]))}")
+    for child in children:
+        if child.is_file() and (told := file_at(child)).remedy != EXPORT:
+            return Foreign(f"{holds}; of {child.name}: {told.what}", told.remedy)
+    return Foreign(holds, EXPORT)
+
+
+# --- checkpoints ---
+
+
+def latest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint in a folder, without an ending (`folder/model.ckpt-1000`): of several, the last written."""
+    found = [path for path in folder.glob("*.index") if path.is_file() and _data_of(path.with_suffix(""))]
+    return max(found, key=lambda path: path.stat().st_mtime_ns).with_suffix("") if found else None
+
+
+def checkpoint_of(path: Path) -> Path | None:
+    """The checkpoint that one of its files, or its name without an ending, means."""
+    name, _, ending = path.name.rpartition(".")
+    is_part = name and (ending in ("index", "meta") or ending.startswith("data-"))
+    for prefix in (path, path.with_name(name)) if is_part else (path,):
+        if prefix.with_name(f"{prefix.name}.index").is_file() or _data_of(prefix):
+            return prefix
+    if path.name == "checkpoint" and path.is_file():
+        return latest_checkpoint(path.parent)
+    return path.with_name(name) if is_part else None
+
+
+def _data_of(prefix: Path) -> bool:
+    return any(True for _ in prefix.parent.glob(f"{glob_escaped(prefix.name)}.data-*"))
+
+
+def glob_escaped(name: str) -> str:
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
+
+
+def _checkpoint(verb: str, prefix: Path) -> Foreign:
+    """TensorFlow 1 writes the graph beside the weights, but does not say which tensors are inputs and outputs."""
+    meta = prefix.with_name(f"{prefix.name}.meta")
+    if meta.is_file():
+        return Foreign(
+            f"{verb} a checkpoint of TensorFlow 1: weights and a graph without signatures ({prefix})",
+            "Serve a factory, module:function, that restores it, tf.compat.v1.train.import_meta_graph("
+            f"{str(meta)!r}).restore(session, {str(prefix)!r}), and returns (session, inputs, outputs)",
+        )
+    return Foreign(
+        f"{verb} a checkpoint: weights without a graph ({prefix})",
+        "Serve a factory, module:function, that builds the model, restores it, tf.train.Checkpoint(model=model)"
+        f".restore({str(prefix)!r}) or model.load_weights({str(prefix)!r}), and returns the model",
+    )

@@ -1,0 +1,73 @@
+"""What sessions have asked for: at most so many sets of feeds and fetches at a time, and each worker its share of them.
+
+TensorFlow keeps a pruned copy of the graph for each. One that a worker has asked for stays as long as that worker;
+those that nobody has any more stay until there is no room for another, the oldest going first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+from broker.models.lifecycle.entry import Entry
+from broker.models.lifecycle.version import Version
+from worker_client.wire.errors import Overloaded
+
+MOST = 1000
+SHARE = 250
+
+
+class AdHoc:
+    """Used under the repository's lock."""
+
+    def __init__(self) -> None:
+        self._holders: dict[int, set[Hashable]] = {}  # of an entry's number
+
+    def found(self, version: Version, key: Any, worker: Hashable) -> tuple[Entry, tuple[str, ...]] | None:
+        """What was made before; it is this worker's as well now. Raises Overloaded past its share."""
+        found = version.ad_hoc.pop(key, None)
+        if found is not None:
+            version.ad_hoc[key] = found  # the last to go
+            self._hold(found[0].id, worker)
+        return found
+
+    def make_room(self, versions: Iterable[Version], worker: Hashable) -> bool:
+        """For one more of this worker's. True if another one went for it. Raises Overloaded if there is none."""
+        versions = list(versions)
+        there = {entry.id for version in versions for entry, _ in version.ad_hoc.values()}
+        self._holders = {number: held for number, held in self._holders.items() if number in there}
+        self._check_share(worker)
+        if len(there) < MOST:
+            return False
+        for version in versions:
+            for key, (entry, _) in version.ad_hoc.items():
+                if entry.id not in self._holders:
+                    del version.ad_hoc[key]
+                    return True
+        raise Overloaded(
+            f"the workers' sessions have asked for {MOST} different sets of feeds and fetches, the most that the "
+            "broker keeps: ask for fewer, in all workers the same"
+        )
+
+    def add(self, version: Version, key: Any, made: tuple[Entry, tuple[str, ...]], worker: Hashable) -> None:
+        version.ad_hoc[key] = made
+        self._hold(made[0].id, worker)
+
+    def release(self, worker: Hashable) -> None:
+        """It is gone."""
+        for number, held in list(self._holders.items()):
+            held.discard(worker)
+            if not held:
+                del self._holders[number]
+
+    def _hold(self, number: int, worker: Hashable) -> None:
+        if worker not in self._holders.get(number, ()):
+            self._check_share(worker)
+            self._holders.setdefault(number, set()).add(worker)
+
+    def _check_share(self, worker: Hashable) -> None:
+        if sum(worker in held for held in self._holders.values()) >= SHARE:
+            raise Overloaded(
+                f"this worker's sessions have asked for {SHARE} different sets of feeds and fetches, its share of "
+                f"{MOST:,}: fetch more tensors at a time, or always the same ones"
+            )

@@ -1,0 +1,461 @@
+"""The thread that brings models up to date while the broker serves: load, warm, switch, drain, unload.
+
+    `broker reload`, a poll --order--> what is on disk, what the policy wants
+        load and warm the new ones (nobody can call them yet)
+        AVAILABLE: numbers that follow now stand for the new version  <- one step of the intake thread
+        UNLOADING the old ones: nothing new gets to them; when what they have is finished, now or later: close: END
+
+Requests that were taken before the switch finish on their version; nothing taken later gets to the old one. A version
+that cannot be loaded leaves the old one where it is. An order is done when the new ones are served: what still runs on
+the old ones some seconds later is waited for between the orders. The thread has a job done for each order
+(`load_jobs.py`), and waits for it, unless it goes on and on; a load has a limit (`load_attempt.py`). Only the job whose
+turn it is for a model changes that model's versions, but for `replace`, which takes one out of service whose run was
+ended.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from broker.host.interpreter import gently
+from broker.models.errors import ModelLoadError
+from broker.models.lifecycle import loading
+from broker.models.lifecycle.load_attempt import LoadAttempt
+from broker.models.lifecycle.load_jobs import LoadJobs
+from broker.models.lifecycle.load_orders import Done, Order, Outcome
+from broker.models.lifecycle.repository import Repository
+from broker.models.lifecycle.served_model import ServedModel
+from broker.models.lifecycle.version import State, Version
+from broker.models.model import LoadedModel
+from broker.models.spec import ModelSpec
+from broker.models.version_policy import numbered
+from worker_client.ipc.backoff import Backoff
+from worker_client.system import threads
+from worker_client.system.clock import monotonic
+from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound, Overloaded
+
+_log = logging.getLogger("onesession.models")
+
+_FIRST_LOOK_S, _LAST_LOOK_S = 0.002, 0.05
+_UNLOAD_S = 5.0  # for which an order waits
+_UNLOAD_FIRST_S = 30.0  # where the new one has no room before
+_LEAVING_LOOK_S = 0.5
+
+
+class Switchboard(Protocol):
+    """The intake, as far as the loader needs it."""
+
+    def switch(self) -> None: ...
+
+    def switch_soon(self) -> None: ...
+
+    def let_go(self, model: LoadedModel) -> bool: ...
+
+    def expect_company(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """Load a version again in place of one that was taken out of service."""
+
+    served: ServedModel
+    old: Version
+    again: Version
+
+
+class Loader:
+    """`order`, `replace` and `stop` may come from any thread. `tune` fills in what a spec leaves open; `announce` is
+    called when a version's state has changed, `on_begin` with a model's name when a version of it begins to be loaded
+    and "" when it is over, `on_load` with the name when it can be called."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        switchboard: Switchboard,
+        tune: Callable[[ModelSpec], ModelSpec],
+        announce: Callable[[], None],
+        poll_seconds: float = 0.0,
+        load_seconds: float = 0.0,
+    ) -> None:
+        self._repository = repository
+        self._switchboard = switchboard
+        self._tune = tune
+        self._announce = announce
+        self._poll_seconds = poll_seconds
+        self._load_seconds = load_seconds
+        self.on_begin: Callable[[str], object] = lambda _model: None
+        self.on_load: Callable[[str], object] = lambda _model: None
+        self._jobs = LoadJobs()
+        self._attempts: list[LoadAttempt] = []  # that may still go on
+        self._orders: queue.SimpleQueue[Order | Replacement | None] = queue.SimpleQueue()
+        self._leaving: list[Version] = []  # unloaded as soon as nothing runs on them any more
+        self._leaving_lock = threading.Lock()
+        self._seen: dict[str, dict[int, str]] = {}  # fingerprints at the last poll
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="onesession-loader", daemon=True)
+
+    def start(self) -> None:
+        threads.start(self._thread)
+
+    def order(self, order: Order) -> None:
+        self._orders.put(order)
+
+    def stop(self, seconds: float) -> bool:
+        """Begin nothing more. True if it has ended within `seconds`, and nothing was being loaded: a load cannot be
+        broken off, so one is left to itself."""
+        self._stopping = True
+        self._orders.put(None)
+        deadline = monotonic() + seconds
+        self._thread.join(seconds)
+        ended = self._jobs.join(max(0.0, deadline - monotonic())) and not self._thread.is_alive()
+        return ended and all(attempt.is_over for attempt in self._attempts)
+
+    def replace(self, model: LoadedModel, cause: str) -> None:
+        """Take this model, whose runs were ended, out of service at once, and load its version again."""
+        with self._repository.lock:
+            found = [
+                (served, version)
+                for served in self._repository.served.values()
+                for version in served.available
+                if version.model is model
+            ]
+            for served, old in found:
+                old.enter(State.END, cause)
+                again = Version(old.number, old.spec, old.fingerprint, old.is_numbered)
+                served.versions.append(again)
+                self._orders.put(Replacement(served, old, again))
+            self._repository.follow()
+        self._switchboard.switch_soon()
+        self._announce()
+
+    def _run(self) -> None:
+        next_poll = monotonic() + self._poll_seconds
+        while not self._stopping:
+            try:
+                order = self._orders.get(timeout=self._seconds_to_wait(next_poll))
+            except queue.Empty:
+                self._unload_leaving()
+                if self._poll_seconds and monotonic() >= next_poll:
+                    self._poll()
+                    next_poll = monotonic() + self._poll_seconds
+                continue
+            if isinstance(order, Replacement):
+                self._have_done(partial(self._load_again, order))
+            elif order is not None:
+                self._have_done(partial(self._carry_out, order), order.done)
+
+    def _have_done(self, job: Callable[[], None], done: Done = lambda _result: None) -> None:
+        for attempt in [each for each in self._attempts if each.is_over]:
+            self._attempts.remove(attempt)  # by this thread only, while others may append
+        try:
+            self._jobs.run(job, lambda: self._stopping)
+        except Overloaded as error:
+            _log.error("%s", error)
+            done(error)
+
+    def _seconds_to_wait(self, next_poll: float) -> float | None:
+        waits = [_LEAVING_LOOK_S] if self._leaving else []
+        if self._poll_seconds:
+            waits.append(max(0.0, next_poll - monotonic()))
+        return min(waits, default=None)
+
+    # -- orders --------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, order: Order) -> None:
+        try:
+            meant = sorted(self._meant(order.models), key=lambda served: self._jobs.is_busy(served.spec.name))
+            outcomes = {served.spec.name: self._reload(served, order) for served in meant}
+        except BrokerError as error:
+            order.done(error)
+        except Exception as error:
+            _log.exception("models cannot be reloaded")
+            order.done(
+                BrokerError(f"the reload failed: {type(error).__name__}: {error}; see the broker's log")
+            )
+        else:
+            order.done(outcomes)
+
+    def _meant(self, names: tuple[str, ...]) -> list[ServedModel]:
+        known = self._repository.served
+        for name in names:
+            if name not in known:
+                there = ", ".join(sorted(known)) or "none"
+                raise ModelNotFound(f"the broker serves no model {name!r}; it serves {there}")
+            if known[name].adopted:
+                raise InvalidInput(f"model {name!r} is another module's own: change it there")
+        return [known[name] for name in names] or [each for each in known.values() if not each.adopted]
+
+    def _reload(self, served: ServedModel, order: Order) -> dict[str, Any]:
+        with self._jobs.turn(served.spec.name):
+            return self._reload_in_turn(served, order)
+
+    def _reload_in_turn(self, served: ServedModel, order: Order) -> dict[str, Any]:
+        if (order.policy or order.labels) and numbered(served.spec.source) is None:
+            raise InvalidInput(
+                f"model {served.spec.name!r} from {served.spec.source!r} has no numbered versions to choose from"
+            )
+        with self._repository.lock:
+            before = served.policy, served.wanted_labels
+            served.policy = order.policy or served.policy
+            served.wanted_labels = {**served.wanted_labels, **order.labels}
+        outcome = self._bring_up_to_date(served, again=True)
+        with self._repository.lock:
+            if not outcome.loaded and (outcome.failed or outcome.note):
+                served.policy, served.wanted_labels = before
+            return outcome.to_message(served)
+
+    def _poll(self) -> None:
+        """Load what has come, or has changed, and stands as it did at the last poll: it may still be being copied."""
+        for served in list(self._repository.served.values()):
+            if not (self._stopping or served.adopted or self._jobs.is_busy(served.spec.name)):
+                self._have_done(partial(self._poll_one, served))
+
+    def _poll_one(self, served: ServedModel) -> None:
+        with self._jobs.turn(served.spec.name):
+            try:
+                self._bring_up_to_date(served, again=False)
+            except Exception:
+                _log.exception("model %r cannot be polled", served.spec.name)
+
+    def _load_again(self, replacement: Replacement) -> None:
+        with self._jobs.turn(replacement.served.spec.name):
+            self._load_again_in_turn(replacement)
+
+    def _load_again_in_turn(self, replacement: Replacement) -> None:
+        served, old = replacement.served, replacement.old
+        try:
+            if old.model is not None and not self._end(old):
+                self._leaving.append(old)
+            self._load(served, replacement.again, Outcome())
+            with self._repository.lock:
+                served.forget_ended()
+            self._announce()
+        except Exception:
+            _log.exception("model %r cannot be loaded again", served.spec.name)
+
+    # -- one model -----------------------------------------------------------------------------------------------
+
+    def _bring_up_to_date(self, served: ServedModel, again: bool) -> Outcome:
+        """`again`: also what failed before, and a source that shows no change."""
+        outcome = Outcome()
+        there = loading.find(served)
+        wanted = [there[number] for number in loading.wanted_of(served, list(there))]
+        if not wanted or (not wanted[0].is_numbered and any(each.is_numbered for each in served.versions)):
+            outcome.note = f"there is no version to serve in {served.spec.source}; nothing was changed"
+            return outcome
+        coming = [version for version in wanted if _is_new(served, version, again)]
+        going = _going(served.available, wanted, coming)
+        if not again and self._not_settled(served, coming):
+            return outcome
+        with self._repository.lock:
+            served.versions += coming
+        first = served.spec.unload_first and bool(coming)
+        if first and not self._unload(going, outcome, _UNLOAD_FIRST_S):
+            self._stay(served, going, coming, outcome)
+            return outcome
+        for version in coming:
+            if not self._stopping:
+                self._load(served, version, outcome)
+        self._move_labels(served, outcome)
+        if first and outcome.failed:
+            self._load_back(served, going, outcome)
+        elif not first:
+            # For each that could not be loaded one of the old stays, the latest first.
+            going = [old for old in going if old.number not in served.labels.values()]
+            self._unload(going[: max(0, len(going) - len(outcome.failed))], outcome, _UNLOAD_S)
+        if coming or going:
+            with self._repository.lock:
+                served.forget_ended()
+            self._announce()
+        return outcome
+
+    def _move_labels(self, served: ServedModel, outcome: Outcome) -> None:
+        """Have each label stand for what it shall, if that can be called by now."""
+        with self._repository.lock:
+            there = {version.number for version in served.available}
+            missing = {label: n for label, n in served.wanted_labels.items() if n not in there}
+            labels = {
+                **served.wanted_labels,
+                **{label: served.labels.get(label, n) for label, n in missing.items()},
+            }
+            moved = labels != served.labels
+            served.labels = labels
+            self._repository.follow()
+        for label, number in missing.items():
+            outcome.note = f"label {label!r} cannot stand for version {number}, which is not served"
+        if moved:
+            self._switchboard.switch()
+            self._announce()
+
+    def _not_settled(self, served: ServedModel, coming: list[Version]) -> bool:
+        seen = {version.number: version.fingerprint for version in coming}
+        before = self._seen.get(served.spec.name, {})
+        self._seen[served.spec.name] = seen
+        return not all(before.get(number) == fingerprint for number, fingerprint in seen.items())
+
+    def _load(self, served: ServedModel, version: Version, outcome: Outcome) -> None:
+        name, number = served.spec.name, version.number
+        put_back = loading.import_again(served.spec) if served.spec.is_function else None
+        version.enter(State.LOADING)
+        self._announce()
+        self._switchboard.expect_company()
+        try:
+            version.spec = self._tuned(served, version)
+            self.on_begin(name)
+            attempt = LoadAttempt(version, partial(self._fill, version), _close)
+            self._attempts.append(attempt)
+            attempt.run(self._load_seconds, lambda: self._stopping)
+        except Exception as error:
+            if not isinstance(error, ModelLoadError):
+                _log.exception("model %r, version %d", name, number)
+            if put_back is not None:
+                put_back()
+            if not version.abandoned:
+                _close(version)
+            version.enter(State.END, str(error) or type(error).__name__)
+            version.failed = True
+            outcome.failed[number] = version.cause
+            _log.error("%s; what was served is served on", version.cause)
+            self._announce()
+            return
+        finally:
+            self.on_begin("")
+        with self._repository.lock:
+            version.enter(State.AVAILABLE)
+            self._repository.follow()
+        self.on_load(name)
+        self._switchboard.switch()
+        self._announce()
+        outcome.loaded.append(number)
+        _log.info("model %r: version %d is served", name, number)
+
+    def _fill(self, version: Version) -> None:
+        loading.load(version)
+        loading.warm_up(version, self._repository.new_number, verdicts=self._repository.verdicts)
+
+    def _tuned(self, served: ServedModel, version: Version) -> ModelSpec:
+        """With what was measured for this version, else with what its predecessor is run with."""
+        default = served.default
+        before = default.model.spec if default is not None and default.model is not None else None
+        return loading.taken_over(self._tune(version.spec), before)
+
+    def _load_back(self, served: ServedModel, going: list[Version], outcome: Outcome) -> None:
+        """What was unloaded to make room for a version that then could not be loaded."""
+        for old in going:
+            again = Version(old.number, old.spec, old.fingerprint)
+            with self._repository.lock:
+                served.versions.append(again)
+            self._load(served, again, outcome)
+
+    def _unload(self, versions: list[Version], outcome: Outcome, seconds: float) -> bool:
+        """Take them out of service, and close those on which nothing runs any more within so many seconds, the others
+        later. True if all are closed."""
+        if not versions:
+            return True
+        with self._repository.lock:
+            for version in versions:
+                version.enter(State.UNLOADING)
+            self._repository.follow()
+        self._switchboard.switch()
+        self._announce()
+        deadline = monotonic() + seconds
+        for version in versions:
+            if self._await_end_of_requests(version, deadline):
+                self._close_unloaded(version)
+                outcome.unloaded.append(version.number)
+            elif not self._stopping:  # else the broker drains and closes everything
+                outcome.draining.append(version.number)
+                self._leaving.append(version)
+                _log.warning(
+                    "model %r: version %d still has requests; it is unloaded when they are finished",
+                    version.spec.name,
+                    version.number,
+                )
+        with gently():
+            gc.collect()  # a Graph is full of cycles
+        return not outcome.draining
+
+    def _stay(
+        self, served: ServedModel, going: list[Version], coming: list[Version], outcome: Outcome
+    ) -> None:
+        """What was to be unloaded first still runs: there is no room for what comes, so put it back into service."""
+        cause = "the version before it still has requests, and must be unloaded first"
+        with self._leaving_lock, self._repository.lock:
+            for version in coming:
+                version.enter(State.END, cause)
+                version.failed = True
+                outcome.failed[version.number] = f"version {version.number} was not loaded: {cause}"
+            for version in [old for old in going if old in self._leaving]:
+                self._leaving.remove(version)
+                version.enter(State.AVAILABLE)
+            self._repository.follow()
+        outcome.draining.clear()
+        self._switchboard.switch()
+        self._announce()
+
+    def _unload_leaving(self) -> None:
+        for version in list(self._leaving):
+            with self._leaving_lock:
+                ended = version in self._leaving and self._end(version)
+                if ended:
+                    self._leaving.remove(version)
+            if ended:
+                self._announce()
+
+    def _end(self, version: Version) -> bool:
+        """Close a version that is out of service, if nothing runs on it any more."""
+        if version.model is None or not self._switchboard.let_go(version.model):
+            return False
+        self._close_unloaded(version)
+        return True
+
+    def _close_unloaded(self, version: Version) -> None:
+        with self._repository.lock:
+            _close(version)
+            version.enter(State.END, version.cause or "unloaded")
+        _log.info("model %r: version %d is unloaded", version.spec.name, version.number)
+
+    def _await_end_of_requests(self, version: Version, deadline: float) -> bool:
+        assert version.model is not None
+        pause = Backoff(_FIRST_LOOK_S, _LAST_LOOK_S)
+        waited = threading.Event()
+        while not self._switchboard.let_go(version.model):
+            if self._stopping or monotonic() >= deadline:
+                return False
+            waited.wait(pause.next_s())
+        return not self._stopping
+
+
+def _is_new(served: ServedModel, version: Version, again: bool) -> bool:
+    """Whether it is to be loaded; `again` as for `Loader._bring_up_to_date`."""
+    known = [each for each in served.versions if each.is_numbered == version.is_numbered]
+    if version.is_numbered:
+        known = [each for each in known if each.number == version.number]
+    same = [each for each in known if each.fingerprint == version.fingerprint]
+    if again:
+        return not version.is_numbered or not any(each.is_available for each in same)
+    return bool(version.fingerprint) and not any(each.is_available or each.failed for each in same)
+
+
+def _going(available: list[Version], wanted: list[Version], coming: list[Version]) -> list[Version]:
+    """What is wanted no more, or has its like among what comes."""
+    if not wanted[0].is_numbered:
+        return available if coming else []
+    stay = {each.number for each in wanted} - {each.number for each in coming}
+    return [old for old in available if old.number not in stay]
+
+
+def _close(version: Version) -> None:
+    model, version.model = version.model, None
+    version.entries, version.ad_hoc = {}, {}
+    if model is not None:
+        with suppress(Exception):
+            model.close()

@@ -1,0 +1,492 @@
+"""Whether a signature's rows are independent, so that requests may be joined and split: found by running it.
+
+    rows 0 1 2 3 alone ------> each answer is what the row must get in any company
+    0123, 10, 220 ... ------> the same answers: no row depends on its place, or on how many there are
+    0123, 0a2b, cd23 ... ---> rows that stay, at the same place in a run of the same size, get the same bits: none
+                              depends on what is in the others, however little
+    as many as a batch may have and more, half of them exchanged: nor on rows far away
+
+Nobody can prove it that way, and values that nobody made up may behave otherwise. So whatever raises doubts counts as
+dependent, and service goes on looking (broker/data_plane/evidence.py). Pure, but for the clock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+
+from broker.models.examples import Feeds
+from broker.models.model import Run
+from broker.models.rows.closeness import (
+    Outputs,
+    difference,
+    exactly_same,
+    same,
+    same_outputs,
+    same_rows,
+    same_shapes,
+)
+from broker.models.rows.made_up import LENGTHS, Choice, draw, families_of
+from broker.models.rows.trial_rows import kept_halves, picked, regrouped, shaken
+from worker_client.system.clock import monotonic
+from worker_client.wire.signature import Signature
+
+VERSION = 1
+"""Of the examination: what another one has found is not believed."""
+SECONDS = 3.0
+"""What it may take for one signature, once it has been found what it accepts. With half of it, enough is known."""
+TRIALS = 16
+_ROWS = 4
+_PROBED = 60
+_BIG_BYTES = 16 << 20
+_MOST_ROWS = 4096
+_CHEAP_SECONDS = 0.15
+_FEWEST_RUNS = 20
+"""Rows that are run in the smallest trial that says something."""
+_ENOUGH = 3
+_FAR_TRIALS = (0, 1, 3, 5)
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """`apart` tells why requests may be neither joined nor split, "" if they may. `lasting`: it will be found again."""
+
+    apart: str
+    lasting: bool = True
+
+
+def structure(signature: Signature) -> str:
+    """Why its shapes alone forbid to join requests; empty if they do not."""
+    if not signature.inputs:
+        return "it takes no inputs"
+    for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
+        for spec in specs:
+            if spec.component:
+                return f"{kind} {spec.name!r} is {spec.component}"
+            if spec.shape is None:
+                return f"the rank of {kind} {spec.name!r} is unknown"
+            if not spec.shape or spec.shape[0] is not None:
+                return f"the first dimension of {kind} {spec.name!r} is not free"
+    return ""
+
+
+def examine(
+    run: Run,
+    signature: Signature,
+    limit: int,
+    examples: Sequence[Feeds] = (),
+    seed: int = 0,
+    *,
+    seconds: float = SECONDS,
+    clock: Callable[[], float] = monotonic,
+) -> Verdict:
+    """Run made-up requests, and the examples, whole, apart, joined and split. `limit`: rows that a batch may have."""
+    reason = structure(signature)
+    if reason:
+        return Verdict(reason)
+    trials = _Trials(run, signature, limit, examples, seed, seconds, clock)
+    try:
+        trials.make()
+    except _Dependent as found:
+        return Verdict(str(found))
+    except _OutOfTime:
+        if not trials.learned:
+            return Verdict(
+                f"it is too slow to be examined: one row takes {trials.row_seconds:.2g} s", lasting=False
+            )
+    if trials.learned:
+        return Verdict("")
+    if not trials.answered:
+        return Verdict(f"it cannot be examined: no made-up request could be run ({trials.error})")
+    return Verdict("it cannot be examined: its answers are the same whatever goes in")
+
+
+def rounding_explains(run: Run, feeds: Feeds, mine: Outputs, found: Outputs, seed: int = 0) -> bool:
+    """Whether `mine`, the answer to one request, may differ from `found` because of rounding alone: then the answer to
+    a request that differs in its last bits is as far away. Raises what `run` raises."""
+    if not any(feed.dtype.kind in "fcV" for feed in feeds):
+        return False
+    rng = np.random.default_rng(seed)
+    moved = [0.0] * len(mine)
+    for _ in range(3):
+        for number, (output, before) in enumerate(zip(run(*shaken(feeds, rng)), mine)):
+            if output.shape != before.shape:
+                return False
+            moved[number] = max(moved[number], difference(output, before))
+    return all(
+        difference(one, other) <= 10 * far
+        for one, other, far in zip(mine, found, moved)
+        if not same(one, other)
+    )
+
+
+class _Dependent(Exception):
+    """Rows depend on each other, or may."""
+
+
+class _OutOfTime(Exception):
+    pass
+
+
+class _Failed(Exception):
+    """The model has raised."""
+
+
+class _Trials:
+    def __init__(
+        self,
+        run: Run,
+        signature: Signature,
+        limit: int,
+        examples: Sequence[Feeds],
+        seed: int,
+        seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self.learned = 0
+        """Trials in which different rows had different answers."""
+        self.answered = False
+        self.error = ""
+        self.row_seconds = 0.0
+        self._here_seconds = 0.0  # the same with the rows of this trial, which may be longer
+        self._run = run
+        self._signature = signature
+        self._limit = limit
+        self._examples = examples
+        self._rng = np.random.default_rng(seed)
+        self._clock = clock
+        self._seconds = seconds
+        self._until = clock() + seconds
+        self._families = [families_of(spec, signature) for spec in signature.inputs]
+        self._free = any(None in (spec.shape or ())[1:] for spec in signature.inputs)
+        self._refused: set[tuple[int, int]] = set()  # an input, and a family that it cannot take
+        self._short: set[int] = set()  # lengths that it cannot take
+
+    def make(self) -> None:
+        """Raises _Dependent, _OutOfTime."""
+        base = self._accepted()
+        if base is None:
+            return
+        self._measure(base)
+        for number, choice in enumerate(self._choices(base)):
+            if self.learned >= _ENOUGH and self._left() < self._seconds / 2:
+                return
+            small = self._rows_for(self._left() / 2)
+            self._try(choice, small)
+            if number in _FAR_TRIALS:
+                self._try_many(choice, small)
+
+    # -- what it accepts -----------------------------------------------------------------------------------------
+
+    def _accepted(self) -> Choice | None:
+        """The first that it can be run with, one row at a time; None if nothing is."""
+        for number, _ in enumerate(self._examples):
+            choice = Choice((), 1, number)
+            if self._runs(choice):
+                return choice
+        lengths = LENGTHS if self._free else LENGTHS[:1]
+        most = max(map(len, self._families))
+        ways = [  # all inputs in step, then each by itself
+            Choice(tuple(min(family, len(known) - 1) for known in self._families), length)
+            for length in lengths[:3]
+            for family in range(most)
+        ]
+        for families in product(*[range(min(len(known), 6)) for known in self._families[:3]]):
+            rest = (0,) * (len(self._families) - len(families))
+            ways.append(Choice(families + rest, lengths[0]))
+        ways += [Choice((0,) * len(self._families), length) for length in lengths[3:]]
+        for choice in dict.fromkeys(ways[: _PROBED * 2]):
+            if self._runs(choice):
+                return choice
+        return None
+
+    def _runs(self, choice: Choice) -> bool:
+        pool = draw(self._signature, choice, 1, self._rng, self._examples)
+        try:
+            self._run_rows(pool, [0])
+        except _Failed:
+            return False
+        self.answered = True
+        return True
+
+    def _measure(self, base: Choice) -> None:
+        """What one row takes, the first run not counted; and give the trials their time."""
+        pool = draw(self._signature, base, 1, self._rng, self._examples)
+        for _ in range(2):
+            begun = self._clock()
+            self._run_quietly(pool, [0])
+            self.row_seconds = self._clock() - begun
+        if _FEWEST_RUNS * self.row_seconds > 1.5 * self._seconds:
+            raise _OutOfTime
+        self._until = self._clock() + max(self._seconds, 1.2 * _FEWEST_RUNS * self.row_seconds)
+
+    def _choices(self, base: Choice) -> Iterator[Choice]:
+        """The examples first, then each family and length that it accepts, several inputs in new company."""
+        for number, _ in enumerate(self._examples[:4]):
+            yield Choice((), 1, number)
+        start = base
+        if base.example is not None:
+            found = self._made_up_beside()
+            if found is None:
+                return
+            start = found
+        yield start
+        for number in range(1, TRIALS):
+            families = tuple(
+                self._family(each, (known + number) if number < 12 else int(self._rng.integers(99)), start)
+                for each, known in enumerate(start.families)
+            )
+            choice = Choice(families, self._length(number, start))
+            if not self._runs(choice):
+                choice = self._blame(choice, start)
+            yield choice
+
+    def _made_up_beside(self) -> Choice | None:
+        examples, self._examples = self._examples, ()
+        try:
+            return self._accepted()
+        finally:
+            self._examples = examples
+
+    def _family(self, each: int, number: int, start: Choice) -> int:
+        found = number % len(self._families[each])
+        return start.families[each] if (each, found) in self._refused else found
+
+    def _length(self, number: int, start: Choice) -> int:
+        if not self._free:
+            return start.length
+        usable = [length for length in LENGTHS if length not in self._short]
+        # A long row costs more than what was measured for the first.
+        usable = (
+            usable if self.row_seconds < 0.02 else [length for length in usable if length <= start.length]
+        )
+        return usable[number % len(usable)] if usable else start.length
+
+    def _blame(self, choice: Choice, start: Choice) -> Choice:
+        """Find out what of a choice it does not accept, and leave that at what is known to work."""
+        families = list(start.families)
+        for each, family in enumerate(choice.families):
+            families[each] = family
+            if family != start.families[each] and not self._runs(Choice(tuple(families), start.length)):
+                self._refused.add((each, family))
+                families[each] = start.families[each]
+        found = Choice(tuple(families), choice.length)
+        if choice.length != start.length and not self._runs(found):
+            self._short.add(choice.length)
+            found = Choice(tuple(families), start.length)
+        return found
+
+    # -- trials --------------------------------------------------------------------------------------------------
+
+    def _try(self, choice: Choice, rows: int) -> None:
+        """Everything with a few rows."""
+        pool = draw(self._signature, choice, 2 * rows, self._rng, self._examples)
+        begun = self._clock()
+        alone = self._alone(pool, range(2 * rows))
+        self._here_seconds = (self._clock() - begun) / (2 * rows)
+        kept = sorted(alone)
+        if len(kept) < min(4, 2 * rows):
+            return
+        half = kept[: len(kept) // 2], kept[len(kept) // 2 :]
+        rows = len(half[0])
+        first, second = half[0], half[1][:rows]
+        for request in regrouped(first, second):
+            self._compare(pool, request, alone)
+        base = self._steady(pool, first)
+        for kept_here in kept_halves(rows):
+            mixed = [one if keep else other for one, other, keep in zip(first, second, kept_here)]
+            self._compare_company(pool, first, base, mixed, kept_here)
+        if not all(same_outputs(alone[kept[0]], alone[number]) for number in kept):
+            self.learned += 1
+
+    def _try_many(self, choice: Choice, small: int) -> None:
+        """Rows far apart: more than a batch has, where that is cheap."""
+        for rows in self._many(choice):
+            if rows <= small:
+                continue
+            pool = draw(self._signature, choice, 2 * rows, self._rng, self._examples)
+            shown = sorted(
+                {0, 1, rows // 2, rows - 1, min(self._limit, rows - 1), min(self._limit - 1, rows - 1)}
+            )
+            alone = self._alone(pool, shown)
+            if len(alone) < len(shown):
+                return  # what it accepts was seen in the small; among so many one is bad
+            first, second = list(range(rows)), list(range(rows, 2 * rows))
+            try:
+                base = self._steady(pool, first)
+                self._compare_some(base, alone)
+                self._compare_pieces(pool, rows, base)
+            except _Failed:
+                return
+            keep = self._rng.random(rows) < 0.5
+            for kept_here in (keep, ~keep):
+                mixed = [one if stays else other for one, other, stays in zip(first, second, kept_here)]
+                self._compare_company(pool, first, base, mixed, list(kept_here))
+
+    def _many(self, choice: Choice) -> list[int]:
+        """Numbers of rows that are worth a run: past the limit, and far past it where rows are small and quick."""
+        row = draw(self._signature, choice, 1, self._rng, self._examples)
+        row_bytes = max(1, sum(feed.nbytes for feed in row))
+        most = min(_BIG_BYTES // row_bytes, _MOST_ROWS)
+        text = any(spec.dtype.hasobject for spec in self._signature.inputs)
+        afforded = int(self._left() * 0.3 / max(7 * self._here_seconds, 1e-9))
+        past = min(self._limit + 3, most, afforded)
+        far = min(
+            16 * self._limit, most, 256 if text else most, int(_CHEAP_SECONDS / max(self._here_seconds, 1e-9))
+        )
+        return [past] if far < 2 * past else [past, far]
+
+    # -- comparing -----------------------------------------------------------------------------------------------
+
+    def _alone(self, pool: Feeds, numbers: Sequence[int]) -> dict[int, Outputs]:
+        """The answer to each row by itself, without those for which it raises."""
+        found: dict[int, Outputs] = {}
+        for number in numbers:
+            try:
+                outputs = self._run_rows(pool, [number])
+            except _Failed:
+                continue
+            self._check_rows(outputs, 1)
+            found[number] = outputs
+        refused = [number for number in numbers if number not in found]
+        if refused and self._run_quietly(pool, [*refused, *list(found)[:1]]) is not None:
+            raise _Dependent("it raises for a row by itself that it takes together with others")
+        return found
+
+    def _compare(self, pool: Feeds, request: Sequence[int], alone: dict[int, Outputs]) -> None:
+        """A request against its rows by themselves."""
+        try:
+            together = self._run_rows(pool, request)
+        except _Failed as error:
+            raise _Dependent(f"it takes each of {len(request)} rows, but not all together: {error}") from None
+        self._check_rows(together, len(request))
+        for place, number in enumerate(request):
+            self._compare_row(pool, number, alone[number], [output[place : place + 1] for output in together])
+
+    def _compare_row(self, pool: Feeds, number: int, alone: Outputs, mine: Outputs) -> None:
+        if not same_shapes(mine, alone, 1):
+            raise _Dependent(
+                f"the shape of its answer to a row depends on the other rows{self._where(mine, alone)}"
+            )
+        if same_outputs(mine, alone):
+            return
+        feeds = picked(pool, [number])
+        try:
+            again = self._run_rows(pool, [number])
+            explained = rounding_explains(self._run, feeds, alone, mine)
+        except Exception:
+            explained, again = False, alone
+        if not same_outputs(again, alone):
+            raise _Dependent("it answers the same request differently each time")
+        if not explained:
+            raise _Dependent(
+                f"its answer to a row by itself is another than among other rows{self._where(mine, alone)}"
+            )
+
+    def _compare_some(self, base: Outputs, alone: dict[int, Outputs]) -> None:
+        for number, outputs in alone.items():
+            mine = [output[number : number + 1] for output in base]
+            if not same_shapes(mine, outputs, 1):
+                raise _Dependent("the shape of its answer to a row depends on the other rows")
+
+    def _compare_pieces(self, pool: Feeds, rows: int, base: Outputs) -> None:
+        """Cut at the limit, as a large request is."""
+        for start in sorted({0, (rows - 1) // self._limit * self._limit}):
+            stop = min(start + self._limit, rows)
+            if stop - start == rows:
+                continue
+            piece = self._run_rows(pool, list(range(start, stop)))
+            self._check_rows(piece, stop - start)
+            mine = [output[start:stop] for output in base]
+            if not same_shapes(piece, mine, stop - start):
+                raise _Dependent("the shape of its answer to a row depends on the other rows")
+            good = np.all([same_rows(a, b) for a, b in zip(piece, mine)], axis=0)
+            for place in np.flatnonzero(~good)[:3]:
+                alone = self._run_rows(pool, [start + int(place)])
+                for outputs in (piece, mine):
+                    self._compare_row(
+                        pool, start + int(place), alone, [o[place : place + 1] for o in outputs]
+                    )
+
+    def _steady(self, pool: Feeds, request: Sequence[int]) -> Outputs:
+        """The answer to a request, which must come again."""
+        outputs, again = self._run_rows(pool, request), self._run_rows(pool, request)
+        self._check_rows(outputs, len(request))
+        self._exact = all(same_shapes([a], [b], len(request)) and same_rows(a, b, exact=True).all()
+                          for a, b in zip(outputs, again))  # fmt: skip
+        if not self._exact and not same_outputs(outputs, again):
+            raise _Dependent("it answers the same request differently each time")
+        return outputs
+
+    def _compare_company(
+        self, pool: Feeds, first: Sequence[int], base: Outputs, mixed: Sequence[int], keep: Sequence[bool]
+    ) -> None:
+        """Rows that stay, while others around them change."""
+        try:
+            outputs = self._run_rows(pool, mixed)
+        except _Failed as error:
+            if len(first) > 2 * _ROWS:
+                return  # among so many rows one may be bad
+            raise _Dependent(f"it takes each of {len(mixed)} rows, but not all together: {error}") from None
+        self._check_rows(outputs, len(mixed))
+        stays = np.asarray(keep, bool)
+        if not same_shapes(outputs, base, len(mixed)):
+            raise _Dependent(
+                f"the shape of its answer to a row depends on the other rows{self._where(outputs, base)}"
+            )
+        for spec, mine, before in zip(self._signature.outputs, outputs, base):
+            good = same_rows(mine[stays], before[stays], exact=self._exact)
+            if not good.all() and self._exact and same_rows(mine[stays], before[stays]).all():
+                # Next to nothing: see whether such differences come by themselves.
+                again = self._run_rows(pool, mixed), self._run_rows(pool, first)
+                if not all(exactly_same(a, b) for a, b in zip((*again[0], *again[1]), (*outputs, *base))):
+                    continue
+            if not good.all():
+                far = difference(mine[stays][~good], before[stays][~good])
+                raise _Dependent(
+                    f"its answer to a row depends on the other rows (output {spec.name!r} changed by {far:.2g})"
+                )
+
+    def _check_rows(self, outputs: Outputs, rows: int) -> None:
+        for spec, output in zip(self._signature.outputs, outputs):
+            if output.shape[:1] != (rows,):
+                have = f"{len(output)} rows" if output.ndim else "a scalar"
+                what = "1 row" if rows == 1 else f"{rows} rows"
+                raise _Dependent(f"for {what} of input its output {spec.name!r} has {have}")
+
+    def _where(self, mine: Outputs, other: Outputs) -> str:
+        for spec, a, b in zip(self._signature.outputs, mine, other):
+            if a.shape != b.shape or not same_rows(a, b).all():
+                return f" (output {spec.name!r})"
+        return ""
+
+    # -- running -------------------------------------------------------------------------------------------------
+
+    def _left(self) -> float:
+        return max(0.0, self._until - self._clock())
+
+    def _rows_for(self, seconds: float) -> int:
+        """Of a trial, which runs about ten times as many."""
+        return min(_ROWS, self._limit) if self.row_seconds * 10 * _ROWS <= seconds and self._limit > 2 else 2
+
+    def _run_rows(self, pool: Feeds, request: Sequence[int]) -> Outputs:
+        if self._clock() >= self._until:
+            raise _OutOfTime
+        begun = self._clock()
+        try:
+            outputs = self._run(*picked(pool, request))
+        except Exception as error:
+            self.error = str(error).partition("\n")[0][:200]
+            raise _Failed(self.error) from None
+        if not self.row_seconds and len(request) == 1:
+            self.row_seconds = self._clock() - begun
+        return outputs
+
+    def _run_quietly(self, pool: Feeds, request: Sequence[int]) -> Outputs | None:
+        try:
+            return self._run_rows(pool, request)
+        except _Failed:
+            return None

@@ -1,0 +1,1 @@
+"""The broker as a process: its main thread, what its parent sees of it, signals, systemd, the fork server."""

@@ -1,0 +1,273 @@
+"""The broker as a process of its own, from its parent's side: start it, watch it, stop it.
+
+parent                                   child: an engine, or the supervisor of one
+settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
+report  <---- READY pipe -------------   {"pid", "ready_ns"} once workers are answered, or {"error", "can_pass"}
+run record <-- shared memory ---------   of an engine: what it loads, what each thread runs (`run_record`)
+locks, listening socket - inherited ->  if the address is the parent's (`address_lock.py`)
+SIGTERM ----------------------------->   drain and stop; a second one: stop at once
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import struct
+import sys
+import weakref
+from typing import Any
+
+import msgpack
+
+from broker.config.settings import Settings
+from broker.control_plane import locks
+from broker.control_plane.address_lock import Instance
+from broker.counters.run_record import RunRecord
+from broker.host import descriptors
+from broker.process import signals
+from broker.process.spawn import Child
+from worker_client.system.clock import monotonic, monotonic_ns
+from worker_client.system.surroundings import python_path
+from worker_client.wire.address import socket_path
+from worker_client.wire.errors import BrokerError, InvalidInput, Overloaded
+
+_LENGTH = struct.Struct("<I")
+_ANY_BYTES = "surrogateescape"  # file names need not be UTF-8
+# The mask first: it is then that of every thread which an import makes.
+_ENTRY = (
+    "import signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, {mask}); "
+    "from {module} import main; sys.exit(main())"
+)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+"""What ends a broker. The end of its standard input comes as SIGIO."""
+_LONGEST_POLL_MS = 1 << 30
+_GRACE_SECONDS = 10.0  # beyond what the drain allows
+_LOADING_GRACE_SECONDS = 5.0
+
+_processes: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
+
+
+class EngineProcess:
+    """A broker in a process of its own, which ends with this one, however this one ends.
+
+    With `supervised`, that process restarts the broker when it dies; with `instance`, the address is ours and the
+    broker inherits it. The handle belongs to the process that started it: in a child forked later it is as if never
+    started.
+    """
+
+    def __init__(
+        self, settings: Settings, supervised: bool = False, instance: Instance | None = None
+    ) -> None:
+        self.settings = settings
+        self.supervised = supervised
+        mask = [int(number) for number in (*STOP_SIGNALS, signal.SIGIO, signal.SIGCHLD)]
+        module, mask = ("broker.supervision.supervise", mask) if supervised else ("broker.process.main", [])
+        self._entry = _ENTRY.format(module=module, mask=mask)
+        self._stop_seconds = settings.drain_seconds + (2 if supervised else 1) * _GRACE_SECONDS
+        self._instance = instance
+        self.record = RunRecord()
+        """What it loads and runs, and did when it ended; always empty where it is `supervised` by another."""
+        self._process: Child | None = None
+        self._ready = -1
+        self._report = b""
+        _processes.add(self)
+
+    @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    def start(self, seconds: float = 0.0) -> None:
+        """Return when workers are answered. Raises BrokerError with the engine's own message, or if that takes longer
+        than `seconds`; 0 for no limit."""
+        try:
+            self.launch()
+            self._read_report(seconds + _GRACE_SECONDS if seconds and self.supervised else seconds)
+            if "ready_ns" not in self.report():
+                raise BrokerError(self.failure())
+        except BaseException:
+            self.stop()
+            raise
+
+    def launch(self) -> None:
+        """Start the process, and return while it still loads. Raises BrokerError if there can be no other process."""
+        self._report = b""
+        try:
+            self._spawn()
+        except OSError as error:
+            raise BrokerError(f"the broker's process cannot be started: {error}") from None
+        self._send_settings()
+
+    def has_ended(self) -> bool:
+        """False if it was never started."""
+        return self._process is not None and self._process.has_ended()
+
+    def report(self) -> dict[str, Any]:
+        """What it has reported so far: empty while it loads."""
+        if self._ready >= 0 and not self._report:
+            os.set_blocking(self._ready, False)
+            with contextlib.suppress(BlockingIOError):
+                self._report = os.read(self._ready, 1 << 16)
+        return dict(msgpack.unpackb(self._report, unicode_errors=_ANY_BYTES)) if self._report else {}
+
+    def failure(self) -> str:
+        """Why it has not become ready, after its end."""
+        error = self.report().get("error")
+        return error or f"the broker's process {self.describe_end()} before it was ready"
+
+    @property
+    def can_pass(self) -> bool:
+        """Whether another start may succeed, after one that failed."""
+        return bool(self.report().get("can_pass", True))
+
+    @property
+    def status(self) -> int | None:
+        """After its end: its exit status, -N for signal N; None if somebody else took it."""
+        return None if self._process is None else self._process.status
+
+    def describe_end(self) -> str:
+        """How it has ended, or is just about to."""
+        assert self._process is not None
+        return self._process.describe_end()
+
+    @property
+    def stop_seconds(self) -> float:
+        """What an orderly stop may take; little while it loads, as it has accepted no request."""
+        if "ready_ns" in self.report():
+            return self._stop_seconds
+        return (2 if self.supervised else 1) * _LOADING_GRACE_SECONDS
+
+    def begin_stop(self) -> None:
+        """Have it drain and stop; its end comes later."""
+        if self._process is not None:
+            self._process.stdin.close()  # its end stops the engine as SIGTERM would
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+
+    def stop(self) -> None:
+        """Stop in order and wait; kill it if it takes longer than its drain allows. Idempotent."""
+        self.begin_stop()
+        seconds = self.stop_seconds
+        process, self._process = self._process, None
+        if process is not None and not process.wait(seconds):
+            process.kill()
+            process.wait()
+        self._close_ready()
+
+    def forget(self) -> None:
+        """In a forked child: let go of the pipe whose end tells the engine that its parent has ended."""
+        process, self._process = self._process, None
+        if process is not None:
+            with contextlib.suppress(OSError):
+                process.stdin.close()
+        self._close_ready()
+
+    def _spawn(self) -> None:
+        """In a session of its own: a Ctrl-C is for the parent, which then stops the engine. Raises OSError."""
+        fds = () if self._instance is None else self._instance.held[:3]
+        self.record = RunRecord() if self.supervised else _new_record()
+        self._ready, report = descriptors.pipe()
+        given = report, self.record.fd, *fds
+        try:
+            self._process = Child(
+                ["-c", self._entry, *map(str, given)],
+                keep=[fd for fd in given if fd >= 0],
+                environment={**os.environ, "PYTHONPATH": python_path()},
+            )
+        finally:
+            os.close(report)
+            self.record.close_fd()
+
+    def _send_settings(self) -> None:
+        assert self._process is not None
+        body = msgpack.packb(self.settings.to_message(), unicode_errors=_ANY_BYTES)
+        rest = memoryview(_LENGTH.pack(len(body)) + body)
+        with contextlib.suppress(BrokenPipeError):  # then it has died, and the report says so
+            while rest:
+                rest = rest[self._process.stdin.write(rest) :]
+
+    def _read_report(self, seconds: float) -> None:
+        """Wait for it, or for the process's end. Raises BrokerError if neither comes in time."""
+        limit = monotonic() + seconds
+        poll = select.poll()
+        poll.register(self._ready, select.POLLIN)
+        while True:
+            left = max(0.0, limit - monotonic()) if seconds else None
+            if not poll.poll(None if left is None else min(left * 1000, _LONGEST_POLL_MS)):
+                if monotonic() < limit:
+                    continue
+                raise BrokerError(self._late(seconds))
+            part = os.read(self._ready, 1 << 16)
+            if not part:
+                return
+            self._report += part
+
+    def _late(self, seconds: float) -> str:
+        note = locks.note_at(socket_path(self.settings.address))
+        if note is None or note.pid is None or not os.path.isdir(f"/proc/{note.pid}"):
+            state = "it has not come so far as to take its address"
+        else:
+            model, for_s = self.record.loading(monotonic_ns())
+            loads = (
+                f"has been loading model {model!r} for {for_s:.0f} s" if model else "still loads its models"
+            )
+            state = f"pid {note.pid} {loads}"
+        return (
+            f"the broker's process (pid {self.pid}) was not ready within {seconds:g} s (start_seconds): {state}. Its "
+            f"log is {descriptors.name_of(2)}; see where it stands (py-spy dump --pid), or give it longer"
+        )
+
+    def _close_ready(self) -> None:
+        ready, self._ready = self._ready, -1
+        if ready >= 0:
+            os.close(ready)
+
+
+def _forget_all() -> None:
+    for process in list(_processes):
+        process.forget()
+
+
+os.register_at_fork(after_in_child=_forget_all)
+
+
+def _new_record() -> RunRecord:
+    """One that the process shares, where the system has such memory."""
+    try:
+        return RunRecord.create()
+    except (OSError, Overloaded):
+        return RunRecord()
+
+
+class Birth:
+    """The other end: what a process started by EngineProcess was given. Its main thread makes one, once."""
+
+    def __init__(self) -> None:
+        signals.heed_children()
+        self._report, record, *fds = map(int, sys.argv[1:])
+        self.fds = (fds[0], fds[1], fds[2]) if fds else None
+        """The address, where it is our parent's, who then watches us by the record."""
+        self.record = RunRecord.attach(record) if record >= 0 else RunRecord()
+        self.parent = sys.stdin.fileno()
+        stdin = sys.stdin.buffer
+        (length,) = _LENGTH.unpack(stdin.read(_LENGTH.size))
+        self.settings = Settings.from_message(msgpack.unpackb(stdin.read(length), unicode_errors=_ANY_BYTES))
+
+    @property
+    def told(self) -> bool:
+        return self._report < 0
+
+    def tell_ready(self) -> None:
+        self._tell({"pid": os.getpid(), "ready_ns": monotonic_ns()})
+
+    def tell_error(self, error: BrokerError) -> None:
+        self._tell({"error": str(error), "can_pass": not isinstance(error, InvalidInput)})
+
+    def _tell(self, message: dict[str, Any]) -> None:
+        report, self._report = self._report, -1
+        with contextlib.suppress(BrokenPipeError):
+            os.write(report, msgpack.packb(message, unicode_errors=_ANY_BYTES))
+        os.close(report)

@@ -1,0 +1,72 @@
+"""Says in the log which model a start loads, now and then, and sees to it that the start has an end: for a process that
+no parent watches.
+
+A loader that holds the interpreter's lock lets no thread of ours say anything. Where the process is the broker's own, a
+timer of C then ends it, with a line for each frame of the threads that it had.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import logging
+import os
+import threading
+from collections.abc import Callable, Iterator
+
+from broker.counters.run_record import RunRecord
+from broker.models.lifecycle.start import Start
+from broker.models.tf.import_logs import HARMLESS_THREAD, let_through
+from worker_client.system.clock import monotonic, monotonic_ns
+
+_log = logging.getLogger("onesession.start")
+
+_LOOK_SECONDS = 0.5
+_GRACE_SECONDS = 5.0  # for the thread, or our parent, to end it with a line that says why
+
+
+@contextlib.contextmanager
+def told(record: RunRecord, limit_s: float, on_late: Callable[[], None] | None) -> Iterator[None]:
+    """While the models are loaded in the block. `on_late`, which ends the process, is called from another thread;
+    without it the start goes on, as this process is somebody else's."""
+    over = threading.Event()
+    start = Start(monotonic(), limit_s if on_late is not None else 0.0)
+    thread = threading.Thread(
+        target=_watch, args=(over, record, start, on_late), name=HARMLESS_THREAD, daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@contextlib.contextmanager
+def ended_in_any_case(limit_s: float) -> Iterator[None]:
+    """The block has an end, even where code in C holds the interpreter's lock and our parent is gone; 0: no limit."""
+    if not limit_s:
+        yield
+        return
+    stderr = os.dup(2)  # what descriptor 2 is may be held back just then
+    faulthandler.dump_traceback_later(limit_s + _GRACE_SECONDS, exit=True, file=stderr)
+    try:
+        yield
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+        os.close(stderr)
+
+
+def _watch(
+    over: threading.Event, record: RunRecord, start: Start, on_late: Callable[[], None] | None
+) -> None:
+    while not over.wait(_LOOK_SECONDS):
+        loading = record.loading(monotonic_ns())
+        if news := start.news(monotonic(), *loading):
+            let_through()
+            _log.warning("%s", news)
+        if on_late is not None and (why := start.why_end(monotonic(), *loading)):
+            let_through()
+            _log.critical("%s", why)
+            on_late()
+            return

@@ -1,0 +1,219 @@
+"""The broker as a process: its main thread, which waits for what stops it. `broker_process.py` is the parent's side."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import logging
+import os
+import select
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from broker.config.logs import log_to_stderr, write_apart
+from broker.config.settings import Settings
+from broker.control_plane.address_lock import Held, Instance
+from broker.counters.run_record import RunRecord
+from broker.host.descriptor_limit import raise_descriptors
+from broker.process import load_watch
+from broker.process.broker_process import STOP_SIGNALS, Birth
+from broker.process.signals import heeded
+from broker.process.systemd import Service
+from broker.server.server import Server
+from worker_client.ipc import own_broker
+from worker_client.wire.address import socket_path
+from worker_client.wire.errors import BrokerError
+
+_PF_EXITING = 0x4  # of the flags in /proc/PID/stat
+
+_log = logging.getLogger("onesession.engine")
+
+
+class Stopped(BaseException):
+    """A stop came while the models were still loading."""
+
+
+def serve(
+    settings: Settings,
+    on_ready: Callable[[], None],
+    parent: int | None = None,
+    fds: tuple[int, int, int] | None = None,
+    service: Service | None = None,
+    record: RunRecord | None = None,
+    watched: bool = False,
+) -> int:
+    """Serve until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. Main thread only.
+
+    `fds`: the address, where it is the parent's. `record` is read by the parent, who sees to a start without an end as
+    well if we are `watched`. `service` is the unit of systemd that this process is.
+    Raises BrokerError if the broker cannot start. Ends the process at once when a run hangs that nothing else can end,
+    or when one still hangs after the drain.
+    """
+    started_by = os.getppid()
+    own_broker.be_alone()
+    raise_descriptors()
+    stopper = _Stopper()
+    failed = threading.Event()
+    service = service or Service(None, None)
+
+    def fail() -> None:
+        failed.set()
+        stopper.stop()
+
+    with stopper.handling(parent):
+        try:
+            path = socket_path(settings.address)
+            instance = Instance(path) if fds is None else Instance(path, Held(*fds, owner=parent))
+            record = record or RunRecord()
+            with _seen_to(record, settings, instance, watched):
+                server = Server(
+                    settings,
+                    on_failure=fail,
+                    instance=instance,
+                    record=record,
+                    on_hung=_end_at_once,
+                    on_idle=stopper.stop if fds is None else None,
+                )
+                stopper.loading = False
+        except Stopped:
+            return 0
+        write_apart()
+        server.start()
+        on_ready()
+        service.ready(server.threads)
+        stopper.wait(service.interval, service.tick)
+        if not server.retired:
+            log_stop(started_by)
+        service.stopping()
+        if not server.stop():
+            _end_process(1 if failed.is_set() else 0)  # threads are left that would not let it end
+    return 1 if failed.is_set() else 0
+
+
+@contextlib.contextmanager
+def _seen_to(record: RunRecord, settings: Settings, instance: Instance, watched: bool) -> Iterator[None]:
+    """The start in the block has an end: our parent's task, if it watches; at the very last a timer's."""
+
+    def give_up() -> None:
+        instance.release()
+        _end_process(1)
+
+    limit_s = settings.start_seconds
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(load_watch.ended_in_any_case(limit_s))
+        if not watched:
+            stack.enter_context(load_watch.told(record, limit_s, give_up))
+        yield
+
+
+def _end_at_once(server: Server) -> None:
+    """Whoever watches this process starts it again."""
+    server.hang_up()
+    server.instance.release()
+    _end_process(1)
+
+
+def _end_process(status: int) -> None:
+    logging.shutdown()
+    os._exit(status)
+
+
+class _Stopper:
+    """Stops in order at the first signal, at once at the second; while models load, by an exception.
+
+    That the parent is gone is told by SIGIO, too, and not by a thread: TensorFlow is best imported without any.
+
+    The main thread waits on the descriptor to which every signal writes: one that another thread receives, or that
+    comes just before a wait, would not wake it from a lock.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = False
+        self.loading = True
+        self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def stop(self) -> None:
+        """Any thread."""
+        self.stopping = True
+        os.write(self._write_end, b"\0")
+
+    def wait(self, interval: float | None, tick: Callable[[], None]) -> None:
+        """Until a stop, with a `tick` every `interval` seconds. Main thread only."""
+        while not self.stopping:
+            if select.select([self._wakeup], [], [], interval)[0]:
+                os.read(self._wakeup, 4096)
+            else:
+                tick()
+
+    @contextlib.contextmanager
+    def handling(self, parent: int | None) -> Iterator[None]:
+        taken = (*heeded(STOP_SIGNALS), signal.SIGIO)
+        before = {number: signal.signal(number, self._on_signal) for number in taken}
+        wakeup_before = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
+        try:
+            if parent is not None:
+                signal_end_of(parent)
+            yield
+        except Stopped:
+            pass
+        finally:
+            signal.set_wakeup_fd(wakeup_before)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            os.close(self._wakeup)
+            os.close(self._write_end)
+
+    def _on_signal(self, number: int, _frame: object) -> None:
+        if self.stopping:
+            if number != signal.SIGIO:
+                os._exit(128 + number)
+            return
+        self.stopping = True
+        if self.loading:
+            raise Stopped
+
+
+def signal_end_of(pipe: int) -> None:
+    """Have SIGIO sent to this process when the pipe's other end is closed, or now if it is."""
+    fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
+    poll = select.poll()
+    poll.register(pipe, select.POLLIN)
+    if poll.poll(0):
+        os.kill(os.getpid(), signal.SIGIO)
+
+
+def log_stop(started_by: int) -> None:
+    """`started_by`: our parent as it was when we started."""
+    if os.getppid() == started_by and not _is_ending(started_by):
+        _log.info("stopping")
+        return
+    _log.warning(
+        "stopping, since the process that started this broker (pid %d) has ended. A program that detaches from its "
+        "terminal by a fork starts its broker after that fork",
+        started_by,
+    )
+
+
+def _is_ending(pid: int) -> bool:
+    """A process closes its pipes, which tells us of its end, a little before its children are given to another."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return True
+    return bool(int(fields[6]) & _PF_EXITING)
+
+
+def main() -> int:
+    """The body of a process that `EngineProcess` has started."""
+    birth = Birth()
+    log_to_stderr(birth.settings.log_level, birth.settings.log_format)
+    try:
+        return serve(
+            birth.settings, birth.tell_ready, birth.parent, birth.fds, None, birth.record, bool(birth.fds)
+        )
+    except BrokerError as error:
+        birth.tell_error(error)
+        return 1

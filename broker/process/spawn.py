@@ -1,0 +1,138 @@
+"""A process that we start: what the broker needs of `subprocess`, for parents that are somebody else's program.
+
+A server's master waits for all its children, and so may take the exit status of ours. gevent's patched `subprocess`
+watches every child, and so would take those of the master's.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from time import sleep
+
+from broker.host import descriptors
+from worker_client.system.clock import monotonic
+from worker_client.system.interpreter import python
+
+_FIRST_LOOK_SECONDS = 0.0005
+_LAST_LOOK_SECONDS = 0.05
+
+
+class Child:
+    """A program of Python's, in a session of its own. `stdin` is our end of its standard input."""
+
+    def __init__(self, arguments: Sequence[str], keep: Iterable[int], environment: Mapping[str, str]) -> None:
+        """Start `python ARGUMENTS`. It inherits the descriptors `keep`, our output and our errors. Raises OSError, and
+        BrokerError where there is no Python to be found."""
+        keep, program = list(keep), python()
+        theirs, ours = descriptors.pipe()
+        self.stdin = open(ours, "wb", buffering=0)  # noqa: SIM115 - its end is what ends the child
+        self.status: int | None = None
+        """Its exit status (-N for signal N), once it has ended and if it was us who waited for it."""
+        self._ended = False
+        actions = [(os.POSIX_SPAWN_DUP2, theirs, 0), *_outputs(), *_closing(keep)]
+        try:
+            with _inherited(keep):
+                self.pid = os.posix_spawn(
+                    program,
+                    [program, *arguments],
+                    environment,
+                    file_actions=actions,
+                    setsid=True,
+                )
+        except BaseException:
+            self.stdin.close()
+            raise
+        finally:
+            os.close(theirs)
+
+    def has_ended(self) -> bool:
+        """Does not wait."""
+        if not self._ended:
+            self._wait(os.WNOHANG)
+        return self._ended
+
+    def wait(self, seconds: float | None = None) -> bool:
+        """Until it has ended; False if it does not within the time."""
+        if seconds is None and not self._ended:
+            self._wait(0)
+        limit = monotonic() + (seconds or 0)
+        pause = _FIRST_LOOK_SECONDS
+        while not self.has_ended():
+            left = limit - monotonic()
+            if left <= 0:
+                return False
+            sleep(min(pause, left))
+            pause = min(2 * pause, _LAST_LOOK_SECONDS)
+        return True
+
+    def kill(self) -> None:
+        if not self.has_ended():
+            os.kill(self.pid, signal.SIGKILL)
+
+    def describe_end(self) -> str:
+        """How it has ended, or is just about to."""
+        self.wait()
+        if self.status is None:
+            return "ended"
+        if self.status >= 0:
+            return f"ended with status {self.status}"
+        try:
+            return f"was killed by {signal.Signals(-self.status).name}"
+        except ValueError:  # a realtime signal
+            return f"was killed by signal {-self.status}"
+
+    def _wait(self, options: int) -> None:
+        try:
+            pid, status = os.waitpid(self.pid, options)
+        except ChildProcessError:  # somebody else has waited for it
+            self._ended = True
+            return
+        if pid:
+            self._ended = True
+            self.status = os.waitstatus_to_exitcode(status)
+
+
+@contextmanager
+def _inherited(descriptors: Iterable[int]) -> Iterator[None]:
+    """They are inherited by what is started in the block."""
+    with ExitStack() as stack:
+        for fd in descriptors:
+            if not os.get_inheritable(fd):
+                os.set_inheritable(fd, True)
+                stack.callback(os.set_inheritable, fd, False)
+        yield
+
+
+def _outputs() -> list[tuple[int, int, str, int, int]]:
+    """/dev/null for those of its output and errors that we have not."""
+    return [
+        (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0)
+        for fd in (1, 2)
+        if not descriptors.is_output(fd)
+    ]
+
+
+def _closing(keep: Iterable[int]) -> list[tuple[int, int]]:
+    """For what would be inherited else, such as a server's listening sockets."""
+    kept = {0, 1, 2, *keep}
+    # It may have been higher once. glibc refuses those beyond; it asks here, too, so also where getrlimit is refused.
+    limit = os.sysconf("SC_OPEN_MAX")
+    return [
+        (os.POSIX_SPAWN_CLOSE, fd)
+        for fd in _open_descriptors()
+        if fd not in kept and not 0 <= limit <= fd and _is_inheritable(fd)
+    ]
+
+
+def _open_descriptors() -> list[int]:
+    return [int(name) for name in os.listdir("/proc/self/fd")]
+
+
+def _is_inheritable(fd: int) -> bool:
+    try:
+        return os.get_inheritable(fd)
+    except OSError:  # closed meanwhile, as is the one that listed them
+        return False

@@ -1,0 +1,213 @@
+"""The thread that sees to runs without an end, and gives the broker's parent a sign of life.
+
+    every second:   beat; ask intake and control thread for an answer; look at what each runner runs
+    long, for its model                  -> said once in the log; shown by stats, top and doctor
+    past the model's max_run_seconds     -> its calls get ModelFailed, and the run is ended:
+        a graph                          -> its session is closed, which cancels the run, and the model loaded again
+        else, with other threads left    -> the model does without the thread
+        else                             -> the process is ended, for whoever started it to start the next
+
+Calls that were joined with others are not told: one of them is guilty, the others are not. They are run again, one by
+one (`scheduling/probation.py`), so that the guilty one has no end by itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from broker.counters.run_record import STARTED_NS, RunRecord
+from broker.data_plane.runner import Runner
+from broker.data_plane.runner_pool import RunnerPool
+from broker.data_plane.served_signature import Serving
+from broker.observe.liveness import BEAT_SECONDS
+from broker.observe.long_runs import LongRun, is_long
+from worker_client.system import threads
+from worker_client.system.clock import monotonic_ns
+from worker_client.wire.errors import ModelFailed
+
+if TYPE_CHECKING:
+    from broker.data_plane.intake import Intake
+    from broker.models.model import LoadedModel
+
+_log = logging.getLogger("onesession.watch")
+
+_SHORTEST_LOOK_S = 0.05
+_LOOKS_A_LIMIT = 8
+_OVERSLEPT_NS = 5_000_000_000
+_CANCEL_NS = 1_000_000_000
+"""What a graph's run has to end once it is cancelled: it looks between two operations."""
+
+Call = Callable[[Callable[[], None]], None]
+
+
+class Watch:
+    """`on_hung` ends the process, where it is the broker's own: it need not return. `reload` has a model loaded again
+    that was ended. `threads`: each as the way to have it do something between two rounds."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        record: RunRecord,
+        threads: Mapping[str, Call],
+        reload: Callable[[LoadedModel, str], None],
+        on_hung: Callable[[], None] | None,
+    ) -> None:
+        self._intake = intake
+        self._record = record
+        self._owing = {name: _Owing(call) for name, call in threads.items()}
+        self._reload = reload
+        self._on_hung = on_hung
+        self._seen: dict[Runner, _Seen] = {}
+        self._next_round_ns = 0
+        self._looked_ns = monotonic_ns()
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="onesession-watch", daemon=True)
+
+    def start(self) -> None:
+        self._record.beat(monotonic_ns())  # a run may take the interpreter's lock before our first look
+        threads.start(self._thread)
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopped.wait(pause := self._pause_s()):
+            try:
+                now = monotonic_ns()
+                self._forgive(now - self._looked_ns - int(pause * 1e9))
+                self._looked_ns = now
+                self._look(now)
+            except Exception:
+                _log.exception("the watch over runs has failed")
+
+    def _forgive(self, overslept_ns: int) -> None:
+        """The machine, or all of us, stood still meanwhile: no run could go on."""
+        if overslept_ns > _OVERSLEPT_NS:
+            for seen in self._seen.values():
+                seen.forgiven_ns += overslept_ns
+
+    def _pause_s(self) -> float:
+        """Short limits want more looks."""
+        limits = [serving.limit_ns for serving in _distinct(self._intake.servings) if serving.limit_ns]
+        shortest = min(limits, default=0) / 1e9
+        return min(BEAT_SECONDS, max(_SHORTEST_LOOK_S, shortest / _LOOKS_A_LIMIT)) if limits else BEAT_SECONDS
+
+    def _look(self, now: int) -> None:
+        self._record.beat(now)
+        if now >= self._next_round_ns:
+            self._next_round_ns = now + int(0.9 * BEAT_SECONDS * 1e9)
+            for name, owing in self._owing.items():
+                self._record.no_answer(name, owing.since(now))
+            self._intake.probation.look(now)
+        runners = self._intake.runners()
+        self._seen = {runner: seen for runner, seen in self._seen.items() if (runner, seen.pool) in runners}
+        for runner, pool in runners:
+            started, serving = runner.line.words[STARTED_NS], runner.line.of
+            if started and isinstance(serving, Serving):
+                self._judge(runner, pool, serving, started, now)
+
+    def _judge(
+        self, runner: Runner, pool: RunnerPool | None, serving: Serving, started: int, now: int
+    ) -> None:
+        seen = self._seen.get(runner)
+        if seen is None or seen.started != started:
+            seen = self._seen[runner] = _Seen(pool, started)
+        ran = now - started - seen.forgiven_ns
+        if not seen.told and is_long(serving, ran):
+            seen.told = True
+            _log.warning("%s", LongRun.of(serving, ran, pool is None))
+        if serving.limit_ns and ran > serving.limit_ns:
+            if not seen.overdue:
+                seen.overdue = True
+                self._overdue(runner, serving, ran)
+                seen.cancelled_ns = now if self._cancel(serving) else 0
+            if not seen.given_up and now - seen.cancelled_ns > _CANCEL_NS:
+                seen.given_up = True
+                self._give_up(runner, pool, serving)
+
+    def _overdue(self, runner: Runner, serving: Serving, ran: int) -> None:
+        """Its calls are told, if it is known whose run it is."""
+        alone = runner.give_up(
+            ModelFailed(
+                f"its run had no end within max_run_seconds ({serving.limit_ns / 1e9:g} s) and was given up; raise "
+                "max_run_seconds if it may take that long (0 sets no limit)"
+            )
+        )
+        _log.error(
+            "model %r, signature %r: a run of %s has no end after %.1f s, past max_run_seconds (%g)",
+            serving.model,
+            serving.entry.signature.name,
+            "one request" if alone else "several requests, which are run again one by one,",
+            ran / 1e9,
+            serving.limit_ns / 1e9,
+        )
+        if not alone:
+            self._intake.probation.begin(serving.model)
+
+    def _cancel(self, serving: Serving) -> bool:
+        """End what runs of a model, if that can be done; it is loaded again."""
+        model = serving.entry.model
+        mine = [each for each in _distinct(self._intake.servings) if each.entry.model is model]
+        for each in {serving, *mine}:
+            each.interrupted = True
+        if model.interrupt():
+            self._reload(model, "a run went past max_run_seconds and was ended; it is loaded again")
+            return True
+        for each in {serving, *mine}:
+            each.interrupted = False
+        return False
+
+    def _give_up(self, runner: Runner, pool: RunnerPool | None, serving: Serving) -> None:
+        in_probation = self._intake.probation.holds(
+            serving.model
+        )  # whose other models wait for the end of this run
+        if pool is not None and pool.write_off(runner) and not in_probation:
+            _log.error("model %r does without the thread of that run, which cannot be ended", serving.model)
+            runner.line.words[STARTED_NS] = 0  # else our parent would end us for it
+            return
+        if self._on_hung is None:
+            _log.critical(
+                "a run of model %r has no end, and only the end of this process would end it", serving.model
+            )
+            return
+        _log.critical("a run of model %r has no end, so the broker's process is ended", serving.model)
+        self._on_hung()
+
+
+class _Seen:
+    """A run that was under way at a look."""
+
+    __slots__ = ("cancelled_ns", "forgiven_ns", "given_up", "overdue", "pool", "started", "told")
+
+    def __init__(self, pool: RunnerPool | None, started: int) -> None:
+        self.pool = pool
+        self.started = started
+        self.told = self.overdue = self.given_up = False
+        self.cancelled_ns = self.forgiven_ns = 0
+
+
+class _Owing:
+    """A thread that is asked for an answer, again and again."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._asked_ns = 0
+
+    def since(self, now_ns: int) -> int:
+        """When it was asked for the answer that it owes; 0 if it owes none. Then it is asked again."""
+        if self._asked_ns:
+            return self._asked_ns
+        self._asked_ns = now_ns
+        self._call(self._answer)
+        return 0
+
+    def _answer(self) -> None:
+        self._asked_ns = 0
+
+
+def _distinct(servings: Iterable[Serving | None]) -> list[Serving]:
+    return [serving for serving in dict.fromkeys(list(servings)) if serving is not None]

@@ -1,0 +1,237 @@
+"""The parent that restarts the broker when it dies. It imports no TensorFlow.
+
+broker run ---+-- engine (session of its own: the terminal's Ctrl-C does not reach it)
+              +-- COMMAND, with $BROKER_ADDRESS; gets the signals that we get; its exit status is ours
+
+broker serve --supervise, Broker(...) ---- engine
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+
+from broker.config.logs import log_to_stderr, write_apart
+from broker.config.settings import Settings
+from broker.host import system_calls
+from broker.observe.liveness import LOOK_SECONDS
+from broker.process.broker_process import STOP_SIGNALS, Birth
+from broker.process.main import log_stop, signal_end_of
+from broker.process.signals import Given, Signals, begin_again_blocked, blocked, heeded
+from broker.process.systemd import Service
+from broker.supervision.orphans import reap
+from broker.supervision.supervisor import Keeper
+from broker.supervision.witness import Witness
+from worker_client.system.clock import monotonic
+from worker_client.wire.address import VARIABLE
+from worker_client.wire.errors import BrokerError
+
+_log = logging.getLogger("onesession.supervisor")
+
+FORWARDED = frozenset(
+    {
+        signal.SIGINT,
+        signal.SIGTERM,
+        signal.SIGHUP,
+        signal.SIGQUIT,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGWINCH,
+    }
+)
+_FROM_TERMINAL = 128  # si_code SI_KERNEL: the terminal has sent it to the command as well
+_ENDING_SECONDS = 30.0
+
+
+# -- broker serve --supervise, Broker(...) -------------------------------------------------------------------------
+
+
+def serve(
+    settings: Settings,
+    on_ready: Callable[[], None],
+    parent: int | None = None,
+    service: Service | None = None,
+) -> int:
+    """Keep a broker running until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. A second
+    signal kills it. Main thread only.
+
+    `service` is the unit of systemd that this process is. Its watchdog is told of the engine, too: of one that makes no
+    progress, not of one that is being started again.
+    Raises BrokerError if the broker cannot start, or cannot be started again.
+    """
+    system_calls.check_to_supervise()
+    service = service or Service(None, None)
+    started_by = os.getppid()
+    with blocked({*heeded(STOP_SIGNALS), signal.SIGIO}) as signals:
+        write_apart()
+        if parent is not None:
+            signal_end_of(parent)
+        keeper = Keeper(settings)
+        try:
+            if _await_ready(keeper, signals) is None:
+                on_ready()
+                service.ready({}, keeper.stuck)
+                _keep(keeper, signals, service)
+            log_stop(started_by)
+            service.stopping()
+            keeper.begin_stop()
+            return _await_end(keeper, signals)
+        finally:
+            keeper.release()
+
+
+def begin_again_to_serve() -> None:
+    """Before `serve` in a process that has threads already."""
+    begin_again_blocked({*heeded(STOP_SIGNALS), signal.SIGIO})
+
+
+def _await_ready(keeper: Keeper, signals: Signals) -> int | None:
+    """None when the first engine is ready; else the signal that stops it."""
+    stops = {*heeded((*STOP_SIGNALS, signal.SIGQUIT)), signal.SIGIO}
+    while True:
+        keeper.look()
+        if keeper.ready:
+            return None
+        info = signals.next(keeper.seconds_to_next_look)
+        if info is not None and info.si_signo in stops:
+            return info.si_signo
+
+
+def _keep(keeper: Keeper, signals: Signals, service: Service) -> None:
+    """Until a signal stops it."""
+    while True:
+        keeper.look()
+        service.tick()
+        info = signals.next(min(keeper.seconds_to_next_look, service.interval or LOOK_SECONDS))
+        if info is not None and info.si_signo != signal.SIGCHLD:
+            return
+        reap({keeper.pid: keeper.take_exit_status})
+
+
+def _await_end(keeper: Keeper, signals: Signals) -> int:
+    """Until the engine has drained, or a second signal comes."""
+    deadline = monotonic() + keeper.stop_seconds
+    while not keeper.ended and (left := deadline - monotonic()) > 0:
+        info = signals.next(left)
+        if info is not None and info.si_signo in heeded(STOP_SIGNALS):
+            keeper.kill()
+            return 128 + info.si_signo
+    keeper.kill()
+    return 0
+
+
+def main() -> int:
+    """The body of a process that `EngineProcess` has started, `supervised`."""
+    birth = Birth()
+    log_to_stderr(birth.settings.log_level, birth.settings.log_format)
+    try:
+        return serve(birth.settings, birth.tell_ready, birth.parent)
+    except BrokerError as error:
+        if birth.told:
+            _log.critical("%s", error)
+        else:
+            birth.tell_error(error)
+        return 1
+
+
+# -- broker run ----------------------------------------------------------------------------------------------------
+
+
+def run(settings: Settings, command: Sequence[str]) -> int:
+    """Run COMMAND beside a broker; the command's exit status (128 + N for signal N). Main thread only.
+
+    Raises BrokerError if the broker cannot start, or cannot be started again, or the command cannot be started.
+    """
+    system_calls.check_to_supervise()
+    with blocked(FORWARDED) as signals:
+        write_apart()
+        keeper = Keeper(settings)
+        try:
+            stopped_by = _await_ready(keeper, signals)
+            if stopped_by is not None:
+                return 128 + stopped_by
+            return _run_command(keeper, signals, settings.address, command)
+        finally:
+            signals.discard()  # they were meant for the command
+            keeper.begin_stop()
+            _await_end(keeper, signals)
+            keeper.release()
+
+
+def begin_again_to_run() -> None:
+    """Before `run` in a process that has threads already."""
+    begin_again_blocked(FORWARDED)
+
+
+def _run_command(keeper: Keeper, signals: Signals, address: str, command: Sequence[str]) -> int:
+    process = _start(command, address, signals.given)
+    with _witness() as witness:
+        while process.poll() is None:
+            try:
+                keeper.look()
+            except BrokerError as error:
+                _log.critical("%s; stopping %s", error, command[0])
+                _end(process)
+                raise
+            info = signals.next(keeper.seconds_to_next_look)
+            if info is not None and info.si_signo != signal.SIGCHLD:
+                _pass_on(info, process, witness)
+            reap({process.pid: process.poll, keeper.pid: keeper.take_exit_status})
+    return process.returncode if process.returncode >= 0 else 128 - process.returncode
+
+
+def _start(command: Sequence[str], address: str, given: Given) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            list(command),
+            env={**os.environ, VARIABLE: address},
+            preexec_fn=given.restore,  # noqa: PLW1509 - no other thread of ours holds a lock that it needs
+        )
+    except OSError as error:
+        raise BrokerError(f"cannot run {command[0]!r}: {error.strerror}") from None
+
+
+@contextlib.contextmanager
+def _witness() -> Iterator[Witness | None]:
+    """None where there can be none: a signal to the group then reaches the command twice."""
+    try:
+        witness = Witness()
+    except OSError as error:
+        _log.warning("no process to tell signals to the process group by: %s", error.strerror)
+        yield None
+        return
+    try:
+        yield witness
+    finally:
+        witness.stop()
+
+
+def _pass_on(info: signal.struct_siginfo, process: subprocess.Popen[bytes], witness: Witness | None) -> None:
+    """Unless the command has got it as well: from its terminal, or as one of our process group."""
+    if info.si_code == _FROM_TERMINAL:
+        if witness is not None:
+            witness.forget()
+    elif not (witness is not None and witness.saw(info.si_signo) and _is_in_our_group(process.pid)):
+        process.send_signal(info.si_signo)
+
+
+def _is_in_our_group(pid: int) -> bool:
+    try:
+        return os.getpgid(pid) == os.getpgrp()
+    except ProcessLookupError:
+        return False
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_ENDING_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()

@@ -1,0 +1,247 @@
+"""Keeps a broker running: starts its process again whenever it ends, as `restart_policy.py` says when, and ends it
+when it makes no progress, as `observe/liveness.py` says. What ran when it ended is judged by `suspicion.py`.
+
+Blocks nobody: its owner calls `look` after SIGCHLD, and when `seconds_to_next_look` have passed.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+from collections.abc import Iterable
+from dataclasses import replace
+
+from broker.config.settings import Settings, Tune
+from broker.control_plane.address_lock import Instance
+from broker.counters.run_record import RunUnderWay
+from broker.host import memory as memory_limit
+from broker.models.lifecycle.start import Start, limit_again
+from broker.observe import liveness
+from broker.process.broker_process import EngineProcess
+from broker.supervision.restart_policy import Restarts
+from broker.supervision.suspicion import DEATHS, WITHIN_SECONDS, Suspicion
+from worker_client.system.clock import monotonic, monotonic_ns
+from worker_client.wire.address import socket_path
+from worker_client.wire.errors import BrokerError, InvalidInput
+
+_log = logging.getLogger("onesession.keeper")
+
+_WHILE_LOADING_SECONDS = 0.02
+_OVERSLEPT_SECONDS = 5.0
+
+
+class Keeper:
+    """Holds the address from the start to `release`, and one engine at a time. Main thread only.
+
+    The first engine gets no second chance: what keeps it from starting is most likely a mistake in its settings. After
+    a later one whose start has no end the next does without the model that was being loaded, unless it is the last.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        """Takes the address. Raises BrokerError."""
+        self.settings = settings
+        self.ready = False  # the engine answers workers
+        self._instance = Instance(socket_path(settings.address))
+        self._restarts = Restarts()
+        self._suspicion = Suspicion()
+        self._why_killed = ""  # by us
+        self._looked = self._judge_from = 0.0
+        self._start = Start(0.0, 0.0)
+        self._longest_start_s = 0.0
+        self._memory_kills = 0  # in our control group, before the engine started
+        self._started = False  # an engine has once been ready
+        self._next_start: float | None = monotonic()  # None while an engine is there
+        self._engine = EngineProcess(settings, instance=self._instance)
+
+    def look(self) -> None:
+        """See what has become of the engine; start it if it is time.
+
+        Raises BrokerError when there is no use in starting it once more. Who calls again all the same begins anew.
+        """
+        if self._next_start is None:
+            self._see_to_progress()
+            self._look_at_engine()
+        if self._next_start is not None and monotonic() >= self._next_start:
+            self._next_start = None
+            self._memory_kills = memory_limit.kills()
+            self._start = Start(monotonic(), self._start_limit_s())
+            try:
+                self._engine.launch()
+            except BrokerError as error:
+                self._restart(str(error), None)
+
+    @property
+    def seconds_to_next_look(self) -> float:
+        """When to look again, though no child has ended."""
+        if self._next_start is not None:
+            return max(0.0, self._next_start - monotonic())
+        if not self.ready:
+            return _WHILE_LOADING_SECONDS
+        return liveness.seconds_to_next_look(self._engine.record, monotonic_ns())
+
+    def stuck(self, seconds: float) -> list[str]:
+        """What in the engine has made no progress for so long; nothing while it is being started."""
+        return liveness.stuck(self._engine.record, monotonic_ns(), seconds) if self.ready else []
+
+    @property
+    def pid(self) -> int | None:
+        """The engine's; None while there is none."""
+        return self._engine.pid
+
+    def take_exit_status(self) -> None:
+        """Before somebody else waits for all children of this process."""
+        self._engine.has_ended()
+
+    def begin_stop(self) -> None:
+        """Have the engine drain and stop."""
+        self._engine.begin_stop()
+
+    @property
+    def ended(self) -> bool:
+        """There is no engine, or no more."""
+        return self._engine.pid is None or self._engine.has_ended()
+
+    @property
+    def stop_seconds(self) -> float:
+        """What an orderly stop of the engine may take."""
+        return self._engine.stop_seconds
+
+    def kill(self) -> None:
+        self._engine.kill()
+
+    def release(self) -> None:
+        """Stop the engine if it still runs, and give the address up."""
+        self._engine.stop()
+        self._instance.release()
+
+    def _start_limit_s(self) -> float:
+        limit = self.settings.start_seconds
+        return limit_again(limit, self._longest_start_s) if self._started else limit
+
+    def _see_to_progress(self) -> None:
+        now, before = monotonic(), self._looked
+        self._looked = now
+        if before and now - before > _OVERSLEPT_SECONDS:
+            # We stood still, and so did it: it needs as long again.
+            self._judge_from = now + (now - before)
+            self._start.forgive(now - before)
+        if self._why_killed or now < self._judge_from:
+            return
+        record = self._engine.record
+        if self.ready:
+            self._why_killed = liveness.why_replace(record, monotonic_ns())
+        else:
+            loading = record.loading(monotonic_ns())
+            if news := self._start.news(now, *loading):
+                _log.warning("%s", news)
+            self._why_killed = self._start.why_end(now, *loading)
+        if self._why_killed:
+            _log.critical("the broker's process (pid %d) is ended: %s", self._engine.pid, self._why_killed)
+            self._engine.kill()
+
+    def _look_at_engine(self) -> None:
+        engine = self._engine
+        ended = engine.has_ended()
+        report = engine.report()
+        ready_ns = report.get("ready_ns")
+        if ready_ns is not None and not self.ready:
+            if self._started:
+                _log.warning("the broker is back, as pid %d", report["pid"])
+            self.ready = self._started = True
+            self._longest_start_s = max(self._longest_start_s, monotonic() - self._start.began_s)
+        if not ended:
+            return
+        self._instance.note(None, loading=True)
+        if ready_ns is None:
+            self._restart(self._why_killed or engine.failure(), None)
+        else:
+            self._restart(self._describe_end(), (monotonic_ns() - ready_ns) / 1e9)
+
+    def _describe_end(self) -> str:
+        """How an engine that served has ended, and what it ran; whose fault that was is noted."""
+        engine = self._engine
+        told = f"the broker's process (pid {engine.pid}) {engine.describe_end()}"
+        if self._why_killed:
+            told += " by its parent, as it made no progress"
+        elif self._lacked_memory():
+            told += " for want of memory (oom_kill in memory.events has risen)"
+        runs = engine.record.under_way(monotonic_ns())
+        if runs:
+            told += f" while it ran {_named(runs)}"
+        elif loading := engine.record.loading(monotonic_ns())[0]:
+            told += f" while it loaded model {loading!r}"
+        return told
+
+    def _lacked_memory(self) -> bool:
+        return self._engine.status == -signal.SIGKILL and memory_limit.kills() > self._memory_kills
+
+    def _killed_by_others(self) -> bool:
+        """No model ends its process by SIGKILL, unless by what it takes of memory, or of time."""
+        return self._engine.status == -signal.SIGKILL and not self._why_killed and not self._lacked_memory()
+
+    def _note_suspects(self) -> None:
+        """For the next engine: what ran, or was loaded, when this one ended, and what it shall do without."""
+        record, now = self._engine.record, monotonic()
+        set_aside = {
+            model: cause for model, cause in self.settings.set_aside.items() if not record.knows(model)
+        }
+        runs = record.under_way(monotonic_ns())
+        loading = "" if runs or "error" in self._engine.report() else record.loading(monotonic_ns())[0]
+        if loading and self._why_killed and not self.ready:
+            # The last one is tried again: to go on without it would serve nobody, and what it waits for may come.
+            if {spec.name for spec in self.settings.models} - {*set_aside, loading}:
+                cause = f"its load had no end when the broker was started again: {self._why_killed}"
+                self._set_aside(loading, set_aside, cause)
+        elif (runs or loading) and not self._killed_by_others():
+            ended = {run.model for run in _overdue(runs) or runs} or {loading}
+            guilty = self._suspicion.died(now, ended)
+            if guilty is not None:
+                times = f"{DEATHS} times within {WITHIN_SECONDS:.0f} s"
+                did = "loaded" if loading else "ran"
+                self._set_aside(
+                    guilty,
+                    set_aside,
+                    f"the broker's process ended {times} while it {did} this model",
+                )
+        self.settings = replace(self.settings, suspects=self._suspicion.suspects(now), set_aside=set_aside)
+
+    def _set_aside(self, model: str, set_aside: dict[str, str], cause: str) -> None:
+        set_aside[model] = f"{cause}; `broker reload {model}` brings it back"
+        _log.critical("model %r is set aside: %s", model, set_aside[model])
+        self._restarts.begin_again()
+
+    def _restart(self, what: str, served_s: float | None) -> None:
+        """Plan the next start, after an end that `what` describes."""
+        can_pass = self._engine.can_pass
+        if not self._started:
+            raise BrokerError(what) if can_pass else InvalidInput(what)
+        self._note_suspects()
+        self._engine.stop()
+        if (before := self._instance.restore()) is not None:
+            before.close()
+        self.settings = _restarted(self.settings)
+        self._engine = EngineProcess(self.settings, instance=self._instance)
+        self.ready = False
+        self._why_killed = ""
+        pause = self._restarts.pause_s(served_s, can_pass)
+        self._next_start = monotonic() + (pause or 0.0)
+        if pause is None:
+            self._restarts = Restarts()
+            raise InvalidInput(f"the broker cannot be started again: {what}")
+        _log.error("%s; starting it again%s", what, f" in {pause:g} s" if pause else "")
+
+
+def _overdue(runs: Iterable[RunUnderWay]) -> list[RunUnderWay]:
+    return [run for run in runs if run.overdue_s > 0]
+
+
+def _named(runs: list[RunUnderWay]) -> str:
+    """The models that ran, and those alone that were past their limit, if any was."""
+    names = sorted({run.model for run in _overdue(runs) or runs})
+    return f"model{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
+
+
+def _restarted(settings: Settings) -> Settings:
+    """Workers wait: what was not measured before is not measured now."""
+    tune = settings.tune if settings.tune == Tune.OFF.value else Tune.REMEMBERED.value
+    return replace(settings, tune=tune, restarts=settings.restarts + 1)

@@ -1,0 +1,468 @@
+"""The calls of one event loop on one channel: no thread, no poll, one descriptor for all of them.
+
+begin -> a free slot, or the end of the queue -> written, submitted with NOTIFY_EVENT
+                                                 broker: completes the slot, sets the channel's event
+deadline keeper, closing channel: set the event too
+event readable -> look at every slot in flight -> answers are copied out, the tasks that await them go on
+                                               -> each slot that is free now goes to the first in the queue
+
+A task wakes once, with its answer: whatever happens before needs no task of its own. Slots go to calls in the order in
+which these began, so that no call waits for ever while others come and go. Of several loops each has such calls;
+`attachment/listeners.py` says how they share a channel. Nobody goes by the loop's own clock, which may be frozen:
+deadlines are the watcher's to keep, those of the queue as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from itertools import count
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from worker_client.attachment.listeners import LOOK_NS
+from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.attachment.slot import Slot
+from worker_client.calls.channel import Channel
+from worker_client.calls.timings import Timings
+from worker_client.ipc.event import Event
+from worker_client.model import Bound, copied
+from worker_client.system import limits
+from worker_client.system.clock import monotonic_ns
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
+from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_EVENT, OUTPUT_REGION
+from worker_client.wire.tensors import TensorLayout
+
+_numbers = count()  # of claims, in the order in which they were made
+
+
+class Claim:
+    """Waits for a slot. `over` is given the slot."""
+
+    __slots__ = ("deadline_ns", "nbytes", "number", "over", "slot")
+
+    def __init__(self, over: asyncio.Future[Any], nbytes: int, deadline_ns: int) -> None:
+        self.number = next(_numbers)
+        self.over = over
+        self.nbytes = nbytes
+        self.deadline_ns = deadline_ns
+        self.slot: Slot | None = None  # while the broker has it
+
+    def enter(self, calls: LoopCalls, slot: Slot) -> None:
+        """The slot is ours."""
+        self.over.set_result(slot)
+
+    def fail(self, calls: LoopCalls, error: BaseException) -> None:
+        """The broker will not answer, or not in time."""
+        if isinstance(error, MemoryError):
+            error = limits.no_memory(error)
+        if not self.over.done():
+            self.over.set_exception(error)
+
+
+class Run(Claim):
+    """One run of what is written in a slot that its caller keeps. `over` is given None."""
+
+    __slots__ = ()
+
+    def answer(self, calls: LoopCalls, slot: Slot) -> None:
+        """The broker has answered: the result in the slot may be read."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+class Call(Claim):
+    """One `predict`. `over` is given the answer; `sent` is what was sent, if it has to be sent once more."""
+
+    __slots__ = ("arrays", "bound", "form", "given", "layout", "sent", "timed", "timings")
+
+    def __init__(
+        self,
+        over: asyncio.Future[Any],
+        bound: Bound,
+        arrays: tuple[np.ndarray, ...],
+        layout: TensorLayout,
+        deadline_ns: int,
+        form: Any,
+        given: tuple[str, ...],
+    ) -> None:
+        super().__init__(over, layout.nbytes, deadline_ns)
+        self.given = given  # the inputs that are no defaults
+        self.bound = bound
+        self.arrays = arrays
+        self.layout = layout
+        self.form = form
+        self.sent: dict[str, Any] | None = None
+        self.timed = False  # its caller wants its timings
+        self.timings: Timings | None = None
+
+    def enter(self, calls: LoopCalls, slot: Slot) -> None:
+        try:
+            for view, array in zip(slot.input.lay(self.layout), self.arrays):
+                view[...] = array
+        except BaseException as error:
+            calls.release(slot)
+            self.fail(calls, error)
+            return
+        calls.submit(self, slot, self.bound.id)
+
+    def answer(self, calls: LoopCalls, slot: Slot) -> None:
+        try:
+            value = copied(self.bound, slot.result(), self.form)
+        except Exception as error:  # what the broker reports; no memory for the copy
+            self.fail(calls, error)
+            return
+        if self.timed:
+            self.timings = Timings.of(slot)
+        self.slot = None
+        if not self.over.done():
+            self.over.set_result(value)
+        calls.release(slot)
+
+    def fail(self, calls: LoopCalls, error: BaseException) -> None:
+        slot, self.slot = self.slot, None
+        if slot is not None:
+            if isinstance(error, BrokerLost):  # the caller may have written to his own arrays meanwhile
+                try:
+                    self.sent = self._copy(slot)
+                except MemoryError as lack:
+                    error = lack
+            calls.release(slot)
+        super().fail(calls, error)
+
+    def _copy(self, slot: Slot) -> dict[str, Any]:
+        sent = dict(zip(self.bound.fitter.names, slot.input.lay(self.layout)))
+        return {name: sent[name].copy() for name in self.given}
+
+
+Sent: TypeAlias = Run | Call
+"""What the broker answers; a claim as such only waits for its slot."""
+
+
+class LoopCalls:
+    """Belongs to the loop that made it; every method is called there, but for those of `Listener`."""
+
+    def __init__(self, channel: Channel, event: Event) -> None:
+        self.channel = channel
+        self.loop = asyncio.get_running_loop()
+        self.deadline_ns = NO_DEADLINE  # the earliest of those that wait for a slot
+        self.expired_ns = 0
+        self._event: Event | None = None  # if it is us who listens
+        self._calls: dict[Slot, Sent] = {}
+        self._queue: deque[Claim] = deque()
+        self._growing: Claim | None = None
+        self._woken_ns = 0  # when it was woken, if it has not looked since
+        self._patience_ns = LOOK_NS  # until it is woken once more
+        self._stopped = False
+        self._reason: BrokerUnavailable | None = None  # why it was stopped, if the channel does not know
+        if channel.join(self):
+            self._event = event
+            self.loop.add_reader(event.fd, self._look)
+        self._look()  # it may have been closed before we listened
+
+    def __repr__(self) -> str:
+        return f"<LoopCalls {len(self._calls)} under way, {len(self._queue)} waiting, of {self.channel!r}>"
+
+    # -- slots ---------------------------------------------------------------------------------------------------
+
+    async def claim(self, nbytes: int, deadline_ns: int) -> Slot:
+        """As `Channel.claim`, in turn with all other calls. Raises Overloaded or BrokerUnavailable."""
+        claim = Claim(self.loop.create_future(), nbytes, deadline_ns)
+        self._begin(claim)
+        try:
+            slot: Slot = await claim.over
+        except (asyncio.CancelledError, GeneratorExit):
+            if claim.over.done() and not claim.over.cancelled() and claim.over.exception() is None:
+                self.release(claim.over.result())
+            raise
+        return slot
+
+    def release(self, slot: Slot) -> None:
+        """Give a slot back, whatever became of it."""
+        turn = self.channel.listeners.whose_turn(self)
+        if turn is None and self._queue and not (slot.busy or slot.extra_posts):
+            claim, fits = self._queue[0], self._queue[0].nbytes <= slot.input.nbytes
+            if fits and not claim.over.done() and self.channel.open and not self.loop.is_closed():
+                self._queue.popleft()
+                claim.enter(self, slot)
+                return
+        self.channel.release(slot)
+        if turn is not None:
+            turn.wake()
+        if self._queue and not self.loop.is_closed():
+            if turn is None:
+                self._serve_queue()
+            else:  # they have a moment to take it, and do not keep us waiting if their loop is blocked
+                self.loop.call_soon(self._serve_queue)
+
+    def _begin(self, claim: Claim) -> None:
+        if self._stopped or not self.channel.open:
+            raise self._gone()
+        slot = None if self._queue else self.channel.claim_at_once(claim.nbytes)
+        if slot is not None:
+            claim.enter(self, slot)
+            return
+        self._queue.append(claim)
+        if claim.deadline_ns < self.deadline_ns:
+            self._expire_at(claim.deadline_ns)
+        if len(self._queue) == 1:  # the others wait for the first
+            self._serve_queue()
+            self._look_for_closed_loops()
+        elif self._growing is not None:
+            self._serve_queue()
+
+    def _serve_queue(self) -> None:
+        """Give the slots that are free to those who wait, and ask for more while there may be."""
+        while self._queue and self.channel.open:
+            claim = self._queue[0]
+            if claim.over.done():  # cancelled, or out of time
+                self._queue.popleft()
+                continue
+            slot = self.channel.claim_at_once(claim.nbytes)
+            if slot is not None:
+                self._queue.popleft()
+                claim.enter(self, slot)
+                continue
+            if self.channel.may_grow and not self.channel.is_growing and self._growing is None:
+                self._grow_for(claim)
+            if self._growing is not None and len(self._queue) > 1 and self.channel.has_free:
+                self._serve_smaller()
+            return
+
+    def _serve_smaller(self) -> None:
+        """What is free is too small for the first, who waits for more: meanwhile it is for those behind."""
+        for claim in list(self._queue)[1:]:
+            if claim.over.done():
+                continue
+            slot = self.channel.claim_at_once(claim.nbytes)
+            if slot is None:
+                return
+            self._queue.remove(claim)
+            claim.enter(self, slot)
+
+    def _grow_for(self, claim: Claim) -> None:
+        """Another block of slots, or a larger region, is asked for over the control socket, which blocks. The claim
+        stays the first in the queue: what is free meanwhile, or there when the answer comes, is its own."""
+        try:
+            grown = self.loop.run_in_executor(None, self.channel.make_room, claim.nbytes, claim.deadline_ns)
+        except RuntimeError as error:  # an executor that was shut down; no more threads
+            self._queue.remove(claim)
+            claim.fail(self, Overloaded(f"the event loop has no thread to ask for more memory with: {error}"))
+            return
+        self._growing = claim
+
+        def look(grown: asyncio.Future[None]) -> None:
+            self._growing = None
+            error = self._gone() if grown.cancelled() or self._stopped else grown.exception()
+            if error is not None and claim in self._queue:
+                self._queue.remove(claim)
+                claim.fail(self, error)
+            self._serve_queue()
+
+        grown.add_done_callback(look)
+
+    def _look_for_closed_loops(self) -> None:
+        if self._queue and self.channel.listeners.several:
+            self._look_again_soon()
+
+    def _look_again_soon(self) -> None:
+        self.channel.arm(self.channel.listeners.look_soon(monotonic_ns()))
+
+    def _expire_at(self, deadline_ns: int) -> None:
+        self.deadline_ns = deadline_ns
+        self.channel.arm(deadline_ns)
+
+    def _expire(self, now_ns: int) -> None:
+        """Fail those that wait for a slot and whose deadline has passed, and look again at the next one's."""
+        earliest = NO_DEADLINE
+        for claim in list(self._queue):
+            if claim.over.done():
+                continue
+            if claim.deadline_ns <= now_ns:
+                claim.fail(self, self._overloaded())
+            else:
+                earliest = min(earliest, claim.deadline_ns)
+        self._queue = deque([claim for claim in self._queue if not claim.over.done()])
+        self._expire_at(earliest)
+
+    def _overloaded(self) -> Overloaded:
+        return self.channel.all_in_flight()
+
+    # -- calls ---------------------------------------------------------------------------------------------------
+
+    def begin(self, bound: Bound, inputs: Any, deadline_ns: int, form: Any) -> Call:
+        """Send `inputs` as soon as there is a slot, for an answer as to inputs of this form.
+
+        Raises InvalidInput or BrokerUnavailable; every other error is the outcome of `over`. Whoever stops awaiting
+        that must `give_up` the call.
+        """
+        try:
+            arrays, layout = bound.fitter.fit(inputs)
+        except MemoryError as error:
+            raise limits.no_memory(error) from None
+        given = bound.fitter.given(inputs)
+        call = Call(self.loop.create_future(), bound, arrays, layout, deadline_ns, form, given)
+        self._begin(call)
+        return call
+
+    def give_up(self, call: Call) -> None:
+        """Nobody awaits the call any more: cancel its request, if there is one. Where its loop has been closed, this
+        is the garbage collector, in any thread."""
+        slot, call.slot = call.slot, None
+        if slot is not None and self._calls.pop(slot, None) is not None:
+            self.release(slot)
+        if not self.loop.is_closed():
+            call.over.cancel()
+
+    async def run(self, slot: Slot, signature_id: int, deadline_ns: int) -> None:
+        """Submit a written slot; return when its result may be read. Raises DeadlineExceeded and the like.
+
+        A task that is cancelled cancels its request when it releases the slot.
+        """
+        run = Run(self.loop.create_future(), 0, deadline_ns)
+        self.submit(run, slot, signature_id)
+        try:
+            await run.over
+        finally:
+            self._calls.pop(slot, None)
+            slot.deadline_ns = NO_DEADLINE
+
+    def submit(self, claim: Sent, slot: Slot, signature_id: int) -> None:
+        """Hand the claim's slot, which is written, to the broker."""
+        self._calls[slot] = claim
+        claim.slot = slot
+        slot.notify = NOTIFY_EVENT
+        try:
+            if self._stopped:
+                raise self._gone()
+            # Before it is submitted: the channel may turn out to be lost.
+            if claim.deadline_ns != NO_DEADLINE:
+                self.channel.watch(slot, claim.deadline_ns)
+            self.channel.submit(slot, signature_id, claim.deadline_ns, NOTIFY_EVENT)
+        except BaseException as error:
+            del self._calls[slot]
+            claim.fail(self, error)
+
+    def _look_soon(self) -> None:
+        """Any thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self.loop.call_soon_threadsafe(self._look)
+
+    def _look(self) -> None:
+        """Settle every call that is over."""
+        if self._stopped:
+            return
+        if not self.channel.ours:
+            self.stop()
+            return
+        self._woken_ns = 0
+        try:
+            self._look_at_all(monotonic_ns())
+        except BaseException:
+            self._look_again_soon()  # a signal handler has raised in the middle of it: the others do not suffer
+            raise
+
+    def _look_at_all(self, now: int) -> None:
+        if self._event is not None:
+            if not self._event.clear():
+                self.channel.lose()
+            if self.channel.listeners.several:
+                self.channel.listeners.tell(now, besides=self)
+        for slot, claim in list(self._calls.items()):
+            try:
+                self._look_at(slot, claim, now)
+            except Exception as error:  # is this call's, and keeps no other from its answer
+                self._calls.pop(slot, None)
+                claim.fail(self, error)
+        if now >= self.deadline_ns:
+            self._expire(now)
+        if self._queue:
+            self._serve_queue()  # a slot that was given up while it ran may have come back
+            self._look_for_closed_loops()
+        if not self.channel.open:
+            self.stop()
+
+    def _look_at(self, slot: Slot, claim: Sent, now: int) -> None:
+        if slot.busy and slot.words[DONE] == slot.sequence and self.channel.take_answer(slot):
+            self.channel.watch(slot, claim.deadline_ns)  # for the region of its output may still be to come
+        if not slot.busy and self.channel.has_region(slot):
+            self._settle(slot, claim)
+        elif now >= claim.deadline_ns:
+            self._end(slot, claim, self.channel.deadline_exceeded(slot))
+        elif not self.channel.open:
+            self._end(slot, claim, self._lost(slot))
+
+    def _settle(self, slot: Slot, claim: Sent) -> None:
+        slot.deadline_ns = NO_DEADLINE
+        if slot.words[OUTPUT_REGION] != slot.output.number:
+            self.channel.await_region(slot, claim.deadline_ns)
+        del self._calls[slot]
+        claim.answer(self, slot)
+
+    def _lost(self, slot: Slot) -> BrokerError:
+        return self.channel.gone(slot) if slot.busy else self.channel.answer_lost(slot)
+
+    def _end(self, slot: Slot, claim: Sent, error: BaseException) -> None:
+        del self._calls[slot]
+        claim.fail(self, error)
+
+    def stop(self, error: BrokerUnavailable | None = None) -> None:
+        """The channel is closed, or about to be, for the reason that `error` gives."""
+        if self._stopped:
+            return
+        self._stopped, self._reason = True, error
+        self.channel.listeners.leave(self)
+        event, self._event = self._event, None  # closed when nobody refers to it any more
+        # A child's loop may share its epoll with the parent's; under a number that was taken the app may have a reader.
+        if event is not None and self.channel.ours and not event.taken:
+            self.loop.remove_reader(event.fd)
+        self.deadline_ns = NO_DEADLINE
+        for slot, sent in list(self._calls.items()):
+            self._end(slot, sent, error or self._lost(slot))
+        queue, self._queue = self._queue, deque()
+        for claim in queue:
+            claim.fail(self, self._gone())
+
+    # -- any thread ----------------------------------------------------------------------------------------------
+
+    def has_work(self, now_ns: int) -> bool:
+        if self._queue and self.channel.has_free:
+            return True
+        return any(slot.done or sent.deadline_ns <= now_ns for slot, sent in list(self._calls.items()))
+
+    def oldest_claim(self) -> int | None:
+        try:
+            return self._queue[0].number
+        except IndexError:
+            return None
+
+    @property
+    def woken(self) -> bool:
+        return self._woken_ns != 0
+
+    def wake(self) -> None:
+        now = monotonic_ns()
+        if self._woken_ns and now - self._woken_ns <= self._patience_ns:
+            return
+        # Once more if it has not looked for long, as a signal handler may have raised before it did. Twice as long each
+        # time: a loop that never runs again collects what it is to call.
+        self._patience_ns = 2 * self._patience_ns if self._woken_ns else LOOK_NS
+        self._woken_ns = now
+        with contextlib.suppress(RuntimeError):  # the loop has just been closed
+            self.loop.call_soon_threadsafe(self._look)
+
+    def abandon(self) -> None:
+        """A call's slot goes back, an open request's when that is collected."""
+        self._stopped = True
+        self._event = None
+        self._queue.clear()
+        for slot in list(self._calls):
+            sent = self._calls.pop(slot, None)
+            if isinstance(sent, Call):
+                sent.slot = None
+                self.channel.release(slot)
+
+    def _gone(self) -> BrokerError:
+        return self._reason or self.channel.gone()

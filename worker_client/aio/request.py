@@ -1,0 +1,128 @@
+"""A request of an event loop that is written and read in place, in shared memory."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from worker_client.aio.calls import LoopCalls
+from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.attachment.slot import Slot
+from worker_client.calls.string_inputs import has_views, in_place, write
+from worker_client.model import Bound, Model, input_shapes
+from worker_client.request import Result, WritableInputs, check_mapped, check_same
+from worker_client.system import limits
+from worker_client.wire.errors import BrokerError
+from worker_client.wire.tensors import TensorLayout
+
+if TYPE_CHECKING:
+    from worker_client.aio.client import AsyncClient
+
+
+class AsyncRequest(WritableInputs):
+    """Made by `AsyncModel.request`. Holds a slot inside its `async with` block.
+
+    When its broker goes away, the inputs stay in the memory they are in, as those of `Request` do. Strings, too.
+    """
+
+    def __init__(
+        self, client: AsyncClient, model: Model, rows: int | None, shapes: dict[str, tuple[int, ...]]
+    ) -> None:
+        super().__init__()
+        self._client = client
+        self._model = model
+        self._rows = rows
+        self._shapes = shapes
+        self._held: tuple[Bound, LoopCalls, Slot] | None = None
+        self._layout: TensorLayout | None = None
+        self._moved = False
+        self._first: Slot | None = None  # as in `Request`
+
+    async def __aenter__(self) -> AsyncRequest:
+        self._check_process()
+        bound, calls, deadline = await self._client.ready(self._model, None)
+        self._layout = bound.fitter.layout_of(input_shapes(bound.fitter, self._rows, self._shapes))
+        self._held = await self._claim(bound, calls, deadline)
+        self._inputs = dict(zip(bound.fitter.names, self._held[2].input.lay(self._layout)))
+        if bound.fitter.strings:
+            self._inputs = in_place(self._inputs)
+        bound.fitter.fill(self._inputs)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        held, self._held = self._held, None
+        first, self._first = self._first, None
+        self._inputs = {}
+        self._moved = False
+        if held is not None:
+            _, calls, slot = held
+            calls.release(slot)
+            if first is not None:
+                calls.release(first)
+
+    async def run(self, timeout: float | None = None) -> Result:
+        """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""
+        self._check_process()
+        if self._held is None:
+            raise BrokerError("a request runs only inside its `async with` block")
+        if self._held[2].busy and self._held[0].channel.open:
+            raise BrokerError(
+                "the last run of this request was given up and still holds its slot; make a new request"
+            )
+        check_mapped(self._held[2])
+        deadline = self._model.deadline(timeout)
+        left = self._model.retries
+        while True:
+            try:
+                return await self._run_once(*self._held, deadline)
+            except BrokerLost as lost:
+                left = lost.runs_left(left, self._model.retries)
+            except MemoryError as error:
+                raise limits.no_memory(error) from None
+            before, _, slot = self._held
+            bound, calls = await self._client.attach_again(self._model, deadline)
+            if bound.channel is before.channel:  # it is the model that is not what it was
+                check_same(before.fitter.signature, bound)
+                self._held = bound, calls, slot
+            else:
+                self._first = None
+                self._held = await self._claim(bound, calls, deadline)
+                self._moved = True
+
+    async def _run_once(self, bound: Bound, calls: LoopCalls, slot: Slot, deadline: int) -> Result:
+        assert self._layout is not None
+        if bound.fitter.strings:
+            slot = await self._write_strings(bound, calls, slot, deadline)
+        elif self._moved:
+            for view, array in zip(slot.input.lay(self._layout), self._inputs.values()):
+                view[...] = array
+        await calls.run(slot, bound.id, deadline)
+        return Result(bound.output_names, slot.result(), slot)
+
+    async def _write_strings(self, bound: Bound, calls: LoopCalls, slot: Slot, deadline: int) -> Slot:
+        """The slot that holds all inputs now."""
+        tensors, layout = bound.fitter.fit(self._inputs)
+        if layout.nbytes > slot.input.nbytes:
+            larger = await calls.claim(layout.nbytes, deadline)
+            self._held = bound, calls, larger
+            if self._moved or not has_views(self._inputs):
+                calls.release(slot)
+            else:
+                self._first, self._moved = slot, True
+            slot = larger
+        write(slot, tensors, layout, moved=self._moved)
+        return slot
+
+    async def _claim(self, bound: Bound, calls: LoopCalls, deadline: int) -> tuple[Bound, LoopCalls, Slot]:
+        """A slot of this broker, or of the next one if that goes away."""
+        assert self._layout is not None
+        signature = self._held[0].fitter.signature if self._held is not None else bound.fitter.signature
+        while True:
+            check_same(signature, bound)
+            try:
+                return bound, calls, await calls.claim(self._layout.nbytes, deadline)
+            except BrokerLost as lost:
+                lost.runs_left(0, self._model.retries)
+            bound, calls = await self._client.attach_again(self._model, deadline)

@@ -1,0 +1,28 @@
+"""What a slot tells of its run when the broker's process has died: whether it began, alone, and too long ago."""
+
+from __future__ import annotations
+
+from worker_client.system.clock import monotonic_ns
+from worker_client.wire.errors import ModelFailed
+from worker_client.wire.layout import BESIDE, JOINED, STARTED_NS, SUBMITTED_NS
+
+
+def began(words: memoryview) -> bool:
+    """The request ran when the process ended, and did not only wait."""
+    return (words[STARTED_NS] & ~JOINED) >= words[SUBMITTED_NS]
+
+
+def was_alone(words: memoryview, sequence: int) -> bool:
+    """No other request ran in the meantime: of several, one is guilty, and they are run again, one by one."""
+    return not words[STARTED_NS] & JOINED and words[BESIDE] != sequence
+
+
+def without_end(words: memoryview, label: str, limit_seconds: float) -> ModelFailed | None:
+    """The error of a call whose run had begun and was past its limit, so that the process was ended for it, or for
+    another one that ran at the time (`was_alone`)."""
+    if not limit_seconds or monotonic_ns() - (words[STARTED_NS] & ~JOINED) < limit_seconds * 1e9:
+        return None
+    return ModelFailed(
+        f"{label}: its run had no end within max_run_seconds ({limit_seconds:g} s), and the broker's process was ended "
+        "for it; raise max_run_seconds if it may take that long (0 sets no limit)"
+    )

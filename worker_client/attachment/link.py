@@ -1,0 +1,443 @@
+"""The control connection of one worker, and the thread that watches it.
+
+    caller threads  -- request, send -->  socket  -->  broker
+                                            |
+    watcher thread: poll(socket, wake-up,   +--> reply        -> the caller that waits for it
+                         lifeline)          |
+                          |                 +--> output push  -> Channel.accept_output
+                          |                 +--> models push  -> Catalogue.update
+                          |                 +--> closed       -> Channel.close: every waiting call wakes
+                          +--> a deadline passed              -> Channel.expire: that call wakes
+
+What the app does to our descriptors, which it may close and use the numbers of (`system/descriptor.py`), ends the link
+as if the broker had gone: the calls attach again. The watcher looks whether they are ours whenever it wakes, others
+before they write. While it sleeps in poll(2), the kernel keeps the connection for it, so that what is under way is
+answered, but nobody can wake it: then the broker is asked by way of the ring to hang up (`Channel.leave`).
+
+The lifeline is a pipe that ends when the broker's process begins to end, which can be long before its sockets do.
+The watcher keeps the deadlines of blocked calls on the monotonic clock. It is armed only when an earlier one comes,
+so a stream of calls with the same timeout wakes it once per timeout, and an idle worker never.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import queue
+import socket
+import threading
+import time
+from itertools import count
+from pathlib import Path
+from posix import read, write  # not os's, in place of which eventlet puts some that wait
+from typing import TYPE_CHECKING
+
+from worker_client.attachment.retry_policy import Absent, BrokerLost, NoAnswer
+from worker_client.ipc.event import Event
+from worker_client.system import fork, limits, threads
+from worker_client.system import patched as monkey
+from worker_client.system.clock import monotonic_ns
+from worker_client.system.descriptor import Descriptor, OwnSocket, new_pipe
+from worker_client.system.refusal import is_refusal, refused
+from worker_client.wire import control
+from worker_client.wire.address import unreachable
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
+from worker_client.wire.layout import NO_DEADLINE
+
+if TYPE_CHECKING:
+    from worker_client.calls.channel import Channel
+
+_log = logging.getLogger("onesession.client")
+
+_CLOSED = "this program closed a descriptor"
+_MANY_WAKES = 512
+_BACKLOG_PAUSE = 0.005  # seconds, for a broker that takes no more connections, or messages, now
+
+
+Received = list[Descriptor]
+"""What came with a reply. They close themselves, whatever became of who had asked: its time may have passed, or a
+signal handler raised, just when the reply came."""
+
+_Reply = tuple[control.Message, Received] | None
+
+
+class ControlLink:
+    """Thread-safe. `channel` is set once, before any message for it can come."""
+
+    def __init__(self, path: Path, sock: OwnSocket) -> None:
+        self.path = path
+        self.process = fork.here()
+        self.closed = False
+        self.channel: Channel | None = None
+        self.models: control.Message | None = None  # what was pushed last
+        self.next_wake_ns = NO_DEADLINE
+        self.ended_ns = (
+            0  # when the broker's end was noticed; 0 as long as it is there, or if the end is ours
+        )
+        self._ours = ""  # why the end is ours
+        self._broken = ""  # why the connection was broken off
+        self._lost = False  # a descriptor of ours was closed, or is another's by now
+        self._sock = sock
+        self._lifeline: Descriptor | None = None
+        self._event: Event | None = None  # the channel's, which owns it
+        self._woken, self._wakeup = _new_wakeup()
+        self._decoder = control.Decoder()
+        self._ids = count(1)
+        self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
+        self._send_lock = threading.RLock()  # a signal handler may call while its thread holds it
+        self._half_sent = (
+            0  # the thread of whose message a half is in the socket; short ones go whole, or not at all
+        )
+        self._close_lock = threading.RLock()
+        fork.register(self, ControlLink.forget)
+        self._thread = threading.Thread(target=self._watch, name="onesession-watcher", daemon=True)
+        try:
+            threads.start(self._thread)
+        except Overloaded:
+            self._close_descriptors()
+            raise
+
+    @classmethod
+    def connect(cls, path: Path, timeout: float | None) -> ControlLink:
+        """Raises Absent if nobody listens, NoAnswer if the connection is not taken in time, BrokerError if somebody
+        listens whom we must not trust."""
+        try:
+            own = OwnSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        except OSError as error:
+            raise _no_socket(path, error) from None
+        fork.register(own, OwnSocket.close)  # a fork may come before there is a link
+        sock = own.sock
+        try:
+            sock.settimeout(timeout)
+            _connect(sock, path)
+            sock.settimeout(None)
+            _pid, uid = control.peer_of(sock)
+            if uid not in (os.geteuid(), 0):
+                raise BrokerError(f"{path} is served by uid {uid}, neither yours nor root's: not trusted")
+            return cls(path, own)
+        except OSError as error:
+            own.close()
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise _no_socket(path, error) from None
+            if error.errno in (errno.EBADF, errno.ENOTSOCK):
+                raise BrokerLost(f"{_CLOSED} on its way to the broker at {path}") from None
+            if isinstance(error, (TimeoutError, BlockingIOError)):
+                raise _no_answer(path, "connect", timeout) from None
+            raise _refused(path, error) from None
+        except BaseException:
+            own.close()
+            raise
+
+    def gone(self, ran: bool = False) -> BrokerUnavailable:
+        """Why nothing more comes on this connection. `ran`: the call that asks had been handed to the broker."""
+        if not self.process.word[0]:
+            return fork.not_ours("the call")
+        if self._ours:
+            return BrokerUnavailable(f"{self._ours} (broker at {self.path})")
+        if self._broken:
+            return BrokerLost(
+                f"the connection to the broker at {self.path} was broken off ({self._broken})", ran
+            )
+        return BrokerLost(f"the broker at {self.path} went away while the call was under way", ran)
+
+    def request(self, message: control.Message, timeout: float | None) -> tuple[control.Message, Received]:
+        """Send, wait for the reply, and raise the error it may carry: all within `timeout` seconds, else NoAnswer."""
+        if not self.process.word[0]:
+            raise self.gone()
+        number = next(self._ids)
+        answer: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
+        self._waiting[number] = answer
+        deadline_ns = NO_DEADLINE if timeout is None else monotonic_ns() + int(timeout * 1e9)
+        try:
+            self.send({**message, "id": number}, deadline_ns)
+            left = None if timeout is None else max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
+            reply = answer.get(timeout=left)
+        except queue.Empty:
+            raise _no_answer(self.path, message["op"], timeout) from None
+        finally:
+            self._waiting.pop(number, None)
+        if reply is None:
+            raise self.gone()
+        control.raise_if_error(reply[0])
+        return reply
+
+    def send(self, message: control.Message, deadline_ns: int) -> None:
+        """Raises NoAnswer if the broker does not read what is sent until the deadline."""
+        if not self.process.word[0]:
+            raise self.gone()
+        data, sent, me = control.encode(message), 0, threading.get_ident()
+        try:
+            while True:
+                with self._send_lock:
+                    if self.closed or not self._is_whole(self._sock):
+                        raise self.gone()
+                    if self._half_sent == me and not sent:
+                        raise BrokerError(
+                            "a signal handler cannot call a broker that the call it interrupted is writing to"
+                        )
+                    if self._half_sent in (0, me):
+                        sent += control.send_some(self._sock.sock, data[sent:])
+                        self._half_sent = me if 0 < sent < len(data) else 0
+                if sent == len(data):
+                    return
+                if monotonic_ns() >= deadline_ns:
+                    raise _no_answer(self.path, message["op"], 0)
+                time.sleep(_BACKLOG_PAUSE)
+        except OSError:  # the watcher is about to see it; a greenlet that tries again would not let it
+            self._note_end()
+            raise self.gone() from None
+        finally:
+            if 0 < sent < len(data):  # what comes next would be taken for its other half
+                self._broken = f"half of {message['op']!r} was sent when its call was over"
+                self.closed = True
+                self._wake()
+
+    def hold_lifeline(self, timeout: float | None) -> None:
+        """Have the broker's end told by its lifeline as well."""
+        _, fds = self.request({"op": "lifeline"}, timeout)
+        with self._close_lock:
+            if not self.closed and fds and not fds[-1].missing:
+                self._lifeline = fds[-1]
+        self._wake()
+
+    def watch_event(self, event: Event) -> None:
+        """Have `Channel.answered` called whenever it is set, as long as the channel is there."""
+        with self._close_lock:
+            if self.closed or self._event is event:
+                return
+            self._event = event
+        self._wake()
+
+    def arm(self, deadline_ns: int) -> bool:
+        """Have `Channel.expire` called at `deadline_ns` at the latest. False if nobody can be woken for that."""
+        self.next_wake_ns = deadline_ns
+        return self._wake()
+
+    def close(self) -> None:
+        """Close from this side; returns when the watcher has ended (unless it is the caller, or nothing may wait)."""
+        if not self.process.word[0]:
+            self.forget()
+            return
+        if not self.closed:
+            self._ours = "the client was closed while the call was under way"
+        self.closed = True
+        if not self._wake():
+            self._ask_to_hang_up()
+        elif self._thread is not threading.current_thread() and not monkey.in_hub():
+            self._thread.join()
+
+    def break_off(self, why: str) -> None:
+        """The broker sent what cannot be right. It learns of it if the socket has room; calls meet a lost broker."""
+        if not self.process.word[0]:
+            return
+        _log.error("broker at %s: %s; the connection is closed", self.path, why)
+        if not self.closed:
+            self._broken = why
+            with contextlib.suppress(OSError):  # a short message is taken whole if there is room at all
+                if self._sock.ours:
+                    control.send_some(self._sock.sock, control.encode({"op": "foreign", "why": why}))
+        self.closed = True
+        self._wake()
+
+    def lose(self) -> None:
+        """A descriptor of the channel was closed under us: end as if the broker had gone."""
+        if self.process.word[0]:
+            self._note_loss()
+            self._wake()
+
+    def forget(self) -> None:
+        """In a child: let go of the parent's connection without closing it for the parent."""
+        self.closed = True
+        self.channel = None
+        self._sock.close()
+        self._close_descriptors()
+
+    def _wake(self) -> bool:
+        """False if the watcher cannot be woken, as it waits for what is no more."""
+        if not self.process.word[0]:
+            return True
+        with self._close_lock:
+            if self._wakeup.fd < 0:  # it has ended
+                return True
+            if not self._wakeup.ours:
+                self._note_loss()
+                return False
+            try:
+                write(self._wakeup.fd, b"\0")
+            except BlockingIOError:
+                pass  # it was woken, and by far
+            except BrokenPipeError:  # its end of the pipe was closed
+                self._note_loss()
+                return False
+        return True
+
+    def _watched(self) -> list[Descriptor | OwnSocket | Event]:
+        return [end for end in (self._sock, self._woken, self._lifeline, self._event) if end is not None]
+
+    def _is_whole(self, *ends: Descriptor | OwnSocket | Event) -> bool:
+        """Whether all of them are ours still. If not, the link is at its end: no call begins any more."""
+        if not self._lost and all(end.ours for end in ends):
+            return True
+        self._note_loss()
+        return False
+
+    def _note_end(self) -> None:
+        if not self.closed:
+            self.ended_ns = monotonic_ns()
+            self.closed = True
+            if self.channel is not None:
+                self.channel.retire()
+            self._wake()
+
+    def _note_loss(self) -> None:
+        """A descriptor was closed: no call begins here any more."""
+        self._lost = True
+        if self.closed:
+            return
+        self._broken = f"{_CLOSED} of it"
+        self.closed = True
+        if self.channel is not None:
+            self.channel.retire()
+
+    def _ask_to_hang_up(self) -> None:
+        if self.channel is not None:
+            self.channel.leave()
+
+    def _close_descriptors(self) -> None:
+        self._event = None
+        for descriptor in (self._woken, self._wakeup, self._lifeline):
+            if descriptor is not None:
+                descriptor.close()
+
+    def _watch(self) -> None:
+        poll = monkey.poll()
+        poll.register(self._sock.sock.fileno(), monkey.POLLIN)
+        poll.register(self._woken.fd, monkey.POLLIN)
+        try:
+            while not self.closed:
+                ready = self._poll(poll)
+                if not self.process.word[0]:  # we are a greenlet, and so was copied by a fork
+                    break
+                if not self._is_whole(*self._watched()):
+                    break
+                if self._woken.fd in ready:
+                    read(self._woken.fd, _MANY_WAKES)
+                    for end in (self._lifeline, self._event):
+                        if end is not None:
+                            poll.register(end.fd, monkey.POLLIN)
+                if self._sock.sock.fileno() in ready and not self._receive():
+                    break
+                if self._lifeline is not None and self._lifeline.fd in ready:
+                    break
+                if self._event is not None and self._event.fd in ready and self.channel is not None:
+                    self.channel.answered()
+                self._keep_deadlines()
+        finally:
+            self._end()
+
+    def _poll(self, poll: monkey.Poll) -> list[int]:
+        """The numbers that are ready; there may be none."""
+        try:
+            return [fd for fd, _event in poll.poll(self._milliseconds_left())]
+        except OSError:  # eventlet's, if one of them was closed and opened again
+            if self._is_whole(*self._watched()):
+                raise
+            return []
+
+    def _milliseconds_left(self) -> int | None:
+        if self.next_wake_ns == NO_DEADLINE:
+            return None
+        left = self.next_wake_ns - monotonic_ns()
+        return min(max(0, -(-left // 1_000_000)), 1 << 30)
+
+    def _keep_deadlines(self) -> None:
+        # The order matters: a call that blocks after our look finds NO_DEADLINE here, or our result, and arms us.
+        self.next_wake_ns = NO_DEADLINE
+        if self.channel is not None:
+            earliest = self.channel.expire(monotonic_ns())
+            self.next_wake_ns = min(self.next_wake_ns, earliest)
+
+    def _receive(self) -> bool:
+        try:
+            if not self._decoder.receive(self._sock.sock):
+                return False
+            while (item := self._decoder.next_message()) is not None:
+                self._deliver(*item)
+        except (OSError, control.ProtocolError):
+            return False
+        except MemoryError:  # a part of what was sent may be lost
+            self._broken = "this process has no memory for what came"
+            return False
+        return True
+
+    def _deliver(self, message: control.Message, fds: list[int]) -> None:
+        received = [Descriptor(fd) for fd in fds]
+        waiting = self._waiting.get(message.get("re", 0))
+        if waiting is not None:
+            waiting.put((message, received))
+        elif message.get("op") == "models":
+            self.models = message["models"]  # first, for it may come before there is a channel
+            if self.channel is not None:
+                self.channel.catalogue.update(message["models"])
+        elif message.get("op") == "output" and self.channel is not None and len(fds) == 1:
+            self.channel.accept_output(message, received[0])
+
+    def _end(self) -> None:
+        if not self.process.word[0]:
+            return
+        if not self.closed:
+            self.ended_ns = monotonic_ns()
+        self.closed = True
+        with self._close_lock:
+            self._close_descriptors()
+        with self._send_lock:
+            self._sock.close()
+        self._decoder.close()
+        for answer in list(self._waiting.values()):
+            answer.put(None)
+        if self.channel is not None:
+            self.channel.close()
+
+
+def _new_wakeup() -> tuple[Descriptor, Descriptor]:
+    try:
+        return new_pipe()
+    except OSError as error:
+        if is_refusal(error):
+            raise refused("pipe2", "a worker's connection to its broker", error) from None
+        raise
+
+
+def _no_answer(path: Path, op: str, timeout: float | None) -> NoAnswer:
+    return NoAnswer(f"the broker at {path} did not answer {op!r} within {timeout or 0:.3g} s")
+
+
+def _refused(path: Path, error: OSError) -> BrokerUnavailable:
+    told = unreachable(path, error)
+    return Absent(str(told)) if isinstance(error, (ConnectionRefusedError, FileNotFoundError)) else told
+
+
+def _no_socket(path: Path, error: OSError) -> BrokerError:
+    what = f"a connection to the broker at {path}"
+    return limits.told(error, 0, what) or BrokerUnavailable(f"{what} cannot be made: {error.strerror}")
+
+
+def _connect(sock: socket.socket, path: Path) -> None:
+    """Connect within the socket's time-out. A full backlog refuses at once: more workers come at a time than fit."""
+    limit = monotonic_ns() + int((sock.gettimeout() or 0) * 1e9)
+    while True:
+        try:
+            sock.connect(os.fspath(path))
+            return
+        except BlockingIOError:
+            if monotonic_ns() >= limit:
+                raise
+            time.sleep(_BACKLOG_PAUSE)
+
+
+def seconds_left(deadline_ns: int) -> float | None:
+    if deadline_ns == NO_DEADLINE:
+        return None
+    return min(threading.TIMEOUT_MAX, max(0.001, (deadline_ns - monotonic_ns()) / 1e9))

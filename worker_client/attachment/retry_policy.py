@@ -1,0 +1,123 @@
+"""The broker is not there: the errors that tell in which way, and how long a call waits for it to come back.
+
+A call whose broker goes away is run once more on the next one (`retries`), for which it waits within its own deadline.
+What a call meets that must attach first:
+
+| at the address                       | no broker met yet, or `retries=0` | a broker was met, and is not long gone |
+|--------------------------------------|-----------------------------------|----------------------------------------|
+| nobody listens                       | told at once                      | tries again until the deadline         |
+| hangs up instead of answering        | one more try                      | tries again until the deadline         |
+| listens, but does not answer in time | DeadlineExceeded                  | BrokerUnavailable                      |
+
+A broker listens before it has loaded its models, and the parent that restarts one keeps its address open meanwhile;
+so a call is told at once only where nobody starts or restarts a broker. "Not long gone": when the call began, the
+broker had been missing for less than RETURN_SECONDS. Whoever restarts brokers has done so by then; where nobody does,
+a worker shall not spend the whole timeout of every call on it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from worker_client.ipc.backoff import Backoff
+from worker_client.wire.address import unavailable
+from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, ModelFailed
+
+RETURN_SECONDS = 30.0
+_FIRST_PAUSE_SECONDS = 0.001
+_LAST_PAUSE_SECONDS = 0.05
+
+
+class Absent(BrokerUnavailable):
+    """Nobody listens at the address."""
+
+
+class NoAnswer(BrokerUnavailable):
+    """Somebody listens there, but did not answer in time."""
+
+
+class BrokerLost(BrokerUnavailable):
+    """The broker was there and went away. `ran`: it had been given the call, and may have run it."""
+
+    def __init__(self, message: str, ran: bool = False) -> None:
+        super().__init__(message)
+        self.ran = ran
+        self.verdict: ModelFailed | None = None
+        """What the call is told that is not run again, if its run had no end, though others ran beside it."""
+
+    def runs_left(self, left: int, retries: int) -> int:
+        """How often a call may still be run again, of `left` times. Raises BrokerUnavailable if it may not, or the
+        verdict."""
+        if not retries:
+            raise self.verdict or self
+        if not self.ran:
+            return left
+        if not left and self.verdict is not None:
+            raise self.verdict
+        if not left:
+            times = "once more" if retries == 1 else f"{retries} times more"
+            raise BrokerUnavailable(
+                f"{self}; it was run {times} (retries={retries}), with the same end: perhaps the request is what "
+                "ends the broker's process, see its log"
+            ) from self
+        return left - 1
+
+
+class ModelMoved(BrokerLost):
+    """The broker is there, but the version that the call was for is not: bind again. Nothing was run."""
+
+    def runs_left(self, left: int, retries: int) -> int:
+        return left
+
+
+class ForeignAnswer(BrokerLost):
+    """What stands in the slot is an answer to something else. It is never returned; its channel is closed."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(f"{message}: its channel was closed", ran=True)
+
+    def runs_left(self, left: int, retries: int) -> int:
+        if not retries:
+            raise self
+        if not left:
+            raise BrokerUnavailable(
+                f"{self}; the call was run again (retries={retries}), with the same end"
+            ) from self
+        return left - 1
+
+
+class Patience:
+    """One call's wait for a broker to attach to: what follows on each try. Knows no clock.
+
+    `expected`: the right column of the table above.
+    """
+
+    __slots__ = ("_backoff", "_deadline_ns", "_expected", "_hangups", "_path")
+
+    def __init__(self, path: Path, deadline_ns: int, expected: bool) -> None:
+        self._path = path
+        self._deadline_ns = deadline_ns
+        self._expected = expected
+        self._backoff = Backoff(_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS)
+        self._hangups = 0
+
+    def pause_s(self, error: BrokerUnavailable, now_ns: int) -> float:
+        """How long to pause before the next try, after one that failed with `error`. Raises what the call is told."""
+        left_s = (self._deadline_ns - now_ns) / 1e9
+        if not self._expected:
+            return self._pause_of_a_stranger(error, left_s)
+        if left_s <= 0:
+            raise unavailable(self._path, "it went away and was not back within the call's timeout") from None
+        return min(self._backoff.next_s(), left_s)
+
+    def _pause_of_a_stranger(self, error: BrokerUnavailable, left_s: float) -> float:
+        if isinstance(error, NoAnswer):
+            raise DeadlineExceeded(
+                f"the call's timeout passed before this process was attached: {error}"
+            ) from None
+        self._hangups += isinstance(error, BrokerLost)
+        if not isinstance(error, BrokerLost):
+            raise error
+        if self._hangups > 1 or left_s <= 0:
+            raise BrokerUnavailable(str(error)) from None  # no call was lost, so it is not to be run again
+        return 0.0

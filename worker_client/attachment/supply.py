@@ -1,0 +1,326 @@
+"""The slots of one attached process: which are free, more of them, larger ones, and those that come back late.
+
+Any thread may claim. A slot belongs to the thread that claimed it, until that releases it. If the broker has not
+completed it by then, it is abandoned, and free again when it has.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections import deque
+from collections.abc import Sequence
+from typing import Any
+
+from worker_client.attachment.attachment import Attachment
+from worker_client.attachment.link import ControlLink, Received
+from worker_client.attachment.retry_policy import NoAnswer
+from worker_client.attachment.slot import Slot
+from worker_client.ipc import semaphore
+from worker_client.ipc.segment import Segment
+from worker_client.system.clock import monotonic_ns
+from worker_client.system.descriptor import Descriptor
+from worker_client.wire import control
+from worker_client.wire.errors import BrokerError, DeadlineExceeded, InvalidInput, Overloaded
+from worker_client.wire.layout import (
+    NO_DEADLINE,
+    SLOT_HEADER,
+    header_offset,
+    input_offset,
+    output_offset,
+)
+
+_OPENED_SECONDS = 0.1  # how long to try to say that the semaphores are opened
+_MAX_SLOTS_ADVICE = "send less at a time or raise the broker's max_slots"
+_POST_OVERDUE_NS = 100_000_000
+
+
+class SlotSupply(Attachment):
+    """An attachment with slots to claim."""
+
+    def __init__(self, link: ControlLink, reply: control.Message, fd: Descriptor, deadline_ns: int) -> None:
+        super().__init__(link, reply, fd, deadline_ns)
+        self.max_slots: int = reply["max_slots"]
+        self.slots: list[Slot] = []
+        self._free: deque[Slot] = deque()
+        self._abandoned: list[Slot] = []
+        self._grower = 0  # the thread that asks for more slots
+        self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
+        self._claimers = 0
+        self._left_block: tuple[control.Message, Received] | None = None  # for which there was no room
+        self._no_more_slots = ""  # why the broker refused another block
+        self._output_regions: dict[int, tuple[int, Segment | BrokerError]] = {}  # announced, not bound yet
+        self._add_block(reply["block"], self._segments[0], deadline_ns, (reply["bell"], reply["submitted"]))
+
+    def claim(self, nbytes: int, deadline_ns: int) -> Slot:
+        """A slot whose input region holds `nbytes`. Raises Overloaded or BrokerUnavailable."""
+        if self._abandoned:
+            self._reap()
+        free = self._free
+        try:
+            # In place of pop(): CPython runs signal handlers after calls only, so none can come between and lose it.
+            slot = free[-1]
+            del free[-1]
+        except IndexError:
+            slot = self._claim_slowly(deadline_ns)
+        try:
+            if self._output_regions:
+                self._check_output(slot)
+            if nbytes > slot.input.nbytes:
+                self._grow(slot, nbytes, deadline_ns)
+        except BaseException:
+            self.release(slot)
+            raise
+        return slot
+
+    def claim_at_once(self, nbytes: int) -> Slot | None:
+        """A slot that is free and large enough, if there is one."""
+        if self._abandoned:
+            self._reap()
+        free = self._free
+        for _ in range(len(free)):
+            try:
+                slot = free[-1]  # as in `claim`
+                del free[-1]
+            except IndexError:
+                return None
+            try:
+                if self._output_regions:
+                    self._check_output(slot)
+            except BaseException:
+                self.release(slot)
+                raise
+            if slot.input.nbytes >= nbytes:
+                return slot
+            free.appendleft(slot)
+        return None
+
+    def make_room(self, nbytes: int, deadline_ns: int) -> None:
+        """Have a slot of this size among the free ones, if the broker gives it; waits for no slot in use. It is handed
+        to nobody, since the event loop that has asked may be closed meanwhile: the next one to claim has it."""
+        slot = self.claim_at_once(0)
+        if slot is None and self._more_slots(deadline_ns):
+            slot = self.claim_at_once(0)
+        if slot is None:
+            return
+        try:
+            if nbytes > slot.input.nbytes:
+                self._grow(slot, nbytes, deadline_ns)
+        finally:
+            self.release(slot)
+            self.listeners.tell_waiting()
+
+    @property
+    def is_growing(self) -> bool:
+        """A thread asks for more slots; event loops that wait for one are woken when it is done."""
+        return self._grower != 0
+
+    @property
+    def has_free(self) -> bool:
+        """A slot is free, or may be by now."""
+        return bool(self._free or self._abandoned)
+
+    @property
+    def may_grow(self) -> bool:
+        """`claim` would not have to wait for a slot in use."""
+        return bool(self._free) or (len(self.slots) < self.max_slots and not self._no_more_slots)
+
+    def release(self, slot: Slot) -> None:
+        """Give a slot back, whatever became of it."""
+        if slot.busy or slot.extra_posts:
+            if not self.ours:
+                return
+            slot.deadline_ns = NO_DEADLINE
+            slot.missing_ns = 0
+            slot.cancel(slot.sequence)
+            self._abandoned.append(slot)
+            if not slot.busy:
+                self._reap()
+        else:
+            self._free.append(slot)
+        if not self.alive[0]:  # nobody claims it any more, and handles may keep the closed channel
+            self._free.clear()
+            self._abandoned.clear()
+        elif self._claimers:
+            with self._slow:
+                self._slow.notify()
+
+    def _claim_slowly(self, deadline_ns: int) -> Slot:
+        with self._slow:
+            self._claimers += 1
+        try:
+            while True:
+                if not self.open:
+                    raise self.gone()
+                if self._abandoned:
+                    self._reap()
+                try:
+                    slot = self._free[-1]
+                    del self._free[-1]
+                    return slot
+                except IndexError:
+                    if not self._more_slots(deadline_ns):
+                        self._wait_for_release(deadline_ns)
+        finally:
+            with self._slow:
+                self._claimers -= 1
+
+    def all_in_flight(self) -> Overloaded:
+        """What a call is told that got no slot."""
+        return Overloaded(
+            f"all {len(self.slots)} slots of this worker were in flight until the deadline; "
+            f"{self._no_more_slots or _MAX_SLOTS_ADVICE}"
+        )
+
+    def _wait_for_release(self, deadline_ns: int) -> None:
+        left = (deadline_ns - monotonic_ns()) / 1e9
+        if left <= 0:
+            raise self.all_in_flight()
+        with self._slow:
+            # What another thread was asking for may have come, or been refused, just before we listen.
+            settled = not self._grower and not self._no_more_slots and len(self.slots) < self.max_slots
+            if not self._free and self.open and not settled:
+                # Abandoned slots come back without a notification, so look for them now and then.
+                self._slow.wait(min(left, 0.05) if self._abandoned else min(left, threading.TIMEOUT_MAX))
+
+    # -- more, and larger ones -----------------------------------------------------------------------------------------
+
+    def _more_slots(self, deadline_ns: int) -> bool:
+        """Ask for another block, one thread at a time. False if there are as many slots as there may be, or if another
+        thread asks already."""
+        me = threading.get_ident()
+        try:
+            with self._slow:
+                if self._free:
+                    return True
+                if not self.open:
+                    raise self.gone()
+                if len(self.slots) >= self.max_slots or self._grower not in (0, me):
+                    return False
+                self._grower = me
+            try:
+                reply, received = self._left_block or self._ask({"op": "slots"}, deadline_ns, brings=True)
+            except Overloaded as error:
+                self._no_more_slots = f"there could be no more: {error}"
+                return False
+            except DeadlineExceeded:
+                if self._no_more_slots:  # the broker's last word, for which there was time
+                    return False
+                raise
+            try:
+                self._map_block(reply, received, deadline_ns)
+            except Overloaded as error:
+                if not received[-1].ours:
+                    self._left_block = None
+                self._no_more_slots = f"there could be no more: {error}"
+                return False
+            return True
+        finally:
+            if self._grower == me:
+                with self._slow:
+                    self._grower = 0
+                    self._slow.notify_all()
+                self.listeners.tell_waiting()
+
+    def _map_block(self, reply: control.Message, received: Received, deadline_ns: int) -> None:
+        """The broker gives it once: what cannot be mapped now is kept for the next time."""
+        self._left_block = reply, received
+        completed = self._open_all(reply["block"], deadline_ns)
+        segment = self._mapped(received[-1], reply["nbytes"])
+        self._left_block = None
+        self._segments.append(segment)
+        self._add_block(reply["block"], segment, deadline_ns, completed=completed)
+
+    def _open_all(self, block: dict[str, Any], deadline_ns: int) -> list[semaphore.WaitableSemaphore]:
+        return [self._opened(name, deadline_ns) for name in block["completed"]]
+
+    def _add_block(
+        self,
+        block: dict[str, Any],
+        segment: Segment,
+        deadline_ns: int,
+        opened: Sequence[str] = (),
+        completed: Sequence[semaphore.WaitableSemaphore] = (),
+    ) -> None:
+        start, sizes = block["offset"], (block["count"], block["input_bytes"], block["output_bytes"])
+        memory = segment.bytes[start:]
+        first = block[
+            "first"
+        ]  # slots before it may be missing here: an interrupted call never saw their block
+        for index, each in enumerate(completed or self._open_all(block, deadline_ns)):
+            header = memory[header_offset(index) :][:SLOT_HEADER]
+            region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
+            region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
+            ends = self.catalogue.expire, self.break_off, self.hung_up
+            slot = Slot(first + index, header, region_in, region_out, each, *ends)
+            self.slots.append(slot)
+            self._free.append(slot)
+        with contextlib.suppress(NoAnswer):  # the names stay for a while longer
+            self._link.send(
+                {"op": "opened", "names": [*block["completed"], *opened]},
+                monotonic_ns() + int(_OPENED_SECONDS * 1e9),
+            )
+
+    def _grow(self, slot: Slot, nbytes: int, deadline_ns: int) -> None:
+        if slot.unmapped:
+            reply, _ = self._ask({"op": "shrink", "slot": slot.index}, deadline_ns)
+            self._output_regions.pop(slot.index, None)
+            slot.go_back(reply["region"])
+            if nbytes <= slot.input.nbytes:
+                return
+        message = {"op": "grow", "slot": slot.index, "nbytes": nbytes}
+        try:
+            reply, received = self._ask(message, deadline_ns, brings=True)
+        except (Overloaded, InvalidInput):
+            raise  # refused: nothing has changed
+        except BaseException:
+            slot.bind_input(memoryview(b""))  # the broker may have bound another: the next use must ask again
+            raise
+        try:
+            slot.bind_input(self._mapped(received[-1], reply["nbytes"]).bytes)
+        except BaseException:
+            slot.set_aside()
+            raise
+
+    def _check_output(self, slot: Slot) -> None:
+        """The last call that used the slot may have left before it was found that its answer could not be mapped."""
+        found = self._output_regions.get(slot.index)
+        if found is not None and isinstance(found[1], BrokerError):
+            slot.set_aside()
+
+    # -- those that come back late -------------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        """Take back the abandoned slots that the broker has completed since."""
+        with self._push_lock:
+            self._ring.ring_again()
+        for _ in range(len(self._abandoned)):
+            try:
+                slot = self._abandoned[0]  # taken out to be looked at, so by one thread at a time
+                del self._abandoned[0]
+            except IndexError:
+                return
+            try:
+                self._recover(slot)
+            finally:
+                (self._abandoned if slot.busy or slot.extra_posts else self._free).append(slot)
+
+    def _recover(self, slot: Slot) -> None:
+        """Acquire the posts that are still to come for an abandoned slot: the broker's, if it is busy, and our own.
+
+        They look alike, so the slot is free only when all are there: what is left over would be taken for the answer to
+        the slot's next use.
+        """
+        while slot.done if slot.busy else slot.extra_posts:
+            now = monotonic_ns()
+            if semaphore.try_acquire(slot.completed):
+                if slot.extra_posts:
+                    slot.extra_posts -= 1
+                else:
+                    slot.busy = False
+            elif not slot.missing_ns or now - slot.missing_ns < _POST_OVERDUE_NS:
+                slot.missing_ns = slot.missing_ns or now
+                return
+            else:  # a signal handler has raised just after one was acquired: it comes no more
+                slot.extra_posts = 0
+                slot.busy = False

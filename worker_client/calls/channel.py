@@ -1,0 +1,302 @@
+"""The worker's end of its channel: submits slots, waits for them.
+
+    claim -> Slot.lay, write -> submit -> wait -> Slot.result -> release
+                                   \\-> (timeout, cancel, exception) abandon: back when the broker let go of it
+
+Any thread may call. A slot belongs to the thread that claimed it (`attachment/supply.py`); the ring's tail to whoever
+holds `_push_lock`. All of it belongs to the process that attached (`attachment/attachment.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from time import sleep
+
+from worker_client.attachment.expiry import expire
+from worker_client.attachment.link import ControlLink
+from worker_client.attachment.region import OutputRegion
+from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.attachment.slot import Slot
+from worker_client.attachment.supply import SlotSupply
+from worker_client.calls.futures import FutureDispatcher
+from worker_client.ipc import semaphore
+from worker_client.ipc.ring import RingProducer
+from worker_client.ipc.segment import Segment
+from worker_client.ipc.semaphore import Busy
+from worker_client.ipc.waiting import PollOrBlock, WaitMode, poll_giving_way, poll_word
+from worker_client.system.clock import monotonic_ns
+from worker_client.system.descriptor import Descriptor
+from worker_client.system.processor import leave_processor
+from worker_client.wire import control
+from worker_client.wire.errors import BrokerError, DeadlineExceeded, Overloaded
+from worker_client.wire.layout import (
+    DONE,
+    HELD,
+    NO_DEADLINE,
+    NOTIFY_BELL,
+    NOTIFY_EVENT,
+    NOTIFY_SLOT,
+    OUTPUT_REGION,
+    POLL_FREELY,
+    POLL_GIVING_WAY,
+    POLL_WORD,
+    RING_END,
+    SUBMITTED_NS,
+)
+
+_UNWATCHED_LOOK_SECONDS = 0.001
+
+
+class Channel(SlotSupply):
+    """One attached worker process. Made by `Connection`; closed when its control connection ends."""
+
+    def __init__(
+        self, link: ControlLink, reply: control.Message, fd: Descriptor, mode: WaitMode, deadline_ns: int
+    ) -> None:
+        super().__init__(link, reply, fd, deadline_ns)
+        # Last, as these refer to us: what fails before is freed at once.
+        self._waiting = {POLL_FREELY: PollOrBlock(mode), POLL_GIVING_WAY: PollOrBlock(mode, in_crowd=True)}
+        self.futures = FutureDispatcher(self)
+
+    def __repr__(self) -> str:
+        state = "open" if self.open else "closed"
+        return f"<Channel {state}, {len(self._free)} of {len(self.slots)} slots free>"
+
+    # -- one call ------------------------------------------------------------------------------------------------------
+
+    def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
+        """Hand a written slot to the broker."""
+        # Polling needs a core, and no other call of this process that could use it.
+        alone = len(self._free) + 1 == len(self.slots) and notify == NOTIFY_SLOT
+        waiting = slot.waiting = self._waiting.get(self._words[POLL_WORD]) if alone else None
+        slot.prepare(signature_id, deadline_ns, notify, monotonic_ns(), waiting.poll_ns if waiting else 0)
+        # Looked at after `notify` is set, by which a closing channel chooses whom to wake.
+        if not self.alive[0]:
+            raise self.gone()
+        with self._push_lock:
+            self._ring.push(slot)
+
+    def wait(self, slot: Slot, deadline_ns: int) -> None:
+        """Return when the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""
+        words = slot.words
+        start = words[SUBMITTED_NS]
+        waiting = slot.waiting
+        if waiting is not None and waiting.poll_ns:
+            limit = start + waiting.poll_ns
+            if limit > deadline_ns:  # noqa: PLR1730 - min() is a call
+                limit = deadline_ns
+            if waiting.in_crowd:
+                poll_giving_way(words, DONE, slot.sequence, limit)
+            elif not poll_word(words, DONE, slot.sequence, limit) and waiting.begins_to_poll:
+                # The broker may be waiting for the very processor that we poll on. Make room, and try once more.
+                leave_processor()
+                poll_word(words, DONE, slot.sequence, min(monotonic_ns() + waiting.poll_ns, deadline_ns))
+        self._acquire(slot, deadline_ns)
+        slot.busy = False
+        now = slot.woken_ns = monotonic_ns()
+        if waiting is not None:
+            waiting.observe(now - start, now)
+        if words[OUTPUT_REGION] != slot.output.number:
+            self.await_region(slot, deadline_ns)
+
+    def _acquire(self, slot: Slot, deadline_ns: int) -> None:
+        while True:
+            if not self.process.word[
+                0
+            ]:  # a signal handler has forked, and the child came back to its parent's call
+                raise self.gone(slot)
+            if slot.words[DONE] != slot.sequence:
+                self._block(slot, deadline_ns)
+            else:
+                try:
+                    slot.completed.acquire(0)  # SYNC completed
+                except Busy:  # its post comes right after DONE
+                    self._block(slot, deadline_ns)
+            while slot.extra_posts:
+                # This post may be the deadline keeper's or the closing channel's, so it hands nothing over.
+                slot.extra_posts -= 1
+                if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
+                    continue
+                if not self.open:
+                    raise self.gone(slot)
+                if monotonic_ns() >= deadline_ns:
+                    raise self.deadline_exceeded(slot)
+                break
+            else:
+                if slot.words[DONE] == slot.sequence:
+                    slot.deadline_ns = NO_DEADLINE
+                    return
+
+    def take_answer(self, slot: Slot) -> bool:
+        """Acquire the answer to a call that nobody waits for in `wait`, if it is there."""
+        while slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
+            if not slot.extra_posts:
+                slot.busy = False
+                slot.woken_ns = monotonic_ns()
+                slot.deadline_ns = NO_DEADLINE
+                return True
+            slot.extra_posts -= 1  # the deadline keeper's, late from the slot's last use
+        return False
+
+    def _block(self, slot: Slot, deadline_ns: int) -> None:
+        if not self.watch(slot, deadline_ns):
+            self._look_until(slot, deadline_ns)
+            return
+        while slot.completed.wait():  # SYNC completed
+            if not self.ours:
+                raise self.gone(slot)
+
+    def _look_until(self, slot: Slot, deadline_ns: int) -> None:
+        """In place of a post, which nobody would make when the deadline passes. The broker answers all the same."""
+        slot.deadline_ns = NO_DEADLINE
+        while not semaphore.try_acquire(slot.completed):  # SYNC completed
+            if not self.ours:
+                raise self.gone(slot)
+            if monotonic_ns() >= deadline_ns:
+                raise self.deadline_exceeded(slot)
+            sleep(_UNWATCHED_LOOK_SECONDS)
+
+    def watch(self, slot: Slot, deadline_ns: int) -> bool:
+        """Have the slot's waiter woken when `deadline_ns` passes. False if nobody can: the channel is retired."""
+        slot.expired_ns = 0
+        slot.deadline_ns = deadline_ns
+        return self.arm(deadline_ns)
+
+    def deadline_exceeded(self, slot: Slot) -> DeadlineExceeded | Overloaded:
+        waited = (monotonic_ns() - slot.words[SUBMITTED_NS]) / 1e6
+        if slot.words[HELD] == slot.sequence:
+            return Overloaded(
+                f"the model's queue was full until the call's timeout ({waited:.0f} ms); send less at a time or raise "
+                "the model's max_queue_rows or max_queue_bytes"
+            )
+        return DeadlineExceeded(f"no answer within the call's timeout; waited {waited:.0f} ms")
+
+    # -- called by the watcher thread ----------------------------------------------------------------------------------
+
+    def expire(self, now_ns: int) -> int:
+        """Wake the calls whose deadline has passed; the earliest deadline of the others."""
+        return min(expire(self.slots, now_ns, self._post), self.listeners.expire(now_ns))
+
+    def answered(self) -> None:
+        """The event is set, and several loops wait."""
+        event = self.event
+        if event is not None:
+            if not event.clear():
+                self.lose()
+            self.listeners.tell(monotonic_ns())
+
+    def _post(self, slot: Slot) -> None:
+        if not self._ring_for(slot):
+            slot.extra_posts += 1  # before the post: the waiter counts it off
+            slot.completed.release()
+            self._ring_for(
+                slot
+            )  # it may be a future's by now, whose answer was counted off in place of this post
+
+    def _ring_for(self, slot: Slot) -> bool:
+        """Wake who looks after calls that nobody waits for in `wait`. False if this is none."""
+        if slot.notify == NOTIFY_BELL:
+            self.bell.release()
+        elif slot.notify == NOTIFY_EVENT and (event := self.event) is not None:
+            event.set()
+        else:
+            return False
+        return True
+
+    def accept_output(self, message: control.Message, fd: Descriptor) -> None:
+        """The broker bound a slot to a new output region; its next completion says from when on."""
+        region: Segment | BrokerError
+        try:
+            region = self._mapped(fd, message["nbytes"])
+        except BrokerLost:
+            return
+        except BrokerError as error:
+            region = error  # of that call alone
+        with self._slow:
+            self._output_regions[message["slot"]] = message["region"], region
+            self._slow.notify_all()
+        self.bell.release()
+        if (event := self.event) is not None:
+            event.set()
+
+    def has_region(self, slot: Slot) -> bool:
+        """Whether `await_region` would not wait."""
+        number = slot.words[OUTPUT_REGION]
+        if number == slot.output.number:
+            return True
+        found = self._output_regions.get(slot.index)
+        return found is not None and found[0] == number
+
+    def await_region(self, slot: Slot, deadline_ns: int) -> None:
+        """Bind the output region that the completion names, if the slot has another one yet."""
+        number = slot.words[OUTPUT_REGION]
+        if number == slot.output.number:
+            return
+        if not self.ours:
+            raise self.gone(slot)
+        with self._slow:
+            while (found := self._output_regions.get(slot.index)) is None or found[0] != number:
+                left = (deadline_ns - monotonic_ns()) / 1e9
+                if not self.open:
+                    raise self._gone_with(slot)  # the answer had come
+                if left <= 0:
+                    raise self.deadline_exceeded(slot)
+                self._slow.wait(min(left, threading.TIMEOUT_MAX))
+            if isinstance(found[1], BrokerError):
+                slot.set_aside()
+                raise type(found[1])(f"{found[1]}; the model has run, and its answer is lost")
+            slot.output = OutputRegion(number, found[1].bytes)
+            del self._output_regions[slot.index]
+
+    def close(self) -> None:
+        """The control connection is gone: every waiting call wakes and finds the channel closed."""
+        self.alive[0] = 0
+        for slot in self.slots:
+            self._post(slot)
+        self.bell.release()
+        self._wake_all()
+
+    def retire(self) -> None:
+        """The link lost a descriptor: no call begins here any more. Those under way are answered, while it can be."""
+        self.alive[0] = 0
+        self._wake_all()
+
+    def _wake_all(self) -> None:
+        if (event := self.event) is not None:
+            event.set()
+        self.listeners.tell_all()
+        with self._slow:
+            self._slow.notify_all()
+
+    def lose(self) -> None:
+        """The event's descriptor was closed under us."""
+        self._link.lose()
+
+    def leave(self) -> None:
+        """Have the broker hang up, where the socket to tell it is lost."""
+        with self._push_lock:
+            self._ring.leave()
+        self.close()
+
+    def forget(self) -> None:
+        """In a child: let go of the parent's memory and descriptors."""
+        event, self.event = self.event, None
+        if event is not None:
+            event.forget()  # first, so that nothing can take it out of an epoll that the parent shares
+        self.dispose()
+
+    def dispose(self) -> None:
+        """Let go of the memory, of which each slot in use and each result keeps its part. The channel is closed."""
+        self.__dict__.pop("submit", None)
+        self.event = None  # closed when the loop that listens to it has ended that, too
+        self.slots = []
+        self._free = deque()
+        self._abandoned = []
+        self._output_regions = {}
+        self._left_block = None
+        self._segments = []
+        # For threads that are still on their way out of here.
+        self.bell = semaphore.NoSemaphore()
+        self._words = memoryview(bytearray(RING_END)).cast("Q")
+        self._ring = RingProducer(self._words, self.bell, self.bell)

@@ -1,0 +1,384 @@
+"""Calls that nobody waits for in person: one thread per channel completes their futures.
+
+submit -> slot in the ring, NOTIFY_BELL      broker: completes the slot, rings the channel's bell
+deadline keeper, closing channel: ring the bell too
+dispatcher: acquire bell -> look at every slot in flight -> set results, errors, expiries
+the broker goes away -> what it has not answered goes to `Reruns`, with the inputs as they stand in the slot
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from worker_client.attachment.retry_policy import BrokerLost, ModelMoved
+from worker_client.attachment.slot import Slot
+from worker_client.calls.timings import Timings
+from worker_client.ipc import semaphore
+from worker_client.system import fork, limits, threads
+from worker_client.system.clock import monotonic_ns
+from worker_client.wire.errors import BrokerError, BrokerUnavailable
+from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
+
+if TYPE_CHECKING:
+    from worker_client.calls.channel import Channel
+    from worker_client.connection import Connection
+
+_CANCELLED = (CANCELLED, CANCELLED_AND_NOTIFIED)
+_ENDED = (FINISHED, *_CANCELLED)
+
+
+class CallFuture(Future[Any]):
+    """A `concurrent.futures.Future` of one call. `cancel()` works until the result is there.
+
+    It belongs to the process that made it. In a child forked meanwhile it fails with BrokerUnavailable, and none of
+    its callbacks is called there.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self._process = call.process
+        super().__init__()
+        self.timings: Timings | None = None
+        """Where its time went, once it has a result of its broker."""
+        self._call: Call | None = call
+        self._right_to_end = [True]  # taken by whoever ends it, so that one does
+
+    @property
+    def _condition(self) -> threading.Condition:
+        """What every method of a future, and `concurrent.futures.wait`, takes first."""
+        if not self._process.word[0]:
+            self._leave_parent()
+        return self._own_condition
+
+    @_condition.setter
+    def _condition(self, condition: threading.Condition) -> None:
+        self._own_condition = condition
+
+    def _leave_parent(self) -> None:
+        """In a child: end, without the locks and the callbacks, which are the parent's."""
+        self._own_condition = threading.Condition()
+        self._process = fork.here()
+        self._waiters: list[Any] = []
+        self._done_callbacks: list[Any] = []
+        self._call = None
+        if not self.done():
+            self._exception = fork.not_ours("the call")
+            self._state = FINISHED
+
+    def cancel(self) -> bool:
+        cancelled, call = super().cancel(), self._call
+        if cancelled:
+            if call is not None:
+                call.cancel_use()
+            self._begin_to_end()  # it need not be in a broker's hands, who would end it
+        return cancelled
+
+    def result(self, timeout: float | None = None) -> Any:
+        """The call's result, as `concurrent.futures.Future.result`."""
+        error = self.exception(timeout)
+        if error is None:
+            return self._result
+        try:
+            raise error
+        finally:
+            del error, self  # the traceback would keep both alive
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """The call's error or None, as `concurrent.futures.Future.exception`."""
+        self._await(timeout)
+        if self._state != FINISHED:
+            raise CancelledError() if self._state in _CANCELLED else FutureTimeout()
+        return self._exception
+
+    def _await(self, timeout: float | None) -> None:
+        """Wait for the end, or until `timeout` has passed. An exception that a signal handler raises meanwhile comes
+        out and leaves no lock held. `Condition` cannot promise that: its `__enter__` and `wait` are Python code, in the
+        middle of which a handler may run."""
+        condition, end = self._condition, _End()
+        with condition._lock:  # type: ignore[attr-defined]  # noqa: SLF001
+            if self._state in _ENDED:
+                return
+            self._waiters.append(end)
+        try:
+            end.wait(timeout)
+        finally:
+            with condition._lock:  # type: ignore[attr-defined]  # noqa: SLF001
+                self._waiters.remove(end)
+
+    def add_done_callback(self, fn: Callable[[Future[Any]], Any]) -> None:
+        if (call := self._call) is not None:
+            call.kept = self  # who waits by a callback need not keep the future
+        super().add_done_callback(fn)
+
+    def end(self, value: Any, error: BaseException | None) -> None:
+        """The call is over: keep no memory alive. Does nothing to a future that has ended or is cancelled."""
+        self._call = None
+        if not self._begin_to_end():
+            return
+        if error is not None:
+            self.set_exception(error)
+        else:
+            self.set_result(value)
+
+    def _begin_to_end(self) -> bool:
+        try:
+            self._right_to_end.pop()
+        except IndexError:
+            return False
+        return self.set_running_or_notify_cancel()
+
+
+class _End:
+    """Waits for the end of a future; its methods are those that `concurrent.futures` asks of a future's waiters."""
+
+    def __init__(self) -> None:
+        self._running = threading.Lock()
+        self._running.acquire()
+
+    def wait(self, timeout: float | None) -> None:
+        seconds = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+        self._running.acquire(timeout=seconds)
+
+    def add_result(self, _: Future[Any]) -> None:
+        self._running.release()
+
+    add_exception = add_cancelled = add_result
+
+
+class Call:
+    """What a future stands for: enough to make its result, and to run it again on another broker. A future that nobody
+    keeps is a request that nobody waits for: cancelled.
+
+    `send` binds, writes `inputs` into a slot and gives it to a dispatcher. `finish` makes the future's result of the
+    views of the outputs; it belongs to the broker that the call was last sent to, as do `inputs` and `slot`.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "closings",
+        "connection",
+        "deadline_ns",
+        "finish",
+        "future",
+        "inputs",
+        "kept",
+        "left",
+        "process",
+        "retries",
+        "send",
+        "sequence",
+        "slot",
+    )
+
+    slot: Slot
+    finish: Callable[[tuple[np.ndarray, ...]], Any]
+
+    def __init__(
+        self,
+        connection: Connection,
+        send: Callable[[Call], None],
+        inputs: Any,
+        deadline_ns: int,
+        retries: int,
+    ) -> None:
+        self.process = fork.here()
+        self.connection = connection
+        self.closings = connection.closings
+        self.send = send
+        self.inputs = inputs
+        self.deadline_ns = deadline_ns
+        self.retries = self.left = retries
+        self.sequence = 0  # of the use of the slot; 0 while it is in none
+        self.kept: CallFuture | None = None
+        self.future: Callable[[], CallFuture | None] = lambda: None
+
+    def new_future(self) -> CallFuture:
+        future, weakly = CallFuture(self), weakref.ref(self)
+
+        def on_drop(_: object) -> None:
+            if (call := weakly()) is not None:
+                call.cancel_use()
+
+        self.future = weakref.ref(future, on_drop)
+        return future
+
+    @property
+    def cancelled(self) -> bool:
+        future = self.future()
+        return future is None or future.cancelled()
+
+    def enter(self, slot: Slot) -> None:
+        """It is about to be submitted in this slot."""
+        self.sequence = 0  # another thread may cancel meanwhile: never a use of the one slot in the other
+        self.slot = slot
+        self.sequence = slot.sequence + 1
+
+    def leave(self) -> None:
+        """It was not submitted: the slot's next use is another call's."""
+        self.sequence = 0
+
+    def cancel_use(self) -> None:
+        """Tell the broker, if it has the call; means nothing to a later use of the slot."""
+        if self.sequence and self.process.word[0]:
+            self.slot.cancel(self.sequence)
+
+    def lose(self, lost: BrokerLost) -> None:
+        """Count a broker's end. Raises what the call is told if it shall not be run again."""
+        self.left = lost.runs_left(self.left, self.retries)
+
+    def end(self, value: Any, error: BaseException | None, timings: Timings | None = None) -> None:
+        """The future's result, or its error."""
+        if isinstance(error, MemoryError):
+            error = limits.no_memory(error)
+        future, self.kept = self.future(), None
+        if future is not None:
+            future.timings = timings
+            future.end(value, error)
+
+
+class FutureDispatcher:
+    """The thread behind `submit`; it starts with the first future and ends with the channel."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._calls: dict[Slot, Call] = {}
+        self._without_region: set[Slot] = set()  # answered, in a region that is still to come
+        self._lock = threading.RLock()
+        self._starting = False
+        self._thread: threading.Thread | None = None
+
+    def submit(self, call: Call, slot: Slot, signature_id: int) -> None:
+        """Submit a written slot, and see to its release in any case. Any thread."""
+        entered = False
+        try:
+            call.enter(slot)
+            slot.notify = NOTIFY_BELL
+            self._calls[slot] = call
+            entered = True
+            self._start()
+            if call.deadline_ns != NO_DEADLINE:
+                # Before it is submitted: right after, it may be another call's slot.
+                self._channel.watch(slot, call.deadline_ns)
+            self._channel.submit(slot, signature_id, call.deadline_ns, NOTIFY_BELL)
+            if monotonic_ns() >= call.deadline_ns:
+                self._channel.bell.release()  # the deadline keeper may have rung before there was a call to look at
+        except BaseException as error:
+            if not entered or self._take(call):
+                call.leave()
+                self._channel.release(slot)
+            elif isinstance(error, BrokerUnavailable):
+                return  # the dispatcher, at its end, has seen to the call already
+            raise
+
+    def _start(self) -> None:
+        if self._thread is not None and not self._starting:
+            return
+        with self._lock:
+            if self._starting:
+                raise BrokerError(
+                    "a signal handler cannot submit while the call it interrupted makes the first future"
+                )
+            if self._thread is None:
+                self._starting = True
+                try:
+                    thread = threading.Thread(target=self._dispatch, name="onesession-futures", daemon=True)
+                    threads.start(thread)
+                    self._thread = thread
+                finally:
+                    self._starting = False
+
+    def join(self) -> None:
+        """Wait for the thread's end, which the channel's closing brings about."""
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join()
+
+    def _dispatch(self) -> None:
+        channel = self._channel
+        while channel.open:
+            semaphore.acquire(channel.bell)
+            if not channel.ours:
+                break
+            self._settle_all()
+        if not channel.ours:  # we are a greenlet, and so was copied by a fork
+            return
+        self._settle_all()  # what was answered before the end
+        for call in list(self._calls.values()):
+            self._lose(call)
+
+    def _settle_all(self) -> None:
+        for call in list(self._calls.values()):
+            self._settle(call, monotonic_ns())
+
+    def _settle(self, call: Call, now_ns: int) -> None:
+        slot = call.slot
+        error: Exception | None = None
+        with self._lock:  # a `submit` that is broken off now gives the slot to whoever claims it next
+            if self._calls.get(slot) is not call or not (slot.busy or slot in self._without_region):
+                return  # not submitted yet, so `done` tells of the slot's last use; or not submitted at all
+            answered = slot in self._without_region or self._channel.take_answer(slot)
+            if answered and (self._channel.has_region(slot) or not self._channel.open):
+                pass
+            elif now_ns >= call.deadline_ns:
+                error = self._channel.deadline_exceeded(slot)
+            elif not call.cancelled:
+                if answered and slot not in self._without_region:
+                    self._without_region.add(slot)
+                    self._channel.watch(slot, call.deadline_ns)
+                return
+            self._without_region.discard(slot)
+            del self._calls[slot]
+        self._finish(call, error)
+
+    def _finish(self, call: Call, error: Exception | None) -> None:
+        """Give the slot back first: a future's callbacks may well submit the next call."""
+        value = timings = None
+        try:
+            if error is None and not call.slot.busy and not call.cancelled:
+                self._channel.await_region(call.slot, call.deadline_ns)
+                outputs = call.slot.result()
+                timings = Timings.of(call.slot)
+                value = call.finish(outputs)
+        except Exception as raised:  # what the broker reports; no memory for the copy
+            error = raised
+        if isinstance(error, ModelMoved):
+            error = self._leave_slot(call, error)
+        if isinstance(error, BrokerLost):
+            call.connection.reruns.add(call, error)
+        else:
+            self._channel.release(call.slot)
+            call.end(value, error, timings)
+
+    def _leave_slot(self, call: Call, moved: ModelMoved) -> Exception:
+        """The channel is open, and the slot another call's next: the inputs are kept elsewhere. The call's error."""
+        try:
+            call.inputs = {name: view.copy() for name, view in call.inputs.items()}
+        except MemoryError as error:
+            return error
+        self._channel.release(call.slot)
+        return moved
+
+    def _lose(self, call: Call) -> None:
+        """The channel is closed. The slot is not given back, as its inputs may be wanted once more."""
+        if not self._take(call):
+            return
+        error = self._channel.gone(call.slot)
+        if isinstance(error, BrokerLost):
+            call.connection.reruns.add(call, error)
+        else:
+            call.end(None, error)
+
+    def _take(self, call: Call) -> bool:
+        """Take a call off the list. True for one thread only, which then sees to its slot."""
+        with self._lock:
+            if self._calls.get(call.slot) is not call:
+                return False
+            del self._calls[call.slot]
+            self._without_region.discard(call.slot)
+            return True

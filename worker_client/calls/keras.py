@@ -1,0 +1,131 @@
+"""`predict` as Keras models have it: with a `batch_size` the inputs go over as several requests, a few at a time.
+
+Follows `keras.Model.predict(x, batch_size=None, verbose="auto", steps=None, callbacks=None)` of Keras 2 and 3. Only
+what an argument means for the answer is done here: how batches are really run is decided by the broker.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import index
+from typing import Any
+
+import numpy as np
+
+from worker_client.calls.fetches import WrongType
+from worker_client.calls.inputs import Fitter
+from worker_client.system import limits
+from worker_client.wire.errors import InvalidInput
+from worker_client.wire.strings import Strings
+
+IN_FLIGHT = 8
+"""Parts of one call that are under way at a time: enough to keep a broker busy, and little to hold in memory."""
+
+_OF_KERAS = {
+    "callbacks": "they run beside the model, in the broker's process; go over model.map(batches) and call them here",
+    "max_queue_size": "leave it out; model.map(batches, max_in_flight=...) takes a generator",
+    "workers": "leave it out; model.map(batches, max_in_flight=...) takes a generator",
+    "use_multiprocessing": "leave it out; model.map(batches, max_in_flight=...) takes a generator",
+}
+
+
+class Parts:
+    """The inputs of one call, cut into batches. Knows no broker: whoever made it sends the parts.
+
+    Raises InvalidInput for what has no rows to be cut along, and for arguments that only Keras can follow (WrongType
+    for those that `predict` does not know).
+    """
+
+    def __init__(
+        self,
+        fitter: Fitter,
+        inputs: Any,
+        batch_size: Any,
+        steps: Any,
+        callbacks: Any,
+        others: Mapping[str, Any],
+    ) -> None:
+        _refuse({**others, **({} if callbacks is None else {"callbacks": callbacks})})
+        given = fitter.given(inputs)
+        fitted = dict(zip(fitter.names, map(_sliceable, fitter.fit(inputs)[0])))
+        self._arrays = {name: fitted[name] for name in given}  # the others have their defaults in each part
+        self._one_output = len(fitter.signature.outputs) == 1 and not isinstance(inputs, Mapping)
+        counts = [array.shape[0] if array.ndim else 1 for array in self._arrays.values()]
+        self._rows = max(counts, default=0)
+        self._size = _size(batch_size, steps, self._rows)
+        self.whole = self._rows <= self._size  # and may go over as it is
+        if not self.whole:
+            _check_rows(fitter, given, counts, self._size)
+        if steps is not None:
+            self._rows = min(self._rows, steps * self._size)
+
+    def __iter__(self) -> Iterator[dict[str, np.ndarray]]:
+        for start in range(0, self._rows, self._size):
+            end = min(start + self._size, self._rows)
+            yield {name: array[start:end] for name, array in self._arrays.items()}
+
+    def join(self, answers: Iterable[Mapping[str, np.ndarray]]) -> Any:
+        """The parts' answers, in their order, as the one answer of all."""
+        several = list(answers)
+        try:
+            joined = {name: np.concatenate([answer[name] for answer in several]) for name in several[0]}
+        except MemoryError as error:
+            raise limits.no_memory(error) from None
+        return next(iter(joined.values())) if self._one_output else joined
+
+
+def _sliceable(tensor: Any) -> np.ndarray:
+    """Strings, which are encoded already, as the array of bytes objects that they were made of."""
+    if isinstance(tensor, Strings):
+        return np.array(tensor.items, object).reshape(tensor.shape)
+    return np.asarray(tensor)
+
+
+def check_call(training: Any, mask: Any) -> None:
+    """Raises InvalidInput for a `model(x, training=True)`, or one with a mask."""
+    if training:
+        raise InvalidInput(
+            "training=True cannot be asked of a broker, which serves the model as it was exported; leave it out"
+        )
+    if mask is not None:
+        raise InvalidInput("mask is no input of the served model; leave it out, or export it as one")
+
+
+def _refuse(arguments: Mapping[str, Any]) -> None:
+    for name in arguments:
+        if name not in _OF_KERAS:
+            raise WrongType(
+                f"predict() got an unexpected keyword argument {name!r}; it takes batch_size, steps, verbose, timeout"
+            )
+        raise InvalidInput(
+            f"predict({name}=...) is Keras's own and does not reach the broker: {_OF_KERAS[name]}"
+        )
+
+
+def _size(batch_size: Any, steps: Any, rows: int) -> int:
+    """Rows of a batch. Without a size, `steps` batches are all there is, as in Keras."""
+    if steps is not None:
+        _whole("steps", steps)
+    return max(1, -(-rows // steps)) if batch_size is None else _whole("batch_size", batch_size)
+
+
+def _whole(name: str, value: Any) -> int:
+    try:
+        number = index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        hint = "; a timeout is given by name: timeout=..." if isinstance(value, float) else ""
+        raise InvalidInput(f"{name} must be a whole number from 1, got {value!r}{hint}")
+    return number
+
+
+def _check_rows(fitter: Fitter, names: Sequence[str], counts: list[int], size: int) -> None:
+    if not fitter.signature.batchable_along(names):
+        raise InvalidInput(
+            f"{fitter.label} cannot be run in batches of {size}, as not every input and output has a free first "
+            f"dimension that counts rows ({fitter.signature}); leave batch_size and steps out"
+        )
+    if len(set(counts)) > 1:
+        told = ", ".join(f"{name!r} {count}" for name, count in zip(names, counts))
+        raise InvalidInput(f"{fitter.label}: inputs must have as many rows as each other, got {told}")

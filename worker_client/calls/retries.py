@@ -1,0 +1,86 @@
+"""Futures whose broker went away: run again on the next one, with the inputs that still stand in their old slots.
+
+A thread, which is there only while there is something to do, takes the call with the earliest deadline first: while
+that one waits, for the broker or for a slot, no other's deadline passes. A call that comes later and has less time left
+than any that waits already gets a thread of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.system import threads
+from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
+
+if TYPE_CHECKING:
+    from worker_client.calls.futures import Call
+
+
+class Reruns:
+    """Of one connection. `add` and `close` may come from any thread."""
+
+    def __init__(self) -> None:
+        self._calls: list[Call] = []
+        self._current: dict[threading.Thread, Call] = {}  # each thread's, which waits or is about to
+        self._lock = threading.RLock()
+
+    def add(self, call: Call, lost: BrokerLost) -> None:
+        """Take over a call whose broker went away; end its future if it may not be run again."""
+        try:
+            call.lose(lost)
+        except BrokerError as error:
+            call.end(None, error)
+            return
+        refused: Overloaded | None = None
+        with self._lock:
+            if all(call.deadline_ns < other.deadline_ns for other in self._current.values()):
+                thread = threading.Thread(target=self._run, name="onesession-reruns", daemon=True)
+                self._current[thread] = call
+                try:
+                    threads.start(thread)
+                except Overloaded as error:
+                    del self._current[thread]
+                    refused = error
+            else:
+                self._calls.append(call)
+        if refused is not None:  # outside the lock: this runs the future's callbacks
+            call.end(None, refused)
+
+    def close(self, error: BrokerUnavailable) -> list[threading.Thread]:
+        """Take no call any more of those that are there; their futures get `error`. The threads that may still be
+        busy with one: they end when the connection's closing reaches them."""
+        with self._lock:
+            calls, self._calls = self._calls, []
+            threads = list(self._current)
+        for call in calls:
+            call.end(None, error)
+        return threads
+
+    def _run(self) -> None:
+        thread = threading.current_thread()
+        call: Call | None = self._current[thread]
+        while call is not None:
+            self._run_again(call)
+            call = self._take_earliest(thread)
+
+    def _take_earliest(self, thread: threading.Thread) -> Call | None:
+        with self._lock:
+            if not self._calls:
+                del self._current[thread]
+                return None
+            call = self._current[thread] = min(self._calls, key=lambda call: call.deadline_ns)
+            self._calls.remove(call)
+            return call
+
+    def _run_again(self, call: Call) -> None:
+        try:
+            if not call.cancelled:
+                call.connection.channel(call.deadline_ns, closings=call.closings)
+            if not call.cancelled:  # while it waited for the broker
+                call.send(call)
+        except BrokerLost as lost:
+            self.add(call, lost)
+        except BaseException as error:
+            call.end(None, error)

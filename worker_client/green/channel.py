@@ -1,0 +1,147 @@
+"""Under monkey patching by gevent or eventlet: a call lets the other greenlets run while it waits.
+
+submit -> slot in the ring, NOTIFY_EVENT     broker: completes the slot, sets the channel's event
+event readable -> the hub looks at every waiting call -> the greenlets whose call is over go on
+
+Everything else that may wait (locks, the control socket, the watcher and the dispatcher, which are greenlets then)
+goes through modules that have been patched. Semaphores are what cannot be: a greenlet never waits on one. A process
+without either library, or with one that has patched nothing, pays two looks into `sys.modules` when it attaches.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from worker_client.attachment.link import ControlLink
+from worker_client.attachment.slot import Slot
+from worker_client.calls.channel import Channel
+from worker_client.green.hubs import EventletHub, GeventHub, Hub, Waiter
+from worker_client.ipc import semaphore
+from worker_client.ipc.waiting import WaitMode
+from worker_client.system import patched as monkey
+from worker_client.system.clock import monotonic_ns
+from worker_client.system.descriptor import Descriptor
+from worker_client.wire import control
+from worker_client.wire.layout import (
+    NO_DEADLINE,
+    NOTIFY_BELL,
+    NOTIFY_EVENT,
+    NOTIFY_SLOT,
+    OUTPUT_REGION,
+)
+
+MakeChannel = Callable[[ControlLink, control.Message, Descriptor, WaitMode, int], Channel]
+
+
+def channel_type() -> MakeChannel:
+    """What this process attaches with."""
+    if monkey.gevent_has_patched():
+        return lambda *arguments: GreenChannel(GeventHub(), *arguments)
+    if monkey.eventlet_has_patched():
+        return lambda *arguments: GreenChannel(EventletHub(), *arguments)
+    return Channel
+
+
+class _Bell(semaphore.NoSemaphore):
+    """What the dispatcher of futures waits for, in place of a semaphore."""
+
+    __slots__ = ("_rung",)
+
+    def __init__(self, rung: Waiter) -> None:
+        self._rung = rung
+
+    def acquire(self, timeout: float | None = None) -> None:
+        self._rung.wait(timeout)
+        self._rung.clear()
+
+    def release(self) -> None:
+        self._rung.set()
+
+
+class GreenChannel(Channel):
+    """A channel of the hub in whose thread it was made. Calls of other threads, the library's own pool, block there."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        link: ControlLink,
+        reply: control.Message,
+        fd: Descriptor,
+        mode: WaitMode,
+        deadline_ns: int,
+    ) -> None:
+        super().__init__(link, reply, fd, mode, deadline_ns)
+        self.bell = _Bell(hub.new_waiter())
+        self._hub = hub
+        self._waiters: dict[Slot, Waiter] = {}
+        self._stop: Callable[[], None] | None = None  # for the hub to listen no more
+        self._listening = threading.Lock()
+
+    def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
+        if notify == NOTIFY_BELL or (notify == NOTIFY_SLOT and self._hub.is_here()):
+            if self._stop is None:
+                self._listen(deadline_ns)
+            notify = slot.notify = NOTIFY_EVENT
+        super().submit(slot, signature_id, deadline_ns, notify)
+
+    def wait(self, slot: Slot, deadline_ns: int) -> None:
+        if slot.notify != NOTIFY_EVENT:
+            super().wait(slot, deadline_ns)
+            return
+        waiter = self._waiters[slot] = self._hub.new_waiter()
+        try:
+            # Nothing is missed: the hub, which looks, runs only when we wait.
+            while self.ours and not self.take_answer(slot):
+                if not self.open:
+                    raise self.gone(slot)
+                left = None if deadline_ns == NO_DEADLINE else (deadline_ns - monotonic_ns()) / 1e9
+                if left is not None and left <= 0:
+                    self._check_event()
+                    raise self.deadline_exceeded(slot)
+                waiter.wait(left)
+                waiter.clear()
+        finally:  # what a timeout or a kill() raises comes out of `wait`; the caller then gives the slot back
+            del self._waiters[slot]
+        if not self.ours:  # a greenlet that a fork has copied
+            raise self.gone(slot)
+        if slot.words[OUTPUT_REGION] != slot.output.number:
+            self.await_region(slot, deadline_ns)
+
+    def dispose(self) -> None:
+        self._stop_listening()
+        super().dispose()
+
+    def _listen(self, deadline_ns: int) -> None:
+        with self._listening:  # asking the broker for the event lets other greenlets run
+            if not self.open:
+                raise self.gone()
+            if self._stop is None:
+                event = self.open_event(deadline_ns)
+                event.otherwise = self._look
+                self._stop = self._hub.listen(event.fd, self._look)
+
+    def _stop_listening(self) -> None:
+        stop, self._stop = self._stop, None
+        if stop is not None:
+            stop()
+
+    def _check_event(self) -> None:
+        if self.event is not None and not self.event.ours:
+            self.lose()
+
+    def _look(self) -> None:
+        """In the hub: wake the calls that are over; the dispatcher looks for itself."""
+        event = self.event
+        if event is None or not self.ours:
+            self._stop_listening()
+            return
+        if not event.clear():
+            self.lose()
+        if not self.open:
+            self._stop_listening()
+            event.close()
+        for slot, waiter in self._waiters.items():
+            if slot.done or not self.open:
+                waiter.set()
+        self.bell.release()

@@ -1,0 +1,174 @@
+"""POSIX semaphores between processes.
+
+Nobody waits on one with a time limit: POSIX measures that on the realtime clock, which may be set at any time. A
+waiter with a deadline is woken by a post from the thread that keeps the deadlines on the monotonic clock.
+
+glibc keeps a table of the open ones under a lock of its own, which a fork copies as it stands: a child forked while
+another thread was opening or closing one would wait for that lock for ever. So the interpreter's lock is held over
+both: os.fork holds it as well, and a child forked without it, while a thread of Python had it, runs no Python at all.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import mmap
+import os
+
+import posix_ipc
+
+from worker_client.system import limits
+from worker_client.wire.errors import BrokerError, Overloaded
+
+_WHAT = "a semaphore of the broker's"
+
+Busy = posix_ipc.BusyError
+Closed = posix_ipc.ExistentialError
+Interrupted = posix_ipc.SignalError
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.sem_wait.argtypes = [ctypes.c_void_p]
+
+_libc_holding_the_lock = ctypes.PyDLL(None, use_errno=True)  # the interpreter's, as posix_ipc does
+_sem_open = _libc_holding_the_lock.sem_open
+_sem_open.restype = ctypes.c_void_p
+_sem_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
+_sem_close = _libc_holding_the_lock.sem_close
+_sem_close.argtypes = [ctypes.c_void_p]
+
+
+class Semaphore(posix_ipc.Semaphore):
+    """Closed with the last reference to it, so never under a thread that waits; posix_ipc itself never closes one."""
+
+    __slots__ = ()
+
+    def __del__(self) -> None:
+        try:
+            self.close()
+        except Closed:
+            pass
+
+
+class WaitableSemaphore(Semaphore):
+    """One that the main thread may block on.
+
+    posix_ipc discards what a signal handler raises while it waits, all but KeyboardInterrupt. gunicorn's handlers
+    raise SystemExit, Celery's SoftTimeLimitExceeded; so the wait itself goes to libc without it.
+    """
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, name: str) -> None:
+        self._handle: int | None = None
+        super().__init__(name)
+        self._handle = _sem_open(os.fsencode(name), 0)
+        if self._handle is None:
+            number = ctypes.get_errno()
+            if number in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+                raise OSError(number, os.strerror(number))
+            raise Closed(f"semaphore {name} went away")
+
+    def wait(self) -> bool:
+        """Block for a post. True if a signal came in its place: its handler runs, and what it raises comes out."""
+        if not _libc.sem_wait(self._handle):
+            return False
+        if ctypes.get_errno() != errno.EINTR:
+            raise OSError(ctypes.get_errno(), "sem_wait failed")
+        return True
+
+    def __del__(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            _sem_close(handle)
+        super().__del__()
+
+
+class NoSemaphore(Semaphore):
+    """In place of one that was let go: posts go nowhere, and a wait ends at once."""
+
+    __slots__ = ()
+
+    def __init__(self) -> None:
+        """Opens nothing."""
+
+    def acquire(self, timeout: float | None = None) -> None: ...
+
+    def release(self) -> None: ...
+
+
+def create(name: str, mode: int = 0o600) -> Semaphore:
+    """A new semaphore at 0. Raises Overloaded if /dev/shm or the descriptor limit has no room for it."""
+    try:
+        return Semaphore(name, posix_ipc.O_CREX, mode=mode, initial_value=0)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise Overloaded("/dev/shm has no room for another semaphore; enlarge it") from None
+        if error.errno is None:  # posix_ipc's own text for EMFILE and ENFILE
+            raise Overloaded(
+                f"no descriptor is left for another semaphore ({error}); raise `ulimit -n`"
+            ) from None
+        raise
+
+
+class Missing(BrokerError):
+    """No semaphore has this name. The broker that made it may have ended meanwhile."""
+
+
+def attach(name: str) -> WaitableSemaphore:
+    """Open a semaphore that the broker created. Raises Missing, Overloaded, or BrokerError for another user's."""
+    try:
+        return WaitableSemaphore(name)
+    except posix_ipc.ExistentialError:
+        raise Missing(
+            f"semaphore {name} is not in this process's /dev/shm: workers and broker must share one "
+            "(same container, or the same --ipc namespace and /dev/shm mount)"
+        ) from None
+    except posix_ipc.PermissionsError:
+        raise BrokerError(f"semaphore {name} may not be opened by uid {os.geteuid()}") from None
+    except (OSError, MemoryError) as error:
+        raise _limit(error) or error from None
+
+
+def _limit(error: OSError | MemoryError) -> Overloaded | None:
+    if isinstance(error, OSError) and error.errno is None:  # posix_ipc's own text for EMFILE and ENFILE
+        return limits.no_descriptor(_WHAT)
+    return limits.told(error, mmap.PAGESIZE, _WHAT)
+
+
+def unlink(semaphore: Semaphore) -> None:
+    """Remove the name; processes that have it open keep the semaphore."""
+    try:
+        semaphore.unlink()
+    except posix_ipc.ExistentialError:
+        pass
+
+
+def drain(semaphore: Semaphore, most: int = 1000) -> bool:
+    """Take the posts that are there now. True if there was one.
+
+    At most so many: whoever posts faster than we take must not keep us here.
+    """
+    found = False
+    for _ in range(most):
+        if not try_acquire(semaphore):
+            break
+        found = True
+    return found
+
+
+def try_acquire(semaphore: Semaphore) -> bool:
+    try:
+        semaphore.acquire(0)
+    except Busy:
+        return False
+    return True
+
+
+def acquire(semaphore: Semaphore) -> None:
+    """Block for a post. Not for the main thread, which needs `WaitableSemaphore.wait`."""
+    while True:
+        try:
+            semaphore.acquire()
+            return
+        except Interrupted:
+            continue

@@ -1,0 +1,219 @@
+"""How long to poll before blocking.
+
+Waking a blocked process costs tens of microseconds if its core sleeps, polling costs a core. On a quiet machine polling
+is several times faster; where the two processes share a core it is the other way round, since each poll keeps the
+other side from running. No formula tells which is the case, so the worker, who alone sees the whole latency of a
+call, tries both and keeps the better (`PollOrBlock`), and tells the broker with each request, which then polls for
+the next one or not (`PollBudget`).
+
+While the broker counts more active workers than cores they are a crowd, and nobody polls; unless they keep the broker
+busy. Then a worker may poll that gives way between two looks (`poll_giving_way`): the others run meanwhile, and the
+broker is spared the system call that wakes it, the dearest part of an answer. All gain by that, but least who does it:
+who blocks among them is served first. So each keeps to it, unless to block is four times as fast for itself, as it is
+where another program does not let go of the processor that it was given.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from worker_client.system.clock import monotonic_ns
+from worker_client.system.processor import give_way
+
+WORTH_POLLING_NS = 250_000
+"""Waits longer than this block at once: a wake-up of 40 us is then a small part of them."""
+
+_MARGIN_NS = 20_000
+_ALWAYS_NS = 1_000_000_000
+_LOOKS = 16  # looks between two readings of the clock
+
+_TRIAL_CALLS = 16
+_SETTLING_CALLS = 4  # after each switch, not counted: the other side follows one call later
+_COUNTED_CALLS = _TRIAL_CALLS - _SETTLING_CALLS
+_FIRST_INTERVAL = 32
+_LAST_INTERVAL = 8192
+_PAUSE_NS = 100_000_000  # after as long without a call the machine may be another
+_PAUSE_INTERVAL = 128
+_CLIP_NS = 4 * WORTH_POLLING_NS
+_SHARED_GAIN = 2  # a shift: in a crowd the latency of polling counts a quarter
+
+
+class WaitMode(str, Enum):
+    """`adaptive` is for use; the other two are the arms that benchmarks compare it with."""
+
+    ADAPTIVE = "adaptive"
+    POLL = "poll"
+    BLOCK = "block"
+
+
+class PollOrBlock:
+    """The worker's choice, made anew from measured latencies: a two-armed bandit with ever rarer trials.
+
+    `poll_ns` is how long to poll for the next answer; 0 means block at once. After every `interval` calls the other way
+    is tried for a few; it is kept if it was clearly faster on average, else the interval doubles. Should the
+    latency double meanwhile, a trial comes at once. One thread at a time; when
+    threads race, a sample is lost.
+    """
+
+    __slots__ = (
+        "_adaptive",
+        "_alarm_ns",
+        "_clip_ns",
+        "_gain",
+        "_interval",
+        "_last_ns",
+        "_left",
+        "_mean_ns",
+        "_polling",
+        "_settling",
+        "_total_ns",
+        "_trial",
+        "in_crowd",
+        "poll_ns",
+    )
+
+    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE, in_crowd: bool = False) -> None:
+        self.in_crowd = in_crowd  # who polls must give way
+        self._gain = _SHARED_GAIN if in_crowd else 0
+        self._adaptive = mode is WaitMode.ADAPTIVE
+        self._polling = mode is not WaitMode.BLOCK
+        self._mean_ns = _MARGIN_NS
+        self._alarm_ns = self._clip_ns = _CLIP_NS
+        self._total_ns = 0
+        self._last_ns = 0
+        self._trial = False
+        self._settling = 0
+        self._interval = self._left = _FIRST_INTERVAL
+        self.poll_ns = 0
+        self._set_poll_ns()
+
+    def __repr__(self) -> str:
+        return (
+            f"<PollOrBlock {'polling' if self._polling else 'blocking'}, mean {self._mean_ns / 1000:.1f} us>"
+        )
+
+    @property
+    def begins_to_poll(self) -> bool:
+        """It blocked until a few calls ago: the two sides may still share a processor."""
+        return self._polling and self._settling > 0
+
+    def observe(self, latency_ns: int, now_ns: int) -> None:
+        """Learn how long the last call took, from submission to answer, which came now."""
+        if not self._adaptive:
+            return
+        if now_ns - self._last_ns > _PAUSE_NS:
+            self._interval = min(self._interval, _PAUSE_INTERVAL)
+            self._left = min(self._left, _PAUSE_INTERVAL)
+        self._last_ns = now_ns
+        self._left -= 1
+        if self._settling:
+            self._settling -= 1
+            return
+        if self._polling:
+            latency_ns >>= self._gain
+        sample = latency_ns if latency_ns < self._clip_ns else self._clip_ns  # noqa: FURB136 - min() is a call
+        if self._trial:
+            self._total_ns += sample
+            if not self._left or self._total_ns > _COUNTED_CALLS * self._mean_ns:  # it cannot win any more
+                self._end_trial()
+        else:
+            self._mean_ns += (sample - self._mean_ns) >> 4
+            if self._mean_ns > self._alarm_ns:
+                self._mean_ns = (
+                    self._clip_ns
+                )  # it takes many samples to get here, and the mean lags behind them
+                self._begin_trial()
+            elif not self._left:
+                self._begin_trial()
+
+    def _begin_trial(self) -> None:
+        if not self._polling and self._mean_ns > WORTH_POLLING_NS:
+            self._settle(self._mean_ns)
+            return
+        self._trial = True
+        self._left = _TRIAL_CALLS
+        self._total_ns = 0
+        self._switch()
+
+    def _end_trial(self) -> None:
+        self._trial = False
+        mean = self._total_ns // _COUNTED_CALLS
+        if mean < self._mean_ns - (self._mean_ns >> 4):
+            self._interval = _FIRST_INTERVAL
+            self._settle(mean)
+        else:
+            self._switch()
+            self._interval = min(2 * self._interval, _LAST_INTERVAL)
+            self._settle(self._mean_ns)
+
+    def _settle(self, mean_ns: int) -> None:
+        if self._polling and self._latency_ns(mean_ns) > WORTH_POLLING_NS:
+            self._polling = False
+            mean_ns = self._latency_ns(mean_ns)
+            self._interval = _FIRST_INTERVAL
+        self._mean_ns = mean_ns
+        self._alarm_ns = 2 * mean_ns + _MARGIN_NS
+        self._clip_ns = min(4 * mean_ns + 2 * _MARGIN_NS, _CLIP_NS)  # a single outlier decides nothing
+        self._left = self._interval
+        self._set_poll_ns()
+
+    def _switch(self) -> None:
+        self._polling = not self._polling
+        self._settling = _SETTLING_CALLS
+        self._set_poll_ns()
+
+    def _set_poll_ns(self) -> None:
+        """Long enough for the answer as it came so far, so that a poll in vain stays cheap."""
+        if not self._adaptive:
+            self.poll_ns = _ALWAYS_NS if self._polling else 0
+        else:
+            self.poll_ns = 2 * self._latency_ns(self._mean_ns) + _MARGIN_NS if self._polling else 0
+
+    def _latency_ns(self, mean_ns: int) -> int:
+        """Of polling, where that is what `mean_ns` has been learnt from."""
+        return mean_ns << self._gain
+
+
+class PollBudget:
+    """How long the broker polls for the next request, from how long the last ones took to come."""
+
+    __slots__ = ("_expected_ns", "mode")
+
+    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
+        self.mode = mode
+        self._expected_ns = _MARGIN_NS
+
+    def budget_ns(self, wanted: bool) -> int:
+        """Nanoseconds to poll; 0 means block at once. `wanted`: the last worker polls, and there are cores for it."""
+        if self.mode is not WaitMode.ADAPTIVE:
+            return _ALWAYS_NS if self.mode is WaitMode.POLL else 0
+        if not wanted or self._expected_ns > WORTH_POLLING_NS:
+            return 0
+        return 2 * self._expected_ns + _MARGIN_NS
+
+    def observe(self, wait_ns: int) -> None:
+        """Learn how long a wait took, polled or blocked."""
+        sample = min(max(wait_ns, 0), _CLIP_NS)
+        self._expected_ns += (sample - self._expected_ns) >> 3
+
+
+def poll_word(words: memoryview, index: int, value: int, limit_ns: int) -> bool:
+    """Poll until `words[index]` is `value` (True) or CLOCK_MONOTONIC passes `limit_ns` (False).
+
+    What it sees is a hint: the caller still acquires the semaphore that hands the memory over.
+    """
+    while True:
+        for _ in range(_LOOKS):
+            if words[index] == value:
+                return True
+        if monotonic_ns() >= limit_ns:
+            return False
+
+
+def poll_giving_way(words: memoryview, index: int, value: int, limit_ns: int) -> bool:
+    """`poll_word` for a crowd: whoever else could use this processor does, and other threads of this process."""
+    while words[index] != value:
+        if monotonic_ns() >= limit_ns:
+            return False
+        give_way()
+    return True
