@@ -8,5 +8,6 @@ from broker.api import Broker
 from broker.config.settings import Settings
 from broker.models.python.function import signature
 from broker.models.spec import ModelSpec
+from worker_client.wire.version import __version__
 
-__all__ = ["Broker", "ModelSpec", "Settings", "signature"]
+__all__ = ["Broker", "ModelSpec", "Settings", "__version__", "signature"]

@@ -111,7 +111,7 @@ class Node:
                 if process.status() == psutil.STATUS_ZOMBIE:
                     if process.pid not in {caller.pid for caller in self._callers}:
                         _reap(process.pid)
-                elif "broker" in process.cmdline() and os.fspath(self.runtime) in " ".join(process.cmdline()):
+                elif "serve" in process.cmdline() and os.fspath(self.runtime) in " ".join(process.cmdline()):
                     found.append(process)
         return found
 

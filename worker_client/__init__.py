@@ -24,6 +24,7 @@ from worker_client.wire.errors import (
     Overloaded,
 )
 from worker_client.wire.signature import Signature, TensorSpec
+from worker_client.wire.version import __version__
 
 __all__ = [
     "BrokerError",
@@ -42,6 +43,7 @@ __all__ = [
     "Signature",
     "TensorSpec",
     "Timings",
+    "__version__",
     "connect",
 ]
 

@@ -20,6 +20,7 @@ from broker.cli.top import top
 from broker.cli.trace import trace
 from broker.cli.tune import tune
 from broker.process.entry import settle
+from worker_client.wire.version import __version__
 
 _INTERRUPTED = 130
 """The exit status after Ctrl-C, as shells have it."""
@@ -39,7 +40,7 @@ class _Program(click.Group):
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="onesession")
+@click.version_option(__version__, message="onesession, version %(version)s")
 def main() -> None:
     """One TensorFlow session for all prefork workers."""
 

@@ -29,17 +29,15 @@ from broker.host import descriptors
 from broker.process import signals
 from broker.process.spawn import Child
 from worker_client.system.clock import monotonic, monotonic_ns
-from worker_client.system.surroundings import python_path
+from worker_client.system.surroundings import program, python_path
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput, Overloaded
 
 _LENGTH = struct.Struct("<I")
 _ANY_BYTES = "surrogateescape"  # file names need not be UTF-8
 # The mask first: it is then that of every thread which an import makes.
-_ENTRY = (
-    "import signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, {mask}); "
-    "from {module} import main; sys.exit(main())"
-)
+_FIRST = "import signal; signal.pthread_sigmask(signal.SIG_SETMASK, {mask}); "
+_ENTRY = "from {module} import main; sys.exit(main())"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 """What ends a broker. The end of its standard input comes as SIGIO."""
 _LONGEST_POLL_MS = 1 << 30
@@ -64,7 +62,7 @@ class EngineProcess:
         self.supervised = supervised
         mask = [int(number) for number in (*STOP_SIGNALS, signal.SIGIO, signal.SIGCHLD)]
         module, mask = ("broker.supervision.supervise", mask) if supervised else ("broker.process.main", [])
-        self._entry = _ENTRY.format(module=module, mask=mask)
+        self._entry = _FIRST.format(mask=mask) + program(_ENTRY.format(module=module))
         self._stop_seconds = settings.drain_seconds + (2 if supervised else 1) * _GRACE_SECONDS
         self._instance = instance
         self.record = RunRecord()

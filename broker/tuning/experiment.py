@@ -29,7 +29,7 @@ from broker.tuning.race import Progress, Race, Visit
 from broker.tuning.setting import Sample, Table
 from worker_client.system.clock import monotonic
 from worker_client.system.interpreter import python
-from worker_client.system.surroundings import python_path
+from worker_client.system.surroundings import program, python_path
 
 _log = logging.getLogger("onesession.tuning")
 
@@ -46,7 +46,7 @@ FEED_BYTES = 1 << 30
 """Inputs that runs side by side may take together: on many processors a large batch of images has no room."""
 """Of the memory that is available, what probes may use: so many bytes each, and so many times the weights a session."""
 
-_ENTRY = "import sys; from broker.tuning.probe import main; sys.exit(main())"
+_ENTRY = "from broker.tuning.probe import main; sys.exit(main())"
 
 
 class NotMeasurable(Exception):
@@ -90,7 +90,7 @@ class Probe:
             environment[machine.ONEDNN_VARIABLE] = "1" if onednn else "0"
         self._rest = b""
         self._process = subprocess.Popen(
-            [python(), "-c", _ENTRY],
+            [python(), "-c", program(_ENTRY)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             bufsize=0,

@@ -10,7 +10,7 @@ y = client.model("digits").predict(x)
                            | nobody                                                         |
                            v                                                                |
                         start lock  another's: wait                                         |
-                           | ours: look again, start `python -m broker serve`, which inherits the lock
+                           | ours: look again, start `broker serve`, which inherits the lock
 
 The address is made from what is wanted (`wanted.py`), so the same line leads to the same broker in every process of a
 node, and to another one where something else is wanted. Whoever finds no broker starts it (`starting.py`), at its first

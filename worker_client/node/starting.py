@@ -25,7 +25,7 @@ from worker_client.ipc.node_files import (
 from worker_client.node.wanted import Wanted
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.interpreter import python
-from worker_client.system.surroundings import python_path
+from worker_client.system.surroundings import program, python_path
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 
 FAILED_SECONDS = 30.0
@@ -144,11 +144,11 @@ def _write_config(wanted: Wanted, path: Path) -> None:
 
 
 def _launch(wanted: Wanted, path: Path, note: Note, lock: StartLock) -> None:
-    program = python()
+    interpreter = python()
     command = [
-        program,
-        "-m",
-        "broker",
+        interpreter,
+        "-c",
+        program("from broker.command import main; main()"),
         "serve",
         "--config",
         os.fspath(of_config(path)),
@@ -163,8 +163,8 @@ def _launch(wanted: Wanted, path: Path, note: Note, lock: StartLock) -> None:
         raise cannot_be_written(Path(note.log), error) from None
     try:
         pid = os.posix_spawn(
-            program,
-            [program, "-I", "-S", "-c", _LAUNCHER, os.fspath(path.parent), *command],
+            interpreter,
+            [interpreter, "-I", "-S", "-c", _LAUNCHER, os.fspath(path.parent), *command],
             {**environment, "PYTHONPATH": python_path()},
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, lock.fd, LOCK_FD),

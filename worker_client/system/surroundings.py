@@ -21,6 +21,20 @@ def import_from_here() -> None:
         sys.path.insert(0, here)
 
 
+def program(statement: str) -> str:
+    """For `python -c`: run a statement that imports from our packages.
+
+    They come from where this process has them, whatever stands first in the working directory or in $PYTHONPATH: an app
+    may well have a `broker.py` of its own. Its own modules come in the order that it has given them.
+    """
+    package = sys.modules[__name__.partition(".")[0]]
+    ours = os.path.abspath(os.path.join(package.__path__[0], os.pardir))
+    return (
+        f"import sys; sys.path.insert(0, {ours!r}); import broker, worker_client; sys.path.remove({ours!r}); "
+        f"{statement}"
+    )
+
+
 def python_path() -> str:
     """For $PYTHONPATH: what this process can import, one that we start can."""
     here = directory()

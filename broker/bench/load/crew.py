@@ -19,7 +19,7 @@ from broker.bench.load.worker import Inputs, Run
 from broker.bench.plan import Load
 from broker.host import usage as processes
 from worker_client.system.clock import monotonic, monotonic_ns
-from worker_client.system.surroundings import python_path
+from worker_client.system.surroundings import program, python_path
 from worker_client.wire.errors import BrokerError
 
 START_SECONDS = 180.0
@@ -29,7 +29,7 @@ STUCK_SECONDS = 90.0
 STOP_SECONDS = 20.0
 _LEAD_NS = 10_000_000  # for the word to reach every worker
 _SAID_LINES = 12
-_ENTRY = "import sys; from broker.bench.load.master import main; sys.exit(main())"
+_ENTRY = "from broker.bench.load.master import main; sys.exit(main())"
 
 
 class Crew:
@@ -44,7 +44,7 @@ class Crew:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-c", _ENTRY, str(theirs.fileno())],
+                [sys.executable, "-c", program(_ENTRY), str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._output,

@@ -14,7 +14,7 @@ from broker.doctor.target import Patient
 from broker.tuning import machine
 from broker.tuning.records import FORMAT, default_folder
 
-_NEEDED = {"numpy": (1, 26), "posix_ipc": (1, 2), "msgpack": (1, 0, 8)}
+_NEEDED = {"numpy": (1, 26), "posix_ipc": (1, 2), "msgpack": (1, 1, 0)}
 
 
 def packages(found: dict[str, str | None]) -> Finding:

@@ -32,13 +32,13 @@ from broker.models.files import keras_check
 from broker.models.kinds import is_hdf5
 from broker.models.spec import ModelSpec
 from worker_client.system.interpreter import python
-from worker_client.system.surroundings import python_path
+from worker_client.system.surroundings import program, python_path
 
 FORMAT = 1
 KEPT_SECONDS = 30 * 24 * 3600.0
 """How long an export that nobody uses is kept."""
 
-_ENTRY = "import sys; from broker.models.sources.keras_file import main; sys.exit(main())"
+_ENTRY = "from broker.models.sources.keras_file import main; sys.exit(main())"
 _LEGACY_VARIABLE = "TF_USE_LEGACY_KERAS"
 _MOST_CHARACTERS = 600
 
@@ -103,7 +103,7 @@ def _ask_child(message: dict[str, Any]) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "-1",  # the export is the same, and the memory of a GPU is for models
     }
     done = subprocess.run(
-        [python(), "-c", _ENTRY],
+        [python(), "-c", program(_ENTRY)],
         input=json.dumps(message).encode(),
         capture_output=True,
         env=environment,
