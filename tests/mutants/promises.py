@@ -52,7 +52,7 @@ PROMISES = [
         "broker/server/server.py",
         "self.intake.join_runners(_left(deadline))",
         "self.intake.join_runners(0.0)",
-        "tests/faults/test_broker_death.py::test_a_polite_stop_answers_what_was_accepted",
+        "tests/process/test_stop.py::test_runs_that_are_under_way_at_a_stop_are_waited_for",
     ),
     Promise(
         "answers to waiting requests at a polite stop",

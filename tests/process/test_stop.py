@@ -14,8 +14,8 @@ from broker.config.settings import Settings
 from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec
 from broker.server.server import Server
-from tests.brokers import folder, wait_until
-from tests.process.models import sources
+from tests.brokers import Gate, folder, wait_until
+from tests.process.models import GATE_VARIABLE, sources
 
 
 @pytest.mark.parametrize("models", [("double",), ("double", "tell")], ids=["one batch", "several"])
@@ -66,3 +66,28 @@ def test_who_has_been_answered_is_not_told_that_the_models_are_being_loaded() ->
                 server.start()
             finally:
                 server.stop()
+
+
+def test_runs_that_are_under_way_at_a_stop_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as `drain_seconds` says, by a thread of the model's own, when nothing more is taken."""
+    with folder() as place:
+        monkeypatch.setenv(GATE_VARIABLE, os.fspath(place))
+        gate, path = Gate(place), os.fspath(place / "b.sock")
+        models = tuple(ModelSpec.coerce_all(sources("gated")))
+        server = Server(Settings(models=models, address=path, tune="off", drain_seconds=60))
+        server.start()
+        wait_for_runs = server.intake.join_runners
+
+        opening = threading.Timer(0.3, gate.open)  # long after whoever does not wait has gone on
+
+        def begin_to_wait(seconds: float) -> bool:
+            opening.start()
+            return wait_for_runs(seconds)
+
+        monkeypatch.setattr(server.intake, "join_runners", begin_to_wait)
+        with worker_client.connect(path, retries=0) as client:
+            future = client.model("gated").submit({"number": [1], "x": np.float32([3])})
+            gate.wait_for(1)
+            server.stop()
+            opening.join()
+            assert future.result(60)["y"] == [6]
