@@ -97,14 +97,12 @@ class TestBroker:
         return sorted(w["pid"] for w in workers) == sorted(pids) and status["shared_memory_bytes"] == held
 
     def counters(self, model: str) -> dict[str, Any]:
-        """With all that was answered, which is counted just after: they have come to rest. Runs without an end are not
-        waited for."""
+        """With all that was answered, which is counted just after: they are at rest, unless calls or runs go on."""
         deadline, before = time.monotonic() + 1, None
         while True:
             running = ask(self.address, "stats")["stats"]["slots"]["running"]
             (counters,) = self.status()["models"][model].values()
-            late = time.monotonic() > deadline
-            if counters == before and (late or not running):
+            if time.monotonic() > deadline or (counters == before and not running):
                 return dict(counters)
             before = counters
             time.sleep(_REST_S)
