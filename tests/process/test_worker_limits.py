@@ -159,6 +159,7 @@ def check_a_call_that_needs_more(broker: TestBroker, call: Callable[[Client], No
                 np.testing.assert_array_equal(double.submit(ROW).result(60), ROW * 2)
             client.model("produce").predict(np.int64(1))
             client.model("consume").predict(np.zeros(1, np.uint8))
+            counted = broker.shared_memory_bytes()
             with limit() as word:
                 for _ in range(3):
                     with pytest.raises(Overloaded) as caught:
@@ -167,6 +168,10 @@ def check_a_call_that_needs_more(broker: TestBroker, call: Callable[[Client], No
                     for _ in range(20):
                         np.testing.assert_array_equal(double.predict(ROW), ROW * 2)
                     assert list(client.model("produce").predict(np.int64(3))) == [0, 1, 2]
+            if limit is not little_data:  # where the region is there, and stays
+                wait_until(
+                    lambda: broker.shared_memory_bytes() == counted, "what was not mapped to be given back"
+                )
             call(client)
             call(client)
         assert all(word in text for text in told), told
