@@ -50,6 +50,16 @@ def test_of_a_request_in_place(client: Client):
             _ = result.timings
 
 
+def test_of_a_request_in_several_batches(client: Client):
+    """From the begin of the first of its runs to the end of the last."""
+    before = monotonic_ns()
+    future = client.model("tell").submit({"x": rows(1000), "row": np.arange(1000)})
+    assert max(future.result(60)["rows_in_batch"]) < 1000
+    assert future.timings is not None
+    check(future.timings, before, monotonic_ns())
+    assert future.timings.batch_rows < 1000
+
+
 def test_of_a_future(client: Client):
     """With the future, once it has a result; a call that fails has none."""
     before = monotonic_ns()
