@@ -20,10 +20,7 @@ __all__ = ["ALL", "Fault", "Side", "in_brokers", "launch", "put_into_worker"]
 
 ALL: dict[str, Fault] = {fault.name: fault for fault in (*of_broker.FAULTS, *of_worker.FAULTS)}
 
-_ENTRY = (
-    "import signal, sys; signal.pthread_sigmask(signal.SIG_SETMASK, {{mask}}); "
-    "from tests.differential.faults import launch; sys.exit(launch({{module!r}}, {fault!r}))"
-)
+_ENTRY = "from tests.differential.faults import launch; sys.exit(launch({{module!r}}, {fault!r}))"
 
 
 def _is_of(side: Side, fault: str | None) -> bool:
