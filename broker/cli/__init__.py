@@ -9,6 +9,7 @@ import click
 from broker.cli.bench import bench
 from broker.cli.config import config
 from broker.cli.doctor import doctor
+from broker.cli.ls import ls
 from broker.cli.models import models
 from broker.cli.node import node
 from broker.cli.reload import reload
@@ -45,5 +46,5 @@ def main() -> None:
     """One TensorFlow session for all prefork workers."""
 
 
-for command in (serve, run, node, status, stats, top, trace, models, reload, tune, bench, config, doctor):
+for command in (serve, run, node, ls, status, stats, top, trace, models, reload, tune, bench, config, doctor):
     main.add_command(command)

@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from broker.cli.formatting import counted
-from broker.cli.options import name_option, told_errors
+from broker.cli.options import running_option, told_errors
 from broker.control_plane import node_brokers
 from broker.doctor.all_checks import examine
 from broker.doctor.checks import leftovers
@@ -25,7 +25,7 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"
 
 
 @click.command()
-@name_option
+@running_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option(
     "--sweep",

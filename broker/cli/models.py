@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from broker.cli.options import name_option, told_errors
+from broker.cli.options import running_option, told_errors
 from broker.control_plane.query import ask
 from worker_client.wire.signature import Signature
 
@@ -20,7 +20,7 @@ _STYLES = {"AVAILABLE": "green", "END": "dim", "LOADING": "yellow", "START": "ye
 
 
 @click.command()
-@name_option
+@running_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def models(name: str | None, as_json: bool) -> None:
     """Show the models of a running broker, their versions and states. Fails if none answers."""

@@ -17,6 +17,7 @@ from broker.cli.model_settings import with_settings
 from broker.config.file import Configuration, read
 from broker.config.logs import LogFormat, LogLevel
 from broker.config.settings import OneDnn, Settings, Tune
+from broker.control_plane.local_brokers import address_of
 from broker.models.spec import ModelSpec
 from worker_client.system.surroundings import import_from_here
 from worker_client.wire.address import socket_path
@@ -31,6 +32,22 @@ def name_option(function: Function) -> Function:
         metavar="NAME|PATH",
         help='The broker\'s name or socket path.  [default: $BROKER_ADDRESS, else "default"]',
     )(function)
+
+
+def running_option(function: Function) -> Function:
+    """The broker that is asked, as `name`: where none is named, the only one that there is."""
+
+    @functools.wraps(function)
+    def called(name: str | None, **values: Any) -> Any:
+        with told_errors():
+            address = address_of(name)
+        return function(name=address, **values)
+
+    return click.option(
+        "--name",
+        metavar="NAME|PATH",
+        help='The broker\'s name or socket path.  [default: $BROKER_ADDRESS, else "default", else the only one]',
+    )(called)
 
 
 def settings_options(function: Function) -> Function:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from broker.cli.options import name_option, told_errors
+from broker.cli.options import running_option, told_errors
 from broker.control_plane.query import ask
 from broker.models.version_policy import WHAT_A_POLICY_IS, Policy
 from worker_client.wire.errors import InvalidInput
@@ -16,7 +16,7 @@ from worker_client.wire.errors import InvalidInput
 
 @click.command()
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@name_option
+@running_option
 @click.option(
     "--version",
     "versions",

@@ -13,13 +13,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from broker.cli import formatting as wording
-from broker.cli.options import name_option, told_errors
+from broker.cli.options import running_option, told_errors
 from broker.control_plane.query import ask
 from broker.observe.summary import Figures, figures
 
 
 @click.command()
-@name_option
+@running_option
 @click.option(
     "--seconds",
     type=click.FloatRange(0.0, min_open=True),

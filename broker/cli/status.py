@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli.options import name_option, told_errors
+from broker.cli.options import running_option, told_errors
 from broker.control_plane import node_brokers
 from broker.control_plane.node_brokers import NodeBroker
 from broker.control_plane.query import ask
@@ -24,7 +24,7 @@ _LOOK_SECONDS = 0.05
 
 
 @click.command()
-@name_option
+@running_option
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option(
     "--wait-ready",

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from broker.cli.options import name_option, told_errors
+from broker.cli.options import running_option, told_errors
 from broker.cli.top_screen import History, frame
 from broker.control_plane.query import ask
 from worker_client.system.clock import monotonic
@@ -24,7 +24,7 @@ _QUIT = (b"q", b"Q", b"\x03", b"\x1b")
 
 
 @click.command()
-@name_option
+@running_option
 @click.option(
     "--interval",
     default=1.0,

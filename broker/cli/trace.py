@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from broker.cli.options import name_option, told_errors
+from broker.cli.options import running_option, told_errors
 from broker.control_plane.query import ask
 from broker.observe.chrome_trace import to_events
 from worker_client.system.clock import monotonic
@@ -21,7 +21,7 @@ _PAUSE_SECONDS = 0.1
 
 
 @click.command()
-@name_option
+@running_option
 @click.option(
     "--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1, 600), help="How long to look."
 )

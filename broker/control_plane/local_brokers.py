@@ -1,0 +1,81 @@
+"""The brokers that serve at a name in one directory, whoever has started them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker.control_plane import locks
+from broker.control_plane.query import ask
+from worker_client.ipc import node_files
+from worker_client.wire.address import VARIABLE, runtime_directory, socket_path
+from worker_client.wire.errors import BrokerError, InvalidInput
+
+_ANSWER_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBroker:
+    """`status` is its answer, None while it loads or does not answer; `state` says which."""
+
+    path: Path
+    pid: int
+    status: dict[str, Any] | None
+    state: str
+
+    @property
+    def name(self) -> str:
+        return self.path.stem
+
+    def to_message(self) -> dict[str, Any]:
+        status = self.status or {}
+        return {
+            "name": self.name,
+            "address": os.fspath(self.path),
+            "pid": self.pid,
+            "state": self.state,
+            "uptime_seconds": status.get("uptime_seconds"),
+            "models": sorted(status.get("models", ())),
+            "workers": len(status["workers"]) if status else None,
+        }
+
+
+def found(directory: Path | None = None) -> list[LocalBroker]:
+    """All that live, in the order of their names."""
+    return [_look(path, pid) for path, pid in _live(directory or runtime_directory())]
+
+
+def address_of(name: str | None) -> str | None:
+    """`name`; where none is given, none stands in the environment and no broker is called `default`, the only one that
+    there is. Those that a node's workers share are left out: they come and go by themselves.
+
+    Raises InvalidInput where there are several.
+    """
+    if name is not None or os.environ.get(VARIABLE) or locks.holder(socket_path()) is not None:
+        return name
+    live = [path for path, _ in _live(runtime_directory()) if not node_files.is_node(path)]
+    if len(live) > 1:
+        names = ", ".join(path.stem for path in live)
+        raise InvalidInput(f"several brokers serve in {live[0].parent}: {names}; say which with --name")
+    return os.fspath(live[0]) if live else None
+
+
+def _live(directory: Path) -> list[tuple[Path, int]]:
+    try:
+        sockets = sorted(directory.glob("*.sock"))
+    except OSError:
+        return []
+    holders = [(path, locks.holder(path)) for path in sockets]
+    return [(path, pid) for path, pid in holders if pid is not None]
+
+
+def _look(path: Path, pid: int) -> LocalBroker:
+    note = locks.note_at(path)
+    if note is not None and note.loading:
+        return LocalBroker(path, pid, None, "loading")
+    try:
+        return LocalBroker(path, pid, ask(os.fspath(path), "status", _ANSWER_SECONDS)["status"], "serving")
+    except BrokerError:
+        return LocalBroker(path, pid, None, "no answer")
