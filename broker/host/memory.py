@@ -1,89 +1,57 @@
 """How much memory may still be taken before the kernel ends a process for want of it.
 
 Segments are files in memory without a size limit of their own: what bounds them is the machine's memory, and the limits
-of the control groups that we are in, as containers and units of systemd have them (versions 1 and 2).
+of the control groups that we are in. Swap does not count: a broker that is swapped out keeps no deadline.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-_PROC = Path("/proc")
-_GROUPS = Path("/sys/fs/cgroup")
+from broker.host.cgroup import Group, groups
+from broker.host.kernel_files import ROOT, amounts, lines, number
+
 _NO_LIMIT = 1 << 60  # version 1 says so with the largest number of pages
+_FILES = {
+    1: ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+    2: ("memory.max", "memory.current"),
+}
+_RECLAIMABLE = {
+    1: ("total_inactive_file",),  # how much of the kernel's own memory it could give back is not told
+    2: ("inactive_file", "slab_reclaimable"),
+}
+"""Names in memory.stat, of amounts that include those of the groups below."""
 
 
-def left_bytes(proc: Path = _PROC, groups: Path = _GROUPS) -> int | None:
-    """None where neither is to be read. Memory that the kernel can reclaim at once counts as free."""
-    found = [left for left in (_of_machine(proc), *_of_groups(proc, groups)) if left is not None]
-    return min(found, default=None)
+def left_bytes(root: Path = ROOT) -> int | None:
+    """What the machine has, or less where the tightest group leaves less; None where neither can be read.
+
+    Memory that the kernel can reclaim at once counts as free: files that are only cached, caches of its own.
+    """
+    found = [_of_machine(root), *map(_of_group, groups("memory", root=root))]
+    return min((left for left in found if left is not None), default=None)
 
 
-def kills(proc: Path = _PROC, groups: Path = _GROUPS) -> int:
+def kills(root: Path = ROOT) -> int:
     """How many processes of our control group the kernel has ended for want of memory so far."""
-    for line in _lines(proc / "self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, name = groups, "memory.events"
-        elif "memory" in controllers.split(","):
-            root, name = groups / "memory", "memory.oom_control"
-        else:
-            continue
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            for entry in _lines(folder / name):
-                key, _, value = entry.partition(" ")
-                if key == "oom_kill":
-                    return int(value)
-            if folder == root:
-                break
+    for group in groups("memory", root=root):
+        events = amounts(group.folder / ("memory.events" if group.version == 2 else "memory.oom_control"))
+        if "oom_kill" in events:
+            return events["oom_kill"]
     return 0
 
 
-def _of_machine(proc: Path) -> int | None:
-    for line in _lines(proc / "meminfo"):
+def _of_machine(root: Path) -> int | None:
+    for line in lines(root / "proc/meminfo"):
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
 
 
-def _of_groups(proc: Path, groups: Path) -> Iterator[int | None]:
-    """Each of our groups and those above; in a container the path may be the host's, and only the root is there."""
-    for line in _lines(proc / "self/cgroup"):
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            root, names = groups, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            names = "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-            root = groups / "memory"
-        else:
-            continue
-        group = root / path.lstrip("/")
-        for folder in (group, *group.parents):
-            if not folder.is_relative_to(root):
-                break
-            yield _of_group(folder, *names)
-
-
-def _of_group(folder: Path, limit_name: str, used_name: str, reclaimable_name: str) -> int | None:
-    limit, used = _number(folder / limit_name), _number(folder / used_name)
+def _of_group(group: Group) -> int | None:
+    """None without a limit."""
+    limit, used = (number(group.folder / name) for name in _FILES[group.version])
     if limit is None or used is None or limit >= _NO_LIMIT:
         return None
-    for line in _lines(folder / "memory.stat"):
-        name, _, value = line.partition(" ")
-        if name == reclaimable_name:
-            used -= int(value)
-    return max(0, limit - used)
-
-
-def _number(file: Path) -> int | None:
-    text = "".join(_lines(file))
-    return int(text) if text.isdigit() else None  # "max" is none
-
-
-def _lines(file: Path) -> list[str]:
-    try:
-        return file.read_text().splitlines()
-    except OSError:
-        return []
+    stat = amounts(group.folder / "memory.stat")
+    return max(0, limit - used + sum(stat.get(name, 0) for name in _RECLAIMABLE[group.version]))

@@ -1,8 +1,14 @@
-"""The processors that this process may run on."""
+"""The processors: which this process may run on, how much of their time a control group allows, and what they are."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from broker.host.cgroup import Group, groups
+from broker.host.kernel_files import ROOT, lines, number
 
 
 def usable(pid: int = 0) -> set[int]:
@@ -16,3 +22,46 @@ def usable(pid: int = 0) -> set[int]:
 def cores() -> int:
     """How many."""
     return len(usable())
+
+
+@dataclass(frozen=True, slots=True)
+class Quota:
+    """So many processors' worth of time, 0.5 or 3, and the file that sets the limit."""
+
+    processors: float
+    file: Path
+
+
+def tightest_quota(pid: int | None = None, root: Path = ROOT) -> Quota | None:
+    """The smallest of the process's group and those above it; None without one that can be read."""
+    return min(_quotas(pid, root), key=lambda quota: quota.processors, default=None)
+
+
+def quota(pid: int | None = None, root: Path = ROOT) -> float | None:
+    """Processors' worth of time that a process (default: this one) and the rest of its group may use together."""
+    found = tightest_quota(pid, root)
+    return None if found is None else found.processors
+
+
+def info(root: Path = ROOT) -> dict[str, str]:
+    """What /proc/cpuinfo says of the last one, by the names there."""
+    pairs = (line.partition(":") for line in lines(root / "proc/cpuinfo"))
+    return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
+
+
+def _quotas(pid: int | None, root: Path) -> Iterator[Quota]:
+    for group in groups("cpu", pid, root):
+        file = group.folder / ("cpu.max" if group.version == 2 else "cpu.cfs_quota_us")
+        time_us, period_us = _limit(group, file)
+        if time_us is not None and time_us > 0 and period_us:
+            yield Quota(time_us / period_us, file)
+
+
+def _limit(group: Group, file: Path) -> tuple[int | None, int | None]:
+    """Microseconds of CPU time in each period; "max", or -1 in version 1, is no limit."""
+    if group.version == 1:
+        return number(file), number(group.folder / "cpu.cfs_period_us")
+    words = " ".join(lines(file)).split()
+    if len(words) != 2 or not all(word.isdigit() for word in words):
+        return None, None
+    return int(words[0]), int(words[1])

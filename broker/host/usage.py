@@ -8,41 +8,75 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
+from broker.host.kernel_files import ROOT, lines
 
-def cpu_s(pids: Iterable[int]) -> float:
-    """CPU seconds of all threads of these processes so far, to the nanosecond; none for those that have ended."""
-    return sum(_cpu_ns(pid) for pid in pids) / 1e9
-
-
-def busy_s() -> float:
-    """CPU seconds that the machine has spent on anything, in steps of 10 ms."""
-    user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, _first_line("/proc/stat").split()[1:9])
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
-def pss_bytes(pids: Iterable[int]) -> int | None:
-    """PSS of all of them; None if one is not ours to look at, or has ended."""
-    total = 0
-    for pid in pids:
-        try:
-            lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-        except OSError:
-            return None
-        total += 1024 * sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
-    return total
-
-
-def _cpu_ns(pid: int) -> int:
+def cpu_ns(pid: int) -> int:
+    """CPU time of all threads of a process so far, of those that have ended too; in nanoseconds, where /proc counts in
+    steps of 10 ms. Raises ProcessLookupError."""
     clock = (~pid << 3) | 2  # clock_getcpuclockid(3): CPUCLOCK_SCHED of the process
     try:
         return time.clock_gettime_ns(clock)
-    except OSError:
+    except OSError as error:
+        raise ProcessLookupError(f"process {pid} has ended: {error.strerror}") from None
+
+
+def cpu_ns_or_0(pid: int) -> int:
+    """0 for a process that has ended."""
+    try:
+        return cpu_ns(pid)
+    except ProcessLookupError:
         return 0
 
 
-def _first_line(path: str) -> str:
-    with open(path, encoding="ascii") as file:
-        return file.readline()
+def cpu_s(pids: Iterable[int]) -> float:
+    """CPU seconds of all these processes so far; none for those that have ended."""
+    return sum(map(cpu_ns_or_0, pids)) / 1e9
+
+
+def busy_s(processors: Collection[int] | None = None, root: Path = ROOT) -> float:
+    """CPU seconds that these processors (default: all) have spent on anything, or that other virtual machines had of
+    them, in steps of 10 ms (proc_stat(5)). 0 where the machine does not tell."""
+    wanted = {"cpu"} if processors is None else {f"cpu{number}" for number in processors}
+    ticks = 0
+    for line in lines(root / "proc/stat"):
+        name, *times = line.split()
+        if name in wanted:
+            user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, times[:8])
+            ticks += user + nice + system + irq + softirq + steal
+    return ticks / _TICKS
+
+
+def resident_bytes() -> int:
+    """Memory that this process has in use."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+
+
+def pss_bytes(pid: int, root: Path = ROOT) -> int:
+    """PSS of one process. Raises ProcessLookupError if it has ended, PermissionError if it is not ours to look at."""
+    folder = root / "proc" / str(pid)
+    try:
+        try:
+            text = (folder / "smaps_rollup").read_text()
+        except FileNotFoundError:  # kernels before 4.14, and sandboxes that leave it out
+            text = (folder / "smaps").read_text()
+    except FileNotFoundError:
+        raise ProcessLookupError(f"process {pid} has ended") from None
+    kilobytes = [int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")]
+    if not kilobytes:  # a process that has ended, but that nobody has waited for yet
+        raise ProcessLookupError(f"process {pid} has ended")
+    return sum(kilobytes) * 1024
+
+
+def total_pss_bytes(pids: Iterable[int]) -> int | None:
+    """PSS of all of them; None if one is not ours to look at, or has ended."""
+    try:
+        return sum(map(pss_bytes, pids))
+    except OSError:
+        return None

@@ -75,7 +75,8 @@ MODULES: dict[str, str] = {
     "tests/process/test_cleaners.py",
     "broker/control_plane/locks.py": "tests/unit/test_locks.py tests/process/test_address.py "
     "tests/process/test_cleaners.py tests/process/test_access.py",
-    "broker/host/memory.py": "tests/unit/test_memory_limit.py",
+    "broker/host/memory.py": "tests/unit/host/test_memory.py",
+    "broker/host/cgroup.py": "tests/unit/host/test_cgroup.py tests/unit/host/test_memory.py",
     "broker/models/lifecycle/ad_hoc.py": "tests/unit/models/test_ad_hoc.py",
     "broker/models/effects/session_rules.py": "tests/tensorflow/test_session_rules.py",
 }

@@ -87,7 +87,7 @@ class Crew:
 
     def memory_bytes(self) -> int | None:
         """PSS of master, workers and what is beside them. None where it may not be looked at."""
-        return processes.pss_bytes([*self._pids, *self._beside])
+        return processes.total_pss_bytes([*self._pids, *self._beside])
 
     def stop(self) -> None:
         """Idempotent."""

@@ -1,0 +1,96 @@
+"""The limits of a real control group, read by a process in it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from broker.host.cgroup import Group, groups
+
+ROOT = Path(__file__).parents[2]
+MIB = 1 << 20
+LIMIT, FILE = 256 * MIB, 96 * MIB
+
+INSIDE = """\
+import json, os, sys
+from broker.host.memory import left_bytes
+from broker.host.processors import quota
+before = left_bytes()
+with open(sys.argv[1], "wb") as file:
+    for _ in range(int(sys.argv[2]) >> 20):
+        file.write(bytes(1 << 20))
+    os.fsync(file.fileno())
+used = int(open(sys.argv[3]).read())
+print(json.dumps({"before": before, "after": left_bytes(), "used": used, "quota": quota()}))
+"""
+
+
+@contextlib.contextmanager
+def own_group(controller: str) -> Iterator[Group]:
+    """A new group just below the top of what can be seen. Skips where none can be made."""
+    above = groups(controller)
+    if not above:
+        pytest.skip(f"no hierarchy of control groups for {controller} is mounted here")
+    group = Group(above[-1].folder / f"onesession-test-{controller}-{os.getpid()}", above[-1].version)
+    try:
+        group.folder.mkdir()
+    except OSError as error:
+        pytest.skip(f"no control group can be made here: {error}")
+    try:
+        if not list(group.folder.glob(f"{controller}.*")):
+            pytest.skip(f"groups below {above[-1].folder} have no controller {controller}")
+        yield group
+    finally:
+        group.folder.rmdir()
+
+
+def set_limit(group: Group, of_version_1: dict[str, int], of_version_2: dict[str, str]) -> None:
+    for name, value in (of_version_1 if group.version == 1 else of_version_2).items():
+        try:
+            (group.folder / name).write_text(f"{value}\n")
+        except OSError as error:
+            pytest.skip(f"{group.folder / name} cannot be set: {error}")
+
+
+def run_in(group: Group, *arguments: str) -> str:
+    """What Python prints that is a member of the group from its first instruction on."""
+    script = 'echo $$ > "$0" && exec "$@"'
+    return subprocess.run(
+        ["sh", "-c", script, str(group.folder / "cgroup.procs"), sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    ).stdout
+
+
+def test_memory_of_a_real_group() -> None:
+    """Its limit is seen, and a file that is only cached there takes nothing of it."""
+    with own_group("memory") as group, tempfile.TemporaryDirectory(dir="/var/tmp") as disk:
+        set_limit(group, {"memory.limit_in_bytes": LIMIT}, {"memory.max": str(LIMIT)})
+        used = group.folder / ("memory.current" if group.version == 2 else "memory.usage_in_bytes")
+        found = json.loads(run_in(group, "-c", INSIDE, f"{disk}/file", str(FILE), str(used)))
+    assert found["used"] > FILE
+    assert LIMIT - FILE < found["after"] <= LIMIT
+    assert abs(found["before"] - found["after"]) < FILE // 4
+
+
+def test_the_quota_of_a_real_group() -> None:
+    """Half a processor is half a one."""
+    with own_group("cpu") as group:
+        set_limit(
+            group, {"cpu.cfs_period_us": 40_000, "cpu.cfs_quota_us": 20_000}, {"cpu.max": "20000 40000"}
+        )
+        code = "from broker.host.processors import tightest_quota as q; print(q().processors, q().file)"
+        told = run_in(group, "-c", code).split()
+    assert told[0] == "0.5"
+    assert Path(told[1]).parent == group.folder
