@@ -8,9 +8,10 @@ libraries are measured one after the other, never side by side.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
+
+from broker.host.usage import pss_bytes
 
 MB = 1_000_000
 
@@ -23,18 +24,6 @@ class ProcessMemory:
     parent: int
     command: tuple[str, ...]
     pss_bytes: int
-
-
-def pss_bytes(pid: int) -> int:
-    """PSS of one process, in bytes. Raises ProcessLookupError if it has ended, PermissionError if it is not ours."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except FileNotFoundError:
-        lines = _all_mappings(pid)
-    kilobytes = [int(line.split()[1]) for line in lines if line.startswith("Pss:")]
-    if not kilobytes:  # a process that has ended, but that nobody has waited for yet
-        raise ProcessLookupError(f"process {pid} has ended")
-    return sum(kilobytes) * 1024
 
 
 def tree(root: int) -> list[ProcessMemory]:
@@ -57,11 +46,3 @@ def _of(process: psutil.Process) -> ProcessMemory | None:
         return ProcessMemory(process.pid, process.ppid(), tuple(process.cmdline()), pss_bytes(process.pid))
     except (psutil.NoSuchProcess, ProcessLookupError):
         return None
-
-
-def _all_mappings(pid: int) -> list[str]:
-    """For kernels without smaps_rollup (before 4.14) and sandboxes that leave it out."""
-    try:
-        return Path(f"/proc/{pid}/smaps").read_text().splitlines()
-    except FileNotFoundError:
-        raise ProcessLookupError(f"process {pid} has ended") from None

@@ -1,4 +1,4 @@
-"""CPU time and context switches of other processes, and waiting until they use none.
+"""Context switches of other processes, and waiting until they use no CPU time.
 
 An arm that polls goes on doing so for a while after its last call. The next arm's window must not begin before that
 has ended, or it would measure two programs.
@@ -13,22 +13,14 @@ from pathlib import Path
 
 import psutil
 
+from broker.host.usage import cpu_ns_or_0
+
 _LOOK_S = 0.01
 _QUIET_NS = 300_000  # CPU time that all of them together may use within a look: housekeeping, not polling
 
 
 class NotQuiet(Exception):
     """Something of ours kept a core busy for longer than anything of ours should."""
-
-
-def cpu_ns(pid: int) -> int:
-    """CPU time of all threads of a process, of those that have ended too; in nanoseconds where /proc counts in ticks
-    of 10 ms. Raises ProcessLookupError."""
-    clock = (~pid << 3) | 2  # clock_getcpuclockid(3): CPUCLOCK_SCHED of the process
-    try:
-        return time.clock_gettime_ns(clock)
-    except OSError as error:
-        raise ProcessLookupError(f"process {pid} has ended: {error.strerror}") from None
 
 
 def context_switches(pid: int) -> int:
@@ -61,14 +53,6 @@ def wait_until_quiet(pids: Iterable[int], timeout_s: float = 20.0) -> None:
             busy = ", ".join(f"{pid} ({' '.join(_command(pid))})" for pid, ns in used.items() if ns > 0)
             raise NotQuiet(f"still busy after {timeout_s:g} s without a call: {busy}")
         before = now
-
-
-def cpu_ns_or_0(pid: int) -> int:
-    """0 for a process that has ended."""
-    try:
-        return cpu_ns(pid)
-    except ProcessLookupError:
-        return 0
 
 
 def _command(pid: int) -> list[str]:

@@ -19,14 +19,14 @@ from time import monotonic_ns
 from typing import Any
 
 from benchmarks import workloads
-from benchmarks.harness.cpu import cpu_ns_or_0, descendants
+from benchmarks.harness.cpu import descendants
 from benchmarks.harness.member import MemberFailed, MemberProcess, Tally
 from benchmarks.harness.rounds import starting
 from benchmarks.harness.subject import main, resolve
 from benchmarks.harness.timed import Crew
 from benchmarks.rates import RateWindow
 from benchmarks.sampling import Window
-from broker.host.usage import busy_s
+from broker.host.usage import busy_s, cpu_s
 
 START_TIMEOUT_S = 110.0
 WINDOW_TIMEOUT_S = 60.0
@@ -82,7 +82,7 @@ def _load_between(start_ns: int, end_ns: int) -> tuple[float, float]:
     seen = []
     for moment in (start_ns, end_ns):
         time.sleep(max(0, moment - monotonic_ns()) / 1e9)
-        seen.append((monotonic_ns() / 1e9, sum(cpu_ns_or_0(pid) for pid in pids) / 1e9, busy_s()))
+        seen.append((monotonic_ns() / 1e9, cpu_s(pids), busy_s()))
     took_s, ours_s, all_s = (after - before for before, after in zip(*seen))
     return ours_s / took_s, max(0.0, all_s - ours_s) / took_s
 

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from benchmarks.figures import Figure, Result
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.cpu import context_switches, cpu_ns, wait_until_quiet
+from benchmarks.harness.cpu import context_switches, wait_until_quiet
 from benchmarks.harness.rounds import running
 from benchmarks.harness.run import Target
 from benchmarks.latency.bench import Bench
 from benchmarks.sampling import Series, Spread, Window
+from broker.host.usage import cpu_ns
 
 WORKERS = 8
 CALLS = 200

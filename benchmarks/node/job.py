@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks import memory
 from benchmarks.harness.arm import ArmFailed
 from benchmarks.node import namespace
+from broker.host.usage import pss_bytes
 
 ROOT = Path(__file__).parents[2]
 _VARIABLE = "ONESESSION_BENCH_JOB"
@@ -116,7 +116,7 @@ def _pythons(mark: str) -> list[int]:
 
 def _pss(pid: int) -> int:
     try:
-        return memory.pss_bytes(pid)
+        return pss_bytes(pid)
     except OSError:
         return 0
 

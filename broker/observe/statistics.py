@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from broker.counters.failures import Asked
 from broker.counters.histogram import Histogram
 from broker.counters.thread_counters import STAGES, Tally
+from broker.host.usage import cpu_s, resident_bytes
 from broker.observe.long_runs import long_runs
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.layout import HEAD_WORD, RING_ENTRIES, TAIL_WORD
@@ -33,8 +34,6 @@ AD_HOC = "session"
 """The name under which all signatures are counted together that sessions asked for."""
 
 _COUNTERS = ("rows", "padded_rows", "input_bytes", "output_bytes", "joined_bytes", "gather_ns")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Arrivals:
@@ -84,17 +83,11 @@ class Statistics:
 
 
 def _process() -> dict[str, float]:
-    fields = _read("/proc/self/stat").rpartition(")")[2].split()
     return {
-        "cpu_seconds": (int(fields[11]) + int(fields[12])) / _TICKS,
-        "resident_bytes": int(_read("/proc/self/statm").split()[1]) * _PAGE,
+        "cpu_seconds": cpu_s([os.getpid()]),
+        "resident_bytes": resident_bytes(),
         "threads": threading.active_count(),
     }
-
-
-def _read(path: str) -> str:
-    with open(path) as file:
-        return file.read()
 
 
 def _worker(channel: Channel) -> dict[str, Any]:

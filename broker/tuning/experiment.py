@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from broker.host.memory import left_bytes
 from broker.models.files.locate import weight_bytes
 from broker.models.spec import ModelSpec
 from broker.tuning import candidates, machine
@@ -300,7 +301,8 @@ def _needed(processes: int, sessions: int, weights: int) -> int:
 
 
 def _fits(nbytes: int) -> bool:
-    return nbytes <= machine.available_bytes() * MEMORY_SHARE
+    left = left_bytes()
+    return left is None or nbytes <= left * MEMORY_SHARE
 
 
 def _check_memory(nbytes: int) -> None:

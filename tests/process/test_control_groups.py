@@ -94,3 +94,22 @@ def test_the_quota_of_a_real_group() -> None:
         told = run_in(group, "-c", code).split()
     assert told[0] == "0.5"
     assert Path(told[1]).parent == group.folder
+
+
+def test_tuning_in_a_real_group() -> None:
+    """What the group has cached leaves room for the processes that measure; what is in use does not."""
+    code = f"""\
+import os, sys
+from broker.tuning import experiment
+experiment.PROCESS_BYTES = {LIMIT} // 4
+with open(sys.argv[1], "wb") as file:
+    for _ in range({LIMIT // MIB} - 64):
+        file.write(bytes(1 << 20))
+    os.fsync(file.fileno())
+print(experiment._fits(experiment._needed(1, 0, 0)))
+used = b"1" * ({LIMIT} // 8 * 5)
+print(experiment._fits(experiment._needed(1, 0, 0)))
+"""
+    with own_group("memory") as group, tempfile.TemporaryDirectory(dir="/var/tmp") as disk:
+        set_limit(group, {"memory.limit_in_bytes": LIMIT}, {"memory.max": str(LIMIT)})
+        assert run_in(group, "-c", code, f"{disk}/file").split() == ["True", "False"]

@@ -6,8 +6,7 @@ from typing import Any
 
 from broker.doctor.finding import Finding, ok, warning
 from broker.doctor.target import Patient
-from broker.host.processors import usable
-from broker.tuning import machine
+from broker.host.processors import quota, usable
 
 
 def judge(cores: int, quota: float | None, models: dict[str, Any], workers: int) -> Finding:
@@ -44,6 +43,5 @@ def _crowded(name: str, info: dict[str, Any], usable: float) -> str:
 
 
 def check(patient: Patient) -> Finding:
-    return judge(
-        len(usable(patient.broker_pid or 0)), machine.cpu_quota(), patient.models, len(patient.worker_pids)
-    )
+    pid = patient.broker_pid
+    return judge(len(usable(pid or 0)), quota(pid), patient.models, len(patient.worker_pids))

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from broker.host.interpreter import never_look_at_these_again
+from broker.host.usage import resident_bytes
 from broker.models.errors import ModelLoadError
 from broker.models.lifecycle.entry import entry_of
 from broker.models.lifecycle.served_model import ServedModel
@@ -205,9 +206,3 @@ def import_again(spec: ModelSpec) -> Callable[[], None]:
             sys.modules[name] = before
 
     return put_back
-
-
-def resident_bytes() -> int:
-    """Memory that this process has in use."""
-    with open("/proc/self/statm", "rb") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""What is read of the machine: quotas, memory, other processes."""
+"""What is read of the machine: quotas, other processes."""
 
 from __future__ import annotations
 
@@ -7,55 +7,18 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
-import pytest
-
+from broker.host.usage import cpu_s
 from broker.tuning import machine
 from broker.tuning.candidates import Processors
-
-
-@pytest.fixture
-def group(tmp_path: Path) -> Path:
-    """The folder of this process's control group below `tmp_path`."""
-    lines = Path("/proc/self/cgroup").read_text().splitlines()
-    own = next((line[3:] for line in lines if line.startswith("0::")), "/")
-    folder = tmp_path / own.lstrip("/")
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("text", "quota"), [("150000 100000", 1.5), ("max 100000", None), ("nonsense", None), ("", None)]
-)
-def test_a_quota_of_the_control_group(tmp_path: Path, group: Path, text: str, quota: float | None):
-    """Processors' worth of time, where there is a limit."""
-    (group / "cpu.max").write_text(text)
-    assert machine.cpu_quota(tmp_path) == quota
-
-
-def test_no_control_group(tmp_path: Path):
-    """Without one there is no limit."""
-    assert machine.cpu_quota(tmp_path / "none") is None
 
 
 def test_a_quota_leaves_so_many_processors(monkeypatch):
     """Rounded up, at least one, at most those there are."""
     monkeypatch.setattr(machine, "cores", lambda: 8)
     for quota, usable in ((None, 8), (0.2, 1), (1.5, 2), (2.0, 2), (100.0, 8)):
-        monkeypatch.setattr(machine, "cpu_quota", lambda quota=quota: quota)
+        monkeypatch.setattr(machine, "quota", lambda quota=quota: quota)
         assert machine.processors() == Processors(8, usable)
-
-
-def test_memory_is_what_the_control_group_leaves(tmp_path: Path, group: Path):
-    """The least of what the machine has and what the group may still use."""
-    free = machine.available_bytes(tmp_path)
-    assert free > 1 << 20
-    (group / "memory.max").write_text("3000000")
-    (group / "memory.current").write_text("1000000")
-    assert machine.available_bytes(tmp_path) == 2_000_000
-    (group / "memory.max").write_text("max")
-    assert machine.available_bytes(tmp_path) > 2_000_000
 
 
 def test_the_description_is_plain_and_steady():
@@ -82,17 +45,16 @@ def test_other_processes_are_seen_and_our_own_are_not():
         try:
             busy.stdout.readline()
             ours, theirs = machine.Others([busy.pid]), machine.Others([])
-            used = machine._cpu_seconds(busy.pid)
-            while machine._cpu_seconds(busy.pid) < used + 0.3:
+            used = cpu_s([busy.pid])
+            while cpu_s([busy.pid]) < used + 0.3:
                 time.sleep(0.02)
             assert theirs.share() > ours.share()
         finally:
             busy.kill()
-    assert machine._cpu_seconds(busy.pid) == 0
+    assert cpu_s([busy.pid]) == 0
 
 
-def test_without_proc_nothing_is_known(monkeypatch, tmp_path: Path):
-    """A machine that does not tell is not taken for busy."""
-    monkeypatch.setattr(machine, "_lines", lambda path: [])
+def test_where_nobody_tells_nothing_is_busy(monkeypatch):
+    """A machine without /proc/stat is not taken for busy."""
+    monkeypatch.setattr(machine, "busy_s", lambda processors: 0.0)
     assert machine.Others([]).share() == 0
-    assert machine.available_bytes(tmp_path) > 1 << 40
