@@ -13,7 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from broker.doctor.all_checks import CHECKS
+from broker.doctor.checks.address import check_broker
+from broker.doctor.finding import Level
 from broker.host.cgroup import Group, groups
+from tests.brokers import serving
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -94,6 +98,17 @@ def test_the_quota_of_a_real_group() -> None:
         told = run_in(group, "-c", code).split()
     assert told[0] == "0.5"
     assert Path(told[1]).parent == group.folder
+
+
+def test_doctor_names_a_real_quota() -> None:
+    """Of the broker, which is in another group than the shell that asks."""
+    with own_group("cpu") as group, serving("double") as broker:
+        set_limit(group, {"cpu.cfs_quota_us": 50_000}, {"cpu.max": "50000 100000"})
+        (group.folder / "cgroup.procs").write_text(f"{broker.pid}\n")
+        found = CHECKS["CPU quota"](check_broker(Path(broker.address))[1])
+    assert found.level is Level.WARNING
+    assert str(group.folder) in found.found
+    assert "allows 0.5 of the" in found.found
 
 
 def test_tuning_in_a_real_group() -> None:

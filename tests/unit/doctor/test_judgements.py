@@ -7,8 +7,19 @@ from pathlib import Path
 
 import pytest
 
-from broker.doctor.checks import clock, container, cores, duplicates, limits, logind, shared_memory, versions
+from broker.doctor.checks import (
+    clock,
+    container,
+    cores,
+    duplicates,
+    limits,
+    logind,
+    quota,
+    shared_memory,
+    versions,
+)
 from broker.doctor.finding import Finding, Level, ok, problem, warning, worst
+from broker.host.processors import Quota
 
 MIB = 1 << 20
 LIMITS = """\
@@ -161,6 +172,26 @@ def test_cores() -> None:
     )
     told(cores.judge(8, 1.5, {"b": heavy}, 8), "warning", "1.5 for the broker", "max_concurrency=1")
     told(cores.judge(1, None, {}, 2), "warning", "take turns")
+
+
+def test_a_quota() -> None:
+    """One below the processors is a warning that names its file, what it costs, and both ways out."""
+    file = Path("/sys/fs/cgroup/system.slice/cpu.max")
+    told(quota.judge(4, None), "ok", "none")
+    told(quota.judge(4, Quota(4.0, file)), "ok", "allows 4 of the 4 processors")
+    told(quota.judge(2, Quota(8.0, file)), "ok", "allows 8 of the 2")
+    told(
+        quota.judge(4, Quota(1.5, file)),
+        "warning",
+        f"{file} allows 1.5 of the 4",
+        "CPUQuota=400% in the unit",
+    )
+    told(
+        quota.judge(1, Quota(0.5, file)),
+        "warning",
+        "all its threads stand still",
+        "bind broker and workers to 1 ",
+    )
 
 
 def test_clock() -> None:

@@ -1,0 +1,31 @@
+"""The CPU time that a control group allows, against the processors that the broker's threads may run on."""
+
+from __future__ import annotations
+
+import math
+
+from broker.doctor.finding import Finding, ok, warning
+from broker.doctor.target import Patient
+from broker.host.processors import Quota, tightest_quota, usable
+
+
+def judge(cores: int, quota: Quota | None) -> Finding:
+    """`cores`: how many the process may run on."""
+    check = "CPU quota"
+    if quota is None:
+        return ok(check, "none")
+    found = f"{quota.file} allows {quota.processors:.3g} of the {cores} processors that the process could use"
+    if quota.processors >= cores:
+        return ok(check, found)
+    return warning(
+        check,
+        f"{found}: when its time is used up, all its threads stand still until the next period",
+        f"raise it (docker run --cpus={cores}, CPUQuota={cores}00% in the unit, limits.cpu in Kubernetes), or bind "
+        f"broker and workers to {math.ceil(quota.processors)} (docker run --cpuset-cpus, CPUAffinity= in the unit)",
+    )
+
+
+def check(patient: Patient) -> Finding:
+    """Of the broker; of this process where no broker is to be seen."""
+    pid = patient.broker_pid
+    return judge(len(usable(pid or 0)), tightest_quota(pid))
