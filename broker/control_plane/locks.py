@@ -19,6 +19,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from broker.host import processes
 from worker_client.system.held import is_held, open_lock
 from worker_client.wire.address import name_prefix
 from worker_client.wire.errors import BrokerError
@@ -71,7 +72,7 @@ def holder(path: Path) -> int | None:
     """The process that has the address, as far as it can be seen from here. Takes no lock itself: a broker that
     starts at this moment would take us for another."""
     note = note_at(path)
-    if note is None or note.pid is None or not Path(f"/proc/{note.pid}").is_dir():
+    if note is None or note.pid is None or not processes.exists(note.pid):
         return None
     return note.pid if any(map(is_held, (of_socket(path), of_names(path)))) else None
 

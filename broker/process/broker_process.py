@@ -25,7 +25,7 @@ from broker.config.settings import Settings
 from broker.control_plane import locks
 from broker.control_plane.address_lock import Instance
 from broker.counters.run_record import RunRecord
-from broker.host import descriptors
+from broker.host import descriptors, processes
 from broker.process import signals
 from broker.process.spawn import Child
 from worker_client.system.clock import monotonic, monotonic_ns
@@ -205,7 +205,7 @@ class EngineProcess:
 
     def _late(self, seconds: float) -> str:
         note = locks.note_at(socket_path(self.settings.address))
-        if note is None or note.pid is None or not os.path.isdir(f"/proc/{note.pid}"):
+        if note is None or note.pid is None or not processes.exists(note.pid):
             state = "it has not come so far as to take its address"
         else:
             model, for_s = self.record.loading(monotonic_ns())

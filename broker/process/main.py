@@ -10,13 +10,13 @@ import select
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from broker.config.logs import log_to_stderr, write_apart
 from broker.config.settings import Settings
 from broker.control_plane.address_lock import Held, Instance
 from broker.counters.run_record import RunRecord
 from broker.host.descriptor_limit import raise_descriptors
+from broker.host.processes import is_ending
 from broker.process import load_watch
 from broker.process.broker_process import STOP_SIGNALS, Birth
 from broker.process.signals import heeded
@@ -25,8 +25,6 @@ from broker.server.server import Server
 from worker_client.ipc import own_broker
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
-
-_PF_EXITING = 0x4  # of the flags in /proc/PID/stat
 
 _log = logging.getLogger("onesession.engine")
 
@@ -187,7 +185,7 @@ def signal_end_of(pipe: int) -> None:
 
 def log_stop(started_by: int) -> None:
     """`started_by`: our parent as it was when we started."""
-    if os.getppid() == started_by and not _is_ending(started_by):
+    if os.getppid() == started_by and not is_ending(started_by):
         _log.info("stopping")
         return
     _log.warning(
@@ -195,15 +193,6 @@ def log_stop(started_by: int) -> None:
         "terminal by a fork starts its broker after that fork",
         started_by,
     )
-
-
-def _is_ending(pid: int) -> bool:
-    """A process closes its pipes, which tells us of its end, a little before its children are given to another."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return True
-    return bool(int(fields[6]) & _PF_EXITING)
 
 
 def main() -> int:

@@ -275,7 +275,7 @@ def test_a_live_brokers_names_are_known_without_its_pid(
     broker: TestBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From another container its pid does not exist; the lock on its doorbell tells that it lives."""
-    monkeypatch.setattr(leftovers, "process_exists", lambda pid: False)
+    monkeypatch.setattr(leftovers.processes, "exists", lambda pid: False)
     (name,) = broker.names()
     assert SHM / name not in leftovers.dead()
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from broker.doctor.finding import Finding, ok, problem, warning
-from broker.doctor.target import Patient, link
+from broker.doctor.target import Patient
+from broker.host.processes import link
 
 _QUICK = ("tsc", "arch_sys_counter", "kvm-clock", "hyperv_clocksource_tsc_page")
 _SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 from broker.doctor.finding import Finding, ok, warning
-from broker.doctor.target import Patient, link
+from broker.doctor.target import Patient
+from broker.host.processes import link, read
 
 _MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
 
@@ -40,8 +40,5 @@ def check(patient: Patient) -> Finding:
 
 def _environment_of_init() -> str:
     """systemd-nspawn, podman and LXC tell init that it is in a container."""
-    try:
-        lines = Path("/proc/1/environ").read_text(errors="replace").split("\0")
-    except OSError:
-        return ""
+    lines = (read(1, "environ") or "").split("\0")
     return " ".join(line for line in lines if line.startswith("container="))

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 
 from broker.doctor.finding import Finding, ok, warning
-from broker.doctor.target import Patient, ancestors, name_of, read
+from broker.doctor.target import Patient
+from broker.host.processes import ancestors, name_of, read
 
 _LIBRARY = re.compile(
     r"^([0-9a-f]+)-.*/((?:libtensorflow[^/\n]*|_pywrap_tensorflow_internal)\.so)", re.MULTILINE

@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from broker.doctor.finding import Finding, ok, warning
-from broker.doctor.target import SHM, Patient, mib, process_exists
+from broker.doctor.target import SHM, Patient, mib
+from broker.host import processes
 
 _NAME = re.compile(r"(?:sem\.)?onesession\.([0-9a-f]{12})\.(\d+)\.[0-9a-f]+")
 
@@ -40,7 +41,7 @@ def dead() -> list[Path]:
     return sorted(
         path
         for (_digest, pid), paths in brokers.items()
-        if not process_exists(pid) and not any(map(_held, paths))
+        if not processes.exists(pid) and not any(map(_held, paths))
         for path in paths
     ) + sorted(path for path in SHM.iterdir() if _LOCK.fullmatch(path.name) and not _held(path))
 

@@ -8,7 +8,8 @@ import re
 from pathlib import Path
 
 from broker.doctor.finding import Finding, ok, problem, warning
-from broker.doctor.target import PROC, Patient, read
+from broker.doctor.target import Patient
+from broker.host.processes import PROC, read
 
 _FEW = 1024
 _NEARLY, _ALMOST = 0.8, 0.95

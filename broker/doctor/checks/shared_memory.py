@@ -6,8 +6,9 @@ import os
 
 from broker.config.settings import Settings
 from broker.doctor.finding import Finding, ok, problem, warning
-from broker.doctor.target import PROC, SHM, Patient, mib
+from broker.doctor.target import SHM, Patient, mib
 from broker.host.memory import left_bytes
+from broker.host.processes import PROC
 from worker_client.wire.address import name_prefix
 
 _PAGE = 4096
