@@ -18,7 +18,6 @@ from benchmarks.node.command import node
 from benchmarks.peers.command import peers
 from benchmarks.recovery.command import recovery
 from benchmarks.reload.command import reload
-from benchmarks.scaling.command import scaling
 from benchmarks.survival.command import survival
 from benchmarks.targets.command import targets
 from benchmarks.throughput.command import throughput
@@ -40,7 +39,6 @@ main.add_command(peers)
 main.add_command(profile)
 main.add_command(recovery)
 main.add_command(reload)
-main.add_command(scaling)
 main.add_command(survival)
 main.add_command(targets)
 main.add_command(throughput)

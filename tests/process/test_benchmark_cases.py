@@ -1,4 +1,4 @@
-"""`python -m benchmarks` losses, scaling, survival and targets: that they run, and write what they measured."""
+"""`python -m benchmarks` losses, survival and targets: that they run, and write what they measured."""
 
 from __future__ import annotations
 
@@ -31,22 +31,6 @@ def test_losses(tmp_path: Path) -> None:
     for result in document["targets"].values():
         assert result["figures"]
         assert all(arm["answers_checked"] for arm in result["arms"].values())
-
-
-@pytest.mark.slow
-def test_scaling(tmp_path: Path) -> None:
-    """Costs, a prediction and a measurement for each point of the sweep."""
-    result = run(tmp_path / "scaling.json", "scaling", "--quick")["targets"]["scaling"]
-    points = result["details"]["sweep"]
-    assert {(point["model"], point["rows"], point["workers"]) for point in points} == {
-        (model, rows, workers) for model in ("head", "mlp") for rows in (1, 16) for workers in (1, 2)
-    }
-    for point in points:
-        assert point["mva_per_s"] > 0 < point["simulated_per_s"]
-        assert min(point["measured_per_s"]) > 0
-        assert point["answers_checked"]
-    for costs in result["details"]["costs"]:
-        assert costs["single_us"] > 0 < costs["worker_us"]
 
 
 @pytest.mark.slow
