@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from tests import model_files, saved_corners, stateful_models
+from tests.arrays import FIXED_SIZE
 from tests.saved_rows import (  # noqa: F401  (among KINDS)
     export_late_rows,
     export_ranking,
@@ -33,7 +34,6 @@ from tests.saved_uneven import (  # noqa: F401  (among KINDS)
     export_jpegs,
     export_unexported,
 )
-from worker_client.wire.dtypes import FIXED_SIZE
 
 ROOT = Path(__file__).parents[1]
 

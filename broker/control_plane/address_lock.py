@@ -73,7 +73,7 @@ class Instance:
         self._touched = monotonic()
         self._complaint = ""
         self._withdrawn = False
-        self.swept = sweep(self.prefix)
+        sweep(self.prefix)
         self.note(os.getpid(), loading=True)
         _instances.add(self)
 

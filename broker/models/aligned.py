@@ -27,7 +27,3 @@ def aligned_zeros(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
     array = aligned_empty(shape, dtype)
     array.fill(b"" if array.dtype.hasobject else 0)
     return array
-
-
-def is_aligned(array: np.ndarray) -> bool:
-    return array.ctypes.data % ALIGNMENT == 0

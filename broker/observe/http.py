@@ -12,7 +12,6 @@ import os
 import socket
 import stat
 import threading
-from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
@@ -29,8 +28,6 @@ _SOCKET_SECONDS = 5.0  # for a client that does not send, or does not read
 _BACKLOG = 64
 _MOST = 16  # connections of a server
 _GIVING_WAY_SECONDS = 1.0
-
-Page = Callable[["_Handler"], None]
 
 
 class Endpoint:

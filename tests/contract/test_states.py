@@ -10,10 +10,40 @@ import pytest
 from tests.contract.protocol.diagram import diagram, in_page
 from tests.contract.recording import Desk, Log, words_of
 from worker_client.wire.layout import DONE, ENTRIES_WORD, LINE_WORDS, NOTIFY_BELL, RING_ENTRIES, TAIL_WORD
-from worker_client.wire.states import TABLE, IllegalStep, Life, Side, State, Step, after, side_of
+from worker_client.wire.states import TABLE, Side, State, Step, side_of
 
 TOUCHED_BY_BROKER = (State.TAKEN, State.RUNNING, State.ABANDONED_TAKEN, State.ABANDONED_RUNNING)
 TO_BE_POSTED = (State.DONE, State.ABANDONED_DONE)
+
+
+class IllegalStep(Exception):
+    """A side took a step that the table does not have."""
+
+
+def after(state: State, step: Step) -> State:
+    """The state that `step` leads to. Raises IllegalStep."""
+    try:
+        return TABLE[state, step]
+    except KeyError:
+        raise IllegalStep(
+            f"the {side_of(step).value} may not {step.value!r}: the slot is {state.value}"
+        ) from None
+
+
+class Life:
+    """One slot's state."""
+
+    __slots__ = ("state",)
+
+    def __init__(self) -> None:
+        self.state = State.FREE
+
+    def __repr__(self) -> str:
+        return f"<Life {self.state.value}>"
+
+    def take(self, step: Step) -> None:
+        """Raises IllegalStep, and then the state is as it was."""
+        self.state = after(self.state, step)
 
 
 @pytest.mark.parametrize("step", Step)

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from broker import signature as signed
-from worker_client.wire.dtypes import FIXED_SIZE, dtype_named
+from tests.arrays import FIXED_SIZE
+from worker_client.wire.dtypes import dtype_named
 
 signature = partial(signed, independent_rows=True)  # tests are about joined requests, too
 

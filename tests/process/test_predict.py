@@ -7,10 +7,11 @@ import asyncio
 import numpy as np
 import pytest
 
+from tests.arrays import FIXED_SIZE
 from tests.brokers import TestBroker
 from tests.process.models import BFLOAT16, ECHOES
 from worker_client import Client, InvalidInput, aio
-from worker_client.wire.dtypes import FIXED_SIZE, dtype_named
+from worker_client.wire.dtypes import dtype_named
 
 MODELS = ("double", "tell", "mixed", "add", "constant", *ECHOES)
 

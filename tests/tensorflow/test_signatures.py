@@ -9,8 +9,9 @@ import pytest
 
 from broker.models.aligned import aligned_empty
 from broker.models.model import LoadedModel
+from tests.arrays import FIXED_SIZE
 from tests.saved_models import mlp_answer
-from worker_client.wire.dtypes import FIXED_SIZE, dtype_named
+from worker_client.wire.dtypes import dtype_named
 from worker_client.wire.errors import InvalidInput, ModelNotFound
 
 

@@ -7,8 +7,9 @@ import mmap
 import numpy as np
 import pytest
 
-from broker.models.aligned import aligned_empty, is_aligned
-from worker_client.wire.dtypes import FIXED_SIZE, dtype_named
+from broker.models.aligned import aligned_empty
+from tests.arrays import FIXED_SIZE, is_aligned
+from worker_client.wire.dtypes import dtype_named
 
 
 def address(array: np.ndarray) -> int:

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from worker_client.wire.dtypes import FIXED_SIZE, code_of, dtype_named
+from tests.arrays import FIXED_SIZE
+from worker_client.wire.dtypes import code_of, dtype_named
 from worker_client.wire.layout import LINE, MAX_REGION, WORD
 from worker_client.wire.tensors import (
     MAX_RANK,

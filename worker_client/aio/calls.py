@@ -345,11 +345,6 @@ class LoopCalls:
             del self._calls[slot]
             claim.fail(self, error)
 
-    def _look_soon(self) -> None:
-        """Any thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed
-            self.loop.call_soon_threadsafe(self._look)
-
     def _look(self) -> None:
         """Settle every call that is over."""
         if self._stopped:

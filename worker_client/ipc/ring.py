@@ -111,8 +111,3 @@ class RingConsumer:
     def promising(self) -> bool:
         """Worth another look: the tail tells of an entry, and has not told it in vain for long."""
         return bool(self._words[TAIL_WORD] != self.head and self.misses < MISSES)
-
-    @property
-    def waiting(self) -> int:
-        """How many entries the worker says are there: for display, not for decisions."""
-        return max(0, min(RING_ENTRIES, self._words[TAIL_WORD] - self.head))

@@ -43,7 +43,6 @@ _OF_ML_DTYPES = ("bfloat16", "float8_", "int4", "uint4", "int2", "uint2")
 STRING = np.dtype(object)
 
 SUPPORTED = tuple(_CODES)
-FIXED_SIZE = tuple(name for name in SUPPORTED if name != "string")
 
 
 def dtype_named(name: str) -> np.dtype:

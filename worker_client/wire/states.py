@@ -15,8 +15,6 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Final
 
-from worker_client.wire.errors import BrokerError
-
 
 class Side(Enum):
     WORKER = "worker"
@@ -109,36 +107,6 @@ TABLE: Final = MappingProxyType(
 )
 
 
-class IllegalStep(BrokerError):
-    """A side took a step that the table does not have."""
-
-
 def side_of(step: Step) -> Side:
     """Who alone may take this step."""
     return Side.WORKER if step in _WORKERS else Side.BROKER
-
-
-def after(state: State, step: Step) -> State:
-    """The state that `step` leads to. Raises IllegalStep."""
-    try:
-        return TABLE[state, step]
-    except KeyError:
-        raise IllegalStep(
-            f"the {side_of(step).value} may not {step.value!r}: the slot is {state.value}"
-        ) from None
-
-
-class Life:
-    """One slot's state."""
-
-    __slots__ = ("state",)
-
-    def __init__(self) -> None:
-        self.state = State.FREE
-
-    def __repr__(self) -> str:
-        return f"<Life {self.state.value}>"
-
-    def take(self, step: Step) -> None:
-        """Raises IllegalStep, and then the state is as it was."""
-        self.state = after(self.state, step)

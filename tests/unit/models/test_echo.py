@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from broker.models.aligned import ALIGNMENT, aligned_empty, aligned_zeros, is_aligned
+from broker.models.aligned import ALIGNMENT, aligned_empty, aligned_zeros
 from broker.models.lifecycle.repository import load
 from broker.models.python import echo
 from broker.models.spec import ModelSpec
+from tests.arrays import is_aligned
 
 
 @pytest.mark.parametrize(

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from broker.models import warmup
-from broker.models.aligned import is_aligned
 from broker.models.examples import aligned
 from broker.models.warmup import LIGHT_LIMIT_US, MAX_RUNS, MIN_RUNS, Cost, measure, zeros
+from tests.arrays import is_aligned
 from worker_client.wire.errors import ModelFailed
 from worker_client.wire.signature import Signature, TensorSpec
 
