@@ -12,8 +12,8 @@ import numpy as np
 
 from benchmarks import mobilenet
 from benchmarks.losses import huge_model
+from benchmarks.models.mlp import mlp_answer
 from broker.models.python.echo import ANSWERS
-from tests.saved_models import mlp_answer
 
 ROWS = 8
 IMAGES = 4  # 2.4 MB: more than a core's own cache, as fresh images are

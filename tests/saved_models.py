@@ -6,14 +6,12 @@ it, exports in another one: `python -m tests.saved_models KIND PATH [KIND PATH .
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-import numpy as np
-
+from benchmarks.models import exporting
 from tests import model_files, saved_corners, stateful_models
 from tests.arrays import FIXED_SIZE
 from tests.saved_rows import (  # noqa: F401  (among KINDS)
@@ -29,44 +27,8 @@ from tests.saved_types import (  # noqa: F401  (among KINDS)
     export_text,
     export_variants,
 )
-from tests.saved_uneven import (  # noqa: F401  (among KINDS)
-    export_convolutional,
-    export_jpegs,
-    export_unexported,
-)
 
 ROOT = Path(__file__).parents[1]
-
-
-def mlp_weights() -> list[np.ndarray]:
-    """float32 weights and biases of `mlp`, the same in every process: [128,64], [64], [64,10], [10]."""
-    rng = np.random.default_rng(7)
-    shapes = [(128, 64), (64,), (64, 10), (10,)]
-    return [rng.normal(scale=0.2, size=shape).astype(np.float32) for shape in shapes]
-
-
-def mlp_answer(x: np.ndarray) -> np.ndarray:
-    """What `mlp` must answer for float32 [n, 128]: float32 [n, 10], to about 1e-6."""
-    w1, b1, w2, b2 = mlp_weights()
-    logits = np.maximum(x @ w1 + b1, 0) @ w2 + b2
-    e = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(e / e.sum(axis=1, keepdims=True), np.float32)
-
-
-def export_mlp(path: str) -> None:
-    """float32 [?, 128] `x` -> dense 64 relu -> dense 10 softmax `y`, as a TF2 module."""
-    import tensorflow as tf
-
-    module = tf.Module()
-    module.w1, module.b1, module.w2, module.b2 = weights = [tf.Variable(w) for w in mlp_weights()]
-
-    @tf.function(input_signature=[tf.TensorSpec([None, 128], tf.float32, name="x")])
-    def serve(x):
-        w1, b1, w2, b2 = weights
-        return {"y": tf.nn.softmax(tf.matmul(tf.nn.relu(tf.matmul(x, w1) + b1), w2) + b2)}
-
-    module.serve = serve
-    tf.saved_model.save(module, path, signatures=serve)
 
 
 def export_loop(path: str) -> None:
@@ -280,34 +242,13 @@ KINDS: Mapping[str, Callable[[str], None]] = {
     name.removeprefix("export_"): function
     for name, function in list(globals().items())
     if name.startswith("export_")
-} | {**saved_corners.KINDS, **model_files.KINDS}
+} | {**exporting.KINDS, **saved_corners.KINDS, **model_files.KINDS}
 """Those of `stateful_models` are exported by name only: Keras takes its time."""
 
 
-def export(kinds: Mapping[str, str | os.PathLike[str]]) -> None:
-    """Write {kind: path} in one process of its own. Raises RuntimeError with its output if it fails."""
-    arguments = [text for kind, path in kinds.items() for text in (kind, os.fspath(path))]
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.saved_models", *arguments],
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"exporting {dict(kinds)} failed:\n{done.stdout}{done.stderr}")
-
-
-def main(arguments: list[str]) -> None:
-    if not arguments or len(arguments) % 2:
-        sys.exit(f"usage: python -m tests.saved_models KIND PATH [KIND PATH ...]\nkinds: {', '.join(KINDS)}")
-    for kind, path in zip(arguments[::2], arguments[1::2], strict=True):
-        known = {**KINDS, **stateful_models.KINDS}
-        if kind not in known:
-            sys.exit(f"no kind {kind!r}; the kinds are {', '.join(known)}")
-        known[kind](path)
+export = partial(exporting.export, module="tests.saved_models")
+"""Of any of these kinds."""
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    exporting.main(sys.argv[1:], {**KINDS, **stateful_models.KINDS})

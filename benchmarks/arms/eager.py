@@ -9,8 +9,8 @@ import numpy as np
 
 from benchmarks.arms.session import DEFAULT_THREADS
 from benchmarks.harness.timed import Timed
+from benchmarks.models.mlp import mlp_weights
 from benchmarks.workloads import Workload
-from tests.saved_models import mlp_weights
 
 
 @contextmanager

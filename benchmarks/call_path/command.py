@@ -15,7 +15,7 @@ from benchmarks import machine, report
 from benchmarks.call_path import counting, stages
 from benchmarks.call_path.counting import CallPath
 from benchmarks.call_path.recorder import Called
-from tests import saved_models
+from benchmarks.models import exporting
 
 ECHO = "broker.models.python.echo:echo"
 POLLING = 16  # the same built-in so often in a row is a polling loop, whose turns tell nothing
@@ -53,7 +53,7 @@ def profile(model: str, wait: str, calls: int, path: Path | None) -> None:
 
 def _export(directory: Path) -> str:
     path = str(directory / "mlp")
-    saved_models.export({"mlp": path})
+    exporting.export({"mlp": path})
     return path
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.rounds import Progress
+from benchmarks.models import exporting
 from broker import Broker
-from tests import saved_models
 
 MODES = {"adaptive": "adaptive, the default", "poll": "polling, both sides", "block": "blocking, both sides"}
 """How broker and worker wait for each other, and what the tables call it."""
@@ -28,7 +28,7 @@ class Workbench:
         """The SavedModel, exported by another process: this one never imports TensorFlow."""
         self.progress(0, 1, "exporting the model")
         path = str(self.directory / "mlp")
-        saved_models.export({"mlp": path})
+        exporting.export({"mlp": path})
         return path
 
     def broker(self, name: str, models: Mapping[str, Any], **options: Any) -> Broker:

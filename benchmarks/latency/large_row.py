@@ -15,7 +15,7 @@ CALLS_SHARE = 0.25  # these calls take longer, and the run shall not
 MODELS = {
     "echo": "broker.models.python.echo:echo",
     "echo_image": "broker.models.python.echo:echo_image",
-    "strided": "benchmarks.models:strided",
+    "strided": "benchmarks.models.functions:strided",
 }
 
 

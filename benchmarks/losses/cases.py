@@ -18,7 +18,7 @@ from benchmarks.sampling import ratio as time_ratio
 from benchmarks.throughput.contenders import Place
 from benchmarks.throughput.contenders import arm as contender
 
-HEAD = "benchmarks.models:head"
+HEAD = "benchmarks.models.functions:head"
 PREDICT = "benchmarks.arms.broker_call:predict"
 HUGE_BYTES = 1 << 29
 """Of shared memory that a worker may have, for answers of 64 MiB."""

@@ -26,7 +26,7 @@ class Bench(Workbench):
     seed: int
 
     def wanted(self, idle_seconds: float) -> crowd.Wanted:
-        models = {crowd.MODEL: f"benchmarks.models:{crowd.MODEL}"}
+        models = {crowd.MODEL: f"benchmarks.models.functions:{crowd.MODEL}"}
         return crowd.Wanted(models, idle_seconds, str(self.directory / f"broker-{idle_seconds:g}.log"))
 
 

@@ -23,7 +23,7 @@ from benchmarks.throughput.contenders import OWN, THREADS
 MODELS = ("mlp", "mobilenet", "head")
 """The reference models, and a function of no weight, for what lies between alone."""
 BROKER = "broker"
-_HEAD = "benchmarks.models:head"
+_HEAD = "benchmarks.models.functions:head"
 
 
 @dataclass

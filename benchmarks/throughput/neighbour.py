@@ -12,10 +12,10 @@ from benchmarks.figures import Figure, Result
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.bout import run_bout
 from benchmarks.harness.run import Target
+from benchmarks.models import exporting
 from benchmarks.rates import RateSeries, by_longest, by_p99, ratio
 from benchmarks.throughput.bench import Bench
 from broker.host.processors import cores
-from tests import saved_models
 
 WINDOWS = 2.0
 """How many times longer than the others: a p99 needs a thousand calls and more."""
@@ -67,8 +67,8 @@ def arms(light: str, heavy: str, directory: str, how: HeavySettings) -> list[Arm
 
 def uneven_arms(light: str, directory: str) -> list[Arm]:
     sources = {kind: f"{directory}/{kind}" for kind in UNEVEN if kind not in FUNCTIONS}
-    saved_models.export(sources)
-    sources |= {kind: f"benchmarks.models:{kind}" for kind in FUNCTIONS}
+    exporting.export(sources)
+    sources |= {kind: f"benchmarks.models.functions:{kind}" for kind in FUNCTIONS}
     return [
         Arm(
             kind,

@@ -19,7 +19,7 @@ NEAR = 0.95
 
 
 def measure(bench: Bench) -> Result:
-    models: dict[str, Any] = {"head": {"source": "benchmarks.models:head"}}
+    models: dict[str, Any] = {"head": {"source": "benchmarks.models.functions:head"}}
     if not bench.quick:
         models["mlp"] = {"source": bench.mlp, "intra_op_threads": ONE_THREAD}
     series: dict[str, RateSeries] = {}

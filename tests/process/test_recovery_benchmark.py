@@ -17,7 +17,7 @@ from benchmarks.recovery.caller import Caller, Met
 from benchmarks.recovery.deaths import Death
 from tests.brokers import serving
 
-HEAD = {"head": "benchmarks.models:head"}
+HEAD = {"head": "benchmarks.models.functions:head"}
 
 
 def test_each_caller_tells_of_the_call_that_met_the_death() -> None:

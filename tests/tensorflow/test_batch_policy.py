@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import worker_client
+from benchmarks.models.mlp import mlp_answer
 from tests.brokers import TestBroker, serving
-from tests.saved_models import mlp_answer
 from worker_client import Client
 
 ROWS = np.random.default_rng(7).standard_normal((11, 128)).astype(np.float32)

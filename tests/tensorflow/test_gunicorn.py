@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.saved_models import mlp_answer
+from benchmarks.models.mlp import mlp_answer
 from tests.servers.gunicorns import gunicorn, workers_of
 
 APP = """

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.models.mlp import mlp_answer
 from broker.models.errors import ModelLoadError
 from broker.models.sources import session_config
 from broker.models.sources.session_config import config_of
 from broker.models.spec import ModelSpec
 from broker.models.tf.runtime import config_pb2
-from tests.saved_models import mlp_answer
 
 
 def config(threads: int = 1, **settings):

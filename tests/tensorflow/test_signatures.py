@@ -7,10 +7,10 @@ import threading
 import numpy as np
 import pytest
 
+from benchmarks.models.mlp import mlp_answer
 from broker.models.aligned import aligned_empty
 from broker.models.model import LoadedModel
 from tests.arrays import FIXED_SIZE
-from tests.saved_models import mlp_answer
 from worker_client.wire.dtypes import dtype_named
 from worker_client.wire.errors import InvalidInput, ModelNotFound
 

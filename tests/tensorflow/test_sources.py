@@ -16,13 +16,13 @@ import pytest
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
 import worker_client
+from benchmarks.models.mlp import mlp_answer
 from broker.models.errors import ModelLoadError
 from broker.models.lifecycle import repository
 from broker.models.sources import session
 from broker.models.spec import ModelSpec
 from tests.brokers import TestBroker, serving
 from tests.model_files import answers_of, inputs_of
-from tests.saved_models import mlp_answer
 
 HANDLE = "https://tfhub.dev/google/mlp/1"
 FACTORIES = "tests.tensorflow.factories"

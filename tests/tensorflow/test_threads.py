@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks.models.mlp import mlp_answer
 from broker.models.sources import session
 from broker.models.sources.session import ALL_CORES, ONE_THREAD
 from broker.models.spec import ModelSpec
 from broker.models.warmup import Cost
-from tests.saved_models import mlp_answer
 
 
 def os_threads() -> int:

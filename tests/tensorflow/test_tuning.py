@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 import worker_client
+from benchmarks.models.mlp import mlp_answer
 from broker.models.spec import ModelSpec
 from broker.tuning import machine
 from broker.tuning.choice import choose, choose_onednn
@@ -24,7 +25,7 @@ from broker.tuning.records import Record, Records
 from broker.tuning.setting import Table
 from broker.tuning.tuner import Subject, Switch
 from tests.brokers import PATIENCE_S, TestBroker, serving, wait_until
-from tests.saved_models import ROOT, mlp_answer
+from tests.saved_models import ROOT
 from tests.unit.tuning.tables import table
 
 SECONDS = 1.0

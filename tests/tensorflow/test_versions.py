@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 import worker_client
+from benchmarks.models.mlp import mlp_answer
 from broker.control_plane.query import ask
 from tests.brokers import serving
-from tests.saved_models import mlp_answer
 
 X, Y = "serving_default_x:0", "StatefulPartitionedCall:0"
 ROWS = np.random.default_rng(3).standard_normal((3, 128)).astype(np.float32)

@@ -13,8 +13,8 @@ from multiprocessing import Pipe
 import numpy as np
 from apache_beam.utils.multi_process_shared import MultiProcessShared
 
+from benchmarks.models.mlp import mlp_answer
 from benchmarks.node.programs.predictors import PER_WORKER, Predict, predictor
-from tests import saved_models
 
 X = np.random.default_rng(1).normal(size=(1, 128)).astype(np.float32)
 
@@ -49,7 +49,7 @@ def of_arm(arm: str, model: str, idle_seconds: float) -> Predict:
 
 def calls(predict: Predict, seconds: float) -> list[float]:
     """What each took."""
-    expected = saved_models.mlp_answer(X)
+    expected = mlp_answer(X)
     limit, taken = time.perf_counter() + seconds, []
     while (begun := time.perf_counter()) < limit:
         y = predict(X)

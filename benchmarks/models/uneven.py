@@ -1,4 +1,6 @@
-"""SavedModels that are light on what warm-up makes up, and heavy on what people send. See tests/saved_models.py.
+"""SavedModels that are light on what warm-up makes up, and heavy on what people send.
+
+Exported by exporting.py, as `mlp` is.
 
 jpegs           an empty string is no image
 convolutional   one pixel is soon computed
