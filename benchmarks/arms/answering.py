@@ -8,7 +8,8 @@ import numpy as np
 
 from benchmarks import workloads
 from benchmarks.arms.session import ONE_THREAD, bare
-from broker.models.python import echo
+from benchmarks.models.functions import echo_image
+from broker.models.python.echo import echo
 
 
 def answering(
@@ -17,4 +18,4 @@ def answering(
     """The bare callable of the SavedModel at `path`, with so many intra-op threads; else the workload's function."""
     if path is not None:
         return bare(path, threads)
-    return {"echo": echo.echo, "image": echo.echo_image, "head": workloads.head}[workload]
+    return {"echo": echo, "image": echo_image, "head": workloads.head}[workload]

@@ -14,7 +14,7 @@ from benchmarks.sampling import per_round
 CALLS_SHARE = 0.25  # these calls take longer, and the run shall not
 MODELS = {
     "echo": "broker.models.python.echo:echo",
-    "echo_image": "broker.models.python.echo:echo_image",
+    "echo_image": "benchmarks.models.functions:echo_image",
     "strided": "benchmarks.models.functions:strided",
 }
 

@@ -1,4 +1,4 @@
-"""Models that benchmarks serve beside those of `broker.models.python.echo`."""
+"""Models that benchmarks serve beside `broker.models.python.echo`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import time
 import numpy as np
 
 from benchmarks import workloads
+from broker.models.python.echo import echo
 from broker.models.python.function import signature
 
 
@@ -16,6 +17,16 @@ from broker.models.python.function import signature
 def head(x: np.ndarray) -> np.ndarray:
     """The first ten values of each row. As cheap as `echo`, whose answer does not tell which row it belongs to."""
     return workloads.head(x)
+
+
+@signature(
+    inputs={"x": ("float32", [None, *workloads.IMAGE_SHAPE])},
+    outputs={"y": ("float32", [None, 10])},
+    independent_rows=True,
+)
+def echo_image(x: np.ndarray) -> np.ndarray:
+    """As `echo` for rows of 602,112 bytes: large requests, small answers."""
+    return echo(x)
 
 
 @signature(

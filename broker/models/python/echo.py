@@ -1,6 +1,6 @@
-"""Models that do nothing, for benchmarks and tests: what a call through them costs is the broker's own cost.
+"""A model that does nothing, for benchmarks and tests: what a call through it costs is the broker's own cost.
 
-Serve them as `broker.models.python.echo:echo` and `broker.models.python.echo:echo_image`.
+Serve it as `broker.models.python.echo:echo`.
 """
 
 from __future__ import annotations
@@ -24,23 +24,10 @@ def _answers() -> np.ndarray:
 ANSWERS = _answers()
 
 
-def _first(rows: int) -> np.ndarray:
-    return ANSWERS[:rows] if rows <= STORED_ROWS else np.resize(ANSWERS, (rows, 10))
-
-
 @signature(
     inputs={"x": ("float32", [None, 128])}, outputs={"y": ("float32", [None, 10])}, independent_rows=True
 )
 def echo(x: np.ndarray) -> np.ndarray:
     """As many rows of a stored array as `x` has; `x` itself is not read."""
-    return _first(len(x))
-
-
-@signature(
-    inputs={"x": ("float32", [None, 224, 224, 3])},
-    outputs={"y": ("float32", [None, 10])},
-    independent_rows=True,
-)
-def echo_image(x: np.ndarray) -> np.ndarray:
-    """As `echo` for rows of 602,112 bytes: large requests, small answers."""
-    return _first(len(x))
+    rows = len(x)
+    return ANSWERS[:rows] if rows <= STORED_ROWS else np.resize(ANSWERS, (rows, 10))
