@@ -64,10 +64,11 @@ mutants: $(MUTANTS_STAMP) ## break the code in small ways, one at a time: do the
 test-engines: $(ENGINES_STAMP) ## the examples of PySpark, Ray, Dask and Beam, in an environment of their own
 	@PATH="$(abspath $(VENV)-engines)/bin:$$PATH" $(VENV)-engines/bin/python -m pytest tests/engines $(PYTEST_ARGS)
 
-lint: $(STAMP) ## ruff (rules and format) and the import contracts
+lint: $(STAMP) ## ruff (rules and format), the import contracts, spelling
 	@echo "ruff: rules"; $(RUN) ruff check .
 	@echo "ruff: format"; $(RUN) ruff format --check .
 	@echo "import-linter: contracts"; $(VENV)/bin/lint-imports --no-logo
+	@echo "codespell: words"; $(VENV)/bin/codespell broker worker_client benchmarks tests docs *.md *.toml Makefile
 
 types: $(STAMP) ## mypy --strict over broker and worker_client
 	@echo "mypy: types"; $(RUN) mypy

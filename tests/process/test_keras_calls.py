@@ -118,8 +118,8 @@ def test_what_is_refused(client: Client, arguments: dict[str, Any], message: str
 
 def test_unknown_arguments_are_type_errors(client: Client) -> None:
     """As of any function: a misspelt timeout is not ignored."""
-    with pytest.raises(TypeError, match="unexpected keyword argument 'timout'"):
-        client.model("double").predict(ROWS, timout=3)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'timout'"):  # codespell:ignore timout
+        client.model("double").predict(ROWS, timout=3)  # codespell:ignore timout
 
 
 def test_models_without_rows(client: Client) -> None:
