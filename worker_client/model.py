@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from operator import index
 from time import sleep
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from worker_client import timeouts
 from worker_client.attachment.metadata import Coming, ModelInfo, SignatureInfo
 from worker_client.attachment.model_cache import Models
 from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.bound import Bound, copied, input_shapes
 from worker_client.calls import mapping
-from worker_client.calls.channel import Channel
 from worker_client.calls.futures import Call, CallFuture
-from worker_client.calls.inputs import Fitter
 from worker_client.calls.keras import IN_FLIGHT, Parts, check_call
 from worker_client.calls.string_inputs import fitter_of
 from worker_client.calls.timings import Timings
@@ -26,7 +22,7 @@ from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelFailed, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
-from worker_client.wire.signature import Signature, TensorSpec, label_of
+from worker_client.wire.signature import Signature, label_of
 
 INTERACTIVE_PRIORITY = "interactive"
 PRIORITIES = {INTERACTIVE_PRIORITY: 0, "bulk": BULK}
@@ -35,19 +31,6 @@ PRIORITIES = {INTERACTIVE_PRIORITY: 0, "bulk": BULK}
 
 _COMING_NS = 10_000_000
 """How often to look whether the version has come that a call waits for."""
-
-
-class Bound(NamedTuple):
-    """A signature as this process's channel knows it. Replaced when the channel is.
-
-    Requests and futures refer to it and so to the connection, which closes when nobody does.
-    """
-
-    connection: Connection
-    channel: Channel
-    id: int
-    fitter: Fitter
-    output_names: tuple[str, ...]
 
 
 class Model:
@@ -352,45 +335,3 @@ def _checked_priority(priority: Any) -> str:
     if priority not in PRIORITIES:
         raise InvalidInput(f"priority must be {' or '.join(map(repr, PRIORITIES))}, got {priority!r}")
     return str(priority)
-
-
-def input_shapes(
-    fitter: Fitter, rows: int | None, shapes: dict[str, tuple[int, ...]]
-) -> list[tuple[int, ...]]:
-    unknown = [name for name in shapes if name not in fitter.names]
-    if unknown:
-        raise InvalidInput(
-            f"{fitter.label} has no input {', '.join(unknown)}; it has {', '.join(fitter.names)}"
-        )
-    found = []
-    for spec in fitter.signature.inputs:
-        if spec.name in shapes:
-            shape: Any = shapes[spec.name]
-        else:
-            shape = spec.with_rows(rows) if spec.default is None else spec.default.shape
-        if shape is None:
-            raise InvalidInput(
-                f"{fitter.label}: input {spec.name!r} is {spec}; give its whole shape: "
-                f"request(shapes={{{spec.name!r}: (...)}})"
-            )
-        found.append(_dimensions(fitter, spec, shape))
-    return found
-
-
-def _dimensions(fitter: Fitter, spec: TensorSpec, shape: Iterable[Any]) -> tuple[int, ...]:
-    try:
-        dimensions = tuple(index(size) for size in shape)
-    except TypeError:
-        dimensions = (-1,)
-    if any(size < 0 for size in dimensions):
-        raise InvalidInput(
-            f"{fitter.label}: input {spec.name!r} is {spec} and cannot have the shape {shape!r}"
-        )
-    return dimensions
-
-
-def copied(bound: Bound, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
-    """Private copies of the outputs, in the form that `predict` answers `inputs` with."""
-    if len(outputs) == 1 and (type(inputs) is np.ndarray or not isinstance(inputs, Mapping)):
-        return outputs[0].copy()
-    return {name: array.copy() for name, array in zip(bound.output_names, outputs)}

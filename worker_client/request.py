@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.attachment.slot import Slot
+from worker_client.bound import Bound
 from worker_client.calls.string_inputs import has_views, in_place, write
 from worker_client.calls.timings import Timings
 from worker_client.system import fork, limits
@@ -22,9 +23,6 @@ from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature
 from worker_client.wire.tensors import TensorLayout
-
-if TYPE_CHECKING:
-    from worker_client.model import Bound
 
 
 class WritableInputs:

@@ -25,10 +25,10 @@ import numpy as np
 from worker_client.attachment.listeners import LOOK_NS
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.attachment.slot import Slot
+from worker_client.bound import Bound, copied
 from worker_client.calls.channel import Channel
 from worker_client.calls.timings import Timings
 from worker_client.ipc.event import Event
-from worker_client.model import Bound, copied
 from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded

@@ -20,13 +20,14 @@ from worker_client.aio.calls import LoopCalls
 from worker_client.aio.request import AsyncRequest
 from worker_client.attachment.metadata import ModelInfo
 from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.bound import Bound
 from worker_client.calls.channel import Channel
 from worker_client.calls.keras import IN_FLIGHT, Parts
 from worker_client.calls.timings import Timings
 from worker_client.connection import Connection
 from worker_client.ipc.event import Event
 from worker_client.ipc.waiting import WaitMode
-from worker_client.model import INTERACTIVE_PRIORITY, Bound, Model
+from worker_client.model import INTERACTIVE_PRIORITY, Model
 from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic, monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from worker_client.aio.calls import LoopCalls
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.attachment.slot import Slot
+from worker_client.bound import Bound, input_shapes
 from worker_client.calls.string_inputs import has_views, in_place, write
-from worker_client.model import Bound, Model, input_shapes
+from worker_client.model import Model
 from worker_client.request import Result, WritableInputs, check_mapped, check_same
 from worker_client.system import limits
 from worker_client.wire.errors import BrokerError

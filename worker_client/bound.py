@@ -1,0 +1,70 @@
+"""A signature as a handle, its requests and its futures hold it, and the functions that they share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from operator import index
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from worker_client.calls.channel import Channel
+from worker_client.calls.inputs import Fitter
+from worker_client.connection import Connection
+from worker_client.wire.errors import InvalidInput
+from worker_client.wire.signature import TensorSpec
+
+
+class Bound(NamedTuple):
+    """A signature as this process's channel knows it. Replaced when the channel is.
+
+    Requests and futures refer to it and so to the connection, which closes when nobody does.
+    """
+
+    connection: Connection
+    channel: Channel
+    id: int
+    fitter: Fitter
+    output_names: tuple[str, ...]
+
+
+def input_shapes(
+    fitter: Fitter, rows: int | None, shapes: dict[str, tuple[int, ...]]
+) -> list[tuple[int, ...]]:
+    unknown = [name for name in shapes if name not in fitter.names]
+    if unknown:
+        raise InvalidInput(
+            f"{fitter.label} has no input {', '.join(unknown)}; it has {', '.join(fitter.names)}"
+        )
+    found = []
+    for spec in fitter.signature.inputs:
+        if spec.name in shapes:
+            shape: Any = shapes[spec.name]
+        else:
+            shape = spec.with_rows(rows) if spec.default is None else spec.default.shape
+        if shape is None:
+            raise InvalidInput(
+                f"{fitter.label}: input {spec.name!r} is {spec}; give its whole shape: "
+                f"request(shapes={{{spec.name!r}: (...)}})"
+            )
+        found.append(_dimensions(fitter, spec, shape))
+    return found
+
+
+def _dimensions(fitter: Fitter, spec: TensorSpec, shape: Iterable[Any]) -> tuple[int, ...]:
+    try:
+        dimensions = tuple(index(size) for size in shape)
+    except TypeError:
+        dimensions = (-1,)
+    if any(size < 0 for size in dimensions):
+        raise InvalidInput(
+            f"{fitter.label}: input {spec.name!r} is {spec} and cannot have the shape {shape!r}"
+        )
+    return dimensions
+
+
+def copied(bound: Bound, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
+    """Private copies of the outputs, in the form that `predict` answers `inputs` with."""
+    if len(outputs) == 1 and (type(inputs) is np.ndarray or not isinstance(inputs, Mapping)):
+        return outputs[0].copy()
+    return {name: array.copy() for name, array in zip(bound.output_names, outputs)}
