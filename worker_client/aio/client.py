@@ -271,7 +271,8 @@ class AsyncModel:
 
     def request(self, rows: int | None = 1, shapes: dict[str, tuple[int, ...]] | None = None) -> AsyncRequest:
         """As `Model.request`, in an `async with` block: inputs are written and results read in shared memory."""
-        return AsyncRequest(self._client, self._model, rows, shapes or {})
+        client = self._client
+        return AsyncRequest(client.ready, client.attach_again, self._model, rows, shapes or {})
 
     async def map(
         self,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from worker_client.aio.calls import LoopCalls
 from worker_client.attachment.retry_policy import BrokerLost
@@ -16,9 +16,6 @@ from worker_client.system import limits
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.tensors import TensorLayout
 
-if TYPE_CHECKING:
-    from worker_client.aio.client import AsyncClient
-
 
 class AsyncRequest(WritableInputs):
     """Made by `AsyncModel.request`. Holds a slot inside its `async with` block.
@@ -27,10 +24,16 @@ class AsyncRequest(WritableInputs):
     """
 
     def __init__(
-        self, client: AsyncClient, model: Model, rows: int | None, shapes: dict[str, tuple[int, ...]]
+        self,
+        ready: Callable[[Model, float | None], Awaitable[tuple[Bound, LoopCalls, int]]],
+        attach_again: Callable[[Model, int], Awaitable[tuple[Bound, LoopCalls]]],
+        model: Model,
+        rows: int | None,
+        shapes: dict[str, tuple[int, ...]],
     ) -> None:
         super().__init__()
-        self._client = client
+        self._ready = ready
+        self._attach_again = attach_again
         self._model = model
         self._rows = rows
         self._shapes = shapes
@@ -41,7 +44,7 @@ class AsyncRequest(WritableInputs):
 
     async def __aenter__(self) -> AsyncRequest:
         self._check_process()
-        bound, calls, deadline = await self._client.ready(self._model, None)
+        bound, calls, deadline = await self._ready(self._model, None)
         self._layout = bound.fitter.layout_of(input_shapes(bound.fitter, self._rows, self._shapes))
         self._held = await self._claim(bound, calls, deadline)
         self._inputs = dict(zip(bound.fitter.names, self._held[2].input.lay(self._layout)))
@@ -83,7 +86,7 @@ class AsyncRequest(WritableInputs):
             except MemoryError as error:
                 raise limits.no_memory(error) from None
             before, _, slot = self._held
-            bound, calls = await self._client.attach_again(self._model, deadline)
+            bound, calls = await self._attach_again(self._model, deadline)
             if bound.channel is before.channel:  # it is the model that is not what it was
                 check_same(before.fitter.signature, bound)
                 self._held = bound, calls, slot
@@ -126,4 +129,4 @@ class AsyncRequest(WritableInputs):
                 return bound, calls, await calls.claim(self._layout.nbytes, deadline)
             except BrokerLost as lost:
                 lost.runs_left(0, self._model.retries)
-            bound, calls = await self._client.attach_again(self._model, deadline)
+            bound, calls = await self._attach_again(self._model, deadline)
