@@ -32,8 +32,9 @@ import time
 from itertools import count
 from pathlib import Path
 from posix import read, write  # not os's, in place of which eventlet puts some that wait
-from typing import TYPE_CHECKING
+from typing import Protocol
 
+from worker_client.attachment.model_cache import Catalogue
 from worker_client.attachment.retry_policy import Absent, BrokerLost, NoAnswer
 from worker_client.ipc.event import Event
 from worker_client.system import fork, limits, threads
@@ -45,9 +46,6 @@ from worker_client.wire import control
 from worker_client.wire.address import unreachable
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.layout import NO_DEADLINE
-
-if TYPE_CHECKING:
-    from worker_client.calls.channel import Channel
 
 _log = logging.getLogger("onesession.client")
 
@@ -63,6 +61,36 @@ signal handler raised, just when the reply came."""
 _Reply = tuple[control.Message, Received] | None
 
 
+class Attached(Protocol):
+    """What a link wakes: the channel that was made with it. The watcher thread calls, `retire` and `leave` any."""
+
+    catalogue: Catalogue
+
+    def accept_output(self, message: control.Message, fd: Descriptor) -> None:
+        """The broker bound a slot to a new output region."""
+        ...
+
+    def answered(self) -> None:
+        """The event that the link watches is set."""
+        ...
+
+    def expire(self, now_ns: int) -> int:
+        """Wake the calls whose deadline has passed; the earliest deadline of the others."""
+        ...
+
+    def retire(self) -> None:
+        """Begin no call any more; those under way may still be answered."""
+        ...
+
+    def leave(self) -> None:
+        """Have the broker hang up by way of the ring, as nobody can wake the watcher."""
+        ...
+
+    def close(self) -> None:
+        """The connection has ended: every waiting call wakes."""
+        ...
+
+
 class ControlLink:
     """Thread-safe. `channel` is set once, before any message for it can come."""
 
@@ -70,7 +98,7 @@ class ControlLink:
         self.path = path
         self.process = fork.here()
         self.closed = False
-        self.channel: Channel | None = None
+        self.channel: Attached | None = None
         self.models: control.Message | None = None  # what was pushed last
         self.next_wake_ns = NO_DEADLINE
         self.ended_ns = (
