@@ -18,6 +18,7 @@ from worker_client.attachment.metadata import SignatureInfo
 from worker_client.attachment.model_cache import Models
 from worker_client.attachment.retry_policy import RETURN_SECONDS, Absent, BrokerLost, NoAnswer, Patience
 from worker_client.calls.channel import Channel
+from worker_client.calls.futures import Call
 from worker_client.calls.retries import Reruns
 from worker_client.green import channel as green
 from worker_client.ipc import own_broker
@@ -134,6 +135,10 @@ class Connection:
             raise DeadlineExceeded(str(error)) from None
         limit = reply.get("max_run_seconds", 0.0)
         return SignatureInfo(reply["id"], Signature.from_message(reply), reply["stateful"], limit)
+
+    def run_again(self, call: Call, lost: BrokerLost) -> None:
+        """Have a call whose broker went away run on the next one, or its future ended."""
+        self.reruns.add(call, lost)
 
     def close(self) -> None:
         """Give up the channel, and the wait for one. Calls under way get BrokerUnavailable."""

@@ -182,7 +182,14 @@ class Model:
         """
         _, deadline = self.bound_by(timeout)
         form: Any = {} if isinstance(inputs, Mapping) else None
-        call = Call(self._connection, lambda call: self._send(call, form), inputs, deadline, self.retries)
+        closings = self._connection.closings
+        call = Call(
+            self._connection.run_again,
+            lambda call: self._send_again(call, form, closings),
+            inputs,
+            deadline,
+            self.retries,
+        )
         future = call.new_future()
         while True:
             try:
@@ -221,6 +228,12 @@ class Model:
         except BaseException:
             call.inputs = before
             raise
+
+    def _send_again(self, call: Call, form: Any, closings: int) -> None:
+        """`_send` on the next broker. `closings`: as of when the call was made, which ends if the client is closed."""
+        self._connection.channel(call.deadline_ns, closings=closings)
+        if not call.cancelled:  # while it waited for the broker
+            self._send(call, form)
 
     def map(
         self, batches: Iterable[Any], *, max_in_flight: int = 8, timeout: float | None = None

@@ -71,8 +71,7 @@ class Worker:
 
     def submit_future(self, deadline_ns: int = NO_DEADLINE) -> CallFuture:
         self.claim()
-        connection: Any = SimpleNamespace(closings=0)
-        call = Call(connection, lambda call: None, None, deadline_ns, 1)
+        call = Call(lambda call, lost: None, lambda call: None, None, deadline_ns, 1)
         call.finish = lambda outputs: "answer"
         future = call.new_future()
         self.dispatcher.submit(call, self.slot, 1)

@@ -3,7 +3,7 @@
 submit -> slot in the ring, NOTIFY_BELL      broker: completes the slot, rings the channel's bell
 deadline keeper, closing channel: ring the bell too
 dispatcher: acquire bell -> look at every slot in flight -> set results, errors, expiries
-the broker goes away -> what it has not answered goes to `Reruns`, with the inputs as they stand in the slot
+the broker goes away -> what it has not answered goes to `Call.on_lost`, with the inputs as they stand in the slot
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 
 if TYPE_CHECKING:
     from worker_client.calls.channel import Channel
-    from worker_client.connection import Connection
 
 _CANCELLED = (CANCELLED, CANCELLED_AND_NOTIFIED)
 _ENDED = (FINISHED, *_CANCELLED)
@@ -156,23 +155,23 @@ class Call:
     """What a future stands for: enough to make its result, and to run it again on another broker. A future that nobody
     keeps is a request that nobody waits for: cancelled.
 
-    `send` binds, writes `inputs` into a slot and gives it to a dispatcher. `finish` makes the future's result of the
-    views of the outputs; it belongs to the broker that the call was last sent to, as do `inputs` and `slot`.
+    `on_lost` takes over a call whose broker went away. `send_again` then waits for the next one, binds, writes `inputs`
+    into a slot and gives it to a dispatcher. `finish` makes the future's result of the views of the outputs; it belongs
+    to the broker that the call was last sent to, as do `inputs` and `slot`.
     """
 
     __slots__ = (
         "__weakref__",
-        "closings",
-        "connection",
         "deadline_ns",
         "finish",
         "future",
         "inputs",
         "kept",
         "left",
+        "on_lost",
         "process",
         "retries",
-        "send",
+        "send_again",
         "sequence",
         "slot",
     )
@@ -182,16 +181,15 @@ class Call:
 
     def __init__(
         self,
-        connection: Connection,
-        send: Callable[[Call], None],
+        on_lost: Callable[[Call, BrokerLost], None],
+        send_again: Callable[[Call], None],
         inputs: Any,
         deadline_ns: int,
         retries: int,
     ) -> None:
         self.process = fork.here()
-        self.connection = connection
-        self.closings = connection.closings
-        self.send = send
+        self.on_lost = on_lost
+        self.send_again = send_again
         self.inputs = inputs
         self.deadline_ns = deadline_ns
         self.retries = self.left = retries
@@ -350,7 +348,7 @@ class FutureDispatcher:
         if isinstance(error, ModelMoved):
             error = self._leave_slot(call, error)
         if isinstance(error, BrokerLost):
-            call.connection.reruns.add(call, error)
+            call.on_lost(call, error)
         else:
             self._channel.release(call.slot)
             call.end(value, error, timings)
@@ -370,7 +368,7 @@ class FutureDispatcher:
             return
         error = self._channel.gone(call.slot)
         if isinstance(error, BrokerLost):
-            call.connection.reruns.add(call, error)
+            call.on_lost(call, error)
         else:
             call.end(None, error)
 

@@ -77,9 +77,7 @@ class Reruns:
     def _run_again(self, call: Call) -> None:
         try:
             if not call.cancelled:
-                call.connection.channel(call.deadline_ns, closings=call.closings)
-            if not call.cancelled:  # while it waited for the broker
-                call.send(call)
+                call.send_again(call)
         except BrokerLost as lost:
             self.add(call, lost)
         except BaseException as error:
