@@ -26,9 +26,13 @@ from worker_client.system.clock import monotonic_ns
 from worker_client.wire.layout import HEAD_WORD, RING_ENTRIES, TAIL_WORD
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from broker.data_plane.channel import Channel
+    from broker.data_plane.intake import Intake
     from broker.data_plane.served_signature import Serving
-    from broker.server.server import Server
+    from broker.models.lifecycle.repository import Repository
+    from broker.sharing.memory import Memory
 
 AD_HOC = "session"
 """The name under which all signatures are counted together that sessions asked for."""
@@ -46,39 +50,52 @@ class Arrivals:
 
 
 class Statistics:
-    """Of one server."""
+    """Of one server: of its parts, and what it is called, where its metrics are and how often it was restarted."""
 
-    def __init__(self, server: Server) -> None:
-        self._server = server
+    def __init__(
+        self,
+        intake: Intake,
+        memory: Memory,
+        repository: Repository,
+        arrivals: Arrivals,
+        path: Path,
+        metrics: Sequence[str],
+        restarts: int,
+    ) -> None:
+        self._intake = intake
+        self._memory = memory
+        self._repository = repository
+        self._arrivals = arrivals
+        self._path = path
+        self._metrics = metrics
+        self._restarts = restarts
         self._started = time()
         self._numbers = count(1)
 
     def message(self) -> dict[str, Any]:
         """Everything. `number` counts the answers, `time` and `started` are seconds since 1970, `*_ns` nanoseconds."""
-        server = self._server
-        channels = list(server.intake.channels)
-        running = server.intake.running()
+        intake, memory = self._intake, self._memory
+        channels = list(intake.channels)
+        running = intake.running()
         return {
             "number": next(self._numbers),
             "time": time(),
             "started": self._started,
             "pid": os.getpid(),
-            "address": os.fspath(server.instance.path),
+            "address": os.fspath(self._path),
             "uptime_seconds": time() - self._started,
-            "metrics": server.observation.addresses,
-            "restarts": server.settings.restarts,
+            "metrics": self._metrics,
+            "restarts": self._restarts,
             "process": _process(),
-            "shared_memory": {"bytes": server.memory.used_bytes, "limit": server.memory.max_total_bytes},
-            "faults": server.intake.failures.faults(),
-            "arrivals": vars(server.observation.arrivals).copy(),
+            "shared_memory": {"bytes": memory.used_bytes, "limit": memory.max_total_bytes},
+            "faults": intake.failures.faults(),
+            "arrivals": vars(self._arrivals).copy(),
             "workers": [_worker(channel) for channel in channels],
             "slots": _slots(channels, running),
-            "queues": server.intake.queues(),
-            "long_runs": [run.to_message() for run in long_runs(server.intake, monotonic_ns())],
-            "signatures": _signatures(
-                server.intake.servings, server.intake.failures.counts(), server.intake.runner_number
-            ),
-            "versions": _versions(server),
+            "queues": intake.queues(),
+            "long_runs": [run.to_message() for run in long_runs(intake, monotonic_ns())],
+            "signatures": _signatures(intake.servings, intake.failures.counts(), intake.runner_number),
+            "versions": _versions(self._repository),
         }
 
 
@@ -190,8 +207,7 @@ def _signature(
     }
 
 
-def _versions(server: Server) -> list[dict[str, Any]]:
-    repository = server.repository
+def _versions(repository: Repository) -> list[dict[str, Any]]:
     with repository.lock:
         return [
             {

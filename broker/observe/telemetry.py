@@ -6,16 +6,22 @@ import os
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from broker.observe.health import Health
+from broker.observe.health import Call, Health
 from broker.observe.statistics import Arrivals, Statistics
 from worker_client.wire.control import Message
 from worker_client.wire.errors import BrokerError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
     from broker.config.settings import Settings
     from broker.control_plane.server import Reply, Session
+    from broker.data_plane.intake import Intake
+    from broker.data_plane.tracer import Tracer
+    from broker.models.lifecycle.repository import Repository
     from broker.observe.http import Endpoint
-    from broker.server.server import Server
+    from broker.sharing.memory import Memory
 
 
 class Observation:
@@ -27,7 +33,7 @@ class Observation:
         self._endpoint: Endpoint | None = None
         self._health: Health | None = None
         self._statistics: Statistics | None = None
-        self._server: Server | None = None
+        self._tracer: Tracer | None = None
 
     def open(self) -> None:
         """Take the endpoint's addresses. Raises BrokerError."""
@@ -43,11 +49,20 @@ class Observation:
         """Where metrics and health are offered over HTTP."""
         return [] if self._endpoint is None else self._endpoint.addresses
 
-    def start(self, server: Server) -> None:
-        """Its threads run."""
-        self._server = server
-        self._statistics = Statistics(server)
-        self._health = Health(server.threads)
+    def start(
+        self,
+        path: Path,
+        intake: Intake,
+        memory: Memory,
+        repository: Repository,
+        threads: Mapping[str, Call],
+    ) -> None:
+        """The server's threads run; `threads` as for `Health`."""
+        self._tracer = intake.tracer
+        self._statistics = Statistics(
+            intake, memory, repository, self.arrivals, path, self.addresses, self._settings.restarts
+        )
+        self._health = Health(threads)
         if self._endpoint is not None:
             from broker.observe import prometheus
 
@@ -76,10 +91,10 @@ class Observation:
 
     def trace(self, session: Session, message: Message) -> Reply:
         """`do` is start, take or stop. Raises BrokerError for anyone but the broker's own user."""
-        assert self._server is not None
+        tracer, what = self._tracer, message.get("do")
+        assert tracer is not None
         if session.uid not in (os.geteuid(), 0):
             raise BrokerError("requests can be traced by the broker's own user only")
-        tracer, what = self._server.intake.tracer, message.get("do")
         taken: dict[str, Any] = {}
         if what == "start":
             tracer.start()

@@ -167,7 +167,7 @@ class Server:
             self._threads.append(thread)
         self.loader.start()
         self.watch.start()
-        self.observation.start(self)
+        self.observation.start(self.instance.path, self.intake, self.memory, self.repository, self.threads)
         _running.add(self)
 
     def stop(self) -> bool:
