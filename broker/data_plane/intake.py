@@ -23,10 +23,11 @@ from broker.counters.failures import Failures
 from broker.counters.run_record import RunRecord
 from broker.data_plane.channel import Channel, Left, Violation
 from broker.data_plane.concurrent_runs import Company
-from broker.data_plane.runner import Runnable, Runner
+from broker.data_plane.runner import Runner
 from broker.data_plane.runner_pool import RunnerPool
 from broker.data_plane.served_signature import Serving, servings_of
 from broker.data_plane.slot import Slot
+from broker.data_plane.split import Runnable, split
 from broker.data_plane.tracer import Tracer
 from broker.host.processors import cores
 from broker.host.time_slice import ask_for_short_turns
@@ -80,7 +81,7 @@ class Intake:
         self._company = Company()
         self._runner = Runner(self.tracer, self._record.new_line(), True, self._company)
         self._waits = self._runner.waits
-        self._queue: Queue[Runnable] = Queue()
+        self._queue: Queue[Runnable] = Queue(split)
         self._pools: dict[
             tuple[LoadedModel, bool], RunnerPool
         ] = {}  # a model's stateful signatures have their own

@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import TypeAlias
 
 import numpy as np
 
@@ -22,7 +21,7 @@ from broker.data_plane.concurrent_runs import Company
 from broker.data_plane.gather import Gatherer, cut, padding_pays
 from broker.data_plane.served_signature import Serving
 from broker.data_plane.slot import Slot
-from broker.data_plane.split import Part, other_rows
+from broker.data_plane.split import Runnable, other_rows
 from broker.data_plane.tracer import Tracer
 from broker.host.float_mode import flush_denormals
 from broker.host.processor_wait import ProcessorWait
@@ -39,8 +38,6 @@ from worker_client.wire.layout import BESIDE, JOINED
 from worker_client.wire.layout import STARTED_NS as SLOT_STARTED_NS
 
 _log = logging.getLogger("onesession.runner")
-
-Runnable: TypeAlias = Slot | Part
 
 _numbers = count(1)
 

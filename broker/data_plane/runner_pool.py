@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 
 from broker.counters.run_record import RunRecord
 from broker.data_plane.concurrent_runs import Company
-from broker.data_plane.runner import Runnable, Runner
+from broker.data_plane.runner import Runner
+from broker.data_plane.split import Runnable, split
 from broker.data_plane.tracer import Tracer
 from broker.scheduling.batcher import Delay
 from broker.scheduling.probation import Probation
@@ -48,7 +49,7 @@ class RunnerPool:
         self._company = company
         self._concurrency = concurrency
         self._on_orphan = on_orphan  # told when a run has ended whose worker is gone
-        self._queue: Queue[Runnable] = Queue()
+        self._queue: Queue[Runnable] = Queue(split)
         self._changed = threading.Condition(threading.Lock())
         self._idle = 0
         self._written_off: set[Runner] = set()

@@ -14,7 +14,6 @@ from broker.counters.thread_counters import Stamps
 from broker.data_plane.prepared import Plan, StringPlan, check_against
 from broker.data_plane.region import InputRegion, Key, OutputRegion, Places
 from broker.data_plane.served_signature import Bound, Serving
-from broker.data_plane.split import Part, Whole
 from broker.data_plane.strings import encoded
 from broker.scheduling import batcher
 from worker_client.ipc.semaphore import Closed, Semaphore
@@ -223,15 +222,6 @@ class Slot:
         if held or monotonic_ns() < self.deadline_ns:
             self.held = held
             self.words[HELD] = self.use if held else 0
-
-    def split(self) -> Sequence[Slot | Part]:
-        """The first parts that it runs in; itself if it is within the limit, or its model cannot be run in parts."""
-        plan = self.plan
-        if plan.rows <= plan.serving.batch_limit or plan.group is None or not plan.serving.divisible:
-            return (self,)
-        if not plan.nbytes:  # rows of nothing, which a worker has as many as it likes of
-            return (self,)
-        return Whole(self, plan.serving.batch_limit).first_parts()
 
     def following(self) -> None:
         """Nothing: a slot is queued in one piece."""

@@ -16,19 +16,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 import numpy as np
 
 from broker.counters.failures import LATE_COMPLETION
 from broker.counters.thread_counters import Stamps
+from broker.data_plane.slot import Slot
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.tensors import TensorLayout
 
 if TYPE_CHECKING:
     from broker.data_plane.channel import Channel
     from broker.data_plane.served_signature import Bound, Serving
-    from broker.data_plane.slot import Slot
     from broker.scheduling.delay import DelayPolicy
 
 
@@ -140,9 +140,6 @@ class Part:
     def hold(self, held: bool) -> None:
         """Its whole is."""
 
-    def split(self) -> Sequence[Part]:
-        return (self,)
-
     def following(self) -> Part | None:
         return self.whole.next_part()
 
@@ -163,6 +160,21 @@ class Part:
 
     def fail(self, use: int, error: BrokerError) -> Slot | None:
         return self.whole.give_up(self, error)
+
+
+Runnable: TypeAlias = Slot | Part
+
+
+def split(request: Runnable) -> Sequence[Runnable]:
+    """The first parts that it runs in; itself if it is within the limit, or its model cannot be run in parts."""
+    plan = request.plan
+    if plan.rows <= plan.serving.batch_limit or plan.group is None or not plan.serving.divisible:
+        return (request,)
+    if not plan.nbytes:  # rows of nothing, which a worker has as many as it likes of
+        return (request,)
+    if isinstance(request, Part):  # of a request that was split when the limit was higher
+        return (request,)
+    return Whole(request, plan.serving.batch_limit).first_parts()
 
 
 class Whole:

@@ -15,8 +15,8 @@ from broker.counters.thread_counters import Stamps
 from worker_client.system.clock import monotonic_ns
 
 if TYPE_CHECKING:
-    from broker.data_plane.runner import Runnable
     from broker.data_plane.served_signature import Serving
+    from broker.data_plane.split import Runnable
 
 _MAX_RUNS = 100_000
 _FORGOTTEN_NS = 5_000_000_000

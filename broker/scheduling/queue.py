@@ -46,10 +46,6 @@ class Queueable(Waiting, Protocol):
         """Learn that it is held for want of room, or no longer."""
         ...
 
-    def split(self) -> Sequence[Queueable]:
-        """The first parts that it runs in, each within its batch limit; itself where it is one."""
-        ...
-
     def following(self) -> Queueable | None:
         """The part that is queued when this one leaves the queue."""
         ...
@@ -88,9 +84,13 @@ class _Admission(Generic[T]):
 
 
 class Queue(Generic[T]):
-    """Not thread-safe: it belongs to one thread, or to one lock."""
+    """Not thread-safe: it belongs to one thread, or to one lock.
 
-    def __init__(self) -> None:
+    `split` gives the first parts that a request runs in, each within its batch limit: itself, if it is.
+    """
+
+    def __init__(self, split: Callable[[T], Sequence[T]]) -> None:
+        self._split = split
         self._batcher: Batcher[T] = Batcher()
         self._admissions: dict[Bound, _Admission[T]] = {}
 
@@ -153,7 +153,7 @@ class Queue(Generic[T]):
         return admission.rows >= bound.max_rows or admission.nbytes >= bound.max_bytes
 
     def _enter(self, admission: _Admission[T], item: T) -> None:
-        for part in item.split():
+        for part in self._split(item):
             self._queue(admission, part)
 
     def _queue(self, admission: _Admission[T], part: Queueable) -> None:

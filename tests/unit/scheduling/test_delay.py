@@ -55,7 +55,7 @@ class ClosedLoop:
     def __init__(self, callers: int, think_us: float, fixed_us: float, per_row_us: float, auto: bool) -> None:
         self.cost = RunCost()
         self.delay = AutoDelay(self.cost) if auto else None
-        self.queue: Queue[Request] = Queue()
+        self.queue: Queue[Request] = Queue(Request.split)
         self.think_us, self.fixed_us, self.per_row_us = think_us, fixed_us, per_row_us
         self.random = random.Random(5)
         self.arrivals = [(self.random.uniform(0, 1000) * US, caller) for caller in range(callers)]

@@ -11,7 +11,7 @@ from tests.unit.scheduling.requests import Limits, Request, names
 
 def test_what_finds_no_room_is_held_and_let_in_later():
     """A request is let in while fewer rows wait than the bound; the others follow in order as there is room."""
-    queue: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
     bound = Limits(max_rows=2)
     requests = [Request(name, batch_limit=1, bound=bound) for name in "abcd"]
     for request in requests:
@@ -27,7 +27,7 @@ def test_what_finds_no_room_is_held_and_let_in_later():
 
 def test_a_request_larger_than_the_bound_is_let_in_alone():
     """Else it would never run."""
-    queue: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
     large = Request("large", rows=100, batch_limit=100, bound=Limits(max_rows=10))
     queue.add(large)
     assert not large.held
@@ -36,7 +36,7 @@ def test_a_request_larger_than_the_bound_is_let_in_alone():
 
 def test_one_model_s_bound_is_not_another_s():
     """A full queue of one model holds up no other model's requests."""
-    queue: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
     full, empty = Limits(max_rows=1), Limits(max_rows=1)
     first, held = (Request(name, group="x", bound=full) for name in "ab")
     other = Request("c", group="y", bound=empty)
@@ -47,7 +47,7 @@ def test_one_model_s_bound_is_not_another_s():
 
 def test_bytes_are_bounded_too():
     """Whichever bound is reached first."""
-    queue: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
     bound = Limits(max_bytes=10)
     first, second = (Request(name, nbytes=10, bound=bound) for name in "ab")
     queue.add(first)
@@ -57,7 +57,7 @@ def test_bytes_are_bounded_too():
 
 def test_held_requests_are_let_in_by_turns():
     """A worker with a long line of held requests does not keep another's one out."""
-    queue: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
     bound = Limits(max_rows=1)
     for number in range(5):
         queue.add(Request(f"a{number}", "a", batch_limit=1, bound=bound))
@@ -67,7 +67,7 @@ def test_held_requests_are_let_in_by_turns():
 
 def test_parts_queue_in_place_of_their_whole():
     """They count as what they are part of, and leave one by one."""
-    queue: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
     bound = Limits(max_rows=3)
     parts = [Request(name, rows=2, batch_limit=2, bound=bound) for name in "xy"]
     queue.add(Request("whole", rows=4, nbytes=2, batch_limit=2, bound=bound, parts=parts))
@@ -79,7 +79,7 @@ def test_parts_queue_in_place_of_their_whole():
 
 def test_a_part_is_followed_by_the_next():
     """Of a request in many parts only the first are queued, and only they count: they keep nobody else out."""
-    queue: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
     bound = Limits(max_rows=5)
     later = [Request(name, "a", rows=2, batch_limit=2, bound=bound) for name in "234"]
     parts = [Request(name, "a", rows=2, batch_limit=2, bound=bound, more=later) for name in "01"]
@@ -99,7 +99,7 @@ def test_a_part_is_followed_by_the_next():
 
 def test_a_request_in_one_piece_counts_as_one_batch():
     """The first dimension of a request that is not split may count anything: samples of sound, say."""
-    queue: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
     bound = Limits(max_rows=10)
     long, other = (Request(name, rows=272_000, batch_limit=4, group=None, bound=bound) for name in "ab")
     queue.add(long)
@@ -117,7 +117,7 @@ def test_a_request_in_one_piece_counts_as_one_batch():
 )
 def test_nothing_is_lost_and_the_bound_holds(steps: list[tuple[int, int, bool]], max_rows: int, limit: int):
     """Whatever comes and goes: each request leaves once, and no more waits than the bound and one request."""
-    queue: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
     bound = Limits(max_rows=max_rows)
     came: list[Request] = []
     went: list[Request] = []
@@ -138,8 +138,8 @@ def test_nothing_is_lost_and_the_bound_holds(steps: list[tuple[int, int, bool]],
 
 def test_what_is_removed_leaves_room_and_goes_on_in_another_queue():
     """A signature that has become heavy takes along what waits, in order, held or not, and the parts to come."""
-    queue: Queue[Request] = Queue()
-    other: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
+    other: Queue[Request] = Queue(Request.split)
     bound = Limits(max_rows=3)
     later = [Request("p1", "b", "x", bound=bound)]
     parts = [Request("p0", "b", "x", bound=bound, more=later)]
@@ -169,5 +169,5 @@ def test_what_is_removed_leaves_room_and_goes_on_in_another_queue():
 
 
 def test_nothing_to_remove():
-    queue: Queue[Request] = Queue()
+    queue: Queue[Request] = Queue(Request.split)
     assert queue.remove(Limits(), lambda request: True) == []
