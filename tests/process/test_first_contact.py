@@ -140,7 +140,7 @@ def test_an_app_that_has_a_broker_of_its_own_starts_ours(
 
 
 def test_an_app_that_has_a_broker_of_its_own_shares_ours(app: Path) -> None:
-    before = f"import sys, broker.query, worker_client.node; sys.path.insert(0, {os.fspath(app)!r})\n"
+    before = f"import sys, broker.control_plane.query, worker_client.node; sys.path.insert(0, {os.fspath(app)!r})\n"
     with node() as here:
         answer = here.call(before=before)
         assert answer.get("y") == RIGHT, answer
