@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import os
 import signal
 import socket
@@ -139,6 +140,31 @@ def test_tasks_end(broker: TestBroker) -> None:
     found = asyncio.run(go())
     assert len(found) == 92
     assert all(isinstance(error, DOCUMENTED) for error in found), found
+
+
+def test_a_client_that_is_closed_while_it_asks_for_slots() -> None:
+    """The tasks are told; nothing is logged of the thread that asked for them, and it keeps nothing."""
+    told: list[str] = []
+
+    async def go(broker: TestBroker) -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["message"]))
+        client = worker_client.aio.connect(broker.address, timeout=60)
+        model = client.model("gated")
+        first = asyncio.ensure_future(model.predict({"number": [1], "x": np.float32([1])}))
+        await asyncio.to_thread(broker.gate.wait_for, 1)
+        broker.signal(signal.SIGSTOP)
+        second = asyncio.ensure_future(model.predict({"number": [2], "x": np.float32([1])}))
+        while next(iter(client._calls.values()))._growing is None:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0.01)
+        await client.close()
+        broker.signal(signal.SIGCONT)
+        await asyncio.wait([first, second])
+        assert [type(each.exception()) for each in (first, second)] == [BrokerUnavailable] * 2
+
+    with serving("gated", slots=1, max_slots=4) as broker:
+        asyncio.run(go(broker))
+        gc.collect()
+    assert told == []
 
 
 def test_a_full_socket_holds_up_nobody(broker: TestBroker) -> None:

@@ -255,7 +255,9 @@ class LoopCalls:
 
         def look(grown: asyncio.Future[None]) -> None:
             self._growing = None
-            error = self._gone() if grown.cancelled() or self._stopped else grown.exception()
+            error = None if grown.cancelled() else grown.exception()  # taken in any case, or asyncio logs it
+            if grown.cancelled() or self._stopped:
+                error = self._gone()
             if error is not None and claim in self._queue:
                 self._queue.remove(claim)
                 claim.fail(self, error)

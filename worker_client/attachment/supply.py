@@ -225,8 +225,15 @@ class SlotSupply(Attachment):
     def _map_block(self, reply: control.Message, received: Received, deadline_ns: int) -> None:
         """The broker gives it once: what cannot be mapped now is kept for the next time."""
         self._left_block = reply, received
-        completed = self._open_all(reply["block"], deadline_ns)
-        segment = self._mapped(received[-1], reply["nbytes"])
+        try:
+            completed = self._open_all(reply["block"], deadline_ns)
+            segment = self._mapped(received[-1], reply["nbytes"])
+        except BrokerError:
+            if not self.open:  # who keeps the error keeps its traceback, and so would keep what came
+                self._left_block = None
+                for descriptor in received:
+                    descriptor.close()
+            raise
         self._left_block = None
         self._segments.append(segment)
         self._add_block(reply["block"], segment, deadline_ns, completed=completed)
