@@ -12,7 +12,7 @@ _OF_EXTRAS = {"click", "rich", "prometheus_client", "tomli", "tomlkit"}
 def main() -> None:
     """Run it with the arguments of this process. Exits with its status."""
     if sys.argv[1:] == ["--version"]:
-        sys.stdout.write(f"onesession, version {__version__}\n")
+        print(f"onesession, version {__version__}")  # noqa: T201 - click comes with an extra; knows a closed stdout
         return
     try:
         from broker.cli import main as program
