@@ -67,7 +67,7 @@ class Caller:
         self.progress = Progress()
         self._connection, theirs = Pipe()
         with theirs:
-            self._pid = fork(_main, theirs, body, address, model, workload, self.progress)
+            self.pid = fork(_main, theirs, body, address, model, workload, self.progress)
 
     def await_answers(self, count: int) -> None:
         """Return when so many more calls are answered, or it has ended. Raises ArmFailed if it hangs."""
@@ -95,7 +95,7 @@ class Caller:
 
     def close(self) -> None:
         self._connection.close()
-        wait_or_kill(self._pid, 0.5)
+        wait_or_kill(self.pid, 0.5)
 
 
 def _main(
