@@ -187,9 +187,6 @@ def runs_with_zeros(run: Run, signature: Signature, free: int = 1) -> str | None
     unknown = [spec.name for spec in signature.inputs if spec.shape is None]
     if unknown:
         return f"the rank of input {', '.join(unknown)} is unknown"
-    parts = [spec.name for spec in signature.inputs if spec.component]
-    if parts:  # TensorFlow's kernels do not check all of that, and read what lies beside
-        return f"zeros are no splits, indices or shape of a ragged or sparse input ({', '.join(parts)})"
     try:
         run(*zeros(signature, 1, free))
     except _RUN_ERRORS as error:

@@ -34,7 +34,7 @@ from broker.models.rows.trial_rows import kept_halves, picked, regrouped, shaken
 from worker_client.system.clock import monotonic
 from worker_client.wire.signature import Signature
 
-VERSION = 1
+VERSION = 2
 """Of the examination: what another one has found is not believed."""
 SECONDS = 3.0
 """What it may take for one signature, once it has been found what it accepts. With half of it, enough is known."""

@@ -24,6 +24,9 @@ LENGTHS = (8, 64, 1, 16, 3, 40, 224)
 
 _SMALL_FLOATS, _SMALL_RANGES = 9, 7
 """So many families begin with small numbers, with which no model can make an answer of many megabytes."""
+MOST = 1000
+"""No integer is larger. A model may take any for a size, where nothing tells so: it repeats a word that often, or makes a
+mask of that length. TensorFlow cuts a larger one to 32 bits and gives up to 48 GiB to that many strings."""
 
 Shape = tuple[int, ...]
 Rng = np.random.Generator
@@ -42,8 +45,7 @@ class Choice:
 def families_of(spec: TensorSpec, signature: Signature) -> Sequence[Family]:
     """Those for an input, the most usual first.
 
-    Where a signature's outputs may be as large as its inputs say, numbers stay small: a count of a billion, which is as
-    good an integer as any, would take all of the machine's memory.
+    Where a signature's outputs may be as large as its inputs say, numbers stay smaller still.
     """
     found = _all_of(spec)
     if not _sizes_by_content(signature):
@@ -58,8 +60,10 @@ def _counts(spec: TensorSpec) -> bool:
 
 
 def _sizes_by_content(signature: Signature) -> bool:
-    """Whether an output's dimensions, but for the rows, are known only after a run."""
-    return any(spec.shape is None or None in spec.shape[1:] for spec in signature.outputs)
+    """Whether an output's dimensions, but for the rows, or the length of its strings are known only after a run."""
+    return any(
+        spec.dtype.hasobject or spec.shape is None or None in spec.shape[1:] for spec in signature.outputs
+    )
 
 
 def _all_of(spec: TensorSpec) -> Sequence[Family]:
@@ -164,9 +168,7 @@ _RANGES = (
     (0, 256),
     (1, 2),
     (0, 1),
-    (0, 1000),
-    (0, 30_000),
-    (-(1 << 62), 1 << 62),
+    (0, MOST),
 )
 
 

@@ -348,3 +348,26 @@ def test_rounding_is_told_from_a_dependence() -> None:
     far = (np.array([[1.0, 2.0]], F),)
     assert not rounding_explains(lambda x: [x.argmax(1)], far, [np.array([1])], [np.array([0])])
     assert not rounding_explains(lambda n: [n * 2], (np.array([3]),), [np.array([6])], [np.array([7])])
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "int16", "int32", "uint32", "int64", "uint64"])
+@pytest.mark.parametrize("output", [(F, [None]), ("string", [None]), (F, [None, None])])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_no_integer_is_a_size_that_takes_the_memory(
+    dtype: str, output: tuple[str, list[int | None]], seed: int
+) -> None:
+    """However long the trials go on: a model may repeat something that often."""
+    seen: list[int] = []
+    kind = output[0]
+
+    def repeat(n: np.ndarray) -> list[np.ndarray]:
+        seen.extend(map(int, n))
+        if kind != F:
+            made = np.empty(len(n), object)
+            made[:] = [b"ab" * int(size) for size in n]
+            return [made]
+        return [n.astype(F).reshape(-1, *[1] * (len(output[1]) - 1))]
+
+    given = signed({"n": (dtype, [None])}, {"y": output})
+    assert examine(repeat, given, 64, seed=seed, clock=lambda: 0.0).apart == ""
+    assert 2 < max(seen) <= 1000

@@ -262,16 +262,6 @@ def test_an_unknown_rank_is_not_guessed():
     assert cost == Cost(None, False, "not measured: the rank of input x1 is unknown")
 
 
-def test_parts_of_a_ragged_tensor_are_not_made_of_zeros(clock):
-    """They would be no splits of anything, and TensorFlow may read what lies beside."""
-    splits = TensorSpec("r/splits", np.dtype("int64"), (None,), component="row_splits.0 of ragged 'r'")
-    given = Signature("ragged", (splits,), (TensorSpec("y", np.dtype("float32"), (None,)),))
-    runs: list[object] = []
-    cost = measure(lambda *feeds: runs.append(feeds), given, 64)
-    assert runs == []
-    assert "of a ragged or sparse input (r/splits)" in str(cost)
-
-
 def test_no_inputs(clock):
     """A signature that takes nothing is measured by calling it."""
     time = clock(5)
