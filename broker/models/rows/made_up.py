@@ -25,8 +25,8 @@ LENGTHS = (8, 64, 1, 16, 3, 40, 224)
 _SMALL_FLOATS, _SMALL_RANGES = 9, 7
 """So many families begin with small numbers, with which no model can make an answer of many megabytes."""
 MOST = 1000
-"""No integer is larger. A model may take any for a size, where nothing tells so: it repeats a word that often, or makes a
-mask of that length. TensorFlow cuts a larger one to 32 bits and gives up to 48 GiB to that many strings."""
+"""No integer is larger. A model may take any for a size, where nothing tells so: it repeats a word that often, or makes
+a mask of that length. TensorFlow cuts a larger one to 32 bits and gives up to 48 GiB to that many strings."""
 
 Shape = tuple[int, ...]
 Rng = np.random.Generator
