@@ -28,6 +28,7 @@ from worker_client.wire.layout import HEAD_WORD, RING_ENTRIES, TAIL_WORD
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from broker.counters.arrivals import Arrivals
     from broker.data_plane.channel import Channel
     from broker.data_plane.intake import Intake
     from broker.data_plane.served_signature import Serving
@@ -38,15 +39,6 @@ AD_HOC = "session"
 """The name under which all signatures are counted together that sessions asked for."""
 
 _COUNTERS = ("rows", "padded_rows", "input_bytes", "output_bytes", "joined_bytes", "gather_ns")
-
-
-class Arrivals:
-    """How many workers came and went. Control thread counts, any reads."""
-
-    def __init__(self) -> None:
-        self.attached = 0
-        self.reattached = 0  # of them by processes that had lost a broker, or their connection
-        self.detached = 0
 
 
 class Statistics:

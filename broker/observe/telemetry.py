@@ -4,36 +4,39 @@ from __future__ import annotations
 
 import os
 from importlib.metadata import PackageNotFoundError, version
+from time import time
 from typing import TYPE_CHECKING, Any
 
+from broker.counters.arrivals import Arrivals
 from broker.observe.health import Call, Health
-from broker.observe.statistics import Arrivals, Statistics
+from broker.observe.present import with_present_state
+from broker.observe.statistics import Statistics
+from broker.observe.status import Status
 from worker_client.wire.control import Message
 from worker_client.wire.errors import BrokerError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from broker.config.settings import Settings
-    from broker.control_plane.server import Reply, Session
+    from broker.control_plane.server import Handler, Reply, Session
     from broker.data_plane.intake import Intake
-    from broker.data_plane.tracer import Tracer
     from broker.models.lifecycle.repository import Repository
     from broker.observe.http import Endpoint
     from broker.sharing.memory import Memory
 
 
 class Observation:
-    """`open` before the models are loaded, `start` when the server's threads run, `close` in any case."""
+    """`open` before the models are loaded, `watch` when all parts are there, `start` when the server's threads run,
+    `close` in any case."""
 
     def __init__(self, settings: Settings) -> None:
         self.arrivals = Arrivals()
         self._settings = settings
+        self._began = time()
         self._endpoint: Endpoint | None = None
         self._health: Health | None = None
-        self._statistics: Statistics | None = None
-        self._tracer: Tracer | None = None
 
     def open(self) -> None:
         """Take the endpoint's addresses. Raises BrokerError."""
@@ -49,23 +52,31 @@ class Observation:
         """Where metrics and health are offered over HTTP."""
         return [] if self._endpoint is None else self._endpoint.addresses
 
-    def start(
+    def watch(
         self,
         path: Path,
         intake: Intake,
         memory: Memory,
         repository: Repository,
+        sessions: Iterable[Session],
         threads: Mapping[str, Call],
+        idle: Callable[[], Message],
     ) -> None:
-        """The server's threads run; `threads` as for `Health`."""
-        self._tracer = intake.tracer
+        """`threads` as for `Health`, `idle` as for `Status`."""
+        self._intake = intake
+        self._repository = repository
+        self._status = Status(path, intake, memory, sessions, self.addresses, idle, self._began)
         self._statistics = Statistics(
             intake, memory, repository, self.arrivals, path, self.addresses, self._settings.restarts
         )
         self._health = Health(threads)
+
+    def start(self) -> None:
+        """Answer at the endpoint from now on."""
         if self._endpoint is not None:
             from broker.observe import prometheus
 
+            assert self._health is not None
             registry = prometheus.registry(self._statistics.message, own_version())
             self._endpoint.start(registry, self._health)
 
@@ -85,14 +96,21 @@ class Observation:
 
     # -- control thread ------------------------------------------------------------------------------------------
 
-    def stats(self, session: Session, message: Message) -> Reply:
-        assert self._statistics is not None
+    def by_op(self) -> dict[str, Handler]:
+        return {"models": self._models, "status": self._status_of, "stats": self._stats, "trace": self._trace}
+
+    def _models(self, session: Session, message: Message) -> Reply:
+        return {"models": with_present_state(self._repository.describe(), self._intake.servings)}, None
+
+    def _status_of(self, session: Session, message: Message) -> Reply:
+        return {"status": self._status.message()}, None
+
+    def _stats(self, session: Session, message: Message) -> Reply:
         return {"stats": self._statistics.message()}, None
 
-    def trace(self, session: Session, message: Message) -> Reply:
+    def _trace(self, session: Session, message: Message) -> Reply:
         """`do` is start, take or stop. Raises BrokerError for anyone but the broker's own user."""
-        tracer, what = self._tracer, message.get("do")
-        assert tracer is not None
+        tracer, what = self._intake.tracer, message.get("do")
         if session.uid not in (os.geteuid(), 0):
             raise BrokerError("requests can be traced by the broker's own user only")
         taken: dict[str, Any] = {}

@@ -176,7 +176,7 @@ PROMISES = [
     ),
     Promise(
         "the check of who reloads models",
-        "broker/server/server.py",
+        "broker/control_plane/handlers.py",
         "        if session.uid not in (os.geteuid(), 0):\n",
         "        if False:\n",
         "tests/process/test_access.py::test_only_the_brokers_user_reloads",

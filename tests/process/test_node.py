@@ -311,7 +311,7 @@ def test_a_broker_that_ends_takes_no_worker_any_more() -> None:
         )
         server.start()
         try:
-            server.retired = True
+            server._presence.retired = True
             with pytest.raises(BrokerUnavailable), connect(server.instance.path, retries=0) as client:
                 client.model("double").predict(X)
         finally:

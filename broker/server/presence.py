@@ -1,0 +1,79 @@
+"""A broker at its address: its socket is put back if somebody takes the file away, and goes when there is no more use
+for the broker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from broker.control_plane.address_lock import LOOK_SECONDS, Instance
+from broker.control_plane.server import ControlServer
+from broker.server.retirement import Idleness, Retirement
+from broker.sharing.access import Access
+from worker_client.system.clock import monotonic
+from worker_client.wire.control import Message
+
+_log = logging.getLogger("onesession.server")
+
+
+class Presence:
+    """Once it is `retired`, nobody can come any more. Control thread only, but for `finish`.
+
+    `on_idle` is called when there has been no worker for `idle_seconds` (0: that never matters), and none can come.
+    """
+
+    def __init__(
+        self, instance: Instance, access: Access, idle_seconds: float, on_idle: Callable[[], None] | None
+    ) -> None:
+        self.retired = False
+        self._instance = instance
+        self._access = access
+        self._control: ControlServer | None = None
+        self._on_idle = on_idle or (lambda: None)
+        self._retirement = Retirement(instance)
+        counts = on_idle is not None and idle_seconds > 0
+        self._idleness = Idleness(idle_seconds, monotonic()) if counts else None
+
+    def watch(self, control: ControlServer) -> None:
+        """Have its thread look now and then. Before that runs."""
+        self._control = control
+        control.regularly(LOOK_SECONDS, self._look_at_address)
+        if self._idleness is not None:
+            control.regularly(min(LOOK_SECONDS, self._idleness.seconds / 4), self._look_at_idleness)
+
+    def worker_left(self) -> None:
+        if self._idleness is not None:
+            self._idleness.worker_left(monotonic())
+
+    def message(self) -> Message:
+        """After how long without workers the broker ends, and how much of that is left."""
+        idle = self._idleness
+        return {
+            "idle_seconds": None if idle is None else idle.seconds,
+            "ends_in_seconds": None if idle is None else idle.seconds_left(monotonic()),
+        }
+
+    def finish(self) -> None:
+        """Once the address is given up."""
+        self._retirement.finish()
+
+    def _look_at_address(self) -> None:
+        if not self.retired and self._instance.restore() is not None:
+            assert self._control is not None
+            self._access.open_path(self._instance.path, self._instance.own_directory)
+            self._control.listen_at(self._instance.listener)
+
+    def _look_at_idleness(self) -> None:
+        assert self._idleness is not None
+        assert self._control is not None
+        sessions = self._control.sessions
+        workers = sum(session.channel is not None for session in sessions)
+        if not self._idleness.look(workers, monotonic()) or self.retired or sessions:
+            return
+        self.retired = self._retirement.begin()
+        if self.retired:
+            _log.info("stopping: there has been no worker for %g s", self._idleness.seconds)
+            self._on_idle()
+        else:
+            self._look_at_address()  # somebody has connected meanwhile
+            self._retirement.put_off()
