@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 class Observation:
-    """`open` before the models are loaded, `watch` when all parts are there, `start` when the server's threads run,
+    """`open` before the models are loaded, `watch` when all parts are there, `start` before the server's threads run,
     `close` in any case."""
 
     def __init__(self, settings: Settings) -> None:

@@ -148,6 +148,7 @@ class Server:
     def start(self) -> None:
         self.instance.note(os.getpid(), loading=False)  # before anybody is answered, who may ask for it then
         self.lifeline = Lifeline()
+        self.observation.start()  # before a status can name its address
         for name, body in (("intake", self.intake.run), ("control", self.control.run)):
             thread = threading.Thread(
                 target=self._guard, args=(body,), name=f"onesession-{name}", daemon=True
@@ -156,7 +157,6 @@ class Server:
             self._threads.append(thread)
         self.loader.start()
         self.watch.start()
-        self.observation.start()
         _running.add(self)
 
     def stop(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import Any
+from urllib.request import urlopen
 
 import numpy as np
 import pytest
@@ -46,22 +46,24 @@ def test_requests_in_the_rings_at_a_stop_are_answered(models: tuple[str, ...]) -
 
 
 def test_who_has_been_answered_is_not_told_that_the_models_are_being_loaded() -> None:
-    """However long the rest of a start takes."""
+    """However long the rest of a start takes; and the metrics' address that it is told answers."""
     with folder() as place:
         path = os.fspath(place / "b.sock")
-        server = Server(
-            Settings(models=tuple(ModelSpec.coerce_all(sources("double"))), address=path, tune="off")
-        )
-        rest = server.observation.start
+        models = tuple(ModelSpec.coerce_all(sources("double")))
+        server = Server(Settings(models=models, address=path, tune="off", metrics_port=0))
+        rest = server.watch.start
 
-        def call_and_ask(*arguments: Any) -> None:
+        def call_and_ask() -> None:
             with worker_client.connect(path) as client:
                 client.model("double").predict(np.ones((1, 4), np.float32))
-                assert ask(path, "status")["status"]["pid"] == os.getpid()
-            rest(*arguments)
+                status = ask(path, "status")["status"]
+                assert status["pid"] == os.getpid()
+                with urlopen(f"{status['metrics'][0]}/readyz", timeout=60) as answer:
+                    assert answer.status == 200
+            rest()
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(server.observation, "start", call_and_ask)
+            patch.setattr(server.watch, "start", call_and_ask)
             try:
                 server.start()
             finally:
