@@ -53,8 +53,15 @@ def show(file: Path) -> None:
 @click.option("--batching-parameters", type=_FILE, metavar="FILE", help="Its --batching_parameters_file.")
 def import_tfs(models_config: Path, batching_parameters: Path | None) -> None:
     """Print the configuration that does what TensorFlow Serving's MODELS_CONFIG (--model_config_file) does."""
-    from broker.config import tfs
-
+    try:
+        from broker.config import tfs
+    except ModuleNotFoundError as error:
+        if not str(error.name).startswith("google"):
+            raise
+        raise click.ClickException(
+            "TensorFlow Serving's files are read with protobuf, which is not installed: pip install "
+            "'onesession[tensorflow]' (or [tensorflow-cpu])"
+        ) from None
     with told_errors():
         imported = tfs.read(models_config, batching_parameters)
     for note in imported.notes:

@@ -87,6 +87,16 @@ def test_the_version_needs_nothing(tmp_path: Path) -> None:
     assert program(tmp_path, dict(os.environ), "--version").stdout == ""  # `-S`: ours are not there
 
 
+def test_files_of_tensorflow_serving_need_protobuf(tmp_path: Path) -> None:
+    """It comes with TensorFlow, and with no extra of ours."""
+    (tmp_path / "models.config").write_text("model_config_list {}")
+    environment = installed(tmp_path, (*WORKER, *EXTRA))
+    done = program(tmp_path, environment, "config", "import-tfs", "models.config")
+    assert (done.returncode, done.stdout) == (1, "")
+    (line,) = done.stderr.splitlines()
+    assert "read with protobuf, which is not installed: pip install 'onesession[tensorflow]'" in line
+
+
 def test_a_function_needs_no_tensorflow(tmp_path: Path) -> None:
     environment = installed(tmp_path, (*WORKER, *EXTRA))
     (tmp_path / "mine.py").write_text(MODEL)

@@ -15,6 +15,8 @@ from broker.models.lifecycle import repository
 from broker.models.sources import session
 from broker.models.sources.session import SessionModel
 from broker.models.spec import ModelSpec
+from broker.models.tfs_messages import PredictionLog
+from tests import model_files
 
 RECORDS = Path("assets.extra", "tf_serving_warmup_requests")
 
@@ -85,6 +87,23 @@ def test_an_npz_file_that_fits_nothing(saved_models, tmp_path):
             (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelLoadError, match=f"its warmup file .*{name} cannot be read: "):
             load(saved_models["picky"], warmup=tmp_path / name)
+
+
+def test_records_of_other_kinds(saved_models, tmp_path, caplog):
+    """The last request of a stream is used; what is none is told with its number."""
+    path = shutil.copytree(saved_models["picky"], tmp_path / "picky", ignore=lambda *_: [RECORDS.parts[0]])
+    stream = PredictionLog()
+    for numbers in ([1], [2, 3]):
+        log = PredictionLog.FromString(model_files.predict_log("", {"i": np.array(numbers)}))
+        stream.predict_streamed_log.request.append(log.predict_log.request)
+    empty = PredictionLog(predict_streamed_log={}).SerializeToString()
+    model_files.write_warmup_requests(path, [b"\xffnoise", stream.SerializeToString(), b"", empty])
+    with caplog.at_level(logging.WARNING, "onesession.models"):
+        model = load(path)
+    model.close()
+    assert [feeds[0].tolist() for feeds in model.examples["serving_default"]] == [[2, 3]]
+    assert "number 1: it is no PredictionLog" in caplog.text
+    assert "and 2 more" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"no records at all", b""])

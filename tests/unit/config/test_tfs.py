@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from google.protobuf import text_format
+from google.protobuf.wrappers_pb2 import StringValue
 
 from broker.cli import main
 from broker.config import tfs
@@ -151,7 +153,10 @@ def test_the_command_prints_a_configuration(files: tuple[Path, Path], tmp_path: 
         ("a: 1\nb 2", "line 2: expected ':' or '{', got 2"),
         ("a: [1, 2", "expected ',' or ']', got the end"),
         ("a: }", "expected a value, got }"),
-        ("\n\n a: @", "line 3: '@' is no text format"),
+        ("\n\n a: @", "line 3: expected a value, got @"),
+        ("a: 'x\nb: 1", "line 1: expected a text, got 'x"),
+        (r"a: '\xFF'", "line 1: expected a text, got "),
+        ("[x.y", "expected ']', got the end"),
         ("{}", "expected the name of a field, got {"),
     ],
 )
@@ -176,6 +181,12 @@ def test_values_of_the_text_format() -> None:
         "h": [{"i": [1]}],
         "x.y/z.w": [{"j": [8]}],
     }
+
+
+def test_texts_as_protobuf_writes_them() -> None:
+    """Each byte of UTF-8 that is not ASCII is escaped by itself."""
+    name = StringValue(value="/models/größe\t'\"")
+    assert parse(text_format.MessageToString(name, as_utf8=False)) == {"value": [name.value]}
 
 
 @pytest.mark.parametrize(
