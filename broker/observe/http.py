@@ -67,7 +67,7 @@ class Endpoint:
         servers, self._servers = self._servers, []
         for server in servers:
             if threads:
-                server.shutdown()
+                server.end()
             server.server_close()
         for thread in threads:
             thread.join()
@@ -107,6 +107,12 @@ class _Server(ThreadingMixIn, UnixStreamServer):
         self.registry = registry
         self.health = health
         self.socket.listen(_BACKLOG)
+
+    def end(self) -> None:
+        """Have `serve_forever` return, at once: shut down, the socket wakes it from its poll."""
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.shutdown()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         with self._changed:
@@ -189,6 +195,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+    def version_string(self) -> str:
+        """Ours and Python's are nobody's business."""
+        return "onesession"
 
     def address_string(self) -> str:
         return "client"

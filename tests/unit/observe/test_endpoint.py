@@ -1,4 +1,4 @@
-"""Slow clients of the endpoint keep nobody out, and take no more than so many threads."""
+"""Slow clients of the endpoint keep nobody out, and take no more than so many threads; what each method is answered."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from urllib.request import urlopen
+from functools import partialmethod
+from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 from prometheus_client import CollectorRegistry
@@ -37,3 +39,29 @@ def test_many_slow_clients(address: str) -> None:
         assert threading.active_count() - before <= endpoint._MOST + 1
     with urlopen(f"{address}/metrics", timeout=30) as answer:
         assert answer.status == 200
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/livez"])
+def test_a_head_is_a_get_without_its_body(address: str, path: str) -> None:
+    """And the server's versions are told to nobody."""
+    with (
+        urlopen(f"{address}{path}", timeout=30) as full,
+        urlopen(Request(f"{address}{path}", method="HEAD")) as head,
+    ):
+        assert int(head.headers["Content-Length"]) == len(full.read())
+        assert head.read() == b""
+        assert full.headers["Server"] == head.headers["Server"] == "onesession"
+
+
+@pytest.mark.timeout(60)
+def test_the_end_waits_for_no_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a thread that looks only once an hour; with a client that says nothing."""
+    hourly = partialmethod(endpoint._Server.serve_forever, poll_interval=3600)
+    monkeypatch.setattr(endpoint._Server, "serve_forever", hourly)
+    made = Endpoint("127.0.0.1", 0, str(tmp_path / "metrics"))
+    made.start(CollectorRegistry(), Health({}))
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.connect(str(tmp_path / "metrics"))
+        with urlopen(f"{made.addresses[0]}/livez", timeout=30) as answer:
+            assert answer.status == 200
+        made.close()
