@@ -1,4 +1,4 @@
-"""`python -m benchmarks COMMAND`: what the project is measured with, each command a folder of this package."""
+"""`python -m benchmarks COMMAND`: what the project is measured with, each command a file of `commands/`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,22 @@ import sys
 
 import click
 
-from benchmarks.aio.command import aio
-from benchmarks.call_path.command import profile
-from benchmarks.compare.command import compare
-from benchmarks.footprint.command import memory
-from benchmarks.http.command import http
-from benchmarks.latency.command import latency
-from benchmarks.losses.command import losses
-from benchmarks.node.command import node
-from benchmarks.peers.command import peers
-from benchmarks.recovery.command import recovery
-from benchmarks.reload.command import reload
-from benchmarks.survival.command import survival
-from benchmarks.targets.command import targets
-from benchmarks.throughput.command import throughput
+from benchmarks.commands import (
+    aio,
+    compare,
+    http,
+    latency,
+    losses,
+    memory,
+    node,
+    peers,
+    profile,
+    recovery,
+    reload,
+    survival,
+    targets,
+    throughput,
+)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -28,20 +30,23 @@ def main() -> None:
     """Measure onesession beside its alternatives, on this machine, in one run."""
 
 
-main.add_command(aio)
-main.add_command(compare)
-main.add_command(http)
-main.add_command(latency)
-main.add_command(losses)
-main.add_command(memory)
-main.add_command(node)
-main.add_command(peers)
-main.add_command(profile)
-main.add_command(recovery)
-main.add_command(reload)
-main.add_command(survival)
-main.add_command(targets)
-main.add_command(throughput)
+for command in (
+    aio.aio,
+    compare.compare,
+    http.http,
+    latency.latency,
+    losses.losses,
+    memory.memory,
+    node.node,
+    peers.peers,
+    profile.profile,
+    recovery.recovery,
+    reload.reload,
+    survival.survival,
+    targets.targets,
+    throughput.throughput,
+):
+    main.add_command(command)
 
 if __name__ == "__main__":
     # An end like any other: what was started is stopped, what was written to /tmp is removed.

@@ -13,8 +13,8 @@ from benchmarks import workloads
 from benchmarks.figures import Figure, Result
 from benchmarks.harness.arm import ArmFailed
 from benchmarks.harness.run import Target
+from benchmarks.harness.workbench import Workbench
 from benchmarks.recovery import caller
-from benchmarks.recovery.bench import Bench
 from benchmarks.recovery.caller import Caller, Met
 from benchmarks.sampling import Series, Spread, Window, percentile
 from broker import Broker
@@ -24,6 +24,15 @@ WARM_CALLS = 200
 CALLS_AFTER = 20
 SETTLED = {"tune": "off"}
 """The settings of the model are not what is measured."""
+
+
+@dataclass
+class Bench(Workbench):
+    """`callers` of each sort call in a closed loop while a broker is killed; each of the `kills` has its own broker."""
+
+    kills: int
+    callers: int
+    seed: int
 
 
 @dataclass(frozen=True)

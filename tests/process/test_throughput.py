@@ -20,6 +20,7 @@ from click.testing import CliRunner
 
 from benchmarks import rates, workloads
 from benchmarks.__main__ import main
+from benchmarks.commands.throughput import TARGETS
 from benchmarks.figures import Figure
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.member import tally
@@ -28,7 +29,6 @@ from benchmarks.rates import RateSeries, RateWindow
 from benchmarks.sampling import Spread, Window
 from benchmarks.throughput import contenders, small
 from benchmarks.throughput.broker_facts import batches
-from benchmarks.throughput.command import TARGETS
 from benchmarks.throughput.neighbour import UNEVEN
 from benchmarks.workloads import ROWS, Checker, Workload, WrongAnswer
 
@@ -188,7 +188,7 @@ def test_an_arm_that_cannot_run_here_is_left_out_with_its_reason(monkeypatch: py
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--target", "T3,T4"), "no target t4; there are T3, T7, T8, waiting"),
+        (("--target", "T3,T4"), "no target T4; there are T3, T7, T8, waiting"),
         (("--workers", "1,0"), "'1,0' is not a list of whole numbers such as 1,8"),
         (("--workers", "many"), "'many' is not a list of whole numbers such as 1,8"),
     ],

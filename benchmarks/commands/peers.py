@@ -16,12 +16,11 @@ from rich.table import Table
 from benchmarks import report
 from benchmarks.harness import run
 from benchmarks.harness.bout import Pace
-from benchmarks.harness.options import common
+from benchmarks.harness.options import NumbersType, common
 from benchmarks.peers import summary
 from benchmarks.peers.bench import MODELS, Bench, known, target
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.environment import INSTALL_TIMEOUT_S, Environment, NotInstalled
-from benchmarks.throughput.command import NumbersType
 from benchmarks.throughput.contenders import THREADS
 
 WARM_UP_SHARE = 0.2

@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from benchmarks.harness import run
+from benchmarks.harness.options import common
 from benchmarks.harness.rounds import Plan
 from benchmarks.latency.bench import Bench
 from benchmarks.latency.echo import T2
@@ -27,13 +28,7 @@ TARGETS = run.named((T1, T2, T4, T6, T9))
 @click.option(
     "--idle-seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Silence of T9."
 )
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the inputs.")
-@click.option(
-    "--json",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write all figures; default benchmarks/results/latency-TIME.json.",
-)
+@common("latency", quick=False)
 def latency(
     only: tuple[str, ...], rounds: int, calls: int, idle_seconds: float, seed: int, path: Path | None
 ) -> None:

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, report
+from benchmarks.harness.options import TargetsType
 from benchmarks.published_results import PUBLISHED, Measured, NoResults, newest
 from benchmarks.targets.catalogue import CATALOGUE, NAMES, Step, measurable, plan
 from benchmarks.targets.table import Row, rows, summary
@@ -23,24 +24,9 @@ from benchmarks.targets.table import Row, rows, summary
 _VERDICT = {True: "[green]reached[/]", False: "[red]not reached[/]", None: ""}
 
 
-class NamesType(click.ParamType):
-    """`T1,T5`"""
-
-    name = "targets"
-
-    def convert(self, value: Any, param: Any, context: Any) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        chosen = [text.strip().upper() for text in value.split(",")]
-        unknown = [text for text in chosen if text not in NAMES]
-        if unknown:
-            self.fail(f"no target {', '.join(unknown)}; there are {', '.join(NAMES)}", param, context)
-        return tuple(name for name in NAMES if name in chosen)
-
-
 @click.command()
 @click.option(
-    "--only", type=NamesType(), help="Such as T1,T5; default all that this environment can measure."
+    "--only", type=TargetsType(NAMES), help="Such as T1,T5; default all that this environment can measure."
 )
 @click.option(
     "--quick", is_flag=True, help="Everything once and short, to see that it runs: no figures to trust."

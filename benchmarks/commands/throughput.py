@@ -9,6 +9,7 @@ import click
 
 from benchmarks.harness import run
 from benchmarks.harness.bout import Pace
+from benchmarks.harness.options import NumbersType, TargetsType, common
 from benchmarks.throughput.bench import Bench
 from benchmarks.throughput.image import T7
 from benchmarks.throughput.neighbour import T8
@@ -21,39 +22,14 @@ LEAST_WARM_UP_S = 0.1
 QUICK = {"workers": (2,), "windows": 1, "seconds": 0.1}
 
 
-class NumbersType(click.ParamType):
-    """`1,8,16`"""
-
-    name = "numbers"
-
-    def convert(self, value: Any, param: Any, context: Any) -> tuple[int, ...]:
-        if isinstance(value, tuple):
-            return value
-        texts = value.split(",")
-        if not all(text.strip().isdecimal() and int(text) for text in texts):
-            self.fail(f"{value!r} is not a list of whole numbers such as 1,8", param, context)
-        return tuple(dict.fromkeys(int(text) for text in texts))
-
-
-class TargetsType(click.ParamType):
-    """`T3,T7`"""
-
-    name = "targets"
-
-    def convert(self, value: Any, param: Any, context: Any) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        known = {name.lower(): name for name in TARGETS}
-        chosen = [text.strip().lower() for text in value.split(",")]
-        unknown = [text for text in chosen if text not in known]
-        if unknown:
-            self.fail(f"no target {', '.join(unknown)}; there are {', '.join(TARGETS)}", param, context)
-        return tuple(name for text, name in known.items() if text in chosen)
-
-
 @click.command()
 @click.option(
-    "--target", "names", type=TargetsType(), default=",".join(TARGETS), show_default=True, help="Only these."
+    "--target",
+    "names",
+    type=TargetsType(TARGETS),
+    default=",".join(TARGETS),
+    show_default=True,
+    help="Only these.",
 )
 @click.option("--workers", type=NumbersType(), default="1,2,4,8,16", show_default=True, help="The sweep.")
 @click.option(
@@ -62,16 +38,7 @@ class TargetsType(click.ParamType):
 @click.option(
     "--seconds", default=1.0, show_default=True, type=click.FloatRange(0.05), help="Length of a window."
 )
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the inputs.")
-@click.option(
-    "--quick", is_flag=True, help="Everything once and short, to see that it runs: no figures to trust."
-)
-@click.option(
-    "--json",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write all figures; default benchmarks/results/throughput-TIME.json.",
-)
+@common("throughput")
 def throughput(
     names: tuple[str, ...],
     workers: tuple[int, ...],

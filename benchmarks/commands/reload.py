@@ -1,19 +1,26 @@
-"""T10: p99 of a light model while the next version of a heavy one is loaded and warmed, against without."""
+"""`python -m benchmarks reload`, T10: p99 of a light model while a heavy one's next version is loaded."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import click
 
 from benchmarks.arms.neighbours import PAUSE_S
 from benchmarks.arms.reloading import two_versions
 from benchmarks.figures import Figure, Result
+from benchmarks.harness import run
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import run_bout
+from benchmarks.harness.bout import Pace, run_bout
+from benchmarks.harness.options import common
 from benchmarks.harness.run import Target
 from benchmarks.rates import RateSeries, by_p50, by_p99, ratio
 from benchmarks.throughput.bench import Bench
 
+QUICK = {"windows": 1, "seconds": 3.0}
+WARM_UP_S = 1.0
 LABELS = {
     "quiet": "nothing is loaded",
     "loaded_elsewhere": "mobilenet loaded in another process",
@@ -48,3 +55,25 @@ def _figures(series: Mapping[str, RateSeries]) -> list[Figure]:
 
 
 T10 = Target("T10", "p99 of one mlp worker while mobilenet gets its next version", measure)
+
+
+@click.command()
+@click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Of each arm, at most.")
+@click.option(
+    "--seconds", default=6.0, show_default=True, type=click.FloatRange(0.5), help="Length of a window."
+)
+@common("reload")
+def reload(windows: int, seconds: float, seed: int, quick: bool, path: Path | None) -> None:
+    """T10 of TARGETS.md: what callers of one model notice while another gets its next version.
+
+    Every answer is checked. Takes about four minutes on two cores, which should have nothing else to do.
+    """
+    options: dict[str, Any] = QUICK if quick else {"windows": windows, "seconds": seconds}
+    pace = Pace(options["seconds"], WARM_UP_S, options["windows"], seed)
+    run.run(
+        "reload",
+        [T10],
+        lambda directory, progress: Bench(directory, progress, (1,), pace, quick),
+        {**options, "seed": seed, "quick": quick},
+        path,
+    )

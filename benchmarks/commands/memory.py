@@ -1,4 +1,4 @@
-"""T5 and T6: eight workers of gunicorn with one broker, with a session each, and with no model at all.
+"""`python -m benchmarks memory`, T5 and T6: eight workers of gunicorn with one broker, a session each, no model at all.
 
 Both come from the same starts. All workers are forked at the same time, from a parent that has the app, numpy and the
 client imported (gunicorn's `--preload`), and TensorFlow never.
@@ -6,13 +6,20 @@ client imported (gunicorn's `--preload`), and TensorFlow never.
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import click
+
 from benchmarks.figures import Figure, Result
+from benchmarks.harness import run
+from benchmarks.harness.options import common
 from benchmarks.harness.run import Target
 from benchmarks.http import starts
 from benchmarks.http.bench import Bench
 from benchmarks.http.contenders import KINDS
 from benchmarks.sampling import per_round, ratio
 
+QUICK = {"workers": 2, "rounds": 1}
 COMPARED = ("bare", "sessions", "broker")
 
 
@@ -47,3 +54,25 @@ def measure_first_answer(bench: Bench) -> Result:
 
 T5 = Target("T5", "memory of a server, mlp", measure_memory)
 T6 = Target("T6", "fork to first answer in gunicorn's workers, broker running", measure_first_answer)
+
+
+@click.command()
+@click.option("--workers", default=8, show_default=True, type=click.IntRange(1), help="Of gunicorn.")
+@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Starts of each arm.")
+@common("memory")
+def memory(workers: int, rounds: int, seed: int, quick: bool, path: Path | None) -> None:
+    """T5 and T6 of TARGETS.md: memory of a server with eight workers, and their time from fork to first answer.
+
+    Arms are started one at a time, in rounds; every answer is checked. Takes about two minutes on two cores.
+    """
+    sizes = QUICK if quick else {"workers": workers, "rounds": rounds}
+    connections = 2 * sizes["workers"]
+    run.run(
+        "memory",
+        [T5, T6],
+        lambda directory, progress: Bench(
+            directory, progress, sizes["workers"], connections, sizes["rounds"], seed, quick
+        ),
+        {**sizes, "seed": seed, "quick": quick},
+        path,
+    )

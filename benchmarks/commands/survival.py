@@ -1,18 +1,27 @@
-"""T12 and T13 by the programs that test them, each in a process of its own: it ends with 0 only if everything held."""
+"""`python -m benchmarks survival`, T12 and T13 by the programs that test them, each in a process of its own.
+
+A program ends with 0 only if everything held.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+import click
 
 from benchmarks.figures import Figure, Result
+from benchmarks.harness import run
+from benchmarks.harness.options import common
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
 from benchmarks.machine import ROOT
 from benchmarks.report import RESULTS
 from benchmarks.sampling import Spread
 
+QUICK = {"kills": 10, "headers": 2000}
 LAST_LINES = 20
 
 
@@ -72,3 +81,31 @@ def _result(target: Target, label: str, survived: int, least: int, stretch: int,
 
 T12 = Target("T12", "random SIGKILLs of workers and broker under load", _kills)
 T13 = Target("T13", "hostile headers written into a live channel", _headers)
+
+
+TARGETS = run.named((T12, T13))
+
+
+@click.command()
+@click.option(
+    "--only", multiple=True, type=click.Choice(list(TARGETS), case_sensitive=False), help="This target only."
+)
+@click.option("--kills", default=1000, show_default=True, type=click.IntRange(1), help="Of T12.")
+@click.option("--headers", default=1_000_000, show_default=True, type=click.IntRange(1), help="Of T13.")
+@common("survival")
+def survival(
+    only: tuple[str, ...], kills: int, headers: int, seed: int, quick: bool, path: Path | None
+) -> None:
+    """T12 and T13 of TARGETS.md: random kills under load, and hostile headers.
+
+    Runs `python -m tests.stress` and `python -m tests.faults.fuzz`, which check every answer. Takes about half an hour
+    on two cores.
+    """
+    counts = QUICK if quick else {"kills": kills, "headers": headers}
+    run.run(
+        "survival",
+        [TARGETS[name] for name in TARGETS if not only or name in only],
+        lambda directory, progress: Bench(directory, progress, **counts, seed=seed),
+        {**counts, "seed": seed, "quick": quick},
+        path,
+    )

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from benchmarks.harness import run
-from benchmarks.recovery.bench import Bench
-from benchmarks.recovery.deaths import T11
+from benchmarks.harness.options import common
+from benchmarks.recovery.deaths import T11, Bench
 
 
 @click.command()
@@ -18,13 +18,7 @@ from benchmarks.recovery.deaths import T11
 @click.option(
     "--callers", default=4, show_default=True, type=click.IntRange(1), help="Processes of either sort."
 )
-@click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the inputs.")
-@click.option(
-    "--json",
-    "path",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write all figures; default benchmarks/results/recovery-TIME.json.",
-)
+@common("recovery", quick=False)
 def recovery(kills: int, callers: int, seed: int, path: Path | None) -> None:
     """T11 of TARGETS.md: how soon callers know that their broker was killed, and when the next one answers them.
 

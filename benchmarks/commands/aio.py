@@ -1,0 +1,121 @@
+"""`python -m benchmarks aio`: many awaits in one process against the sync workers that they stand for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmarks.arms.awaiting import LOOPS
+from benchmarks.arms.session import ONE_THREAD
+from benchmarks.figures import Figure, Result
+from benchmarks.harness import run
+from benchmarks.harness.arm import Arm
+from benchmarks.harness.bout import Pace, run_bout
+from benchmarks.harness.options import common
+from benchmarks.harness.run import Target
+from benchmarks.harness.workbench import Workbench
+from benchmarks.rates import by_cpu, ratio
+from benchmarks.throughput.broker_facts import batches
+
+LEAST = 0.8
+"""Of the sync workers' answers a second."""
+WARM_UP_SHARE = 0.3
+QUICK = {"tasks": 20, "workers": 2, "windows": 1, "seconds": 0.1}
+
+
+@dataclass
+class Bench(Workbench):
+    tasks: int
+    workers: int
+    loops: tuple[str, ...]
+    pace: Pace
+
+    @property
+    def models(self) -> dict[str, Any]:
+        """With one intra-op thread, which is best for a light model: all arms alike, and nothing to be tuned."""
+        return {"mlp": {"source": self.mlp, "intra_op_threads": ONE_THREAD}}
+
+
+def measure(bench: Bench) -> Result:
+    series = run_bout(
+        [_sync(bench), *(_awaiting(bench, loop) for loop in bench.loops)], bench.pace, bench.progress
+    )
+    sync, loops = series["sync"], [series[loop] for loop in bench.loops]
+    figures = [
+        *(
+            Figure(f"{one.label} / {sync.label}", ratio(one, sync), "x", LEAST, at_least=True)
+            for one in loops
+        ),
+        *(Figure(f"CPU of {one.label} / {sync.label}", ratio(one, sync, by_cpu), "x") for one in loops),
+    ]
+    notes = [
+        "Every answer was checked, and every call that was begun in a window came back: else there is no figure.",
+        "A worker has 64 slots at most: what is above them waits for its turn in the loop, which is part of its time.",
+        *(f"{one.label}: {batches(one.batch_rows)}" for one in (sync, *loops)),
+    ]
+    return Result(AIO.name, AIO.title, "us", series, figures, notes)
+
+
+def _sync(bench: Bench) -> Arm:
+    options = {
+        "directory": str(bench.directory),
+        "models": bench.models,
+        "model": "mlp",
+        "workers": bench.workers,
+    }
+    label = f"{bench.workers} sync workers"
+    facts = {"workers": bench.workers}
+    return Arm("sync", label, "benchmarks.arms.brokered:brokered", "mlp", options, facts=facts)
+
+
+def _awaiting(bench: Bench, loop: str) -> Arm:
+    options = {
+        "directory": str(bench.directory),
+        "models": bench.models,
+        "model": "mlp",
+        "tasks": bench.tasks,
+        "loop": loop,
+    }
+    label = f"{bench.tasks:,} awaits in one process, {loop}"
+    return Arm(loop, label, "benchmarks.arms.awaiting:awaiting", "mlp", options, facts={"workers": 1})
+
+
+AIO = Target("aio", "mlp, one row, closed loop; an event loop beside sync workers", measure)
+
+
+@click.command()
+@click.option("--tasks", default=1000, show_default=True, type=click.IntRange(1), help="Awaits at a time.")
+@click.option(
+    "--workers", default=8, show_default=True, type=click.IntRange(1), help="Sync workers beside them."
+)
+@click.option(
+    "--windows", default=15, show_default=True, type=click.IntRange(1), help="Of each arm, at most."
+)
+@click.option(
+    "--seconds", default=1.0, show_default=True, type=click.FloatRange(0.05), help="Length of a window."
+)
+@common("aio")
+def aio(
+    tasks: int, workers: int, windows: int, seconds: float, seed: int, quick: bool, path: Path | None
+) -> None:
+    """Many awaits in one process, on asyncio and uvloop, beside eight sync workers: answers a second of a small model.
+
+    Windows of the arms take turns until the last three of each are alike; every answer is checked, and a call that does
+    not come back ends the run. Takes about two minutes on two cores, which should have nothing else to do.
+    """
+    options: dict[str, Any] = {"tasks": tasks, "workers": workers, "windows": windows, "seconds": seconds}
+    if quick:
+        options = QUICK
+    pace = Pace(options["seconds"], max(0.1, options["seconds"] * WARM_UP_SHARE), options["windows"], seed)
+    run.run(
+        "aio",
+        [AIO],
+        lambda directory, progress: Bench(
+            directory, progress, options["tasks"], options["workers"], tuple(LOOPS), pace
+        ),
+        {**options, "seed": seed, "quick": quick},
+        path,
+    )
