@@ -326,7 +326,7 @@ def _dropped(request: Runnable) -> BrokerError:
     if request.channel.closed:  # read only if the worker is still there
         return HungUp("dropped before it ran: the connection to the broker was closed")
     if request.held:
-        bound = request.bound
+        bound = request.plan.serving.bound
         return Overloaded(
             f"the queue of model {bound.model!r} was full until the call's deadline; send less at a time, "
             f"or raise max_queue_rows ({bound.max_rows}) or max_queue_bytes ({bound.max_bytes})"

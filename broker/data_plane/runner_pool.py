@@ -16,9 +16,9 @@ from broker.data_plane.concurrent_runs import Company
 from broker.data_plane.runner import Runner
 from broker.data_plane.split import Runnable, split
 from broker.data_plane.tracer import Tracer
-from broker.scheduling.batcher import Delay
 from broker.scheduling.probation import Probation
-from broker.scheduling.queue import Bound, Queue
+from broker.scheduling.queue import Queue
+from broker.scheduling.request import Bound, Delay
 from worker_client.ipc import own_broker
 from worker_client.system import threads
 from worker_client.system.clock import monotonic_ns

@@ -6,16 +6,16 @@ post in `_hand_back`.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from broker.counters.failures import LATE_COMPLETION, Asked
 from broker.counters.thread_counters import Stamps
 from broker.data_plane.prepared import Plan, StringPlan, check_against
 from broker.data_plane.region import InputRegion, Key, OutputRegion, Places
-from broker.data_plane.served_signature import Bound, Serving
+from broker.data_plane.served_signature import Serving
 from broker.data_plane.strings import encoded
-from broker.scheduling import batcher
+from broker.scheduling import request
 from worker_client.ipc.semaphore import Closed, Semaphore
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import (
@@ -59,13 +59,12 @@ from worker_client.wire.tensors import MAX_TABLE, TensorLayout, lay_out, read_ta
 
 if TYPE_CHECKING:
     from broker.data_plane.channel import Channel
-    from broker.scheduling.delay import DelayPolicy
 
 _UNNUMBERED = 1  # in place of the sequence 0, which no client writes
 _MOST_QUEUED_NS = 3_600_000_000_000  # what a worker may say at most that its request lay in the ring
 
 
-class Slot:
+class Slot(request.QueuedRequest):
     __slots__ = (
         "_first",
         "channel",
@@ -74,6 +73,7 @@ class Slot:
         "held",
         "index",
         "input",
+        "key",
         "notify",
         "output",
         "plan",
@@ -82,6 +82,7 @@ class Slot:
         "taken_ns",
         "use",
         "words",
+        "worker",
         "worker_polls",
     )
 
@@ -96,8 +97,9 @@ class Slot:
         output: memoryview,
         completed: Semaphore,
     ) -> None:
-        self.channel = channel
+        self.channel = self.worker = channel
         self.index = index
+        self.key = channel.number, index  # a thread of a worker tends to use the same slot again
         self.words = header.cast("Q")
         self.input = InputRegion(input)
         self.output = OutputRegion(1, output)
@@ -180,51 +182,11 @@ class Slot:
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
-    @property
-    def worker(self) -> Hashable:
-        return self.channel
-
-    @property
-    def key(self) -> Hashable:
-        """Who calls: a thread of a worker tends to use the same slot again."""
-        return self.channel.number, self.index
-
-    @property
-    def level(self) -> int:
-        return self.plan.level
-
-    @property
-    def group(self) -> Hashable:
-        return self.plan.group if self.plan.serving.divisible else None
-
-    @property
-    def rows(self) -> int:
-        return self.plan.rows
-
-    @property
-    def nbytes(self) -> int:
-        return self.plan.nbytes
-
-    @property
-    def batch_limit(self) -> int:
-        return self.plan.serving.batch_limit
-
-    @property
-    def bound(self) -> Bound:
-        return self.plan.serving.bound
-
-    @property
-    def delay(self) -> DelayPolicy | None:
-        return self.plan.serving.delay
-
     def hold(self, held: bool) -> None:
         """Tell the worker, too: should its deadline pass meanwhile, it knows why."""
         if held or monotonic_ns() < self.deadline_ns:
             self.held = held
             self.words[HELD] = self.use if held else 0
-
-    def following(self) -> None:
-        """Nothing: a slot is queued in one piece."""
 
     # -- completing ----------------------------------------------------------------------------------------------
     # `use` is the slot's when the batch was formed, or the request cut in parts: a slot that was handed back since then
@@ -380,7 +342,7 @@ def _plan_for(
     except ValueError as error:
         raise InvalidInput(f"the request cannot be read: {error}") from None
     check_against(serving.entry.signature, placements)
-    level = batcher.BULK if key[0] & BULK else batcher.INTERACTIVE
+    level = request.BULK if key[0] & BULK else request.INTERACTIVE
     made = StringPlan if serving.takes_strings else Plan
     plan = made(serving, level, views(placements, region.memory))
     region.remember(key, plan)

@@ -16,20 +16,21 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING, ClassVar, TypeAlias
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 import numpy as np
 
 from broker.counters.failures import LATE_COMPLETION
 from broker.counters.thread_counters import Stamps
 from broker.data_plane.slot import Slot
+from broker.scheduling.request import QueuedRequest
 from worker_client.wire.errors import BrokerError
 from worker_client.wire.tensors import TensorLayout
 
 if TYPE_CHECKING:
     from broker.data_plane.channel import Channel
-    from broker.data_plane.served_signature import Bound, Serving
-    from broker.scheduling.delay import DelayPolicy
+    from broker.data_plane.served_signature import Serving
 
 
 AHEAD = 16
@@ -45,11 +46,12 @@ def other_rows(rows: int, outputs: Sequence[np.ndarray]) -> str:
 class PartPlan:
     """Some rows of a plan."""
 
-    __slots__ = ("feeds", "group", "nbytes", "ragged", "rows", "serving")
+    __slots__ = ("feeds", "group", "level", "nbytes", "ragged", "rows", "serving")
 
     def __init__(self, slot: Slot, start: int, stop: int) -> None:
         plan = slot.plan
         self.serving: Serving = plan.serving
+        self.level = plan.level
         self.group: Hashable = plan.group
         self.ragged = plan.ragged
         self.rows = stop - start
@@ -57,10 +59,17 @@ class PartPlan:
         self.feeds = tuple([feed[start:stop] for feed in plan.feeds])
 
 
-class Part:
+def _of_slot(name: str) -> Any:
+    """What a part has of the slot whose request it is a part of."""
+    return property(attrgetter(f"whole.slot.{name}"))
+
+
+class Part(QueuedRequest):
     """Rows `start` to `stop` of a slot's request."""
 
     __slots__ = ("plan", "start", "stop", "whole")
+
+    plan: PartPlan
 
     # It is no request of its own: what is counted is the whole, when all parts are back.
     stamps: ClassVar[Stamps] = [0, 0, 0]
@@ -78,67 +87,19 @@ class Part:
     def slot(self) -> Slot:
         return self.whole.slot
 
+    words: memoryview = _of_slot("words")
+    channel: Channel = _of_slot("channel")
+    worker: Channel = _of_slot("worker")
+    key: Hashable = _of_slot("key")
+    taken_ns: int = _of_slot("taken_ns")
+    deadline_ns: int = _of_slot("deadline_ns")
+    held: bool = _of_slot("held")
+
     # -- waiting -------------------------------------------------------------------------------------------------
-
-    @property
-    def words(self) -> memoryview:
-        """The slot's header."""
-        return self.whole.slot.words
-
-    @property
-    def channel(self) -> Channel:
-        return self.whole.slot.channel
-
-    @property
-    def worker(self) -> Hashable:
-        return self.whole.slot.worker
-
-    @property
-    def key(self) -> Hashable:
-        return self.whole.slot.key
-
-    @property
-    def level(self) -> int:
-        return self.whole.slot.level
 
     @property
     def group(self) -> Hashable:
         return self.plan.group
-
-    @property
-    def rows(self) -> int:
-        return self.plan.rows
-
-    @property
-    def nbytes(self) -> int:
-        return self.plan.nbytes
-
-    @property
-    def batch_limit(self) -> int:
-        return self.plan.serving.batch_limit
-
-    @property
-    def bound(self) -> Bound:
-        return self.plan.serving.bound
-
-    @property
-    def delay(self) -> DelayPolicy | None:
-        return self.plan.serving.delay
-
-    @property
-    def taken_ns(self) -> int:
-        return self.whole.slot.taken_ns
-
-    @property
-    def deadline_ns(self) -> int:
-        return self.whole.slot.deadline_ns
-
-    @property
-    def held(self) -> bool:
-        return self.whole.slot.held
-
-    def hold(self, held: bool) -> None:
-        """Its whole is."""
 
     def following(self) -> Part | None:
         return self.whole.next_part()

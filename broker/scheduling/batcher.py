@@ -16,72 +16,14 @@ waits, but at the latest after BULK_EVERY - 1 others.
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Callable, Hashable, Iterable
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+from broker.scheduling.request import BULK, INTERACTIVE, Delay, QueuedRequest
 
 BULK_EVERY = 8
 
-INTERACTIVE = 0
-BULK = 1
-
-
-class Delay(Protocol):
-    """How long a group's requests wait for company."""
-
-    def hold_until(self, waiting: Iterable[Waiting], rows: int, now_ns: int) -> int:
-        """When the batch of these, `rows` together and less than the limit, is to run; a time past means now."""
-        ...
-
-    def arrived(self, key: Hashable, now_ns: int) -> None:
-        """A request of this caller came."""
-        ...
-
-    def ran(self, requests: int, now_ns: int) -> None:
-        """A batch of so many requests begins to run."""
-        ...
-
-    def answered(self, key: Hashable, now_ns: int) -> None:
-        """A request of this caller was answered."""
-        ...
-
-
-class Waiting(Protocol):
-    """What a request is to the batcher."""
-
-    @property
-    def worker(self) -> Hashable: ...
-
-    @property
-    def group(self) -> Hashable:
-        """None: it never joins another."""
-        ...
-
-    @property
-    def rows(self) -> int: ...
-
-    @property
-    def batch_limit(self) -> int:
-        """Rows of a batch; the same for all of a group."""
-        ...
-
-    @property
-    def level(self) -> int:
-        """INTERACTIVE or BULK."""
-        ...
-
-    @property
-    def delay(self) -> Delay | None:
-        """The same for all of a group."""
-        ...
-
-    @property
-    def taken_ns(self) -> int: ...
-
-    @property
-    def deadline_ns(self) -> int: ...
-
-
-T = TypeVar("T", bound=Waiting)
+T = TypeVar("T", bound=QueuedRequest)
 
 
 class _Group(Generic[T]):

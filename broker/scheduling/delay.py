@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-from broker.scheduling.batcher import Waiting
+from broker.scheduling.request import QueuedRequest
 
 _FORGET = 0.95  # a run counts half after 14 others
 _MAX_KNOWN = 4096
@@ -46,7 +46,7 @@ class RunCost:
         return self.fixed_ns + self.per_row_ns * rows
 
 
-def _last_call(item: Waiting, run_ns: float) -> int:
+def _last_call(item: QueuedRequest, run_ns: float) -> int:
     """When this request must run to be answered in time: with twice the run's time left, and a quarter of its own."""
     return item.deadline_ns - int(max(2 * run_ns, (item.deadline_ns - item.taken_ns) / 4))
 
@@ -58,7 +58,7 @@ class FixedDelay:
         self._max_delay_ns = max_delay_ns
         self._cost = cost
 
-    def hold_until(self, waiting: Iterable[Waiting], rows: int, now_ns: int) -> int:
+    def hold_until(self, waiting: Iterable[QueuedRequest], rows: int, now_ns: int) -> int:
         run_ns = self._cost.expect_ns(rows)
         return min(min(item.taken_ns + self._max_delay_ns, _last_call(item, run_ns)) for item in waiting)
 
@@ -114,7 +114,7 @@ class AutoDelay:
             self._answered.clear()
         self._answered[key] = now_ns
 
-    def hold_until(self, waiting: Iterable[Waiting], rows: int, now_ns: int) -> int:
+    def hold_until(self, waiting: Iterable[QueuedRequest], rows: int, now_ns: int) -> int:
         fixed = self._cost.fixed_ns
         if now_ns < self._paused_until_ns or fixed <= 0:
             return 0

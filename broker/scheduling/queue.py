@@ -12,63 +12,29 @@ runs in one piece, however long its first dimension is, counts as one batch at m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
-from broker.scheduling.batcher import Batcher, Delay, Waiting
+from broker.scheduling.batcher import Batcher
+from broker.scheduling.request import Bound, Delay, QueuedRequest
 
-
-class Bound(Protocol):
-    """How much of one model may wait. Hashable by identity: one for each model."""
-
-    @property
-    def max_rows(self) -> int: ...
-
-    @property
-    def max_bytes(self) -> int: ...
+T = TypeVar("T", bound=QueuedRequest)
 
 
-class Queueable(Waiting, Protocol):
-    """What a request is to the queue."""
-
-    @property
-    def bound(self) -> Bound: ...
-
-    @property
-    def nbytes(self) -> int: ...
-
-    @property
-    def key(self) -> Hashable:
-        """Who sent it, for a delay that learns when to expect more."""
-        ...
-
-    def hold(self, held: bool) -> None:
-        """Learn that it is held for want of room, or no longer."""
-        ...
-
-    def following(self) -> Queueable | None:
-        """The part that is queued when this one leaves the queue."""
-        ...
-
-
-T = TypeVar("T", bound=Queueable)
-
-
-class _Alone(Generic[T]):
+class _Alone(QueuedRequest, Generic[T]):
     """A held request, as a batcher sees it: the batcher then is a queue in which workers take turns."""
 
     __slots__ = ("item", "level", "worker")
 
+    level: int
     group = None
     rows = 1
     batch_limit = 1
     delay = None
-    taken_ns = 0
-    deadline_ns = 0
 
     def __init__(self, item: T) -> None:
         self.item = item
-        self.worker: Hashable = item.worker
+        self.worker = item.worker
         self.level = item.level
 
 
@@ -156,10 +122,10 @@ class Queue(Generic[T]):
         for part in self._split(item):
             self._queue(admission, part)
 
-    def _queue(self, admission: _Admission[T], part: Queueable) -> None:
+    def _queue(self, admission: _Admission[T], part: T) -> None:
         admission.rows += _counted(part)
         admission.nbytes += part.nbytes
-        self._batcher.add(part)  # type: ignore[arg-type]  # a part is queued as what it is part of
+        self._batcher.add(part)
 
     def _leave(self, batch: list[T]) -> None:
         """All of a batch are of one model."""
@@ -180,6 +146,6 @@ class Queue(Generic[T]):
             self._enter(admission, item)
 
 
-def _counted(item: Queueable) -> int:
+def _counted(item: QueuedRequest) -> int:
     """The rows of the bound that it takes."""
     return min(item.rows, item.batch_limit)

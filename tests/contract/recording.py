@@ -138,7 +138,7 @@ class Desk:
         self.worker = WorkerSlot(0, header, *ends)
         header = Words(log, "broker's slot", self.words)
         channel: Any = SimpleNamespace(
-            closed=False, sessions=True, bell=self.bell, pid=1, failures=Failures()
+            number=1, closed=False, sessions=True, bell=self.bell, pid=1, failures=Failures()
         )
         self.broker = BrokerSlot(channel, 0, header, *ends)
         log.clear()

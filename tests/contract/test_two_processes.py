@@ -201,7 +201,9 @@ def test_what_is_in_a_slot_is_of_this_use(shared: Shared, seed: int):
     with forked(shared, call_all):
         pause = pauses([seed, 4])
         consumer = RingConsumer(shared.words, shared.submitted)
-        channel: Any = SimpleNamespace(closed=False, sessions=True, failures=Failures(), pid=os.getpid())
+        channel: Any = SimpleNamespace(
+            number=1, closed=False, sessions=True, failures=Failures(), pid=os.getpid()
+        )
         slots = [BrokerSlot(channel, index, *parts) for index, parts in enumerate(shared.parts)]
         number = 0
         while number < CALLS:

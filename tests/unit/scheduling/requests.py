@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 
-from broker.scheduling.batcher import INTERACTIVE, Delay
+from broker.scheduling.request import INTERACTIVE, Delay, QueuedRequest
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ UNBOUNDED = Limits()
 
 
 @dataclass(eq=False)
-class Request:
+class Request(QueuedRequest):
     name: str
     worker: Hashable = "worker"
     group: Hashable = "group"

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from broker.scheduling.batcher import BULK, BULK_EVERY, INTERACTIVE, Batcher
+from broker.scheduling.batcher import BULK_EVERY, Batcher
+from broker.scheduling.request import BULK, INTERACTIVE
 from tests.unit.scheduling.requests import Request, names
 
 LIMITS = {"a": 4, "b": 8, "c": 1}
