@@ -9,7 +9,7 @@ from typing import Any
 from worker_client import timeouts
 from worker_client.attachment.metadata import Coming, ModelInfo, SignatureInfo
 from worker_client.attachment.model_cache import Models
-from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.attachment.retry_policy import Attempts, BrokerLost
 from worker_client.bound import Bound, copied, input_shapes
 from worker_client.calls import mapping
 from worker_client.calls.futures import Call, CallFuture
@@ -56,7 +56,7 @@ class Model:
         self.version = version
         self.signature_name = signature
         self.priority = _checked_priority(priority)
-        self.retries = retries
+        self.attempts = Attempts(retries)
         self.strict = strict
         self.on_answer: Callable[[Timings], object] | None = None
         """Called with the timings of each answer to `predict`, by whoever waited for it."""
@@ -74,6 +74,11 @@ class Model:
         """What it is made of, beside the connection: all that its copies have of it."""
         given = self.version, self.signature_name, self._given_timeout
         return self.name, *given, self.priority, self.retries, self.strict
+
+    @property
+    def retries(self) -> int:
+        """How often a call is run again whose broker went away while it ran."""
+        return self.attempts.retries
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._connection, *self.options)
@@ -132,7 +137,7 @@ class Model:
             bound, deadline = self.bound_by(timeout)
         else:
             deadline = self.deadline(timeout)
-        left = self.retries
+        attempts = self.attempts
         while True:
             try:
                 channel = bound.channel
@@ -154,7 +159,7 @@ class Model:
                 finally:
                     channel.release(slot)
             except BrokerLost as lost:
-                left = lost.runs_left(left, self.retries)
+                attempts = attempts.after(lost)
                 bound = self.bind(deadline)
             except MemoryError as error:
                 raise limits.no_memory(error) from None
@@ -173,7 +178,7 @@ class Model:
         """
         bound, _ = self.bound_by(None)
         layout = bound.fitter.layout_of(input_shapes(bound.fitter, rows, shapes or {}))
-        return Request(bound, self.bind, layout, self._seconds, self.retries)
+        return Request(bound, self.bind, layout, self._seconds, self.attempts)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> CallFuture:
         """Like `predict`, but returns a `concurrent.futures.Future` at once. Cancelling it cancels the request.
@@ -188,7 +193,7 @@ class Model:
             lambda call: self._send_again(call, form, closings),
             inputs,
             deadline,
-            self.retries,
+            self.attempts,
         )
         future = call.new_future()
         while True:
@@ -285,7 +290,7 @@ class Model:
                 updates = channel.catalogue.updates
                 version, info = self._signature_info(deadline_ns)
             except BrokerLost as lost:
-                lost.runs_left(0, self.retries)  # nothing was run
+                self.attempts.after(lost)  # nothing was run
                 continue
             except Coming:
                 if monotonic_ns() + _COMING_NS > deadline_ns:

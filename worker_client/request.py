@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.attachment.retry_policy import Attempts, BrokerLost
 from worker_client.attachment.slot import Slot
 from worker_client.bound import Bound
 from worker_client.calls.string_inputs import has_views, in_place, write
@@ -67,14 +67,14 @@ class Request(WritableInputs):
         bind: Callable[[int], Bound],
         layout: TensorLayout,
         timeout: float,
-        retries: int,
+        attempts: Attempts,
     ) -> None:
         super().__init__()
         self._bound = bound
         self._bind = bind
         self._layout = layout
         self._timeout = timeout
-        self._retries = retries
+        self._attempts = attempts
         self._slot: Slot | None = None
         self._moved = False  # the inputs are in an earlier broker's slot, or in `_first`
         self._first: Slot | None = (
@@ -95,7 +95,7 @@ class Request(WritableInputs):
             try:
                 return self._bound.channel.claim(self._layout.nbytes, deadline)
             except BrokerLost as lost:
-                lost.runs_left(0, self._retries)
+                self._attempts.after(lost)
                 self._bind_again(deadline)
 
     def __exit__(
@@ -119,12 +119,12 @@ class Request(WritableInputs):
             )
         check_mapped(self._slot)
         deadline = self._deadline(timeout)
-        left = self._retries
+        attempts = self._attempts
         while True:
             try:
                 return self._run_once(self._slot, deadline)
             except BrokerLost as lost:
-                left = lost.runs_left(left, self._retries)
+                attempts = attempts.after(lost)
                 self._move(deadline)
             except MemoryError as error:
                 raise limits.no_memory(error) from None

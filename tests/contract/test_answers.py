@@ -13,7 +13,7 @@ from broker.data_plane.runner import Runner
 from broker.data_plane.split import Whole
 from broker.data_plane.tracer import Tracer
 from tests.contract.recording import SERVINGS, Desk
-from worker_client.attachment.retry_policy import BrokerLost, ForeignAnswer
+from worker_client.attachment.retry_policy import Attempts, BrokerLost, ForeignAnswer
 from worker_client.calls.channel import Channel
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, ModelFailed
 from worker_client.wire.layout import ANSWER_SEQUENCE, ANSWER_SIGNATURE, BULK, SEQUENCE
@@ -166,11 +166,11 @@ def test_how_often_a_call_with_another_answer_is_run_again() -> None:
     """As often as `retries` says; then its error says what was found."""
     error = ForeignAnswer("slot 3 holds an answer to use 8")
     assert error.ran
-    assert error.runs_left(2, 2) == 1
+    assert Attempts(2).after(error).left == 1
     with pytest.raises(ForeignAnswer):
-        error.runs_left(0, 0)
+        Attempts(0).after(error)
     with pytest.raises(BrokerUnavailable, match=r"use 8.*was run again \(retries=2\)"):
-        error.runs_left(0, 2)
+        Attempts(2, 0).after(error)
     assert issubclass(ForeignAnswer, BrokerError)
 
 

@@ -13,7 +13,7 @@ from broker.data_plane.runner import Runner
 from broker.data_plane.tracer import Tracer
 from tests.contract.recording import SERVINGS, Desk
 from worker_client.attachment import last_run
-from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.attachment.retry_policy import Attempts, BrokerLost
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerUnavailable, ModelFailed
 from worker_client.wire.layout import JOINED, STARTED_NS, SUBMITTED_NS
@@ -130,9 +130,9 @@ def test_the_verdict_is_for_a_call_that_is_not_run_again() -> None:
     """Another run finds out who it was; without one left, the call is told of the limit it met."""
     lost, plain = BrokerLost("gone", ran=True), BrokerLost("gone", ran=True)
     lost.verdict = ModelFailed("no end within max_run_seconds")
-    assert lost.runs_left(1, retries=1) == 0
+    assert Attempts(1).after(lost).left == 0
     for left, retries in ((0, 1), (0, 0)):
         with pytest.raises(ModelFailed, match="max_run_seconds"):
-            lost.runs_left(left, retries)
+            Attempts(retries, left).after(lost)
         with pytest.raises(BrokerUnavailable):
-            plain.runs_left(left, retries)
+            Attempts(retries, left).after(plain)

@@ -13,6 +13,7 @@ import pytest
 from tests.contract.recording import Desk, Posts, layout_of
 from tests.contract.test_ring import Interruption
 from worker_client.attachment import supply
+from worker_client.attachment.retry_policy import Attempts
 from worker_client.attachment.slot import Slot
 from worker_client.calls import channel as channels
 from worker_client.calls import futures
@@ -71,7 +72,7 @@ class Worker:
 
     def submit_future(self, deadline_ns: int = NO_DEADLINE) -> CallFuture:
         self.claim()
-        call = Call(lambda call, lost: None, lambda call: None, None, deadline_ns, 1)
+        call = Call(lambda call, lost: None, lambda call: None, None, deadline_ns, Attempts(1))
         call.finish = lambda outputs: "answer"
         future = call.new_future()
         self.dispatcher.submit(call, self.slot, 1)

@@ -7,7 +7,7 @@ import pytest
 from broker.data_plane.runner import Runner
 from broker.data_plane.tracer import Tracer
 from tests.contract.recording import Desk
-from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.attachment.retry_policy import Attempts, BrokerLost
 from worker_client.wire.layout import DEADLINE_NS
 
 
@@ -60,4 +60,4 @@ def test_a_request_that_a_closing_channel_drops_is_sent_again() -> None:
     Runner(Tracer()).run([desk.broker])
     with pytest.raises(BrokerLost) as lost:
         desk.worker.result()
-    assert lost.value.runs_left(1, retries=1) == 1
+    assert Attempts(1).after(lost.value).left == 1

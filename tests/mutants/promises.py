@@ -35,8 +35,8 @@ PROMISES = [
     Promise(
         "the limit on reruns of a request that kills the broker",
         "worker_client/attachment/retry_policy.py",
-        '                "ends the broker\'s process, see its log"\n            ) from self\n        return left - 1\n',
-        '                "ends the broker\'s process, see its log"\n            ) from self\n        return left\n',
+        "        return Attempts(self.retries, self.left - 1)\n",
+        "        return self\n",
         "tests/unit/test_absence.py::test_runs_after_a_brokers_death_are_limited "
         "tests/faults/test_restart.py::test_a_request_that_kills_the_broker_fails_after_one_more_run",
     ),

@@ -9,6 +9,7 @@ import pytest
 
 from worker_client.attachment.retry_policy import (
     Absent,
+    Attempts,
     BrokerLost,
     ForeignAnswer,
     ModelMoved,
@@ -111,13 +112,13 @@ def test_a_stranger_that_does_not_answer_in_time_is_a_missed_deadline() -> None:
 
 def runs(retries: int, *ran: bool) -> int | str:
     """Meet brokers' ends, each after the call was handed over or before; runs left, or what the call is told."""
-    left = retries
+    attempts = Attempts(retries)
     for given in ran:
         try:
-            left = BrokerLost("it went away", given).runs_left(left, retries)
+            attempts = attempts.after(BrokerLost("it went away", given))
         except BrokerUnavailable as error:
             return str(error)
-    return left
+    return attempts.left
 
 
 def test_a_call_is_run_once_more() -> None:
@@ -141,27 +142,27 @@ def test_no_retries_is_none(ran: bool) -> None:
 def test_runs_after_a_brokers_death_are_limited() -> None:
     """Only those that had begun count. With retries=0 the error is raised as it is."""
     ran, waited = BrokerLost("gone", ran=True), BrokerLost("gone")
-    assert [waited.runs_left(left, 2) for left in (2, 1, 0)] == [2, 1, 0]
-    assert [ran.runs_left(left, 2) for left in (2, 1)] == [1, 0]
+    assert [Attempts(2, left).after(waited).left for left in (2, 1, 0)] == [2, 1, 0]
+    assert [Attempts(2, left).after(ran).left for left in (2, 1)] == [1, 0]
     with pytest.raises(BrokerUnavailable, match=r"it was run 2 times more \(retries=2\)"):
-        ran.runs_left(0, 2)
+        Attempts(2, 0).after(ran)
     with pytest.raises(BrokerUnavailable, match="once more"):
-        ran.runs_left(0, 1)
+        Attempts(1, 0).after(ran)
     for lost in (ran, waited):
         with pytest.raises(BrokerLost, match="^gone$"):
-            lost.runs_left(0, 0)
+            Attempts(0).after(lost)
 
 
 def test_runs_after_a_foreign_answer_are_limited() -> None:
     """As after a broker's death."""
     found = ForeignAnswer("another's")
-    assert found.runs_left(1, 1) == 0
+    assert Attempts(1).after(found).left == 0
     with pytest.raises(BrokerUnavailable, match=r"another's: .*run again \(retries=1\)"):
-        found.runs_left(0, 1)
+        Attempts(1, 0).after(found)
     with pytest.raises(ForeignAnswer):
-        found.runs_left(0, 0)
+        Attempts(0).after(found)
 
 
 def test_a_call_whose_version_is_gone_is_always_tried_again() -> None:
     """It was not run and no broker died, so retries=0 does not forbid it."""
-    assert ModelMoved("gone").runs_left(0, 0) == 0
+    assert Attempts(0).after(ModelMoved("gone")).left == 0

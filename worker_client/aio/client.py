@@ -166,7 +166,7 @@ class AsyncClient:
                 try:
                     event = await loop.run_in_executor(None, bound.channel.open_event, deadline_ns)
                 except BrokerLost as lost:
-                    lost.runs_left(0, model.retries)  # nothing was run
+                    model.attempts.after(lost)  # nothing was run
                     continue
                 return bound, self.calls_of(bound) or self._join(bound.channel, event), deadline_ns
         finally:
@@ -245,7 +245,7 @@ class AsyncModel:
                 seconds = (deadline - monotonic_ns()) / 1e9
                 answers = self.map(parts, max_in_flight=IN_FLIGHT, timeout=seconds)
                 return parts.join([answer async for answer in answers])
-        left, sent = model.retries, inputs
+        attempts, sent = model.attempts, inputs
         while True:
             call = None
             try:
@@ -256,7 +256,7 @@ class AsyncModel:
                     model.on_answer(call.timings)
                 return answer
             except BrokerLost as lost:
-                left = lost.runs_left(left, model.retries)
+                attempts = attempts.after(lost)
                 if call is not None and call.sent is not None:
                     sent = call.sent
             except BaseException:

@@ -77,12 +77,12 @@ class AsyncRequest(WritableInputs):
             )
         check_mapped(self._held[2])
         deadline = self._model.deadline(timeout)
-        left = self._model.retries
+        attempts = self._model.attempts
         while True:
             try:
                 return await self._run_once(*self._held, deadline)
             except BrokerLost as lost:
-                left = lost.runs_left(left, self._model.retries)
+                attempts = attempts.after(lost)
             except MemoryError as error:
                 raise limits.no_memory(error) from None
             before, _, slot = self._held
@@ -128,5 +128,5 @@ class AsyncRequest(WritableInputs):
             try:
                 return bound, calls, await calls.claim(self._layout.nbytes, deadline)
             except BrokerLost as lost:
-                lost.runs_left(0, self._model.retries)
+                self._model.attempts.after(lost)
             bound, calls = await self._attach_again(self._model, deadline)

@@ -1,7 +1,16 @@
-"""The broker is not there: the errors that tell in which way, and how long a call waits for it to come back.
+"""The broker is not there: the errors that tell in which way, how often a call is run again, and how long it waits for
+the broker to come back.
 
-A call whose broker goes away is run once more on the next one (`retries`), for which it waits within its own deadline.
-What a call meets that must attach first:
+Whoever makes a call catches BrokerLost and asks the call's `Attempts` whether it may be run again:
+
+| what the call has lost                            | run again on the next broker                          |
+|---------------------------------------------------|-------------------------------------------------------|
+| its version of the model; nothing was run         | always                                                |
+| its broker, before its run began                  | as often as that happens, but not with `retries=0`    |
+| its broker, while it ran; or its answer           | `retries` times                                       |
+| the same, and the signature is stateful           | never: `Attachment` raises no BrokerLost there        |
+
+In any case it waits for the next broker within its own deadline. What a call meets that must attach first:
 
 | at the address                       | no broker met yet, or `retries=0` | a broker was met, and is not long gone |
 |--------------------------------------|-----------------------------------|----------------------------------------|
@@ -45,29 +54,17 @@ class BrokerLost(BrokerUnavailable):
         self.verdict: ModelFailed | None = None
         """What the call is told that is not run again, if its run had no end, though others ran beside it."""
 
-    def runs_left(self, left: int, retries: int) -> int:
-        """How often a call may still be run again, of `left` times. Raises BrokerUnavailable if it may not, or the
-        verdict."""
-        if not retries:
-            raise self.verdict or self
-        if not self.ran:
-            return left
-        if not left and self.verdict is not None:
-            raise self.verdict
-        if not left:
-            times = "once more" if retries == 1 else f"{retries} times more"
-            raise BrokerUnavailable(
-                f"{self}; it was run {times} (retries={retries}), with the same end: perhaps the request is what "
-                "ends the broker's process, see its log"
-            ) from self
-        return left - 1
+    def repeated(self, retries: int) -> str:
+        """What the call is told that has met the same after so many more runs."""
+        times = "once more" if retries == 1 else f"{retries} times more"
+        return (
+            f"{self}; it was run {times} (retries={retries}), with the same end: perhaps the request is what ends the "
+            "broker's process, see its log"
+        )
 
 
 class ModelMoved(BrokerLost):
     """The broker is there, but the version that the call was for is not: bind again. Nothing was run."""
-
-    def runs_left(self, left: int, retries: int) -> int:
-        return left
 
 
 class ForeignAnswer(BrokerLost):
@@ -76,14 +73,36 @@ class ForeignAnswer(BrokerLost):
     def __init__(self, message: str) -> None:
         super().__init__(f"{message}: its channel was closed", ran=True)
 
-    def runs_left(self, left: int, retries: int) -> int:
-        if not retries:
-            raise self
-        if not left:
-            raise BrokerUnavailable(
-                f"{self}; the call was run again (retries={retries}), with the same end"
-            ) from self
-        return left - 1
+    def repeated(self, retries: int) -> str:
+        return f"{self}; the call was run again (retries={retries}), with the same end"
+
+
+class Attempts:
+    """How often a call may be run again. It never changes, so that all calls of a handle begin with the same one; what
+    is left after a loss is another, as it is with urllib3's Retry."""
+
+    __slots__ = ("left", "retries")
+
+    def __init__(self, retries: int, left: int | None = None) -> None:
+        self.retries = retries
+        self.left = retries if left is None else left
+
+    def __repr__(self) -> str:
+        return f"<Attempts: {self.left} of {self.retries} left>"
+
+    def after(self, lost: BrokerLost) -> Attempts:
+        """What is left. Raises what the call is told if it may not be run again: BrokerUnavailable, or the verdict."""
+        if isinstance(lost, ModelMoved):
+            return self
+        if not self.retries:
+            raise lost.verdict or lost
+        if not lost.ran:
+            return self
+        if not self.left:
+            if lost.verdict is not None:
+                raise lost.verdict
+            raise BrokerUnavailable(lost.repeated(self.retries)) from lost
+        return Attempts(self.retries, self.left - 1)
 
 
 class Patience:

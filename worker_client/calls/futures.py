@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worker_client.attachment.retry_policy import BrokerLost, ModelMoved
+from worker_client.attachment.retry_policy import Attempts, BrokerLost, ModelMoved
 from worker_client.attachment.slot import Slot
 from worker_client.calls.timings import Timings
 from worker_client.ipc import semaphore
@@ -162,15 +162,14 @@ class Call:
 
     __slots__ = (
         "__weakref__",
+        "attempts",
         "deadline_ns",
         "finish",
         "future",
         "inputs",
         "kept",
-        "left",
         "on_lost",
         "process",
-        "retries",
         "send_again",
         "sequence",
         "slot",
@@ -185,14 +184,14 @@ class Call:
         send_again: Callable[[Call], None],
         inputs: Any,
         deadline_ns: int,
-        retries: int,
+        attempts: Attempts,
     ) -> None:
         self.process = fork.here()
         self.on_lost = on_lost
         self.send_again = send_again
         self.inputs = inputs
         self.deadline_ns = deadline_ns
-        self.retries = self.left = retries
+        self.attempts = attempts
         self.sequence = 0  # of the use of the slot; 0 while it is in none
         self.kept: CallFuture | None = None
         self.future: Callable[[], CallFuture | None] = lambda: None
@@ -229,7 +228,7 @@ class Call:
 
     def lose(self, lost: BrokerLost) -> None:
         """Count a broker's end. Raises what the call is told if it shall not be run again."""
-        self.left = lost.runs_left(self.left, self.retries)
+        self.attempts = self.attempts.after(lost)
 
     def end(self, value: Any, error: BaseException | None, timings: Timings | None = None) -> None:
         """The future's result, or its error."""
