@@ -51,7 +51,7 @@ class Connection:
         self.closings = 0  # how often it was closed: who waits for a channel gives up when this changes
         self._met_a_broker = False  # in the life of this process, or before the fork
         self._missing_since_ns = 0  # 0 while it is not missing
-        fork.register(self, Connection.forget)
+        fork.register(self, Connection.after_fork_in_child)
 
     def __copy__(self) -> Connection:
         return self
@@ -270,10 +270,10 @@ class Connection:
     def _enter(self) -> None:
         """Make it this process's, if it was another's."""
         if self._process is not fork.here():
-            self.forget()
+            self.after_fork_in_child()
 
-    def forget(self) -> None:
-        """In a child: the parent's channel is not ours, and its socket must not be held open by us."""
+    def after_fork_in_child(self) -> None:
+        """The parent's channel is not ours, and its socket must not be held open by us."""
         self._process = fork.here()
         self.__dict__.pop("_condition", None)
         self.__dict__.pop("_reruns", None)
@@ -281,10 +281,10 @@ class Connection:
         channel, self._channel = self._channel, None
         link, self._link = self._link, None
         if link is not None:
-            link.forget()
+            link.after_fork_in_child()
             self._missing_since_ns = self._missing_since_ns or link.ended_ns
         if channel is not None:
-            channel.forget()
+            channel.after_fork_in_child()
 
     def __del__(self) -> None:
         if sys.is_finalizing():  # the watcher thread cannot end any more; the kernel closes what it has
@@ -292,7 +292,7 @@ class Connection:
         if self._process.word[0]:
             self._drop()
         else:
-            self.forget()
+            self.after_fork_in_child()
 
 
 def connection_to(path: str, mode: str) -> Connection:

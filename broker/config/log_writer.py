@@ -14,14 +14,13 @@ import contextlib
 import os
 import select
 import threading
-import weakref
 from queue import SimpleQueue
+
+from worker_client.system import fork
 
 MOST_LINES = 1000
 _PIECE = select.PIPE_BUF  # what a pipe takes without blocking, if poll(2) says that it takes something
 _FLUSH_SECONDS = 1.0
-
-_writers: weakref.WeakSet[LogWriter] = weakref.WeakSet()
 
 
 class LogWriter:
@@ -32,7 +31,7 @@ class LogWriter:
         self._queue: SimpleQueue[bytes | threading.Event] = SimpleQueue()
         self._thread: threading.Thread | None = None
         self.dropped = 0
-        _writers.add(self)
+        fork.register(self, LogWriter.after_fork_in_child)
 
     def __repr__(self) -> str:
         return (
@@ -67,8 +66,8 @@ class LogWriter:
             self._queue.put(out)
             out.wait(seconds)
 
-    def forget(self) -> None:
-        """In a forked child, where there is no such thread."""
+    def after_fork_in_child(self) -> None:
+        """There is no such thread, and the lines are the parent's."""
         self._queue = SimpleQueue()
         self._thread = None
         self.dropped = 0
@@ -97,11 +96,3 @@ class LogWriter:
         poll = select.poll()
         poll.register(self._fd, select.POLLOUT)
         return bool(poll.poll(0))
-
-
-def _forget_all() -> None:
-    for writer in list(_writers):
-        writer.forget()
-
-
-os.register_at_fork(after_in_child=_forget_all)

@@ -16,7 +16,6 @@ import os
 import select
 import socket
 import stat
-import weakref
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -25,6 +24,7 @@ from broker.control_plane import locks
 from broker.host import system_calls
 from broker.sharing.memory import sweep
 from worker_client.ipc.directory import check_directory
+from worker_client.system import fork
 from worker_client.system.clock import monotonic
 from worker_client.system.descriptor import above_standard
 from worker_client.wire.address import name_prefix, runtime_directory
@@ -36,8 +36,6 @@ LOOK_SECONDS = 1.0
 """How often who holds an address looks whether it is still there."""
 _TOUCH_SECONDS = 3600.0  # cleaners go by age: what is younger than ten days, at the least, they leave
 _BACKLOG = 1024  # workers that may attach at the same time; the kernel's somaxconn bounds it
-
-_instances: weakref.WeakSet[Instance] = weakref.WeakSet()
 
 
 class Held(NamedTuple):
@@ -75,7 +73,7 @@ class Instance:
         self._withdrawn = False
         sweep(self.prefix)
         self.note(os.getpid(), loading=True)
-        _instances.add(self)
+        fork.register(self, Instance.after_fork_in_child)
 
     @property
     def own_directory(self) -> bool:
@@ -133,8 +131,8 @@ class Instance:
             self._remove()
         self._close()
 
-    def forget(self) -> None:
-        """In a forked child: hold neither the locks nor the socket, which are the parent's."""
+    def after_fork_in_child(self) -> None:
+        """Hold neither the locks nor the socket, which are the parent's."""
         self._unmark()
         if self._lock >= 0:
             self._close()
@@ -230,14 +228,6 @@ class Instance:
         poll = select.poll()
         poll.register(self._owner, select.POLLIN)
         return not poll.poll(0)
-
-
-def _forget_all() -> None:
-    for instance in list(_instances):
-        instance.forget()
-
-
-os.register_at_fork(after_in_child=_forget_all)
 
 
 def _take(path: Path) -> Held:

@@ -198,8 +198,8 @@ class ControlServer:
         self._stopping = True
         self._wake()
 
-    def forget(self) -> None:
-        """In a forked child: let go of the parent's connections. Takes no lock, as a thread may have held it."""
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's connections. Takes no lock, as a thread may have held it."""
         for session in list(self.sessions):
             session.close()
         self._selector.close()

@@ -72,8 +72,8 @@ class Endpoint:
         for thread in threads:
             thread.join()
 
-    def forget(self) -> None:
-        """In a forked child: it is the parent's."""
+    def after_fork_in_child(self) -> None:
+        """It is the parent's."""
         for server in self._servers:
             server.socket.close()
         self._servers = []

@@ -89,10 +89,9 @@ class Observation:
         if self._endpoint is not None:
             self._endpoint.close()
 
-    def forget(self) -> None:
-        """In a forked child."""
+    def after_fork_in_child(self) -> None:
         if self._endpoint is not None:
-            self._endpoint.forget()
+            self._endpoint.after_fork_in_child()
 
     # -- control thread ------------------------------------------------------------------------------------------
 

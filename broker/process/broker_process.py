@@ -16,7 +16,6 @@ import select
 import signal
 import struct
 import sys
-import weakref
 from typing import Any
 
 import msgpack
@@ -28,6 +27,7 @@ from broker.counters.run_record import RunRecord
 from broker.host import descriptors, processes
 from broker.process import signals
 from broker.process.spawn import Child
+from worker_client.system import fork
 from worker_client.system.clock import monotonic, monotonic_ns
 from worker_client.system.surroundings import program, python_path
 from worker_client.wire.address import socket_path
@@ -43,8 +43,6 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _LONGEST_POLL_MS = 1 << 30
 _GRACE_SECONDS = 10.0  # beyond what the drain allows
 _LOADING_GRACE_SECONDS = 5.0
-
-_processes: weakref.WeakSet[EngineProcess] = weakref.WeakSet()
 
 
 class EngineProcess:
@@ -70,7 +68,7 @@ class EngineProcess:
         self._process: Child | None = None
         self._ready = -1
         self._report = b""
-        _processes.add(self)
+        fork.register(self, EngineProcess.after_fork_in_child)
 
     @property
     def pid(self) -> int | None:
@@ -155,8 +153,8 @@ class EngineProcess:
             process.wait()
         self._close_ready()
 
-    def forget(self) -> None:
-        """In a forked child: let go of the pipe whose end tells the engine that its parent has ended."""
+    def after_fork_in_child(self) -> None:
+        """Let go of the pipe whose end tells the engine that its parent has ended."""
         process, self._process = self._process, None
         if process is not None:
             with contextlib.suppress(OSError):
@@ -222,14 +220,6 @@ class EngineProcess:
         ready, self._ready = self._ready, -1
         if ready >= 0:
             os.close(ready)
-
-
-def _forget_all() -> None:
-    for process in list(_processes):
-        process.forget()
-
-
-os.register_at_fork(after_in_child=_forget_all)
 
 
 def _new_record() -> RunRecord:

@@ -41,17 +41,21 @@ class Lifeline:
             self.fd = fds[0]
         else:  # the thread ends by itself, and may have its end still before it
             self._thread.join()
-            self.forget()
+            self._release()
 
     def close(self) -> None:
         """End the thread, and with it the pipe. Idempotent."""
         if self._thread.is_alive():
             self._socket.send(b"\0")  # and not its end: a forked child may have the socket as well
             self._thread.join()
-        self.forget()
+        self._release()
 
-    def forget(self) -> None:
-        """In a forked child, which has no such thread: close what is left of it."""
+    def after_fork_in_child(self) -> None:
+        """There is no such thread here."""
+        self._release()
+
+    def _release(self) -> None:
+        """Close what is left of a thread that has ended."""
         self._socket.close()
         fd, self.fd = self.fd, -1
         if fd >= 0:

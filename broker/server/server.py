@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,7 +32,7 @@ from broker.tuning.tuner import tuned
 from broker.tuning.verdicts import RememberedVerdicts
 from worker_client.ipc import own_broker
 from worker_client.ipc.waiting import WaitMode
-from worker_client.system import threads
+from worker_client.system import fork, threads
 from worker_client.system.clock import monotonic, monotonic_ns
 from worker_client.wire.address import socket_path
 
@@ -157,12 +156,12 @@ class Server:
             self._threads.append(thread)
         self.loader.start()
         self.watch.start()
-        _running.add(self)
+        fork.register(self, Server.after_fork_in_child)
 
     def stop(self) -> bool:
         """Finish the accepted requests (at most `drain_seconds`), tell the workers, leave nothing behind. False if a
         run, or a load, has no end: then its thread is left, and the memory and the model that it uses."""
-        _running.discard(self)
+        fork.unregister(self)
         self.observation.begin_stop()
         deadline = monotonic() + self.settings.drain_seconds
         loaded = self.loader.stop(_left(deadline))
@@ -205,12 +204,13 @@ class Server:
         """The threads on which all depends, each as the way to have it do something between two rounds."""
         return {"intake": self.intake.call, "control": self.control.call}
 
-    def forget(self) -> None:
-        """In a forked child: the workers must see their broker end when the parent does."""
-        self.control.forget()
-        self.lifeline.forget()
-        self.observation.forget()
-        self.instance.forget()
+    def after_fork_in_child(self) -> None:
+        """The workers must see their broker end when the parent does."""
+        fork.unregister(self)
+        self.control.after_fork_in_child()
+        self.lifeline.after_fork_in_child()
+        self.observation.after_fork_in_child()
+        self.instance.after_fork_in_child()
 
     def _load_begins(self, model: str) -> None:
         self._record.load_begins(model, monotonic_ns())
@@ -236,17 +236,6 @@ class Server:
 
 def _left(deadline: float) -> float:
     return max(0.0, deadline - monotonic())
-
-
-_running: weakref.WeakSet[Server] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for server in list(_running):
-        server.forget()
-
-
-os.register_at_fork(after_in_child=_forget_all)
 
 
 def _warn_of_failures(repository: Repository) -> None:

@@ -180,5 +180,5 @@ def test_a_released_address_can_be_forgotten(place: Path) -> None:
     """A child that is forked after the broker's end has nothing left to close."""
     instance = Instance(place / "b.sock")
     instance.release()
-    instance.forget()
-    instance.forget()
+    instance.after_fork_in_child()
+    instance.after_fork_in_child()

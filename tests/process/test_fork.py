@@ -10,9 +10,13 @@ import numpy as np
 import pytest
 
 import worker_client
-from tests.brokers import TestBroker, wait_until
+from broker.config.settings import Settings
+from broker.models.spec import ModelSpec
+from broker.server.server import Server
+from tests.brokers import TestBroker, folder, wait_until
 from tests.workers import Talk, in_child, worker, workers
 from worker_client import BrokerError, Client, Model
+from worker_client.system.descriptor import identity_of
 
 MODELS = ("double", "tell", "gated")
 ROW = np.ones((1, 4), np.float32)
@@ -204,3 +208,20 @@ def test_an_interpreter_ends_with_calls_under_way(broker: TestBroker) -> None:
     pid = in_child(child)
     wait_until(lambda: pid not in broker.workers(), "the worker's end at the broker")
     broker.gate.open(2)
+
+
+def test_a_grandchild_closes_nothing_of_its_parents() -> None:
+    """A child lets go of the broker on threads of its parent; the numbers that are free then are its own."""
+
+    def child() -> list[int]:
+        opened = [os.open(os.devnull, os.O_RDONLY) for _ in range(64)]
+        return list(in_child(lambda: [fd for fd in opened if identity_of(fd) is None]))
+
+    with folder() as place:
+        models = tuple(ModelSpec.coerce_all({"double": "tests.process.models:double"}))
+        server = Server(Settings(models=models, address=os.fspath(place / "b.sock"), tune="off"))
+        server.start()
+        try:
+            assert in_child(child) == []
+        finally:
+            server.stop()

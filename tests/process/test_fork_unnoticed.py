@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import gc
 import itertools
@@ -330,6 +331,45 @@ def fork_child() -> int:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can change its root")
+def test_one_owner_that_fails_keeps_none_from_letting_go() -> None:
+    """All that is registered, and still is, is called in a child and in its children."""
+
+    class Owner:
+        def __init__(self, error: Exception | None = None) -> None:
+            self.called, self.error = 0, error
+            fork.register(self, Owner.after_fork_in_child)
+
+        def after_fork_in_child(self) -> None:
+            self.called += 1
+            if self.error is not None:
+                raise self.error
+
+    owners = [Owner(), Owner(OSError("no")), Owner(), Owner()]
+    fork.unregister(owners[3])
+
+    def calls() -> list[int]:
+        with contextlib.suppress(OSError):
+            fork.here()
+        return [owner.called for owner in owners]
+
+    assert in_c_child(calls) == [1, 1, 1, 0]
+    assert in_c_child(lambda: (calls(), in_c_child(calls))[1]) == [2, 2, 2, 0]
+    assert calls() == [0, 0, 0, 0]
+
+
+def test_what_a_child_makes_before_it_notices_is_its_own() -> None:
+    """It was registered in the child, so it is not let go of there."""
+
+    def child() -> list[str]:
+        let_go: list[str] = []
+        made = threading.Event()
+        fork.register(made, lambda _: let_go.append("its own"))
+        fork.here()
+        return let_go
+
+    assert in_c_child(child) == []
+
+
 def test_without_proc_the_number_of_threads_is_unknown(tmp_path: Path) -> None:
     """Only a process known to have a single thread calls Python's fork hooks, which would forget any other thread."""
 

@@ -119,7 +119,7 @@ class ControlLink:
             0  # the thread of whose message a half is in the socket; short ones go whole, or not at all
         )
         self._close_lock = threading.RLock()
-        fork.register(self, ControlLink.forget)
+        fork.register(self, ControlLink.after_fork_in_child)
         self._thread = threading.Thread(target=self._watch, name="onesession-watcher", daemon=True)
         try:
             threads.start(self._thread)
@@ -246,7 +246,7 @@ class ControlLink:
     def close(self) -> None:
         """Close from this side; returns when the watcher has ended (unless it is the caller, or nothing may wait)."""
         if not self.process.word[0]:
-            self.forget()
+            self.after_fork_in_child()
             return
         if not self.closed:
             self._ours = "the client was closed while the call was under way"
@@ -275,8 +275,8 @@ class ControlLink:
             self._note_loss()
             self._wake()
 
-    def forget(self) -> None:
-        """In a child: let go of the parent's connection without closing it for the parent."""
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's connection without closing it for the parent."""
         self.closed = True
         self.channel = None
         self._sock.close()

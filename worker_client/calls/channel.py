@@ -279,11 +279,11 @@ class Channel(SlotSupply):
             self._ring.leave()
         self.close()
 
-    def forget(self) -> None:
-        """In a child: let go of the parent's memory and descriptors."""
+    def after_fork_in_child(self) -> None:
+        """Let go of the parent's memory and descriptors."""
         event, self.event = self.event, None
         if event is not None:
-            event.forget()  # first, so that nothing can take it out of an epoll that the parent shares
+            event.after_fork_in_child()  # first, so that nothing can take it out of an epoll that the parent shares
         self.dispose()
 
     def dispose(self) -> None:

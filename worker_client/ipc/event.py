@@ -70,10 +70,10 @@ class Event:
     def close(self) -> None:
         self.otherwise = lambda: None
         with self._lock:
-            self.forget()
+            self._descriptor.close()
 
-    def forget(self) -> None:
-        """Close where no other thread sets it: in a child, which has none of those that may hold the lock."""
+    def after_fork_in_child(self) -> None:
+        """Close without the lock: none of the threads that may hold it is here."""
         self._descriptor.close()
 
 

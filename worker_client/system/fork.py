@@ -7,7 +7,8 @@ what the processes share:
 
     new_word()        reads 1 in the process that made it, until that writes 0, and 0 in every child
     here()            this process; its word reads 0 in what a child has inherited of it
-    register()        what a child lets go of when it first notices that it is one: at a call, or at os.fork
+    register()        what a child lets go of when it first notices that it is one: at a call, or at os.fork. The one
+                      registry of client and broker
 
 Where the kernel wipes nothing, the pid is compared, which costs a system call each time.
 
@@ -120,14 +121,24 @@ class Process:
         with self._entering:
             if not self._entered:
                 self._entered = True
-                for reference, forget in list(_owners.values()):
-                    owner = reference()
-                    if owner is not None:
-                        forget(owner)
+                _let_go()
 
 
 _owners: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
 _process = Process()
+
+
+def _let_go() -> None:
+    failed: Exception | None = None
+    for reference, after_fork_in_child in list(_owners.values()):
+        owner = reference()
+        if owner is not None:
+            try:
+                after_fork_in_child(owner)
+            except Exception as error:  # the others let go all the same
+                failed = failed or error
+    if failed is not None:
+        raise failed
 
 
 def here() -> Process:
@@ -177,11 +188,18 @@ def _threads() -> int:
     return int(fields[_NUM_THREADS - 3]) if len(fields) > _NUM_THREADS - 3 else 0
 
 
-def register(owner: Owner, forget: Callable[[Owner], object]) -> None:
-    """Have `forget(owner)` called in a child, as long as the owner lives. It may wait for nothing, and must not touch
-    what the parent goes on using."""
+def register(owner: Owner, after_fork_in_child: Callable[[Owner], object]) -> None:
+    """Have `after_fork_in_child(owner)` called in every child and its children, as long as the owner lives. It may wait
+    for nothing, and must not touch what the parent goes on using."""
+    here()  # what a child makes before it notices is its own
     key = id(owner)
-    _owners[key] = weakref.ref(owner, lambda _, owners=_owners: owners.pop(key, None)), forget  # type: ignore[misc]
+    reference = weakref.ref(owner, lambda _, owners=_owners: owners.pop(key, None))  # type: ignore[misc]
+    _owners[key] = reference, after_fork_in_child
+
+
+def unregister(owner: Any) -> None:
+    """It has nothing any more that a child would have to let go of."""
+    _owners.pop(id(owner), None)
 
 
 def not_ours(what: str) -> BrokerUnavailable:

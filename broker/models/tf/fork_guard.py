@@ -7,13 +7,10 @@ them for ever. A child that is forked while sessions are open therefore gets a `
 from __future__ import annotations
 
 import os
-import weakref
 from typing import Any
 
+from worker_client.system import fork
 from worker_client.wire.errors import BrokerError
-
-_open: weakref.WeakSet[Any] = weakref.WeakSet()
-_guarded: list[type] = []
 
 
 class ForkedSession(BrokerError, RuntimeError):
@@ -22,16 +19,10 @@ class ForkedSession(BrokerError, RuntimeError):
 
 def guard(session: Any, kind: type) -> None:
     """From now on no child of this process can hang in a session of class `kind`, as long as this one lives."""
-    if not _guarded:
-        os.register_at_fork(after_in_child=_forbid)
-    if kind not in _guarded:
-        _guarded.append(kind)
-    _open.add(session)
+    fork.register(session, lambda _: _forbid(kind))
 
 
-def _forbid() -> None:
-    if not _open:
-        return
+def _forbid(kind: type) -> None:
     parent = os.getppid()
 
     def refuse(*_args: Any, **_kwargs: Any) -> Any:
@@ -41,13 +32,6 @@ def _forbid() -> None:
             "worker_client.connect().model(NAME).predict(x), or .session(NAME).run(...)"
         )
 
-    for kind in _guarded:
-        for name in (
-            "run",
-            "partial_run",
-            "partial_run_setup",
-            "make_callable",
-            "_make_callable_from_options",
-        ):
-            setattr(kind, name, refuse)
-        setattr(getattr(kind, "_Callable"), "__call__", refuse)  # noqa: B009, B010 - not part of its public face
+    for name in ("run", "partial_run", "partial_run_setup", "make_callable", "_make_callable_from_options"):
+        setattr(kind, name, refuse)
+    setattr(getattr(kind, "_Callable"), "__call__", refuse)  # noqa: B009, B010 - not part of its public face
