@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 from worker_client.wire.version import __version__
@@ -11,6 +12,13 @@ _OF_EXTRAS = {"click", "rich", "prometheus_client", "tomli", "tomlkit"}
 
 def main() -> None:
     """Run it with the arguments of this process. Exits with its status."""
+    try:
+        _run()
+    except KeyboardInterrupt:  # while it was still being imported
+        sys.exit(128 + signal.SIGINT)
+
+
+def _run() -> None:
     if sys.argv[1:] == ["--version"]:
         print(f"onesession, version {__version__}")  # noqa: T201 - click comes with an extra; knows a closed stdout
         return

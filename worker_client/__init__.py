@@ -6,7 +6,14 @@ y = await worker_client.aio.connect().model("digits").predict(x)
 """
 
 import importlib
+import sys
 from types import ModuleType
+
+if sys.platform != "linux":
+    raise ImportError(
+        f"onesession runs on Linux only, and this is {sys.platform}: it needs memfd and /dev/shm. Use WSL2 on "
+        "Windows, or a Linux container (Docker) on macOS"
+    )
 
 from worker_client.attachment.metadata import ModelInfo
 from worker_client.calls.timings import Timings

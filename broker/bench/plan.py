@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from broker.counters.counted import counted
+
 POISSON = "poisson"
 CONSTANT = "constant"
 ARRIVALS = (POISSON, CONSTANT)
@@ -38,8 +40,8 @@ class Case:
     load: Load
 
     def __str__(self) -> str:
-        workers = f"{self.workers} worker{'s' if self.workers > 1 else ''}"
-        rows = f", {self.rows} row{'s' if self.rows > 1 else ''}" if self.rows else ""
+        workers = counted(self.workers, "worker")
+        rows = f", {counted(self.rows, 'row')}" if self.rows else ""
         return f"{workers}{rows}, {self.load}"
 
 

@@ -20,6 +20,7 @@ from broker.bench.outcome import Measured, Outcome
 from broker.bench.plan import Case, Plan
 from broker.bench.stability import WINDOWS, Level, stable
 from broker.bench.subject import Served, Subject, served
+from broker.counters.counted import counted
 from broker.host import describe as machine
 from worker_client.system.clock import monotonic
 from worker_client.wire.errors import InvalidInput
@@ -120,7 +121,7 @@ class Sweep:
         """Before our broker is there, which has TensorFlow's libraries as well: a shared page counts in part."""
         for workers in self._plan.workers if self._calls else ():
             for arm in self._arms_in_process(signature):
-                self._tell(0, f"memory: {arm.label}, {workers} workers")
+                self._tell(0, f"memory: {arm.label}, {counted(workers, 'worker')}")
                 with Crew(arm, workers) as crew:
                     self._measure_memory(crew)
 
@@ -137,7 +138,7 @@ class Sweep:
             outcome.left_out += [str(case) for case in cases]
             return
         with ExitStack() as stack:
-            self._tell(self._share(outcome), f"starting {workers} workers")
+            self._tell(self._share(outcome), f"starting {counted(workers, 'worker')}")
             crews = [stack.enter_context(Crew(self._broker_arm(broker), workers, [broker.pid]))]
             self._measure_memory(crews[0])
             in_process = self._arms_in_process(broker.signature.name)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -23,21 +26,29 @@ from broker.cli.tune import tune
 from broker.process.entry import settle
 from worker_client.wire.version import __version__
 
-_INTERRUPTED = 130
-"""The exit status after Ctrl-C, as shells have it."""
-
 
 class _Program(click.Group):
     def main(self, *args: Any, **kwargs: Any) -> Any:
         settle()
         return super().main(*args, **kwargs)
 
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _interrupted():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, context: click.Context) -> Any:
-        try:
+        with _interrupted():
             return super().invoke(context)
-        except (KeyboardInterrupt, click.Abort):
-            click.echo(err=True)
-            context.exit(_INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _interrupted() -> Iterator[None]:
+    """Ctrl-C in the block ends the program with its status, in place of click's `Aborted!` and 1."""
+    try:
+        yield
+    except (KeyboardInterrupt, click.Abort):
+        click.echo(err=True)
+        raise click.exceptions.Exit(128 + signal.SIGINT) from None
 
 
 @click.group(cls=_Program, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,4 +1,4 @@
-"""`broker bench`: measures the user's own model on this machine, through the broker and beside it."""
+"""`onesession bench`: measures the user's own model on this machine, through the broker and beside it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,14 @@ from typing import Any
 import click
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from broker.bench.answers import TOLERANCE
 from broker.bench.arms.in_process import Call
@@ -30,6 +37,8 @@ from broker.cli.model_settings import with_settings
 from broker.cli.numbers import FLOATS, INTEGERS
 from broker.cli.options import told_errors
 from broker.config.settings import Tune
+from broker.counters.counted import counted
+from broker.models.files.reading import reading
 from worker_client.system.surroundings import import_from_here
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import InvalidInput
@@ -94,9 +103,11 @@ _CALLS = [call.value for call in Call]
     metavar="INPUT=SIZES",
     help="What to make of an input's free dimensions: its shape without the rows, such as ids=128 or image=224,224,3.",
 )
-@click.option("--set", "set_", multiple=True, metavar="MODEL.SETTING=VALUE", help="As for `broker serve`.")
 @click.option(
-    "--tune/--no-tune", default=None, help="As for `broker serve`.  [default: $BROKER_TUNE, else tune]"
+    "--set", "set_", multiple=True, metavar="MODEL.SETTING=VALUE", help="As for `onesession serve`."
+)
+@click.option(
+    "--tune/--no-tune", default=None, help="As for `onesession serve`.  [default: $BROKER_TUNE, else tune]"
 )
 @click.option(
     "--window",
@@ -209,7 +220,9 @@ def _subject(model: str, name: str | None, options: dict[str, Any]) -> Subject:
     (spec,) = with_settings([spec_of(model)], options["set_"])
     if name is not None:
         return Subject(spec.name, spec, os.fspath(socket_path(name)), signature)
-    if not spec.is_function and not Path(spec.source).expanduser().exists() and "://" not in spec.source:
+    with reading(spec):
+        there = Path(spec.source).expanduser().exists()
+    if not spec.is_function and not there and "://" not in spec.source:
         raise InvalidInput(
             f"there is no model at {spec.source!r}: give the path of one, or module:function; "
             "for a model that a broker serves already, say which broker: --name NAME|PATH"
@@ -256,10 +269,11 @@ def _shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
 
 
 def _announce(plan: Plan, arms: int) -> None:
-    cases = len(list(plan.cases()))
-    minutes = min(plan.most_seconds(arms), plan.limit_s) / 60
+    cases = counted(len(list(plan.cases())), "case")
+    seconds = min(plan.most_seconds(arms), plan.limit_s)
+    starts = counted(arms * len(plan.workers), "start")
     click.echo(
-        f"seed {plan.seed}; {cases} case{'s' if cases > 1 else ''}, about {minutes:.1f} minutes of load at most",
+        f"seed {plan.seed}; {cases}: at most {seconds:.0f} s of load, and {starts} of workers beside it",
         err=True,
     )
 
@@ -267,7 +281,14 @@ def _announce(plan: Plan, arms: int) -> None:
 @contextmanager
 def _progress() -> Iterator[Tell]:
     """A bar on the terminal; nothing where stderr is none."""
-    columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0)
         yield lambda share, text: bar.update(task, completed=share, description=escape(text))

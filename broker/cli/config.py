@@ -1,4 +1,4 @@
-"""`broker config`: check a configuration file, show it with all defaults, make one from TensorFlow Serving's."""
+"""`onesession config`: check a configuration file, show it with all defaults, make one from TensorFlow Serving's."""
 
 from __future__ import annotations
 
@@ -29,10 +29,13 @@ def config() -> None:
 @click.argument("file", type=_FILE, default=_USUAL)
 def check(file: Path) -> None:
     """Say what is wrong in FILE, with lines. Fails if anything is. Loads no model."""
-    from broker.config.file import read
+    from broker.config.file import ConfigError, read
 
-    with told_errors():
-        found = read(_existing(file))
+    _existing(file)
+    try:
+        found = read(file)
+    except ConfigError as error:  # which is what it looks for, and no mistake in the use of this command
+        raise click.ClickException(str(error)) from None
     names = ", ".join(spec.name for spec in found.models) or "no model"
     click.echo(f"{file} is right: {names}")
 

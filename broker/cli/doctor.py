@@ -1,4 +1,4 @@
-"""`broker doctor`: what is wrong on this machine, and the remedy."""
+"""`onesession doctor`: what is wrong on this machine, and the remedy."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli.formatting import counted
 from broker.cli.options import running_option, told_errors
 from broker.control_plane import node_brokers
+from broker.counters.counted import counted
 from broker.doctor.all_checks import examine
 from broker.doctor.checks import leftovers
 from broker.doctor.finding import Finding, Level, worst

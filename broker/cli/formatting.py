@@ -42,11 +42,6 @@ def age(seconds: float) -> str:
     return f"{seconds / 86_400:.0f} d"
 
 
-def counted(number: int, noun: str) -> str:
-    """`1 worker`, `2 workers`"""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def sparkline(values: list[float], width: int) -> str:
     """The last `width` of them as bars from 0 to the largest."""
     shown = values[-width:]

@@ -1,4 +1,4 @@
-"""`broker ls`: which brokers serve here."""
+"""`onesession ls`: which brokers serve here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`broker models`: what is served, with every version and signature."""
+"""`onesession models`: what is served, with every version and signature."""
 
 from __future__ import annotations
 

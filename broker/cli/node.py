@@ -1,4 +1,4 @@
-"""`broker node`: this node's broker for these models, for shells and for programs that take an address."""
+"""`onesession node`: this node's broker for these models, for shells and for programs that take an address."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def node(
     """Print the address of this node's broker for these models, and start it if nobody has.
 
     The same as worker_client.node.shared(...) in Python: who wants the same models, with their files unchanged, shares
-    the broker. BROKER_ADDRESS=$(broker node digits=models/digits) leads a program to it.
+    the broker. BROKER_ADDRESS=$(onesession node digits=models/digits) leads a program to it.
     """
     with told_errors():
         specs = {spec.name: spec.source for spec in map(spec_of, models)}

@@ -73,7 +73,7 @@ def settings_options(function: Function) -> Function:
         }
         if tune is not None:
             chosen["tune"] = (Tune.AUTO if tune else Tune.OFF).value
-        with told_errors(IMPOSSIBLE):
+        with told_errors():
             file = Configuration(None, {}, ()) if config is None else read(config)
             specs = {spec.name: spec for spec in file.models}
             specs.update({s.name: s for s in ModelSpec.coerce_all([ModelSpec.parse(text) for text in model])})
@@ -163,7 +163,7 @@ _OPTIONS = (
         "--poll-seconds",
         default=_DEFAULTS["poll_seconds"],
         show_default=True,
-        help="How often to look for new versions of models on disk; 0 for never, see `broker reload`.",
+        help="How often to look for new versions of models on disk; 0 for never, see `onesession reload`.",
     ),
     click.option(
         "--slots",
@@ -262,11 +262,12 @@ class Told(click.ClickException):
 
 
 @contextlib.contextmanager
-def told_errors(if_impossible: int = 1) -> Iterator[None]:
-    """Turns BrokerError into one line on the console and exit status 1; InvalidInput into this one."""
+def told_errors() -> Iterator[None]:
+    """Turns BrokerError into one line on the console and exit status 1; InvalidInput, as any mistake in the use of a
+    command, into 2."""
     try:
         yield
     except InvalidInput as error:
-        raise Told(str(error), if_impossible) from None
+        raise Told(str(error), IMPOSSIBLE) from None
     except BrokerError as error:
         raise click.ClickException(str(error)) from None

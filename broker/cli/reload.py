@@ -1,4 +1,4 @@
-"""`broker reload`: bring models up to date while they are served; roll back; move a label."""
+"""`onesession reload`: bring models up to date while they are served; roll back; move a label."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def reload(
     Calls go on meanwhile, and to the new version once it is loaded and warm. A version that cannot be loaded leaves the
     old one serving. What --version and --label say holds until the broker ends. Fails if a version cannot be loaded.
 
-        broker reload digits                 # the latest version on disk
-        broker reload digits --version 3     # roll back
+    \b
+        onesession reload digits                 # the latest version on disk
+        onesession reload digits --version 3     # roll back
     """
     with told_errors():
         fields: dict[str, Any] = {"models": list(models), "labels": dict(map(_label, labels))}

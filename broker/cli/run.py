@@ -1,4 +1,4 @@
-"""`broker run`: the broker as the parent of a prefork server."""
+"""`onesession run`: the broker as the parent of a prefork server."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from broker.cli.options import IMPOSSIBLE, Told, settings_options, told_errors
+from broker.cli.options import Told, settings_options, told_errors
 from broker.config.logs import log_to_stderr
 from broker.config.settings import Settings
 from broker.supervision import supervise as supervisor
@@ -23,12 +23,12 @@ def run(settings: Settings, command: tuple[str, ...]) -> None:
     A broker that dies is started again, and workers' calls wait for it meanwhile. Signals go to COMMAND; its exit
     status is returned. Example:
 
-        broker run --model digits=models/digits -- gunicorn -w 8 app:app
+        onesession run --model digits=models/digits -- gunicorn -w 8 app:app
     """
     _check_command(command[0])
     supervisor.begin_again_to_run()
     log_to_stderr(settings.log_level, settings.log_format)
-    with told_errors(IMPOSSIBLE):
+    with told_errors():
         status = supervisor.run(settings, command)
     sys.exit(status)
 

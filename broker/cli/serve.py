@@ -7,7 +7,7 @@ import sys
 
 import click
 
-from broker.cli.options import IMPOSSIBLE, settings_options, told_errors
+from broker.cli.options import settings_options, told_errors
 from broker.config.logs import LogFormat, log_to_stderr, say
 from broker.config.settings import Settings
 from broker.control_plane.start_lock import InheritedLock
@@ -52,7 +52,7 @@ def serve(settings: Settings, supervise: bool, start_lock: int | None) -> None:
         lock.release()
 
     _say(settings, f"loading {names} ...")
-    with told_errors(IMPOSSIBLE):
+    with told_errors():
         program = supervisor if supervise else engine
         path = socket_path(settings.address)
         status = lock.serve(path, lambda: program.serve(settings, on_ready, service=service))

@@ -1,4 +1,4 @@
-"""`broker stats`: what requests cost, stage by stage."""
+"""`onesession stats`: what requests cost, stage by stage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rich.table import Table
 from broker.cli import formatting as wording
 from broker.cli.options import running_option, told_errors
 from broker.control_plane.query import ask
-from broker.observe.summary import Figures, figures
+from broker.observe.summary import Figures, figures, shown
 
 
 @click.command()
@@ -42,6 +42,7 @@ def stats(name: str | None, seconds: float | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(_document(now, found), indent=2))
         return
+    found = shown(found, now)
     console = Console()
     span = f"the last {seconds:g} s" if seconds is not None else f"{wording.age(now['uptime_seconds'])}"
     console.print(f"broker pid {now['pid']} at {now['address']}: {span}", highlight=False, soft_wrap=True)

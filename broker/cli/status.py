@@ -1,4 +1,4 @@
-"""`broker status`: is it there, who is attached, what has it done."""
+"""`onesession status`: is it there, who is attached, what has it done."""
 
 from __future__ import annotations
 
@@ -88,12 +88,13 @@ def _when_ready(name: str | None, seconds: float) -> dict[str, Any]:
 def _models(models: dict[str, Any]) -> Table:
     table = _table("model", "runs", "requests", "rows", "batches", "rows/batch", "failed", "us/batch")
     for model, signatures in models.items():
-        for name, stats in signatures.items():
+        called = {name: stats for name, stats in signatures.items() if stats["requests"]} or signatures
+        for name, stats in called.items():
             mean = f"{stats['rows'] / stats['runs']:.1f}" if stats["runs"] else "-"
             place = "light" if stats["light"] else "heavy"
             counts = [str(stats[key]) for key in ("requests", "rows", "runs")]
             failures, cost = str(stats["failures"]), f"{stats['run_us']:.0f}"
-            label = model if len(signatures) == 1 else f"{model}:{name}"
+            label = model if len(called) == 1 else f"{model}:{name}"
             table.add_row(escape(label), place, *counts, mean, failures, cost)
     return table
 

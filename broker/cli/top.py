@@ -1,4 +1,4 @@
-"""`broker top`: the broker while it works, in a terminal."""
+"""`onesession top`: the broker while it works, in a terminal."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def top(name: str | None, interval: float, once: bool) -> None:
             history.add(ask(name, "stats")["stats"])
         console.print(frame(history, console.width, console.height))
     elif not (sys.stdin.isatty() and console.is_terminal):
-        raise click.ClickException("broker top needs a terminal; for programs there is broker stats --json")
+        raise click.ClickException(
+            "onesession top needs a terminal; for programs there is onesession stats --json"
+        )
     else:
         _watch(console, history, name, interval)
 

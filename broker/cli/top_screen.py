@@ -1,4 +1,4 @@
-"""What `broker top` shows: a frame of text from the broker's statistics over the last minute. Draws, asks nobody."""
+"""What `onesession top` shows: a frame of text, of the broker's statistics over the last minute. Draws, asks nobody."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ from rich.text import Text
 
 from broker.cli import formatting as wording
 from broker.cli.stats import label_of
-from broker.observe.summary import Figures, figures
+from broker.counters.counted import counted
+from broker.observe.summary import Figures, figures, shown
 
 _KEPT = 60
-_LABEL_WIDTH = 18
+_LABEL_WIDTH = 18  # where there is no room for more
+_LEAST_SPARKS = 6
 _NUMBERS_WIDTH = 41  # of a model's line: all but its label and its two sparklines
 _LINES_AROUND = 9  # header, titles and footer
 _LEAST_LINES = 2  # of each table
@@ -62,7 +64,9 @@ def frame(history: History, width: int, height: int, note: str = "") -> Renderab
     if history.now is None:
         return Group(Text(note or "waiting for the broker"), _footer(""))
     room = max(2 * _LEAST_LINES, height - _LINES_AROUND)
-    models = min(len(history.figures), room - min(len(history.now["workers"]), _LEAST_LINES))
+    models = min(
+        len(shown(history.figures, history.now)), room - min(len(history.now["workers"]), _LEAST_LINES)
+    )
     return Group(
         *_header(history.now, history.cpu_share, sum(f.per_second for f in history.figures)),
         _models(history, width, max(_LEAST_LINES, models)),
@@ -83,8 +87,8 @@ def _header(now: Message, cpu_share: float, per_second: float) -> list[Text]:
     slots = now["slots"]
     first = f"broker {now['pid']}, up {wording.age(now['uptime_seconds'])}"
     if now["restarts"]:
-        first += f", {now['restarts']} restarts"
-    first += f"   {wording.number(per_second)} requests/s   {wording.counted(len(now['workers']), 'worker')}"
+        first += f", {counted(now['restarts'], 'restart')}"
+    first += f"   {wording.number(per_second)} requests/s   {counted(len(now['workers']), 'worker')}"
     second = (
         f"CPU {cpu_share:.0%}   memory {wording.size(process['resident_bytes'])}   "
         f"shared {wording.size(memory['bytes'])} of {wording.size(memory['limit'])}"
@@ -99,15 +103,18 @@ def _header(now: Message, cpu_share: float, per_second: float) -> list[Text]:
 
 
 def _models(history: History, width: int, lines: int) -> Table:
-    labels = {id(figure): label_of(figure, history.figures) for figure in history.figures}
-    figures = history.figures
+    assert history.now is not None
+    figures = shown(history.figures, history.now)
+    labels = {id(figure): label_of(figure, figures) for figure in figures}
     if len(figures) > lines:
         figures = sorted(figures, key=lambda figure: -figure.per_second)
-    shown, more = _fitting(figures, lines)
-    longest = max((len(labels[id(figure)]) for figure in shown), default=0)
-    sparks = max(6, min(_KEPT // 2, (width - _NUMBERS_WIDTH - min(longest, _LABEL_WIDTH)) // 2))
-    table = _table("model", "req/s", "", "p50", "p99", "", "rows/run", "fail/s")
-    for figure in shown:
+    fitting, more = _fitting(figures, lines)
+    longest = max((len(labels[id(figure)]) for figure in fitting), default=0)
+    label_width = max(_LABEL_WIDTH, min(longest, width - _NUMBERS_WIDTH - 2 * _LEAST_SPARKS))
+    sparks = (width - _NUMBERS_WIDTH - min(longest, label_width)) // 2
+    sparks = max(_LEAST_SPARKS, min(_KEPT // 2, sparks))
+    table = _table("model", "req/s", "", "p50", "p99", "", "rows/run", "fail/s", width=label_width)
+    for figure in fitting:
         key = figure.model, figure.version, figure.signature
         failed = figure.failed / figure.seconds if figure.seconds else 0.0
         total = figure.stages["total"]
@@ -130,8 +137,8 @@ def _workers(history: History, lines: int) -> Table:
     assert history.now is not None
     table = _table("worker", "req/s", "in flight", "slots", "shared", "requests")
     busiest = sorted(history.now["workers"], key=lambda worker: -history.per_second[worker["channel"]])
-    shown, more = _fitting(busiest, lines)
-    for worker in shown:
+    fitting, more = _fitting(busiest, lines)
+    for worker in fitting:
         table.add_row(
             str(worker["pid"]),
             wording.number(history.per_second[worker["channel"]]),
@@ -144,9 +151,9 @@ def _workers(history: History, lines: int) -> Table:
     return table
 
 
-def _table(first: str, *others: str) -> Table:
+def _table(first: str, *others: str, width: int = _LABEL_WIDTH) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=" ", title_style="")
-    table.add_column(first, no_wrap=True, overflow="ellipsis", max_width=_LABEL_WIDTH, header_style="bold")
+    table.add_column(first, no_wrap=True, overflow="ellipsis", max_width=width, header_style="bold")
     for title in others:
         table.add_column(title, justify="right" if title else "left", no_wrap=True, header_style="bold")
     return table

@@ -1,4 +1,4 @@
-"""`broker trace`: a few seconds of requests, batches and runs on one time line, as a file for a trace viewer."""
+"""`onesession trace`: a few seconds of requests, batches and runs on one time line, as a file for a trace viewer."""
 
 from __future__ import annotations
 

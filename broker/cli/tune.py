@@ -1,4 +1,4 @@
-"""`broker tune`: measures models now and shows the table; the broker does the same when it first loads one."""
+"""`onesession tune`: measures models now and shows the table; the broker does the same when it first loads one."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from broker.cli.model_settings import with_settings
 from broker.cli.options import told_errors
 from broker.config.logs import LogLevel, log_to_stderr
 from broker.config.settings import OneDnn, Settings
+from broker.counters.counted import counted
+from broker.models.files.reading import reading
 from broker.models.spec import ModelSpec
 from broker.tuning import race, tuner
 from broker.tuning.choice import Choice
@@ -94,16 +96,14 @@ def _subject(spec: ModelSpec, switch: Switch) -> Subject:
         raise InvalidInput(
             f"{spec.name} has warmup = false: nothing runs it before the first call, nor measures it"
         )
-    try:
+    with reading(spec):
         return Subject.of(spec, switch)
-    except OSError as error:
-        raise BrokerError(f"{spec.source} cannot be read: {error.strerror}") from None
 
 
 def _forget(subjects: Sequence[Subject], records: Records) -> None:
     for subject in subjects:
         count = records.forget(subject.keys[0].content)
-        click.echo(f"{subject.spec.name}: {count} record{'' if count == 1 else 's'} dropped")
+        click.echo(f"{subject.spec.name}: {counted(count, 'record')} dropped")
 
 
 def _measured(

@@ -30,7 +30,7 @@ else:
     import tomli as tomllib
 
 from broker.config.settings import Settings
-from broker.config.toml_lines import line_of, places_of
+from broker.config.toml_lines import line_of, places_of, repeated
 from broker.models.spec import ModelSpec
 from broker.models.unknown_name import remedy
 from worker_client.wire.errors import InvalidInput
@@ -75,7 +75,7 @@ def read(path: str | os.PathLike[str]) -> Configuration:
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{os.fspath(path)} is no TOML file: {error}") from None
+        raise ConfigError(f"{os.fspath(path)} {_why_not_toml(text, error)}") from None
     reader = _Reader(Path(path), places_of(text))
     found = reader.read(document)
     if reader.problems:
@@ -91,6 +91,14 @@ def _text(path: str | os.PathLike[str]) -> str:
         raise ConfigError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"{os.fspath(path)} is no UTF-8 text: {error}") from None
+
+
+def _why_not_toml(text: str, error: tomllib.TOMLDecodeError) -> str:
+    twice = repeated(text)
+    if twice is None:
+        return f"is not valid TOML: {error}"
+    path, first, second = twice
+    return f"says {'.'.join(path)} twice: {first} and {second}; keep one of them"
 
 
 class _Reader:

@@ -12,25 +12,45 @@ _DOTTED = rf"{_PART}(?:\s*\.\s*{_PART})*"
 _HEADER = re.compile(rf"\s*\[\[?\s*({_DOTTED})\s*\]\]?")
 _KEY = re.compile(rf"\s*({_DOTTED})\s*=\s*(.*)")
 _INLINE = re.compile(rf"[{{,]\s*({_PART})\s*=")
+_OF_SEVERAL = "one of several"  # which may have the same name
 _QUOTES = ('"""', "'''")
 
 
 def places_of(text: str) -> dict[Path, int]:
     """{keys from the top: line number from 1}, tables included."""
     found: dict[Path, int] = {}
+    for path, number, _ in _keys(text):
+        found.setdefault(path, number)
+    return found
+
+
+def repeated(text: str) -> tuple[Path, str, str] | None:
+    """The first key or table that is there twice, and where: `as a value in line 2`, `as a table in line 4`."""
+    found: dict[Path, str] = {}
+    for path, number, kind in _keys(text):
+        if kind == _OF_SEVERAL:
+            continue
+        place = f"as {kind} in line {number}"
+        if path in found:
+            return path, found[path], place
+        found[path] = place
+    return None
+
+
+def _keys(text: str) -> Iterator[tuple[Path, int, str]]:
+    """Each key and header, with its line and what it is."""
     table: Path = ()
     for number, line in _outside_of_texts(text):
         header, key = _HEADER.match(line), _KEY.match(line)
         if header:
             table = _parts(header[1])
-            found.setdefault(table, number)
+            yield table, number, _OF_SEVERAL if line.lstrip().startswith("[[") else "a table"
         elif key:
             path = (*table, *_parts(key[1]))
-            found.setdefault(path, number)
+            yield path, number, "a value"
             if key[2].startswith("{"):
                 for inner in _INLINE.finditer(key[2]):
-                    found.setdefault((*path, *_parts(inner[1])), number)
-    return found
+                    yield (*path, *_parts(inner[1])), number, _OF_SEVERAL
 
 
 def line_of(places: dict[Path, int], path: Path) -> int | None:

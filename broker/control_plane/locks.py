@@ -20,11 +20,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from broker.host import processes
+from worker_client.system import shm
 from worker_client.system.held import is_held, open_lock
 from worker_client.wire.address import name_prefix
 from worker_client.wire.errors import BrokerError
 
-_SHM = Path("/dev/shm")
+_SHM = shm.FOLDER
 
 
 class AlreadyRunning(BrokerError):
@@ -140,6 +141,8 @@ def _open(path: Path) -> int:
 
 
 def _cannot_be_opened(path: Path, error: OSError) -> BrokerError:
+    if path.parent == _SHM and (why := shm.why_not(error)):
+        return BrokerError(why)
     return BrokerError(
         f"the lock {path} cannot be opened by uid {os.geteuid()} ({error.strerror}): it is another "
         "user's, or its file system is read-only or full; give the broker another --name"

@@ -11,11 +11,13 @@ RAISED_BY_CODE = (Exception, SystemExit)
 
 
 class ModelLoadError(BrokerError):
-    """A model could not be loaded. The message names the model, its source, the cause and the remedy."""
+    """A model could not be loaded. The message, one line, names the model, its source, the cause and
+    the remedy."""
 
     @classmethod
     def of(cls, name: str, source: str, cause: str, remedy: str) -> ModelLoadError:
-        return cls(f"model {name!r} from {source!r} cannot be loaded: {cause}. {remedy}")
+        told = " ".join(cause.split("\n"))  # the words of others may have lines of their own
+        return cls(f"model {name!r} from {source!r} cannot be loaded: {told}. {remedy}")
 
     @classmethod
     def joined(cls, errors: Sequence[ModelLoadError]) -> ModelLoadError:

@@ -88,6 +88,17 @@ def figures(now: Message, before: Message | None = None) -> list[Figures]:
     ]
 
 
+def shown(found: list[Figures], now: Message) -> list[Figures]:
+    """Those that people want to see: of a model that is called, the signatures that ever were."""
+    called = {_key(each) for each in now["signatures"] if each["requests"] or each["errors"]}
+    models = {(model, version) for model, version, _ in called}
+    return [
+        each
+        for each in found
+        if (each.model, each.version) not in models or (each.model, each.version, each.signature) in called
+    ]
+
+
 def _key(signature: Message) -> tuple[str, int, str]:
     return signature["model"], signature["version"], signature["signature"]
 

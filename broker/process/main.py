@@ -21,6 +21,7 @@ from broker.process import load_watch
 from broker.process.broker_process import STOP_SIGNALS, Birth
 from broker.process.signals import heeded
 from broker.process.systemd import Service
+from broker.process.title import entitle
 from broker.server.server import Server
 from worker_client.ipc import own_broker
 from worker_client.wire.address import socket_path
@@ -198,6 +199,7 @@ def log_stop(started_by: int) -> None:
 def main() -> int:
     """The body of a process that `EngineProcess` has started."""
     birth = Birth()
+    entitle("broker", birth.settings)
     log_to_stderr(birth.settings.log_level, birth.settings.log_format)
     try:
         return serve(

@@ -23,6 +23,7 @@ from broker.process.broker_process import STOP_SIGNALS, Birth
 from broker.process.main import log_stop, signal_end_of
 from broker.process.signals import Given, Signals, begin_again_blocked, blocked, heeded
 from broker.process.systemd import Service
+from broker.process.title import entitle
 from broker.supervision.orphans import reap
 from broker.supervision.supervisor import Keeper
 from broker.supervision.witness import Witness
@@ -129,6 +130,7 @@ def _await_end(keeper: Keeper, signals: Signals) -> int:
 def main() -> int:
     """The body of a process that `EngineProcess` has started, `supervised`."""
     birth = Birth()
+    entitle("supervisor", birth.settings)
     log_to_stderr(birth.settings.log_level, birth.settings.log_format)
     try:
         return serve(birth.settings, birth.tell_ready, birth.parent)

@@ -51,11 +51,13 @@ _ENTRY = "from broker.tuning.probe import main; sys.exit(main())"
 
 
 class NotMeasurable(Exception):
-    """Why a model cannot be measured. `lasting`: it will be so the next time."""
+    """Why a model cannot be measured. `lasting`: it will be so the next time. `unloadable`: nor can it be loaded, and
+    whoever loads it says so."""
 
-    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+    def __init__(self, reason: str, *, lasting: bool = False, unloadable: bool = False) -> None:
         super().__init__(reason)
         self.lasting = lasting
+        self.unloadable = unloadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +78,10 @@ class Measured:
 class ProbeFailed(Exception):
     """The probe has died, hangs, or says that it cannot."""
 
-    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+    def __init__(self, reason: str, *, lasting: bool = False, unloadable: bool = False) -> None:
         super().__init__(reason)
         self.lasting = lasting
+        self.unloadable = unloadable
 
 
 class Probe:
@@ -127,7 +130,11 @@ class Probe:
         line, self._rest = self._rest.split(b"\n", 1)
         message: dict[str, Any] = json.loads(line)
         if "error" in message:
-            raise ProbeFailed(message["error"], lasting=message.get("lasting", False))
+            raise ProbeFailed(
+                message["error"],
+                lasting=message.get("lasting", False),
+                unloadable=message.get("unloadable", False),
+            )
         return message
 
     @property
@@ -250,7 +257,9 @@ class Laboratory:
                     opened = probe.answer(limit)
                 except ProbeFailed as error:
                     if onednn == self.default_onednn:
-                        raise NotMeasurable(str(error), lasting=error.lasting) from None
+                        raise NotMeasurable(
+                            str(error), lasting=error.lasting, unloadable=error.unloadable
+                        ) from None
                     self._give_up(onednn)
                     break
         return opened

@@ -5,7 +5,8 @@ One JSON line a command on stdin, one JSON line an answer on stdout, and at firs
     {"do": "open", "stand": 3, "spec": {...}}        -> {"batchable", "row_bytes", "run_us", "what": which signature}
     {"do": "measure", "stand": 3, "rows": 8, ...}    -> {"p50_us", "rows_per_s", "seconds"}
     {"do": "close"}                                  -> {}              gives back all stands
-    what failed                                      -> {"error": why, "lasting": whether it will fail again}
+    what failed                                      -> {"error": why, "lasting": whether it will fail again,
+                                                         "unloadable": whether it cannot even be loaded}
 
 It ends when stdin ends, whatever it is doing: its parent has closed it, or is gone.
 """
@@ -22,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import IO, Any
 
+from broker.models.errors import ModelLoadError
 from broker.models.model import LoadedModel, why_not_uncalled
 from broker.models.rows.joining import decide
 from broker.models.spec import ModelSpec
@@ -147,7 +149,11 @@ def main() -> int:
         try:
             answer = probe.answer(message)
         except Exception as error:
-            answer = {"error": str(error) or type(error).__name__, "lasting": isinstance(error, NotRunnable)}
+            answer = {
+                "error": str(error) or type(error).__name__,
+                "lasting": isinstance(error, NotRunnable),
+                "unloadable": isinstance(error, ModelLoadError),
+            }
         _write(answers, answer)
 
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from broker.config.settings import Settings, Tune
 from broker.models.errors import ModelLoadError
+from broker.models.files import damage
 from broker.models.files.locate import locate, weight_bytes
 from broker.models.lifecycle.loading import check_characters
 from broker.models.spec import OFF, ModelSpec
@@ -34,6 +35,8 @@ _log = logging.getLogger("onesession.tuning")
 LOCK_SECONDS = 120.0
 """How long to let another broker of this user measure first."""
 _TELL_SECONDS = 2.0
+_START_SECONDS = 10.0
+"""Roughly, of the processes that measure, until they have imported TensorFlow and opened the models."""
 
 OnProgress = Callable[[str, Progress], None]
 
@@ -86,6 +89,7 @@ class Subject:
     def of(cls, spec: ModelSpec, switch: Switch) -> Subject:
         """Raises ModelLoadError, or OSError if its files cannot be read."""
         directory, _ = locate(spec)
+        damage.check(spec, directory)
         content = content_digest(directory)
         circumstances = {
             "machine": machine.describe(),
@@ -154,7 +158,8 @@ def measure_all(
         if not todo:
             return found
         names = ", ".join(subject.spec.name for subject in todo)
-        _log.info("tuning %s for this machine: %g s of measuring each, once", names, seconds)
+        about = len(todo) * seconds + _START_SECONDS
+        _log.info("tuning %s: once on this machine, about %.0f s; --no-tune skips it", names, about)
         weights = max(weight_bytes(subject.directory) for subject in todo)
         onednn = switch.now if switch.fixed is None else switch.fixed
         try:
@@ -244,7 +249,8 @@ def _measure(
             subject.spec, subject.directory, seconds, lambda progress: on_progress(name, progress)
         )
     except NotMeasurable as reason:
-        _log.warning("%s cannot be tuned: %s", name, reason)
+        level = logging.DEBUG if reason.unloadable else logging.WARNING
+        _log.log(level, "%s cannot be tuned: %s", name, reason)
         return Record(None, note=str(reason), seconds=seconds, complete=False) if reason.lasting else None
     _log.info("measured %s in %.0f s", name, measured.seconds)
     return Record(

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
@@ -141,17 +142,26 @@ def _help(option: click.Option) -> str:
 
 
 def commands() -> str:
-    return "# Commands\n\n" + "\n".join(_command(command, ("broker",)))
+    return "# Commands\n\n" + "\n".join(_command(command, ("onesession",)))
 
 
 def _command(each: click.Command, names: tuple[str, ...]) -> Iterator[str]:
     if len(names) > 1:
         yield f"{'#' * len(names)} {' '.join(names)}\n"
-    context = click.Context(each, info_name=" ".join(names), max_content_width=WIDTH, terminal_width=WIDTH)
-    yield f"```text\n{each.get_help(context)}\n```\n"
+    yield f"```text\n{_help_page(names)}\n```\n"
     if isinstance(each, click.Group):
         for name, child in each.commands.items():
             yield from _command(child, (*names, name))
+
+
+def _help_page(names: tuple[str, ...]) -> str:
+    """What `onesession X --help` prints."""
+    program, *words = names
+    done = CliRunner().invoke(
+        command, [*words, "--help"], prog_name=program, max_content_width=WIDTH, terminal_width=WIDTH
+    )
+    assert done.exit_code == 0, done.output
+    return done.output.rstrip()
 
 
 def outdated() -> dict[Path, str]:

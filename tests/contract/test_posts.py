@@ -39,6 +39,7 @@ class Worker:
         for module in (channels, futures, supply):
             monkeypatch.setattr(module, "monotonic_ns", lambda: self.now_ns)
         made = self.channel = Channel.__new__(Channel)
+        made.run_limits = {}
         parts: dict[str, Any] = {
             "alive": fork.new_word(),
             "process": fork.here(),

@@ -129,30 +129,31 @@ def test_what_does_not_fit_the_model_is_told_before_anything_is_measured(bench: 
         (("--compare", "session"), "is a Python function"),
     ):
         status, out, err = bench(f"{MODELS}:double", *words, *SHORT, "--workers", "1")
-        assert (status, out) == (1, ""), words
+        assert (status, out) == (2, ""), words
         assert told in err
         assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "status", "told"),
     [
-        (["models/nowhere"], "there is no model at 'models/nowhere'"),
-        (["nothing", "--name", "HERE"], "has no model 'nothing'; it serves double"),
+        (["models/nowhere"], 2, "there is no model at 'models/nowhere'"),
+        (["nothing", "--name", "HERE"], 1, "has no model 'nothing'; it serves double"),
         (
             ["double", "--name", "HERE", "--signature", "other"],
+            1,
             "has no signature 'other'; it has serving_default",
         ),
-        (["double", "--name", "/nowhere/b.sock"], "no broker answers at /nowhere/b.sock"),
-        (["double", "--name", "HERE", "--compare", "bare"], "write double=SOURCE"),
-        (["double", "--name", "HERE", "--shape", "x:3"], "expected INPUT=SIZES"),
+        (["double", "--name", "/nowhere/b.sock"], 1, "no broker answers at /nowhere/b.sock"),
+        (["double", "--name", "HERE", "--compare", "bare"], 2, "write double=SOURCE"),
+        (["double", "--name", "HERE", "--shape", "x:3"], 2, "expected INPUT=SIZES"),
     ],
 )
 def test_what_is_not_there_is_told(
-    running: TestBroker, monkeypatch: pytest.MonkeyPatch, words: list[str], told: str
+    running: TestBroker, monkeypatch: pytest.MonkeyPatch, words: list[str], status: int, told: str
 ) -> None:
-    """An unknown model, signature or broker: status 1 and the remedy."""
+    """An unknown model, signature or broker: the remedy, and status 2 where the command was given wrongly."""
     monkeypatch.setattr(sys, "path", [*sys.path])  # to which the command adds
     result = CliRunner().invoke(command, [running.address if word == "HERE" else word for word in words])
-    assert result.exit_code == 1
+    assert result.exit_code == status
     assert told in result.output

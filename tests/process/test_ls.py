@@ -83,7 +83,7 @@ def test_of_several_none_is_taken_but_the_default(runtime: Path, command: str) -
         assert [found["name"] for found in listed()] == ["a", "b"]
         status, _, said = run(command)
         assert (status, said) == (
-            1,
+            2,
             f"Error: several brokers serve in {runtime}: a, b; say which with --name\n",
         )
         assert run("models", "--name", "b")[0] == 0

@@ -364,7 +364,7 @@ def test_a_working_directory_that_is_gone(place: Path) -> None:
     done = run("-m", "broker", "run", "--name", str(place / "b.sock"), *MODEL, "--", "true")
     assert done.returncode == 0, done.stderr
     done = run("-m", "broker", "run", "--name", "./b.sock", *MODEL, "--", "true")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "working directory has been removed: give the whole path" in done.stderr
     assert "Traceback" not in done.stderr
     done = run("-c", IN_DIRECTORY, SOURCES["double"], str(place / "c.sock"))

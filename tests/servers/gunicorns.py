@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 
 from tests.process.models import GATE_VARIABLE
-from tests.servers.running import Server, command_line, place, running
+from tests.servers.running import Server, command_line, is_broker, place, running
 
 APP = """
 import json, os, urllib.parse
@@ -58,4 +58,4 @@ def gunicorn(
 def workers_of(server: Server, arbiter: int | None = None) -> list[int]:
     """Process ids of the arbiter's workers."""
     children = psutil.Process(arbiter or server.pid).children()
-    return [child.pid for child in children if "gunicorn" in command_line(child)]
+    return [child.pid for child in children if "gunicorn" in command_line(child) and not is_broker(child)]

@@ -31,6 +31,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 """Where the servers' programs are."""
 
+BROKER_TITLE = "onesession: broker "
 OTHER_SERVERS = os.environ.get("ONESESSION_SERVERS", "")
 """A folder with other versions of the servers, to be tested in place of those installed: `pip install --target`."""
 START_S = 60.0
@@ -163,11 +164,13 @@ class Server:
             return []
         return [process.pid for process in tree if what in command_line(process)]
 
+    def brokers(self, pid: int | None = None) -> list[int]:
+        """The process ids of all brokers below `pid`: with their titles, or on the way to them."""
+        return sorted({*self.processes("broker.process.main", pid), *self.processes(BROKER_TITLE, pid)})
+
     def broker(self, pid: int | None = None) -> int:
         """The process id of the broker below `pid`."""
-        found: list[int] = wait_until(
-            lambda: self.processes("broker.process.main", pid), "the broker's process"
-        )
+        found: list[int] = wait_until(lambda: self.brokers(pid), "the broker's process")
         assert len(found) == 1
         return found[0]
 
@@ -195,6 +198,11 @@ class Server:
             self.process.kill()
             self.process.wait()
         self.wait_until_gone()
+
+
+def is_broker(process: psutil.Process) -> bool:
+    line = command_line(process)
+    return "broker.process.main" in line or line.startswith(BROKER_TITLE)
 
 
 def command_line(process: psutil.Process) -> str:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.brokers import wait_until
 from tests.servers.gunicorns import APP, workers_of
-from tests.servers.running import OTHER_SERVERS, Server, Traffic, command_line, place, running
+from tests.servers.running import OTHER_SERVERS, Server, Traffic, is_broker, place, running
 
 
 @contextlib.contextmanager
@@ -34,7 +34,7 @@ def under_broker_run(*options: str) -> Iterator[tuple[Server, int]]:
         with running(here, [*run, *command, "app:app"]) as server:
             server.ask(1)
             children = psutil.Process(server.pid).children()
-            (arbiter,) = [child.pid for child in children if "broker.process.main" not in command_line(child)]
+            (arbiter,) = [child.pid for child in children if not is_broker(child)]
             yield server, arbiter
 
 

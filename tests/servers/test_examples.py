@@ -42,7 +42,7 @@ def example(command: list[str], workers: int = 2) -> Iterator[Server]:
             wait_until(lambda: traffic.failures or len(traffic.pids) >= workers, "answers of all workers")
             traffic.wait_for(40)
         traffic.check()
-        assert len(server.processes("broker.process.main")) == 1
+        assert len(server.brokers()) == 1
         yield server
 
 

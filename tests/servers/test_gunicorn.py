@@ -192,7 +192,7 @@ def test_an_upgrade_has_two_brokers_side_by_side(preload: bool) -> None:
 def new_arbiter(server: Server) -> int | None:
     """Of an upgrade: the child that has a broker of its own."""
     for child in psutil.Process(server.pid).children():
-        if "gunicorn" in command_line(child) and server.processes("broker.process.main", child.pid):
+        if "gunicorn" in command_line(child) and server.brokers(child.pid):
             return child.pid
     return None
 
@@ -203,7 +203,7 @@ def test_workers_with_dropped_privileges_are_let_in(runtime_mode: int) -> None:
     """gunicorn's `user` and `group`: the broker stays root's, at an address that the workers can reach."""
     with gunicorn("--user", "nobody", "--group", "nogroup", runtime_mode=runtime_mode) as server:
         assert server.ask(1)["uid"] == 65534
-        address = Path(server.log().partition("Broker serves tell at ")[2].split()[0])
+        address = Path(server.log().partition("serving tell at ")[2].split()[0])
         assert address.is_relative_to(server.place.runtime) == (runtime_mode == 0o755)
         server.stop()
         assert not address.exists()

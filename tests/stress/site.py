@@ -151,7 +151,7 @@ class Site:
         return random.choice(wait_until(lambda: workers_of(self._server), "a worker"))
 
     def _broker(self) -> int:
-        (pid,) = wait_until(lambda: self._server.processes("broker.process.main"), "a broker")
+        (pid,) = wait_until(self._server.brokers, "a broker")
         return int(pid)
 
     def _kill_worker(self, random: Random) -> None:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from broker import Broker
 from broker.cli import main
-from broker.cli.formatting import counted
+from broker.counters.counted import counted
 from broker.integrations import gunicorn
 from worker_client import InvalidInput, connect
 

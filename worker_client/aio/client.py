@@ -55,6 +55,7 @@ class AsyncClient:
         self._calls: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
         self._attaching: dict[asyncio.AbstractEventLoop, asyncio.Future[None]] = {}
         self._closings = 0
+        self._ended = False  # its `async with` block is over
 
     def __repr__(self) -> str:
         return f"<AsyncClient {[*self._calls.values()] or self._client!r}>"
@@ -110,11 +111,13 @@ class AsyncClient:
             await loop.run_in_executor(None, self._client.close)
 
     async def __aenter__(self) -> AsyncClient:
+        self._ended = False
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._ended = True
         await self.close()
 
     def calls_of(self, bound: Bound | None) -> LoopCalls | None:
@@ -123,7 +126,13 @@ class AsyncClient:
         return calls if calls is not None and bound is not None and calls.channel is bound.channel else None
 
     async def ready(self, model: Model, timeout: float | None) -> tuple[Bound, LoopCalls, int]:
-        """The bound model, this loop's calls on its channel, and the deadline of a call, which counts from now."""
+        """The bound model, this loop's calls on its channel, and the deadline of a call, which counts from now.
+
+        Raises RuntimeError after the client's `async with` block."""
+        if self._ended:
+            raise RuntimeError(
+                "this client is closed, as its `async with` block is over: make the calls inside, or connect again"
+            )
         bound = model.bound()
         calls = self.calls_of(bound) or self._join_at_once(bound)
         if bound is None or calls is None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from worker_client.wire.documented import shown_as_documented
 from worker_client.wire.errors import BrokerError, ModelFailed, ModelNotFound
 from worker_client.wire.signature import Signature
 
@@ -113,6 +114,7 @@ class ModelInfo:
         return listed + (f" and the labels {', '.join(sorted(self.labels))}" if self.labels else "")
 
 
+@shown_as_documented
 class Coming(ModelNotFound):
     """The model has no version now, and will have one shortly."""
 

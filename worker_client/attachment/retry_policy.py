@@ -30,6 +30,7 @@ from pathlib import Path
 
 from worker_client.ipc.backoff import Backoff
 from worker_client.wire.address import unavailable
+from worker_client.wire.documented import shown_as_documented
 from worker_client.wire.errors import BrokerUnavailable, DeadlineExceeded, ModelFailed
 
 RETURN_SECONDS = 30.0
@@ -37,14 +38,17 @@ _FIRST_PAUSE_SECONDS = 0.001
 _LAST_PAUSE_SECONDS = 0.05
 
 
+@shown_as_documented
 class Absent(BrokerUnavailable):
     """Nobody listens at the address."""
 
 
+@shown_as_documented
 class NoAnswer(BrokerUnavailable):
     """Somebody listens there, but did not answer in time."""
 
 
+@shown_as_documented
 class BrokerLost(BrokerUnavailable):
     """The broker was there and went away. `ran`: it had been given the call, and may have run it."""
 
@@ -63,10 +67,12 @@ class BrokerLost(BrokerUnavailable):
         )
 
 
+@shown_as_documented
 class ModelMoved(BrokerLost):
     """The broker is there, but the version that the call was for is not: bind again. Nothing was run."""
 
 
+@shown_as_documented
 class ForeignAnswer(BrokerLost):
     """What stands in the slot is an answer to something else. It is never returned; its channel is closed."""
 

@@ -31,8 +31,10 @@ from worker_client.system.processor import leave_processor
 from worker_client.wire import control
 from worker_client.wire.errors import BrokerError, DeadlineExceeded, Overloaded
 from worker_client.wire.layout import (
+    BULK,
     DONE,
     HELD,
+    JOINED,
     NO_DEADLINE,
     NOTIFY_BELL,
     NOTIFY_EVENT,
@@ -42,7 +44,9 @@ from worker_client.wire.layout import (
     POLL_GIVING_WAY,
     POLL_WORD,
     RING_END,
+    STARTED_NS,
     SUBMITTED_NS,
+    TAKEN_NS,
 )
 
 _UNWATCHED_LOOK_SECONDS = 0.001
@@ -170,7 +174,21 @@ class Channel(SlotSupply):
                 f"the model's queue was full until the call's timeout ({waited:.0f} ms); send less at a time or raise "
                 "the model's max_queue_rows or max_queue_bytes"
             )
-        return DeadlineExceeded(f"no answer within the call's timeout; waited {waited:.0f} ms")
+        return DeadlineExceeded(self._late(slot, waited))
+
+    def _late(self, slot: Slot, waited_ms: float) -> str:
+        """Which call it was, and how far it came."""
+        words = slot.words
+        label, _ = self.run_limits.get(slot.signature_id & ~BULK, ("", 0.0))
+        started_ns = words[STARTED_NS] & ~JOINED
+        if started_ns >= words[SUBMITTED_NS]:
+            where = f"and the model has been running it for {(monotonic_ns() - started_ns) / 1e6:.0f} ms"
+        elif words[TAKEN_NS] >= words[SUBMITTED_NS]:
+            where = "all of it for the model's turn: others were before it"
+        else:
+            where = "and the broker has not taken it yet"
+        what = f"{label}{label and ': '}no answer within the call's timeout"
+        return f"{what}; waited {waited_ms:.0f} ms, {where}"
 
     # -- called by the watcher thread ----------------------------------------------------------------------------------
 

@@ -17,7 +17,8 @@ import os
 
 import posix_ipc
 
-from worker_client.system import limits
+from worker_client.system import limits, shm
+from worker_client.wire.documented import shown_as_documented
 from worker_client.wire.errors import BrokerError, Overloaded
 
 _WHAT = "a semaphore of the broker's"
@@ -97,10 +98,13 @@ class NoSemaphore(Semaphore):
 
 
 def create(name: str, mode: int = 0o600) -> Semaphore:
-    """A new semaphore at 0. Raises Overloaded if /dev/shm or the descriptor limit has no room for it."""
+    """A new semaphore at 0. Raises Overloaded if /dev/shm or the descriptor limit has no room for it, BrokerError if
+    there is no /dev/shm that can be written to."""
     try:
         return Semaphore(name, posix_ipc.O_CREX, mode=mode, initial_value=0)
     except OSError as error:
+        if why := shm.why_not(error):
+            raise BrokerError(why) from None
         if error.errno == errno.ENOSPC:
             raise Overloaded("/dev/shm has no room for another semaphore; enlarge it") from None
         if error.errno is None:  # posix_ipc's own text for EMFILE and ENFILE
@@ -110,6 +114,7 @@ def create(name: str, mode: int = 0o600) -> Semaphore:
         raise
 
 
+@shown_as_documented
 class Missing(BrokerError):
     """No semaphore has this name. The broker that made it may have ended meanwhile."""
 

@@ -17,7 +17,7 @@ import re
 import stat
 from pathlib import Path
 
-from worker_client.wire.errors import BrokerError, BrokerUnavailable
+from worker_client.wire.errors import BrokerUnavailable, InvalidInput
 
 VARIABLE = "BROKER_ADDRESS"
 DEFAULT = "default"
@@ -42,18 +42,19 @@ def runtime_directory() -> Path:
 
 
 def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
-    """The socket of the broker at `address`: a name, a path, or None for $BROKER_ADDRESS, else "default"."""
+    """The socket of the broker at `address`: a name, a path, or None for $BROKER_ADDRESS, else "default". Raises
+    InvalidInput."""
     text = os.fspath(address) if address else os.environ.get(VARIABLE) or DEFAULT
     if "/" in text:
         path = _absolute(text)
     elif _NAME.fullmatch(text):
         path = runtime_directory() / f"{text}.sock"
     else:
-        raise BrokerError(
+        raise InvalidInput(
             f"{text!r} is no broker address: give a name (letters, digits, . _ -) or the path of a socket"
         )
     if len(os.fsencode(path)) > _LONGEST_PATH:
-        raise BrokerError(
+        raise InvalidInput(
             f"socket path {path} is longer than {_LONGEST_PATH} bytes; choose a shorter directory"
         )
     return path
@@ -63,7 +64,7 @@ def _absolute(text: str) -> Path:
     try:
         return Path(text).absolute()
     except FileNotFoundError:
-        raise BrokerError(
+        raise InvalidInput(
             f"{text!r} is a relative path, and this process's working directory has been removed: give the whole path"
         ) from None
 

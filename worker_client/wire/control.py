@@ -39,6 +39,7 @@ from typing import Any
 
 import msgpack
 
+from worker_client.wire.documented import shown_as_documented
 from worker_client.wire.errors import BrokerError, from_status, status_of
 
 MAX_MESSAGE = 4 << 20
@@ -57,6 +58,7 @@ _libc.send.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_
 Message = dict[str, Any]
 
 
+@shown_as_documented
 class ProtocolError(BrokerError):
     """The other side sent something that is no message of this protocol."""
 

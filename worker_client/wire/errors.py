@@ -31,6 +31,20 @@ class ModelFailed(BrokerError):
     """The model itself raised; the message is TensorFlow's (or the Python model's)."""
 
 
+DOCUMENTED = (
+    BrokerUnavailable,
+    DeadlineExceeded,
+    Overloaded,
+    InvalidInput,
+    ModelNotFound,
+    ModelFailed,
+    BrokerError,
+)
+for _kind in DOCUMENTED:
+    _kind.__module__ = "worker_client"  # where callers find it, and tracebacks and error trackers show it
+del _kind
+
+
 class Moved(BrokerError):
     """The number in the request stands for no signature any more: ask for the models. No caller ever sees it."""
 

@@ -11,6 +11,7 @@ import numpy as np
 from broker.bench.load.samples import STAGES
 from broker.bench.outcome import Measured, Outcome
 from broker.bench.report.rows import BROKER
+from broker.counters.counted import counted
 from worker_client.wire.errors import BrokerError
 
 MISSING = 'plots need matplotlib: pip install "onesession[bench]", or leave them out with --no-plots'
@@ -74,7 +75,7 @@ def _percentiles(outcome: Outcome) -> Any:
             if each.case.rows == rows and each.case.workers == most and len(each.window.taken_ns):
                 latency = np.quantile(each.window.taken_ns, _QUANTILES) / 1000
                 axis.plot(1 / (1 - _QUANTILES), latency, label=_name(outcome, each))
-        axis.set(xlabel="percentile", ylabel="latency, us", title=f"{most} workers, {_rows(rows)}")
+        axis.set(xlabel="percentile", ylabel="latency, us", title=f"{counted(most, 'worker')}, {_rows(rows)}")
         axis.set_xscale("log")
         axis.set_yscale("log")
         axis.set_xticks([1, 2, 10, 100, 1000, 10000], ["0", "50", "90", "99", "99.9", "99.99"])
@@ -129,4 +130,4 @@ def _load(outcome: Outcome, each: Measured) -> str:
 
 
 def _rows(rows: int) -> str:
-    return f"{rows} row{'s' if rows > 1 else ''}" if rows else "one request"
+    return counted(rows, "row") if rows else "one request"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from broker.counters.counted import counted
 from broker.doctor.finding import Finding, ok, warning
 from broker.doctor.target import Patient
 from broker.host.processors import quota, usable
@@ -13,7 +14,7 @@ def judge(cores: int, quota: float | None, models: dict[str, Any], workers: int)
     """`quota` in processors, from the control group. `models` as the broker describes them."""
     check = "cores"
     usable = cores if quota is None else min(cores, quota)
-    found = f"{usable:g} for the broker and {workers} workers"
+    found = f"{usable:g} for the broker and {counted(workers, 'worker')}"
     if quota is not None and quota < cores:
         found += f" (of {cores}, by a quota)"
     crowded = [text for name, info in models.items() if (text := _crowded(name, info, usable))]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from broker.counters.counted import counted
 from broker.doctor.finding import Finding, ok, warning
 from broker.doctor.target import Patient
 from broker.host.processes import ancestors, name_of, read
@@ -39,12 +40,14 @@ def judge(workers: list[int], parents: list[int], hidden: int, looked_at: int) -
     if hidden:
         return warning(
             check,
-            f"{hidden} of {hidden + looked_at} workers cannot be looked at",
+            f"{hidden} of {counted(hidden + looked_at, 'worker')} cannot be looked at",
             "run broker doctor as root or their user",
         )
     return ok(
         check,
-        f"none of {looked_at} workers nor their parents has it" if looked_at else "no worker is attached",
+        f"none of {counted(looked_at, 'worker')} nor their parents has it"
+        if looked_at
+        else "no worker is attached",
     )
 
 

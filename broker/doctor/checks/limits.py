@@ -7,6 +7,7 @@ import os
 import re
 from pathlib import Path
 
+from broker.counters.counted import counted
 from broker.doctor.finding import Finding, ok, problem, warning
 from broker.doctor.target import Patient
 from broker.host.processes import PROC, read
@@ -27,7 +28,7 @@ def descriptors(limit: int | None, used: int | None, workers: int) -> Finding:
     remedy = "LimitNOFILE=65536 in the unit, or ulimit -n 65536 before the start"
     found = f"{limit or 'unlimited'} descriptors"
     if used is not None:
-        found += f", of which the broker has {used} for {workers} workers"
+        found += f", of which the broker has {used} for {counted(workers, 'worker')}"
     if limit is None:
         return ok(check, found)
     if used is not None and used >= _ALMOST * limit:
@@ -43,7 +44,7 @@ def descriptors(limit: int | None, used: int | None, workers: int) -> Finding:
 
 def mappings(most: int, used: int, workers: int) -> Finding:
     check = "vm.max_map_count"
-    found = f"the broker has {used:,} of {most:,} memory mappings, for {workers} workers"
+    found = f"the broker has {used:,} of {most:,} memory mappings, for {counted(workers, 'worker')}"
     if used < _NEARLY * most:
         return ok(check, found)
     judged = problem if used >= _ALMOST * most else warning

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from broker.models.errors import ModelLoadError
 from broker.models.files import foreign, hub
+from broker.models.files.reading import unreadable
 from broker.models.kinds import GRAPH_FILES, files_in, kind_of
 from broker.models.spec import ModelSpec
 
@@ -77,7 +78,7 @@ def _path(spec: ModelSpec) -> Path:
             "or module:function for a Python callable",
         ) from None
     except OSError as error:
-        raise _unreadable(spec, path, error) from error
+        raise unreadable(spec, error, path) from error
     return path
 
 
@@ -107,7 +108,7 @@ def _model_at(spec: ModelSpec, path: Path) -> Path | None:
                 spec, path, foreign.folder_at(path)
             )  # beside which TensorFlow 1 writes a graph.pbtxt
     except OSError as error:
-        raise _unreadable(spec, path, error) from error
+        raise unreadable(spec, error, path) from error
     if len(files) > 1:
         names = ", ".join(file.name for file in files)
         raise _refused(spec, f"{path} holds several models: {names}", "Give the path of one of them")
@@ -120,7 +121,7 @@ def _no_model(spec: ModelSpec, path: Path) -> ModelLoadError:
     try:
         told = foreign.folder_at(path) if path.is_dir() else foreign.file_at(path)
     except OSError as error:
-        return _unreadable(spec, path, error)
+        return unreadable(spec, error, path)
     return _foreign(spec, path, told)
 
 
@@ -129,12 +130,6 @@ def _foreign(spec: ModelSpec, path: Path, told: foreign.Foreign) -> ModelLoadErr
         looked_for = "no saved_model.pb, no Keras file, no frozen graph (.pb) and no numbered versions"
         return _refused(spec, f"{path} holds no model: {looked_for}; {told.what}", told.remedy)
     return _refused(spec, f"{path} is no model: {told.what}", told.remedy)
-
-
-def _unreadable(spec: ModelSpec, path: Path, error: OSError) -> ModelLoadError:
-    return _refused(
-        spec, f"{path} cannot be read: {error.strerror}", "Make it readable for the broker's user"
-    )
 
 
 def _versions(path: Path) -> list[int]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from broker.host.interpreter import never_look_at_these_again
 from broker.host.usage import resident_bytes
 from broker.models.errors import ModelLoadError
+from broker.models.files.reading import reading, unreadable
 from broker.models.lifecycle.entry import entry_of
 from broker.models.lifecycle.served_model import ServedModel
 from broker.models.lifecycle.version import State, Version
@@ -153,12 +154,15 @@ def load(version: Version) -> None:
     """Make its model. Raises ModelLoadError, whatever went wrong."""
     spec = version.spec
     version.enter(State.LOADING)
-    load_function = _load_function(spec)
+    with reading(spec):
+        load_function = _load_function(spec)
     before = resident_bytes()
     try:
         version.model = load_function(spec)
     except ModelLoadError:
         raise
+    except PermissionError as error:
+        raise unreadable(spec, error) from error
     except Exception as error:
         raise ModelLoadError.of(
             spec.name, spec.source, f"{type(error).__name__}: {error}", "See the log above"

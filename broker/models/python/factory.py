@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.models.errors import RAISED_BY_CODE, ModelLoadError
+from broker.models.files import no_space
 from broker.models.model import LoadedModel
 from broker.models.python import function
 from broker.models.spec import ModelSpec
@@ -93,6 +94,9 @@ def _of_keras(spec: ModelSpec, model: Any) -> LoadedModel:
         except Exception as error:
             if isinstance(error, BrokerError):
                 raise
+            full = no_space.problem_with(error, target)
+            if full is not None:
+                raise _refused(spec, *full) from error
             raise _refused(
                 spec,
                 f"the Keras model it returned cannot be exported: {type(error).__name__}: {error}",

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from broker.models.errors import RAISED_BY_CODE, ModelLoadError
+from broker.models.files.reading import reading
 from broker.models.python import function
 from broker.models.python.function import FunctionModel
 from broker.models.spec import ModelSpec
@@ -36,12 +37,14 @@ def holds_python(source: str) -> bool:
 def load(spec: ModelSpec) -> FunctionModel:
     """Run the folder's `model.py` and take the function that has a signature. Raises ModelLoadError."""
     path = Path(spec.source).expanduser() / FILE
+    with reading(spec):
+        program = path.read_bytes()
     module = ModuleType(f"onesession_model_{next(_numbers)}")
     module.__file__ = str(path)
     sys.modules[module.__name__] = module  # dataclasses and pickle look there
     try:
         # Compiled here: the import system would write byte code beside the model, and trust it by the second.
-        exec(compile(path.read_bytes(), str(path), "exec"), module.__dict__)  # noqa: S102 - the model is a program
+        exec(compile(program, str(path), "exec"), module.__dict__)  # noqa: S102 - the model is a program
         found = _only_function(spec, path, module)
     except ModelLoadError:
         sys.modules.pop(module.__name__)

@@ -28,7 +28,7 @@ from typing import Any
 
 from broker.models.cache_folder import cache_folder
 from broker.models.errors import ModelLoadError
-from broker.models.files import keras_check
+from broker.models.files import keras_check, no_space
 from broker.models.kinds import is_hdf5
 from broker.models.spec import ModelSpec
 from worker_client.system.interpreter import python
@@ -176,6 +176,9 @@ def _made(path: Path, target: Path, imports: Sequence[str]) -> dict[str, str]:
             importlib.import_module(name)
         export(tf.keras.models.load_model(str(path), compile=False), target)
     except Exception as error:
+        full = no_space.problem_with(error, target)
+        if full is not None:
+            return full._asdict()
         text = _own_words(error)
         told = f"{type(error).__name__}: {text[:_MOST_CHARACTERS]}"
         if "Lambda" in text and "safe_mode" in text:

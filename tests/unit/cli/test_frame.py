@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 from rich.console import Console
 
+from broker.cli.stats import label_of
 from broker.cli.top_screen import History, frame
 from broker.counters.histogram import Histogram
 from broker.counters.thread_counters import STAGES
+from broker.observe.summary import figures, shown
 
 
 def worker(channel: int, pid: int, requests: int) -> dict[str, Any]:
@@ -102,7 +105,7 @@ def test_another_broker_begins_anew():
     history.add(answer(100.0, 50, worker(1, 11, 40)))
     history.add(answer(10.0, 20, worker(1, 11, 20), pid=78, restarts=1))
     lines = drawn(history)
-    assert "broker 78, up 10 s, 1 restarts   2 requests/s" in lines[0]
+    assert "broker 78, up 10 s, 1 restart   2 requests/s" in lines[0]
     assert row(lines, "11")[1] == "2"
 
 
@@ -121,3 +124,32 @@ def test_however_much_there_is_it_fits():
         assert row(lines, "a-model-with-a-lo")[1] == "3000k"
         assert row(lines, "model") == ["model", "req/s", "p50", "p99", "rows/run", "fail/s"]
         assert lines[-1] == "q quits"
+
+
+def called(signature_name: str, requests: int) -> dict[str, Any]:
+    return {**signature("digits", requests, 0), "signature": signature_name}
+
+
+def test_signatures_that_never_ran_are_not_shown() -> None:
+    """Of a model that is called; and the one that is left goes by the model's name."""
+    history = History()
+    now = {**answer(1.0, 0), "signatures": [called("serve", 0), called("serving_default", 40)]}
+    history.add(now)
+    assert [label_of(each, shown(history.figures, now)) for each in shown(history.figures, now)] == ["digits"]
+    never = {**now, "signatures": [called("serve", 0), called("serving_default", 0)]}
+    assert len(shown(figures(never), never)) == 2
+
+
+def test_a_signature_that_did_not_run_just_now_is_still_shown() -> None:
+    before = {**answer(1.0, 0), "signatures": [called("a", 5), called("b", 5)]}
+    now = {**answer(2.0, 0), "signatures": [called("a", 5), called("b", 9)]}
+    assert [each.signature for each in shown(figures(now, before), now)] == ["a", "b"]
+
+
+def test_a_long_name_takes_the_room_there_is() -> None:
+    name = "a_model_with_a_name_of_forty_characters_"
+    history = History()
+    history.add(answer(1.0, 10, models=(name,)))
+    wide = Console(width=130, height=24, file=io.StringIO())
+    wide.print(frame(history, 130, 24))
+    assert name in wide.file.getvalue()  # type: ignore[attr-defined]

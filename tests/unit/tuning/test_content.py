@@ -15,7 +15,7 @@ from broker.tuning.content import content_digest
 def model(tmp_path: Path) -> Path:
     path = tmp_path / "model"
     (path / "variables").mkdir(parents=True)
-    (path / "saved_model.pb").write_bytes(b"graph" * 1000)
+    (path / "saved_model.pb").write_bytes(b"\x0a\x05graph" * 1000)
     (path / "fingerprint.pb").write_bytes(b"1")
     (path / "variables" / "variables.index").write_bytes(b"names and checksums")
     (path / "variables" / "variables.data-00000-of-00001").write_bytes(b"\0" * 4096)

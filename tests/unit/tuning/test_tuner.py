@@ -96,7 +96,7 @@ def tune(tmp_path: Path, laboratory, no_switch):
         for name in names:
             path = tmp_path / name
             path.mkdir(exist_ok=True)
-            (path / "saved_model.pb").write_text(name)
+            (path / "saved_model.pb").write_bytes(b"\x0a" + bytes([len(name)]) + name.encode())
         specs = tuple(ModelSpec(name, str(tmp_path / name), **(by_hand or {})) for name in names)
         return list(tuned(Settings(models=specs, tune=tune, **options), records))
 
@@ -286,7 +286,7 @@ def test_without_a_choice_a_spec_is_as_it_was():
 
 def test_the_key_has_all_that_matters(tmp_path, no_switch):
     """Another tag, limit or fixed setting is measured anew; a name, a time-out or a queue is not."""
-    (tmp_path / "saved_model.pb").write_text("graph")
+    (tmp_path / "saved_model.pb").write_bytes(b"\x0a\x05graph")
 
     def name_of(name: str = "m", **settings: Any) -> str:
         return Subject.of(ModelSpec(name, str(tmp_path), **settings), Switch(None, True)).keys[0].file_name

@@ -1,0 +1,40 @@
+"""What is wrong with a model's file, as far as it shows without TensorFlow, whose start takes seconds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from broker.models.errors import ModelLoadError
+from broker.models.files import keras_check
+from broker.models.kinds import Kind, kind_of
+from broker.models.spec import ModelSpec
+
+
+def check(spec: ModelSpec, path: Path) -> None:
+    """Of the file or SavedModel directory at `path`. Raises ModelLoadError, OSError."""
+    kind = kind_of(path)
+    if kind is Kind.KERAS:
+        problem = keras_check.problem_with(path)
+        if problem is not None:
+            raise ModelLoadError.of(spec.name, spec.source, *problem)
+        return
+    graph = path / "saved_model.pb" if kind is Kind.SAVED_MODEL else path
+    if graph.suffix == ".pb" and graph.is_file() and not _is_message(graph.read_bytes()):
+        raise ModelLoadError.of(
+            spec.name, spec.source, f"{graph} is damaged or cut off", "Copy or export the model again"
+        )
+
+
+def _is_message(content: bytes) -> bool:
+    """Whether it reads as a message of Protocol Buffers, of whichever type: a message without fields keeps all as
+    unknown ones."""
+    try:
+        from google.protobuf.empty_pb2 import Empty
+        from google.protobuf.message import DecodeError
+    except ImportError:  # it comes with TensorFlow
+        return True
+    try:
+        Empty.FromString(content)
+    except DecodeError:
+        return False
+    return bool(content)

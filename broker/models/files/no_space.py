@@ -1,0 +1,22 @@
+"""A model that cannot be exported for want of disk space: Keras tells it in the words of whichever layer failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from broker.models.cache_folder import cache_folder
+from broker.models.files.keras_check import Problem
+
+_SIGNS = ("No space left on device", "Disk quota exceeded")
+
+
+def problem_with(error: BaseException, target: Path) -> Problem | None:
+    """If that is why nothing could be written to `target`: the folder, and the variable that names another."""
+    if not any(sign in str(error) for sign in _SIGNS):
+        return None
+    cache = cache_folder("")
+    variable, folder = ("XDG_CACHE_HOME", cache) if cache in target.parents else ("TMPDIR", target.parents[1])
+    return Problem(
+        f"no space is left in {folder}, into which Keras exports it",
+        f"Make room there, or set {variable} to a folder that has it",
+    )

@@ -1,0 +1,25 @@
+"""Error classes of our own that callers meet: they are shown as the documented ones that they are."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from worker_client.wire.errors import DOCUMENTED, BrokerError
+
+E = TypeVar("E", bound=BrokerError)
+
+
+def shown_as_documented(kind: type[E]) -> type[E]:
+    """Tracebacks and error trackers show `worker_client.BrokerUnavailable` or the like, and pickled it is that."""
+    public = next(filter(kind.__mro__.__contains__, DOCUMENTED))
+
+    def reduce(error: BrokerError) -> tuple[type[BrokerError], tuple[object, ...]]:
+        return public, error.args
+
+    kind.__module__, kind.__name__, kind.__qualname__ = (
+        public.__module__,
+        public.__name__,
+        public.__qualname__,
+    )
+    kind.__reduce__ = reduce  # type: ignore[assignment, method-assign]
+    return kind
