@@ -41,7 +41,7 @@ class Wanted:
         return node.shared(self.models, idle_seconds=self.idle_seconds, log=self.log, timeout=PATIENCE_S)
 
     def starts(self) -> int:
-        """How many interpreters were started to serve: each says first that it loads."""
+        """How many brokers have begun to load: each says so, once it has the address."""
         log = Path(self.log)
         return log.read_text().count("loading ") if log.exists() else 0
 

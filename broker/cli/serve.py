@@ -1,22 +1,19 @@
-"""`broker serve`: the broker in the foreground."""
+"""`onesession serve`: the broker in the foreground."""
 
 from __future__ import annotations
 
-import logging
 import sys
 
 import click
 
 from broker.cli.options import settings_options, told_errors
-from broker.config.logs import LogFormat, log_to_stderr, say
+from broker.config.logs import log_to_stderr
 from broker.config.settings import Settings
 from broker.control_plane.start_lock import InheritedLock
 from broker.process import main as engine
 from broker.process.systemd import Service
 from broker.supervision import supervise as supervisor
 from worker_client.wire.address import socket_path
-
-_log = logging.getLogger("onesession.serve")
 
 
 @click.command()
@@ -44,24 +41,9 @@ def serve(settings: Settings, supervise: bool, start_lock: int | None) -> None:
         supervisor.begin_again_to_serve()
     service = Service.from_environment()
     log_to_stderr(settings.log_level, settings.log_format)
-    names = ", ".join(spec.name for spec in settings.models)
     lock = InheritedLock(start_lock)
-
-    def on_ready() -> None:
-        _say(settings, f"serving {names} at {settings.address}")
-        lock.release()
-
-    _say(settings, f"loading {names} ...")
     with told_errors():
         program = supervisor if supervise else engine
         path = socket_path(settings.address)
-        status = lock.serve(path, lambda: program.serve(settings, on_ready, service=service))
+        status = lock.serve(path, lambda: program.serve(settings, lock.release, service=service))
     sys.exit(status)
-
-
-def _say(settings: Settings, text: str) -> None:
-    """To people, or where programs read along as an event like all others."""
-    if settings.log_format == LogFormat.TEXT.value:
-        say(text)
-    else:
-        _log.info(text)

@@ -121,11 +121,6 @@ def _writing() -> WriterHandler:
     return _handler
 
 
-def say(text: str) -> None:
-    """A line for people on stderr, in order with those of the log."""
-    _writing().writer.write(text + "\n")
-
-
 def write_apart() -> None:
     """From now on a thread of its own writes what is logged: other threads have better things to do."""
     if _handler is not None:

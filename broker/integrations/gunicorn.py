@@ -40,6 +40,9 @@ _XDG = "XDG_RUNTIME_DIR"
 _RESPITE_SECONDS = 30.0
 """After so many failures that there is little use in another start; the app may have pages without a model."""
 
+_OF_COMMANDS = {"log_level": "info"}
+"""As under `broker run`: a server's log says that models are loaded, tuned and served."""
+
 _broker: ArbitersBroker | None = None
 
 
@@ -82,13 +85,13 @@ def _wanted(
     models: Mapping[str, Any] | None, config: str | os.PathLike[str] | None, options: Mapping[str, Any]
 ) -> Settings:
     if models is not None and config is None:
-        return Settings.of(ModelSpec.coerce_all(models), options)
+        return Settings.of(ModelSpec.coerce_all(models), {**_OF_COMMANDS, **options})
     if models is not None or config is None:
         raise InvalidInput('gunicorn.serve wants models={...} or config="broker.toml", one of the two')
     from broker.config.file import read  # here: what the arbiter has imported costs every worker memory
 
     file = read(config)
-    return Settings.of(file.models, {**file.settings, **options})
+    return Settings.of(file.models, {**_OF_COMMANDS, **file.settings, **options})
 
 
 class ArbitersBroker:
@@ -110,8 +113,6 @@ class ArbitersBroker:
             return
         server.tell_timeout(arbiter.cfg.timeout)
         settings = self._settings(arbiter)
-        names = ", ".join(spec.name for spec in settings.models)
-        arbiter.log.info("Starting the broker of %s", names)
         try:
             with _without(self._hidden):
                 self._keeper = _ready(settings)
@@ -119,7 +120,6 @@ class ArbitersBroker:
         except BrokerError as error:
             arbiter.log.critical("The broker cannot start: %s", error)
             sys.exit(1)
-        arbiter.log.info("Broker serves %s at %s", names, settings.address)
         self._look_after(arbiter)
 
     def on_reload(self, arbiter: Any) -> None:

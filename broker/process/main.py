@@ -28,6 +28,7 @@ from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
 
 _log = logging.getLogger("onesession.engine")
+_start_log = logging.getLogger("onesession.start")
 
 
 class Stopped(BaseException):
@@ -66,6 +67,7 @@ def serve(
             path = socket_path(settings.address)
             instance = Instance(path) if fds is None else Instance(path, Held(*fds, owner=parent))
             record = record or RunRecord()
+            _start_log.info("loading %s", ", ".join(spec.name for spec in settings.models))
             with _seen_to(record, settings, instance, watched):
                 server = Server(
                     settings,
@@ -80,6 +82,7 @@ def serve(
             return 0
         write_apart()
         server.start()
+        _start_log.info("serving %s at %s", ", ".join(server.repository.models), settings.address)
         on_ready()
         service.ready(server.threads)
         stopper.wait(service.interval, service.tick)

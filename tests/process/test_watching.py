@@ -240,6 +240,6 @@ def test_wait_ready():
         assert status == 0
         events = [json.loads(line) for line in err.splitlines()]
         messages = [event["message"] for event in events]
-        assert messages[0] == "loading double ..."
+        assert messages[0] == "loading double"
         assert messages[1] == f"serving double at {address}"
         assert messages[-1] == "stopping"
