@@ -1,7 +1,7 @@
-"""Celery with its prefork pool. `broker run` is the parent of the worker:
+"""Celery with its prefork pool. `onesession run` is the parent of the worker:
 
     export TASKS=$(mktemp -d)      # the queue: a folder, so that this runs without a Redis or RabbitMQ
-    broker run --model mean=example_model:mean -- celery --app celery_app worker --concurrency 4
+    onesession run --model mean=example_model:mean -- celery --app celery_app worker --concurrency 4
     python celery_app.py           # elsewhere, with the same TASKS: sends tasks, and checks the answers
 
 What changes in the app: the module makes the handle when it is imported, before Celery forks. The model that was loaded

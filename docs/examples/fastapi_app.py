@@ -1,6 +1,6 @@
-"""FastAPI on uvicorn, which spawns its workers. `broker run` is the parent of both:
+"""FastAPI on uvicorn, which spawns its workers. `onesession run` is the parent of both:
 
-    broker run --model mean=example_model:mean -- uvicorn --workers 4 fastapi_app:app
+    onesession run --model mean=example_model:mean -- uvicorn --workers 4 fastapi_app:app
 
 What changes in the app: the lifespan holds a client in place of a model, and the endpoint awaits it. No call blocks
 the event loop, none takes a thread, and cancelling the task (a client that goes away) cancels its request.

@@ -1,7 +1,7 @@
-"""Flask on gunicorn. The broker comes from gunicorn.conf.py beside this file, or from `broker run`:
+"""Flask on gunicorn. The broker comes from gunicorn.conf.py beside this file, or from `onesession run`:
 
     gunicorn --workers 4 flask_app:app
-    broker run --model mean=example_model:mean -- gunicorn --config /dev/null --workers 4 flask_app:app
+    onesession run --model mean=example_model:mean -- gunicorn --config /dev/null --workers 4 flask_app:app
 
 What changes in the app: `model = tf.saved_model.load(...)` and its calls become the two lines marked below. They are
 right with every worker class (sync, gthread, gevent), with --preload and without.

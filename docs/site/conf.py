@@ -6,7 +6,6 @@ tests/docs/test_links.py, for GitHub.
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -14,10 +13,12 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 
+from worker_client.wire.version import __version__  # noqa: E402 - the path first
+
 project = "onesession"
 author = "the onesession authors"
 copyright = author  # noqa: A001 - Sphinx's name for it
-release = version = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)[0]
+release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "repository_links", "state_pictures"]
 root_doc = "index"

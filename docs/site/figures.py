@@ -27,6 +27,13 @@ of one table, which were measured in turns in one run. "x" is a ratio of medians
 
 
 _CHOSEN = (
+    ("T5", "whole tree: a session in each worker", "memory of the server, a session in each worker"),
+    ("T5", "whole tree: broker", "memory of the server, with the broker"),
+    (
+        "T5",
+        "a worker with the broker over a bare one",
+        "memory that a worker takes more than without a model",
+    ),
     (
         "T1",
         "broker (adaptive) / Session.run",

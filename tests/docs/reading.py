@@ -126,7 +126,7 @@ class Reading:
                 self._command(shlex.split(re.sub(r"\s{2,}# .*", "", line[2:])), block)
 
     def _command(self, words: list[str], block: Block) -> None:
-        if words[0] != "broker":
+        if words[0] not in ("onesession", "broker"):
             pytest.fail(
                 f"{block}: `{words[0]}` is not run by tests: mark the block `not run`, with the reason"
             )

@@ -60,3 +60,16 @@ def test_every_page_can_be_found() -> None:
         ]
     unseen = set(pages()) - found - {ROOT / "docs" / "index.md", ROOT / "CHANGELOG.md"}
     assert not unseen, f"no page links to {sorted(str(page.relative_to(ROOT)) for page in unseen)}"
+
+
+def test_the_first_page_of_the_site_is_the_readmes_first_screen() -> None:
+    """It is taken up to a mark, and what newcomers need stands above that."""
+    mark = "<!-- end of the first screen -->"
+    first = (ROOT / "docs" / "index.md").read_text()
+    assert first.startswith(
+        f"```{{include}} ../README.md\n:relative-docs: docs/\n:relative-images:\n:end-before: {mark}"
+    )
+    shown, found, _ = (ROOT / "README.md").read_text().partition(mark)
+    assert found
+    for needed in ("pip install", "Python 3.10 to 3.13", "# was: ", "memory of the server", "onesession run"):
+        assert needed in shown
