@@ -62,8 +62,9 @@ def serve(
         failed.set()
         stopper.stop()
 
-    with stopper.handling(parent):
+    with stopper.handling():
         try:
+            stopper.begin_loading(parent)
             path = socket_path(settings.address)
             instance = Instance(path) if fds is None else Instance(path, Held(*fds, owner=parent))
             record = record or RunRecord()
@@ -82,8 +83,8 @@ def serve(
             return 0
         write_apart()
         server.start()
-        _start_log.info("serving %s at %s", ", ".join(server.repository.models), settings.address)
         on_ready()
+        _start_log.info("serving %s at %s", ", ".join(server.repository.models), settings.address)
         service.ready(server.threads)
         stopper.wait(service.interval, service.tick)
         if not server.retired:
@@ -133,8 +134,16 @@ class _Stopper:
 
     def __init__(self) -> None:
         self.stopping = False
-        self.loading = True
+        self.loading = False
         self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def begin_loading(self, parent: int | None) -> None:
+        """From now on a stop, which may have come already, raises Stopped; so does the end of the pipe `parent`."""
+        self.loading = True
+        if self.stopping:
+            raise Stopped
+        if parent is not None:
+            signal_end_of(parent)
 
     def stop(self) -> None:
         """Any thread."""
@@ -150,13 +159,11 @@ class _Stopper:
                 tick()
 
     @contextlib.contextmanager
-    def handling(self, parent: int | None) -> Iterator[None]:
+    def handling(self) -> Iterator[None]:
         taken = (*heeded(STOP_SIGNALS), signal.SIGIO)
         before = {number: signal.signal(number, self._on_signal) for number in taken}
         wakeup_before = signal.set_wakeup_fd(self._write_end, warn_on_full_buffer=False)
         try:
-            if parent is not None:
-                signal_end_of(parent)
             yield
         except Stopped:
             pass

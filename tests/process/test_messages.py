@@ -233,6 +233,19 @@ def test_ctrl_c_before_the_command_has_begun(place: Path) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (128 + signal.SIGINT, "", "")
 
 
+def test_a_broker_whose_parent_is_gone_already_ends_in_silence(place: Path) -> None:
+    """As after a Ctrl-C in the first moment of `run`: the end of its parent's pipe is seen before it loads anything."""
+    program = (
+        "import os, sys; from broker.config.settings import Settings; from broker.process.main import serve\n"
+        "from broker.models.spec import ModelSpec\n"
+        "parent, ours = os.pipe(); os.close(ours)\n"
+        "sys.exit(serve(Settings((ModelSpec('m', 'm:f'),), sys.argv[1]), lambda: None, parent))\n"
+    )
+    words = [sys.executable, "-c", program, os.fspath(place / "b.sock")]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, os.listdir(place)) == (0, "", [])
+
+
 def test_the_estimate_of_a_measurement_names_the_starts(start: Any) -> None:
     words = (
         "--workers",
