@@ -6,7 +6,7 @@ import contextlib
 import functools
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import Field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from click.core import ParameterSource
 
 from broker.cli.model_settings import with_settings
 from broker.config.file import Configuration, read
-from broker.config.logs import LogFormat, LogLevel
-from broker.config.settings import OneDnn, Settings, Tune
+from broker.config.logs import LogLevel
+from broker.config.settings import Settings, Tune
 from broker.control_plane.local_brokers import address_of
+from broker.models.setting_field import Choice, Whole
 from broker.models.spec import ModelSpec
 from worker_client.system.surroundings import import_from_here
 from worker_client.wire.address import socket_path
@@ -65,7 +66,7 @@ def settings_options(function: Function) -> Function:
     ) -> Any:
         import_from_here()
         context = click.get_current_context()
-        given = {key: values.pop(key) for key in list(values) if key in _SETTINGS}
+        given = {key: values.pop(key) for key in list(values) if key in _FIELDS}
         chosen = {
             key: value
             for key, value in given.items()
@@ -97,18 +98,34 @@ def _with_libraries(specs: list[ModelSpec], paths: tuple[str, ...]) -> list[Mode
     return [replace(spec, op_libraries=(*spec.op_libraries, *paths)) for spec in specs]
 
 
-_SETTINGS = (
-    *("slots", "max_slots", "max_channel_bytes", "max_total_bytes", "drain_seconds", "start_seconds"),
-    *("tune_seconds", "onednn", "visible_devices", "allow_uid", "allow_gid", "poll_seconds", "region_bytes"),
-    *("allow_sessions", "idle_seconds"),
-    *("metrics_port", "metrics_host", "metrics_socket", "log_level", "log_format"),
-)
-_DEFAULTS: dict[str, Any] = {
-    field.name: field.default for field in fields(Settings) if field.name in _SETTINGS
+def setting_option(name: str, *spelled: str, **others: Any) -> Function:
+    """The option of a field of Settings, as the field says; `spelled` and `others` are what this command says anew."""
+    about = _FIELDS[name].metadata
+    check: Any = about["check"]
+    default = OF_COMMANDS.get(name, _FIELDS[name].default)
+    kind: dict[str, Any] = {}
+    if about["option"]:  # a switch: what it stands for is the command's to say
+        default = None
+    elif isinstance(check, Choice):
+        kind = {"type": click.Choice(check.values)}
+    elif isinstance(check, Whole) and default is None:
+        kind = {"type": click.IntRange(int(check.least), check.most)}
+    elif isinstance(default, bool):
+        kind = {"is_flag": True}
+    elif default == ():
+        kind = {"type": int, "multiple": True}
+    words = spelled or (about["option"] or f"--{name.replace('_', '-')}",)
+    said = {"default": default, "show_default": True, "help": about["doc"], "metavar": about["metavar"]}
+    return click.option(*words, **{**said, **kind, **others})
+
+
+_FIELDS: dict[str, Field[Any]] = {
+    field.name: field for field in fields(Settings) if field.metadata.get("doc")
 }
-# Where a command has another default than the library, which writes nothing of its own accord.
 OF_COMMANDS = {"log_level": LogLevel.INFO.value}
-_OPTIONS = (
+"""Where a command has another default than the library, which writes nothing of its own accord."""
+_OF_SERVE = "idle_seconds"
+_OPTIONS: tuple[Function, ...] = (
     click.option(
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),
@@ -130,124 +147,12 @@ _OPTIONS = (
     ),
     name_option,
     click.option(
-        "--tune/--no-tune",
-        default=None,
-        help="Find each SavedModel's best settings when it is first loaded.  [default: $BROKER_TUNE, else tune]",
-    ),
-    click.option(
-        "--tune-seconds",
-        default=_DEFAULTS["tune_seconds"],
-        show_default=True,
-        help="How long to measure a model at most.",
-    ),
-    click.option(
-        "--onednn",
-        type=click.Choice([value.value for value in OneDnn]),
-        default=_DEFAULTS["onednn"],
-        show_default=True,
-        help="TensorFlow's oneDNN: as measured, or fixed.",
-    ),
-    click.option(
-        "--visible-devices",
-        default=_DEFAULTS["visible_devices"],
-        metavar="0,1|none",
-        help="The GPUs that TensorFlow may see.  [default: all, or $CUDA_VISIBLE_DEVICES]",
-    ),
-    click.option(
         "--load-op-library",
         multiple=True,
         metavar="PATH",
         help="A shared library with ops that the models need. May be given several times.",
     ),
-    click.option(
-        "--poll-seconds",
-        default=_DEFAULTS["poll_seconds"],
-        show_default=True,
-        help="How often to look for new versions of models on disk; 0 for never, see `onesession reload`.",
-    ),
-    click.option(
-        "--slots",
-        default=_DEFAULTS["slots"],
-        show_default=True,
-        help="Requests a worker can have in flight at first.",
-    ),
-    click.option("--max-slots", default=_DEFAULTS["max_slots"], show_default=True, help="And at most."),
-    click.option(
-        "--region-bytes",
-        default=_DEFAULTS["region_bytes"],
-        show_default=True,
-        help="Shared memory for the inputs, and for the outputs, of a request at first; grows by itself.",
-    ),
-    click.option(
-        "--max-channel-bytes",
-        default=_DEFAULTS["max_channel_bytes"],
-        show_default=True,
-        help="Shared memory one worker may use.",
-    ),
-    click.option(
-        "--max-total-bytes",
-        default=_DEFAULTS["max_total_bytes"],
-        show_default=True,
-        help="Shared memory all workers may use.",
-    ),
-    click.option(
-        "--drain-seconds",
-        default=_DEFAULTS["drain_seconds"],
-        show_default=True,
-        help="How long accepted requests may still run when the broker is stopped.",
-    ),
-    click.option(
-        "--start-seconds",
-        default=_DEFAULTS["start_seconds"],
-        show_default=True,
-        help="How long a start may take, and the load of a version later; 0 for no limit.",
-    ),
-    click.option(
-        "--metrics-port",
-        type=click.IntRange(0, 65535),
-        metavar="PORT",
-        help="Offer /metrics, /livez and /readyz over HTTP at this port. 0: any that is free.",
-    ),
-    click.option(
-        "--metrics-host",
-        default=_DEFAULTS["metrics_host"],
-        show_default=True,
-        help="The address that the port is of.  0.0.0.0: all of this machine's.",
-    ),
-    click.option(
-        "--metrics-socket",
-        metavar="PATH",
-        help="Offer them at this Unix socket, for the broker's own user.",
-    ),
-    click.option(
-        "--log-level",
-        type=click.Choice([value.value for value in LogLevel]),
-        default=OF_COMMANDS["log_level"],
-        show_default=True,
-        help="What is written to stderr at least.",
-    ),
-    click.option(
-        "--log-format",
-        type=click.Choice([value.value for value in LogFormat]),
-        default=_DEFAULTS["log_format"],
-        show_default=True,
-        help="json: an object a line, for programs.",
-    ),
-    click.option(
-        "--allow-uid",
-        type=int,
-        multiple=True,
-        metavar="NUMBER",
-        help="A user whose workers may attach, too (the broker runs as root). May be given several times.",
-    ),
-    click.option(
-        "--allow-gid", type=int, multiple=True, metavar="NUMBER", help="A group whose users' workers may."
-    ),
-    click.option(
-        "--allow-sessions",
-        is_flag=True,
-        help="Let their workers run any tensors of the models' graphs, too (client.session).",
-    ),
+    *[setting_option(name) for name in _FIELDS if name != _OF_SERVE],
 )
 
 

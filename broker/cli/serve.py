@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from broker.cli.options import settings_options, told_errors
+from broker.cli.options import setting_option, settings_options, told_errors
 from broker.config.logs import log_to_stderr
 from broker.config.settings import Settings
 from broker.control_plane.start_lock import InheritedLock
@@ -18,12 +18,7 @@ from worker_client.wire.address import socket_path
 
 @click.command()
 @settings_options
-@click.option(
-    "--idle-seconds",
-    default=0.0,
-    metavar="N",
-    help="End when there has been no worker for so long.  [default: 0, never]",
-)
+@setting_option("idle_seconds", show_default=False)
 @click.option("--supervise", is_flag=True, help="Start the broker again when its process dies.")
 @click.option("--start-lock", type=int, hidden=True)
 def serve(settings: Settings, supervise: bool, start_lock: int | None) -> None:

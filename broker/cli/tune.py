@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from rich.table import Table as RichTable
 
 from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
-from broker.cli.options import told_errors
+from broker.cli.options import setting_option, told_errors
 from broker.config.logs import LogLevel, log_to_stderr
-from broker.config.settings import OneDnn, Settings
 from broker.counters.counted import counted
 from broker.models.files.reading import reading
 from broker.models.spec import ModelSpec
@@ -31,20 +30,12 @@ from broker.tuning.setting import Setting, Table
 from broker.tuning.tuner import OnProgress, Subject, Switch
 from worker_client.wire.errors import BrokerError, InvalidInput
 
-_SECONDS = next(field.default for field in fields(Settings) if field.name == "tune_seconds")
-
 
 @click.command()
 @click.argument("models", nargs=-1, required=True, metavar="[NAME=]SOURCE...")
-@click.option("--seconds", default=_SECONDS, show_default=True, help="How long to measure a model at most.")
+@setting_option("tune_seconds", "--seconds")
 @click.option("--set", "set_", multiple=True, metavar="MODEL.SETTING=VALUE", help="Fix a setting by hand.")
-@click.option(
-    "--onednn",
-    type=click.Choice([value.value for value in OneDnn]),
-    default=OneDnn.AUTO.value,
-    show_default=True,
-    help="Measure with oneDNN on and off, or with one of them.",
-)
+@setting_option("onednn", help="Measure with oneDNN on and off, or with one of them.")
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 @click.option(
     "--write",

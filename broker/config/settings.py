@@ -10,10 +10,21 @@ from enum import Enum
 from typing import Any
 
 from broker.config.logs import LogFormat, LogLevel
+from broker.models.setting_field import (
+    FLAG,
+    Choice,
+    Whole,
+    check_settings,
+    form,
+    listed,
+    number,
+    only,
+    setting,
+)
 from broker.models.spec import ModelSpec, check_one_gpu_policy
+from broker.models.spec_values import path
 from broker.models.unknown_name import check_names
 from worker_client.ipc.waiting import WaitMode
-from worker_client.wire.errors import InvalidInput
 from worker_client.wire.layout import LINE, MAX_SLOTS, RING_END, block_bytes
 
 MIB = 1 << 20
@@ -38,6 +49,14 @@ class OneDnn(Enum):
 
 
 START_SECONDS = 600.0
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+_BUDGET = Whole("first_segment_bytes", 1 << 44)
+_NUMBERS = listed("a list of numbers such as [1000]", Whole(0, (1 << 32) - 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,67 +94,87 @@ class Settings:
 
     models: tuple[ModelSpec, ...]
     address: str = "default"
-    slots: int = 8
-    max_slots: int = 64
-    region_bytes: int = 4096
-    max_channel_bytes: int = 256 * MIB
-    max_total_bytes: int = 1024 * MIB
-    drain_seconds: float = 30.0
-    start_seconds: float = START_SECONDS
-    wait: str = WaitMode.ADAPTIVE.value
-    tune: str = field(default_factory=lambda: os.environ.get(TUNE_VARIABLE) or Tune.AUTO.value)
-    tune_seconds: float = 10.0
-    onednn: str = OneDnn.AUTO.value
-    visible_devices: str | None = None
-    allow_uid: tuple[int, ...] = ()
-    allow_gid: tuple[int, ...] = ()
-    allow_sessions: bool = False
-    poll_seconds: float = 0.0
-    idle_seconds: float = 0.0
-    metrics_port: int | None = None
-    metrics_host: str = "127.0.0.1"
-    metrics_socket: str | None = None
-    log_level: str = "warning"
-    log_format: str = LogFormat.TEXT.value
-    restarts: int = 0
+    slots: int = setting(8, Whole(1, MAX_SLOTS), "Requests a worker can have in flight at first.")
+    max_slots: int = setting(64, Whole("slots", MAX_SLOTS), "And at most.")
+    region_bytes: int = setting(
+        4096,
+        Whole(LINE, 1 << 30, multiple_of=LINE),
+        "Shared memory for the inputs, and for the outputs, of a request at first; grows by itself.",
+    )
+    max_channel_bytes: int = setting(256 * MIB, _BUDGET, "Shared memory one worker may use.")
+    max_total_bytes: int = setting(1024 * MIB, _BUDGET, "Shared memory all workers may use.")
+    drain_seconds: float = setting(
+        30.0, number(0, 1_000_000), "How long accepted requests may still run when the broker is stopped."
+    )
+    start_seconds: float = setting(
+        START_SECONDS,
+        number(0, 1_000_000),
+        "How long a start may take, and the load of a version later; 0 for no limit.",
+    )
+    wait: str = setting(WaitMode.ADAPTIVE.value, Choice(WaitMode))
+    tune: str = setting(
+        lambda: os.environ.get(TUNE_VARIABLE) or Tune.AUTO.value,
+        Choice(Tune),
+        "Find each SavedModel's best settings when it is first loaded.  [default: $BROKER_TUNE, else tune]",
+        option="--tune/--no-tune",
+    )
+    tune_seconds: float = setting(10.0, number(0, 3600), "How long to measure a model at most.")
+    onednn: str = setting(OneDnn.AUTO.value, Choice(OneDnn), "TensorFlow's oneDNN: as measured, or fixed.")
+    visible_devices: str | None = setting(
+        None,
+        only("GPUs such as '0,1', or 'none'", lambda text: _is_text(text) and bool(_DEVICES.fullmatch(text))),
+        "The GPUs that TensorFlow may see.  [default: all, or $CUDA_VISIBLE_DEVICES]",
+        metavar="0,1|none",
+    )
+    allow_uid: tuple[int, ...] = setting(
+        (),
+        _NUMBERS,
+        "A user whose workers may attach, too (the broker runs as root). May be given several times.",
+        metavar="NUMBER",
+    )
+    allow_gid: tuple[int, ...] = setting((), _NUMBERS, "A group whose users' workers may.", metavar="NUMBER")
+    allow_sessions: bool = setting(
+        False, FLAG, "Let their workers run any tensors of the models' graphs, too (client.session)."
+    )
+    poll_seconds: float = setting(
+        0.0,
+        number(0, 86_400),
+        "How often to look for new versions of models on disk; 0 for never, see `onesession reload`.",
+    )
+    idle_seconds: float = setting(
+        0.0,
+        number(0, 1_000_000_000),
+        "End when there has been no worker for so long.  [default: 0, never]",
+        metavar="N",
+    )
+    metrics_port: int | None = setting(
+        None,
+        Whole(0, 65535),
+        "Offer /metrics, /livez and /readyz over HTTP at this port. 0: any that is free.",
+        metavar="PORT",
+    )
+    metrics_host: str = setting(
+        "127.0.0.1",
+        only("a host's name or address", _is_text),
+        "The address that the port is of.  0.0.0.0: all of this machine's.",
+    )
+    metrics_socket: str | None = setting(
+        None,
+        form("the path of a Unix socket", path),
+        "Offer them at this Unix socket, for the broker's own user.",
+        metavar="PATH",
+    )
+    log_level: str = setting("warning", Choice(LogLevel), "What is written to stderr at least.")
+    log_format: str = setting(
+        LogFormat.TEXT.value, Choice(LogFormat), "json: an object a line, for programs."
+    )
+    restarts: int = setting(0, Whole(0, 1 << 62))
     suspects: tuple[str, ...] = ()
     set_aside: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check("slots", self.slots, 1, MAX_SLOTS)
-        _check("max_slots", self.max_slots, self.slots, MAX_SLOTS)
-        _check("region_bytes", self.region_bytes, LINE, 1 << 30)
-        if self.region_bytes % LINE:
-            raise InvalidInput(f"region_bytes must be a multiple of {LINE}, got {self.region_bytes}")
-        _check("max_channel_bytes", self.max_channel_bytes, self.first_segment_bytes, 1 << 44)
-        _check("max_total_bytes", self.max_total_bytes, self.first_segment_bytes, 1 << 44)
-        _check_seconds("drain_seconds", self.drain_seconds, 1_000_000)
-        _check_seconds("start_seconds", self.start_seconds, 1_000_000)
-        _check_choice("wait", self.wait, WaitMode)
-        _check_choice("tune", self.tune, Tune)
-        _check_choice("onednn", self.onednn, OneDnn)
-        devices: Any = self.visible_devices
-        if devices is not None and not (isinstance(devices, str) and _DEVICES.fullmatch(devices)):
-            raise InvalidInput(f"visible_devices must be GPUs such as '0,1', or 'none', got {devices!r}")
+        check_settings(self)
         check_one_gpu_policy(self.models)
-        _check_seconds("tune_seconds", self.tune_seconds, 3600)
-        _check_seconds("poll_seconds", self.poll_seconds, 86_400)
-        _check_seconds("idle_seconds", self.idle_seconds, 1_000_000_000)
-        if self.metrics_port is not None:
-            _check("metrics_port", self.metrics_port, 0, 65535)
-        _check_text("metrics_host", self.metrics_host, "a host's name or address")
-        if self.metrics_socket is not None:
-            object.__setattr__(self, "metrics_socket", _path("metrics_socket", self.metrics_socket))
-        _check_choice("log_level", self.log_level, LogLevel)
-        _check_choice("log_format", self.log_format, LogFormat)
-        _check("restarts", self.restarts, 0, 1 << 62)
-        if not isinstance(self.allow_sessions, bool):
-            raise InvalidInput(f"allow_sessions must be True or False, got {self.allow_sessions!r}")
-        for name in ("allow_uid", "allow_gid"):
-            numbers = _listed(name, getattr(self, name))
-            for number in numbers:
-                _check(f"each of {name}", number, 0, (1 << 32) - 2)
-            object.__setattr__(self, name, numbers)
 
     @classmethod
     def of(cls, models: Iterable[ModelSpec], options: Mapping[str, Any]) -> Settings:
@@ -154,36 +193,3 @@ class Settings:
     def from_message(cls, message: dict[str, Any]) -> Settings:
         models = tuple(ModelSpec(**model) for model in message["models"])
         return cls(**{**message, "models": models, "suspects": tuple(message["suspects"])})
-
-
-def _check(name: str, value: Any, least: int, most: int) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise InvalidInput(f"{name} must be a whole number from {least} to {most}, got {value!r}")
-
-
-def _check_seconds(name: str, value: Any, most: int) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value <= most:
-        raise InvalidInput(f"{name} must be a number from 0 to {most}, got {value!r}")
-
-
-def _check_text(name: str, value: Any, expected: str) -> None:
-    if not isinstance(value, str) or not value:
-        raise InvalidInput(f"{name} must be {expected}, got {value!r}")
-
-
-def _path(name: str, value: Any) -> str:
-    path = os.fspath(value) if isinstance(value, os.PathLike) else value
-    _check_text(name, path, "the path of a Unix socket")
-    return str(path)
-
-
-def _listed(name: str, value: Any) -> tuple[Any, ...]:
-    if not isinstance(value, Iterable) or isinstance(value, (str, bytes, Mapping)):
-        raise InvalidInput(f"{name} must be a list of numbers such as [1000], got {value!r}")
-    return tuple(value)
-
-
-def _check_choice(name: str, value: Any, kind: type[Enum]) -> None:
-    values = [each.value for each in kind]
-    if value not in values:
-        raise InvalidInput(f"{name} must be one of {', '.join(values)}, got {value!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, fields
+from dataclasses import fields
 from typing import Any
 
 import tomlkit
@@ -11,6 +11,7 @@ from tomlkit.items import Item, Table
 
 from broker.config.file import BROKER_KEYS, MODEL_KEYS, MODELS, NAME, Configuration
 from broker.config.settings import Settings
+from broker.models.setting_field import default_of
 from broker.models.spec import ModelSpec
 
 _DEFAULT = "default"
@@ -76,10 +77,4 @@ def _item(value: Any) -> Item:
 
 
 def _defaults(kind: type) -> dict[str, Any]:
-    return {each.name: _default(each) for each in fields(kind)}
-
-
-def _default(each: Field[Any]) -> Any:
-    if each.default_factory is not MISSING:
-        return each.default_factory()
-    return None if each.default is MISSING else each.default
+    return {each.name: default_of(each) for each in fields(kind)}

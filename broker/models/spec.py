@@ -8,7 +8,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal
 
+from broker.models import setting_field as takes
 from broker.models import spec_values as given
+from broker.models.setting_field import setting
 from broker.models.unknown_name import check_names
 from broker.models.version_policy import LATEST, WHAT_A_POLICY_IS, Policy
 from worker_client.wire.errors import InvalidInput
@@ -20,9 +22,38 @@ MAX_DELAY_SECONDS = 10.0
 AUTO, ON, OFF = "auto", "on", "off"
 DEFAULT_TAGS = ("serve",)
 
-_INT32, _INT64 = (1 << 31) - 1, (1 << 63) - 1
+_INT64 = (1 << 63) - 1
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.\-]*")
 _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*")
+
+
+def is_label(label: Any, number: Any) -> bool:
+    """A label that is all digits would pass for a version."""
+    if not isinstance(label, str) or _NAME.fullmatch(label) is None or label.isdecimal():
+        return False
+    return takes.is_whole(number) and number >= 0
+
+
+def _labels(value: Any) -> dict[str, int] | None:
+    right = isinstance(value, Mapping) and all(is_label(*item) for item in value.items())
+    return dict(value) if right else None
+
+
+def _sizes(name: str, value: Any, of: Any) -> tuple[int, ...]:
+    sizes: tuple[int, ...] = takes.listed("a list of whole numbers such as [1, 8, 32]", takes.count())(
+        name, value, of
+    )
+    if list(sizes) != sorted(set(sizes)):
+        raise takes.wrong(name, "in ascending order, each once", list(sizes))
+    if sizes and of.max_batch_size not in (None, sizes[-1]):
+        raise InvalidInput(
+            f"the last of {name} ({sizes[-1]}) must be max_batch_size ({of.max_batch_size}); leave max_batch_size "
+            "out, or add it to the list"
+        )
+    return sizes
+
+
+_TENSORS = takes.form("tensors by name, such as ['x=input:0']", given.tensor_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,122 +105,70 @@ class ModelSpec:
     """
 
     name: str
-    source: str
-    max_batch_size: int | None = None
-    batching: str | bool = AUTO
-    max_delay: float | str = 0.0
-    allowed_batch_sizes: tuple[int, ...] = ()
-    pad_variable_length: bool = False
-    pad_value: float = 0.0
-    intra_op_threads: int | None = None
-    max_concurrency: int | None = None
-    caller_thread: bool | None = None
-    inline: str | Literal[False] = AUTO
-    max_queue_rows: int = DEFAULT_MAX_QUEUE_ROWS
-    max_queue_bytes: int = DEFAULT_MAX_QUEUE_BYTES
-    timeout: float | None = None
-    max_run_seconds: float | None = None
-    tags: tuple[str, ...] = DEFAULT_TAGS
-    inputs: tuple[str, ...] = ()
-    outputs: tuple[str, ...] = ()
-    imports: tuple[str, ...] = ()
-    op_libraries: tuple[str, ...] = ()
-    warmup: str | Literal[False] | None = None
-    inter_op_threads: int | None = None
-    xla: bool = False
-    gpu_memory_growth: bool = True
-    gpu_memory_fraction: float | None = None
-    session_config: str | Mapping[str, Any] | None = None
-    versions: str | int | tuple[int, ...] = LATEST
-    labels: Mapping[str, int] = field(default_factory=dict)
-    unload_first: bool = False
-    session_effects: bool = False
+    source: str = field(
+        metadata={"check": takes.form("the path of a model or 'module:function'", given.path)}
+    )
+    max_batch_size: int | None = setting(None, takes.count())
+    batching: str | bool = setting(AUTO, takes.form('"auto", "on" or "off"', given.batching))
+    max_delay: float | str = setting(0.0, takes.seconds(0, MAX_DELAY_SECONDS, AUTO))
+    allowed_batch_sizes: tuple[int, ...] = setting((), _sizes)
+    pad_variable_length: bool = setting(False, takes.FLAG)
+    pad_value: float = setting(0.0, takes.only("a number", takes.is_number))
+    intra_op_threads: int | None = setting(None, takes.count())
+    max_concurrency: int | None = setting(None, takes.count())
+    caller_thread: bool | None = setting(
+        None, takes.only("True, False or None", lambda value: isinstance(value, bool))
+    )
+    inline: str | Literal[False] = setting(
+        AUTO, takes.only('"auto" or False', lambda value: value is False or value == AUTO)
+    )
+    max_queue_rows: int = setting(DEFAULT_MAX_QUEUE_ROWS, takes.count(_INT64))
+    max_queue_bytes: int = setting(DEFAULT_MAX_QUEUE_BYTES, takes.count(_INT64))
+    timeout: float | None = setting(None, takes.seconds(1e-6, 1e9))
+    max_run_seconds: float | None = setting(None, takes.seconds(0, 1e6))
+    tags: tuple[str, ...] = setting(
+        DEFAULT_TAGS,
+        takes.form(
+            "a list of tags such as ('serve',)",
+            lambda tags: None if isinstance(tags, str) else given.texts(tags),
+        ),
+    )
+    inputs: tuple[str, ...] = setting((), _TENSORS)
+    outputs: tuple[str, ...] = setting((), _TENSORS)
+    imports: tuple[str, ...] = setting((), takes.form("a list such as ['tensorflow_text']", given.texts))
+    op_libraries: tuple[str, ...] = setting((), takes.form("a list such as ['./my_ops.so']", given.texts))
+    warmup: str | Literal[False] | None = setting(
+        None,
+        takes.form(
+            "the path of an .npz file, or False for no warm-up",
+            lambda value: value is not False and given.path(value),
+        ),
+    )
+    inter_op_threads: int | None = setting(None, takes.count())
+    xla: bool = setting(False, takes.FLAG)
+    gpu_memory_growth: bool = setting(True, takes.FLAG)
+    gpu_memory_fraction: float | None = setting(
+        None,
+        takes.only("a number above 0 and at most 1", lambda value: takes.is_number(value) and 0 < value <= 1),
+    )
+    session_config: str | Mapping[str, Any] | None = setting(
+        None,
+        takes.only(
+            "a ConfigProto as a table or in text format", lambda value: isinstance(value, (str, Mapping))
+        ),
+    )
+    versions: str | int | tuple[int, ...] = setting(
+        LATEST, takes.form(WHAT_A_POLICY_IS, lambda value: Policy.of(value).to_value())
+    )
+    labels: Mapping[str, int] = setting(
+        dict, takes.form("numbers of versions by name, such as {'stable': 1, 'canary': 2}", _labels)
+    )
+    unload_first: bool = setting(False, takes.FLAG)
+    session_effects: bool = setting(False, takes.FLAG)
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        object.__setattr__(self, "source", _source(self.name, self.source))
-        for setting in ("max_batch_size", "intra_op_threads", "inter_op_threads", "max_concurrency"):
-            if getattr(self, setting) is not None:
-                _check_count(self.name, setting, getattr(self, setting))
-        for setting in ("max_queue_rows", "max_queue_bytes"):
-            _check_count(self.name, setting, getattr(self, setting), _INT64)
-        for setting in ("pad_variable_length", "xla", "gpu_memory_growth", "session_effects"):
-            if not isinstance(getattr(self, setting), bool):
-                raise _wrong(self.name, setting, getattr(self, setting), "True or False")
-        object.__setattr__(self, "batching", _batching(self.name, self.batching))
-        if self.caller_thread is not None and not isinstance(self.caller_thread, bool):
-            raise _wrong(self.name, "caller_thread", self.caller_thread, "True, False or None")
-        if self.inline is not False and self.inline != AUTO:
-            raise _wrong(self.name, "inline", self.inline, '"auto" or False')
-        if self.max_delay != AUTO:
-            _check_seconds(self.name, "max_delay", self.max_delay, 0, MAX_DELAY_SECONDS, f"or {AUTO!r}")
-        _check_seconds_or_none(self.name, "timeout", self.timeout, 1e-6, 1e9)
-        _check_seconds_or_none(self.name, "max_run_seconds", self.max_run_seconds, 0, 1e6)
-        if isinstance(self.pad_value, bool) or not isinstance(self.pad_value, (int, float)):
-            raise _wrong(self.name, "pad_value", self.pad_value, "a number")
-        object.__setattr__(self, "allowed_batch_sizes", self._allowed_batch_sizes())
-        object.__setattr__(self, "tags", _tags(self.name, self.tags))
-        self._check_how_it_is_opened()
-        self._check_versions()
-
-    def _check_versions(self) -> None:
-        try:
-            object.__setattr__(self, "versions", Policy.of(self.versions).to_value())
-        except ValueError:
-            raise _wrong(self.name, "versions", self.versions, WHAT_A_POLICY_IS) from None
-        if not isinstance(self.unload_first, bool):
-            raise _wrong(self.name, "unload_first", self.unload_first, "True or False")
-        labels: Any = self.labels
-        if not isinstance(labels, Mapping) or not all(is_label(*item) for item in labels.items()):
-            raise _wrong(
-                self.name, "labels", labels, "numbers of versions by name, such as {'stable': 1, 'canary': 2}"
-            )
-        object.__setattr__(self, "labels", dict(labels))
-
-    def _check_how_it_is_opened(self) -> None:
-        for setting in ("inputs", "outputs"):
-            tensors = given.tensor_names(getattr(self, setting))
-            if tensors is None:
-                raise _wrong(
-                    self.name, setting, getattr(self, setting), "tensors by name, such as ['x=input:0']"
-                )
-            object.__setattr__(self, setting, tensors)
-        for setting, example in (("imports", "tensorflow_text"), ("op_libraries", "./my_ops.so")):
-            listed = given.texts(getattr(self, setting))
-            if listed is None:
-                raise _wrong(self.name, setting, getattr(self, setting), f"a list such as [{example!r}]")
-            object.__setattr__(self, setting, listed)
-        warmup: Any = self.warmup
-        if warmup is not None and warmup is not False:
-            if not isinstance(warmup, (str, os.PathLike)):
-                raise _wrong(self.name, "warmup", warmup, "the path of an .npz file, or False for no warm-up")
-            object.__setattr__(self, "warmup", os.fspath(warmup))
-        fraction: Any = self.gpu_memory_fraction
-        if fraction is not None and (
-            isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction <= 1
-        ):
-            raise _wrong(self.name, "gpu_memory_fraction", fraction, "a number above 0 and at most 1")
-        config: Any = self.session_config
-        if config is not None and not isinstance(config, (str, Mapping)):
-            raise _wrong(self.name, "session_config", config, "a ConfigProto as a table or in text format")
-
-    def _allowed_batch_sizes(self) -> tuple[int, ...]:
-        sizes: Any = self.allowed_batch_sizes
-        if not isinstance(sizes, Iterable) or isinstance(sizes, (str, Mapping)):
-            raise _wrong(
-                self.name, "allowed_batch_sizes", sizes, "a list of whole numbers such as [1, 8, 32]"
-            )
-        taken = tuple(sizes)
-        for size in taken:
-            _check_count(self.name, "each of allowed_batch_sizes", size)
-        if list(taken) != sorted(set(taken)):
-            raise _wrong(self.name, "allowed_batch_sizes", list(taken), "in ascending order, each once")
-        if taken and self.max_batch_size not in (None, taken[-1]):
-            raise InvalidInput(
-                f"model {self.name!r}: the last of allowed_batch_sizes ({taken[-1]}) must be max_batch_size "
-                f"({self.max_batch_size}); leave max_batch_size out, or add it to the list"
-            )
-        return taken
+        takes.check_settings(self, f"model {self.name!r}: ")
 
     @property
     def batch_limit(self) -> int:
@@ -262,11 +241,11 @@ def check_one_gpu_policy(specs: Iterable[ModelSpec]) -> None:
         if spec.is_function:
             continue
         first = first or spec
-        for setting in ("gpu_memory_growth", "gpu_memory_fraction"):
-            one, other = getattr(first, setting), getattr(spec, setting)
+        for name in ("gpu_memory_growth", "gpu_memory_fraction"):
+            one, other = getattr(first, name), getattr(spec, name)
             if one != other:
                 raise InvalidInput(
-                    f"{setting} holds for the whole process: models {first.name!r} and {spec.name!r} cannot have "
+                    f"{name} holds for the whole process: models {first.name!r} and {spec.name!r} cannot have "
                     f"{one!r} and {other!r}; set it for all of them, as in --set '*.gpu_memory_fraction=0.5'"
                 )
 
@@ -286,56 +265,3 @@ def _check_name(name: Any) -> None:
         raise InvalidInput(
             f"{name!r} is no model name; use letters, digits, '_', '-' and '.', not starting with '-' or '.'"
         )
-
-
-def is_label(label: Any, number: Any) -> bool:
-    """A label that is all digits would pass for a version."""
-    if not isinstance(label, str) or _NAME.fullmatch(label) is None or label.isdecimal():
-        return False
-    return isinstance(number, int) and not isinstance(number, bool) and number >= 0
-
-
-def _source(name: str, source: Any) -> str:
-    if isinstance(source, os.PathLike):
-        source = os.fspath(source)
-    if not isinstance(source, str) or not source.strip():
-        raise _wrong(name, "source", source, "the path of a model or 'module:function'")
-    return source
-
-
-def _check_count(name: str, setting: str, value: Any, most: int = _INT32) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise _wrong(name, setting, value, "a whole number of at least 1")
-    if value > most:
-        raise _wrong(name, setting, value, f"at most {most:,}")
-
-
-def _check_seconds(name: str, setting: str, value: Any, least: float, most: float, other: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
-        raise _wrong(name, setting, value, f"seconds from {least:g} to {most:g} {other}")
-
-
-def _batching(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return ON if value else OFF
-    if value not in (AUTO, ON, OFF):
-        raise _wrong(name, "batching", value, '"auto", "on" or "off"')
-    return str(value)
-
-
-def _check_seconds_or_none(name: str, setting: str, value: Any, least: float, most: float) -> None:
-    if value is not None:
-        _check_seconds(name, setting, value, least, most, "or None")
-
-
-def _tags(name: str, tags: Any) -> tuple[str, ...]:
-    if not isinstance(tags, Iterable) or isinstance(tags, (str, Mapping)):
-        raise _wrong(name, "tags", tags, "a list of tags such as ('serve',)")
-    taken = tuple(tags)
-    if not all(isinstance(tag, str) for tag in taken):
-        raise _wrong(name, "tags", tags, "a list of tags such as ('serve',)")
-    return taken
-
-
-def _wrong(name: str, setting: str, value: Any, expected: str) -> InvalidInput:
-    return InvalidInput(f"model {name!r}: {setting} must be {expected}, got {value!r}")

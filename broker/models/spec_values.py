@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,18 @@ def texts(value: Any) -> tuple[str, ...] | None:
         return None
     taken = tuple(value)
     return taken if all(isinstance(each, str) and each for each in taken) else None
+
+
+def batching(value: Any) -> str | None:
+    """True and False stand for "on" and "off"."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return value if value in ("auto", "on", "off") else None
+
+
+def path(value: Any) -> str | None:
+    made = os.fspath(value) if isinstance(value, os.PathLike) else value
+    return made if isinstance(made, str) and made.strip() else None
 
 
 def tensor_names(value: Any) -> tuple[str, ...] | None:

@@ -28,6 +28,7 @@ import figures  # noqa: E402 - the path first
 from broker.cli import main as command  # noqa: E402
 from broker.config.file import BROKER_KEYS, INTERNAL, MODEL_KEYS  # noqa: E402
 from broker.config.settings import Settings  # noqa: E402
+from broker.models.setting_field import default_of  # noqa: E402
 from broker.models.spec import ModelSpec  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference"
@@ -115,11 +116,9 @@ def _table(fields: list[dataclasses.Field[Any]], options: dict[str, click.Option
 
 
 def _default(field: dataclasses.Field[Any]) -> str:
-    if field.default is not dataclasses.MISSING:
-        return f"`{field.default!r}`"
     if field.name == "tune":
         return "`$BROKER_TUNE`, else `'auto'`"
-    return "(needed)" if field.default_factory is dataclasses.MISSING else f"`{field.default_factory()!r}`"
+    return "(needed)" if field.name == "source" else f"`{default_of(field)!r}`"
 
 
 def _options() -> dict[str, click.Option]:

@@ -10,6 +10,7 @@ import pytest
 
 from broker.cli import main
 from broker.cli.model_settings import SETTINGS, with_settings
+from broker.cli.options import OF_COMMANDS
 from broker.config.file import BROKER_KEYS, INTERNAL, MODEL_KEYS, NAME, read
 from broker.config.settings import Settings
 from broker.config.show import shown
@@ -106,6 +107,22 @@ def test_every_setting_is_an_option(command: str) -> None:
     senseless = ("idle_seconds",) if command == "run" else ()  # its broker lives as long as the command
     assert {NAME, *public(Settings)} - options == {*PYTHON_ONLY, *senseless}
     assert sorted(SETTINGS) == sorted(set(public(ModelSpec)) - {"source"})
+
+
+@pytest.mark.parametrize("kind", [Settings, ModelSpec])
+def test_no_setting_is_unchecked(kind: type) -> None:
+    """Each has its check beside it, which every way to set it goes through."""
+    found = [each.name for each in fields(kind) if "check" not in each.metadata]
+    assert set(found) & set(public(kind)) == set()
+
+
+@pytest.mark.parametrize("command", ["serve", "run"])
+def test_options_have_the_defaults_of_their_settings(command: str) -> None:
+    """As Python has them, but for what a command says otherwise."""
+    options = {option.name: option.default for option in main.commands[command].params}
+    made = Settings(models=(), **OF_COMMANDS)
+    for name in set(public(Settings)) & set(options) - {"tune"}:
+        assert options[name] == getattr(made, name), name
 
 
 @pytest.mark.parametrize("name", sorted(set(OF_MODELS) - {"source"}))
