@@ -2,26 +2,49 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
-
-from worker_client.wire.version import __version__
+from collections.abc import Callable, Iterator
+from types import FrameType
 
 _OF_EXTRAS = {"click", "rich", "prometheus_client", "tomli", "tomlkit"}
+_INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
     """Run it with the arguments of this process. Exits with its status."""
     try:
-        _run()
-    except KeyboardInterrupt:  # while it was still being imported
-        sys.exit(128 + signal.SIGINT)
+        with _ended_by_ctrl_c():
+            program = _program()
+        program()
+    except KeyboardInterrupt:  # just before the program, or after it
+        sys.exit(_INTERRUPTED)
 
 
-def _run() -> None:
-    if sys.argv[1:] == ["--version"]:
-        print(f"onesession, version {__version__}")  # noqa: T201 - click comes with an extra; knows a closed stdout
+@contextlib.contextmanager
+def _ended_by_ctrl_c() -> Iterator[None]:
+    """At once, without an exception: imports of others catch it, or print it and go on. Nothing has been begun yet."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as under nohup
+        yield
         return
+    signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(_number: int, _frame: FrameType | None) -> None:
+    os._exit(_INTERRUPTED)
+
+
+def _program() -> Callable[[], object]:
+    from worker_client.wire.version import __version__
+
+    if sys.argv[1:] == ["--version"]:
+        return lambda: print(f"onesession, version {__version__}")  # noqa: T201 - click comes with an extra
     try:
         from broker.cli import main as program
     except ModuleNotFoundError as error:
@@ -31,4 +54,4 @@ def _run() -> None:
             f"Error: this command needs {error.name}, which is not installed: pip install 'onesession[tensorflow]' (or "
             "[tensorflow-cpu], or [broker] where no model needs TensorFlow)"
         )
-    program()
+    return program

@@ -147,4 +147,4 @@ def test_a_worker_loads_neither_tensorflow_nor_the_broker():
 
 def test_importing_the_broker_loads_no_tensorflow():
     """`from broker import Broker` is safe before a fork: TensorFlow is loaded by the process that serves."""
-    assert loaded_by("broker") & HEAVY == set()
+    assert loaded_by("broker.api") & HEAVY == set()
