@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker import adopt
 from broker.config.settings import START_SECONDS, Settings
@@ -21,8 +21,14 @@ from broker.process.broker_process import EngineProcess
 from broker.process.fork_server import Nursery
 from broker.process.in_process import InProcess
 from broker.server.server import Server
+from worker_client.system.face import face
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from broker.config.options import Options, StartOptions
 
 _LOOK_SECONDS = 1.0
 _RELOADERS = {"WERKZEUG_RUN_MAIN": "Flask's", "RUN_MAIN": "Django's"}
@@ -59,10 +65,10 @@ class Broker:
         supervise: bool = True,
         start_seconds: float = START_SECONDS,
         adopted: Iterable[LoadedModel] = (),
-        **options: Any,
+        **options: Unpack[Options],
     ) -> None:
         address = os.fspath(socket_path(name))
-        known = {"address": address, "start_seconds": start_seconds, **options}
+        known: dict[str, Any] = {"address": address, "start_seconds": start_seconds, **options}
         self.settings = Settings.of(ModelSpec.coerce_all(models), known)
         self.supervise = supervise
         self._adopted = tuple(adopted)
@@ -70,7 +76,12 @@ class Broker:
 
     @classmethod
     def from_config(
-        cls, path: str | os.PathLike[str], *, name: str | None = None, supervise: bool = True, **options: Any
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        name: str | None = None,
+        supervise: bool = True,
+        **options: Unpack[StartOptions],
     ) -> Broker:
         """Serve what a configuration file says. `name` and `options` go before it, as on the command line.
 
@@ -79,7 +90,7 @@ class Broker:
         from broker.config.file import read
 
         file = read(path)
-        said = {**file.settings, **options}
+        said: dict[str, Any] = {**file.settings, **options}
         return cls(file.models, file.name if name is None else name, supervise=supervise, **said)
 
     @classmethod
@@ -91,7 +102,7 @@ class Broker:
         *,
         model: str = "model",
         name: str | None = None,
-        **options: Any,
+        **options: Unpack[StartOptions],
     ) -> Broker:
         """Serve tensors of a session that another module owns, from this process. See `adopt.session`."""
         return cls(name=name, adopted=[adopt.session(model, session, inputs, outputs)], **options)
@@ -105,14 +116,14 @@ class Broker:
         *,
         model: str = "model",
         name: str | None = None,
-        **options: Any,
+        **options: Unpack[StartOptions],
     ) -> Broker:
         """Serve a Python callable from this process. See `adopt.function`."""
         return cls(name=name, adopted=[adopt.function(model, function, inputs, outputs)], **options)
 
     @classmethod
     def from_keras(
-        cls, keras: Any, *, model: str = "model", name: str | None = None, **options: Any
+        cls, keras: Any, *, model: str = "model", name: str | None = None, **options: Unpack[StartOptions]
     ) -> Broker:
         """Serve a Keras model that this process made or trains. See `adopt.keras`."""
         return cls(name=name, adopted=[adopt.keras(model, keras)], **options)
@@ -120,6 +131,9 @@ class Broker:
     def __repr__(self) -> str:
         state = f"pid {self.pid}" if self._engine is not None else "not started"
         return f"<Broker {self.address} {state}>"
+
+    def __dir__(self) -> list[str]:
+        return face(super().__dir__(), ())
 
     @property
     def address(self) -> str:

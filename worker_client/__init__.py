@@ -60,3 +60,7 @@ def __getattr__(name: str) -> ModuleType:
     if name in ("aio", "otel", "node"):
         return importlib.import_module(f"worker_client.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "aio", "node", "otel"])

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 from types import TracebackType
-from typing import Any
+from typing import Any, Literal
 
 from worker_client import timeouts
 from worker_client.attachment.metadata import ModelInfo
 from worker_client.connection import Connection
 from worker_client.ipc.waiting import WaitMode
-from worker_client.model import INTERACTIVE_PRIORITY, Model
+from worker_client.model import INTERACTIVE_PRIORITY, Model, Priority
 from worker_client.session import Session
 from worker_client.system.clock import monotonic_ns
+from worker_client.system.face import face
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import InvalidInput
 
@@ -32,6 +33,9 @@ class Client:
     def __repr__(self) -> str:
         return f"<Client of {self._connection!r}>"
 
+    def __dir__(self) -> list[str]:
+        return face(super().__dir__(), ())
+
     @property
     def address(self) -> str:
         """The path of the broker's socket."""
@@ -48,7 +52,7 @@ class Client:
         *,
         label: str | None = None,
         timeout: float | None = None,
-        priority: str = INTERACTIVE_PRIORITY,
+        priority: Priority = INTERACTIVE_PRIORITY,
         retries: int | None = None,
         strict: bool = False,
     ) -> Model:
@@ -72,7 +76,7 @@ class Client:
         model: str,
         *,
         timeout: float | None = None,
-        priority: str = INTERACTIVE_PRIORITY,
+        priority: Priority = INTERACTIVE_PRIORITY,
         retries: int | None = None,
     ) -> Session:
         """Stands in for a `tf.compat.v1.Session` of the model: `session.run("y:0", {"x:0": x})`. See `Session`."""
@@ -108,7 +112,7 @@ def connect(
     *,
     timeout: float | None = None,
     retries: int = 1,
-    wait: str = WaitMode.ADAPTIVE.value,
+    wait: Literal["adaptive", "poll", "block"] = "adaptive",
 ) -> Client:
     """A client of the broker at `address`: a name, a socket path, or None for $BROKER_ADDRESS, else "default".
 
@@ -119,7 +123,16 @@ def connect(
     first call, so a preloading server may call this before its broker runs and before it forks. Raises InvalidInput.
     """
     seconds = timeouts.of_environment() if timeout is None else timeouts.checked(timeout)
-    return Client(Connection(socket_path(address), WaitMode(wait)), seconds, checked_retries(retries))
+    return Client(Connection(socket_path(address), checked_wait(wait)), seconds, checked_retries(retries))
+
+
+def checked_wait(wait: Any) -> WaitMode:
+    """Raises InvalidInput for what is none of its ways."""
+    try:
+        return WaitMode(wait)
+    except ValueError:
+        ways = ", ".join(repr(mode.value) for mode in WaitMode)
+        raise InvalidInput(f"wait must be one of {ways}, got {wait!r}") from None
 
 
 def checked_name(name: Any) -> None:

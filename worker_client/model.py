@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import sleep
-from typing import Any
+from typing import Any, Final, Literal, overload
+
+import numpy as np
 
 from worker_client import timeouts
 from worker_client.attachment.metadata import Coming, ModelInfo, SignatureInfo
@@ -20,17 +22,23 @@ from worker_client.connection import Connection
 from worker_client.request import Request
 from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
+from worker_client.system.face import face
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelFailed, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
-from worker_client.wire.signature import Signature, label_of
+from worker_client.wire.signature import Signature, TensorSpec, label_of
 
-INTERACTIVE_PRIORITY = "interactive"
+Priority = Literal["interactive", "bulk"]
+INTERACTIVE_PRIORITY: Final = "interactive"
 PRIORITIES = {INTERACTIVE_PRIORITY: 0, "bulk": BULK}
 """Each with what it adds to the signature's id in a request."""
 
 
 _COMING_NS = 10_000_000
 """How often to look whether the version has come that a call waits for."""
+
+_PLUMBING = frozenset(
+    ("attempts", "bind", "bound", "bound_by", "deadline", "missed", "models_changed", "options", "unbind")
+)
 
 
 class Model:
@@ -84,12 +92,35 @@ class Model:
         return type(self), (self._connection, *self.options)
 
     def __repr__(self) -> str:
-        return f"<Model {self.name!r} at {self._connection.path}>"
+        return f"<Model {self._described()} at {self._connection.path}>"
+
+    def __dir__(self) -> list[str]:
+        return face(super().__dir__(), _PLUMBING)
+
+    def _described(self) -> str:
+        """Name, version and signature: as wanted before the first call, as the broker has them after it."""
+        bound = self._bound
+        if bound is not None:
+            fitter = bound.fitter
+            return f"{fitter.label.removeprefix('model ').partition(',')[0]}, {fitter.signature}"
+        version = "" if self.version is None else f" version {self.version!r}"
+        signature = "" if self.signature_name is None else f", signature {self.signature_name!r}"
+        return f"{self.name!r}{version}{signature}"
 
     @property
     def signature(self) -> Signature:
         """Names, dtypes and shapes of inputs and outputs."""
         return self.bound_by(None)[0].fitter.signature
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Those of the signature."""
+        return self.signature.inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Those of the signature."""
+        return self.signature.outputs
 
     @property
     def current_version(self) -> int:
@@ -102,6 +133,32 @@ class Model:
     def timeout(self) -> float:
         """Seconds that a call may take which says nothing else. Asks the broker for the model's own, if need be."""
         return self._given_timeout or timeouts.implied(self._info().timeout)
+
+    @overload
+    def predict(
+        self,
+        inputs: Mapping[str, Any],
+        batch_size: int | None = None,
+        verbose: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        *,
+        timeout: float | None = None,
+        **others: Any,
+    ) -> dict[str, np.ndarray]: ...
+
+    @overload
+    def predict(
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        verbose: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        *,
+        timeout: float | None = None,
+        **others: Any,
+    ) -> np.ndarray: ...
 
     def predict(
         self,
@@ -120,7 +177,8 @@ class Model:
         the first dimension counts rows. Other dtypes of the same kind are cast as they are copied (float64 or uint8 to
         float32; never a float to a whole number), unless the handle is `strict`. Inputs with a default may be left out,
         and count for nothing if just one other is left. The answer is an ndarray if an array went in and the signature
-        has one output, else {name: ndarray}. `timeout` in seconds overrides the client's.
+        has one output, else {name: ndarray}. To type checkers an array's answer is an array: where a model has several
+        outputs, a dict of inputs says so. `timeout` in seconds overrides the client's.
 
         `batch_size`, `verbose` and `steps` are those of `keras.Model.predict`: more rows than `batch_size` go over in
         as many requests, a few at a time, and come back as one answer; `steps` ends after so many of them; there is
@@ -163,6 +221,14 @@ class Model:
                 bound = self.bind(deadline)
             except MemoryError as error:
                 raise limits.no_memory(error) from None
+
+    @overload
+    def __call__(
+        self, inputs: Mapping[str, Any], training: bool | None = None, mask: Any = None
+    ) -> dict[str, np.ndarray]: ...
+
+    @overload
+    def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> np.ndarray: ...
 
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """`predict(inputs)`, as a Keras model is called. Raises InvalidInput if it shall train."""

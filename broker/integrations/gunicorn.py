@@ -25,7 +25,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker.config.settings import Settings
 from broker.models.spec import ModelSpec
@@ -34,6 +34,11 @@ from worker_client.ipc import server_timeout as server
 from worker_client.system.clock import monotonic
 from worker_client.wire.address import VARIABLE, runtime_directory
 from worker_client.wire.errors import BrokerError, InvalidInput
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from broker.config.options import StartOptions
 
 Hook = Callable[..., Any]
 _XDG = "XDG_RUNTIME_DIR"
@@ -51,7 +56,7 @@ def serve(
     models: Mapping[str, Any] | None = None,
     *,
     config: str | os.PathLike[str] | None = None,
-    **options: Any,
+    **options: Unpack[StartOptions],
 ) -> None:
     """Serve `models`, or what the broker's own file `config` says; `namespace` is gunicorn.conf.py's `globals()`.
 

@@ -170,3 +170,12 @@ def test_wrong_input_is_refused_before_anything_is_sent(
         client.model("double").predict(inputs)
     assert isinstance(caught.value, ValueError)
     assert broker.counters("double") == before
+
+
+def test_a_handle_says_what_it_calls(client: Client) -> None:
+    """After a call with version and signature, whose inputs and outputs it has."""
+    model = client.model("double")
+    assert [spec.name for spec in model.inputs] == ["x"]
+    assert [spec.name for spec in model.outputs] == ["y"]
+    told = "'double' version 1, serving_default(x: float32[?, 4]) -> (y: float32[?, 4])"
+    assert repr(model) == f"<Model {told} at {client.address}>"

@@ -10,10 +10,12 @@ import asyncio
 import contextlib
 import os
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, overload
+
+import numpy as np
 
 from worker_client import client as sync
 from worker_client.aio.calls import LoopCalls
@@ -27,9 +29,10 @@ from worker_client.calls.timings import Timings
 from worker_client.connection import Connection
 from worker_client.ipc.event import Event
 from worker_client.ipc.waiting import WaitMode
-from worker_client.model import INTERACTIVE_PRIORITY, Model
+from worker_client.model import INTERACTIVE_PRIORITY, Model, Priority
 from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic, monotonic_ns
+from worker_client.system.face import face
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature
@@ -39,7 +42,7 @@ def connect(
     address: str | os.PathLike[str] | None = None, *, timeout: float | None = None, retries: int = 1
 ) -> AsyncClient:
     """As `worker_client.connect`. Asks nothing of the broker yet, so it may be called before there is a loop."""
-    return AsyncClient(sync.connect(address, timeout=timeout, retries=retries, wait=WaitMode.BLOCK.value))
+    return AsyncClient(sync.connect(address, timeout=timeout, retries=retries, wait="block"))
 
 
 class AsyncClient:
@@ -60,6 +63,9 @@ class AsyncClient:
     def __repr__(self) -> str:
         return f"<AsyncClient {[*self._calls.values()] or self._client!r}>"
 
+    def __dir__(self) -> list[str]:
+        return face(super().__dir__(), ("attach_again", "calls_of", "ready"))
+
     def __copy__(self) -> AsyncClient:
         return self
 
@@ -77,7 +83,7 @@ class AsyncClient:
         *,
         label: str | None = None,
         timeout: float | None = None,
-        priority: str = INTERACTIVE_PRIORITY,
+        priority: Priority = INTERACTIVE_PRIORITY,
         retries: int | None = None,
         strict: bool = False,
     ) -> AsyncModel:
@@ -211,6 +217,9 @@ class AsyncModel:
     def __repr__(self) -> str:
         return f"<AsyncModel {self._model!r}>"
 
+    def __dir__(self) -> list[str]:
+        return face(super().__dir__(), ())
+
     def __reduce__(self) -> tuple[Callable[..., AsyncModel], tuple[Any, ...]]:
         return _model_of, (self._client, *self._model.options)
 
@@ -228,6 +237,32 @@ class AsyncModel:
         """Names, dtypes and shapes of inputs and outputs."""
         bound, _, _ = await self._client.ready(self._model, None)
         return bound.fitter.signature
+
+    @overload
+    async def predict(
+        self,
+        inputs: Mapping[str, Any],
+        batch_size: int | None = None,
+        verbose: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        *,
+        timeout: float | None = None,
+        **others: Any,
+    ) -> dict[str, np.ndarray]: ...
+
+    @overload
+    async def predict(
+        self,
+        inputs: Any,
+        batch_size: int | None = None,
+        verbose: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        *,
+        timeout: float | None = None,
+        **others: Any,
+    ) -> np.ndarray: ...
 
     async def predict(
         self,
