@@ -5,12 +5,14 @@ Broker(adopted=[adopt.session("digits", sess, inputs={"x": x}, outputs={"y": y})
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from broker.models.model import LoadedModel
 from broker.models.python import function as functions
 from broker.models.spec import ModelSpec
+from worker_client.wire.errors import InvalidInput
 
 Side = Mapping[str, tuple[str, Any]]
 
@@ -55,3 +57,44 @@ def keras(name: str, model: Any, **settings: Any) -> LoadedModel:
     made = functions.adopt(spec, call, inputs, outputs, effects)
     made.unexamined = ""  # what its layers do besides computing is known by their ops
     return made
+
+
+def ours(models: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[LoadedModel]]:
+    """Of `Broker(models={...})`: the models that are to be loaded, and those that are objects of this process.
+
+    Such an object, or a dict with it as `source` and settings beside it, is adopted. Raises InvalidInput.
+    """
+    loaded: dict[Any, Any] = {}
+    adopted: list[LoadedModel] = []
+    for name, value in models.items():
+        settings = dict(value) if isinstance(value, Mapping) else {"source": value}
+        make = _maker(settings.pop("source", None))
+        if make is None:
+            loaded[name] = value
+        else:
+            adopted.append(make(name, settings))
+    return loaded, adopted
+
+
+def _maker(source: Any) -> Callable[[str, dict[str, Any]], LoadedModel] | None:
+    """What makes a model of an object of this process; None for what is to be loaded, or is no model at all."""
+    kinds = {kind.__name__ for kind in type(source).__mro__ if kind.__module__.partition(".")[0] in _MAKERS}
+    if "BaseSession" in kinds:
+        return lambda name, settings: _session_of(name, source, settings)
+    if "Model" in kinds:
+        return lambda name, settings: keras(name, source, **settings)
+    if callable(source) and not isinstance(source, (ModelSpec, os.PathLike)):
+        return lambda name, settings: function(name, source, **settings)
+    return None
+
+
+_MAKERS = ("tensorflow", "keras", "tf_keras")
+
+
+def _session_of(name: str, source: Any, settings: dict[str, Any]) -> LoadedModel:
+    if not (settings.get("inputs") and settings.get("outputs")):
+        raise InvalidInput(
+            f"model {name!r}: which of the session's tensors? write "
+            f'models={{{name!r}: {{"source": session, "inputs": {{"x": x}}, "outputs": {{"y": y}}}}}}'
+        )
+    return session(name, source, **settings)

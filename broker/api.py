@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ from broker.control_plane.locks import note_at
 from broker.counters.run_record import RunRecord
 from broker.host import descriptors
 from broker.models.model import LoadedModel
+from broker.models.setting_field import FLAG, Whole, listed, only
 from broker.models.spec import ModelSpec
 from broker.process import load_watch
 from broker.process.broker_process import EngineProcess
@@ -23,7 +26,7 @@ from broker.process.in_process import InProcess
 from broker.server.server import Server
 from worker_client.system.face import face
 from worker_client.wire.address import socket_path
-from worker_client.wire.errors import BrokerError
+from worker_client.wire.errors import BrokerError, InvalidInput
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from broker.config.options import Options, StartOptions
 
 _LOOK_SECONDS = 1.0
+_WHAT_IS_ADOPTED = 'models of this process such as [adopt.keras("faces", model)]'
 _RELOADERS = {"WERKZEUG_RUN_MAIN": "Flask's", "RUN_MAIN": "Django's"}
 """What stands in the environment of the process that a reloader starts."""
 _STARTED_TWICE = (
@@ -47,7 +51,9 @@ class Broker:
 
         Broker(models=...).run_workers(work, processes=4)   # this process serves its own forked workers
 
-    `models` maps names to SavedModel directories, `module:function`, dicts of ModelSpec's fields or ModelSpecs.
+    `models` maps names to SavedModel directories, `module:function`, dicts of ModelSpec's fields or ModelSpecs. A
+    function, a Keras model or a session of this process may stand there as well, or as `source` in such a dict, and is
+    adopted: see below.
     `name` is a name or socket path, None for $BROKER_ADDRESS, else "default". `options` are those of Settings. With
     `supervise` the broker's process is the child of a small one, which starts it again when it dies while the workers'
     calls wait; without, they get BrokerUnavailable. `start` fails if that process is not ready after `start_seconds`; 0
@@ -68,11 +74,16 @@ class Broker:
         **options: Unpack[Options],
     ) -> None:
         address = os.fspath(socket_path(name))
+        models, ours = adopt.ours(models) if isinstance(models, Mapping) else (models, [])
         known: dict[str, Any] = {"address": address, "start_seconds": start_seconds, **options}
         self.settings = Settings.of(ModelSpec.coerce_all(models), known)
-        self.supervise = supervise
-        self._adopted = tuple(adopted)
+        self.supervise = FLAG("supervise", supervise, self)
+        self._adopted = (
+            *ours,
+            *listed(_WHAT_IS_ADOPTED, only(_WHAT_IS_ADOPTED, _is_model))("adopted", adopted, self),
+        )
         self._engine: EngineProcess | InProcess | None = None
+        self._starter = 0
 
     @classmethod
     def from_config(
@@ -149,8 +160,9 @@ class Broker:
             return None if note is None else note.pid
         return None if engine is None else engine.pid
 
-    def start(self) -> None:
-        """Start the broker's process; return when workers can attach."""
+    def start(self) -> Broker:
+        """Start the broker's process; return when workers can attach. Keep the answer, which is this broker: without it
+        nobody can stop it."""
         if self._engine is not None:
             raise BrokerError(f"this broker is started already, as pid {self.pid}")
         engine: EngineProcess | InProcess
@@ -167,6 +179,8 @@ class Broker:
                     raise BrokerError(f"{error}. {again}") from None
             raise
         self._engine = engine
+        self._starter = os.getpid()
+        return self
 
     def stop(self) -> None:
         """Finish the accepted requests and end the broker's process. Idempotent."""
@@ -175,13 +189,20 @@ class Broker:
             engine.stop()
 
     def __enter__(self) -> Broker:
-        self.start()
-        return self
+        return self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+    def __del__(self) -> None:
+        forgotten = getattr(self, "_engine", None) is not None and self._starter == os.getpid()
+        if (
+            forgotten and not sys.is_finalizing()
+        ):  # at the program's end it ends as well, and nobody has to say so
+            what = f"nobody keeps the broker at {self.address}, which is started"
+            warnings.warn(f"{what}: use `with Broker(...)`, or keep it and stop it", ResourceWarning, 2, self)
 
     def run_workers(
         self,
@@ -199,6 +220,12 @@ class Broker:
         """
         if self._engine is not None:
             raise BrokerError("run_workers serves from this process; leave the `with` block out")
+        if not callable(target):
+            raise InvalidInput(
+                f"run_workers wants the function that each worker runs, got {target!r}; write "
+                "run_workers(work, processes=4)"
+            )
+        Whole(0, 1 << 31)("processes", processes, self)
         descriptors.open_missing()  # this process is the broker's now, and what its libraries write is not for segments
         with contextlib.ExitStack() as stack:
             nursery = Nursery(self.address, target, args)
@@ -206,11 +233,15 @@ class Broker:
             failed = threading.Event()
             record = RunRecord()
             with load_watch.told(record, 0.0, None):
-                server = Server(self.settings, on_failure=failed.set, record=record)
+                server = Server(self.settings, failed.set, self._adopted, record=record)
             server.start()
             stack.callback(server.stop)
             stack.callback(nursery.stop)  # workers end before their broker does
             return _supervise(nursery, failed, processes, max_restarts)
+
+
+def _is_model(value: Any) -> bool:
+    return isinstance(getattr(value, "spec", None), ModelSpec)
 
 
 def _supervise(nursery: Nursery, failed: threading.Event, processes: int, max_restarts: int) -> int:

@@ -71,6 +71,8 @@ class ConfigError(InvalidInput):
 
 def read(path: str | os.PathLike[str]) -> Configuration:
     """Read and check a file. Raises ConfigError, with all that is wrong."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidInput(f'a configuration is the path of a file such as "broker.toml", got {path!r}')
     text = _text(path)
     try:
         document = tomllib.loads(text)

@@ -204,7 +204,7 @@ class ModelSpec:
             return _from_mapping(name, value)
         raise InvalidInput(
             f"model {name!r}: expected a path, 'module:function', a dict with a 'source' or a ModelSpec, "
-            f"got {type(value).__name__} {value!r}"
+            f"got {type(value).__name__} {value!r}{_instead(name, value)}"
         )
 
     @classmethod
@@ -220,6 +220,13 @@ class ModelSpec:
             )
         check_distinct(specs)
         return specs
+
+
+def _instead(name: str, value: Any) -> str:
+    """What to write where a broker in a process of its own was given a function of this one."""
+    path = getattr(value, "__qualname__", "")
+    source = f"{getattr(value, '__module__', None)}:{path}"
+    return f"; write models={{{name!r}: {source!r}}}" if path and _FUNCTION.fullmatch(source) else ""
 
 
 def check_distinct(specs: Iterable[ModelSpec]) -> None:

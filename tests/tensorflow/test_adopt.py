@@ -57,6 +57,20 @@ def test_a_session_that_another_module_owns() -> None:
         np.testing.assert_array_equal(session.run(y, {x: X}), X * 5)
 
 
+def test_models_of_this_process_among_the_models() -> None:
+    """A session with its tensors and a Keras model, each by its kind; a session alone says what it lacks."""
+    inputs = tf.keras.Input((4,))
+    net = tf.keras.Model(inputs, tf.keras.layers.Rescaling(7.0)(inputs))
+    with folder() as place, owned(3.0) as (session, x, y, _):
+        models = {"session": {"source": session, "inputs": {"x": x}, "outputs": {"y": y}}, "net": net}
+        with started(Broker(models, name=f"{place}/b.sock")) as broker:
+            for name, factor in (("session", 3), ("net", 7)):
+                with worker(ask, broker.address, name) as child:
+                    np.testing.assert_array_equal(child.result(), X * factor)
+        with pytest.raises(InvalidInput, match="model 'm': which of the session's tensors. write models="):
+            Broker({"m": session})
+
+
 def test_children_forked_before_the_broker_are_served() -> None:
     """And a client made before the fork does."""
     with folder() as place, owned(2.0) as (session, x, y, _):

@@ -46,6 +46,47 @@ def test_gunicorn_without_its_names() -> None:
             gunicorn.serve(*given, models={"digits": "models/digits"})
 
 
+def twice(x: Any) -> Any:
+    return x
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (
+            lambda: Broker({}, name=3),
+            'a broker is found by a name such as "default", or the path of a socket, got 3',
+        ),
+        (lambda: connect(b"here"), "a broker is found by a name such as \"default\", .* got b'here'"),
+        (lambda: Broker({}, supervise="no"), "supervise must be True or False, got 'no'"),
+        (
+            lambda: Broker({}, adopted=3),
+            r"adopted must be models of this process such as \[adopt.keras\(.* got 3",
+        ),
+        (
+            lambda: Broker({}, adopted=["m"]),
+            "each of adopted must be models of this process such as .* got 'm'",
+        ),
+        (lambda: Broker({"m": 3}), "model 'm': expected a path, .* got int 3$"),
+        (lambda: Broker({"m": twice}), "model 'm': .* is no callable with a signature; .* @broker.signature"),
+        (lambda: Broker.from_config(3), 'a configuration is the path of a file such as "broker.toml", got 3'),
+        (lambda: gunicorn.serve({}, config=3), "a configuration is the path of a file .* got 3"),
+        (
+            lambda: gunicorn.serve({}, {"m": twice}),
+            f"got function .*; write models={{'m': '{__name__}:twice'}}",
+        ),
+        (
+            lambda: Broker({}).run_workers(3, 2),
+            r"the function .* got 3; write run_workers\(work, processes=4\)",
+        ),
+        (lambda: Broker({}).run_workers(twice, "2"), "processes must be a whole number from 0 to .* got '2'"),
+    ],
+)
+def test_an_argument_of_another_kind(make: Any, told: str) -> None:
+    with pytest.raises(InvalidInput, match=told):
+        make()
+
+
 @pytest.mark.parametrize("name", [3, "", None, b"digits"])
 def test_a_model_has_a_name(name: Any) -> None:
     client = connect("/tmp/nobody/b.sock")

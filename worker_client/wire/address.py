@@ -44,7 +44,12 @@ def runtime_directory() -> Path:
 def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
     """The socket of the broker at `address`: a name, a path, or None for $BROKER_ADDRESS, else "default". Raises
     InvalidInput."""
-    text = os.fspath(address) if address else os.environ.get(VARIABLE) or DEFAULT
+    given: object = address or os.environ.get(VARIABLE) or DEFAULT
+    text = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(text, str):
+        raise InvalidInput(
+            f'a broker is found by a name such as "default", or the path of a socket, got {text!r}'
+        )
     if "/" in text:
         path = _absolute(text)
     elif _NAME.fullmatch(text):
