@@ -23,7 +23,8 @@ class RateWindow:
     """One window of a crew. `cores` are those that its whole tree of processes kept busy, `others` those that anything
     else did: such a window tells less.
 
-    `beside_per_s` are the answers of members that only made load; `batch_rows` the broker's runs by their rows.
+    `beside_per_s` are the answers of members that only made load; `batch_rows` the broker's runs by their rows;
+    `throttled_s` is for how long a quota kept the arm's processors still.
     """
 
     per_s: float
@@ -32,6 +33,7 @@ class RateWindow:
     others: float = 0.0
     beside_per_s: float = 0.0
     batch_rows: dict[int, int] = field(default_factory=dict)
+    throttled_s: float = 0.0
 
     @property
     def cpu_s_per_1000(self) -> float:
@@ -48,6 +50,10 @@ def by_p50(window: RateWindow) -> float:
 
 def by_p99(window: RateWindow) -> float:
     return window.latency.p99_ns
+
+
+def by_throttled(window: RateWindow) -> float:
+    return window.throttled_s
 
 
 def by_longest(window: RateWindow) -> float:

@@ -11,6 +11,7 @@ import tempfile
 from array import array
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from benchmarks.machine import ROOT
@@ -50,7 +51,8 @@ class ArmProcess:
     subject = "benchmarks.harness.subject"
     """The module that the arm's process runs."""
 
-    def __init__(self, arm: Arm, seed: int) -> None:
+    def __init__(self, arm: Arm, seed: int, group: Path | None = None) -> None:
+        """`group` is the folder of a control group that the arm is to be in."""
         self.arm = arm
         spec = {"factory": arm.factory, "workload": arm.workload, "options": arm.options, "seed": seed}
         ours, theirs = socket.socketpair()
@@ -66,6 +68,8 @@ class ArmProcess:
                 env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
             )
         self._connection = Connection(ours.detach())
+        if group is not None:  # before it has had time to start others
+            (group / "cgroup.procs").write_text(str(self.pid))
 
     @property
     def pid(self) -> int:

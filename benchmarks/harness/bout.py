@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from benchmarks.harness.arm import Arm, ArmProcess
 from benchmarks.harness.cpu import descendants, wait_until_quiet
 from benchmarks.harness.rounds import Progress, in_turn, starting
+from benchmarks.harness.surroundings import QUIET, Surroundings, group_for, throttled_s
 from benchmarks.rates import RateSeries, RateWindow, by_rate
+from broker.host.cgroup import Group
 
 
 @dataclass(frozen=True)
@@ -46,20 +48,54 @@ def run_bout(
     `together`: all go on until the last of them is stable, so that they can be compared within each round; else each
     stops when it is.
     """
-    series = {arm.name: RateSeries(arm.name, arm.label, dict(arm.facts), steady) for arm in arms}
-    with starting([partial(CrewProcess, arm, pace.seed) for arm in arms]) as crews:
+    return run_bouts(arms, [QUIET], pace, progress, together=together, steady=steady)[QUIET.name]
+
+
+def run_bouts(
+    arms: Sequence[Arm],
+    several: Sequence[Surroundings],
+    pace: Pace,
+    progress: Progress,
+    *,
+    together: bool = True,
+    steady: Callable[[RateWindow], float] = by_rate,
+) -> dict[str, dict[str, RateSeries]]:
+    """The same arms, started once, in each of these surroundings; by their names."""
+    found: dict[str, dict[str, RateSeries]] = {}
+    with (
+        group_for(several) as group,
+        starting([partial(CrewProcess, arm, pace.seed, group and group.folder) for arm in arms]) as crews,
+    ):
+        facts = {}
         for done, crew in enumerate(crews):
             progress(done, len(crews), f"starting {crew.arm.label}")
-            series[crew.arm.name].facts.update(crew.await_ready()["facts"])
+            facts[crew.arm.name] = crew.await_ready()["facts"]
         everybody = descendants()
-        for number in range(pace.most):
-            going_on = _going_on(crews, series, together)
-            if not going_on:
-                break
-            for turn, crew in enumerate(in_turn(going_on, number)):
-                progress(number * len(crews) + turn, pace.most * len(crews), _what(crew.arm))
-                _measure(crew, pace, series[crew.arm.name], everybody)
-    return series
+        for each in several:
+            series = found[each.name] = {
+                arm.name: RateSeries(arm.name, arm.label, {**arm.facts, **facts[arm.name]}, steady)
+                for arm in arms
+            }
+            with each.imposed(everybody, group):
+                _run_rounds(crews, series, pace, progress, together, partial(_measure, everybody, group))
+    return found
+
+
+def _run_rounds(
+    crews: list[CrewProcess],
+    series: dict[str, RateSeries],
+    pace: Pace,
+    progress: Progress,
+    together: bool,
+    measure: Callable[[CrewProcess, Pace, RateSeries], None],
+) -> None:
+    for number in range(pace.most):
+        going_on = _going_on(crews, series, together)
+        if not going_on:
+            break
+        for turn, crew in enumerate(in_turn(going_on, number)):
+            progress(number * len(crews) + turn, pace.most * len(crews), _what(crew.arm))
+            measure(crew, pace, series[crew.arm.name])
 
 
 def _going_on(crews: list[CrewProcess], series: dict[str, RateSeries], together: bool) -> list[CrewProcess]:
@@ -67,10 +103,13 @@ def _going_on(crews: list[CrewProcess], series: dict[str, RateSeries], together:
     return crews if unstable and together else unstable
 
 
-def _measure(crew: CrewProcess, pace: Pace, series: RateSeries, everybody: Iterable[int]) -> None:
+def _measure(
+    everybody: Iterable[int], group: Group | None, crew: CrewProcess, pace: Pace, series: RateSeries
+) -> None:
     wait_until_quiet(everybody)
+    before = throttled_s(group)
     window, checked = crew.rate(pace)
-    series.windows.append(window)
+    series.windows.append(replace(window, throttled_s=throttled_s(group) - before))
     series.checked += checked
 
 

@@ -128,17 +128,15 @@ def tally(answers: Answers, checker: Checker, start_ns: int, end_ns: int) -> Tal
 
 
 def _one_by_one(timed: Timed, member: Member) -> Flow:
-    """A caller that waits for each answer, and then a little, before it asks again."""
+    """A caller that waits for each answer, and then does something else, before it asks again."""
     assert timed.prepare is timed.read is timed.elapsed_ns is None
-    call, pause_s = timed.call, member.pause_s
     inputs = list(enumerate(member.workload.inputs))
-    answers = _calls if not pause_s else _paced_calls
-    return Flow(lambda: answers(call, inputs, pause_s))
+    if not (member.pause_s or member.work_s):
+        return Flow(lambda: _calls(timed.call, inputs))
+    return Flow(lambda: _paced_calls(timed.call, inputs, member.pause_s, int(member.work_s * 1e9)))
 
 
-def _calls(
-    call: Callable[[np.ndarray], np.ndarray], inputs: list[tuple[int, np.ndarray]], _: float
-) -> Answers:
+def _calls(call: Callable[[np.ndarray], np.ndarray], inputs: list[tuple[int, np.ndarray]]) -> Answers:
     clock = monotonic_ns
     for index, x in cycle(inputs):
         began = clock()
@@ -147,11 +145,18 @@ def _calls(
 
 
 def _paced_calls(
-    call: Callable[[np.ndarray], np.ndarray], inputs: list[tuple[int, np.ndarray]], pause_s: float
+    call: Callable[[np.ndarray], np.ndarray],
+    inputs: list[tuple[int, np.ndarray]],
+    pause_s: float,
+    work_ns: int,
 ) -> Answers:
     clock = monotonic_ns
     for index, x in cycle(inputs):
-        time.sleep(pause_s * random.uniform(0.5, 1.5))  # so that none keeps step with a clock
+        if pause_s:
+            time.sleep(pause_s * random.uniform(0.5, 1.5))  # so that none keeps step with a clock
+        end = time.thread_time_ns() + work_ns
+        while time.thread_time_ns() < end:
+            pass
         began = clock()
         answer = call(x)
         yield index, began, clock(), answer

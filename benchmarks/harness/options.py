@@ -20,11 +20,14 @@ class NumbersType(click.ParamType):
 
     name = "numbers"
 
+    def __init__(self, least: int = 1) -> None:
+        self._least = least
+
     def convert(self, value: Any, param: Any, context: Any) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         texts = value.split(",")
-        if not all(text.strip().isdecimal() and int(text) for text in texts):
+        if not all(text.strip().isdecimal() and int(text) >= self._least for text in texts):
             self.fail(f"{value!r} is not a list of whole numbers such as 1,8", param, context)
         return tuple(dict.fromkeys(int(text) for text in texts))
 
@@ -34,8 +37,9 @@ class TargetsType(click.ParamType):
 
     name = "targets"
 
-    def __init__(self, names: Iterable[str]) -> None:
+    def __init__(self, names: Iterable[str], what: str = "target") -> None:
         self._known = {name.lower(): name for name in names}
+        self._what = what
 
     def convert(self, value: Any, param: Any, context: Any) -> tuple[str, ...]:
         if isinstance(value, tuple):
@@ -44,7 +48,7 @@ class TargetsType(click.ParamType):
         unknown = [text for text in chosen if text.lower() not in self._known]
         if unknown:
             known = ", ".join(self._known.values())
-            self.fail(f"no target {', '.join(unknown)}; there are {known}", param, context)
+            self.fail(f"no {self._what} {', '.join(unknown)}; there are {known}", param, context)
         wanted = {text.lower() for text in chosen}
         return tuple(name for text, name in self._known.items() if text in wanted)
 

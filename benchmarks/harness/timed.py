@@ -41,7 +41,7 @@ class Flow:
 
 @dataclass(frozen=True)
 class Member:
-    """One process of a crew: calls in a closed loop, with a pause of about `pause_s` before each.
+    """One process of a crew: calls in a closed loop, and before each pauses for about `pause_s`, computes for `work_s`.
 
     `open` is called in the process. Members that are not `counted` only make load for the others.
     """
@@ -49,6 +49,7 @@ class Member:
     open: Callable[[], AbstractContextManager[Timed | Flow]]
     workload: Workload
     pause_s: float = 0.0
+    work_s: float = 0.0
     counted: bool = True
 
 

@@ -23,6 +23,8 @@ class Bench(Workbench):
     workers: tuple[int, ...]
     pace: Pace
     quick: bool = False
+    beside: tuple[str, ...] = ()
+    work_us: tuple[int, ...] = (0,)
 
     @property
     def headline(self) -> int:

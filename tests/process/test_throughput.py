@@ -20,7 +20,7 @@ from click.testing import CliRunner
 
 from benchmarks import rates, workloads
 from benchmarks.__main__ import main
-from benchmarks.commands.throughput import TARGETS
+from benchmarks.commands.throughput import BY_DEFAULT
 from benchmarks.figures import Figure
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.member import tally
@@ -59,7 +59,7 @@ def test_quick_runs_every_target_and_arm(document: dict[str, Any]) -> None:
     assert {"cpu", "cores", "tensorflow", "commit"} <= document["machine"].keys()
     assert document["options"]["workers"] == [2]
     targets = document["targets"]
-    assert list(targets) == list(TARGETS)
+    assert list(targets) == list(BY_DEFAULT)
     kinds = {arm["arm"] for arm in targets["T3"]["arms"].values()}
     wanted = {*small.COMPARED, *small.QUICK_ASIDE}
     assert kinds == {kind for kind in wanted if contenders.missing(kind) is None}
@@ -127,6 +127,20 @@ def test_one_target_alone_is_measured_and_written(tmp_path: Path) -> None:
         assert arm["per_s"]["median"] > 0
         assert 0 < arm["p50_us"]["median"] <= arm["p99_us"]["median"]
         assert arm["answers_checked"] >= arm["samples"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_company_and_rhythm_run_when_asked_for(tmp_path: Path) -> None:
+    """Every arm in every surroundings, and in a web server's rhythm."""
+    path = tmp_path / "throughput.json"
+    status, output = run("--quick", "--target", "company,rhythm", "--json", str(path))
+    assert status == 0, output
+    targets = json.loads(path.read_text())["targets"]
+    assert len(targets["company"]["arms"]) == 3 * 5
+    assert len(targets["rhythm"]["arms"]) == 3
+    for target in targets.values():
+        assert all(arm["answers_checked"] >= arm["samples"] > 0 for arm in target["arms"].values())
 
 
 @pytest.mark.slow
