@@ -1,8 +1,12 @@
-"""Numbers as people read them, few characters wide."""
+"""What a broker says of itself as people read it: numbers few characters wide, and how workers wait."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 _SPARKS = "▁▂▃▄▅▆▇█"
+_WAYS = {"freely": "poll", "yielding": "poll and yield", "no": "block"}
 
 
 def duration(us: float) -> str:
@@ -53,3 +57,12 @@ def sparkline(values: list[float], width: int) -> str:
 
 def _short(value: float) -> str:
     return f"{value:.1f}" if value < 9.95 else f"{value:.0f}"
+
+
+def how_they_wait(waiting: Mapping[str, Any]) -> str:
+    """`block (others use 1.3 of 2 cores)`, of `Intake.waiting`."""
+    why = {
+        "others": f"others use {waiting['busy_neighbours']:.1f} of {waiting['cores']} cores",
+        "quota": f"a quota of {waiting['quota'] or 0:g} cores",
+    }.get(waiting["reason"], waiting["reason"])
+    return f"{_WAYS[waiting['polling']]} ({why})"

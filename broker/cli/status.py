@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from broker.cli.formatting import how_they_wait
 from broker.cli.options import running_option, told_errors
 from broker.control_plane import node_brokers
 from broker.control_plane.node_brokers import NodeBroker
@@ -53,6 +54,8 @@ def status(name: str | None, as_json: bool, wait_seconds: float | None) -> None:
     if found.get("idle_seconds"):
         console.print(node_brokers.ends_after(found))
     console.print(f"shared memory {_mib(used)} of {_mib(most)} MiB")
+    if found.get("waiting"):
+        console.print(f"workers {how_they_wait(found['waiting'])}")
     console.print(_models(found["models"]))
     for model, queue in found["queues"].items():
         if queue["rows"]:

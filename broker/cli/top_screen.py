@@ -97,6 +97,7 @@ def _header(now: Message, cpu_share: float, per_second: float) -> list[Text]:
     waits = [f"{model} {queue['rows']} rows" for model, queue in now["queues"].items() if queue["rows"]]
     if waits:
         third += "   waiting: " + ", ".join(waits)
+    third += f"   workers {wording.how_they_wait(now['waiting'])}" if now.get("waiting") else ""
     lines = [Text(text, no_wrap=True, overflow="ellipsis") for text in (first, second, third)]
     lines[0].stylize("bold")
     return lines

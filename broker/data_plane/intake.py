@@ -17,7 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from time import sleep
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from broker.counters.failures import Failures
 from broker.counters.run_record import RunRecord
@@ -29,17 +29,20 @@ from broker.data_plane.served_signature import Serving, servings_of
 from broker.data_plane.slot import Slot
 from broker.data_plane.split import Runnable, split
 from broker.data_plane.tracer import Tracer
-from broker.host.processors import cores
-from broker.host.time_slice import ask_for_short_turns
+from broker.host.neighbours import Neighbours
+from broker.host.processors import usable
+from broker.host.quota import QuotaWatch
+from broker.host.time_slice import SLICE_NS, ask_for
 from broker.models.lifecycle.entry import Entry
 from broker.models.lifecycle.repository import Repository
 from broker.models.model import LoadedModel
+from broker.scheduling.polling import Leave, Reason, leave
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Queue
 from worker_client.ipc import own_broker, semaphore
 from worker_client.ipc.semaphore import Busy, Semaphore
 from worker_client.ipc.waiting import PollBudget, WaitMode
-from worker_client.system.clock import monotonic_ns
+from worker_client.system.clock import monotonic_ns, thread_time_ns
 from worker_client.system.processor import give_way
 from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
 
@@ -52,6 +55,8 @@ _HOLD_SLICE_NS = (
 )
 _LOOK_S = 0.1  # how often one who waits for the intake looks whether it is being stopped
 _END_OF_RUNNERS_S = 0.5  # after their last run: a thread that is in none ends at once
+
+POLLING = {POLL_FREELY: "freely", POLL_GIVING_WAY: "yielding", POLL_NOT: "no"}
 
 T = TypeVar("T")
 
@@ -89,14 +94,19 @@ class Intake:
         self._retired: list[Channel] = []
         self._stopping = False
         self._budget = PollBudget(mode)
-        self._cores = cores()
-        self._polling = POLL_FREELY  # what the workers are told of it
+        processors = usable()
+        self._cores = len(processors)
+        self._neighbours = Neighbours(processors)
+        self.quota = QuotaWatch()
+        self.look_at_quota()
+        self._leave = Leave(POLL_FREELY, Reason.QUIET)  # what the workers are told of it
         self._counted_ns = self._idle_ns = 0  # when workers were counted, and how long it was idle since
         self._worker_polls = False  # so does the one whose request came last
         self._may_poll = False  # a request has come since the last poll began: another may follow soon
         self._poll_until_ns = 0
         self._recount_ns = 0
         self._has_company = False
+        self._usual_slice_ns = 0  # while this thread has a shorter one
 
     # -- any thread ----------------------------------------------------------------------------------------------
 
@@ -104,6 +114,20 @@ class Intake:
         """Have the intake thread do this between two scans."""
         self._calls.append(action)
         self._doorbell.release()
+
+    def look_at_quota(self) -> None:
+        self.quota.look(monotonic_ns() / 1e9)
+
+    def waiting(self) -> dict[str, Any]:
+        """How workers may wait for their answers, why, and what that is judged by."""
+        return {
+            "polling": POLLING[self._leave.how],
+            "reason": self._leave.reason.value,
+            "busy_neighbours": round(self._neighbours.cores, 2),
+            "cores": self._cores,
+            "quota": self.quota.processors,
+            "throttled_seconds": round(self.quota.throttled_s, 3),
+        }
 
     def stop(self) -> None:
         """Finish what has been submitted so far, then end `run`."""
@@ -212,8 +236,8 @@ class Intake:
                     continue
             self._may_poll = True
             self._answer_doorbell(len(taken))
-            if self._polling == POLL_GIVING_WAY and self._worker_polls:
-                give_way()  # to those that share this processor: they give way, too, and would wait for a time slice
+            if self._leave.how == POLL_GIVING_WAY and self._worker_polls:
+                self._give_way()
         self._finish()
         own_broker.leave()
 
@@ -319,14 +343,25 @@ class Intake:
         if self._may_poll:
             self._may_poll = False
             self._poll_until_ns = start + self._poll_budget_ns()
-        if not (self._poll() or semaphore.drain(self._doorbell) or self._calls or self._anything_waits()):
+        polled = self._poll()
+        if not (polled or semaphore.drain(self._doorbell) or self._calls or self._anything_waits()):
             semaphore.acquire(self._doorbell)
-        waited_ns = monotonic_ns() - start
+        now = monotonic_ns()
+        if polled:
+            self._budget.lost(now - self._poll_until_ns, now)
+        waited_ns = now - start
         self._idle_ns += waited_ns
         self._budget.observe(waited_ns)
 
+    def _give_way(self) -> None:
+        """To those that share this processor: they give way, too, and would wait for a time slice."""
+        start = monotonic_ns()
+        give_way()
+        now = monotonic_ns()
+        self._budget.lost(now - start, now)
+
     def _poll_budget_ns(self) -> int:
-        wanted = self._worker_polls and self._polling == POLL_FREELY and not self._busy_runners()
+        wanted = self._worker_polls and self._leave.how == POLL_FREELY and not self._busy_runners()
         return self._budget.budget_ns(wanted)
 
     def _poll(self) -> bool:
@@ -351,23 +386,38 @@ class Intake:
         """Polling can pay only while every worker that is active can have a core, or if it spares the busy broker the
         posts that wake; whether it does, each worker finds out."""
         self._recount_ns = now + _RECOUNT_NS
-        active = sum(1 for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS)
+        callers = [channel.pid for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS]
+        if now > self._neighbours.due_ns:
+            self._neighbours.look(now, thread_time_ns(), callers, [channel.pid for channel in self.channels])
         busy = 2 * self._idle_ns < now - self._counted_ns
         self._counted_ns, self._idle_ns = now, 0
+        self._have_short_turns(not busy or self._has_company)
         if busy and now > self._waits.due_ns:
             self._waits.mark(now)
-        polling = POLL_FREELY if active <= self._cores else POLL_GIVING_WAY if busy else POLL_NOT
-        if polling != self._polling:
-            self._polling = polling
+        before, self._leave = self._leave, self._leave_for(len(callers), busy, now)
+        if self._leave.how != before.how:
             for channel in self.channels:
-                channel.allow_polling(polling)
+                channel.allow_polling(self._leave.how)
+
+    def _leave_for(self, active: int, busy: bool, now: int) -> Leave:
+        if self._budget.mode is not WaitMode.ADAPTIVE:
+            return leave(active, self._cores, busy=busy)
+        if now < self._budget.losses.until_ns:
+            return Leave(POLL_NOT, Reason.INTERRUPTED)
+        others = self._neighbours.cores if self._neighbours.crowded else 0.0
+        return leave(active, self._cores, busy=busy, others=others, quota=self.quota.processors)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def _expect_company(self) -> None:
-        if not self._has_company:
-            self._has_company = True
-            ask_for_short_turns()
+        self._has_company = True
+        self._have_short_turns(True)
+
+    def _have_short_turns(self, short: bool) -> None:
+        if short and not self._usual_slice_ns:
+            self._usual_slice_ns = ask_for(SLICE_NS)
+        elif not short and self._usual_slice_ns and ask_for(self._usual_slice_ns):
+            self._usual_slice_ns = 0
 
     def _switch(self) -> None:
         with self._repository.lock:
@@ -410,7 +460,7 @@ class Intake:
             channel.dispose()
 
     def _add(self, channel: Channel) -> None:
-        channel.allow_polling(self._polling)
+        channel.allow_polling(self._leave.how)
         self.channels.append(channel)
 
     def _remove(self, channel: Channel) -> None:

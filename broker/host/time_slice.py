@@ -6,8 +6,9 @@ does not grow by that. (EEVDF: Stoica and Abdel-Wahab, "Earliest eligible virtua
 SCHED_OTHER by sched_setattr(2), `sched_runtime`, since Linux 6.12.) No privilege is needed. Where there is no such
 thing nothing happens.
 
-The intake asks for it once something else computes in its process: a heavy model, or one that is loaded. Before, there
-is nobody whom it should pass: it would break into the turns of workers whose requests it can take together.
+The intake asks for it while it has pauses, as behind a web server, and once something else computes in its process: a
+heavy model, or one that is loaded. Where workers in closed loops keep it busy there is nobody whom it should pass: it
+would break into the turns of workers whose requests it can take together.
 """
 
 from __future__ import annotations
@@ -27,18 +28,18 @@ _RESET_ON_FORK = 1
 _OTHER = 0
 
 
-def ask_for_short_turns() -> bool:
-    """For the calling thread, not for those that it starts. Whether it is given them."""
+def ask_for(slice_ns: int) -> int:
+    """For the calling thread, not for those that it starts. The slice it had before; 0 if it is given none."""
     set_number, get_number = _NUMBERS.get(platform.machine(), (0, 0))
     syscall = getattr(ctypes.CDLL(None), "syscall", None)
     if syscall is None or not set_number:
-        return False
+        return 0
     found = ctypes.create_string_buffer(_ATTR.size)
     if syscall(get_number, 0, found, _ATTR.size, 0) != 0:
-        return False
+        return 0
     size, policy, flags, nice, priority, runtime, *others = _ATTR.unpack(found.raw)
     chosen_for_us, no_slices = policy != _OTHER, not runtime
     if chosen_for_us or no_slices:
-        return False
-    wanted = _ATTR.pack(size, policy, flags | _RESET_ON_FORK, nice, priority, SLICE_NS, *others)
-    return bool(syscall(set_number, 0, wanted, 0) == 0)
+        return 0
+    wanted = _ATTR.pack(size, policy, flags | _RESET_ON_FORK, nice, priority, slice_ns, *others)
+    return int(runtime) if syscall(set_number, 0, wanted, 0) == 0 else 0

@@ -53,6 +53,16 @@ def busy_s(processors: Collection[int] | None = None, root: Path = ROOT) -> floa
     return ticks / _TICKS
 
 
+def idle_s(processors: Collection[int], root: Path = ROOT) -> float | None:
+    """Seconds that these processors had nothing to do, waiting for disks included, in steps of 10 ms. None where the
+    machine does not tell of each."""
+    wanted = {f"cpu{number}" for number in processors}
+    found = [line.split() for line in lines(root / "proc/stat") if line.partition(" ")[0] in wanted]
+    if len(found) != len(wanted) or not all(len(words) > 5 and words[4].isdigit() for words in found):
+        return None
+    return sum(int(words[4]) + int(words[5]) for words in found) / _TICKS
+
+
 def resident_bytes() -> int:
     """Memory that this process has in use."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE

@@ -83,6 +83,11 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
         "Requests that wait for room in their model's queue",
         ("model",),
     ),
+    "onesession_waiting": (
+        GaugeMetricFamily,
+        "1 for how workers may poll for their answers, and why",
+        ("polling", "reason"),
+    ),
     "onesession_model_state": (
         GaugeMetricFamily,
         "1 for the state in which a model's version is",
@@ -146,6 +151,8 @@ def families(message: dict[str, Any]) -> Iterable[Metric]:
     for model, queue in message["queues"].items():
         for key, name in (("rows", "queue_rows"), ("bytes", "queue_bytes"), ("held", "held_requests")):
             found[f"onesession_{name}"].add_metric([model], queue[key])
+    waiting = message["waiting"]
+    found["onesession_waiting"].add_metric([waiting["polling"], waiting["reason"]], 1)
     for labels, seconds in _longest(message["long_runs"]).items():
         found["onesession_long_run_seconds"].add_metric(labels, seconds)
     for version in message["versions"]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from broker.config.settings import Settings, Tune
-from broker.control_plane.address_lock import Instance
+from broker.control_plane.address_lock import LOOK_SECONDS, Instance
 from broker.control_plane.handlers import Handlers
 from broker.control_plane.server import ControlServer
 from broker.counters.run_record import RunRecord
@@ -141,6 +141,7 @@ class Server:
         self.control = ControlServer(self.instance.listener, handlers, self._handlers.on_end, access)
         self._handlers.control = self.control
         presence.watch(self.control)
+        self.control.regularly(LOOK_SECONDS, self.intake.look_at_quota)
         parts = self.intake, self.memory, self.repository, self.control.sessions, self.threads
         self.observation.watch(path, *parts, presence.message)
 

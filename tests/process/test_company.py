@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import pytest
 
 import worker_client
 from broker.control_plane.query import ask
-from broker.host.time_slice import SLICE_NS, ask_for_short_turns
+from broker.host.processors import cores
+from broker.host.time_slice import SLICE_NS, ask_for
 from tests.brokers import TestBroker, serving, wait_until
+from tests.workers import workers
 
 ROW = np.ones((1, 4), np.float32)
 
@@ -26,20 +29,43 @@ def in_a_hurry(broker: TestBroker) -> int:
     return slices.count(SLICE_NS)
 
 
+@pytest.fixture(autouse=True)
+def _slices() -> None:
+    with ThreadPoolExecutor(1) as other:
+        if not other.submit(ask_for, SLICE_NS).result(30):
+            pytest.skip("this kernel has no slices to choose (Linux 6.12 has)")
+
+
+def call_on(number: int, address: str) -> None:
+    """In a closed loop, for as long as the test lets it live; at most a minute."""
+    model = worker_client.connect(address).model("double")
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        model.predict(ROW)
+
+
+def test_the_intake_wants_short_turns_unless_a_crowd_keeps_it_busy() -> None:
+    """It has them while its workers pause. Workers without a pause are not interrupted."""
+    with serving("double") as broker, worker_client.connect(broker.address) as client:
+        for _ in range(2):
+            for _ in range(10):
+                client.model("double").predict(ROW)
+                time.sleep(0.01)
+            wait_until(lambda: in_a_hurry(broker) == 1, "short turns of the intake")
+            with workers(cores() + 2, call_on, broker.address):
+                wait_until(lambda: in_a_hurry(broker) == 0, "the usual turns")
+
+
 @pytest.mark.parametrize("what", ["heavy", "load"])
 def test_the_intake_wants_short_turns_once_it_has_company(what: str) -> None:
-    """A heavy model's thread, or one that loads; neither of which has short turns itself."""
-    with ThreadPoolExecutor(1) as other:
-        if not other.submit(ask_for_short_turns).result(30):
-            pytest.skip("this kernel has no slices to choose (Linux 6.12 has)")
-    with (
-        serving("picky_heavy", "double") as broker,
-        worker_client.connect(broker.address) as client,
-    ):
+    """A heavy model's thread, or one that loads; neither of which has short turns itself. Busy or not."""
+    with serving("picky_heavy", "double") as broker, worker_client.connect(broker.address) as client:
         client.model("double").predict(ROW)
-        assert in_a_hurry(broker) == 0
         if what == "heavy":
             client.model("picky_heavy").predict(ROW)
         else:
             ask(broker.address, "reload", 60, models=["double"])
-        wait_until(lambda: in_a_hurry(broker) == 1, "short turns of the intake")
+        with workers(cores() + 2, call_on, broker.address):
+            before = broker.counters("double")["requests"]
+            wait_until(lambda: broker.counters("double")["requests"] > before + 1000, "a crowd's requests")
+            assert in_a_hurry(broker) == 1

@@ -11,13 +11,16 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import worker_client
 from broker.doctor.all_checks import CHECKS
 from broker.doctor.checks.address import check_broker
 from broker.doctor.finding import Level
 from broker.host.cgroup import Group, groups
-from tests.brokers import serving
+from tests.brokers import serving, wait_until
+from worker_client.wire.layout import POLL_NOT, POLL_WORD
 
 ROOT = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -128,3 +131,34 @@ print(experiment._fits(experiment._needed(1, 0, 0)))
     with own_group("memory") as group, tempfile.TemporaryDirectory(dir="/var/tmp") as disk:
         set_limit(group, {"memory.limit_in_bytes": LIMIT}, {"memory.max": str(LIMIT)})
         assert run_in(group, "-c", code, f"{disk}/file").split() == ["True", "False"]
+
+
+@contextlib.contextmanager
+def inside(group: Group) -> Iterator[None]:
+    """What this process starts meanwhile is in the group."""
+    (before,) = groups("cpu")[:1]
+    (group.folder / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        (before.folder / "cgroup.procs").write_text(str(os.getpid()))
+
+
+def test_a_quota_forbids_to_poll() -> None:
+    """Less than a processor for worker and broker each: polling would use up what they have to compute with. A limit
+    that is lifted is noticed."""
+    with own_group("cpu") as group:
+        set_limit(group, {"cpu.cfs_quota_us": 150_000}, {"cpu.max": "150000 100000"})
+        with contextlib.ExitStack() as stack:
+            with inside(group):
+                broker = stack.enter_context(serving("double"))
+            client = stack.enter_context(worker_client.connect(broker.address))
+
+            def reason() -> str:
+                client.model("double").predict(np.ones((1, 4), np.float32))
+                return str(broker.status()["waiting"]["reason"])
+
+            wait_until(lambda: reason() == "quota", "that nobody polls")
+            assert client._connection.channel()._words[POLL_WORD] == POLL_NOT
+            set_limit(group, {"cpu.cfs_quota_us": -1}, {"cpu.max": "max 100000"})
+            wait_until(lambda: reason() != "quota", "that the limit is gone")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from broker.host import time_slice as short_turns
-from broker.host.time_slice import SLICE_NS, ask_for_short_turns
+from broker.host.time_slice import SLICE_NS, ask_for
 
 
 def slice_ns() -> int | None:
@@ -33,7 +34,8 @@ def test_they_are_the_callers_alone(one_thread) -> None:
     usual, before = one_thread(slice_ns), slice_ns()  # ours may be short: other tests run an intake on it
     if usual is None:
         pytest.skip("this kernel does not tell of slices")
-    if not one_thread(ask_for_short_turns):
+    had = one_thread(partial(ask_for, SLICE_NS))
+    if not had:
         pytest.skip("this kernel has no slices to choose")
     assert one_thread(slice_ns) == SLICE_NS
     started: list[int | None] = []
@@ -45,9 +47,10 @@ def test_they_are_the_callers_alone(one_thread) -> None:
 
     one_thread(start)
     assert (slice_ns(), started) == (before, [usual])
+    assert (had, one_thread(partial(ask_for, had)), one_thread(slice_ns)) == (usual, SLICE_NS, usual)
 
 
 def test_where_there_are_none_nothing_happens(one_thread, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine whose system calls have other numbers."""
     monkeypatch.setattr(short_turns.platform, "machine", lambda: "pdp11")
-    assert not one_thread(ask_for_short_turns)
+    assert not one_thread(partial(ask_for, SLICE_NS))

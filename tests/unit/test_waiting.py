@@ -13,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from worker_client.ipc.waiting import (
+    LOST_NS,
     WORTH_POLLING_NS,
+    Losses,
     PollBudget,
     PollOrBlock,
     WaitMode,
@@ -26,7 +28,7 @@ SECOND = 1_000_000_000
 CALLS = 2000  # enough to settle
 
 World = Callable[[bool], int]
-Poll = Callable[[memoryview, int, int, int], bool]
+Poll = Callable[[memoryview, int, int, int], int]
 POLLS = [poll_word, poll_giving_way]
 latencies = st.integers(2 * US, 200 * US)
 
@@ -209,6 +211,89 @@ def test_repr_shows_the_choice():
     assert repr(choice).startswith("<PollOrBlock polling, mean ")
 
 
+# -- polls that lose their processor -------------------------------------------------------------------------------
+
+
+def polled_between(choice: PollOrBlock, here: World, start_ns: int, end_ns: int) -> tuple[int, int]:
+    """Make calls for so long; how many polled, and how many did not."""
+    counted = [0, 0]
+    now = start_ns
+    while now < end_ns:
+        counted[choice.poll_ns == 0] += 1
+        latency = here(choice.poll_ns > 0)
+        now += latency
+        choice.observe(latency, now)
+    return counted[0], counted[1]
+
+
+@given(st.integers(LOST_NS, 20_000 * US), st.booleans())
+def test_who_loses_its_processor_blocks_for_a_while(lost_ns: int, in_crowd: bool):
+    """For 16 times what it lost, however fast polling was; then polling is tried again, and kept."""
+    choice = PollOrBlock(in_crowd=in_crowd)
+    here = world(10 * US, 50 * US)
+    live(choice, here)
+    now = 20 * SECOND
+    choice.lost(lost_ns, now)
+    choice.observe(lost_ns, now)
+    polls, blocks = polled_between(choice, here, now, now + 15 * lost_ns)
+    assert polls == 0
+    assert blocks > 0
+    polls, blocks = polled_between(choice, here, now + 16 * lost_ns, now + 16 * lost_ns + SECOND)
+    assert polls > 20 * blocks
+
+
+def test_losses_in_a_row_double_the_pause():
+    """Up to five seconds; once polling has gone well for as long as the pause was, it begins with the first again."""
+    losses, now, pauses = Losses(), 10 * SECOND, []
+    for _ in range(12):
+        losses.add(3_000 * US, now)
+        pauses.append(losses.until_ns - now)
+        now = losses.until_ns + 1
+    assert pauses[:4] == [48_000 * US, 96_000 * US, 192_000 * US, 384_000 * US]
+    assert pauses[-1] == 5 * SECOND
+    losses.add(3_000 * US, now + pauses[-1])
+    assert losses.until_ns - now - pauses[-1] == 48_000 * US
+
+
+def test_polling_that_loses_its_processor_again_and_again_is_rare():
+    """Polling is the faster way on average, but one poll in a hundred loses 3 ms: few calls are late all the same."""
+    choice = PollOrBlock()
+    now, late, calls = 10 * SECOND, 0, 0
+    while now < 30 * SECOND:
+        calls += 1
+        polls = choice.poll_ns > 0
+        lost = polls and calls % 100 == 0
+        latency = 3_000 * US if lost else 10 * US if polls else 50 * US
+        now += latency
+        if lost:
+            late += 1
+            choice.lost(latency, now)
+        choice.observe(latency, now)
+    assert late < calls / 1000
+
+
+def test_losses_are_shared():
+    """Who waits on the same processors learns from them as well."""
+    losses = Losses()
+    alone, in_crowd = PollOrBlock(losses=losses), PollOrBlock(in_crowd=True, losses=losses)
+    for choice in (alone, in_crowd):
+        live(choice, world(10 * US, 50 * US))
+    now = 20 * SECOND
+    alone.lost(SECOND, now)
+    in_crowd.observe(10 * US, now + 1)
+    assert in_crowd.poll_ns == 0
+
+
+def test_pauses_are_for_those_who_choose():
+    """`poll` goes on, as benchmarks compare with it; so does a broker."""
+    choice, budget = PollOrBlock(WaitMode.POLL), PollBudget(WaitMode.POLL)
+    choice.lost(SECOND, SECOND)
+    choice.observe(SECOND, SECOND)
+    budget.lost(SECOND, SECOND)
+    assert choice.poll_ns > 0
+    assert budget.losses.until_ns == 0
+
+
 # -- the broker's side ---------------------------------------------------------------------------------------------
 
 
@@ -244,6 +329,15 @@ def test_one_long_pause_is_soon_forgotten():
     assert waited(budget, 10 * US, 40).budget_ns(wanted=True) > 0
 
 
+def test_the_brokers_losses():
+    """What is usual among those who give way to each other is none."""
+    budget = PollBudget()
+    budget.lost(LOST_NS, SECOND)
+    assert budget.losses.until_ns == 0
+    budget.lost(2 * LOST_NS, SECOND)
+    assert budget.losses.until_ns == SECOND + 32 * LOST_NS
+
+
 def test_a_clock_that_steps_back_is_no_wait():
     """A negative wait counts as none."""
     assert waited(PollBudget(), -SECOND).budget_ns(wanted=True) >= 0
@@ -261,10 +355,10 @@ def test_the_brokers_fixed_modes(wanted: bool):
 
 @pytest.mark.parametrize("poll", POLLS)
 def test_a_poll_ends_with_the_word(poll: Poll):
-    """A poll is True when another thread stores the value, and looks at that word only."""
+    """A poll is 0 when another thread stores the value, and looks at that word only."""
     words = memoryview(bytearray(64)).cast("Q")
     looking = threading.Event()
-    found: list[bool] = []
+    found: list[int] = []
 
     def look() -> None:
         looking.set()
@@ -277,14 +371,14 @@ def test_a_poll_ends_with_the_word(poll: Poll):
     words[3] = 6
     words[3] = 7
     poller.join()
-    assert found == [True]
+    assert found == [0]
 
 
 @pytest.mark.parametrize("poll", POLLS)
 def test_a_poll_ends_with_its_limit(poll: Poll):
-    """A poll is False once the monotonic clock has passed the limit."""
+    """A poll tells the time once the monotonic clock has passed the limit."""
     limit = monotonic_ns() + US
-    assert not poll(memoryview(bytearray(8)).cast("Q"), 0, 7, limit)
+    assert poll(memoryview(bytearray(8)).cast("Q"), 0, 7, limit) >= limit
     assert monotonic_ns() >= limit
 
 
@@ -293,4 +387,4 @@ def test_a_poll_looks_at_least_once(poll: Poll):
     """A value that is there is seen even where the limit has passed."""
     words = memoryview(bytearray(8)).cast("Q")
     words[0] = 7
-    assert poll(words, 0, 7, 0)
+    assert not poll(words, 0, 7, 0)

@@ -24,7 +24,7 @@ from worker_client.ipc import semaphore
 from worker_client.ipc.ring import RingProducer
 from worker_client.ipc.segment import Segment
 from worker_client.ipc.semaphore import Busy
-from worker_client.ipc.waiting import PollOrBlock, WaitMode, poll_giving_way, poll_word
+from worker_client.ipc.waiting import LOST_NS, Losses, PollOrBlock, WaitMode, poll_giving_way, poll_word
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.descriptor import Descriptor
 from worker_client.system.processor import leave_processor
@@ -60,7 +60,11 @@ class Channel(SlotSupply):
     ) -> None:
         super().__init__(link, reply, fd, deadline_ns)
         # Last, as these refer to us: what fails before is freed at once.
-        self._waiting = {POLL_FREELY: PollOrBlock(mode), POLL_GIVING_WAY: PollOrBlock(mode, in_crowd=True)}
+        losses = Losses()
+        self._waiting = {
+            POLL_FREELY: PollOrBlock(mode, losses=losses),
+            POLL_GIVING_WAY: PollOrBlock(mode, in_crowd=True, losses=losses),
+        }
         self.futures = FutureDispatcher(self)
 
     def __repr__(self) -> str:
@@ -86,20 +90,28 @@ class Channel(SlotSupply):
         words = slot.words
         start = words[SUBMITTED_NS]
         waiting = slot.waiting
+        limit = gave_up_ns = 0
         if waiting is not None and waiting.poll_ns:
             limit = start + waiting.poll_ns
             if limit > deadline_ns:  # noqa: PLR1730 - min() is a call
                 limit = deadline_ns
             if waiting.in_crowd:
-                poll_giving_way(words, DONE, slot.sequence, limit)
-            elif not poll_word(words, DONE, slot.sequence, limit) and waiting.begins_to_poll:
-                # The broker may be waiting for the very processor that we poll on. Make room, and try once more.
-                leave_processor()
-                poll_word(words, DONE, slot.sequence, min(monotonic_ns() + waiting.poll_ns, deadline_ns))
+                gave_up_ns = poll_giving_way(words, DONE, slot.sequence, limit)
+            else:
+                gave_up_ns = poll_word(words, DONE, slot.sequence, limit)
+                if gave_up_ns and waiting.begins_to_poll:
+                    # The broker may be waiting for the very processor that we poll on. Make room, and try once more.
+                    leave_processor()
+                    limit = min(monotonic_ns() + waiting.poll_ns, deadline_ns)
+                    gave_up_ns = poll_word(words, DONE, slot.sequence, limit)
         self._acquire(slot, deadline_ns)
         slot.busy = False
         now = slot.woken_ns = monotonic_ns()
         if waiting is not None:
+            if limit:
+                late_ns = (gave_up_ns or now) - limit
+                if late_ns > LOST_NS:
+                    waiting.lost(late_ns, now)
             waiting.observe(now - start, now)
         if words[OUTPUT_REGION] != slot.output.number:
             self.await_region(slot, deadline_ns)

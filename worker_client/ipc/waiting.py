@@ -37,6 +37,13 @@ _PAUSE_INTERVAL = 128
 _CLIP_NS = 4 * WORTH_POLLING_NS
 _SHARED_GAIN = 2  # a shift: in a crowd the latency of polling counts a quarter
 
+LOST_NS = 500_000
+"""A poller looks at its clock every few microseconds, and those who yield to each other do so within some hundred. One
+whose clock jumps by more has lost its processor to others: their time slices begin at 0.7 ms."""
+_PAUSE_SHIFT = 4  # who lost its processor blocks for 16 times as long
+_MOST_SHIFT = 12
+_LONGEST_PAUSE_NS = 5_000_000_000
+
 
 class WaitMode(str, Enum):
     """`adaptive` is for use; the other two are the arms that benchmarks compare it with."""
@@ -44,6 +51,29 @@ class WaitMode(str, Enum):
     ADAPTIVE = "adaptive"
     POLL = "poll"
     BLOCK = "block"
+
+
+class Losses:
+    """Until when not to poll, after polls that lost their processor.
+
+    The pause is 16 times what was lost, and doubles if the next loss comes before polling went well for as long.
+    """
+
+    __slots__ = ("_shift", "_trusted_ns", "until_ns")
+
+    def __init__(self) -> None:
+        self.until_ns = 0
+        self._trusted_ns = 0
+        self._shift = _PAUSE_SHIFT
+
+    def __repr__(self) -> str:
+        return f"<Losses, no polling until {self.until_ns}>"
+
+    def add(self, lost_ns: int, now_ns: int) -> None:
+        self._shift = min(self._shift + 1, _MOST_SHIFT) if now_ns < self._trusted_ns else _PAUSE_SHIFT
+        pause_ns = min(lost_ns << self._shift, _LONGEST_PAUSE_NS)
+        self.until_ns = now_ns + pause_ns
+        self._trusted_ns = self.until_ns + pause_ns
 
 
 class PollOrBlock:
@@ -63,6 +93,7 @@ class PollOrBlock:
         "_interval",
         "_last_ns",
         "_left",
+        "_losses",
         "_mean_ns",
         "_polling",
         "_settling",
@@ -72,8 +103,12 @@ class PollOrBlock:
         "poll_ns",
     )
 
-    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE, in_crowd: bool = False) -> None:
+    def __init__(
+        self, mode: WaitMode = WaitMode.ADAPTIVE, in_crowd: bool = False, losses: Losses | None = None
+    ) -> None:
+        """`losses` may be shared with others that wait on the same processors."""
         self.in_crowd = in_crowd  # who polls must give way
+        self._losses = losses or Losses()
         self._gain = _SHARED_GAIN if in_crowd else 0
         self._adaptive = mode is WaitMode.ADAPTIVE
         self._polling = mode is not WaitMode.BLOCK
@@ -106,6 +141,9 @@ class PollOrBlock:
             self._left = min(self._left, _PAUSE_INTERVAL)
         self._last_ns = now_ns
         self._left -= 1
+        if now_ns < self._losses.until_ns:
+            self._block(latency_ns)
+            return
         if self._settling:
             self._settling -= 1
             return
@@ -125,6 +163,25 @@ class PollOrBlock:
                 self._begin_trial()
             elif not self._left:
                 self._begin_trial()
+
+    def lost(self, lost_ns: int, now_ns: int) -> None:
+        """A poll ended so much later than it should have: its processor was taken from it. Followed by `observe`."""
+        if self._adaptive:
+            self._losses.add(lost_ns, now_ns)
+
+    def _block(self, latency_ns: int) -> None:
+        """Learn what blocking takes, for the trial of polling that comes when that may be tried again."""
+        if self._polling:
+            self._polling = self._trial = False
+            self._interval = _FIRST_INTERVAL
+            self._settling = _SETTLING_CALLS
+            self._expect(self._latency_ns(self._mean_ns))
+            self._set_poll_ns()
+        elif self._settling:
+            self._settling -= 1
+        else:
+            self._expect(self._mean_ns + ((min(latency_ns, self._clip_ns) - self._mean_ns) >> 4))
+        self._left = 1
 
     def _begin_trial(self) -> None:
         if not self._polling and self._mean_ns > WORTH_POLLING_NS:
@@ -151,11 +208,14 @@ class PollOrBlock:
             self._polling = False
             mean_ns = self._latency_ns(mean_ns)
             self._interval = _FIRST_INTERVAL
+        self._expect(mean_ns)
+        self._left = self._interval
+        self._set_poll_ns()
+
+    def _expect(self, mean_ns: int) -> None:
         self._mean_ns = mean_ns
         self._alarm_ns = 2 * mean_ns + _MARGIN_NS
         self._clip_ns = min(4 * mean_ns + 2 * _MARGIN_NS, _CLIP_NS)  # a single outlier decides nothing
-        self._left = self._interval
-        self._set_poll_ns()
 
     def _switch(self) -> None:
         self._polling = not self._polling
@@ -177,10 +237,11 @@ class PollOrBlock:
 class PollBudget:
     """How long the broker polls for the next request, from how long the last ones took to come."""
 
-    __slots__ = ("_expected_ns", "mode")
+    __slots__ = ("_expected_ns", "losses", "mode")
 
     def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
         self.mode = mode
+        self.losses = Losses()
         self._expected_ns = _MARGIN_NS
 
     def budget_ns(self, wanted: bool) -> int:
@@ -191,29 +252,34 @@ class PollBudget:
             return 0
         return 2 * self._expected_ns + _MARGIN_NS
 
+    def lost(self, lost_ns: int, now_ns: int) -> None:
+        """The broker was so much longer off its processor than it should have been, where it polled or yielded."""
+        if lost_ns > LOST_NS and self.mode is WaitMode.ADAPTIVE:
+            self.losses.add(lost_ns, now_ns)
+
     def observe(self, wait_ns: int) -> None:
         """Learn how long a wait took, polled or blocked."""
         sample = min(max(wait_ns, 0), _CLIP_NS)
         self._expected_ns += (sample - self._expected_ns) >> 3
 
 
-def poll_word(words: memoryview, index: int, value: int, limit_ns: int) -> bool:
-    """Poll until `words[index]` is `value` (True) or CLOCK_MONOTONIC passes `limit_ns` (False).
+def poll_word(words: memoryview, index: int, value: int, limit_ns: int) -> int:
+    """Poll until `words[index]` is `value` (0) or CLOCK_MONOTONIC passes `limit_ns` (what it reads then).
 
     What it sees is a hint: the caller still acquires the semaphore that hands the memory over.
     """
     while True:
         for _ in range(_LOOKS):
             if words[index] == value:
-                return True
-        if monotonic_ns() >= limit_ns:
-            return False
+                return 0
+        if (now := monotonic_ns()) >= limit_ns:
+            return now
 
 
-def poll_giving_way(words: memoryview, index: int, value: int, limit_ns: int) -> bool:
+def poll_giving_way(words: memoryview, index: int, value: int, limit_ns: int) -> int:
     """`poll_word` for a crowd: whoever else could use this processor does, and other threads of this process."""
     while words[index] != value:
-        if monotonic_ns() >= limit_ns:
-            return False
+        if (now := monotonic_ns()) >= limit_ns:
+            return now
         give_way()
-    return True
+    return 0

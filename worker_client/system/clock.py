@@ -20,3 +20,4 @@ monotonic: Callable[[], float] = _time.monotonic
 monotonic_ns: Callable[[], int] = _time.monotonic_ns
 perf_counter: Callable[[], float] = _time.perf_counter
 perf_counter_ns: Callable[[], int] = _time.perf_counter_ns
+thread_time_ns: Callable[[], int] = _time.thread_time_ns

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from rich.console import Console
 
 from broker.cli.stats import label_of
@@ -87,6 +88,23 @@ def test_rates_are_of_the_time_between():
     assert row(lines, "digits")[1] == "20"
     assert row(lines, "digits")[-1] == "2"
     assert [line.split()[1] for line in lines if line.startswith("11 ")] == ["15", "5"]
+
+
+@pytest.mark.parametrize(
+    ("polling", "reason", "text"),
+    [
+        ("freely", "quiet", "workers poll (quiet)"),
+        ("yielding", "crowd", "workers poll and yield (crowd)"),
+        ("no", "others", "workers block (others use 1.3 of 2 cores)"),
+        ("no", "quota", "workers block (a quota of 1.5 cores)"),
+    ],
+)
+def test_how_workers_wait(polling: str, reason: str, text: str):
+    """And why: what else uses the cores, or that a quota has to last."""
+    waiting = {"polling": polling, "reason": reason, "busy_neighbours": 1.31, "cores": 2, "quota": 1.5}
+    history = History()
+    history.add(answer(100.0, 50, worker(1, 11, 40), waiting=waiting))
+    assert text in drawn(history)[2]
 
 
 def test_a_worker_that_came_since_counts_from_nothing():

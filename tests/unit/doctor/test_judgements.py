@@ -187,6 +187,12 @@ def test_a_quota() -> None:
         "CPUQuota=400% in the unit",
     )
     told(
+        quota.judge(4, Quota(1.5, file), 2.5),
+        "warning",
+        "in the last minute they stood still for 2.5 s",
+        "raise it",
+    )
+    told(
         quota.judge(1, Quota(0.5, file)),
         "warning",
         "all its threads stand still",

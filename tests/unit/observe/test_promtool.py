@@ -69,6 +69,7 @@ def message() -> dict[str, object]:
         "shared_memory": {"bytes": 1, "limit": 2},
         "arrivals": {"attached": 1, "reattached": 0, "detached": 0},
         "queues": {"m": {"rows": 0, "bytes": 0, "held": 0}},
+        "waiting": {"polling": "freely", "reason": "quiet"},
         "slots": {"free": 8},
         "versions": [{"model": "m", "version": 1, "state": "AVAILABLE", "memory_bytes": 1}],
         "signatures": [signature],

@@ -1,0 +1,100 @@
+"""What others use of the processors, from files and process clocks."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from broker.host.neighbours import LOOK_NS, Neighbours
+
+SECOND = 1_000_000_000
+
+
+class Machine:
+    """Two processors, whose idle time the test makes up; the calling process uses `ours` of them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "proc").mkdir()
+        self.now_ns = self.own_ns = self.idle_ticks = 0
+        self.neighbours = Neighbours({0, 1}, root)
+
+    def second(self, idle: float, own: float = 0.0) -> None:
+        """A second goes by in which the processors were idle for so many, and our thread ran for so many."""
+        self.now_ns += SECOND
+        self.own_ns += int(own * SECOND)
+        self.idle_ticks += int(idle / 2 * os.sysconf("SC_CLK_TCK"))
+        lines = [f"cpu{number} 7 7 7 {self.idle_ticks} 0 0 0 0 0 0\n" for number in (0, 1, 2)]
+        (self.root / "proc/stat").write_text("cpu  1 2 3 4 5 6 7 8 9 10\n" + "".join(lines) + "intr 5\n")
+        self.neighbours.look(self.now_ns, self.own_ns, (), ())
+
+
+def test_what_is_neither_idle_nor_ours(tmp_path: Path) -> None:
+    """Half a core is a crowd, which is over below a quarter; both are averages, so that one look decides little."""
+    machine = Machine(tmp_path)
+    machine.second(idle=2)
+    for _ in range(5):
+        machine.second(idle=1, own=1)
+    assert (machine.neighbours.cores, machine.neighbours.crowded) == (0.0, False)
+    machine.second(idle=1.2)
+    assert machine.neighbours.cores == pytest.approx(0.4)
+    assert not machine.neighbours.crowded
+    machine.second(idle=1.2)
+    assert machine.neighbours.crowded
+    assert "0.60 of 2 cores busy" in repr(machine.neighbours)
+    machine.second(idle=2)
+    assert machine.neighbours.crowded
+    machine.second(idle=2)
+    assert not machine.neighbours.crowded
+
+
+def test_less_than_nothing_is_nothing(tmp_path: Path) -> None:
+    """The kernel counts idle time in steps, and our time by the nanosecond."""
+    machine = Machine(tmp_path)
+    machine.second(idle=2)
+    machine.second(idle=1.5, own=0.7)
+    assert machine.neighbours.cores == 0.0
+
+
+def test_callers_are_ours(tmp_path: Path) -> None:
+    """Processes that may be polling, each once however many channels it has."""
+    machine = Machine(tmp_path)
+    machine.second(idle=2)
+    me = os.getpid()
+    for callers, others in (((me, me), 0.0), ((), 2.0)):
+        machine.neighbours.look(machine.now_ns, 0, callers, (me,))
+        used = time.process_time_ns()
+        while time.process_time_ns() - used < SECOND // 10:
+            pass
+        machine.neighbours.cores = 0.0
+        machine.neighbours.look(
+            machine.now_ns + SECOND // 20, 0, callers, (me,)
+        )  # 0.1 s of idleness less than there was
+        assert machine.neighbours.cores == pytest.approx(others / 2, abs=0.01)
+
+
+@pytest.mark.parametrize("caller", [0, 2**22 + 1])
+def test_callers_that_cannot_be_seen(tmp_path: Path, caller: int) -> None:
+    """In another namespace of process ids, or gone: what they use is not to be told from what others do."""
+    machine = Machine(tmp_path)
+    machine.second(idle=2)
+    for _ in range(3):
+        machine.second(idle=0)
+    assert machine.neighbours.crowded
+    machine.neighbours.look(machine.now_ns + SECOND, 0, (caller,), (os.getpid(), caller))
+    assert (machine.neighbours.cores, machine.neighbours.crowded) == (0.0, False)
+
+
+def test_where_the_machine_does_not_tell(tmp_path: Path) -> None:
+    """Nobody is known to compute; the next look is due as usual."""
+    neighbours = Neighbours({0, 1}, tmp_path)
+    (tmp_path / "proc").mkdir()
+    for second, text in enumerate(
+        ["", "cpu0 1\ncpu1 2\n", "cpu0 1 2 3 x 5 6\ncpu1 1 2 3 4 5 6\n", "cpu0 1 2 3 4 5 6\n"]
+    ):
+        (tmp_path / "proc/stat").write_text(text)
+        neighbours.look(second * SECOND, 0, (), ())
+        assert (neighbours.cores, neighbours.due_ns) == (0.0, second * SECOND + LOOK_NS)
