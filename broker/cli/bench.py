@@ -52,42 +52,52 @@ _CALLS = [call.value for call in Call]
 @click.option(
     "--name",
     metavar="NAME|PATH",
-    help="Measure a broker that runs, at this name or socket path. MODEL is then the name of a model that it serves; "
-    "write NAME=SOURCE to have it compared.  [default: start one for SOURCE]",
+    help="Measure a running broker, given by its name or socket path. MODEL then names a model that it serves; "
+    "write NAME=SOURCE to use --compare as well.  [default: start a broker for SOURCE]",
 )
 @click.option(
-    "--signature", metavar="NAME", help="The signature to call.  [default: the model's default one]"
+    "--signature", metavar="NAME", help="The signature to call.  [default: the model's default signature]"
 )
 @click.option(
-    "--workers", type=INTEGERS, default="1,2,4,8", show_default=True, help="Numbers of worker processes."
+    "--workers",
+    type=INTEGERS,
+    default="1,2,4,8",
+    show_default=True,
+    help="Worker processes; each number is measured.",
 )
-@click.option("--rows", type=INTEGERS, default="1,8", show_default=True, help="Rows of a request.")
+@click.option(
+    "--rows",
+    type=INTEGERS,
+    default="1,8",
+    show_default=True,
+    help="Rows per request; each number is measured.",
+)
 @click.option(
     "--concurrency",
     type=INTEGERS,
     default="1",
     show_default=True,
-    help="Calls that a worker has under way at most, each in a thread of its own.",
+    help="Maximum concurrent calls per worker, each in its own thread.",
 )
 @click.option(
     "--rate",
     type=FLOATS,
     metavar="PER SECOND",
-    help="Open loop: requests a second of all workers together, planned beforehand; latency counts from the planned "
-    "moment.  [default: closed loop]",
+    help="Open loop: requests per second from all workers together, scheduled in advance; latency is measured from "
+    "the scheduled time.  [default: closed loop]",
 )
 @click.option(
     "--arrivals",
     type=click.Choice(ARRIVALS),
     default=POISSON,
     show_default=True,
-    help="How a rate is planned.",
+    help="Distribution of the arrivals for --rate.",
 )
 @click.option(
     "--compare",
     type=click.Choice(_CALLS),
     multiple=True,
-    help="Measure the same model in each worker's own process as well, called this way: Session.run, the signature of "
+    help="Also measure the model inside each worker process, called this way: Session.run, the signature from "
     "tf.saved_model.load, or the bare callable that the broker runs. May be given several times.",
 )
 @click.option(
@@ -95,13 +105,13 @@ _CALLS = [call.value for call in Call]
     "input_",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="What to send: .npz (an array for each input), .npy or .json.  [default: made from the signature]",
+    help="Inputs to send: .npz (an array for each input), .npy or .json.  [default: generated from the signature]",
 )
 @click.option(
     "--shape",
     multiple=True,
     metavar="INPUT=SIZES",
-    help="What to make of an input's free dimensions: its shape without the rows, such as ids=128 or image=224,224,3.",
+    help="Sizes of an input's free dimensions: its shape without the rows, such as ids=128 or image=224,224,3.",
 )
 @click.option(
     "--set", "set_", multiple=True, metavar="MODEL.SETTING=VALUE", help="As for `onesession serve`."
@@ -114,75 +124,79 @@ _CALLS = [call.value for call in Call]
     default=_DEFAULT.window_s,
     show_default=True,
     type=click.FloatRange(0.05, 60),
-    help="Seconds of one.",
+    help="Length of a measuring window in seconds.",
 )
 @click.option(
     "--windows",
     default=_DEFAULT.most_windows,
     show_default=True,
     type=click.IntRange(1, 1000),
-    help="Windows of a case at most; it ends when three in a row agree.",
+    help="Maximum windows per case; a case ends when three in a row agree.",
 )
 @click.option(
     "--within",
     default=100 * _DEFAULT.within,
     show_default=True,
     type=click.FloatRange(0.1, 100),
-    help="Percent that they may differ, in requests/s and in latency.",
+    help="Largest difference between windows that agree, in percent of requests/s and of latency.",
 )
 @click.option(
     "--percentile",
     default=_DEFAULT.percentile,
     show_default=True,
     type=click.FloatRange(0, 100),
-    help="Of the latency that has to agree.",
+    help="Latency percentile on which the windows must agree.",
 )
 @click.option(
     "--seconds",
     default=_DEFAULT.limit_s,
     show_default=True,
     type=click.FloatRange(1, 86_400),
-    help="Begin no case after so long.",
+    help="Start no new case after this many seconds.",
 )
 @click.option(
-    "--timeout", type=click.FloatRange(0.001, 3600), help="Seconds a call may take.  [default: the model's]"
+    "--timeout",
+    type=click.FloatRange(0.001, 3600),
+    help="Timeout of a call in seconds.  [default: the model's]",
 )
 @click.option(
-    "--seed", type=click.IntRange(0, 2**32 - 1), help="Of inputs and arrivals.  [default: a new one]"
+    "--seed",
+    type=click.IntRange(0, 2**32 - 1),
+    help="Random seed of inputs and arrivals.  [default: a new one]",
 )
 @click.option(
     "--check/--no-check",
     default=True,
     show_default=True,
-    help="Compare answers with those of the same model, asked alone.",
+    help="Compare the answers with those of the same model called directly, one request at a time.",
 )
 @click.option(
     "--tolerance",
     default=TOLERANCE,
     show_default=True,
     type=click.FloatRange(0),
-    help="By how much they may differ, as a share of the largest value.",
+    help="Largest difference that --check accepts, relative to the largest value.",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Write bench.json, report.md and plots there.",
+    help="Write bench.json, report.md and plots to this folder.",
 )
 @click.option(
     "--plots/--no-plots",
     "plots_",
     default=None,
-    help="PNG files beside the report.  [default: if matplotlib is there]",
+    help="Write PNG plots next to the report.  [default: if matplotlib is installed]",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print JSON in place of tables.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of tables.")
 def bench(model: str, name: str | None, **options: Any) -> None:
-    """Measure a model of yours on this machine: workers that call it through the broker, in a sweep.
+    """Measure your own model on this machine, called by workers through the broker.
 
-    Starts a broker for SOURCE and forks real workers that use worker_client. Every number of workers is measured with
-    every number of rows, in windows that are repeated until three in a row agree. Answers are checked. The table has
-    requests and rows a second, latency as the caller sees it, where its time goes, CPU time and memory.
+    Starts a broker for SOURCE and forks real workers that use worker_client. Measures every number of workers with
+    every number of rows, in windows that are repeated until three in a row agree, and checks the answers. The table
+    shows requests and rows per second, latency as the caller sees it, where that time goes, CPU time and memory.
     """
     import_from_here()
     output: Path | None = options["output"]
@@ -280,7 +294,7 @@ def _announce(plan: Plan, arms: int) -> None:
 
 @contextmanager
 def _progress() -> Iterator[Tell]:
-    """A bar on the terminal; nothing where stderr is none."""
+    """A progress bar on the terminal; nothing if stderr is not a terminal."""
     columns = (
         SpinnerColumn(),
         BarColumn(),
@@ -296,7 +310,7 @@ def _progress() -> Iterator[Tell]:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """An end like any other: what was started is stopped, what was written to /tmp is removed."""
+    """SIGTERM ends the command as an error does: it stops what it started and removes its files in /tmp."""
     before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         yield

@@ -16,7 +16,7 @@ _USUAL = Path("broker.toml")
 
 def _existing(file: Path) -> Path:
     if file == _USUAL and not file.exists():
-        raise click.UsageError(f"FILE is {_USUAL} where none is named, and there is none in this folder")
+        raise click.UsageError(f"no FILE was given, and there is no {_USUAL} in this folder")
     return file
 
 
@@ -28,7 +28,7 @@ def config() -> None:
 @config.command()
 @click.argument("file", type=_FILE, default=_USUAL)
 def check(file: Path) -> None:
-    """Say what is wrong in FILE, with lines. Fails if anything is. Loads no model."""
+    """Report the errors in FILE, with line numbers. Fails if there are any. Loads no model."""
     from broker.config.file import ConfigError, read
 
     _existing(file)
@@ -43,7 +43,7 @@ def check(file: Path) -> None:
 @config.command()
 @click.argument("file", type=_FILE, default=_USUAL)
 def show(file: Path) -> None:
-    """Print FILE with every setting that it leaves to its default."""
+    """Print FILE with all defaults filled in."""
     from broker.config.file import read
     from broker.config.show import shown
 
@@ -53,9 +53,14 @@ def show(file: Path) -> None:
 
 @config.command("import-tfs")
 @click.argument("models_config", type=_FILE)
-@click.option("--batching-parameters", type=_FILE, metavar="FILE", help="Its --batching_parameters_file.")
+@click.option(
+    "--batching-parameters",
+    type=_FILE,
+    metavar="FILE",
+    help="TensorFlow Serving's --batching_parameters_file.",
+)
 def import_tfs(models_config: Path, batching_parameters: Path | None) -> None:
-    """Print the configuration that does what TensorFlow Serving's MODELS_CONFIG (--model_config_file) does."""
+    """Convert TensorFlow Serving's MODELS_CONFIG (--model_config_file) and print the result."""
     try:
         from broker.config import tfs
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""`onesession doctor`: what is wrong on this machine, and the remedy."""
+"""`onesession doctor`: finds problems on this machine and prints the remedies."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"
 @click.option(
     "--sweep",
     is_flag=True,
-    help="First remove what dead brokers have left: names in /dev/shm, files of node brokers.",
+    help="First remove what dead brokers left behind: names in /dev/shm, files of node brokers.",
 )
 def doctor(name: str | None, as_json: bool, sweep: bool) -> None:
-    """Look for what keeps a broker or its workers from working well.
+    """Find problems that affect a broker or its workers.
 
-    Looks at the machine, and at the broker and its workers if one answers. Fails if there is a problem; warnings do
+    Checks the machine, and the broker and its workers if a broker answers. Fails if there is a problem; warnings do
     not count.
     """
     with told_errors():

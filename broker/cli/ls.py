@@ -1,4 +1,4 @@
-"""`onesession ls`: which brokers serve here."""
+"""`onesession ls`: lists the brokers of this machine."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from worker_client.wire.address import runtime_directory
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print them as JSON.")
 def ls(as_json: bool) -> None:
-    """List the brokers that serve at a name: those of `serve`, `run`, gunicorn and this node's.
+    """List the running brokers that have a name: those of `serve`, `run` and gunicorn, and this node's.
 
-    Commands that ask a broker take the only one by themselves; where there are several, give one's name with --name.
+    Commands that query a broker use it if it is the only one; if there are several, select one with --name.
     """
     found = local_brokers.found()
     if as_json:
@@ -43,7 +43,7 @@ def ls(as_json: bool) -> None:
 
 
 def _duration(seconds: float | None) -> str:
-    """In the unit that says it in few digits."""
+    """In the unit that needs the fewest digits."""
     if seconds is None:
         return "-"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):

@@ -1,4 +1,4 @@
-"""A model as the argument of a command that is about one: `[NAME=]SOURCE`."""
+"""A model as the argument of a command: `[NAME=]SOURCE`."""
 
 from __future__ import annotations
 

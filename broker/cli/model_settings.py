@@ -24,9 +24,9 @@ _EXAMPLE = "write --set digits.max_batch_size=32, or --set '*.max_delay=0.002' f
 
 
 def with_settings(specs: Sequence[ModelSpec], texts: Iterable[str]) -> list[ModelSpec]:
-    """The models with what `texts` say; what is said of one model goes before what is said of all.
+    """The models with the settings in `texts`; a setting of one model overrides a setting of all.
 
-    Raises InvalidInput, which quotes the text and says what it lacks.
+    Raises InvalidInput, which quotes the text and says what is wrong with it.
     """
     names = [spec.name for spec in specs]
     said: dict[str, dict[str, Any]] = {name: {} for name in (ALL, *names)}
@@ -47,7 +47,7 @@ def _changed(spec: ModelSpec, values: dict[str, Any]) -> ModelSpec:
 
 def _parse(text: str) -> tuple[str, str, Any]:
     left, equals, value = text.partition("=")
-    # A model's name may have dots, a setting has none.
+    # A model's name may contain dots, a setting's name does not.
     model, dot, setting = left.strip().rpartition(".")
     if not (equals and dot and model and setting):
         raise InvalidInput(f"--set {text}: that is not MODEL.SETTING=VALUE; {_EXAMPLE}")
@@ -57,14 +57,14 @@ def _parse(text: str) -> tuple[str, str, Any]:
 
 
 def _value(text: str, value: str) -> Any:
-    """A TOML value. A word needs no quotes: the shell would have eaten them."""
+    """A TOML value. A word needs no quotes: the shell would have removed them."""
     try:
         parsed = tomllib.loads(f"value = {value}")
     except tomllib.TOMLDecodeError as error:
         if _BARE_WORD.fullmatch(value):
             return value
         raise InvalidInput(
-            f"--set {text}: {value!r} is no TOML value ({error}); "
+            f"--set {text}: {value!r} is not a TOML value ({error}); "
             'write a number, true, false, "text", a list such as [1, 8, 32] or a table such as {stable = 1}'
         ) from None
     if set(parsed) != {"value"}:

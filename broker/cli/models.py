@@ -1,4 +1,4 @@
-"""`onesession models`: what is served, with every version and signature."""
+"""`onesession models`: the models of a broker, with every version and signature."""
 
 from __future__ import annotations
 

@@ -15,20 +15,25 @@ from worker_client.node import shared
     "--idle-seconds",
     default=120.0,
     show_default=True,
-    help="The broker ends when it has had no worker for so long.",
+    help="Stop the broker when it has had no worker for this many seconds.",
 )
-@click.option("--job", help="Share it with those only that name the same job.")
-@click.option("--log", type=click.Path(dir_okay=False), help="Where it logs.  [default: beside its socket]")
+@click.option("--job", help="Share the broker only with callers that name the same job.")
 @click.option(
-    "--timeout", default=120.0, show_default=True, help="How long to wait at most until it answers workers."
+    "--log", type=click.Path(dir_okay=False), help="The broker's log file.  [default: next to its socket]"
+)
+@click.option(
+    "--timeout",
+    default=120.0,
+    show_default=True,
+    help="Maximum seconds to wait until the broker answers workers.",
 )
 def node(
     models: tuple[str, ...], idle_seconds: float, job: str | None, log: str | None, timeout: float
 ) -> None:
-    """Print the address of this node's broker for these models, and start it if nobody has.
+    """Print the address of this node's broker for these models; start the broker if it is not running.
 
-    The same as worker_client.node.shared(...) in Python: who wants the same models, with their files unchanged, shares
-    the broker. BROKER_ADDRESS=$(onesession node digits=models/digits) leads a program to it.
+    The same as worker_client.node.shared(...) in Python: processes that want the same models, with unchanged files,
+    share the broker. BROKER_ADDRESS=$(onesession node digits=models/digits) points a program to it.
     """
     with told_errors():
         specs = {spec.name: spec.source for spec in map(spec_of, models)}

@@ -24,7 +24,7 @@ class Numbers(click.ParamType):  # type: ignore[type-arg] # generic in click 8.4
         except ValueError:
             numbers = ()
         if not numbers or not all(0 < number < 1e9 for number in numbers):
-            what = "whole numbers" if self.kind is int else "numbers"
+            what = "integers" if self.kind is int else "numbers"
             self.fail(f"{value!r}: expected {what} above 0, separated by commas, such as 1,2,4", param, ctx)
         return tuple(dict.fromkeys(numbers))
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and what they mean in Python."""
+"""Options that several commands share, and their values in Python."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def name_option(function: Function) -> Function:
 
 
 def running_option(function: Function) -> Function:
-    """The broker that is asked, as `name`: where none is named, the only one that there is."""
+    """The broker to query, as `name`: the only running one if none is named."""
 
     @functools.wraps(function)
     def called(name: str | None, **values: Any) -> Any:
@@ -130,7 +130,7 @@ _OPTIONS: tuple[Function, ...] = (
         "--config",
         type=click.Path(dir_okay=False, path_type=Path),
         metavar="FILE",
-        help="A TOML file with models and settings; what is said here goes before what it says.",
+        help="A TOML file with models and settings; options on the command line override it.",
     ),
     click.option(
         "--model",
@@ -143,7 +143,7 @@ _OPTIONS: tuple[Function, ...] = (
         "set_",
         multiple=True,
         metavar="MODEL.SETTING=VALUE",
-        help="Set something of one model, or of all (MODEL is *). May be given several times.",
+        help="Set one setting of a model, or of all models (MODEL is *). May be given several times.",
     ),
     name_option,
     click.option(
@@ -157,7 +157,7 @@ _OPTIONS: tuple[Function, ...] = (
 
 
 IMPOSSIBLE = 2
-"""The exit status where another start is of no use: as for an option that does not exist."""
+"""The exit status when another start cannot help; click uses the same for an unknown option."""
 
 
 class Told(click.ClickException):
@@ -168,8 +168,8 @@ class Told(click.ClickException):
 
 @contextlib.contextmanager
 def told_errors() -> Iterator[None]:
-    """Turns BrokerError into one line on the console and exit status 1; InvalidInput, as any mistake in the use of a
-    command, into 2."""
+    """Turns BrokerError into one line on the console and exit status 1; InvalidInput into 2, the status of any usage
+    error."""
     try:
         yield
     except InvalidInput as error:

@@ -28,9 +28,13 @@ from worker_client.wire.errors import InvalidInput
     "labels",
     multiple=True,
     metavar="LABEL=VERSION",
-    help="Have the label stand for this version. May be given several times.",
+    help="Point the label at this version. May be given several times.",
 )
-@click.option("--timeout", type=float, help="Seconds to wait for the end; the broker goes on in any case.")
+@click.option(
+    "--timeout",
+    type=float,
+    help="Seconds to wait for the reload to finish; the broker continues in any case.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def reload(
     models: tuple[str, ...],
@@ -40,10 +44,10 @@ def reload(
     timeout: float | None,
     as_json: bool,
 ) -> None:
-    """Load what is new on disk of these models, or of all, and unload what it replaces.
+    """Load new versions of these models, or of all, from disk and unload the versions that they replace.
 
-    Calls go on meanwhile, and to the new version once it is loaded and warm. A version that cannot be loaded leaves the
-    old one serving. What --version and --label say holds until the broker ends. Fails if a version cannot be loaded.
+    Calls continue meanwhile, and use the new version once it is loaded and warmed up. If a version cannot be loaded,
+    the old one keeps serving and the command fails. --version and --label apply until the broker ends.
 
     \b
         onesession reload digits                 # the latest version on disk

@@ -18,10 +18,10 @@ from broker.supervision import supervise as supervisor
 @settings_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(settings: Settings, command: tuple[str, ...]) -> None:
-    """Start a broker, then COMMAND with $BROKER_ADDRESS set; stop the broker when it ends.
+    """Start a broker, then COMMAND with $BROKER_ADDRESS set; stop the broker when COMMAND ends.
 
-    A broker that dies is started again, and workers' calls wait for it meanwhile. Signals go to COMMAND; its exit
-    status is returned. Example:
+    If the broker dies, it is started again, and workers' calls wait for it. Signals are passed on to COMMAND, whose
+    exit status is returned. Example:
 
         onesession run --model digits=models/digits -- gunicorn -w 8 app:app
     """
@@ -34,7 +34,7 @@ def run(settings: Settings, command: tuple[str, ...]) -> None:
 
 
 def _check_command(name: str) -> None:
-    """Before models are loaded for it. The statuses are those of env, timeout and docker."""
+    """Checked before models are loaded. The exit statuses are those of env, timeout and docker."""
     if name.startswith("-"):
         raise click.NoSuchOption(name, ctx=click.get_current_context())
     if shutil.which(name) is None:

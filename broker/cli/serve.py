@@ -24,9 +24,9 @@ from worker_client.wire.address import socket_path
 def serve(settings: Settings, supervise: bool, start_lock: int | None) -> None:
     """Serve models until Ctrl-C or SIGTERM.
 
-    The first signal finishes the accepted requests, a second one stops at once. With --supervise a small parent process
-    holds the address and starts the broker again when it dies; workers' calls wait for it meanwhile. Under systemd
-    (Type=notify) it says when it is ready and stops, and keeps its watchdog.
+    On the first signal the broker finishes the accepted requests; a second one stops it at once. With --supervise a
+    small parent process holds the address and starts the broker again when it dies; workers' calls wait meanwhile.
+    Under systemd (Type=notify) it reports when it is ready and when it stops, and feeds the watchdog.
     """
     if supervise and settings.idle_seconds:
         raise click.UsageError(

@@ -23,14 +23,14 @@ from broker.observe.summary import Figures, figures, shown
 @click.option(
     "--seconds",
     type=click.FloatRange(0.0, min_open=True),
-    help="Look for so long, and tell of this time only.  [default: all since the broker's start]",
+    help="Observe for this many seconds and show only that time.  [default: all since the broker started]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON; times are in microseconds.")
 def stats(name: str | None, seconds: float | None, as_json: bool) -> None:
-    """Show what requests cost: how long they lay in the ring, waited for their batch, ran, were copied.
+    """Show what requests cost: time in the ring, waiting for a batch, running, and copying the outputs.
 
-    Times are the median and the 99th percentile, right within a quarter or so. They end when the answer is in shared
-    memory; the worker's wake-up comes on top.
+    Times are the median and the 99th percentile, accurate to about 25 %. They end when the answer is in shared memory;
+    the worker's wake-up is not included.
     """
     with told_errors():
         before = None
@@ -69,7 +69,7 @@ def _document(now: dict[str, Any], found: list[Figures]) -> dict[str, Any]:
 
 
 def label_of(figure: Figures, found: list[Figures]) -> str:
-    """As short as it can be: with the version or the signature only where a model has several."""
+    """As short as possible: with the version or the signature only if a model has several."""
     same = [each for each in found if each.model == figure.model]
     label = figure.model
     if len({each.signature for each in same}) > 1:

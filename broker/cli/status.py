@@ -1,4 +1,4 @@
-"""`onesession status`: is it there, who is attached, what has it done."""
+"""`onesession status`: whether a broker runs, its workers and its models."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _LOOK_SECONDS = 0.05
     "wait_seconds",
     type=click.FloatRange(0),
     metavar="SECONDS",
-    help="Wait for so long at most until it answers workers.",
+    help="Wait up to this many seconds until the broker answers workers.",
 )
 def status(name: str | None, as_json: bool, wait_seconds: float | None) -> None:
-    """Show a running broker, its workers and its models, and the brokers that workers have started on this node. Fails
-    if none answers."""
+    """Show a running broker, its workers and its models, and the brokers that workers started on this node. Fails if
+    no broker answers."""
     nodes = node_brokers.found(node_files.directory())
     with told_errors():
         try:
@@ -75,7 +75,7 @@ def _show_nodes(console: Console, nodes: list[NodeBroker]) -> None:
 
 
 def _when_ready(name: str | None, seconds: float) -> dict[str, Any]:
-    """Raises BrokerUnavailable with what kept it to the end."""
+    """Raises BrokerUnavailable with the last reason why the broker was not ready."""
     deadline = monotonic() + seconds
     while True:
         try:

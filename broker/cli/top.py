@@ -1,4 +1,4 @@
-"""`onesession top`: the broker while it works, in a terminal."""
+"""`onesession top`: a live view of a broker in a terminal."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _QUIT = (b"q", b"Q", b"\x03", b"\x1b")
     default=1.0,
     show_default=True,
     type=click.FloatRange(0.1, 60),
-    help="Seconds from one look to the next.",
+    help="Seconds between updates.",
 )
-@click.option("--once", is_flag=True, help="Show it once, of one interval, and end.")
+@click.option("--once", is_flag=True, help="Show one interval, then exit.")
 def top(name: str | None, interval: float, once: bool) -> None:
     """Watch a broker: its models, their load and latency, its workers, its memory.
 
-    Latencies are from a request's submission until its answer is in shared memory. `q` or Ctrl-C ends it. It outlives
-    a restart of the broker.
+    Latencies are measured from a request's submission until its answer is in shared memory. Press `q` or Ctrl-C to
+    quit. The view continues when the broker restarts.
     """
     console, history = Console(), History()
     with told_errors():
@@ -72,7 +72,7 @@ def _watch(console: Console, history: History, name: str | None, interval: float
 
 @contextlib.contextmanager
 def _keys(descriptor: int) -> Iterator[None]:
-    """One key at a time, not shown; Ctrl-C is a key as well, so that it ends us between two frames."""
+    """One key at a time, without echo. Ctrl-C is read as a key too, so that it ends the view between two frames."""
     before = termios.tcgetattr(descriptor)
     tty.setcbreak(descriptor)
     now = termios.tcgetattr(descriptor)
@@ -85,7 +85,7 @@ def _keys(descriptor: int) -> Iterator[None]:
 
 
 def _told_to_quit(descriptor: int, seconds: float) -> bool:
-    """Whether a key says so within this time. The terminal's end says so, too."""
+    """True if a key asks to quit within this time, or if the terminal goes away."""
     deadline = monotonic() + seconds
     while (left := deadline - monotonic()) > 0:
         if select.select([descriptor], [], [], left)[0]:

@@ -1,4 +1,4 @@
-"""What `onesession top` shows: a frame of text, of the broker's statistics over the last minute. Draws, asks nobody."""
+"""The frames of `onesession top`: text made from the broker's statistics of the last minute. Sends no queries."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 
 class History:
-    """The figures of the last times, and for each model how its load and its latency went."""
+    """The most recent figures, and the history of load and latency for each model."""
 
     def __init__(self) -> None:
         self.now: Message | None = None
@@ -60,7 +60,7 @@ class History:
 
 
 def frame(history: History, width: int, height: int, note: str = "") -> RenderableType:
-    """At most `height` lines, from 13 on, readable from 80 columns on. `note` says what is wrong, if anything is."""
+    """At most `height` lines (at least 13), readable in 80 columns or more. `note` says what is wrong, if anything."""
     if history.now is None:
         return Group(Text(note or "waiting for the broker"), _footer(""))
     room = max(2 * _LEAST_LINES, height - _LINES_AROUND)
@@ -76,7 +76,7 @@ def frame(history: History, width: int, height: int, note: str = "") -> Renderab
 
 
 def _fitting(items: Sequence[Item], lines: int) -> tuple[Sequence[Item], str]:
-    """Those that so many lines hold, and what stands in the last line if that is not all."""
+    """The items that fit into this many lines, and a last line that counts the others."""
     if len(items) <= lines:
         return items, ""
     return items[: lines - 1], f"and {len(items) - lines + 1} more"

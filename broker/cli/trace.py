@@ -1,4 +1,4 @@
-"""`onesession trace`: a few seconds of requests, batches and runs on one time line, as a file for a trace viewer."""
+"""`onesession trace`: records requests, batches and runs for a few seconds, as a file for a trace viewer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PAUSE_SECONDS = 0.1
 @click.command()
 @running_option
 @click.option(
-    "--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1, 600), help="How long to look."
+    "--seconds", default=5.0, show_default=True, type=click.FloatRange(0.1, 600), help="Seconds to record."
 )
 @click.option(
     "-o",
@@ -34,11 +34,11 @@ _PAUSE_SECONDS = 0.1
     help="The file to write.",
 )
 def trace(name: str | None, seconds: float, output: Path) -> None:
-    """Record what a broker does for some seconds.
+    """Record what a broker does for a few seconds.
 
-    The file is Chrome's trace format: open it at https://ui.perfetto.dev or chrome://tracing. Each worker is a process
-    with a line for each slot, the broker one with a line for each thread that runs models; arrows lead from a request
-    to its run. Recording costs a few percent of the broker's speed while it lasts.
+    The file has Chrome's trace format: open it at https://ui.perfetto.dev or chrome://tracing. Each worker appears as a
+    process with a line for each slot, the broker as one with a line for each thread that runs models; arrows lead from
+    requests to their runs. While it is being recorded, the broker is a few percent slower.
     """
     with told_errors():
         ask(name, "trace", do="start")
@@ -63,14 +63,14 @@ def trace(name: str | None, seconds: float, output: Path) -> None:
 
 
 def _writable(path: Path) -> Path:
-    """Found out before anything is recorded."""
+    """Checked before anything is recorded."""
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise click.BadParameter(f"there is no folder {str(path.parent)!r} that this user may write to")
     return path
 
 
 def _take(name: str | None, do: str, runs: list[list[Any]]) -> int:
-    """All there is by now; how many runs have been lost."""
+    """Fetches what has been recorded so far; returns how many runs were lost."""
     while True:
         taken = ask(name, "trace", do=do)
         runs.extend(taken["runs"])

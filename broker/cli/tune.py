@@ -41,9 +41,9 @@ from worker_client.wire.errors import BrokerError, InvalidInput
     "--write",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Write what was chosen into this configuration file (TOML).",
+    help="Write the chosen settings into this configuration file (TOML).",
 )
-@click.option("--forget", is_flag=True, help="Measure nothing, and drop what is remembered of these models.")
+@click.option("--forget", is_flag=True, help="Delete the records of these models and measure nothing.")
 def tune(
     models: tuple[str, ...],
     seconds: float,
@@ -53,9 +53,10 @@ def tune(
     write: Path | None,
     forget: bool,
 ) -> None:
-    """Measure how SavedModels run best on this machine, show it and remember it for the broker.
+    """Find the best settings for SavedModels on this machine, show them and remember them for the broker.
 
-    Several models are tuned together: each by itself, and oneDNN, which is one switch for a process, for all of them.
+    Each model is measured by itself. oneDNN is a single switch for the whole process, so it is chosen for all of them
+    together.
     """
     log_to_stderr(LogLevel.WARNING.value)
     records = Records()
@@ -85,7 +86,7 @@ def _subject(spec: ModelSpec, switch: Switch) -> Subject:
         raise InvalidInput(f"{spec.source} is a Python callable; only SavedModels have settings to measure")
     if spec.warmup is False:
         raise InvalidInput(
-            f"{spec.name} has warmup = false: nothing runs it before the first call, nor measures it"
+            f"{spec.name} has warmup = false, so it is not run before the first call and cannot be measured"
         )
     with reading(spec):
         return Subject.of(spec, switch)
@@ -113,7 +114,7 @@ def _measured(
 
 @contextmanager
 def _progress() -> Iterator[OnProgress]:
-    """A line on the terminal that moves; nothing where stderr is none."""
+    """A progress line on the terminal; nothing if stderr is not a terminal."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         tasks: dict[str, TaskID] = {}

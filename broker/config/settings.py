@@ -1,4 +1,4 @@
-"""What a broker is started with, and the defaults."""
+"""The settings of a broker and their defaults."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class Tune(Enum):
     """Whether models are tuned to the machine when they are loaded (docs/tuning.md)."""
 
     AUTO = "auto"
-    """Measure what is not remembered."""
+    """Use what is remembered; measure the rest."""
     REMEMBERED = "remembered"
-    """Take what is remembered, but measure nothing: for a restart while workers wait."""
+    """Use what is remembered and measure nothing: for a restart while workers wait."""
     OFF = "off"
 
 
@@ -61,35 +61,37 @@ _NUMBERS = listed("a list of numbers such as [1000]", Whole(0, (1 << 32) - 2))
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One broker. Byte counts bound shared memory: a worker past them gets Overloaded, which names the setting.
+    """One broker. Sizes in bytes bound shared memory: a worker that exceeds them gets Overloaded, which names the
+    setting.
 
     A channel starts with `slots` slots, each with an input and an output region of `region_bytes`, and grows to
-    at most `max_slots`; regions grow by themselves. `wait` is for benchmarks.
+    at most `max_slots`; regions grow as needed. `wait` is for benchmarks.
 
-    `tune` is auto, remembered or off (default $BROKER_TUNE, else auto); a SavedModel that was never measured on this
-    machine is then measured for at most `tune_seconds`, besides starting TensorFlow. `onednn` is auto (as measured),
-    on or off, for all models; $TF_ENABLE_ONEDNN_OPTS goes first. `visible_devices` are the numbers of the GPUs that
-    TensorFlow may see, such as "0,1", or "none".
+    `tune` is auto, remembered or off (default $BROKER_TUNE, else auto); with auto, a SavedModel that was never measured
+    on this machine is measured for at most `tune_seconds`, not counting the start of TensorFlow. `onednn` is auto (as
+    measured), on or off, for all models; $TF_ENABLE_ONEDNN_OPTS overrides it. `visible_devices` lists the numbers of
+    the GPUs that TensorFlow may see, such as "0,1", or is "none".
 
-    `poll_seconds` is how often to look for new versions of the models on disk; 0, the default, leaves it to
-    `broker reload`. What is found is loaded when it has not changed from one look to the next.
+    `poll_seconds` is the time between two checks for new versions of the models on disk; with 0, the default, only
+    `broker reload` loads new versions. A new version is loaded once it has not changed between two checks.
 
-    `start_seconds` is how long a start may take until all models are loaded, and the load of one version while the
-    broker serves; 0 sets no limit. A start in place of a process that has ended may take ten times what the longest has
-    taken, a minute at the least, as the workers wait; then it is made without the model that was being loaded.
+    `start_seconds` limits the time of a start until all models are loaded, and the time to load one version while the
+    broker serves; 0 sets no limit. When a process that ended is replaced, workers wait: that start may take ten times
+    as long as the longest so far, and at least a minute. After that the broker starts without the model that was being
+    loaded.
 
-    `allow_uid` and `allow_gid` are numbers of users and groups whose workers may attach beside those of the broker's
-    own user: for a broker that runs as root beside a server that drops its workers' privileges. They call the models'
-    signatures; with `allow_sessions` they may also run any tensors of their graphs (`client.session`).
+    `allow_uid` and `allow_gid` are numbers of users and groups whose workers may attach in addition to those of the
+    broker's own user: for a broker that runs as root and a server that drops its workers' privileges. These workers may
+    call the models' signatures; with `allow_sessions` they may also run any tensors of the graphs (`client.session`).
 
-    `idle_seconds` is after how long without workers a broker in a process of its own ends; 0, the default, is never. It
-    does not hold for a broker that is supervised.
+    A broker in a process of its own ends after `idle_seconds` without workers; with 0, the default, it never does. The
+    setting does not apply to a supervised broker.
 
-    `metrics_port` (0: any that is free) at `metrics_host`, and `metrics_socket`, the path of a Unix socket, are where
-    metrics and health are offered over HTTP (docs/monitoring.md). `log_level` (debug, info, warning or error) and
-    `log_format` (text or json) are for a broker in a process of its own. `restarts`, `suspects` (models that ran when
-    the process before ended) and `set_aside` (models not to be served, each with the cause) are for who starts a broker
-    again.
+    Metrics and health are served over HTTP on `metrics_port` (0: any free port) of `metrics_host`, and on
+    `metrics_socket`, the path of a Unix socket (docs/monitoring.md). `log_level` (debug, info, warning or error) and
+    `log_format` (text or json) apply to a broker in a process of its own. `restarts`, `suspects` (models that ran when
+    the previous process ended) and `set_aside` (models not to be served, each with the cause) are set by the parent
+    that starts a broker again.
     """
 
     models: tuple[ModelSpec, ...]
@@ -178,7 +180,7 @@ class Settings:
 
     @classmethod
     def of(cls, models: Iterable[ModelSpec], options: Mapping[str, Any]) -> Settings:
-        """Of keywords that a user has written. Raises InvalidInput."""
+        """From keywords that a user wrote. Raises InvalidInput."""
         check_names("a broker", options, tuple(field.name for field in fields(cls) if field.name != "models"))
         return cls(models=tuple(models), **options)
 

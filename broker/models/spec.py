@@ -1,4 +1,4 @@
-"""Which model to serve and how: what a user writes on the command line, in the configuration or in Python."""
+"""The settings of one model, as a user writes them on the command line, in the configuration or in Python."""
 
 from __future__ import annotations
 
@@ -61,47 +61,48 @@ class ModelSpec:
     """One model to serve.
 
     `source` is the path of a SavedModel directory, of a directory of numbered versions, of a Keras file (.keras, .h5)
-    or of a frozen graph (.pb), a handle of TensorFlow Hub that is in its cache, or `module:function` for a Python
-    callable (write a relative path with a colon in it as `./odd:name`). Raises InvalidInput, which names the field and
-    what it takes.
+    or of a frozen graph (.pb); or a TensorFlow Hub handle that is in its cache; or `module:function` for a Python
+    callable (write a relative path that contains a colon as `./odd:name`). Raises InvalidInput, which names the field
+    and the values that it takes.
 
     How it is opened: `tags` select the MetaGraph inside a SavedModel. `inputs` and `outputs` map names to tensors of
     the graph (`{"x": "input:0"}` or `["x=input:0"]`), for a frozen graph and a session, which have no signature.
-    `imports` are Python modules that it needs, `op_libraries` shared libraries with ops for TensorFlow. `warmup` is an
-    .npz file with an example for each input; False runs nothing before the first call, neither to warm up nor to
-    measure.
+    `imports` lists Python modules that the model needs, `op_libraries` shared libraries with TensorFlow ops. `warmup`
+    is an .npz file with an example for each input; with False, nothing runs before the first call, neither to warm up
+    nor to measure.
 
-    How it is batched: `max_batch_size` bounds the rows of one run; a larger request is split over several. None
-    leaves it to the broker, which takes what it measured to pay, else 64. `max_delay` in seconds is how long a request
-    may wait for others to join it: 0 for what waits anyway, "auto" to learn from the traffic what pays.
-    `allowed_batch_sizes` are the only sizes run; batches are padded up to the next with copies of their first row.
-    `pad_variable_length` joins requests whose other free dimensions differ, padded at their end with `pad_value`.
-    `batching` "auto" joins and splits requests where the broker has found that the model's rows are independent; "on"
-    does so unexamined, "off" runs every request by itself. True and False stand for "on" and "off".
+    How it is batched: `max_batch_size` bounds the rows of one run; a larger request is split over several runs.
+    With None the broker uses the best size that it measured, else 64. `max_delay` in seconds is how long a request may
+    wait for others to join it: with 0 it is joined only with requests that wait already, "auto" learns from the traffic
+    what pays. `allowed_batch_sizes` are the only sizes that run; batches are padded up to the next one with copies of
+    their first row. `pad_variable_length` joins requests whose other free dimensions differ, padded at the end with
+    `pad_value`. `batching` "auto" joins and splits requests if the broker found that the model's rows are independent;
+    "on" does so without that test, "off" runs every request by itself. True and False stand for "on" and "off".
 
-    Where it is run: `inline` "auto" lets the broker run it on the thread that takes all requests while its runs are
-    short, and on threads of its own otherwise; False keeps it off that thread always, so that it delays no other model.
+    Where it runs: with `inline` "auto" the model runs on the thread that takes all requests while its runs are short,
+    and on threads of its own otherwise; with False it never runs on that thread, so that it delays no other model.
 
-    How it is run: `intra_op_threads` of one run, `max_concurrency` runs side by side, on the `caller_thread` or in
-    TensorFlow's pool, which has `inter_op_threads`. None leaves each to the broker. `xla` compiles what XLA can take.
-    `gpu_memory_growth` takes memory of a GPU as it is needed, `gpu_memory_fraction` so much of it at most; both hold
-    for the process, so all models must agree. `session_config` is a ConfigProto (a table or its text format) merged
-    over everything else.
+    How it runs: one run uses `intra_op_threads`, and up to `max_concurrency` runs go on at the same time, on the
+    calling thread if `caller_thread` is true, else in TensorFlow's pool of `inter_op_threads`. None leaves the choice
+    to the broker. `xla` compiles what XLA can compile. With `gpu_memory_growth` GPU memory is taken as it is needed;
+    `gpu_memory_fraction` limits its share. Both apply to the whole process, so all models must agree. `session_config`
+    is a ConfigProto (a table or its text format) that overrides all other settings.
 
-    What sessions may: `client.session` runs what computes; with `session_effects` also what saves, restores, assigns,
-    writes tables, moves on queues, reads files or calls Python, for every worker that may run sessions.
+    What sessions may run: `client.session` runs ops that only compute. With `session_effects` it also runs ops that
+    save, restore, assign, write tables, advance queues, read files or call Python, for every worker that may run
+    sessions.
 
-    Which versions: of a directory of numbered versions `versions` are served: "latest", "latest:2" for the latest two,
-    "all", or their numbers. `labels` are names for versions, `{"stable": 1, "canary": 2}`, which are served as well. A
-    new version is loaded before the one that it replaces is unloaded; with `unload_first` after it, for models that
-    fill the memory: calls wait meanwhile.
+    Which versions: `versions` selects which of a directory of numbered versions are served: "latest", "latest:2" for
+    the latest two, "all", or a list of numbers. `labels` are names for versions, `{"stable": 1, "canary": 2}`; labelled
+    versions are served too. A new version is loaded before the one that it replaces is unloaded; `unload_first`
+    reverses that order, for models of which two do not fit into memory. Calls wait meanwhile.
 
-    How much waits: requests past `max_queue_rows` or `max_queue_bytes` are held back until there is room, or fail with
-    Overloaded at their deadline. `timeout` in seconds is the default deadline of calls whose client sets none.
+    How much may wait: requests beyond `max_queue_rows` or `max_queue_bytes` are held back until there is room, and
+    fail with Overloaded at their deadline. `timeout` in seconds is the default timeout of calls whose client sets none.
 
-    How long a run may take: past `max_run_seconds` its calls get ModelFailed and the run is ended, with the broker's
-    process if nothing less ends it, which is then replaced. None takes a hundred times what the largest batch took when
-    it was measured, and at least 60 s; 0 sets no limit.
+    How long a run may take: a run that exceeds `max_run_seconds` is ended and its calls get ModelFailed. If nothing
+    less ends it, the broker's process is ended and replaced. None means a hundred times what the largest batch took
+    when it was measured, and at least 60 s; 0 sets no limit.
     """
 
     name: str
@@ -172,14 +173,14 @@ class ModelSpec:
 
     @property
     def batch_limit(self) -> int:
-        """Rows of one run, where no measurement says less."""
+        """Rows of one run, unless a measurement gives fewer."""
         if self.allowed_batch_sizes:
             return self.allowed_batch_sizes[-1]
         return self.max_batch_size or DEFAULT_MAX_BATCH_SIZE
 
     @property
     def is_function(self) -> bool:
-        """True if `source` reads as `module:function`, whatever lies on disk."""
+        """True if `source` reads as `module:function`, whatever exists on disk."""
         return _FUNCTION.fullmatch(self.source) is not None
 
     @classmethod
@@ -215,7 +216,7 @@ class ModelSpec:
         specs: list[Any] = list(models) if isinstance(models, Iterable) else [models]
         if not all(isinstance(spec, ModelSpec) for spec in specs):
             raise InvalidInput(
-                f"models must be a dict of names and sources, got {models!r}; write "
+                f"models must be a dict of name: source, got {models!r}; write "
                 'models={"digits": "models/digits"}'
             )
         check_distinct(specs)
@@ -237,12 +238,12 @@ def check_distinct(specs: Iterable[ModelSpec]) -> None:
         if other is not spec:
             raise InvalidInput(
                 f"two models are called {spec.name!r} ({other.source!r} and {spec.source!r}); "
-                "give each a name of its own"
+                "give each its own name"
             )
 
 
 def check_one_gpu_policy(specs: Iterable[ModelSpec]) -> None:
-    """Raises InvalidInput if models want different things of what TensorFlow has once in a process: a GPU's memory."""
+    """Raises InvalidInput if models disagree about GPU memory, for which TensorFlow has one policy per process."""
     first: ModelSpec | None = None
     for spec in specs:
         if spec.is_function:
@@ -270,5 +271,5 @@ def _from_mapping(name: str, value: Mapping[str, Any]) -> ModelSpec:
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise InvalidInput(
-            f"{name!r} is no model name; use letters, digits, '_', '-' and '.', not starting with '-' or '.'"
+            f"{name!r} is not a model name; use letters, digits, '_', '-' and '.', and do not start with '-' or '.'"
         )

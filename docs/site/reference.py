@@ -37,8 +37,8 @@ _MADE = re.compile(r"(<!-- (figures|targets|losses|scaling|peers): .*? -->\n).*?
 """What a page that is else written by hand has of the results."""
 _PARAGRAPH_NAME = re.compile(r"([A-Z][\w ]+): ")
 _SETTINGS_HEAD = """
-What [configuration](../configuration.md) sets, where and how. Wrong values are refused when the broker
-starts, with what would have been right.
+All settings; [configuration](../configuration.md) says where and how to set them. The broker refuses to start with a
+wrong value, and its message says what would be right.
 """
 WIDTH = 100
 """Columns of the commands' help."""
@@ -73,9 +73,9 @@ def settings() -> str:
         [
             "# Settings\n",
             _SETTINGS_HEAD.lstrip(),
-            "## Of a broker\n",
+            "## Settings of a broker\n",
             *_of(Settings, [key for key in BROKER_KEYS if key != "name"], _options()),
-            "## Of a model\n",
+            "## Settings of a model\n",
             *_of(ModelSpec, MODEL_KEYS, {}),
         ]
     )
@@ -88,7 +88,9 @@ def _of(kind: type, names: Any, options: dict[str, click.Option]) -> Iterator[st
         told = [name for name in left if f"`{name}`" in paragraph]
         text = re.sub(r" Raises [^.]*\.$", "", " ".join(paragraph.split()))
         if any(f"`{name}`" in text for name in INTERNAL):
-            text = re.sub(r"\s?`restarts`, [^.]* are for who starts a broker\s+again\.", "", text)
+            text = re.sub(
+                r"\s?`restarts`, [^.]* are set by the parent that starts a\s+broker\s+again\.", "", text
+            )
         if match := _PARAGRAPH_NAME.match(text):
             yield f"### {match[1]}\n"
             text = text[match.end() :]
