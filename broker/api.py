@@ -164,7 +164,7 @@ class Broker:
         """Start the broker's process; return when workers can attach. Keep the answer, which is this broker: without it
         nobody can stop it."""
         if self._engine is not None:
-            raise BrokerError(f"this broker is started already, as pid {self.pid}")
+            raise BrokerError(f"this broker is already running, as pid {self.pid}")
         engine: EngineProcess | InProcess
         if self._adopted:
             engine = InProcess(self.settings, self._adopted)

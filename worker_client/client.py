@@ -138,7 +138,7 @@ def checked_wait(wait: Any) -> WaitMode:
 def checked_name(name: Any) -> None:
     """Raises InvalidInput for what no model is called."""
     if not isinstance(name, str) or not name:
-        raise InvalidInput(f"a model's name must be a text such as 'digits', got {name!r}")
+        raise InvalidInput(f"a model's name must be a string such as 'digits', got {name!r}")
 
 
 def checked_version(version: Any, label: Any) -> int | str | None:
@@ -147,17 +147,17 @@ def checked_version(version: Any, label: Any) -> int | str | None:
         if version is not None:
             raise InvalidInput(f"give a version ({version!r}) or a label ({label!r}), not both")
         if not isinstance(label, str) or not label:
-            raise InvalidInput(f"a label must be a text such as 'stable', got {label!r}")
+            raise InvalidInput(f"a label must be a string such as 'stable', got {label!r}")
         return label
     if isinstance(version, str) and version.isascii() and version.isdecimal():
         return int(version)
     if isinstance(version, bool) or not isinstance(version, (int, str, type(None))) or version == "":
-        raise InvalidInput(f"a version must be a whole number or a label, got {version!r}")
+        raise InvalidInput(f"a version must be an integer or a label, got {version!r}")
     return version
 
 
 def checked_retries(retries: Any) -> int:
     """Raises InvalidInput for anything but a whole number from 0."""
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
-        raise InvalidInput(f"retries must be a whole number from 0, got {retries!r}")
+        raise InvalidInput(f"retries must be an integer >= 0, got {retries!r}")
     return retries

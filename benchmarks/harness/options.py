@@ -28,7 +28,7 @@ class NumbersType(click.ParamType):
             return value
         texts = value.split(",")
         if not all(text.strip().isdecimal() and int(text) >= self._least for text in texts):
-            self.fail(f"{value!r} is not a list of whole numbers such as 1,8", param, context)
+            self.fail(f"{value!r} is not a list of integers such as 1,8", param, context)
         return tuple(dict.fromkeys(int(text) for text in texts))
 
 

@@ -28,8 +28,8 @@ def check(
         got = np.asarray(answer[name])
         if got.dtype != wanted.dtype or got.shape != wanted.shape:
             raise WrongAnswer(
-                f"{what}: output {name!r} is {wanted.dtype.name}{list(wanted.shape)} when the model is asked alone, "
-                f"and came as {got.dtype.name}{list(got.shape)}"
+                f"{what}: output {name!r} is {wanted.dtype.name}{list(wanted.shape)} when the model is called "
+                f"directly, and came as {got.dtype.name}{list(got.shape)}"
             )
         _check_values(name, wanted, got, tolerance, what)
 
@@ -47,7 +47,7 @@ def _check_values(name: str, wanted: np.ndarray, got: np.ndarray, tolerance: flo
     if np.any(wrong):
         at = tuple(int(i) for i in np.argwhere(wrong)[0]) if np.ndim(wrong) else ()
         raise WrongAnswer(
-            f"{what}: output {name!r} at {list(at)} is {wanted[at]} when the model is asked alone, and came as "
+            f"{what}: output {name!r} at {list(at)} is {wanted[at]} when the model is called directly, and came as "
             f"{got[at]} ({int(np.sum(wrong))} of {wanted.size} values differ by more than --tolerance allows; "
-            "--no-check is for a model that answers at random, or by what else is in the batch)"
+            "use --no-check if the answers are random or depend on the rest of the batch)"
         )

@@ -50,12 +50,12 @@ def made(signature: Signature, seed: int, shapes: Mapping[str, tuple[int, ...]])
         if spec.component or (spec.shape is None and spec.name not in shapes):
             what = f"is {spec}" if spec.component else "may have any number of dimensions"
             raise InvalidInput(
-                f"input {spec.name!r} {what}, which cannot be made up; give an example with --input"
+                f"input {spec.name!r} {what}, which cannot be generated; give an example with --input"
             )
         if not spec.accepts(_shape(spec, 1, rowed, shapes)):
             raise InvalidInput(
                 f"--shape {spec.name}={','.join(map(str, shapes[spec.name]))}: the input is {spec}"
-                + (", whose first dimension are the rows and stays out" if rowed else "")
+                + (", whose first dimension counts the rows and is left out" if rowed else "")
             )
 
     def make(rows: int) -> list[Arrays]:
@@ -208,7 +208,7 @@ def _as_array(path: Path, spec: TensorSpec, value: Any) -> np.ndarray:
         array = np.asarray(value, spec.dtype)
     except (TypeError, ValueError, OverflowError) as error:
         raise InvalidInput(
-            f"{path}: input {spec.name!r} wants {spec}, and cannot be made of it: {error}"
+            f"{path}: input {spec.name!r} wants {spec}; the values in the file cannot be converted: {error}"
         ) from None
     if spec.dtype == STRING:
         flat = [text.encode() if isinstance(text, str) else text for text in array.ravel()]

@@ -92,7 +92,7 @@ def _text(path: str | os.PathLike[str]) -> str:
     except OSError as error:
         raise ConfigError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{os.fspath(path)} is no UTF-8 text: {error}") from None
+        raise ConfigError(f"{os.fspath(path)} is not UTF-8 text: {error}") from None
 
 
 def _why_not_toml(text: str, error: tomllib.TOMLDecodeError) -> str:

@@ -99,4 +99,4 @@ def _text(tokens: Tokenizer) -> str:
     try:
         return str(tokens.ConsumeString())
     except ParseError:
-        raise _Unexpected(tokens, "a text") from None
+        raise _Unexpected(tokens, "a string") from None

@@ -98,7 +98,7 @@ def _configs(path: Path, imported: Imported) -> list[Message]:
 def _add(imported: Imported, path: Path, config: Message) -> None:
     name, base = _one(config, "name"), _one(config, "base_path")
     if not isinstance(name, str) or not isinstance(base, str):
-        raise InvalidInput(f"{path}: a config has name {name!r} and base_path {base!r}; both must be texts")
+        raise InvalidInput(f"{path}: a config has name {name!r} and base_path {base!r}; both must be strings")
     if name in imported.models:
         raise InvalidInput(f"{path}: two models are called {name!r}")
     where = f"{path}: model {name!r}"
@@ -183,7 +183,7 @@ def _wrapped(message: Message, key: str, kind: type, where: str) -> Any:
     if value is None:
         return kind()
     if type(value) is not kind:
-        wanted = "true or false" if kind is bool else "a whole number"
+        wanted = "true or false" if kind is bool else "an integer"
         raise InvalidInput(f"{where}: {key} must be {wanted}, got {value!r}")
     return value
 
@@ -194,4 +194,4 @@ def _text(path: Path) -> str:
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise InvalidInput(f"{path} is no UTF-8 text: {error}") from None
+        raise InvalidInput(f"{path} is not UTF-8 text: {error}") from None

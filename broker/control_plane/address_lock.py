@@ -118,7 +118,7 @@ class Instance:
             return None
         self._complaint = ""
         if not self._withdrawn:
-            _log.warning("%s was removed by somebody, and has been made again", self.path)
+            _log.warning("%s was removed by another program and has been created again", self.path)
         self._withdrawn = False
         return before
 
@@ -233,7 +233,9 @@ class Instance:
 def _take(path: Path) -> Held:
     check_directory(path.parent)
     if path.exists() and not path.is_socket():
-        raise BrokerError(f"{path} exists and is no socket; move it away, or give the broker another --name")
+        raise BrokerError(
+            f"{path} exists and is not a socket; move it away, or give the broker another --name"
+        )
     taken: list[Path] = []
     fds: list[int] = []
     try:

@@ -159,13 +159,13 @@ class Handlers:
     def _lifeline(self, session: Session, message: Message) -> Reply:
         fd = self.lifeline_fd()
         if fd < 0:
-            raise BrokerError("this broker's system lets no thread have descriptors of its own")
+            raise BrokerError("the system of this broker does not let a thread have its own descriptors")
         return {}, Lent.copy(fd)
 
     def _reload(self, session: Session, message: Message) -> None:
         """The reply comes when it is done. Raises BrokerError."""
         if session.uid not in (os.geteuid(), 0):
-            raise BrokerError("models can be reloaded by the broker's own user only")
+            raise BrokerError("only the broker's own user can reload models")
         number = message.get("id")
 
         def done(result: Mapping[str, Any] | BrokerError) -> None:
@@ -177,7 +177,9 @@ class Handlers:
     def _ad_hoc(self, session: Session, message: Message) -> Reply:
         model, feeds, fetches = (message.get(field) for field in ("model", "feeds", "fetches"))
         if not (isinstance(model, str) and _are_names(feeds) and _are_names(fetches)):
-            raise ProtocolError(f"pid {session.pid} asked for tensors that are no names, or for too many")
+            raise ProtocolError(
+                f"pid {session.pid} asked for tensors by something other than names, or for too many"
+            )
         if not self.access.may_run_sessions(session.uid):
             raise BrokerError(
                 f"workers of uid {session.uid} may not run sessions on this broker of uid {os.geteuid()}: call the "

@@ -45,8 +45,8 @@ def _removed(path: Path) -> BrokerUnavailable | None:
     if pid is None:
         return None
     return BrokerUnavailable(
-        f"the broker at {path} lives (pid {pid}), but somebody has removed its socket, so that no worker can attach; "
-        f"it makes it again within {LOOK_SECONDS:g} s"
+        f"the broker at {path} is alive (pid {pid}), but its socket was removed, so no worker can attach; "
+        f"the broker creates it again within {LOOK_SECONDS:g} s"
     )
 
 

@@ -61,6 +61,6 @@ class InheritedLock:
 
 def _out_of_reach(path: Path) -> BrokerError:
     return BrokerError(
-        f"a live broker has {path}, but its socket is not to be seen here: one of another container that shares "
-        f"/dev/shm with this one, but not {path.parent}. Mount both in both, or give each a job of its own"
+        f"a live broker holds {path}, but its socket is not visible here: it runs in another container that shares "
+        f"/dev/shm with this one, but not {path.parent}. Mount both in both containers, or give each its own job"
     )

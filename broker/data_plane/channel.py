@@ -174,7 +174,8 @@ class Channel:
             return self.event.lend()
         except OSError as error:
             raise Overloaded(
-                f"the broker cannot make an event ({error.strerror}); raise its `ulimit -n`, and see that it has /proc"
+                f"the broker cannot make an event ({error.strerror}); raise its `ulimit -n`, and make "
+                "sure that it has /proc"
             ) from None
 
     def unlink_names(self, names: Iterable[str] | None = None) -> None:

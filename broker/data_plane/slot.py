@@ -333,7 +333,7 @@ def _plan_for(
             raise Moved(f"signature {number} is not served any more")
         raise ModelNotFound(f"no model has the signature id {number}; attach again")
     if serving.entry.session and not sessions:
-        raise ModelNotFound(f"signature {number} is a session's, and not this worker's to call")
+        raise ModelNotFound(f"signature {number} belongs to a session, and this worker may not call it")
     known = region.string_plans.get(key)
     if known is not None:
         return known.measure()

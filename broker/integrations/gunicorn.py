@@ -72,7 +72,7 @@ def serve(
     global _broker
     if not isinstance(namespace, MutableMapping):
         raise InvalidInput(
-            f"gunicorn.serve wants gunicorn.conf.py's own names first, got {namespace!r}; write "
+            f"the first argument of gunicorn.serve must be gunicorn.conf.py's globals(), got {namespace!r}; write "
             'gunicorn.serve(globals(), models={"digits": "models/digits"})'
         )
     settings = _wanted(models, config, options)
@@ -92,7 +92,7 @@ def _wanted(
     if models is not None and config is None:
         return Settings.of(ModelSpec.coerce_all(models), {**_OF_COMMANDS, **options})
     if models is not None or config is None:
-        raise InvalidInput('gunicorn.serve wants models={...} or config="broker.toml", one of the two')
+        raise InvalidInput('gunicorn.serve takes either models={...} or config="broker.toml"')
     from broker.config.file import read  # here: what the arbiter has imported costs every worker memory
 
     file = read(config)
@@ -132,7 +132,7 @@ class ArbitersBroker:
         server.tell_timeout(arbiter.cfg.timeout)
         if self._keeper is not None and self._settings(arbiter) != self._served:
             arbiter.log.warning(
-                "The broker's settings have changed: they come into force with an upgrade (SIGUSR2) or a restart"
+                "The broker's settings have changed: they take effect with an upgrade (SIGUSR2) or a restart"
             )
 
     def stop(self, _arbiter: Any) -> None:

@@ -46,7 +46,7 @@ class Policy:
             value = (value,)
         if isinstance(value, (list, tuple)) and value and all(_is_version(number) for number in value):
             return cls(numbers=tuple(sorted(set(value))))
-        raise ValueError(f"{value!r} is none of {WHAT_A_POLICY_IS}")
+        raise ValueError(f"{value!r} is not {WHAT_A_POLICY_IS}")
 
     def choose(self, there: Iterable[int]) -> list[int]:
         """Of the versions that are there, those to serve, in ascending order."""

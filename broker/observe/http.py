@@ -212,14 +212,14 @@ def _bound(host: str, port: int) -> socket.socket:
         info = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         sock = socket.socket(info[0], socket.SOCK_STREAM)
     except OSError as error:
-        raise BrokerError(f"metrics cannot be offered at {host}:{port}: {error}") from None
+        raise BrokerError(f"metrics cannot be served at {host}:{port}: {error}") from None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(info[4])
     except OSError as error:
         sock.close()
         raise BrokerError(
-            f"metrics cannot be offered at {host}:{port}: {error.strerror}; choose another metrics_port (0: any)"
+            f"metrics cannot be served at {host}:{port}: {error.strerror}; choose another metrics_port (0: any)"
         ) from None
     return sock
 
@@ -238,7 +238,7 @@ def _bound_at(path: str) -> socket.socket:
     except OSError as error:
         sock.close()
         raise BrokerError(
-            f"metrics cannot be offered at {path}: {error.strerror or error}; choose another metrics_socket"
+            f"metrics cannot be served at {path}: {error.strerror or error}; choose another metrics_socket"
         ) from None
     finally:
         os.umask(umask)

@@ -111,7 +111,7 @@ class Observation:
         """`do` is start, take or stop. Raises BrokerError for anyone but the broker's own user."""
         tracer, what = self._intake.tracer, message.get("do")
         if session.uid not in (os.geteuid(), 0):
-            raise BrokerError("requests can be traced by the broker's own user only")
+            raise BrokerError("only the broker's own user can trace requests")
         taken: dict[str, Any] = {}
         if what == "start":
             tracer.start()
@@ -121,7 +121,7 @@ class Observation:
             tracer.stop()
             taken = tracer.take()
         else:
-            raise BrokerError(f"trace can be told to start, take or stop, got {str(what)[:40]!r}")
+            raise BrokerError(f"trace must be start, take or stop, got {str(what)[:40]!r}")
         return taken, None
 
 

@@ -200,8 +200,8 @@ def log_stop(started_by: int) -> None:
         _log.info("stopping")
         return
     _log.warning(
-        "stopping, since the process that started this broker (pid %d) has ended. A program that detaches from its "
-        "terminal by a fork starts its broker after that fork",
+        "stopping, because the process that started this broker (pid %d) has ended. A program that detaches from its "
+        "terminal by a fork must start its broker after that fork",
         started_by,
     )
 

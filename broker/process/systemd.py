@@ -75,7 +75,7 @@ class Service:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
                 sock.sendto("\n".join(lines).encode(), name)
         except OSError as error:  # also: its queue is full, and the next tick comes soon
-            _log.warning("systemd cannot be told %s: %s", lines[0], error)
+            _log.warning("systemd could not be notified of %s: %s", lines[0], error)
 
 
 class Progress:

@@ -82,7 +82,7 @@ class Watch:
                 self._looked_ns = now
                 self._look(now)
             except Exception:
-                _log.exception("the watch over runs has failed")
+                _log.exception("watching the runs failed")
 
     def _forgive(self, overslept_ns: int) -> None:
         """The machine, or all of us, stood still meanwhile: no run could go on."""
@@ -133,12 +133,12 @@ class Watch:
         """Its calls are told, if it is known whose run it is."""
         alone = runner.give_up(
             ModelFailed(
-                f"its run had no end within max_run_seconds ({serving.limit_ns / 1e9:g} s) and was given up; raise "
+                f"its run did not end within max_run_seconds ({serving.limit_ns / 1e9:g} s) and was given up; raise "
                 "max_run_seconds if it may take that long (0 sets no limit)"
             )
         )
         _log.error(
-            "model %r, signature %r: a run of %s has no end after %.1f s, past max_run_seconds (%g)",
+            "model %r, signature %r: a run of %s has not ended after %.1f s and exceeds max_run_seconds (%g)",
             serving.model,
             serving.entry.signature.name,
             "one request" if alone else "several requests, which are run again one by one,",
@@ -166,15 +166,17 @@ class Watch:
             serving.model
         )  # whose other models wait for the end of this run
         if pool is not None and pool.write_off(runner) and not in_probation:
-            _log.error("model %r does without the thread of that run, which cannot be ended", serving.model)
+            _log.error(
+                "model %r continues without the thread of that run, which cannot be ended", serving.model
+            )
             runner.line.words[STARTED_NS] = 0  # else our parent would end us for it
             return
         if self._on_hung is None:
             _log.critical(
-                "a run of model %r has no end, and only the end of this process would end it", serving.model
+                "a run of model %r does not end, and only the end of this process would end it", serving.model
             )
             return
-        _log.critical("a run of model %r has no end, so the broker's process is ended", serving.model)
+        _log.critical("a run of model %r does not end, so the broker's process is being ended", serving.model)
         self._on_hung()
 
 

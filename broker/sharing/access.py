@@ -90,7 +90,8 @@ def _change_mode(path: Path, kind: int, mode: int) -> None:
         found = os.fstat(fd)
         if stat.S_IFMT(found.st_mode) != kind or found.st_uid != os.geteuid():
             raise BrokerError(
-                f"{path} was replaced by somebody: give the broker a --name in a directory that nobody else may write"
+                f"{path} was replaced by another program: give the broker a --name in a directory that only it may "
+                "write to"
             )
         os.chmod(f"/proc/self/fd/{fd}", mode)
     finally:
@@ -118,7 +119,7 @@ def _list(path: Path, uids: Iterable[int], gids: Iterable[int]) -> None:
         os.setxattr(path, _ACL, packed)
     except OSError as error:
         raise BrokerError(
-            f"the file system at {path.parent} takes no list of several users ({error.strerror}): give one "
+            f"the file system at {path.parent} supports no access list for several users ({error.strerror}): give one "
             "--allow-uid, or put the workers' users into one group and give its --allow-gid"
         ) from None
 

@@ -205,7 +205,9 @@ def _witness() -> Iterator[Witness | None]:
     try:
         witness = Witness()
     except OSError as error:
-        _log.warning("no process to tell signals to the process group by: %s", error.strerror)
+        _log.warning(
+            "cannot start the process that recognises signals to the process group: %s", error.strerror
+        )
         yield None
         return
     try:

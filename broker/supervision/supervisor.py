@@ -190,7 +190,7 @@ class Keeper:
         if loading and self._why_killed and not self.ready:
             # The last one is tried again: to go on without it would serve nobody, and what it waits for may come.
             if {spec.name for spec in self.settings.models} - {*set_aside, loading}:
-                cause = f"its load had no end when the broker was started again: {self._why_killed}"
+                cause = f"its load did not end when the broker was started again: {self._why_killed}"
                 self._set_aside(loading, set_aside, cause)
         elif (runs or loading) and not self._killed_by_others():
             ended = {run.model for run in _overdue(runs) or runs} or {loading}

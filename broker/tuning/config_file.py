@@ -39,7 +39,7 @@ def _read(path: Path) -> tomlkit.TOMLDocument:
     except FileNotFoundError:
         return tomlkit.document()
     except (TOMLKitError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{path} is no TOML file: {error}") from None
+        raise InvalidInput(f"{path} is not a TOML file: {error}") from None
 
 
 def _table(path: Path, document: tomlkit.TOMLDocument, name: str) -> MutableMapping[str, Any]:

@@ -316,4 +316,4 @@ def _fits(nbytes: int) -> bool:
 
 def _check_memory(nbytes: int) -> None:
     if not _fits(nbytes):
-        raise NotMeasurable(f"it takes about {nbytes >> 20} MiB, more than there is room for")
+        raise NotMeasurable(f"it takes about {nbytes >> 20} MiB, more than is free")

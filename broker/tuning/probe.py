@@ -108,7 +108,7 @@ def _measurable(model: LoadedModel) -> tuple[Signature, int, float]:
     """The default signature, the size to give its free dimensions, and roughly what a run takes. Raises NotRunnable."""
     name = model.default_signature
     if why := why_not_uncalled(model, name):
-        raise NotRunnable(f"signature {name} is never run uncalled: {why}")
+        raise NotRunnable(f"signature {name} is run for its callers only: {why}")
     signature, run = model.signatures[name], model.callable(name)
     reason: str | None = None
     for free in FREE_SIZES:

@@ -107,7 +107,7 @@ class Records:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(self.folder / key.file_name, json.dumps(message, indent=1))
         except OSError as error:
-            _log.warning("what was measured cannot be remembered in %s: %s", self.folder, error.strerror)
+            _log.warning("the measurements cannot be saved in %s: %s", self.folder, error.strerror)
             return False
         return True
 

@@ -123,7 +123,7 @@ def setting_from(message: Mapping[str, Any]) -> Setting:
     """Raises ValueError, TypeError or KeyError."""
     known = {entry.name for entry in fields(Setting)}
     if set(message) != known:
-        raise ValueError(f"a setting is {sorted(known)}, got {sorted(message)}")
+        raise ValueError(f"a setting must have {sorted(known)}, got {sorted(message)}")
     return Setting(
         onednn=_truth(message["onednn"]),
         intra_op_threads=_count(message["intra_op_threads"]),
@@ -145,11 +145,11 @@ def _truth(value: Any) -> bool:
 
 def _count(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 1 << 20:
-        raise ValueError(f"expected a whole number of at least 1, got {value!r}")
+        raise ValueError(f"expected an integer >= 1, got {value!r}")
     return value
 
 
 def _number(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise ValueError(f"expected a number of at least 0, got {value!r}")
+        raise ValueError(f"expected a number >= 0, got {value!r}")
     return float(value)

@@ -53,7 +53,9 @@ class RememberedVerdicts:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(path, json.dumps(message, indent=1))
         except OSError as error:
-            _log.warning("what was examined cannot be remembered in %s: %s", self.folder, error.strerror)
+            _log.warning(
+                "the result of the examination cannot be saved in %s: %s", self.folder, error.strerror
+            )
 
     def _path(self, model: LoadedModel, name: str) -> Path | None:
         """None for a model that does not lie on disk."""

@@ -181,5 +181,5 @@ def test_a_stateful_call_with_another_answer_is_not_run_again() -> None:
     lost = ForeignAnswer("slot 3 holds an answer to use 8")
     error = channel._not_again(lost, 7 + BULK)
     assert not isinstance(error, BrokerLost)
-    assert str(error).endswith("is not run again, as signature 'train' writes variable 'w'")
+    assert str(error).endswith("is not run again, because signature 'train' writes variable 'w'")
     assert channel._not_again(lost, 8) is lost

@@ -138,7 +138,7 @@ def test_a_restart_goes_on_without_the_model(here: Path, how: str) -> None:
         broker.kill_engine()
         version = wait_until(lambda: set_aside(broker, "slow"), "the end of the model", PATIENCE_S)
         np.testing.assert_array_equal(client.model("innocent").predict(ROW), ROW * 2)
-        assert "its load had no end when the broker was started again" in version["cause"]
+        assert "its load did not end when the broker was started again" in version["cause"]
         (broker.gate.folder / how).unlink()
         assert reload(broker, "slow")["failed"] == {}
         np.testing.assert_array_equal(client.model("slow").predict(ROW), ROW * 3)
@@ -192,7 +192,7 @@ def test_a_load_without_an_end_holds_up_no_other_reload(here: Path) -> None:
         assert reload(broker, "innocent")["loaded"] == [2]
         assert not hung.done()
         found = hung.result()
-        assert "had no end within 20 s (start_seconds)" in found["failed"]["2"]
+        assert "did not end within 20 s (start_seconds)" in found["failed"]["2"]
         assert found["version"] == 1
         np.testing.assert_array_equal(client.model("slow").predict(ROW), ROW * 3)
         (broker.gate.folder / "endless").unlink()

@@ -106,7 +106,7 @@ def test_a_broker_that_does_not_come_back_is_told_at_the_deadline(path: Path, wa
         meet_and_lose(path, client)
         client.timeout = 0.2
         with pytest.raises(
-            BrokerUnavailable, match=r"was not back within.*Start one with `broker serve"
+            BrokerUnavailable, match=r"did not come back within.*Start one with `broker serve"
         ) as caught:
             WAYS[way](client)
         assert str(path) in str(caught.value)

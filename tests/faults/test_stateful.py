@@ -19,7 +19,7 @@ from worker_client import BrokerUnavailable, Client, aio
 
 PATIENCE_S = 60.0
 TOLD = (
-    r"went away while the call was under way; the call may have been run and is not run again, as "
+    r"went away while the call was under way; the call may have been run and is not run again, because "
     r"model 'gated_stateful' version 1, signature 'serving_default' changes state, as its function declares"
 )
 

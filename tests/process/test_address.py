@@ -68,15 +68,17 @@ def test_a_file_for_a_directory(place: Path) -> None:
     """A file where the directory should be is named on both sides."""
     file = place / "file"
     file.touch()
-    assert f"{file}, where the broker's socket shall be, is no directory" in said_by_broker(file / "b.sock")
-    assert f"{file} is no directory" in said_by_worker(file / "b.sock")
+    assert f"the broker's socket should be in {file}, which is not a directory" in said_by_broker(
+        file / "b.sock"
+    )
+    assert f"{file} is not a directory" in said_by_worker(file / "b.sock")
 
 
 def test_a_file_for_a_socket(place: Path) -> None:
     """A file in the socket's place is neither connected to nor replaced, and both sides say so."""
     file = place / "b.sock"
     file.write_text("precious")
-    assert "exists and is no socket; move it away" in said_by_broker(file)
+    assert "exists and is not a socket; move it away" in said_by_broker(file)
     assert "that is a file, and no socket" in said_by_worker(file)
     assert file.read_text() == "precious"
 
@@ -112,7 +114,7 @@ def test_another_users_directory(place: Path) -> None:
     assert f"uid {NOBODY} may not use {place}, which belongs to uid 0, mode 0700" in as_nobody(
         said_by_worker, place / "b.sock"
     )
-    assert "out of reach of uid 65534" in as_nobody(said_by_broker, place / "deeper" / "b.sock")
+    assert "cannot be reached by uid 65534" in as_nobody(said_by_broker, place / "deeper" / "b.sock")
 
 
 @as_root

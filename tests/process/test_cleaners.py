@@ -146,9 +146,7 @@ def test_status_and_doctor_tell_the_truth(place: Path) -> None:
         broker.signal(signal.SIGSTOP)  # so that it does not look
         try:
             remove_files(path)
-            with pytest.raises(
-                BrokerError, match=rf"lives \(pid {pid}\), but somebody has removed its socket"
-            ):
+            with pytest.raises(BrokerError, match=rf"is alive \(pid {pid}\), but its socket was removed"):
                 ask(str(path), "status")
             finding, _ = check_broker(path)
             assert finding.level is Level.PROBLEM

@@ -31,8 +31,8 @@ def test_model_failed_carries_the_models_message(client: Client, model: str) -> 
 @pytest.mark.parametrize(
     ("how", "says"),
     [
-        (1, r"returned 'y' with shape \[1, 3\], its signature says float32\[\?, 2\]"),
-        (2, r"returned 'y' as float64, its signature says float32"),
+        (1, r"returned 'y' with shape \[1, 3\], but its signature says float32\[\?, 2\]"),
+        (2, r"returned 'y' as float64, but its signature says float32"),
         (3, "returned 2 outputs"),
         (4, "its signature says"),
         (5, "its signature says"),

@@ -93,19 +93,19 @@ def test_models_are_called(client: Client) -> None:
     model = client.model("double")
     np.testing.assert_array_equal(model(ROWS), 2 * ROWS)
     np.testing.assert_array_equal(model(ROWS, training=False), 2 * ROWS)
-    with pytest.raises(InvalidInput, match="training=True cannot be asked of a broker"):
+    with pytest.raises(InvalidInput, match="training=True is not supported"):
         model(ROWS, training=True)
-    with pytest.raises(InvalidInput, match="mask is no input"):
+    with pytest.raises(InvalidInput, match="mask is not an input"):
         model(ROWS, mask=ROWS)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "batch_size must be a whole number from 1, got 0"),
+        ({"batch_size": 0}, "batch_size must be an integer >= 1, got 0"),
         ({"batch_size": 0.5}, "got 0.5; a timeout is given by name"),
         ({"batch_size": "all"}, "got 'all'"),
-        ({"steps": -1}, "steps must be a whole number from 1"),
+        ({"steps": -1}, "steps must be an integer >= 1"),
         ({"callbacks": [print]}, r"predict\(callbacks=...\) is Keras's own .*model.map"),
         ({"workers": 4, "use_multiprocessing": True}, r"predict\(workers=...\) .*max_in_flight"),
     ],
@@ -132,7 +132,7 @@ def test_models_without_rows(client: Client) -> None:
 
 
 def test_inputs_of_different_length(client: Client) -> None:
-    with pytest.raises(InvalidInput, match="as many rows as each other, got 'x' 10, 'row' 9"):
+    with pytest.raises(InvalidInput, match="the same number of rows, got 'x' 10, 'row' 9"):
         client.model("tell").predict({"x": ROWS, "row": np.arange(9)}, batch_size=2)
 
 

@@ -167,7 +167,7 @@ def test_a_file_in_the_sockets_place_is_not_touched() -> None:
     with folder() as place:
         file = place / "precious.txt"
         file.write_text("precious")
-        with pytest.raises(BrokerError, match="exists and is no socket"), serving("double", path=file):
+        with pytest.raises(BrokerError, match="exists and is not a socket"), serving("double", path=file):
             pass
         assert file.read_text() == "precious"
         assert os.listdir(place) == ["precious.txt"]

@@ -137,7 +137,7 @@ def test_not_inside_a_broker_that_runs_already(place: Path) -> None:
     with Broker(sources("double"), name=str(place / "b.sock")) as broker:
         with pytest.raises(BrokerError, match="run_workers"):
             broker.run_workers(call_right, 1)
-        with pytest.raises(BrokerError, match="started already"):
+        with pytest.raises(BrokerError, match="already running"):
             broker.start()
 
 

@@ -85,7 +85,7 @@ def test_it_is_told(broker: TestBroker) -> None:
 
     (signature,) = json.loads(said("models", "--json"))["gated_stateful"]["signatures"]
     assert signature["stateful"] == "changes state, as its function declares"
-    assert "stateful, never run uncalled" in " ".join(said("models").split())
+    assert "stateful, run for its callers only" in " ".join(said("models").split())
     (stats,) = json.loads(said("stats", "--json"))["signatures"]
     assert stats["stateful"] == signature["stateful"]
     assert broker.counters("gated_stateful")["light"] is False
@@ -95,7 +95,10 @@ def test_warmup_false_calls_no_function() -> None:
     """A model that is not known to change anything, but that its user wants left alone, is batched all the same."""
     with serving(models={"gated": {"source": SOURCES["gated"], "warmup": False}}) as broker:
         (signature,) = [s for m in _described(broker) for s in m["signatures"]]
-        assert (signature["note"], signature["batchable"]) == ("never run uncalled: warmup is false", True)
+        assert (signature["note"], signature["batchable"]) == (
+            "run for its callers only: warmup is false",
+            True,
+        )
         with worker_client.connect(broker.address) as client:
             assert client.model("gated").predict(rows(1))["run"] == [0]
 

@@ -216,7 +216,7 @@ def test_what_a_python_model_may_answer(client: Client, how: int, words: list[by
     ("how", "says"),
     [
         (3, r"output 'y' cannot be sent: element \[1\] is int, not bytes or str"),
-        (4, r"returned 'y' as int64, its signature says string\[\?\]"),
+        (4, r"returned 'y' as int64, but its signature says string\[\?\]"),
         (5, r"element \[1\] is list"),
     ],
 )

@@ -203,8 +203,8 @@ def test_an_arm_that_cannot_run_here_is_left_out_with_its_reason(monkeypatch: py
     ("arguments", "said"),
     [
         (("--target", "T3,T4"), "no target T4; there are T3, T7, T8, waiting"),
-        (("--workers", "1,0"), "'1,0' is not a list of whole numbers such as 1,8"),
-        (("--workers", "many"), "'many' is not a list of whole numbers such as 1,8"),
+        (("--workers", "1,0"), "'1,0' is not a list of integers such as 1,8"),
+        (("--workers", "many"), "'many' is not a list of integers such as 1,8"),
     ],
 )
 def test_options_that_cannot_be_are_told(arguments: tuple[str, ...], said: str) -> None:

@@ -195,7 +195,7 @@ def in_an_event_loop(client: Client, gate: Gate) -> None:
     async def refused() -> None:
         async with aio.connect(sys.argv[3]) as other:
             for call in (other.models(), other.model("double").predict(ROW)):
-                with pytest.raises(BrokerError, match="uvloop does not go together"):
+                with pytest.raises(BrokerError, match="uvloop does not work with"):
                     await call
 
     with ticker() as ticks:

@@ -102,7 +102,7 @@ gunicorn.serve(globals(), config="broker.toml", max_slots=7)
 )
 def test_what_to_serve_is_said_once(both: dict[str, Any]) -> None:
     """Models, or the file that names them."""
-    with pytest.raises(InvalidInput, match="one of the two"):
+    with pytest.raises(InvalidInput, match="takes either models"):
         integration.serve({}, **both)
 
 
@@ -140,7 +140,7 @@ def test_a_reload_with_other_settings() -> None:
         more = CONF.replace("})", ', "double": "tests.process.models:double"})')
         server.place.write("gunicorn.conf.py", more.replace("timeout = 40", "timeout = 50"))
         server.signal(signal.SIGHUP)
-        server.wait_for_log("come into force with an upgrade (SIGUSR2) or a restart")
+        server.wait_for_log("take effect with an upgrade (SIGUSR2) or a restart")
         assert old["timeout"] == DEADLINE_S
         wait_until(lambda: server.ask(2)["timeout"] == 0.9 * 50, "the new timeout")
 

@@ -160,7 +160,7 @@ def test_a_keras_model_of_this_process() -> None:
 def test_what_cannot_be_adopted() -> None:
     """The error names the model and what was wrong, in TensorFlow's words where it is the graph."""
     with owned(1.0) as (session, x, y, _):
-        with pytest.raises(InvalidInput, match="is no tf.compat.v1.Session"):
+        with pytest.raises(InvalidInput, match="is not a tf.compat.v1.Session"):
             adopt.session("m", object(), {"x": x}, {"y": y})
         with pytest.raises(InvalidInput, match="cannot be interpreted as a Tensor"):
             adopt.session("m", session, {"x": x}, {"y": "nope:0"})

@@ -214,10 +214,12 @@ def test_a_default_signature_with_effects_is_not_probed(
     found = loaded("counter")
     assert found.models["m"].intra_op_threads == session.ALL_CORES
     entry = found.entry("m")
-    assert entry.cost.note == "never run uncalled: a run writes variable 'n'"
+    assert entry.cost.note == "run for its callers only: a run writes variable 'n'"
     assert entry.run(X)[0].tolist() == [1, 1]
     spec = asdict(ModelSpec("m", str(paths["counter"]), intra_op_threads=1))
-    with pytest.raises(NotRunnable, match="serving_default is never run uncalled: a run writes variable 'n'"):
+    with pytest.raises(
+        NotRunnable, match="serving_default is run for its callers only: a run writes variable 'n'"
+    ):
         Probe().answer({"do": "open", "stand": 1, "spec": spec})
 
 
@@ -230,7 +232,7 @@ def test_warmup_false(loaded: Callable[..., Repository], monkeypatch: pytest.Mon
     entry = found.entry("m")
     assert runs == []
     assert (entry.cost.p50_us, entry.cost.light) == (None, False)
-    assert entry.cost.note == "never run uncalled: warmup is false"
+    assert entry.cost.note == "run for its callers only: warmup is false"
     assert entry.apart == "it is not warmed up, and so was not examined"
     assert entry.stateful == ""
 

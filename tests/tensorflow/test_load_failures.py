@@ -107,7 +107,7 @@ def test_an_asset_that_is_missing(copy):
 def test_no_signature_at_all(saved_models):
     """The error shows how to export one."""
     text = refusal(saved_models["no_signature"])
-    assert "it has no signatures, and no traced functions of which there could be one. Export it with" in text
+    assert "it has no signatures, and no traced functions that could become one. Export it with" in text
 
 
 def test_no_signature_that_can_be_served(saved_models):

@@ -231,7 +231,7 @@ def test_another_users_worker_cannot_call_what_a_session_asked_for(broker: TestB
             return model.predict(X)
 
         with worker(as_nobody, guess, broker.address) as child:
-            assert re.match("ModelNotFound: .*is a session's", child.result())
+            assert re.match("ModelNotFound: .*belongs to a session", child.result())
         assert session.run("counted:0", {"x:0": X}) == before + 1
 
 

@@ -93,7 +93,7 @@ def test_a_config_that_is_none(given, says):
     """The field that is wrong is named, with the setting it stands in."""
     with pytest.raises(ModelLoadError) as caught:
         config(session_config=given)
-    assert "model 'm' from 'models/m' cannot be loaded: its session_config is no ConfigProto: " in str(
+    assert "model 'm' from 'models/m' cannot be loaded: its session_config is not a ConfigProto: " in str(
         caught.value
     )
     assert says in str(caught.value)

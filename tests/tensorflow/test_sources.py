@@ -169,7 +169,7 @@ def test_a_frozen_graph_says_what_its_outputs_could_be(saved_models):
 def test_a_file_that_is_no_graph(tmp_path):
     """Bytes that are no GraphDef, and a graph with nothing in it."""
     (tmp_path / "noise.pb").write_bytes(b"\xff\x00 this is no protobuf")
-    assert "is no GraphDef: " in refusal(tmp_path / "noise.pb")
+    assert "is not a GraphDef: " in refusal(tmp_path / "noise.pb")
     (tmp_path / "empty.pb").write_bytes(b"")
     assert "it has no nodes" in refusal(tmp_path / "empty.pb")
 
@@ -309,12 +309,15 @@ def test_a_handle_that_is_not_in_the_cache(tmp_path, monkeypatch):
     ("name", "says"),
     [
         ("bare_session", 'Return (session, {"x": x}, {"y": y}), or set inputs = '),
-        ("nothing", "it returned None, which is no model. A factory returns a tf.compat.v1.Session, "),
+        ("nothing", "it returned None, which is not a model. A factory returns a tf.compat.v1.Session, "),
         (
             "raising",
             "calling it raised OSError: no licence for these weights. It has no signature, so it was",
         ),
-        ("needs_arguments", "'needs_arguments' has no signature, and is no factory either: it takes path. "),
+        (
+            "needs_arguments",
+            "'needs_arguments' has no signature, and is not a factory either: it takes path. ",
+        ),
         ("unbuilt_keras", "the Keras model it returned cannot be exported: "),
         ("gone", "'tests.tensorflow.factories' has no attribute 'gone'"),
     ],

@@ -269,7 +269,7 @@ def test_a_cache_that_cannot_be_written(mlp_path: Path, tmp_path: Path, cache: P
     with serving(models={"mlp": {"source": mlp_path}}, **options) as broker:
         assert described(broker)["intra_op_threads"] in (1, len(os.sched_getaffinity(0)))
         assert answers(broker)
-    assert "what was measured cannot be remembered" in capfd.readouterr().err
+    assert "the measurements cannot be saved" in capfd.readouterr().err
 
 
 # -- the command line --

@@ -102,7 +102,7 @@ def test_records_of_other_kinds(saved_models, tmp_path, caplog):
         model = load(path)
     model.close()
     assert [feeds[0].tolist() for feeds in model.examples["serving_default"]] == [[2, 3]]
-    assert "number 1: it is no PredictionLog" in caplog.text
+    assert "number 1: it is not a PredictionLog" in caplog.text
     assert "and 2 more" in caplog.text
 
 

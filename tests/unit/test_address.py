@@ -80,7 +80,7 @@ def test_good_names(runtime: Path, name: str):
 def test_bad_names(name: str):
     """What is neither a name nor a path is refused, with the rule."""
     with pytest.raises(
-        BrokerError, match=r"is no broker address: give a name \(letters, digits, . _ -\) or the path"
+        BrokerError, match=r"is not a broker address: give a name \(letters, digits, . _ -\) or the path"
     ):
         socket_path(name)
 

@@ -91,7 +91,7 @@ def test_an_argument_of_another_kind(make: Any, told: str) -> None:
 def test_a_model_has_a_name(name: Any) -> None:
     client = connect("/tmp/nobody/b.sock")
     for make in (client.model, client.session):
-        with pytest.raises(InvalidInput, match="a model's name must be a text such as 'digits'"):
+        with pytest.raises(InvalidInput, match="a model's name must be a string such as 'digits'"):
             make(name)
 
 
@@ -117,7 +117,7 @@ def test_the_usual_file_is_not_there(command: str, tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(main, ["config", command])
     assert result.exit_code == 2
-    assert "FILE is broker.toml where none is named, and there is none in this folder" in result.output
+    assert "no FILE was given, and there is no broker.toml in this folder" in result.output
 
 
 def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch) -> None:

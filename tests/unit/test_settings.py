@@ -65,18 +65,18 @@ def test_values_at_their_edges(options: dict[str, Any]):
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"slots": 0}, f"slots must be a whole number from 1 to {MAX_SLOTS}, got 0"),
-        ({"slots": MAX_SLOTS + 1}, f"slots must be a whole number from 1 to {MAX_SLOTS}"),
-        ({"slots": 2.0}, "slots must be a whole number .* got 2.0"),
-        ({"slots": "8"}, "slots must be a whole number .* got '8'"),
-        ({"slots": True}, "slots must be a whole number .* got True"),
-        ({"slots": 8, "max_slots": 7}, f"max_slots must be a whole number from 8 to {MAX_SLOTS}, got 7"),
+        ({"slots": 0}, f"slots must be an integer from 1 to {MAX_SLOTS}, got 0"),
+        ({"slots": MAX_SLOTS + 1}, f"slots must be an integer from 1 to {MAX_SLOTS}"),
+        ({"slots": 2.0}, "slots must be an integer .* got 2.0"),
+        ({"slots": "8"}, "slots must be an integer .* got '8'"),
+        ({"slots": True}, "slots must be an integer .* got True"),
+        ({"slots": 8, "max_slots": 7}, f"max_slots must be an integer from 8 to {MAX_SLOTS}, got 7"),
         ({"max_slots": MAX_SLOTS + 1}, "max_slots must be"),
-        ({"region_bytes": 0}, "region_bytes must be a whole number from 64"),
+        ({"region_bytes": 0}, "region_bytes must be an integer from 64"),
         ({"region_bytes": 65}, "region_bytes must be a multiple of 64, got 65"),
-        ({"region_bytes": 1 << 31}, "region_bytes must be a whole number"),
-        ({"max_channel_bytes": 1000}, "max_channel_bytes must be a whole number from"),
-        ({"max_total_bytes": 1000}, "max_total_bytes must be a whole number from"),
+        ({"region_bytes": 1 << 31}, "region_bytes must be an integer"),
+        ({"max_channel_bytes": 1000}, "max_channel_bytes must be an integer from"),
+        ({"max_total_bytes": 1000}, "max_total_bytes must be an integer from"),
         ({"wait": "spin"}, "wait must be one of adaptive, poll, block, got 'spin'"),
         ({"tune": "on"}, "tune must be one of auto, remembered, off, got 'on'"),
         ({"tune": None}, "tune must be one of auto, remembered, off, got None"),
@@ -101,7 +101,7 @@ def test_budgets_are_checked_against_the_first_segment():
     least = settings(slots=2).first_segment_bytes
     settings(slots=2, max_channel_bytes=least, max_total_bytes=least)
     for name in ("max_channel_bytes", "max_total_bytes"):
-        with pytest.raises(InvalidInput, match=f"{name} must be a whole number from {least}"):
+        with pytest.raises(InvalidInput, match=f"{name} must be an integer from {least}"):
             settings(slots=2, **{name: least - 1})
 
 

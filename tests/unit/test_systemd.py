@@ -118,4 +118,4 @@ def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_socket_that_is_gone_stops_nobody(caplog: pytest.LogCaptureFixture) -> None:
     """What cannot be told is logged."""
     Service("/no/such/socket", None).ready({})
-    assert "systemd cannot be told READY=1" in caplog.text
+    assert "systemd could not be notified of READY=1" in caplog.text

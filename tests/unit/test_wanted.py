@@ -48,14 +48,14 @@ def test_what_is_written_is_what_is_read() -> None:
         ({"models": {}}, "models must be a dict"),
         ({"models": {"m": 3}}, "expected a path"),
         ({"models": {"m": {"slots": 1}}}, "a dict with a 'source'"),
-        ({"models": {3: "/m"}}, "a model's name must be a text"),
+        ({"models": {3: "/m"}}, "a model's name must be a string"),
         ({"models": {"m": "/m"}, "slots": object()}, "slots of a node broker must be"),
         ({"models": {"m": "/m"}, "name": "x"}, "leave out name and address"),
-        ({"models": {"m": "/m\udc80"}}, "no UTF-8 text"),
+        ({"models": {"m": "/m\udc80"}}, "not UTF-8 text"),
         ({"models": {"m": "/m"}, "idle_seconds": 0}, "idle_seconds must be"),
         ({"models": {"m": "/m"}, "idle_seconds": math.nan}, "idle_seconds must be"),
-        ({"models": {"m": "/m"}, "job": ["a"]}, "job must be a text"),
-        ({"models": {"m": "/m"}, "log": 3}, "log must be a text"),
+        ({"models": {"m": "/m"}, "job": ["a"]}, "job must be a string"),
+        ({"models": {"m": "/m"}, "log": 3}, "log must be a string"),
     ],
 )
 def test_what_cannot_be_is_refused(arguments: dict[str, Any], told: str) -> None:

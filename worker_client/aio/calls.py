@@ -249,7 +249,9 @@ class LoopCalls:
             grown = self.loop.run_in_executor(None, self.channel.make_room, claim.nbytes, claim.deadline_ns)
         except RuntimeError as error:  # an executor that was shut down; no more threads
             self._queue.remove(claim)
-            claim.fail(self, Overloaded(f"the event loop has no thread to ask for more memory with: {error}"))
+            claim.fail(
+                self, Overloaded(f"the event loop could not start a thread to ask for more memory: {error}")
+            )
             return
         self._growing = claim
 

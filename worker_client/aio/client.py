@@ -137,7 +137,8 @@ class AsyncClient:
         Raises RuntimeError after the client's `async with` block."""
         if self._ended:
             raise RuntimeError(
-                "this client is closed, as its `async with` block is over: make the calls inside, or connect again"
+                "this client is closed, because its `async with` block has ended: make the calls inside, or connect "
+                "again"
             )
         bound = model.bound()
         calls = self.calls_of(bound) or self._join_at_once(bound)
@@ -388,7 +389,7 @@ def _loop_with_threads() -> asyncio.AbstractEventLoop:
     loop = running_loop()
     if _has_no_threads(loop):
         raise BrokerError(
-            "uvloop does not go together with the monkey patching of gevent or eventlet: threads are greenlets then, "
+            "uvloop does not work with the monkey patching of gevent or eventlet: threads are greenlets then, "
             "and never run while it waits; use asyncio's own loop (asyncio.run), or the sync client, which waits as "
             "greenlets do"
         )

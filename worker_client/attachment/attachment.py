@@ -162,4 +162,6 @@ class Attachment:
         effects = self.run_once.get(signature_id & ~BULK)
         if effects is None or not isinstance(error, BrokerLost):
             return error
-        return BrokerUnavailable(f"{error}; the call may have been run and is not run again, as {effects}")
+        return BrokerUnavailable(
+            f"{error}; the call may have been run and is not run again, because {effects}"
+        )

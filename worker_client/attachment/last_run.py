@@ -23,6 +23,6 @@ def without_end(words: memoryview, label: str, limit_seconds: float) -> ModelFai
     if not limit_seconds or monotonic_ns() - (words[STARTED_NS] & ~JOINED) < limit_seconds * 1e9:
         return None
     return ModelFailed(
-        f"{label}: its run had no end within max_run_seconds ({limit_seconds:g} s), and the broker's process was ended "
-        "for it; raise max_run_seconds if it may take that long (0 sets no limit)"
+        f"{label}: its run did not end within max_run_seconds ({limit_seconds:g} s), and the broker's process was "
+        "ended for it; raise max_run_seconds if it may take that long (0 sets no limit)"
     )

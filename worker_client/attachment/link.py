@@ -143,7 +143,9 @@ class ControlLink:
             sock.settimeout(None)
             _pid, uid = control.peer_of(sock)
             if uid not in (os.geteuid(), 0):
-                raise BrokerError(f"{path} is served by uid {uid}, neither yours nor root's: not trusted")
+                raise BrokerError(
+                    f"{path} is served by uid {uid}, which is neither yours nor root's and is not trusted"
+                )
             return cls(path, own)
         except OSError as error:
             own.close()

@@ -132,7 +132,9 @@ class Patience:
         if not self._expected:
             return self._pause_of_a_stranger(error, left_s)
         if left_s <= 0:
-            raise unavailable(self._path, "it went away and was not back within the call's timeout") from None
+            raise unavailable(
+                self._path, "it went away and did not come back within the call's timeout"
+            ) from None
         return min(self._backoff.next_s(), left_s)
 
     def _pause_of_a_stranger(self, error: BrokerUnavailable, left_s: float) -> float:

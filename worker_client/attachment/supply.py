@@ -201,7 +201,7 @@ class SlotSupply(Attachment):
             try:
                 reply, received = self._left_block or self._ask({"op": "slots"}, deadline_ns, brings=True)
             except Overloaded as error:
-                self._no_more_slots = f"there could be no more: {error}"
+                self._no_more_slots = f"more could not be made: {error}"
                 return False
             except DeadlineExceeded:
                 if self._no_more_slots:  # the broker's last word, for which there was time
@@ -212,7 +212,7 @@ class SlotSupply(Attachment):
             except Overloaded as error:
                 if not received[-1].ours:
                     self._left_block = None
-                self._no_more_slots = f"there could be no more: {error}"
+                self._no_more_slots = f"more could not be made: {error}"
                 return False
             return True
         finally:

@@ -275,7 +275,7 @@ class Channel(SlotSupply):
                 self._slow.wait(min(left, threading.TIMEOUT_MAX))
             if isinstance(found[1], BrokerError):
                 slot.set_aside()
-                raise type(found[1])(f"{found[1]}; the model has run, and its answer is lost")
+                raise type(found[1])(f"{found[1]}; the model has run, but its answer is lost")
             slot.output = OutputRegion(number, found[1].bytes)
             del self._output_regions[slot.index]
 

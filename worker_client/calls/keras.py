@@ -85,10 +85,10 @@ def check_call(training: Any, mask: Any) -> None:
     """Raises InvalidInput for a `model(x, training=True)`, or one with a mask."""
     if training:
         raise InvalidInput(
-            "training=True cannot be asked of a broker, which serves the model as it was exported; leave it out"
+            "training=True is not supported: the broker serves the model as it was exported; leave it out"
         )
     if mask is not None:
-        raise InvalidInput("mask is no input of the served model; leave it out, or export it as one")
+        raise InvalidInput("mask is not an input of the served model; leave it out, or export it as one")
 
 
 def _refuse(arguments: Mapping[str, Any]) -> None:
@@ -116,16 +116,16 @@ def _whole(name: str, value: Any) -> int:
         number = 0
     if number < 1:
         hint = "; a timeout is given by name: timeout=..." if isinstance(value, float) else ""
-        raise InvalidInput(f"{name} must be a whole number from 1, got {value!r}{hint}")
+        raise InvalidInput(f"{name} must be an integer >= 1, got {value!r}{hint}")
     return number
 
 
 def _check_rows(fitter: Fitter, names: Sequence[str], counts: list[int], size: int) -> None:
     if not fitter.signature.batchable_along(names):
         raise InvalidInput(
-            f"{fitter.label} cannot be run in batches of {size}, as not every input and output has a free first "
+            f"{fitter.label} cannot be run in batches of {size}, because not every input and output has a free first "
             f"dimension that counts rows ({fitter.signature}); leave batch_size and steps out"
         )
     if len(set(counts)) > 1:
         told = ", ".join(f"{name!r} {count}" for name, count in zip(names, counts))
-        raise InvalidInput(f"{fitter.label}: inputs must have as many rows as each other, got {told}")
+        raise InvalidInput(f"{fitter.label}: all inputs must have the same number of rows, got {told}")

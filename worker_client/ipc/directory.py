@@ -29,16 +29,16 @@ def check_directory(directory: Path, ours: bool | None = None) -> None:
         ) from None
     except PermissionError:
         raise BrokerError(
-            f"directory {directory} for the broker's socket is out of reach of uid {os.geteuid()}: a directory above "
+            f"directory {directory} for the broker's socket cannot be reached by uid {os.geteuid()}: a directory above "
             "it may not be entered; give the broker another --name"
         ) from None
     if not stat.S_ISDIR(found.st_mode):
-        raise BrokerError(f"{directory}, where the broker's socket shall be, is no directory")
+        raise BrokerError(f"the broker's socket should be in {directory}, which is not a directory")
     if ours and (found.st_uid != os.geteuid() or found.st_mode & 0o022):
         raise BrokerError(
-            f"{directory} belongs to uid {found.st_uid} (mode {stat.S_IMODE(found.st_mode):04o}), this broker to uid "
-            f"{os.geteuid()}: it must be its own, and nobody else may write there (chmod go-w). Or give --name the "
-            f"path of a socket in a directory of its own, and {VARIABLE} the same"
+            f"{directory} belongs to uid {found.st_uid} (mode {stat.S_IMODE(found.st_mode):04o}), this broker runs as "
+            f"uid {os.geteuid()}: the directory must be its own, and nobody else may write there (chmod go-w). Or set "
+            f"--name to the path of a socket in another directory, and {VARIABLE} to the same path"
         )
     if not os.access(directory, os.W_OK | os.X_OK):
         raise BrokerError(
@@ -53,8 +53,8 @@ def _check_link(directory: Path) -> None:
         found = directory.lstat()
         if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
             raise BrokerError(
-                f"{directory} is a link that uid {found.st_uid} has made, neither this broker's user nor root: remove "
-                f"it, or give --name the path of a socket elsewhere and {VARIABLE} the same"
+                f"{directory} is a link made by uid {found.st_uid}, neither this broker's user nor root: remove "
+                f"it, or set --name and {VARIABLE} to the path of a socket elsewhere"
             )
 
 
@@ -66,5 +66,5 @@ def _make(directory: Path) -> None:
     except OSError as error:
         raise BrokerError(
             f"directory {directory} for the broker's socket cannot be made ({error.strerror}); make it for uid "
-            f"{os.geteuid()}, or give --name the path of a socket elsewhere and {VARIABLE} the same"
+            f"{os.geteuid()}, or set --name and {VARIABLE} to the path of a socket elsewhere"
         ) from None

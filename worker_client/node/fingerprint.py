@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 
 def fingerprint(path: str) -> bytes:
-    """Of a file or a folder. What cannot be looked at counts as such: why is for the broker to say."""
+    """Of a file or a folder. What cannot be inspected counts as such: why is for the broker to say."""
     digest = hashlib.sha256()
     for line in _facts(path, set()):
         digest.update(os.fsencode(line) + b"\n")

@@ -36,17 +36,17 @@ def _value(key: str, value: Any) -> str:
         pairs = (f"{_text(name)} = {_value(key, each)}" for name, each in sorted(value.items()))
         return f"{{{', '.join(pairs)}}}"
     raise InvalidInput(
-        f"{key} of a node broker must be numbers, texts, lists and dicts, got {type(value).__name__} {value!r}"
+        f"{key} of a node broker must be numbers, strings, lists and dicts, got {type(value).__name__} {value!r}"
     )
 
 
 def _text(text: Any) -> str:
     if not isinstance(text, str):
-        raise InvalidInput(f"a setting's name must be a text, got {text!r}")
+        raise InvalidInput(f"a setting's name must be a string, got {text!r}")
     try:
         text.encode()
     except UnicodeEncodeError:
         raise InvalidInput(
-            f"{text!r} is no UTF-8 text, so it cannot stand in the broker's configuration"
+            f"{text!r} is not UTF-8 text, so it cannot stand in the broker's configuration"
         ) from None
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

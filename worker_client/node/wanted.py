@@ -62,11 +62,11 @@ class Wanted:
             raise InvalidInput(f"idle_seconds must be a number above 0, got {seconds!r}")
         if "name" in settings or "address" in settings:
             raise InvalidInput(
-                "a node broker's address follows from what is wanted; leave out name and address"
+                "a node broker's address is computed from its models and settings; leave out name and address"
             )
         for name, text in (("job", job), ("log", log)):
             if not isinstance(text, (str, os.PathLike, NoneType)):
-                raise InvalidInput(f"{name} must be a text, got {text!r}")
+                raise InvalidInput(f"{name} must be a string, got {text!r}")
         files: list[str] = []
         tables = {name: _model(name, value, files) for name, value in models.items()}
         lines = [*table((), {**_TUNE, **settings})]
@@ -90,7 +90,7 @@ class Wanted:
 
 def _model(name: Any, value: Any, files: list[str]) -> dict[str, Any]:
     if not isinstance(name, str):
-        raise InvalidInput(f"a model's name must be a text, got {name!r}")
+        raise InvalidInput(f"a model's name must be a string, got {name!r}")
     if isinstance(value, (str, os.PathLike)):
         value = {"source": value}
     if not isinstance(value, Mapping) or "source" not in value:

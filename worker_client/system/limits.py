@@ -27,7 +27,7 @@ def told(error: OSError | MemoryError, nbytes: int, what: str) -> Overloaded | N
     if number == errno.EAGAIN:
         locked = resource.getrlimit(resource.RLIMIT_MEMLOCK)[0]
         return Overloaded(
-            f"{what} cannot be mapped: all memory of this process is locked, of which it may have {locked:,} bytes; "
+            f"{what} cannot be mapped: all memory of this process is locked, and it may lock {locked:,} bytes; "
             "raise RLIMIT_MEMLOCK (ulimit -l)"
         )
     if number == errno.ENOMEM:

@@ -56,7 +56,7 @@ def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
         path = runtime_directory() / f"{text}.sock"
     else:
         raise InvalidInput(
-            f"{text!r} is no broker address: give a name (letters, digits, . _ -) or the path of a socket"
+            f"{text!r} is not a broker address: give a name (letters, digits, . _ -) or the path of a socket"
         )
     if len(os.fsencode(path)) > _LONGEST_PATH:
         raise InvalidInput(
@@ -98,7 +98,7 @@ def _obstacle(path: Path, error: OSError) -> str:
     if error.errno == errno.ENOENT:
         return "there is no such socket" if path.parent.is_dir() else f"there is no directory {path.parent}"
     if error.errno == errno.ENOTDIR:
-        return f"{path.parent} is no directory"
+        return f"{path.parent} is not a directory"
     if error.errno == errno.EACCES:
         return _forbidden(path)
     if error.errno == errno.ECONNREFUSED:

@@ -21,7 +21,7 @@ def signature_run(spec: ModelSpec, signature: Signature) -> Run:
         raise ModelLoadError.of(
             spec.name,
             spec.source,
-            "it is no SavedModel, and so has no signatures of TensorFlow 2",
+            "it is not a SavedModel, so it has no TensorFlow 2 signatures",
             "Call it another way, or export it as a SavedModel",
         )
     loaded = tf.saved_model.load(str(path), tags=list(spec.tags))

@@ -35,7 +35,7 @@ def check_directory(path: Path) -> Finding:
     mode = stat.S_IMODE(found.st_mode)
     owned = f"{directory} belongs to uid {found.st_uid}, mode {mode:04o}"
     if not stat.S_ISDIR(found.st_mode):
-        return problem(check, f"{directory} is no directory", f"remove it, {elsewhere}")
+        return problem(check, f"{directory} is not a directory", f"remove it, {elsewhere}")
     if not os.access(directory, os.X_OK):
         return problem(
             check,
@@ -68,7 +68,7 @@ def check_broker(path: Path) -> tuple[Finding, Patient]:
     except BrokerError as error:
         advice = "install the same version of onesession for broker and workers, and restart the broker"
         return problem(
-            check, f"what answers at {path} is no broker of this version: {error}", advice
+            check, f"what answers at {path} is not a broker of this version: {error}", advice
         ), Patient(path)
     served = ", ".join(models) or "no model"
     return (
@@ -93,7 +93,8 @@ def _silent(check: str, path: Path, error: str) -> Finding:
         return problem(
             check,
             f"pid {holder} serves {path}, but its socket has been removed: no worker can attach",
-            f"it makes it again within {LOOK_SECONDS:g} s; have cleaners of temporary files leave {path.parent} out",
+            f"the broker creates it again within {LOOK_SECONDS:g} s; exclude {path.parent} from cleaners of temporary "
+            "files",
         )
     if holder is not None:
         return problem(
@@ -103,7 +104,7 @@ def _silent(check: str, path: Path, error: str) -> Finding:
         )
     if path.exists() and os.access(path, os.W_OK):
         return warning(
-            check, f"the broker at {path} has died and left its socket", f"{_START}: it clears that away"
+            check, f"the broker at {path} has died and left its socket", f"{_START}: that removes the socket"
         )
     if path.exists():
         return problem(

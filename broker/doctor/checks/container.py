@@ -17,13 +17,13 @@ def judge(inside: bool, answers: bool, visible: bool, same_ipc: bool) -> Finding
     if answers and not visible:
         return warning(
             check,
-            "the broker answers, but its process cannot be seen from here, so only half of this could be checked",
+            "the broker answers, but its process cannot be seen from here, so only half of the checks could be made",
             "run broker doctor where the broker runs, or share the pid namespace (docker run --pid=container:BROKER)",
         )
     if answers and not same_ipc:
         return warning(
             check,
-            "the broker is in another IPC namespace; with Docker its /dev/shm is another, too",
+            "the broker is in another IPC namespace; with Docker it then has another /dev/shm",
             "docker run --ipc=container:BROKER, or one /dev/shm as a volume in both (docs/operations.md)",
         )
     return ok(check, "in a container" if inside else "not in a container")

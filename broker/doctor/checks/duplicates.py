@@ -40,7 +40,7 @@ def judge(workers: list[int], parents: list[int], hidden: int, looked_at: int) -
     if hidden:
         return warning(
             check,
-            f"{hidden} of {counted(hidden + looked_at, 'worker')} cannot be looked at",
+            f"{hidden} of {counted(hidden + looked_at, 'worker')} cannot be inspected",
             "run broker doctor as root or their user",
         )
     return ok(

@@ -57,14 +57,14 @@ def records(folder: Path) -> Finding:
     if not os.access(above, os.W_OK | os.X_OK):
         return warning(
             check,
-            f"{folder} may not be written by uid {os.geteuid()}: every start measures anew",
+            f"{folder} may not be written by uid {os.geteuid()}: every start measures again",
             "point XDG_CACHE_HOME at a directory that lasts (CacheDirectory= in a unit, a volume in a container)",
         )
     if broken:
         return warning(
             check,
             f"unreadable in {folder}: {', '.join(sorted(broken))}",
-            "remove them; they are measured anew",
+            "remove them; they are measured again",
         )
     return ok(check, f"{len(files)} in {folder}")
 

@@ -37,7 +37,7 @@ def locate(spec: ModelSpec) -> tuple[Path, int]:
         remedy = "Finish the copy of this version, or move it away to serve an older one"
         if told.remedy != foreign.EXPORT:
             remedy += f". {told.remedy}"
-        raise _refused(spec, f"its highest version {version} is no model: {told.what}", remedy)
+        raise _refused(spec, f"its highest version {version} is not a model: {told.what}", remedy)
     return taken, number
 
 
@@ -66,7 +66,7 @@ def _path(spec: ModelSpec) -> Path:
         if remote := _REMOTE.match(spec.source):
             raise _refused(
                 spec,
-                f"it lies in {remote[1]!r}, and not on this machine",
+                f"it is in {remote[1]!r}, not on this machine",
                 "Copy it to a local folder and give the path of that",
             ) from None
         if foreign.checkpoint_of(path) is not None:  # whose name is that of no file
@@ -91,7 +91,7 @@ def _in_a_cache(spec: ModelSpec) -> Path:
     variables = [hub.HUB_VARIABLE] + [hub.KAGGLE_VARIABLE] * (len(places) > 1)
     raise _refused(
         spec,
-        f"this handle is in no cache of TensorFlow Hub: there is no {', nor '.join(map(str, places))}",
+        f"this handle is not in a TensorFlow Hub cache: there is no {', nor '.join(map(str, places))}",
         f"Set {' or '.join(variables)} to the cache that has it, or fill it where there is a network: "
         f"python -c 'import tensorflow_hub as hub; hub.resolve(\"{spec.source}\")'",
     )
@@ -129,7 +129,7 @@ def _foreign(spec: ModelSpec, path: Path, told: foreign.Foreign) -> ModelLoadErr
     if path.is_dir():
         looked_for = "no saved_model.pb, no Keras file, no frozen graph (.pb) and no numbered versions"
         return _refused(spec, f"{path} holds no model: {looked_for}; {told.what}", told.remedy)
-    return _refused(spec, f"{path} is no model: {told.what}", told.remedy)
+    return _refused(spec, f"{path} is not a model: {told.what}", told.remedy)
 
 
 def _versions(path: Path) -> list[int]:

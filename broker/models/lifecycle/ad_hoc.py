@@ -46,7 +46,7 @@ class AdHoc:
                     return True
         raise Overloaded(
             f"the workers' sessions have asked for {MOST} different sets of feeds and fetches, the most that the "
-            "broker keeps: ask for fewer, in all workers the same"
+            "broker keeps: use fewer, and the same ones in all workers"
         )
 
     def add(self, version: Version, key: Any, made: tuple[Entry, tuple[str, ...]], worker: Hashable) -> None:

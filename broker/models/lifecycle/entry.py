@@ -93,7 +93,7 @@ def entry_of(
     decision = decide(model, name, run, warm, verdicts)
     cost = Cost(None, False, "not measured")
     if reason := why_not_uncalled(model, name):
-        cost = Cost(None, False, f"never run uncalled: {reason}")
+        cost = Cost(None, False, f"run for its callers only: {reason}")
     elif warm:
         sizes = model.spec.allowed_batch_sizes if not decision.apart else ()
         rows = model.spec.batch_limit if not decision.apart else 1

@@ -86,7 +86,7 @@ class LoadAttempt:
             abandoned = self._version.abandoned
         if abandoned:
             self._close(self._version)
-            _log.warning("%s: its load has ended after all, and is given back", self._name())
+            _log.warning("%s: its load ended after it was given up; what it loaded is released", self._name())
 
     def _abandon(self) -> bool:
         """False if it has just ended."""
@@ -110,6 +110,6 @@ class LoadAttempt:
         return ModelLoadError.of(
             spec.name,
             spec.source,
-            f"its load had no end within {limit_s:g} s (start_seconds) and was given up; its thread goes on",
+            f"its load did not end within {limit_s:g} s (start_seconds) and was given up; its thread goes on",
             "See what it waits for (py-spy dump), or raise start_seconds; only another broker is rid of the thread",
         )

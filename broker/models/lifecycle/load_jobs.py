@@ -31,9 +31,7 @@ class LoadJobs:
         """Return when it is done, or has gone on for a while. Raises Overloaded if too many of them go on."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) >= MOST:
-            raise Overloaded(
-                f"{MOST} loads and reloads are under way and have no end; see in the log which models they are for"
-            )
+            raise Overloaded(f"{MOST} loads and reloads are still under way; the log names their models")
         thread = threading.Thread(target=job, name="onesession-load-job", daemon=True)
         threads.start(thread)
         self._threads.append(thread)

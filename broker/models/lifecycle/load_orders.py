@@ -39,7 +39,7 @@ def order_of(message: Mapping[str, Any], done: Done) -> Order:
         raise InvalidInput(f"versions: {str(error)[:200]}") from None
     found = {} if labels is None else labels
     if not isinstance(found, dict) or not all(is_label(*item) for item in found.items()):
-        raise InvalidInput(f"labels must be numbers of versions by name, got {str(labels)[:80]!r}")
+        raise InvalidInput(f"labels must be a mapping of names to version numbers, got {str(labels)[:80]!r}")
     return Order(done, tuple(names), policy, found)
 
 

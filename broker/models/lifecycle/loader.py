@@ -190,7 +190,7 @@ class Loader:
                 there = ", ".join(sorted(known)) or "none"
                 raise ModelNotFound(f"the broker serves no model {name!r}; it serves {there}")
             if known[name].adopted:
-                raise InvalidInput(f"model {name!r} is another module's own: change it there")
+                raise InvalidInput(f"model {name!r} belongs to another module: change it there")
         return [known[name] for name in names] or [each for each in known.values() if not each.adopted]
 
     def _reload(self, served: ServedModel, order: Order) -> dict[str, Any]:
@@ -323,7 +323,7 @@ class Loader:
             version.enter(State.END, str(error) or type(error).__name__)
             version.failed = True
             outcome.failed[number] = version.cause
-            _log.error("%s; what was served is served on", version.cause)
+            _log.error("%s; the versions served before stay in service", version.cause)
             self._announce()
             return
         finally:

@@ -67,8 +67,8 @@ def check_characters(spec: ModelSpec) -> None:
         raise ModelLoadError.of(
             spec.name,
             spec.source,
-            "its path is not UTF-8, and TensorFlow opens no other",
-            "Rename the folder, or serve the model by way of a symbolic link",
+            "its path is not UTF-8, which TensorFlow requires",
+            "Rename the folder, or serve the model through a symbolic link",
         ) from None
 
 
@@ -104,7 +104,7 @@ def load_first(served: ServedModel, why_not: str | None = None) -> None:
     if first is not None:
         if not any(version.model is not None for version in served.versions):
             raise first
-        _log.error("%s; serving another version in its place", first)
+        _log.error("%s; serving another version instead", first)
 
 
 def _set_aside(served: ServedModel, version: Version, cause: str) -> None:

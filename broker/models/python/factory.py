@@ -69,7 +69,7 @@ def _model_of(spec: ModelSpec, made: Any) -> LoadedModel:
         if not outputs:
             raise _refused(
                 spec,
-                "it returned a session, and nothing says which tensors are its inputs and outputs",
+                "it returned a session without its inputs and outputs",
                 'Return (session, {"x": x}, {"y": y}), or set inputs = ["x=x:0"] and outputs = ["y=y:0"]',
             )
         return session.adopt(spec, made, inputs, outputs, owned=True)
@@ -79,7 +79,7 @@ def _model_of(spec: ModelSpec, made: Any) -> LoadedModel:
         outputs is not None or isinstance(getattr(made, function.ATTRIBUTE, None), Signature)
     ):
         return function.adopt(spec, made, inputs, outputs)
-    raise _refused(spec, f"it returned {_told(made)}, which is no model", _RETURNS)
+    raise _refused(spec, f"it returned {_told(made)}, which is not a model", _RETURNS)
 
 
 def _of_keras(spec: ModelSpec, model: Any) -> LoadedModel:
@@ -116,7 +116,7 @@ def _check_takes_nothing(spec: ModelSpec, factory: Callable[..., Any]) -> None:
         name = spec.source.partition(":")[2]
         raise _refused(
             spec,
-            f"{name!r} has no signature, and is no factory either: it takes {', '.join(wanted)}",
+            f"{name!r} has no signature, and is not a factory either: it takes {', '.join(wanted)}",
             function.HOW_TO_ATTACH,
         )
 

@@ -163,7 +163,7 @@ def adopt(
         made = getattr(signature(inputs=inputs, outputs=outputs)(lambda: None), ATTRIBUTE)
     if not isinstance(made, Signature):
         raise InvalidInput(
-            f"model {spec.name!r}: {function!r} is no callable with a signature; give inputs= and outputs=, "
+            f"model {spec.name!r}: {function!r} is not a callable with a signature; give inputs= and outputs=, "
             f"or: {HOW_TO_ATTACH}"
         )
     return FunctionModel(spec, function, made, effects)
@@ -206,7 +206,7 @@ def _spec(side: str, name: str, declared: tuple[str, Sequence[int | None] | None
 def _shape(shape: Sequence[Any]) -> Shape:
     for size in shape:
         if size is not None and (not isinstance(size, int) or size < 0):
-            raise ValueError(f"{size!r} is no dimension; it must be None or a whole number of at least 0")
+            raise ValueError(f"{size!r} is not a dimension; it must be None or an integer >= 0")
     return tuple(shape)
 
 
@@ -259,13 +259,13 @@ def _output_check(source: str, spec: TensorSpec) -> Callable[[Any], np.ndarray]:
         if value.dtype != dtype:
             have = value.dtype.name if value.dtype.isnative else value.dtype.str
             raise ModelFailed(
-                f"{source} returned {spec.name!r} as {have}, its signature says {spec}; "
+                f"{source} returned {spec.name!r} as {have}, but its signature says {spec}; "
                 f"convert it with .astype({dtype.name!r})"
             )
         size = value.shape
         if not (len(size) == rank and size[1:] == tail) and not spec.accepts(size):
             raise ModelFailed(
-                f"{source} returned {spec.name!r} with shape {format_shape(size)}, its signature says {spec}"
+                f"{source} returned {spec.name!r} with shape {format_shape(size)}, but its signature says {spec}"
             )
         return value  # type: ignore[no-any-return]
 
@@ -276,7 +276,7 @@ def _as_array(source: str, spec: TensorSpec, value: Any) -> np.ndarray:
     try:
         return np.asarray(value, STRING if spec.dtype == STRING else None)
     except Exception as error:
-        raise ModelFailed(f"{source} returned {spec.name!r} as no array: {error}") from error
+        raise ModelFailed(f"{source} returned {spec.name!r}, which is not an array: {error}") from error
 
 
 def _in_order(source: str, made: Signature, result: Any) -> Sequence[Any]:
@@ -285,18 +285,18 @@ def _in_order(source: str, made: Signature, result: Any) -> Sequence[Any]:
     if isinstance(result, Mapping):
         if result.keys() != set(names):
             raise ModelFailed(
-                f"{source} returned the outputs {sorted(result)}, its signature says {sorted(names)}"
+                f"{source} returned the outputs {sorted(result)}, but its signature says {sorted(names)}"
             )
         return [result[name] for name in names]
     if isinstance(result, (tuple, list)) and not (isinstance(result, list) and len(names) == 1):
         if len(result) != len(names):
             raise ModelFailed(
-                f"{source} returned {len(result)} outputs, its signature says {len(names)}: {names}"
+                f"{source} returned {len(result)} outputs, but its signature says {len(names)}: {names}"
             )
         return result
     if len(names) != 1:
         raise ModelFailed(
-            f"{source} returned one {type(result).__name__}, its signature says {len(names)} outputs: {names}"
+            f"{source} returned one {type(result).__name__}, but its signature says {len(names)} outputs: {names}"
             "; return a tuple in this order or a dict by name"
         )
     return [result]
@@ -306,5 +306,5 @@ def _wrong_rows(source: str, made: Signature, outputs: Sequence[np.ndarray], row
     name, have = next((s.name, len(o)) for s, o in zip(made.outputs, outputs, strict=True) if len(o) != rows)
     return ModelFailed(
         f"{source} returned {name!r} with {have} rows for {rows} rows of input; a model whose first "
-        "dimensions are all free returns a row for each row it gets"
+        "dimensions are all free must return one row for each input row"
     )

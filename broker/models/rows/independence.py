@@ -353,7 +353,7 @@ class _Trials:
             found[number] = outputs
         refused = [number for number in numbers if number not in found]
         if refused and self._run_quietly(pool, [*refused, *list(found)[:1]]) is not None:
-            raise _Dependent("it raises for a row by itself that it takes together with others")
+            raise _Dependent("it raises for a row by itself that it accepts among other rows")
         return found
 
     def _compare(self, pool: Feeds, request: Sequence[int], alone: dict[int, Outputs]) -> None:
@@ -383,7 +383,7 @@ class _Trials:
             raise _Dependent("it answers the same request differently each time")
         if not explained:
             raise _Dependent(
-                f"its answer to a row by itself is another than among other rows{self._where(mine, alone)}"
+                f"its answer to a row by itself differs from its answer among other rows{self._where(mine, alone)}"
             )
 
     def _compare_some(self, base: Outputs, alone: dict[int, Outputs]) -> None:

@@ -28,7 +28,7 @@ def without_signatures(spec: ModelSpec, directory: Path) -> ModelLoadError:
     """The error for a SavedModel that has none: it lists what it has."""
     there = functions.described(_read(spec, directory)[1])
     if not there:
-        cause = "it has no signatures, and no traced functions of which there could be one"
+        cause = "it has no signatures, and no traced functions that could become one"
         return _refused(
             spec, cause, "Export it with some: tf.saved_model.save(module, path, signatures=module.serve)"
         )

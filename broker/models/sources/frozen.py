@@ -84,9 +84,9 @@ def _read(spec: ModelSpec, path: Path) -> Any:
         else:
             graph_def.ParseFromString(content)
     except (OSError, DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
-        raise _refused(spec, f"{path} is no GraphDef: {error}", "Copy or freeze it again") from error
+        raise _refused(spec, f"{path} is not a GraphDef: {error}", "Copy or freeze it again") from error
     if not graph_def.node:
-        raise _refused(spec, f"{path} is no GraphDef: it has no nodes", "Copy or freeze it again")
+        raise _refused(spec, f"{path} is not a GraphDef: it has no nodes", "Copy or freeze it again")
     return graph_def
 
 

@@ -245,7 +245,7 @@ def adopt(
 ) -> SessionModel:
     """Tensors of a session that somebody else made, uses and will close, unless it is `owned`. Raises InvalidInput."""
     if not isinstance(session, BaseSession):
-        raise InvalidInput(f"model {spec.name!r}: {session!r} is no tf.compat.v1.Session")
+        raise InvalidInput(f"model {spec.name!r}: {session!r} is not a tf.compat.v1.Session")
     if not outputs:
         raise InvalidInput(f"model {spec.name!r}: a model returns at least one tensor; name some in outputs=")
     forked.guard(session, BaseSession)

@@ -16,7 +16,7 @@ ON = config_pb2.OptimizerOptions.ON_1
 
 
 def config_of(spec: ModelSpec, intra_op_threads: int) -> Any:
-    """What the session is opened with. Raises ModelLoadError if `spec.session_config` is no ConfigProto."""
+    """What the session is opened with. Raises ModelLoadError if `spec.session_config` is not a ConfigProto."""
     config = config_pb2.ConfigProto(
         intra_op_parallelism_threads=intra_op_threads,
         inter_op_parallelism_threads=spec.inter_op_threads or 0,
@@ -46,7 +46,7 @@ def _given(spec: ModelSpec) -> Any:
         raise ModelLoadError.of(
             spec.name,
             spec.source,
-            f"its session_config is no ConfigProto: {error}",
+            f"its session_config is not a ConfigProto: {error}",
             "Write fields of TensorFlow's ConfigProto, such as {gpu_options = {per_process_gpu_memory_fraction = 0.5}}",
         ) from None
     return config

@@ -74,10 +74,10 @@ def _logged(record: bytes) -> Any:
     try:
         log = PredictionLog.FromString(record)
     except DecodeError:
-        raise ValueError("it is no PredictionLog") from None
+        raise ValueError("it is not a PredictionLog") from None
     kind = next((kind for kind in _KINDS if log.HasField(kind)), None)
     if kind is None:
-        raise ValueError("it is no predict, classify or regress request")
+        raise ValueError("it is not a predict, classify or regress request")
     if kind != "predict_streamed_log":
         return getattr(log, kind).request
     if not log.predict_streamed_log.request:

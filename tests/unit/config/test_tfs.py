@@ -111,11 +111,11 @@ def test_batching(files: tuple[Path, Path], text: str, settings: dict[str, objec
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("max_batch_size { value: 'x' }", "{1}: max_batch_size must be a whole number, got 'x'"),
-        ("max_enqueued_batches: 1.5", "{1}: max_enqueued_batches must be a whole number, got 1.5"),
+        ("max_batch_size { value: 'x' }", "{1}: max_batch_size must be an integer, got 'x'"),
+        ("max_enqueued_batches: 1.5", "{1}: max_enqueued_batches must be an integer, got 1.5"),
         (
             "max_batch_size {}",
-            "{0} with {1}: model 'digits': max_batch_size must be a whole number of at least 1",
+            "{0} with {1}: model 'digits': max_batch_size must be an integer >= 1",
         ),
         ("enable_large_batch_splitting: 1", "{1}: enable_large_batch_splitting must be true or false, got 1"),
         (
@@ -154,8 +154,8 @@ def test_the_command_prints_a_configuration(files: tuple[Path, Path], tmp_path: 
         ("a: [1, 2", "expected ',' or ']', got the end"),
         ("a: }", "expected a value, got }"),
         ("\n\n a: @", "line 3: expected a value, got @"),
-        ("a: 'x\nb: 1", "line 1: expected a text, got 'x"),
-        (r"a: '\xFF'", "line 1: expected a text, got "),
+        ("a: 'x\nb: 1", "line 1: expected a string, got 'x"),
+        (r"a: '\xFF'", "line 1: expected a string, got "),
         ("[x.y", "expected ']', got the end"),
         ("{}", "expected the name of a field, got {"),
     ],
@@ -197,7 +197,10 @@ def test_texts_as_protobuf_writes_them() -> None:
         ("custom_model_config {}", "it has custom_model_config"),
         ("model_config_list: 3", "model_config_list must be a message, model_config_list { ... }, got 3"),
         ("model_config_list { config: 3 }", "config must be a message, config { ... }, got 3"),
-        ("model_config_list { config { name: 'a' } }", "has name 'a' and base_path None; both must be texts"),
+        (
+            "model_config_list { config { name: 'a' } }",
+            "has name 'a' and base_path None; both must be strings",
+        ),
         (
             "model_config_list { config { name: 'a' base_path: '/a' } config { name: 'a' base_path: '/b' } }",
             "two models are called 'a'",
@@ -205,7 +208,7 @@ def test_texts_as_protobuf_writes_them() -> None:
         (of_a("version_labels: 3"), "model 'a': version_labels must be a message"),
         (
             of_a("version_labels { key: 'x' value: 'y' }"),
-            "model 'a': labels must be numbers of versions by name",
+            "model 'a': labels must be a mapping of names to version numbers",
         ),
         (of_a("model_version_policy: 'all'"), "model 'a': model_version_policy must be a message"),
         (of_a("model_version_policy { newest {} }"), "must be one of latest, all, specific; it has newest"),
@@ -219,7 +222,7 @@ def test_texts_as_protobuf_writes_them() -> None:
             of_a("model_version_policy { latest { num_versions: 'x' } }"),
             "model 'a': versions must be 'latest', ",
         ),
-        ("model_config_list { config { name: 'a b' base_path: '/a' } }", "'a b' is no model name"),
+        ("model_config_list { config { name: 'a b' base_path: '/a' } }", "'a b' is not a model name"),
     ],
 )
 def test_what_is_no_models_config(tmp_path: Path, text: str, said: str) -> None:

@@ -153,7 +153,7 @@ def test_tensorflow_is_known_by_its_libraries(path: str, there: bool) -> None:
 
 def test_workers_that_cannot_be_seen() -> None:
     """What may not be looked at is said to be unknown; a parent is worse than its workers."""
-    told(duplicates.judge([], [], 3, 1), "warning", "3 of 4 workers cannot be looked at", "as root")
+    told(duplicates.judge([], [], 3, 1), "warning", "3 of 4 workers cannot be inspected", "as root")
     told(duplicates.judge([], [], 0, 4), "ok", "none of 4")
     told(duplicates.judge([99999999], [99999998], 0, 4), "warning", "the parent 99999998 (?)", "preloads")
     told(duplicates.judge([99999990 + n for n in range(8)], [], 0, 8), "warning", "and 3 more", "importtime")

@@ -91,17 +91,20 @@ def test_an_object_with_a_call_is_a_model(module):
 @pytest.mark.parametrize(
     ("result", "message"),
     [
-        (X.astype(np.float64), "app_models:f returned 'y' as float64, its signature says float32.*astype"),
-        (X.astype(">f4"), "returned 'y' as >f4, its signature says float32"),
-        (X[:, :1], r"returned 'y' with shape \[2, 1\], its signature says float32\[\?, 2\]"),
-        (X[0], r"returned 'y' with shape \[2\], its signature says"),
-        (np.float32(1), r"returned 'y' with shape \[\], its signature says"),
+        (
+            X.astype(np.float64),
+            "app_models:f returned 'y' as float64, but its signature says float32.*astype",
+        ),
+        (X.astype(">f4"), "returned 'y' as >f4, but its signature says float32"),
+        (X[:, :1], r"returned 'y' with shape \[2, 1\], but its signature says float32\[\?, 2\]"),
+        (X[0], r"returned 'y' with shape \[2\], but its signature says"),
+        (np.float32(1), r"returned 'y' with shape \[\], but its signature says"),
         (X[:1], "returned 'y' with 1 rows for 2 rows of input"),
-        (None, "returned 'y' as object, its signature says float32"),
-        ([[1], [2, 3]], "returned 'y' as no array"),
-        ((X, X), r"returned 2 outputs, its signature says 1: \['y'\]"),
+        (None, "returned 'y' as object, but its signature says float32"),
+        ([[1], [2, 3]], "returned 'y', which is not an array"),
+        ((X, X), r"returned 2 outputs, but its signature says 1: \['y'\]"),
         ((), "returned 0 outputs"),
-        ({"z": X}, r"returned the outputs \['z'\], its signature says \['y'\]"),
+        ({"z": X}, r"returned the outputs \['z'\], but its signature says \['y'\]"),
     ],
 )
 def test_a_wrong_answer_is_the_models_failure(serve, result, message):
@@ -114,7 +117,7 @@ def test_one_array_for_two_outputs(serve):
     """The error says how to return several."""
     run = serve(lambda x: x, outputs={"a": ROWS, "b": ROWS})
     with pytest.raises(
-        ModelFailed, match=r"returned one ndarray, its signature says 2 outputs.*return a tuple"
+        ModelFailed, match=r"returned one ndarray, but its signature says 2 outputs.*return a tuple"
     ):
         run(X)
 
@@ -174,7 +177,7 @@ def test_a_model_returns_something():
         ("app_models:number", "'number' is 'int' and not callable"),
         (
             "app_models:plain",
-            "'plain' has no signature, and is no factory either: it takes obj. Attach one with",
+            "'plain' has no signature, and is not a factory either: it takes obj. Attach one with",
         ),
         ("app_models:plain.nope", "'app_models' has no attribute 'plain.nope'"),
     ],

@@ -126,9 +126,9 @@ def test_what_is_not_run_before_its_first_call(monkeypatch):
     assert stateful.stateful == "changes state, as its function declares"
     assert (other.batchable, other.max_batch_size, other.stateful) == (True, 64, "")
     assert stateful.cost == Cost(
-        None, False, "never run uncalled: a run changes state, as its function declares"
+        None, False, "run for its callers only: a run changes state, as its function declares"
     )
-    assert other.cost == Cost(None, False, "never run uncalled: warmup is false")
+    assert other.cost == Cost(None, False, "run for its callers only: warmup is false")
 
 
 def test_the_next_version_is_known_by_another_number_if_it_is_stateful(monkeypatch):

@@ -44,7 +44,7 @@ def test_an_unfinished_version_is_not_skipped(tmp_path):
     make(tmp_path / "1")
     (tmp_path / "2").mkdir()
     text = refusal(tmp_path)
-    assert f"its highest version {tmp_path / '2'} is no model: it is empty" in text
+    assert f"its highest version {tmp_path / '2'} is not a model: it is empty" in text
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_a_handle_of_the_hub(tmp_path, monkeypatch):
     handle = "https://tfhub.dev/google/nnlm-en-dim50/2"
     directory = make(tmp_path / hashlib.sha1(handle.encode()).hexdigest())
     assert locate(ModelSpec("m", handle)) == (directory, 1)
-    assert "this handle is in no cache of TensorFlow Hub" in refusal(handle.replace("/2", "/3"))
+    assert "this handle is not in a TensorFlow Hub cache" in refusal(handle.replace("/2", "/3"))
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_handle_of_kaggle(tmp_path, monkeypatch, handle, folder):
 @pytest.mark.parametrize("source", ["gs://bucket/digits", "hdfs://host/digits", "s3://bucket/digits"])
 def test_what_is_not_on_this_machine(source):
     """TensorFlow could read some of it; nothing is downloaded here."""
-    assert f"it lies in {source.partition(':')[0]!r}, and not on this machine. Copy it" in refusal(source)
+    assert f"it is in {source.partition(':')[0]!r}, not on this machine. Copy it" in refusal(source)
 
 
 def test_home_is_expanded(tmp_path, monkeypatch):
@@ -155,7 +155,7 @@ def test_an_empty_directory(tmp_path):
     ("name", "says"),
     [
         ("saved_model.pb", "Give the directory that holds it: "),
-        ("weights.bin", "weights.bin is no model: it is neither a Keras file nor a frozen graph"),
+        ("weights.bin", "weights.bin is not a model: it is neither a Keras file nor a frozen graph"),
         ("model.tflite", "it is a TensorFlow Lite model, which TensorFlow's session cannot run"),
         ("model.onnx", "it is an ONNX model"),
         ("net.weights.h5", "it holds weights without a model"),
@@ -210,7 +210,7 @@ def test_a_version_that_is_a_checkpoint(tmp_path):
     """Its remedy is told, too."""
     touch(tmp_path / "3", *CHECKPOINT)
     text = refusal(tmp_path)
-    assert f"its highest version {tmp_path / '3'} is no model: it holds a checkpoint: weights" in text
+    assert f"its highest version {tmp_path / '3'} is not a model: it holds a checkpoint: weights" in text
     assert "Serve a factory, module:function, that builds the model" in text
 
 

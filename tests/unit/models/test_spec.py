@@ -71,8 +71,8 @@ def test_a_dict_carries_settings():
             {"source": "p", "max_delay": "long"},
             "max_delay must be seconds from 0 to 10 or 'auto', got 'long'",
         ),
-        ({"source": "p", "allowed_batch_sizes": 8}, "allowed_batch_sizes must be a list of whole numbers"),
-        ({"source": "p", "allowed_batch_sizes": [0]}, "each of allowed_batch_sizes must be a whole number"),
+        ({"source": "p", "allowed_batch_sizes": 8}, "allowed_batch_sizes must be a list of integers"),
+        ({"source": "p", "allowed_batch_sizes": [0]}, "each of allowed_batch_sizes must be an integer"),
         ({"source": "p", "allowed_batch_sizes": [8, 2]}, "allowed_batch_sizes must be in ascending order"),
         (
             {"source": "p", "allowed_batch_sizes": [2, 8], "max_batch_size": 16},
@@ -83,28 +83,31 @@ def test_a_dict_carries_settings():
         ({"source": "p", "inline": True}, 'inline must be "auto" or False, got True'),
         ({"source": "p", "inline": 0}, 'inline must be "auto" or False, got 0'),
         ({"source": "p", "caller_thread": "no"}, "caller_thread must be True, False or None, got 'no'"),
-        ({"source": "p", "max_queue_rows": 0}, "max_queue_rows must be a whole number of at least 1"),
+        ({"source": "p", "max_queue_rows": 0}, "max_queue_rows must be an integer >= 1"),
         ({"source": "p", "timeout": 0}, "timeout must be seconds from 1e-06 to 1e[+]09 or None, got 0"),
-        ({"source": "p", "max_batch_size": 0}, "max_batch_size must be a whole number of at least 1, got 0"),
+        ({"source": "p", "max_batch_size": 0}, "max_batch_size must be an integer >= 1, got 0"),
         (
             {"source": "p", "max_batch_size": True},
-            "max_batch_size must be a whole number of at least 1, got True",
+            "max_batch_size must be an integer >= 1, got True",
         ),
         ({"source": "p", "max_batch_size": "8"}, "max_batch_size must be .* got '8'"),
         ({"source": "p", "batching": "no"}, 'batching must be "auto", "on" or "off", got \'no\''),
         (
             {"source": "p", "intra_op_threads": 0},
-            "intra_op_threads must be a whole number of at least 1, got 0",
+            "intra_op_threads must be an integer >= 1, got 0",
         ),
-        ({"source": "p", "inputs": 3}, "inputs must be tensors by name, such as .'x=input:0'., got 3"),
-        ({"source": "p", "outputs": ["y=a", "y=b"]}, "outputs must be tensors by name"),
-        ({"source": "p", "outputs": {"y": 1}}, "outputs must be tensors by name"),
+        (
+            {"source": "p", "inputs": 3},
+            "inputs must be a mapping of names to tensors, such as .'x=input:0'., got 3",
+        ),
+        ({"source": "p", "outputs": ["y=a", "y=b"]}, "outputs must be a mapping of names to tensors"),
+        ({"source": "p", "outputs": {"y": 1}}, "outputs must be a mapping of names to tensors"),
         ({"source": "p", "imports": [1]}, "imports must be a list such as .'tensorflow_text'., got .1."),
         ({"source": "p", "op_libraries": ""}, "op_libraries must be a list such as"),
         ({"source": "p", "warmup": 3}, "warmup must be the path of an .npz file, or False for no .* got 3"),
         ({"source": "p", "warmup": True}, "warmup must be the path of an .npz file, or False .* got True"),
         ({"source": "p", "warmup": 0}, "warmup must be the path of an .npz file, or False for no .* got 0"),
-        ({"source": "p", "inter_op_threads": 0}, "inter_op_threads must be a whole number of at least 1"),
+        ({"source": "p", "inter_op_threads": 0}, "inter_op_threads must be an integer >= 1"),
         ({"source": "p", "xla": "on"}, "xla must be True or False, got 'on'"),
         ({"source": "p", "gpu_memory_fraction": 2}, "gpu_memory_fraction must be a number above 0 and at"),
         ({"source": "p", "session_config": 3}, "session_config must be a ConfigProto as a table or in text"),
@@ -139,7 +142,7 @@ def test_one_text_is_a_list_of_one():
 @pytest.mark.parametrize("name", ["", "a b", "-m", ".m", "a/b", "é", 3, None])
 def test_a_name_that_is_none(name):
     """Names appear in paths, metrics and messages: they are plain."""
-    with pytest.raises(InvalidInput, match="is no model name; use letters, digits"):
+    with pytest.raises(InvalidInput, match="is not a model name; use letters, digits"):
         ModelSpec(name, "p")
 
 

@@ -45,7 +45,7 @@ def test_a_policy_chooses(value: object, chosen: list[int], said: object) -> Non
     "value", ["", "newest", "latest:0", "latest:", "-1", "1,", [], [True], [-1], None, 1.5, {}]
 )
 def test_what_is_no_policy(value: object) -> None:
-    with pytest.raises(ValueError, match="is none of 'latest'"):
+    with pytest.raises(ValueError, match="is not 'latest'"):
         Policy.of(value)
 
 
@@ -128,7 +128,7 @@ def test_labels_are_served_as_well(versions: Versions) -> None:
 
 @pytest.mark.parametrize("labels", [{"1": 1}, {"a b": 1}, {"a": "1"}, {"a": -1}, {"a": True}, [1], {1: 1}])
 def test_what_is_no_label(labels: object) -> None:
-    with pytest.raises(InvalidInput, match="labels must be numbers of versions by name"):
+    with pytest.raises(InvalidInput, match="labels must be a mapping of names to version numbers"):
         ModelSpec("m", "s", labels=labels)  # type: ignore[arg-type]
 
 

@@ -119,7 +119,7 @@ def test_what_was_not_found_is_not_written(tmp_path: Path):
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("models = 7\n", "`models` is not a table of models"), ("[models\n", "is no TOML file")],
+    [("models = 7\n", "`models` is not a table of models"), ("[models\n", "is not a TOML file")],
 )
 def test_a_file_with_something_else_in_it(tmp_path: Path, text: str, said: str):
     """It is refused and left alone."""

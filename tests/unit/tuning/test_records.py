@@ -141,7 +141,7 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path, caplog):
     (tmp_path / "file").touch()
     records = Records(tmp_path / "file" / "below")
     assert not records.save(KEY, RECORD)
-    assert "cannot be remembered" in caplog.text
+    assert "cannot be saved in" in caplog.text
     assert records.find(KEY) is None
     with records.measuring(0) as ours:
         assert not ours

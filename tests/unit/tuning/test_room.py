@@ -58,7 +58,7 @@ def test_in_a_full_container_nothing_is_measured(container: Any, version: int) -
     """Whatever the machine around it has: the kernel would end a process there."""
     container(version, inactive_file=0)
     with (
-        pytest.raises(NotMeasurable, match="more than there is room for"),
+        pytest.raises(NotMeasurable, match="more than is free"),
         Laboratory(None, both=True, weights=100 * MIB),
     ):
         pass
