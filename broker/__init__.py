@@ -1,4 +1,4 @@
-"""The broker: one process holds the only TensorFlow session and serves forked workers through shared memory.
+"""The broker: one process that holds the only TensorFlow session and serves forked workers through shared memory.
 
 with broker.Broker(models={"digits": "models/digits"}):
     ...

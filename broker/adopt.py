@@ -1,4 +1,4 @@
-"""Models that this process made and goes on using: the broker serves them from here, and loads nothing.
+"""Models that this process made and keeps using: the broker serves them from this process and loads nothing.
 
 Broker(adopted=[adopt.session("digits", sess, inputs={"x": x}, outputs={"y": y}), adopt.keras("faces", net)])
 """
@@ -20,10 +20,11 @@ Side = Mapping[str, tuple[str, Any]]
 def session(
     name: str, session: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any], **settings: Any
 ) -> LoadedModel:
-    """Any tensors of a `tf.compat.v1.Session`'s graph as model `name`; its owner goes on using and closes it.
+    """Any tensors of the graph of a `tf.compat.v1.Session` as model `name`. The owner keeps using the session and
+    closes it.
 
-    `inputs` and `outputs` map the names that workers use to tensors, or to their names ("x:0"). Variables that the
-    owner changes are changed for the workers. `settings` are fields of ModelSpec. Raises InvalidInput.
+    `inputs` and `outputs` map the names that workers use to tensors, or to their names ("x:0"). Changes that the owner
+    makes to variables apply to the workers too. `settings` are fields of ModelSpec. Raises InvalidInput.
     """
     from broker.models.sources import session as sessions  # TensorFlow is there: somebody has made a session
 
@@ -41,8 +42,8 @@ def function(
 ) -> functions.FunctionModel:
     """A Python callable as model `name`, called from the broker's threads.
 
-    `inputs` and `outputs` map names to (dtype, shape), None in a shape for a free dimension; without them the function
-    has them from `broker.models.python.function.signature`, as it has `stateful`. Raises InvalidInput.
+    `inputs` and `outputs` map names to (dtype, shape), with None in a shape for a free dimension. Without them they
+    come from `broker.models.python.function.signature`, as it has `stateful`. Raises InvalidInput.
     """
     spec = ModelSpec(name, "function of this process", **settings)
     return functions.adopt(spec, function, inputs, outputs, functions.DECLARED if stateful else "")

@@ -1,4 +1,4 @@
-"""`Broker`: the broker in Python, as a process of its own or around forked workers."""
+"""`Broker`: the broker in Python, as a separate process or around forked workers."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Broker:
         supervise: bool = True,
         **options: Unpack[StartOptions],
     ) -> Broker:
-        """Serve what a configuration file says. `name` and `options` go before it, as on the command line.
+        """Serve the models of a configuration file. `name` and `options` override it, as on the command line.
 
         Raises InvalidInput, with a line for each thing in the file that is wrong.
         """
@@ -153,7 +153,7 @@ class Broker:
 
     @property
     def pid(self) -> int | None:
-        """Of the broker's process, None while there is none; another one after each restart."""
+        """The pid of the broker's process, which changes with each restart; None while there is none."""
         engine = self._engine
         if isinstance(engine, EngineProcess) and engine.supervised and engine.pid is not None:
             note = note_at(socket_path(self.address))
@@ -213,10 +213,10 @@ class Broker:
     ) -> int:
         """Fork `processes` workers that run `target(*args)`, and serve them from this process until all are done.
 
-        Call it before this process has used TensorFlow: it forks first and loads the models then. A worker finds
-        its number in $BROKER_WORKER_INDEX and its broker with `worker_client.connect()`. A worker that dies (a
-        signal, an exception, a status other than 0) is replaced. Returns how many were; raises BrokerError when
-        more than `max_restarts` would be.
+        Call it before this process has used TensorFlow: it forks first and loads the models then. A worker finds its
+        number in $BROKER_WORKER_INDEX and its broker with `worker_client.connect()`. A worker that dies (a signal, an
+        exception, a status other than 0) is replaced. Returns the number of replacements; raises BrokerError if more
+        than `max_restarts` would be needed.
         """
         if self._engine is not None:
             raise BrokerError("run_workers serves from this process; leave the `with` block out")

@@ -1,4 +1,4 @@
-"""The client that forked workers embed: numpy, posix_ipc and msgpack, never TensorFlow.
+"""The client that forked workers use. It needs numpy, posix_ipc and msgpack, and never TensorFlow.
 
 client = worker_client.connect()
 y = client.model("digits").predict(x)
@@ -56,7 +56,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`worker_client.aio`, `otel` and `node`, imported when they are first used: asyncio is no small import."""
+    """`worker_client.aio`, `otel` and `node`, imported on first use, because importing asyncio takes time."""
     if name in ("aio", "otel", "node"):
         return importlib.import_module(f"worker_client.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""A signature as a handle, its requests and its futures hold it, and the functions that they share."""
+"""A signature bound to a channel: the object that a handle, its requests and its futures share."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from worker_client.wire.signature import TensorSpec
 
 
 class Bound(NamedTuple):
-    """A signature as this process's channel knows it. Replaced when the channel is.
+    """A signature as this process's channel knows it. It is replaced together with the channel.
 
-    Requests and futures refer to it and so to the connection, which closes when nobody does.
+    Requests and futures refer to it, and through it to the connection, which closes when nothing refers to it.
     """
 
     connection: Connection
@@ -64,7 +64,7 @@ def _dimensions(fitter: Fitter, spec: TensorSpec, shape: Iterable[Any]) -> tuple
 
 
 def copied(bound: Bound, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
-    """Private copies of the outputs, in the form that `predict` answers `inputs` with."""
+    """Private copies of the outputs, in the form in which `predict` returns them for `inputs`."""
     if len(outputs) == 1 and (type(inputs) is np.ndarray or not isinstance(inputs, Mapping)):
         return outputs[0].copy()
     return {name: array.copy() for name, array in zip(bound.output_names, outputs)}

@@ -1,4 +1,4 @@
-"""`connect()`: the way in."""
+"""`connect()`, which returns a client, and the client, which makes handles on models."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ from worker_client.wire.errors import InvalidInput
 
 
 class Client:
-    """A process's way to one broker. Thread-safe; made before a fork, it serves every child with its own channel.
+    """A process's access to one broker. It is thread-safe. If it is made before a fork, each child gets its own
+    channel.
 
-    A value, as its models and sessions are: copied and pickled it is address and options, never a channel. The copies
-    in one process share a connection, which `close` closes for all of them.
+    It is a value, like its models and sessions: a copy or pickle holds the address and the options, never a channel.
+    The copies in one process share a connection, which `close` closes for all of them.
     """
 
     def __init__(self, connection: Connection, timeout: float | None, retries: int = 1) -> None:
@@ -56,14 +57,14 @@ class Client:
         retries: int | None = None,
         strict: bool = False,
     ) -> Model:
-        """A handle on model `name`; its default signature if none is named. Asks nothing of the broker yet.
+        """A handle on model `name`, by default on its default signature. Does not contact the broker yet.
 
-        Without a `version` its calls go to the latest one served, and to the next as soon as that is ready; a number
-        keeps them on one version. `label`, or a `version` that is no number, is a label of the broker's configuration
-        ("stable", "canary"), which they follow.
-        `timeout` in seconds is the default of its calls in place of the client's, and so is `retries`: 0 for a model
-        whose calls must not be run twice. Calls of `priority` "bulk" let "interactive" ones go first, but for one
-        batch in eight. A `strict` handle casts no inputs: their dtypes must be the signature's. Raises InvalidInput.
+        Without a `version`, calls go to the latest version served, and to the next one as soon as it is ready; a number
+        keeps them on one version. `label`, or a `version` that is not a number, is a label in the broker's
+        configuration ("stable", "canary"), which the calls follow. `timeout` (in seconds) and `retries` are defaults
+        for its calls and override the client's; use `retries=0` for a model whose calls must not be run twice. Calls
+        with `priority` "bulk" let "interactive" ones go first, except in one batch of eight. A `strict` handle does not
+        cast inputs: their dtypes must equal the signature's. Raises InvalidInput.
         """
         checked_name(name)
         seconds = self.timeout if timeout is None else timeouts.checked(timeout)
@@ -88,14 +89,14 @@ class Client:
     def models(self) -> dict[str, ModelInfo]:
         """The models that the broker serves, by name, with their versions and states. Raises BrokerUnavailable.
 
-        As the broker told them last, which it does whenever they change: nothing is asked for it.
+        The list is the latest that the broker sent, which it does at every change, so no request is needed.
         """
         seconds = timeouts.implied(None) if self.timeout is None else self.timeout
         deadline = monotonic_ns() + int(min(seconds, 1e9) * 1e9)
         return dict(self._connection.models(deadline, self.retries > 0))
 
     def close(self) -> None:
-        """Give up the channel. The next call would attach again."""
+        """Close the channel. A later call attaches again."""
         self._connection.close()
 
     def __enter__(self) -> Client:
@@ -116,11 +117,12 @@ def connect(
 ) -> Client:
     """A client of the broker at `address`: a name, a socket path, or None for $BROKER_ADDRESS, else "default".
 
-    `timeout` in seconds is the default of every call (float("inf") for none). Without it that is $BROKER_TIMEOUT, else
-    the model's own setting, else 60, and under gunicorn less than the server's own worker timeout. `retries` is how
-    often a call whose broker goes away is run again on the next one, for which it waits within its deadline; with 0 it
-    is told at once. `wait` is "adaptive"; "poll" and "block" exist to be compared with it. Nothing is sent before the
-    first call, so a preloading server may call this before its broker runs and before it forks. Raises InvalidInput.
+    `timeout` is the default timeout of every call in seconds (float("inf") for none). Without it, the default is
+    $BROKER_TIMEOUT, else the model's own setting, else 60, and under gunicorn less than the server's own worker
+    timeout. `retries` is how often a call whose broker goes away is run again on the next broker, for which it waits
+    within its deadline; with 0 it fails at once. `wait` is "adaptive"; "poll" and "block" exist for comparison. Nothing
+    is sent before the first call, so a preloading server may call this before the broker runs and before it forks.
+    Raises InvalidInput.
     """
     seconds = timeouts.of_environment() if timeout is None else timeouts.checked(timeout)
     return Client(Connection(socket_path(address), checked_wait(wait)), seconds, checked_retries(retries))
@@ -136,13 +138,13 @@ def checked_wait(wait: Any) -> WaitMode:
 
 
 def checked_name(name: Any) -> None:
-    """Raises InvalidInput for what no model is called."""
+    """Raises InvalidInput for anything that is not a model name."""
     if not isinstance(name, str) or not name:
         raise InvalidInput(f"a model's name must be a string such as 'digits', got {name!r}")
 
 
 def checked_version(version: Any, label: Any) -> int | str | None:
-    """A number of a version, a label, or None for the latest. Raises InvalidInput."""
+    """A version number, a label, or None for the latest version. Raises InvalidInput."""
     if label is not None:
         if version is not None:
             raise InvalidInput(f"give a version ({version!r}) or a label ({label!r}), not both")
@@ -157,7 +159,7 @@ def checked_version(version: Any, label: Any) -> int | str | None:
 
 
 def checked_retries(retries: Any) -> int:
-    """Raises InvalidInput for anything but a whole number from 0."""
+    """Raises InvalidInput for anything but an integer >= 0."""
     if not isinstance(retries, int) or isinstance(retries, bool) or retries < 0:
         raise InvalidInput(f"retries must be an integer >= 0, got {retries!r}")
     return retries

@@ -1,7 +1,7 @@
-"""From an address to a live channel: attach at first use, again after a fork, again after the broker was away.
+"""From an address to a live channel: attaches at first use, after a fork, and after the broker was away.
 
-One thread attaches at a time, outside of any lock; the others wait for it until their own deadlines, and then it is the
-next one's turn. How long a call waits for a broker that is not there stands in `attachment/retry_policy.py`.
+One thread attaches at a time, without holding a lock. The other threads wait for it until their own deadlines; if it
+fails, the next one tries. `attachment/retry_policy.py` decides how long a call waits for a missing broker.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _of_copies: dict[tuple[str, str], Connection] = {}
 
 
 class Connection:
-    """What a process shares to reach one broker. Any thread may call; nothing happens before the first call.
+    """The connection of a process to one broker. Any thread may use it; nothing happens before the first call.
 
-    In a child it starts anew at its first call, whatever its parent had: channel, locks, turns, calls to be run again.
-    A copy of it is itself; one that was pickled is the process's connection of all that were, to the same address.
+    In a forked child it starts afresh at its first call, without the parent's channel, locks, turns or pending retries.
+    A copy is the same object; unpickling returns the one connection of the process to that address.
     """
 
     def __init__(self, path: Path, mode: WaitMode) -> None:
@@ -82,7 +82,8 @@ class Connection:
         self, deadline_ns: int = NO_DEADLINE, patient: bool = True, closings: int | None = None
     ) -> Channel:
         """This process's channel. `patient`: wait for a broker that went away, as `attachment/retry_policy.py` says.
-        `closings`: as of when the caller wants it; a client that was closed since then does not attach again for him.
+        `closings`: the count of closings when the call began; a client that was closed since then does not attach again
+        for this call.
 
         Raises BrokerUnavailable if there is no broker to attach to, DeadlineExceeded if it does not answer in time.
         """
@@ -103,7 +104,7 @@ class Connection:
                     self._changed.wait(pause)
 
     def models(self, deadline_ns: int = NO_DEADLINE, patient: bool = True) -> Models:
-        """The broker's models, as it told them last. It is asked only if a call doubts that."""
+        """The broker's models, as it last sent them. The broker is asked only after `doubt_models`."""
         channel = self.channel(deadline_ns, patient)
         if channel.catalogue.stale:
             try:
@@ -113,7 +114,7 @@ class Connection:
         return channel.catalogue.models
 
     def doubt_models(self) -> None:
-        """Have the next call of `models` ask."""
+        """Make the next call of `models` ask the broker."""
         channel = self._channel
         if channel is not None:
             channel.catalogue.stale = True
@@ -121,7 +122,7 @@ class Connection:
     def ad_hoc(
         self, model: str, feeds: tuple[str, ...], fetches: tuple[str, ...], deadline_ns: int
     ) -> SignatureInfo:
-        """These tensors of the model's graph as a signature. The caller has asked for the channel before.
+        """These tensors of the model's graph as a signature. The caller must have called `channel` before.
 
         Raises InvalidInput, ModelNotFound, Overloaded.
         """
@@ -137,11 +138,11 @@ class Connection:
         return SignatureInfo(reply["id"], Signature.from_message(reply), reply["stateful"], limit)
 
     def run_again(self, call: Call, lost: BrokerLost) -> None:
-        """Have a call whose broker went away run on the next one, or its future ended."""
+        """Run a call whose broker went away on the next broker, or end its future."""
         self.reruns.add(call, lost)
 
     def close(self) -> None:
-        """Give up the channel, and the wait for one. Calls under way get BrokerUnavailable."""
+        """Close the channel, and stop waiting for one. Calls under way get BrokerUnavailable."""
         self._enter()
         with self._changed:
             self.closings += 1
@@ -156,7 +157,7 @@ class Connection:
                 thread.join()
 
     def missed(self, deadline_ns: int, patient: bool = True) -> BrokerError:
-        """What a call is told that waited in vain for another one to attach."""
+        """The error of a call that timed out while another thread was attaching."""
         now = monotonic_ns()
         patience = self._patience(deadline_ns, patient)
         try:
@@ -273,7 +274,7 @@ class Connection:
             self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
-        """The parent's channel is not ours, and its socket must not be held open by us."""
+        """The channel belongs to the parent; the child must not keep its socket open."""
         self._process = fork.here()
         self.__dict__.pop("_condition", None)
         self.__dict__.pop("_reruns", None)
@@ -296,8 +297,8 @@ class Connection:
 
 
 def connection_to(path: str, mode: str) -> Connection:
-    """What handles that were pickled use in this process: however many come, they have one channel. It stays when the
-    last of them goes, as a pool's process gets the next ones with its next task."""
+    """The connection of all unpickled handles in this process: they share one channel. It stays open when the last of
+    them is dropped, because a pool's process gets new ones with its next task."""
     key = path, mode
     return _of_copies.get(key) or _of_copies.setdefault(key, Connection(Path(path), WaitMode(mode)))
 

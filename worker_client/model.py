@@ -42,10 +42,10 @@ _PLUMBING = frozenset(
 
 
 class Model:
-    """One model at one signature. Cheap to make, thread-safe, usable in children forked later, and a value: it can be
-    copied and pickled at any time, all but its `on_answer`.
+    """One model at one signature. It is cheap to make, thread-safe and usable in children forked later. It is a value:
+    it can be copied and pickled at any time, without its `on_answer`.
 
-    Nothing is asked of the broker before the first call. Every call can raise InvalidInput (nothing was sent),
+    The broker is not contacted before the first call. Every call can raise InvalidInput (nothing was sent),
     DeadlineExceeded, Overloaded, BrokerUnavailable, ModelNotFound and ModelFailed.
     """
 
@@ -74,18 +74,18 @@ class Model:
         self._bound: Bound | None = None
 
     def copy(self) -> Model:
-        """Another handle on the same, with an `on_answer` of its own."""
+        """Another handle on the same model, with its own `on_answer`."""
         return type(self)(self._connection, *self.options)
 
     @property
     def options(self) -> tuple[Any, ...]:
-        """What it is made of, beside the connection: all that its copies have of it."""
+        """The values, besides the connection, that the handle is made of and that its copies share."""
         given = self.version, self.signature_name, self._given_timeout
         return self.name, *given, self.priority, self.retries, self.strict
 
     @property
     def retries(self) -> int:
-        """How often a call is run again whose broker went away while it ran."""
+        """How often a call is run again if its broker goes away while it runs."""
         return self.attempts.retries
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -124,14 +124,14 @@ class Model:
 
     @property
     def current_version(self) -> int:
-        """The number of the version that a call would get now, as the broker told this process last. It tells of the
-        next one as soon as that takes calls, so for a moment a call may already get it."""
+        """The number of the version that a call would get now, as the broker last reported it. The broker reports a new
+        version as soon as that takes calls, so for a moment a call may already get the new one."""
         self.bound_by(None)
         return self._info().called(self.version).version
 
     @property
     def timeout(self) -> float:
-        """Seconds that a call may take which says nothing else. Asks the broker for the model's own, if need be."""
+        """The default timeout of a call in seconds. Asks the broker for the model's own timeout if needed."""
         return self._given_timeout or timeouts.implied(self._info().timeout)
 
     @overload
@@ -180,10 +180,9 @@ class Model:
         has one output, else {name: ndarray}. To type checkers an array's answer is an array: where a model has several
         outputs, a dict of inputs says so. `timeout` in seconds overrides the client's.
 
-        `batch_size`, `verbose` and `steps` are those of `keras.Model.predict`: more rows than `batch_size` go over in
-        as many requests, a few at a time, and come back as one answer; `steps` ends after so many of them; there is
-        nothing to be verbose about. Without a `batch_size` all rows are one request. Other arguments of Keras raise
-        InvalidInput.
+        `batch_size`, `verbose` and `steps` are those of `keras.Model.predict`: more rows than `batch_size` are sent as
+        several requests, a few at a time, and returned as one answer; `steps` limits the number of requests; `verbose`
+        is ignored. Without a `batch_size` all rows are one request. Other arguments of Keras raise InvalidInput.
         """
         if batch_size is not None or steps is not None or callbacks is not None or others:
             known, deadline = self.bound_by(timeout)
@@ -231,16 +230,16 @@ class Model:
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> np.ndarray: ...
 
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """`predict(inputs)`, as a Keras model is called. Raises InvalidInput if it shall train."""
+        """`predict(inputs)`, as a Keras model is called. Raises InvalidInput if `training` is true."""
         check_call(training, mask)
         return self.predict(inputs)
 
     def request(self, rows: int | None = 1, shapes: dict[str, tuple[int, ...]] | None = None) -> Request:
         """A request whose inputs are written in place, in shared memory, and whose results are read there.
 
-        `rows` fills the free first dimension of every input; `shapes` gives whole shapes by input name where
-        another dimension is free as well. An input with a default has its shape, unless `shapes` gives another, and
-        is filled with it. Use it in a `with` block; raises InvalidInput if a shape stays open.
+        `rows` sets the free first dimension of every input; `shapes` gives whole shapes by input name if another
+        dimension is free as well. An input with a default has the shape of the default, unless `shapes` gives another,
+        and is filled with it. Use the request in a `with` block. Raises InvalidInput if a dimension remains free.
         """
         bound, _ = self.bound_by(None)
         layout = bound.fitter.layout_of(input_shapes(bound.fitter, rows, shapes or {}))
@@ -309,18 +308,19 @@ class Model:
     def map(
         self, batches: Iterable[Any], *, max_in_flight: int = 8, timeout: float | None = None
     ) -> Iterator[Any]:
-        """The answers to `batches` in their order. At most `max_in_flight` calls are under way, and as many batches
-        taken ahead; each may have another number of rows. The first error ends it and cancels the rest."""
+        """The answers to `batches`, in order. At most `max_in_flight` calls are under way, and at most as many batches
+        are read ahead; each batch may have a different number of rows. The first error ends the iteration and cancels
+        the remaining calls."""
         return mapping.ordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
 
     def map_unordered(
         self, batches: Iterable[Any], *, max_in_flight: int = 8, timeout: float | None = None
     ) -> Iterator[tuple[int, Any]]:
-        """Like `map`, but (index of the batch, answer) as the answers come."""
+        """Like `map`, but yields (index of the batch, answer) as the answers arrive."""
         return mapping.unordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
 
     def missed(self, deadline_ns: int) -> BrokerError:
-        """What a call is told whose deadline passed while another one attached."""
+        """The error of a call whose deadline passed while another thread was attaching."""
         return self._connection.missed(deadline_ns, self.retries > 0)
 
     def deadline(self, timeout: float | None) -> int:
@@ -328,12 +328,12 @@ class Model:
         return NO_DEADLINE if seconds >= 1e9 else monotonic_ns() + int(seconds * 1e9)
 
     def bound(self) -> Bound | None:
-        """What this process knows of the model, if it is attached and its broker there."""
+        """The Bound of this process, if it is attached and its broker is alive."""
         bound = self._bound
         return bound if bound is not None and bound.channel.alive[0] else None
 
     def bound_by(self, timeout: float | None) -> tuple[Bound, int]:
-        """This process's Bound, made now if need be, and the call's deadline, which counts from now."""
+        """This process's Bound, made now if needed, and the deadline of a call that starts now."""
         bound = self.bound()
         if bound is not None:
             return bound, self.deadline(timeout)
@@ -344,10 +344,10 @@ class Model:
         return bound, self.deadline(timeout) - (monotonic_ns() - start)
 
     def bind(self, deadline_ns: int) -> Bound:
-        """A new Bound, on the broker that is there or comes before the deadline.
+        """A new Bound, on the current broker or one that starts before the deadline.
 
-        What was told last may be older than what the caller knows, who has perhaps just had the model reloaded: so
-        before a call is refused for it, the broker is asked.
+        The list that the broker last sent may be older than what the caller knows, which may just have reloaded the
+        model. So the broker is asked before a call is refused.
         """
         asked = False
         while True:
@@ -381,12 +381,12 @@ class Model:
                 return bound
 
     def models_changed(self, before: Models, now: Models) -> None:
-        """Bind anew at the next call, if this model is not what it was. The watcher's thread."""
+        """Bind again at the next call if this model has changed. Called on the watcher's thread."""
         if before.get(self.name) != now.get(self.name):
             self._bound = None
 
     def unbind(self) -> None:
-        """Bind anew at the next call."""
+        """Bind again at the next call."""
         self._bound = None
 
     def _info(self, deadline_ns: int | None = None) -> ModelInfo:

@@ -49,8 +49,8 @@ def traced(
 ) -> TracedModel | TracedAsyncModel:
     """A handle on the same model whose `predict`, `submit` and calls are traced.
 
-    `provider` is where spans go; OpenTelemetry's global one if it is not given. All else is the model's own; for what
-    it does not trace, as requests that are written in place, there is `span`:
+    `provider` receives the spans, by default OpenTelemetry's global provider. Everything else behaves like the model.
+    For calls that the handle does not trace, such as requests that are written in place, use `span`:
 
         with digits.span(), digits.request() as request:
             ...
@@ -102,7 +102,7 @@ class TracedModel(_Traced):
         return TracedModel(self._model, self._tracer)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled, its spans go to the global provider of the process that it comes to."""
+        """After unpickling, spans go to the global provider of the receiving process."""
         return traced, (self._model,)
 
     def __getattr__(self, name: str) -> Any:

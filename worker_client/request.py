@@ -1,7 +1,7 @@
-"""A request that is written and read in place: no copy between the caller and shared memory.
+"""A request whose inputs and outputs are in shared memory, without copies.
 
-When its broker goes away, the inputs stay where they are, in memory that is now the worker's alone: the views that the
-caller holds go on to be what he writes through. From then on each run copies them into a slot of the next broker.
+When its broker goes away, the inputs stay where they are, in memory that now belongs to the worker alone, so the
+caller's views stay valid. From then on each run copies them into a slot of the next broker.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from worker_client.wire.tensors import TensorLayout
 
 
 class WritableInputs:
-    """`self[name]`: the array that an input is written into. It is memory of the process that made the request."""
+    """`self[name]` is the array to write an input into. The memory belongs to the process that made the request."""
 
     def __init__(self) -> None:
         self._process = fork.here()
@@ -52,12 +52,12 @@ class Request(WritableInputs):
     """Made by `Model.request`. Holds a slot inside its `with` block; one thread at a time.
 
     `request[name]` is a writable ndarray in shared memory. It holds the input's default, else whatever the last request
-    left there. Views of inputs and results are valid inside the block only: then the memory serves other requests. A
-    request belongs to the process that made it: in a child forked meanwhile it raises BrokerUnavailable, and views are
-    still the parent's.
+    left there. Views of inputs and results are valid only inside the block; after it the memory is used for other
+    requests. A request belongs to the process that made it: in a child forked meanwhile it raises BrokerUnavailable,
+    and the views still show the parent's memory.
 
-    Strings cannot be views. `request["text"]` is an array of bytes or str objects, empty at first, that each run copies
-    into shared memory, and a result of strings an array of bytes objects. For strings that need a larger slot the
+    Strings cannot be views. `request["text"]` is an array of bytes or str objects, empty at first, which each run
+    copies into shared memory. A result of strings is an array of bytes objects. If the strings need a larger slot, the
     request takes a second one.
     """
 
@@ -109,7 +109,7 @@ class Request(WritableInputs):
                 self._bound.channel.release(slot)
 
     def run(self, timeout: float | None = None) -> Result:
-        """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""
+        """Run the model on the inputs written so far; `timeout` in seconds. May be called again in the same block."""
         self._check_process()
         if self._slot is None:
             raise BrokerError("a request runs only inside its `with` block")
@@ -175,19 +175,19 @@ class Request(WritableInputs):
 
 
 def no_input(name: str, inputs: Mapping[str, Any]) -> KeyError:
-    """What is told of an input that an open request does not have; one whose block is left has none."""
+    """The error for an input that the request does not have; after its block it has none."""
     there = f"there are {', '.join(inputs)}" if inputs else "a request has inputs inside its block only"
     return KeyError(f"no input {name!r}; {there}")
 
 
 def check_mapped(slot: Slot) -> None:
-    """Raises BrokerError for a slot that only its next user can use again."""
+    """Raises BrokerError for a slot that this request can no longer use."""
     if slot.unmapped:
         raise BrokerError("an answer of this request could not be mapped; make a new request")
 
 
 def check_same(signature: Signature, bound: Bound) -> None:
-    """Raises BrokerUnavailable if the next broker's model, or the next version, is not what a request was made for."""
+    """Raises BrokerUnavailable if the model of the next broker, or its next version, does not fit the request."""
     if bound.fitter.signature != signature:
         raise BrokerUnavailable(
             f"the broker at {bound.connection.path} went away or has another version of the model by now, and its "
@@ -210,7 +210,8 @@ class Result(Mapping[str, np.ndarray]):
 
     @property
     def timings(self) -> Timings:
-        """Where the time of this run went. Valid inside the request's block until it is run again, else BrokerError."""
+        """The stages of this run and their times. Valid inside the request's block until it runs again; then
+        BrokerError."""
         self._check_process()
         if self._slot.sequence != self._sequence:
             raise BrokerError("the timings of a run are valid until its request runs again or its block ends")

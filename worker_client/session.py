@@ -27,11 +27,11 @@ Names = tuple[str, ...]
 class Session:
     """Runs any tensors of a served model's graph, as `tf.compat.v1.Session.run` does. Thread-safe, usable after fork.
 
-    Tensors and operations are named as in the graph, "logits:0" and "init"; objects with such a name do as well. The
-    first run of a set of feeds and fetches has the broker make a callable for it; it is then known by number.
-    It can be copied and pickled as a model can, and so can its callables if their fetches can.
-    Unknown names raise InvalidInput with TensorFlow's message. Variables cannot be fed or changed by one worker alone:
-    they are every worker's.
+    Tensors and operations are named as in the graph, "logits:0" and "init"; objects with such a name do as well. At the
+    first run of a set of feeds and fetches the broker makes a callable for it, which later runs refer to by number. A
+    session can be copied and pickled like a model, and so can its callables if their fetches can. Unknown names raise
+    InvalidInput with TensorFlow's message. A worker cannot feed or change variables for itself alone, because all
+    workers share them.
     """
 
     def __init__(
@@ -75,7 +75,7 @@ class Session:
         return _Callable(self, fetches, tuple([_feed_name(key) for key in feed_list or ()]))
 
     def close(self) -> None:
-        """Nothing to give back: the session is the broker's."""
+        """Does nothing: the session belongs to the broker."""
 
     def __enter__(self) -> Session:
         return self
@@ -86,7 +86,7 @@ class Session:
         self.close()
 
     def endpoint(self, feeds: Names, fetches: Names) -> Endpoint:
-        """What runs this set."""
+        """The endpoint that runs this set of feeds and fetches."""
         key = feeds, fetches
         endpoint = self._endpoints.get(key)
         if endpoint is None:
@@ -98,7 +98,7 @@ class Session:
 
 
 class Endpoint(Model):
-    """A set of feeds and fetches, which is a signature that nobody exported."""
+    """A set of feeds and fetches: a signature that was not exported with the model."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Endpoint(Model):
         return [_as_fetched(outputs.get(name)) for name in self._fetches]
 
     def models_changed(self, before: Models, now: Models) -> None:
-        """Binding anew asks the broker, so only for another version."""
+        """Binds again, which asks the broker, only if the version has changed."""
         old, new = before.get(self.name), now.get(self.name)
         if old is None or new is None or old.version != new.version:
             self.unbind()

@@ -1,8 +1,9 @@
-"""How long a call may take that does not say so itself.
+"""The timeout of a call that does not set one itself.
 
-What the app says comes first: `predict(timeout=)`, `client.model(timeout=)`, `connect(timeout=)`, $BROKER_TIMEOUT. Else
-it is the model's own `timeout` in the broker's settings, else 60 s, and in either case less than the time after
-which the server we run in kills a worker that does not come back: the caller shall see DeadlineExceeded first.
+The first of these that is set applies: `predict(timeout=)`, `client.model(timeout=)`, `connect(timeout=)`,
+$BROKER_TIMEOUT. Otherwise it is the model's own `timeout` in the broker's settings, else 60 s. In these two cases it is
+less than the time after which the surrounding server kills a worker that hangs, so that the caller sees
+DeadlineExceeded first.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def checked(timeout: Any) -> float:
 
 
 def of_call(timeout: Any) -> float:
-    """Seconds; what is left of an app's own time may be 0 or less. Raises InvalidInput."""
+    """Seconds. The remaining time of an app's own deadline may be 0 or less. Raises InvalidInput."""
     try:
         seconds = float("nan") if isinstance(timeout, str) else float(timeout)
     except (TypeError, ValueError):
@@ -43,7 +44,7 @@ def of_call(timeout: Any) -> float:
 
 
 def of_environment() -> float | None:
-    """What $BROKER_TIMEOUT says, in seconds. Raises InvalidInput."""
+    """The value of $BROKER_TIMEOUT in seconds. Raises InvalidInput."""
     text = os.environ.get(VARIABLE)
     if not text:
         return None
@@ -54,14 +55,14 @@ def of_environment() -> float | None:
 
 
 def implied(models_own: float | None) -> float:
-    """Where the app says nothing: the model's own, bounded by the server's, in seconds."""
+    """The timeout if the app sets none: the model's own, limited by the server's, in seconds."""
     seconds = DEFAULT_SECONDS if models_own is None else models_own
     servers = server_seconds()
     return seconds if servers is None else min(seconds, _SHARE_OF_SERVERS * servers)
 
 
 def server_seconds() -> float | None:
-    """Of the server in whose worker we are: what its broker's parent has told, or what the worker itself has."""
+    """The timeout of the server in whose worker we run, from the environment or from the worker itself."""
     return server.told_timeout() or _gunicorn_seconds() or _uwsgi_seconds()
 
 

@@ -1,1 +1,1 @@
-"""What servers need to know of the broker: one module a server."""
+"""Integrations with servers: one module for each server."""

@@ -1,4 +1,4 @@
-"""gunicorn: the broker lives and dies with the arbiter. The whole of it, in gunicorn.conf.py:
+"""gunicorn: the broker starts and ends with the arbiter. This is all that gunicorn.conf.py needs:
 
     from broker.integrations import gunicorn
     gunicorn.serve(globals(), models={"digits": "models/digits"})
@@ -7,10 +7,10 @@
       |  $BROKER_ADDRESS                               ^
       +---- forks ---> worker: worker_client.connect() +
 
-Each arbiter has a broker and an address of its own, so the two of an upgrade (SIGUSR2) do not meet: the old workers
-stay with the old broker until the old arbiter ends. Workers need no hook: a client made before the fork
-(`--preload`) attaches in each worker at its first call, a worker's end is seen by its socket, and gunicorn's `timeout`
-is in the environment that workers inherit.
+Each arbiter has its own broker and address, so the two arbiters of an upgrade (SIGUSR2) do not interfere: the old
+workers stay with the old broker until the old arbiter ends. Workers need no hook: a client made before the fork
+(`--preload`) attaches in each worker at its first call, the broker notices a worker's end by its socket, and gunicorn's
+`timeout` is in the environment that workers inherit.
 """
 
 from __future__ import annotations
@@ -58,14 +58,14 @@ def serve(
     config: str | os.PathLike[str] | None = None,
     **options: Unpack[StartOptions],
 ) -> None:
-    """Serve `models`, or what the broker's own file `config` says; `namespace` is gunicorn.conf.py's `globals()`.
+    """Serve `models`, or those of the configuration file `config`. `namespace` is gunicorn.conf.py's `globals()`.
 
-    `models` and `options` are those of `broker.Broker`; `config` is the file of `broker serve --config`, whose settings
-    the `options` go before, and whose `name` says nothing here: each arbiter's broker has an address of its own.
+    `models` and `options` are those of `broker.Broker`. `config` is a file as for `broker serve --config`; `options`
+    override its settings, and its `name` is ignored, because the broker of each arbiter has its own address.
 
-    Hooks that gunicorn.conf.py defines before are called as well. Where gunicorn's `user` drops the workers'
-    privileges, that user is let in. The broker starts before the first worker and not with the file: an app that is
-    preloaded may make its client when it is imported, but must not call it yet.
+    Hooks that gunicorn.conf.py defines before this call are called as well. If gunicorn's `user` drops the workers'
+    privileges, that user may attach. The broker starts before the first worker, not when the file is read: a preloaded
+    app may make its client when it is imported, but must not call it yet.
 
     Raises InvalidInput, with a line for each thing that is wrong in `config`.
     """
@@ -100,7 +100,7 @@ def _wanted(
 
 
 class ArbitersBroker:
-    """The one broker of this arbiter, which is its parent: no process and no thread of ours is between the two."""
+    """The broker of this arbiter, which is its direct parent, without another process or thread between them."""
 
     def __init__(self) -> None:
         self.wanted = self._served = Settings(models=())
@@ -128,7 +128,7 @@ class ArbitersBroker:
         self._look_after(arbiter)
 
     def on_reload(self, arbiter: Any) -> None:
-        """The broker stays as it is, and warm: say so, if the file now asks for another."""
+        """The broker keeps running with its models loaded. Logs a warning if the file now has other settings."""
         server.tell_timeout(arbiter.cfg.timeout)
         if self._keeper is not None and self._settings(arbiter) != self._served:
             arbiter.log.warning(
@@ -136,7 +136,7 @@ class ArbitersBroker:
             )
 
     def stop(self, _arbiter: Any) -> None:
-        """Have the broker finish the accepted requests; return when it has ended."""
+        """Make the broker finish the accepted requests; return when it has ended."""
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.release()

@@ -56,7 +56,9 @@ class Block:
 
 def pages() -> list[Path]:
     """Every page that a reader may see, generated ones included."""
-    return sorted([ROOT / "README.md", ROOT / "CHANGELOG.md", *DOCS.rglob("*.md")])
+    return sorted(
+        [*(ROOT / name for name in ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")), *DOCS.rglob("*.md")]
+    )
 
 
 def blocks(page: Path) -> list[Block]:

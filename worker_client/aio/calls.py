@@ -6,10 +6,10 @@ deadline keeper, closing channel: set the event too
 event readable -> look at every slot in flight -> answers are copied out, the tasks that await them go on
                                                -> each slot that is free now goes to the first in the queue
 
-A task wakes once, with its answer: whatever happens before needs no task of its own. Slots go to calls in the order in
-which these began, so that no call waits for ever while others come and go. Of several loops each has such calls;
-`attachment/listeners.py` says how they share a channel. Nobody goes by the loop's own clock, which may be frozen:
-deadlines are the watcher's to keep, those of the queue as well.
+A task wakes once, when its answer is there; nothing before that needs a task. Calls get slots in the order in which
+they began, so no call starves. Each event loop has its own LoopCalls; `attachment/listeners.py` says how they share a
+channel. The loop's own clock is not used, because it may be frozen: the watcher keeps all deadlines, including those of
+queued calls.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _numbers = count()  # of claims, in the order in which they were made
 
 
 class Claim:
-    """Waits for a slot. `over` is given the slot."""
+    """Waits for a slot. `over` gets the slot."""
 
     __slots__ = ("deadline_ns", "nbytes", "number", "over", "slot")
 
@@ -63,7 +63,7 @@ class Claim:
 
 
 class Run(Claim):
-    """One run of what is written in a slot that its caller keeps. `over` is given None."""
+    """One run on a slot that its caller keeps. `over` gets None."""
 
     __slots__ = ()
 
@@ -74,7 +74,7 @@ class Run(Claim):
 
 
 class Call(Claim):
-    """One `predict`. `over` is given the answer; `sent` is what was sent, if it has to be sent once more."""
+    """One `predict`. `over` gets the answer; `sent` holds the inputs, in case they have to be sent again."""
 
     __slots__ = ("arrays", "bound", "form", "given", "layout", "sent", "timed", "timings")
 
@@ -142,7 +142,7 @@ Sent: TypeAlias = Run | Call
 
 
 class LoopCalls:
-    """Belongs to the loop that made it; every method is called there, but for those of `Listener`."""
+    """Belongs to the loop that made it. All methods are called there, except those of `Listener`."""
 
     def __init__(self, channel: Channel, event: Event) -> None:
         self.channel = channel
@@ -168,7 +168,7 @@ class LoopCalls:
     # -- slots ---------------------------------------------------------------------------------------------------
 
     async def claim(self, nbytes: int, deadline_ns: int) -> Slot:
-        """As `Channel.claim`, in turn with all other calls. Raises Overloaded or BrokerUnavailable."""
+        """Like `Channel.claim`, in turn with all other calls. Raises Overloaded or BrokerUnavailable."""
         claim = Claim(self.loop.create_future(), nbytes, deadline_ns)
         self._begin(claim)
         try:
@@ -180,7 +180,7 @@ class LoopCalls:
         return slot
 
     def release(self, slot: Slot) -> None:
-        """Give a slot back, whatever became of it."""
+        """Give a slot back, whatever happened to its request."""
         turn = self.channel.listeners.whose_turn(self)
         if turn is None and self._queue and not (slot.busy or slot.extra_posts):
             claim, fits = self._queue[0], self._queue[0].nbytes <= slot.input.nbytes
@@ -297,10 +297,10 @@ class LoopCalls:
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def begin(self, bound: Bound, inputs: Any, deadline_ns: int, form: Any) -> Call:
-        """Send `inputs` as soon as there is a slot, for an answer as to inputs of this form.
+        """Send `inputs` as soon as there is a slot; the answer has the form that belongs to these inputs.
 
-        Raises InvalidInput or BrokerUnavailable; every other error is the outcome of `over`. Whoever stops awaiting
-        that must `give_up` the call.
+        Raises InvalidInput or BrokerUnavailable; every other error is the outcome of `over`. A caller that stops
+        awaiting it must `give_up` the call.
         """
         try:
             arrays, layout = bound.fitter.fit(inputs)
@@ -312,8 +312,8 @@ class LoopCalls:
         return call
 
     def give_up(self, call: Call) -> None:
-        """Nobody awaits the call any more: cancel its request, if there is one. Where its loop has been closed, this
-        is the garbage collector, in any thread."""
+        """Nobody awaits the call any more: cancel its request, if there is one. If its loop is closed, the garbage
+        collector calls this, in any thread."""
         slot, call.slot = call.slot, None
         if slot is not None and self._calls.pop(slot, None) is not None:
             self.release(slot)
@@ -408,7 +408,7 @@ class LoopCalls:
         claim.fail(self, error)
 
     def stop(self, error: BrokerUnavailable | None = None) -> None:
-        """The channel is closed, or about to be, for the reason that `error` gives."""
+        """The channel is closed or closing, for the reason in `error`."""
         if self._stopped:
             return
         self._stopped, self._reason = True, error
@@ -453,7 +453,7 @@ class LoopCalls:
             self.loop.call_soon_threadsafe(self._look)
 
     def abandon(self) -> None:
-        """A call's slot goes back, an open request's when that is collected."""
+        """Give the slot of a call back; the slot of an open request goes back when the request is collected."""
         self._stopped = True
         self._event = None
         self._queue.clear()

@@ -1,7 +1,7 @@
-"""The client and the handles of event loops.
+"""The client and the handles for event loops.
 
-Everything but the waiting is the sync client's: handles, checks, slots, errors. Attaching, and growing a worker's
-memory, are asked for over the control socket, in the loop's default executor.
+Everything except waiting is shared with the sync client: handles, checks, slots, errors. Attaching and growing a
+worker's memory go over the control socket, in the loop's default executor.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def connect(
 
 
 class AsyncClient:
-    """A process's way to one broker, for any number of event loops, at a time or one after the other. Made before a
-    fork, it serves every child.
+    """A process's access to one broker, for any number of event loops, at the same time or one after the other. If it
+    is made before a fork, it works in every child.
 
-    The loops share a channel, so that one made for a single request attaches no more than a thread would. Copied it is
-    itself; pickled it is address and options, and those that come to one process are one client.
+    The loops share a channel, so a loop that runs a single request does not have to attach. A copy is the same client;
+    a pickle holds address and options, and all that are unpickled in one process are the same client.
     """
 
     def __init__(self, client: sync.Client) -> None:
@@ -102,8 +102,7 @@ class AsyncClient:
         return await _loop_with_threads().run_in_executor(None, self._client.models)
 
     async def close(self) -> None:
-        """Give up the channel; calls under way, in whichever loop, fail with BrokerUnavailable. The next call would
-        attach again."""
+        """Close the channel. Calls under way in any loop fail with BrokerUnavailable. A later call attaches again."""
         loop = running_loop()
         everyone, self._calls = self._calls, {}
         self._closings += 1
@@ -127,7 +126,7 @@ class AsyncClient:
         await self.close()
 
     def calls_of(self, bound: Bound | None) -> LoopCalls | None:
-        """This loop's calls on the channel that is bound, if there are any yet."""
+        """This loop's LoopCalls on the bound channel, if they exist."""
         calls = self._calls.get(running_loop())
         return calls if calls is not None and bound is not None and calls.channel is bound.channel else None
 
@@ -147,7 +146,7 @@ class AsyncClient:
         return bound, calls, model.deadline(timeout)
 
     async def attach_again(self, model: Model, deadline_ns: int) -> tuple[Bound, LoopCalls]:
-        """After the broker went away, for a call that has its deadline."""
+        """Attach again after the broker went away, for a call that already has a deadline."""
         bound, calls, _ = await self._attach(
             model, lambda: deadline_ns, lambda: (model.bound() or model.bind(deadline_ns), deadline_ns)
         )
@@ -229,7 +228,8 @@ class AsyncModel:
         return self._model.name
 
     def copy(self, on_answer: Callable[[Timings], object] | None = None) -> AsyncModel:
-        """Another handle on the same, which tells `on_answer` the timings of each answer to `predict`, in its task."""
+        """Another handle on the same model, which calls `on_answer` with the timings of each answer to `predict`, in
+        its task."""
         model = self._model.copy()
         model.on_answer = on_answer
         return AsyncModel(self._client, model)
@@ -311,7 +311,7 @@ class AsyncModel:
             bound, calls = await self._client.attach_again(model, deadline)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> asyncio.Task[Any]:
-        """A task of `predict`, begun at once: for `asyncio.gather`, `wait` and `as_completed`."""
+        """A task that runs `predict`, started at once: for `asyncio.gather`, `wait` and `as_completed`."""
         return running_loop().create_task(self.predict(inputs, timeout=timeout))
 
     def request(self, rows: int | None = 1, shapes: dict[str, tuple[int, ...]] | None = None) -> AsyncRequest:
@@ -326,8 +326,8 @@ class AsyncModel:
         max_in_flight: int = 8,
         timeout: float | None = None,
     ) -> AsyncIterator[Any]:
-        """The answers to `batches` in their order. At most `max_in_flight` are under way or taken ahead; the first
-        error ends it and cancels the rest."""
+        """The answers to `batches`, in order. At most `max_in_flight` are under way or read ahead. The first error ends
+        the iteration and cancels the remaining calls."""
         if max_in_flight < 1:
             raise InvalidInput(f"max_in_flight must be at least 1, got {max_in_flight}")
         pending: deque[asyncio.Task[Any]] = deque()
@@ -373,7 +373,7 @@ def _model_of(
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """Raises BrokerError where there is none of asyncio's."""
+    """Raises BrokerError if no asyncio loop is running."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:

@@ -1,4 +1,4 @@
-"""A request of an event loop that is written and read in place, in shared memory."""
+"""A request of an event loop whose inputs and outputs are in shared memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker_client.wire.tensors import TensorLayout
 class AsyncRequest(WritableInputs):
     """Made by `AsyncModel.request`. Holds a slot inside its `async with` block.
 
-    When its broker goes away, the inputs stay in the memory they are in, as those of `Request` do. Strings, too.
+    When its broker goes away, the inputs, including strings, stay where they are, like those of `Request`.
     """
 
     def __init__(
@@ -67,7 +67,7 @@ class AsyncRequest(WritableInputs):
                 calls.release(first)
 
     async def run(self, timeout: float | None = None) -> Result:
-        """Run the model on what is written; `timeout` in seconds. May be called again in the same block."""
+        """Run the model on the inputs written so far; `timeout` in seconds. May be called again in the same block."""
         self._check_process()
         if self._held is None:
             raise BrokerError("a request runs only inside its `async with` block")

@@ -1,4 +1,5 @@
-"""What a process has of the broker it is attached to: the control connection, slots in shared memory, what is served.
+"""What a process holds of the broker it is attached to: the control connection, slots in shared memory, the list of
+models.
 
-And what becomes of calls when the broker goes away.
+Also decides what happens to calls when the broker goes away.
 """

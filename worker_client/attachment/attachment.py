@@ -1,7 +1,7 @@
-"""What a process has of a broker it is attached to: memory, ring and control connection; and what a call is told when
-these have come to an end.
+"""What a process holds of a broker it is attached to: memory, ring and control connection; and the errors of calls when
+these have ended.
 
-All of it belongs to the process that attached: to its children it is closed, as `alive` is wiped there.
+All of it belongs to the process that attached. In forked children it is closed, because `alive` is wiped there.
 """
 
 from __future__ import annotations

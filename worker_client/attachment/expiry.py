@@ -1,4 +1,4 @@
-"""Deadlines of those who sleep: the watcher wakes each once when its own has passed."""
+"""Deadlines of blocked threads: the watcher wakes each thread once when its deadline has passed."""
 
 from __future__ import annotations
 

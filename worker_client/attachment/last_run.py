@@ -1,4 +1,5 @@
-"""What a slot tells of its run when the broker's process has died: whether it began, alone, and too long ago."""
+"""What a slot says about its run after the broker's process died: whether the run began, ran alone, and took too
+long."""
 
 from __future__ import annotations
 

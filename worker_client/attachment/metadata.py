@@ -1,4 +1,4 @@
-"""What the broker tells about its models."""
+"""What the broker reports about its models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""What the broker last said that it serves. It says so when this process attaches, and again whenever it changes.
+"""The models that the broker serves, as it last reported them. It reports them when this process attaches, and at every
+change.
 
 watcher thread: "models" message --> update --+--> handles whose model changed bind anew at their next call
 caller: a number that stands for nothing,     |    (so a call that nothing changed for never asks)

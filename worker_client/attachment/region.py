@@ -1,7 +1,7 @@
-"""A slot's memory as the worker sees it: what is written into, and what is read.
+"""A slot's memory as the worker sees it: an input region to write and an output region to read.
 
-Whatever is remembered of places in a region is remembered in its object, and dies with it: a slot that is given another
-region is given another object. Nothing has to be cleared by hand.
+Everything cached about positions in a region is kept in its object and discarded with it: a slot that gets another
+region gets another object. Nothing has to be cleared by hand.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The broker is not there: the errors that tell in which way, how often a call is run again, and how long it waits for
-the broker to come back.
+"""What happens when the broker is missing: the errors that say how it is missing, how often a call is run again, and
+how long it waits for the broker to come back.
 
-Whoever makes a call catches BrokerLost and asks the call's `Attempts` whether it may be run again:
+The code that makes a call catches BrokerLost and asks the call's `Attempts` whether it may be run again:
 
 | what the call has lost                            | run again on the next broker                          |
 |---------------------------------------------------|-------------------------------------------------------|
@@ -10,18 +10,19 @@ Whoever makes a call catches BrokerLost and asks the call's `Attempts` whether i
 | its broker, while it ran; or its answer           | `retries` times                                       |
 | the same, and the signature is stateful           | never: `Attachment` raises no BrokerLost there        |
 
-In any case it waits for the next broker within its own deadline. What a call meets that must attach first:
+In any case the call waits for the next broker within its own deadline. A call that must attach first behaves as
+follows:
 
 | at the address                       | no broker met yet, or `retries=0` | a broker was met, and is not long gone |
 |--------------------------------------|-----------------------------------|----------------------------------------|
-| nobody listens                       | told at once                      | tries again until the deadline         |
+| nobody listens                       | fails at once                     | tries again until the deadline         |
 | hangs up instead of answering        | one more try                      | tries again until the deadline         |
 | listens, but does not answer in time | DeadlineExceeded                  | BrokerUnavailable                      |
 
-A broker listens before it has loaded its models, and the parent that restarts one keeps its address open meanwhile;
-so a call is told at once only where nobody starts or restarts a broker. "Not long gone": when the call began, the
-broker had been missing for less than RETURN_SECONDS. Whoever restarts brokers has done so by then; where nobody does,
-a worker shall not spend the whole timeout of every call on it.
+A broker listens before it has loaded its models, and the parent that restarts one keeps its address open meanwhile. So
+a call fails at once only if nobody starts or restarts a broker. "Not long gone" means that when the call began, the
+broker had been missing for less than RETURN_SECONDS. A supervisor has restarted the broker by then; without one, a
+worker should not spend the whole timeout of every call on waiting.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ class Patience:
         self._hangups = 0
 
     def pause_s(self, error: BrokerUnavailable, now_ns: int) -> float:
-        """How long to pause before the next try, after one that failed with `error`. Raises what the call is told."""
+        """How long to pause before the next try, after one that failed with `error`. Raises the error of the call."""
         left_s = (self._deadline_ns - now_ns) / 1e9
         if not self._expected:
             return self._pause_of_a_stranger(error, left_s)

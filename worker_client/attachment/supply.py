@@ -1,7 +1,8 @@
-"""The slots of one attached process: which are free, more of them, larger ones, and those that come back late.
+"""The slots of one attached process: the free ones, getting more or larger ones, and abandoned ones that come back
+late.
 
-Any thread may claim. A slot belongs to the thread that claimed it, until that releases it. If the broker has not
-completed it by then, it is abandoned, and free again when it has.
+Any thread may claim a slot, which then belongs to that thread until it releases it. If the broker has not completed the
+slot by then, the slot is abandoned, and becomes free when the broker completes it.
 """
 
 from __future__ import annotations

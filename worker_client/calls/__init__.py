@@ -1,4 +1,4 @@
-"""A call on its way: inputs checked, a slot filled and submitted, the answer awaited or left to a future.
+"""A call in progress: checks inputs, fills and submits a slot, waits for the answer or leaves it to a future.
 
-What every kind of call has in common; event loops (`aio`) and greenlets (`green`) have folders of their own.
+Contains what all kinds of calls share; event loops (`aio`) and greenlets (`green`) have their own folders.
 """

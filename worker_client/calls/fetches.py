@@ -1,4 +1,4 @@
-"""What `Session.run` is asked for: any nesting of tensor names, flattened for the wire and built up again.
+"""The fetches of `Session.run`: any nesting of tensor names, flattened for the wire and rebuilt afterwards.
 
 Follows tensorflow/python/client/session.py, `_FetchMapper`: strings and whatever has a name stand for tensors and
 operations; lists, tuples, namedtuples, dicts and attrs classes nest them; the answer has the same form, with None for

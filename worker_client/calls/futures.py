@@ -1,4 +1,4 @@
-"""Calls that nobody waits for in person: one thread per channel completes their futures.
+"""Calls made through futures: one thread per channel completes them.
 
 submit -> slot in the ring, NOTIFY_BELL      broker: completes the slot, rings the channel's bell
 deadline keeper, closing channel: ring the bell too

@@ -1,8 +1,8 @@
-"""Checks what a caller passes against a signature, before anything is sent.
+"""Checks the caller's inputs against a signature before anything is sent.
 
-Another dtype of the same kind is cast, by the copy into the slot: float64 or uint8 to float32, int64 to int32, as
-`numpy.can_cast(..., "same_kind")` says; never a float to a whole number. A dtype and shape that were accepted once are
-remembered with their layout, so a repeated call costs one look-up.
+Another dtype of the same kind is cast while it is copied into the slot: float64 or uint8 to float32, int64 to int32, as
+`numpy.can_cast(..., "same_kind")` says, but never a float to an integer. A dtype and shape that were accepted once are
+cached with their layout, so a repeated call costs one look-up.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""`predict` as Keras models have it: with a `batch_size` the inputs go over as several requests, a few at a time.
+"""`predict` as in Keras: with a `batch_size` the inputs are sent as several requests, a few at a time.
 
-Follows `keras.Model.predict(x, batch_size=None, verbose="auto", steps=None, callbacks=None)` of Keras 2 and 3. Only
-what an argument means for the answer is done here: how batches are really run is decided by the broker.
+Follows `keras.Model.predict(x, batch_size=None, verbose="auto", steps=None, callbacks=None)` of Keras 2 and 3.
+Arguments only affect the answer here; the broker decides how batches are run.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Many calls at a time, as many as may be in flight: in place of a pool of processes with a session each."""
+"""Many calls at a time, with a limit on those in flight: replaces a pool of processes with a session each."""
 
 from __future__ import annotations
 

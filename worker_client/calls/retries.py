@@ -1,8 +1,9 @@
-"""Futures whose broker went away: run again on the next one, with the inputs that still stand in their old slots.
+"""Futures whose broker went away: they are run again on the next broker, with the inputs that are still in their old
+slots.
 
-A thread, which is there only while there is something to do, takes the call with the earliest deadline first: while
-that one waits, for the broker or for a slot, no other's deadline passes. A call that comes later and has less time left
-than any that waits already gets a thread of its own.
+A thread, which exists only while there is work, takes the call with the earliest deadline first: while that call waits
+for the broker or for a slot, no other deadline passes. A later call that has less time left than all waiting ones gets
+its own thread.
 """
 
 from __future__ import annotations

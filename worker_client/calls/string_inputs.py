@@ -1,4 +1,4 @@
-"""Inputs with strings among them: encoded before a slot is claimed, as only then it is known how large it must be.
+"""Inputs that contain strings: they are encoded before a slot is claimed, because only then the required size is known.
 
 What an app writes in place, `request["text"][...]`, cannot be shared memory where it is strings. It is an array of
 objects of the app's own, and encoded into the slot by each run.

@@ -1,4 +1,4 @@
-"""How long to wait before the next try: longer after each, up to a limit. Knows no clock."""
+"""How long to wait before the next attempt: longer after each one, up to a limit. Does not read a clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""The directory of a broker's socket: whoever can write there can put a socket of their own in the broker's place."""
+"""Checks the directory of a broker's socket: a user who can write there can replace the broker's socket with
+another."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which threads of this process a broker's models run on, so that a model that calls its own broker is told at once.
+"""Which threads of this process run a broker's models, so that a model that calls its own broker gets an error at once.
 
 It would wait for an answer that only its own thread could give, or another that waits for it. A broker in this process
 says so here; this side never imports it.

@@ -1,4 +1,4 @@
-"""What the parent of a server's workers tells them of that server: in the environment, which they inherit."""
+"""The timeout of the surrounding server, which its parent process puts into the environment of the workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One broker a node, for processes that nobody of ours has started: Spark's, Ray's, Dask's, Beam's.
+"""One broker per node, for the processes of Spark, Ray, Dask and Beam, which onesession does not start.
 
 client = worker_client.node.shared({"digits": "/models/digits"}, idle_seconds=120)
 y = client.model("digits").predict(x)
@@ -12,9 +12,9 @@ y = client.model("digits").predict(x)
                         start lock  another's: wait                                         |
                            | ours: look again, start `broker serve`, which inherits the lock
 
-The address is made from what is wanted (`wanted.py`), so the same line leads to the same broker in every process of a
-node, and to another one where something else is wanted. Whoever finds no broker starts it (`starting.py`), at its first
-call as after the broker's death. A broker that has had no worker for `idle_seconds` ends.
+The address is computed from the models and settings (`wanted.py`), so the same line leads to the same broker in every
+process of a node, and other models or settings lead to another broker. A process that finds no broker starts it
+(`starting.py`), at its first call or after the broker's death. A broker that has had no worker for `idle_seconds` ends.
 """
 
 from __future__ import annotations
@@ -43,18 +43,19 @@ def shared(
     retries: int = 1,
     **settings: Any,
 ) -> Client:
-    """A client of this node's broker for `models`, which the first call starts if nobody has.
+    """A client of this node's broker for `models`. The first call starts the broker if none is running.
 
-    `models` and `settings` are those of `broker.Broker`, but for functions. Who wants the same models (their files
-    unchanged), settings and `job`, as the same user and with the same onesession, shares one broker; `idle_seconds` and
-    `log` are those of whoever starts it. `log` is a file; by default it is beside the socket, and goes with the broker.
-    `timeout` and `retries` are those of `worker_client.connect`.
+    `models` and `settings` are those of `broker.Broker`, except that models cannot be function objects. Processes that
+    want the same models (with unchanged files), settings and `job`, as the same user and with the same onesession,
+    share one broker. The process that starts it determines `idle_seconds` and `log`. `log` is a file; by default it is
+    next to the socket and removed with the broker. `timeout` and `retries` are those of `worker_client.connect`.
 
-    Nothing is started or sent before the first call, which waits for the broker within its timeout, as does every
-    later call that finds none. The client is a value: pickled to another node, it is that node's broker's. All clients
-    of a process that want the same have one connection; `close` closes it for all of them, and is best left out.
+    Nothing is started or sent before the first call, which waits for the broker within its timeout, as does every later
+    call that finds none. The client is a value: pickled and sent to another node, it uses the broker of that node. All
+    clients of a process that want the same broker share one connection; `close` closes it for all of them, so do not
+    call it.
 
-    Raises InvalidInput. Calls raise BrokerUnavailable with the broker's own message where it cannot start.
+    Raises InvalidInput. Calls raise BrokerUnavailable with the broker's own message if it cannot start.
     """
     wanted = Wanted.of(models, idle_seconds, job, log, settings)
     seconds = timeouts.of_environment() if timeout is None else timeouts.checked(timeout)

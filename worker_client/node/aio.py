@@ -33,8 +33,8 @@ def shared(
     retries: int = 1,
     **settings: Any,
 ) -> AsyncClient:
-    """As `node.shared`. Asks nothing of the broker yet. Who wants the same in the same thread, and so in one loop, gets
-    the same client."""
+    """Like `node.shared`. Does not contact the broker yet. Calls with the same arguments in the same thread, and so in
+    the same loop, return the same client."""
     wanted = Wanted.of(models, idle_seconds, job, log, settings)
     seconds = timeouts.of_environment() if timeout is None else timeouts.checked(timeout)
     return _client_of_this_thread((wanted, seconds, sync.checked_retries(retries)))

@@ -1,4 +1,4 @@
-"""A connection to the node's broker: where nobody is at the address, it has one started and waits for it."""
+"""A connection to the node's broker: if no broker is at the address, it starts one and waits for it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _of_process: dict[Wanted, NodeConnection] = {}
 
 
 class NodeConnection(Connection):
-    """As its base, but that it knows what is wanted, and so how to start it."""
+    """Like its base, but knows the models and settings, and so how to start the broker."""
 
     def __init__(self, wanted: Wanted, path: Path, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
         super().__init__(path, mode)
@@ -68,7 +68,8 @@ class NodePatience(Patience):
 
 
 def connection_to(wanted: Wanted) -> NodeConnection:
-    """This process's: however often it asks for the same, and gets handles that were pickled, it has one channel."""
+    """The connection of this process, which has one channel for all calls and unpickled handles that want the same
+    broker."""
     connection = _of_process.get(wanted)
     if connection is None:
         return _of_process.setdefault(wanted, NodeConnection(wanted, wanted.path()))

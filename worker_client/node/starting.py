@@ -1,8 +1,8 @@
-"""Start the node's broker, once: one try of a call that has found nobody at its address.
+"""Start the node's broker, once: one attempt of a call that found no broker at its address.
 
 Any number of processes may try at the same time. At most one of them has the lock at a time, looks again, and starts a
-process that inherits the lock (`ipc/node_files.py`); all the others, and it as well, go on trying to connect. A start
-that failed is told, for a while, to everybody who comes, in the broker's own words.
+process that inherits the lock (`ipc/node_files.py`); all of them keep trying to connect. For a while after a failed
+start, every caller gets the broker's own error message.
 """
 
 from __future__ import annotations

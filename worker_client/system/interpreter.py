@@ -1,4 +1,4 @@
-"""The Python that our processes are started with.
+"""Finds the Python interpreter to start processes with.
 
 `sys.executable` is the program that runs, which need not be a Python: under uWSGI it is uwsgi, in a program that embeds
 Python it is that program, and it may be empty.

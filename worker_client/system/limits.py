@@ -1,7 +1,7 @@
-"""Which limit of this process, or of the machine, stood in the way of something that the kernel refused.
+"""Finds out which limit of this process, or of the machine, made the kernel refuse something.
 
 A server that limits its workers (Odoo's limit_memory_hard, `ulimit -v`, a daemon's `ulimit -n`) means them to survive a
-request that is too large. So what is refused is told as a limit, by its name, and costs no more than the call.
+request that is too large. So a refusal is reported as a limit, by its name, and fails only that call.
 """
 
 from __future__ import annotations

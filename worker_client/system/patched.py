@@ -1,4 +1,5 @@
-"""What gevent or eventlet have made of this process. Neither is imported: who does not use them pays a look or two."""
+"""Detects whether gevent or eventlet patched this process. Imports neither, so processes without them pay only for one
+or two checks."""
 
 from __future__ import annotations
 

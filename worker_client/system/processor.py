@@ -1,8 +1,8 @@
 """Leaving a processor to others, for now or for good.
 
 Two processes that wake each other in turns are drawn to one processor, where neither can poll for the other; left to
-itself the scheduler may take a second to part them. A poller that waits in vain makes room at once: the other side then
-runs where it waits, and stays there.
+itself the scheduler may take a second to part them. A poller that finds nothing yields its processor at once: the other
+side then runs there, and stays there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a broker is found: one rule for broker, workers and command line.
+"""How to find a broker: one rule for broker, workers and command line.
 
 Anything with a slash is the path of the socket itself. A name such as `default` stands for NAME.sock in the first of
 

@@ -1,4 +1,4 @@
-"""The value of an input that callers may leave out: it comes with the signature, and workers fill it in."""
+"""The default of an input that callers may leave out: it is sent with the signature, and workers fill it in."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Error classes of our own that callers meet: they are shown as the documented ones that they are."""
+"""Internal error classes that callers can get: they are shown and pickled as the documented classes that they
+extend."""
 
 from __future__ import annotations
 

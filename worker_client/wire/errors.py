@@ -1,4 +1,4 @@
-"""Every error a caller can meet, and the code under which each crosses to the worker."""
+"""All errors that a caller can get, and the status code of each on the wire."""
 
 from __future__ import annotations
 
@@ -46,11 +46,12 @@ del _kind
 
 
 class Moved(BrokerError):
-    """The number in the request stands for no signature any more: ask for the models. No caller ever sees it."""
+    """The signature number in the request is no longer valid: the client asks for the models. Callers never see this
+    error."""
 
 
 class HungUp(BrokerUnavailable):
-    """The broker has ended the connection, and the request was not run. No caller ever sees it."""
+    """The broker closed the connection, and the request was not run. Callers never see this error."""
 
 
 # The status word of a slot's completion line. 0 is never written, so that fresh memory means nothing.

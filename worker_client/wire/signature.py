@@ -1,4 +1,4 @@
-"""What a model takes and gives: names, dtypes and shapes, as the broker tells them to its workers."""
+"""The inputs and outputs of a model: names, dtypes and shapes, as the broker sends them to its workers."""
 
 from __future__ import annotations
 

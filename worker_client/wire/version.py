@@ -1,3 +1,3 @@
-"""The release that this is: broker and workers need the same."""
+"""The release of onesession: broker and workers need the same one."""
 
 __version__ = "0.1.0"
