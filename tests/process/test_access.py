@@ -188,7 +188,7 @@ def test_a_strangers_link_is_no_runtime_directory(tmp_path: Path, monkeypatch: p
     (target := tmp_path / "target").mkdir(0o700)
     (link := tmp_path / "onesession").symlink_to(target)
     os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
-    with pytest.raises(BrokerError, match=f"onesession is a link that uid {STRANGER} has made"):
+    with pytest.raises(BrokerError, match=f"onesession is a link made by uid {STRANGER}"):
         Instance(socket_path("b"))
     assert list(target.iterdir()) == []
     os.chown(link, 0, 0, follow_symlinks=False)
