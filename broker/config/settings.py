@@ -157,7 +157,7 @@ class Settings:
     )
     metrics_host: str = setting(
         "127.0.0.1",
-        only("a host's name or address", _is_text),
+        only("the name or address of a host", _is_text),
         "The address that the port is of.  0.0.0.0: all of this machine's.",
     )
     metrics_socket: str | None = setting(

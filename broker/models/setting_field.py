@@ -68,7 +68,7 @@ class Whole:
     def __call__(self, name: str, value: Any, of: Any) -> Any:
         least = getattr(of, self.least) if isinstance(self.least, str) else self.least
         if not is_whole(value) or not least <= value <= self.most:
-            raise wrong(name, f"a whole number from {least} to {self.most}", value)
+            raise wrong(name, f"an integer from {least} to {self.most}", value)
         if value % self.multiple_of:
             raise wrong(name, f"a multiple of {self.multiple_of}", value)
         return value
@@ -130,7 +130,7 @@ def number(least: float, most: float) -> Check:
 def count(most: int = _INT32) -> Check:
     def check(name: str, value: Any, _of: Any) -> Any:
         if not is_whole(value) or value < 1:
-            raise wrong(name, "a whole number of at least 1", value)
+            raise wrong(name, "an integer >= 1", value)
         if value > most:
             raise wrong(name, f"at most {most:,}", value)
         return value

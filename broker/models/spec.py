@@ -40,7 +40,7 @@ def _labels(value: Any) -> dict[str, int] | None:
 
 
 def _sizes(name: str, value: Any, of: Any) -> tuple[int, ...]:
-    sizes: tuple[int, ...] = takes.listed("a list of whole numbers such as [1, 8, 32]", takes.count())(
+    sizes: tuple[int, ...] = takes.listed("a list of integers such as [1, 8, 32]", takes.count())(
         name, value, of
     )
     if list(sizes) != sorted(set(sizes)):
@@ -53,7 +53,7 @@ def _sizes(name: str, value: Any, of: Any) -> tuple[int, ...]:
     return sizes
 
 
-_TENSORS = takes.form("tensors by name, such as ['x=input:0']", given.tensor_names)
+_TENSORS = takes.form("a mapping of names to tensors, such as ['x=input:0']", given.tensor_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,7 @@ class ModelSpec:
         LATEST, takes.form(WHAT_A_POLICY_IS, lambda value: Policy.of(value).to_value())
     )
     labels: Mapping[str, int] = setting(
-        dict, takes.form("numbers of versions by name, such as {'stable': 1, 'canary': 2}", _labels)
+        dict, takes.form("a mapping of names to version numbers, such as {'stable': 1, 'canary': 2}", _labels)
     )
     unload_first: bool = setting(False, takes.FLAG)
     session_effects: bool = setting(False, takes.FLAG)

@@ -79,7 +79,7 @@ def twice(x: Any) -> Any:
             lambda: Broker({}).run_workers(3, 2),
             r"the function .* got 3; write run_workers\(work, processes=4\)",
         ),
-        (lambda: Broker({}).run_workers(twice, "2"), "processes must be a whole number from 0 to .* got '2'"),
+        (lambda: Broker({}).run_workers(twice, "2"), "processes must be an integer from 0 to .* got '2'"),
     ],
 )
 def test_an_argument_of_another_kind(make: Any, told: str) -> None:
