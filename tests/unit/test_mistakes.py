@@ -68,7 +68,10 @@ def twice(x: Any) -> Any:
             "each of adopted must be models of this process such as .* got 'm'",
         ),
         (lambda: Broker({"m": 3}), "model 'm': expected a path, .* got int 3$"),
-        (lambda: Broker({"m": twice}), "model 'm': .* is not a callable with a signature; .* @broker.signature"),
+        (
+            lambda: Broker({"m": twice}),
+            "model 'm': .* is not a callable with a signature; .* @broker.signature",
+        ),
         (lambda: Broker.from_config(3), 'a configuration is the path of a file such as "broker.toml", got 3'),
         (lambda: gunicorn.serve({}, config=3), "a configuration is the path of a file .* got 3"),
         (
