@@ -40,7 +40,7 @@ _SHARED_GAIN = 2  # a shift: in a crowd the latency of polling counts a quarter
 LOST_NS = 500_000
 """A poller looks at its clock every few microseconds, and those who yield to each other do so within some hundred. One
 whose clock jumps by more has lost its processor to others: their time slices begin at 0.7 ms."""
-_PAUSE_SHIFT = 4  # who lost its processor blocks for 16 times as long
+_PAUSE_SHIFT = 3  # who lost its processor blocks for 8 times as long
 _MOST_SHIFT = 12
 _LONGEST_PAUSE_NS = 5_000_000_000
 
@@ -56,7 +56,7 @@ class WaitMode(str, Enum):
 class Losses:
     """Until when not to poll, after polls that lost their processor.
 
-    The pause is 16 times what was lost, and doubles if the next loss comes before polling went well for as long.
+    The pause is 8 times what was lost, and doubles if the next loss comes before polling went well for as long.
     """
 
     __slots__ = ("_shift", "_trusted_ns", "until_ns")
