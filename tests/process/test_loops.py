@@ -296,7 +296,7 @@ def test_a_loop_without_threads(new_loop: NewLoop) -> None:
             await asyncio.get_running_loop().shutdown_default_executor()
             held = model.submit(gated(1))
             await asyncio.sleep(0)
-            with pytest.raises(Overloaded, match="no thread"):
+            with pytest.raises(Overloaded, match="could not start a thread"):
                 await model.predict(gated(0), timeout=50)
             broker.gate.open(1)
             assert (await held)["y"].tolist() == [2.0]

@@ -297,7 +297,7 @@ def test_a_broker_that_nobody_can_reach_here_is_told_and_not_started_again_and_a
         with pytest.raises(BrokerUnavailable, match="another container") as told:
             client.model("double").predict(X)
         log = Path(str(told.value).partition("its log: ")[2].rstrip(")"))
-        assert log.read_text().count("a live broker has") == 1
+        assert log.read_text().count("a live broker holds") == 1
     finally:
         locks.of_names(Path(client.address)).unlink()
         os.close(held)

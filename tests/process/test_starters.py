@@ -192,7 +192,7 @@ def test_a_broker_before_a_daemonising_fork_says_why_it_ends(place: Path) -> Non
         capture_output=True,
         text=True,
     )
-    assert "starts its broker after that fork" in done.stderr
+    assert "must start its broker after that fork" in done.stderr
 
 
 def test_flasks_reloader_is_named(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -140,7 +140,7 @@ def test_a_function_of_this_process() -> None:
         with started(broker), worker(ask, broker.address, "model") as child:
             np.testing.assert_array_equal(child.result(), X * 2)
         assert 2 in seen
-    with pytest.raises(InvalidInput, match="no callable with a signature; give inputs= and outputs="):
+    with pytest.raises(InvalidInput, match="is not a callable with a signature; give inputs= and outputs="):
         Broker.from_function(double)
 
 
@@ -153,7 +153,7 @@ def test_a_keras_model_of_this_process() -> None:
             with worker(ask, broker.address, "model") as child:
                 np.testing.assert_allclose(child.result(), net(X).numpy(), rtol=1e-6)
             net.set_weights([weight + 1 for weight in net.get_weights()])
-    with pytest.raises(InvalidInput, match="no built Keras model"):
+    with pytest.raises(InvalidInput, match="is not a built Keras model"):
         Broker.from_keras(tf.keras.Sequential([tf.keras.layers.Dense(3)]))
 
 
