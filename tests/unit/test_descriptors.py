@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
+from pathlib import Path
 
 from broker.host import descriptors
-from worker_client.system.descriptor import above_standard
+from worker_client.system.descriptor import (
+    OwnSocket,
+    above_standard,
+    close_left,
+    identity_of,
+    left_to_callers,
+    new_pipe,
+)
 
 
 def test_in_a_process_without_them() -> None:
@@ -47,3 +56,22 @@ def test_an_app_s_own_file_is_not_an_output() -> None:
     finally:
         os.close(read)
         os.close(write)
+
+
+def test_what_is_left_to_callers_is_closed_later(tmp_path: Path) -> None:
+    """A thread that finds one of its descriptors closed by somebody else closes none: the app may be at it still, and
+    opens its own next. What is ours afterwards is closed, what is the app's by then is not."""
+    first, second = new_pipe()
+    own = OwnSocket(socket.socket(socket.AF_UNIX))
+    numbers = first.fd, second.fd, own.sock.fileno()
+    with left_to_callers():
+        for each in (first, second, own):
+            each.close()
+    assert all(map(identity_of, numbers))
+    os.close(numbers[0])
+    theirs = os.open(tmp_path, os.O_PATH)
+    assert theirs == numbers[0]
+    close_left()
+    assert [identity_of(number) is not None for number in numbers] == [True, False, False]
+    os.close(theirs)
+    close_left()

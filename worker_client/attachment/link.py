@@ -40,7 +40,7 @@ from worker_client.ipc.event import Event
 from worker_client.system import fork, limits, threads
 from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.descriptor import Descriptor, OwnSocket, new_pipe
+from worker_client.system.descriptor import Descriptor, OwnSocket, close_left, left_to_callers, new_pipe
 from worker_client.system.refusal import is_refusal, refused
 from worker_client.wire import control
 from worker_client.wire.address import unreachable
@@ -131,6 +131,7 @@ class ControlLink:
     def connect(cls, path: Path, timeout: float | None) -> ControlLink:
         """Raises Absent if nobody listens, NoAnswer if the connection is not taken in time, BrokerError if somebody
         listens whom we must not trust."""
+        close_left()
         try:
             own = OwnSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         except OSError as error:
@@ -257,6 +258,7 @@ class ControlLink:
             self._ask_to_hang_up()
         elif self._thread is not threading.current_thread() and not monkey.in_hub():
             self._thread.join()
+        close_left()
 
     def break_off(self, why: str) -> None:
         """The broker sent what cannot be right. It learns of it if the socket has room; calls meet a lost broker."""
@@ -420,15 +422,21 @@ class ControlLink:
         if not self.closed:
             self.ended_ns = monotonic_ns()
         self.closed = True
+        with (
+            left_to_callers() if self._lost else contextlib.nullcontext()
+        ):  # whoever closes ours may be at it still
+            self._close_all()
+        for answer in list(self._waiting.values()):
+            answer.put(None)
+        if self.channel is not None:
+            self.channel.close()
+
+    def _close_all(self) -> None:
         with self._close_lock:
             self._close_descriptors()
         with self._send_lock:
             self._sock.close()
         self._decoder.close()
-        for answer in list(self._waiting.values()):
-            answer.put(None)
-        if self.channel is not None:
-            self.channel.close()
 
 
 def _new_wakeup() -> tuple[Descriptor, Descriptor]:

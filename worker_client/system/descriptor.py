@@ -11,16 +11,60 @@ of them. The other ways were worse: kcmp(2) wants a permission that containers d
 
 The look is one fstat(2), about a microsecond. A call of the sync client touches no descriptor, so it pays nothing. What
 is not seen is a thread that closes and opens in the very moment between look and use.
+
+That moment comes when an app closes all descriptors one by one: our watcher wakes at the first of them, ends, and would
+close the others while the app is still at it. So whoever finds a descriptor closed by somebody else closes none itself
+(`left_to_callers`). Those that are still ours afterwards are closed by the next call that attaches or closes the
+client, on a thread that does nothing else meanwhile.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import socket
+import threading
+from collections.abc import Iterator
 
 _FIRST = 3  # the numbers below are standard input, output and error, wherever somebody else writes
 _NONE = -1
+
+Identity = tuple[int, int]
+
+_closing_nothing: set[int] = set()  # threads
+_left: list[tuple[int, Identity]] = []
+
+
+@contextlib.contextmanager
+def left_to_callers() -> Iterator[None]:
+    """What the block closes on this thread stays open until `close_left`."""
+    thread = threading.get_ident()
+    _closing_nothing.add(thread)
+    try:
+        yield
+    finally:
+        _closing_nothing.discard(thread)
+
+
+def close_left() -> None:
+    """Close what was left and is ours still."""
+    while _left:
+        try:
+            fd, identity = _left.pop()
+        except IndexError:  # another thread was faster
+            return
+        _close(fd, identity)
+
+
+def _close(fd: int, identity: Identity | None) -> None:
+    if fd < 0 or identity is None or identity_of(fd) != identity:
+        return
+    if threading.get_ident() in _closing_nothing:
+        _left.append((fd, identity))
+        return
+    with contextlib.suppress(OSError):  # somebody has just closed it
+        os.close(fd)
 
 
 class Descriptor:
@@ -53,10 +97,8 @@ class Descriptor:
 
     def close(self) -> None:
         """Close it, unless it is closed, or somebody else's by now."""
-        ours = self.ours
         fd, self.fd = self.fd, _NONE
-        if ours:
-            os.close(fd)
+        _close(fd, self._identity)
 
     def __del__(self) -> None:
         self.close()
@@ -79,16 +121,19 @@ class OwnSocket:
         return fd >= 0 and identity_of(fd) == self._identity
 
     def close(self) -> None:
-        if self.ours:
-            self.sock.close()
-        elif self.sock.fileno() >= 0:
+        if not self.ours:
             self.sock.detach()  # or the collector would close the number
+        elif threading.get_ident() in _closing_nothing:
+            _close(self.sock.detach(), self._identity)
+        else:
+            with contextlib.suppress(OSError):  # somebody has just closed it
+                self.sock.close()
 
     def __del__(self) -> None:
         self.close()
 
 
-def identity_of(fd: int) -> tuple[int, int] | None:
+def identity_of(fd: int) -> Identity | None:
     """What a number leads to now; None if to nothing."""
     try:
         status = os.fstat(fd)
