@@ -60,7 +60,7 @@ def _short(value: float) -> str:
 
 
 def how_they_wait(waiting: Mapping[str, Any]) -> str:
-    """`block (others use 1.3 of 2 cores)`, of `Intake.waiting`."""
+    """`block (others use 1.3 of 2 cores)`, of `Polling.message`."""
     why = {
         "others": f"others use {waiting['busy_neighbours']:.1f} of {waiting['cores']} cores",
         "quota": f"a quota of {waiting['quota'] or 0:g} cores",

@@ -17,34 +17,31 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from time import sleep
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from broker.counters.failures import Failures
 from broker.counters.run_record import RunRecord
 from broker.data_plane.channel import Channel, Left, Violation
 from broker.data_plane.concurrent_runs import Company
+from broker.data_plane.polling import Polling
 from broker.data_plane.runner import Runner
 from broker.data_plane.runner_pool import RunnerPool
 from broker.data_plane.served_signature import Serving, servings_of
 from broker.data_plane.slot import Slot
 from broker.data_plane.split import Runnable, split
 from broker.data_plane.tracer import Tracer
-from broker.host.neighbours import Neighbours
-from broker.host.processors import usable
-from broker.host.quota import QuotaWatch
 from broker.host.time_slice import SLICE_NS, ask_for
 from broker.models.lifecycle.entry import Entry
 from broker.models.lifecycle.repository import Repository
 from broker.models.model import LoadedModel
-from broker.scheduling.polling import Leave, Reason, leave
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Queue
 from worker_client.ipc import own_broker, semaphore
 from worker_client.ipc.semaphore import Busy, Semaphore
 from worker_client.ipc.waiting import PollBudget, WaitMode
-from worker_client.system.clock import monotonic_ns, thread_time_ns
+from worker_client.system.clock import monotonic_ns
 from worker_client.system.processor import give_way
-from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
+from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, TAIL_WORD
 
 _log = logging.getLogger("onesession.intake")
 
@@ -55,8 +52,6 @@ _HOLD_SLICE_NS = (
 )
 _LOOK_S = 0.1  # how often one who waits for the intake looks whether it is being stopped
 _END_OF_RUNNERS_S = 0.5  # after their last run: a thread that is in none ends at once
-
-POLLING = {POLL_FREELY: "freely", POLL_GIVING_WAY: "yielding", POLL_NOT: "no"}
 
 T = TypeVar("T")
 
@@ -94,12 +89,7 @@ class Intake:
         self._retired: list[Channel] = []
         self._stopping = False
         self._budget = PollBudget(mode)
-        processors = usable()
-        self._cores = len(processors)
-        self._neighbours = Neighbours(processors)
-        self.quota = QuotaWatch()
-        self.look_at_quota()
-        self._leave = Leave(POLL_FREELY, Reason.QUIET)  # what the workers are told of it
+        self.polling = Polling(self._budget)
         self._counted_ns = self._idle_ns = 0  # when workers were counted, and how long it was idle since
         self._worker_polls = False  # so does the one whose request came last
         self._may_poll = False  # a request has come since the last poll began: another may follow soon
@@ -114,20 +104,6 @@ class Intake:
         """Have the intake thread do this between two scans."""
         self._calls.append(action)
         self._doorbell.release()
-
-    def look_at_quota(self) -> None:
-        self.quota.look(monotonic_ns() / 1e9)
-
-    def waiting(self) -> dict[str, Any]:
-        """How workers may wait for their answers, why, and what that is judged by."""
-        return {
-            "polling": POLLING[self._leave.how],
-            "reason": self._leave.reason.value,
-            "busy_neighbours": round(self._neighbours.cores, 2),
-            "cores": self._cores,
-            "quota": self.quota.processors,
-            "throttled_seconds": round(self.quota.throttled_s, 3),
-        }
 
     def stop(self) -> None:
         """Finish what has been submitted so far, then end `run`."""
@@ -236,7 +212,7 @@ class Intake:
                     continue
             self._may_poll = True
             self._answer_doorbell(len(taken))
-            if self._leave.how == POLL_GIVING_WAY and self._worker_polls:
+            if self.polling.how == POLL_GIVING_WAY and self._worker_polls:
                 self._give_way()
         self._finish()
         own_broker.leave()
@@ -361,7 +337,7 @@ class Intake:
         self._budget.lost(now - start, now)
 
     def _poll_budget_ns(self) -> int:
-        wanted = self._worker_polls and self._leave.how == POLL_FREELY and not self._busy_runners()
+        wanted = self._worker_polls and self.polling.how == POLL_FREELY and not self._busy_runners()
         return self._budget.budget_ns(wanted)
 
     def _poll(self) -> bool:
@@ -387,25 +363,14 @@ class Intake:
         posts that wake; whether it does, each worker finds out."""
         self._recount_ns = now + _RECOUNT_NS
         callers = [channel.pid for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS]
-        if now > self._neighbours.due_ns:
-            self._neighbours.look(now, thread_time_ns(), callers, [channel.pid for channel in self.channels])
         busy = 2 * self._idle_ns < now - self._counted_ns
         self._counted_ns, self._idle_ns = now, 0
         self._have_short_turns(not busy or self._has_company)
         if busy and now > self._waits.due_ns:
             self._waits.mark(now)
-        before, self._leave = self._leave, self._leave_for(len(callers), busy, now)
-        if self._leave.how != before.how:
+        if self.polling.judge(callers, [channel.pid for channel in self.channels], busy, now):
             for channel in self.channels:
-                channel.allow_polling(self._leave.how)
-
-    def _leave_for(self, active: int, busy: bool, now: int) -> Leave:
-        if self._budget.mode is not WaitMode.ADAPTIVE:
-            return leave(active, self._cores, busy=busy)
-        if now < self._budget.losses.until_ns:
-            return Leave(POLL_NOT, Reason.INTERRUPTED)
-        others = self._neighbours.cores if self._neighbours.crowded else 0.0
-        return leave(active, self._cores, busy=busy, others=others, quota=self.quota.processors)
+                channel.allow_polling(self.polling.how)
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
@@ -460,7 +425,7 @@ class Intake:
             channel.dispose()
 
     def _add(self, channel: Channel) -> None:
-        channel.allow_polling(self._leave.how)
+        channel.allow_polling(self.polling.how)
         self.channels.append(channel)
 
     def _remove(self, channel: Channel) -> None:

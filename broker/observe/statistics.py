@@ -85,7 +85,7 @@ class Statistics:
             "workers": [_worker(channel) for channel in channels],
             "slots": _slots(channels, running),
             "queues": intake.queues(),
-            "waiting": intake.waiting(),
+            "waiting": intake.polling.message(),
             "long_runs": [run.to_message() for run in long_runs(intake, monotonic_ns())],
             "signatures": _signatures(intake.servings, intake.failures.counts(), intake.runner_number),
             "versions": _versions(self._repository),

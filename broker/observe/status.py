@@ -50,7 +50,7 @@ class Status:
             "workers": [_worker(channel) for channel in channels],
             "models": describe(intake.servings, intake.failures),
             "queues": intake.queues(),
-            "waiting": intake.waiting(),
+            "waiting": intake.polling.message(),
             "faults": intake.failures.faults(),
             "long_runs": [run.to_message() for run in long_runs(intake, monotonic_ns())],
             "metrics": self._metrics,

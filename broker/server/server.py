@@ -141,7 +141,7 @@ class Server:
         self.control = ControlServer(self.instance.listener, handlers, self._handlers.on_end, access)
         self._handlers.control = self.control
         presence.watch(self.control)
-        self.control.regularly(LOOK_SECONDS, self.intake.look_at_quota)
+        self.control.regularly(LOOK_SECONDS, self.intake.polling.look_at_quota)
         parts = self.intake, self.memory, self.repository, self.control.sessions, self.threads
         self.observation.watch(path, *parts, presence.message)
 

@@ -428,3 +428,33 @@ def test_a_number_that_was_closed_and_taken() -> None:
     missing = Descriptor(-1)
     assert not missing.ours
     missing.close()
+
+
+@pytest.mark.parametrize("first", ["_wakeup", "_sock"])
+def test_the_watcher_closes_nothing_meanwhile(broker: TestBroker, first: str) -> None:
+    """An app that closes ours one by one may be about to close the next, and to open its own under that number. What it
+    leaves is closed by the call that attaches again."""
+
+    def close_one(talk: Talk, address: str) -> None:
+        client = worker_client.connect(address, timeout=60)
+        double = client.model("double")
+        np.testing.assert_array_equal(double.predict(ROW), ROW * 2)
+        link = client._connection.channel()._link
+        numbers = {name: number_of(getattr(link, name)) for name in ("_wakeup", "_woken", "_sock")}
+        identities = {fd: identity_of(fd) for fd in numbers.values()}
+        os.close(numbers.pop(first))
+        if first == "_sock":
+            os.write(numbers["_wakeup"], b"\0")
+        link._thread.join(30)
+        assert not link._thread.is_alive()
+        assert all(identity_of(fd) == identities[fd] for fd in numbers.values())
+        np.testing.assert_array_equal(double.predict(ROW), ROW * 2)
+        assert not any(identity_of(fd) == identities[fd] for fd in numbers.values())
+        client.close()
+
+    with worker(close_one, broker.address, talk=True) as child:
+        child.result()
+
+
+def number_of(end: Any) -> int:
+    return int(end.sock.fileno() if hasattr(end, "sock") else end.fd)

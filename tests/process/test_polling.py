@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.data_plane.intake import POLLING
+from broker.data_plane.polling import NAMES
 from broker.host.processors import cores
 from tests.brokers import TestBroker, wait_until
 from tests.workers import workers
@@ -46,7 +46,7 @@ def reason_and_word(broker: TestBroker, client: Client) -> tuple[str, bool]:
     client.model("double").predict(ROW)
     said = broker.status()["waiting"]
     word = int(client._connection.channel()._words[POLL_WORD])
-    return said["reason"], POLLING[word] == said["polling"]
+    return said["reason"], NAMES[word] == said["polling"]
 
 
 def wait_for(broker: TestBroker, client: Client, reasons: set[str]) -> None:

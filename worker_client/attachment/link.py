@@ -305,8 +305,10 @@ class ControlLink:
                 return False
         return True
 
-    def _watched(self) -> list[Descriptor | OwnSocket | Event]:
-        return [end for end in (self._sock, self._woken, self._lifeline, self._event) if end is not None]
+    def _ends(self) -> list[Descriptor | OwnSocket | Event]:
+        """All that the link has: the watcher's, and the one that wakes it, whose loss would wake it for ever."""
+        ends = (self._sock, self._woken, self._wakeup, self._lifeline, self._event)
+        return [end for end in ends if end is not None]
 
     def _is_whole(self, *ends: Descriptor | OwnSocket | Event) -> bool:
         """Whether all of them are ours still. If not, the link is at its end: no call begins any more."""
@@ -352,7 +354,7 @@ class ControlLink:
                 ready = self._poll(poll)
                 if not self.process.word[0]:  # we are a greenlet, and so was copied by a fork
                     break
-                if not self._is_whole(*self._watched()):
+                if not self._is_whole(*self._ends()):
                     break
                 if self._woken.fd in ready:
                     read(self._woken.fd, _MANY_WAKES)
@@ -374,7 +376,7 @@ class ControlLink:
         try:
             return [fd for fd, _event in poll.poll(self._milliseconds_left())]
         except OSError:  # eventlet's, if one of them was closed and opened again
-            if self._is_whole(*self._watched()):
+            if self._is_whole(*self._ends()):
                 raise
             return []
 
@@ -422,9 +424,9 @@ class ControlLink:
         if not self.closed:
             self.ended_ns = monotonic_ns()
         self.closed = True
-        with (
-            left_to_callers() if self._lost else contextlib.nullcontext()
-        ):  # whoever closes ours may be at it still
+        # One that is lost: whoever closes ours may be at it still.
+        lost = self._lost or not all(end.ours for end in self._ends())
+        with left_to_callers() if lost else contextlib.nullcontext():
             self._close_all()
         for answer in list(self._waiting.values()):
             answer.put(None)
