@@ -94,7 +94,8 @@ class Intake:
         self._worker_polls = False  # so does the one whose request came last
         self._may_poll = False  # a request has come since the last poll began: another may follow soon
         self._poll_until_ns = 0
-        self._recount_ns = 0
+        self._recount_ns = self._scanned_ns = 0
+        self._slices = True  # this thread may choose its own, as far as is known
         self._has_company = False
         self._usual_slice_ns = 0  # while this thread has a shorter one
 
@@ -212,6 +213,8 @@ class Intake:
                     continue
             self._may_poll = True
             self._answer_doorbell(len(taken))
+            if self._scanned_ns > self._recount_ns:  # off the way of the requests that are answered by now
+                self._count_workers(self._scanned_ns)
             if self.polling.how == POLL_GIVING_WAY and self._worker_polls:
                 self._give_way()
         self._finish()
@@ -238,8 +241,7 @@ class Intake:
             if channel.words[TAIL_WORD] != channel.ring.head:
                 now = now or monotonic_ns()
                 self._take_all(channel, now, taken)
-        if now > self._recount_ns:
-            self._count_workers(now)
+        self._scanned_ns = now
         return taken
 
     def _take_all(self, channel: Channel, now: int, taken: list[Slot]) -> None:
@@ -379,10 +381,11 @@ class Intake:
         self._have_short_turns(True)
 
     def _have_short_turns(self, short: bool) -> None:
-        if short and not self._usual_slice_ns:
-            self._usual_slice_ns = ask_for(SLICE_NS)
-        elif not short and self._usual_slice_ns and ask_for(self._usual_slice_ns):
-            self._usual_slice_ns = 0
+        if not self._slices or short == bool(self._usual_slice_ns):
+            return
+        before = ask_for(SLICE_NS if short else self._usual_slice_ns)
+        self._slices = before > 0
+        self._usual_slice_ns = before if short else 0
 
     def _switch(self) -> None:
         with self._repository.lock:

@@ -24,6 +24,7 @@ _NUMBERS = {"x86_64": (314, 315), "aarch64": (274, 275)}
 """Of the system calls sched_setattr and sched_getattr, for which older C libraries have no functions."""
 _ATTR = struct.Struct("=IIQiIQQQII")
 """struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period, util_min, util_max."""
+_syscall = getattr(ctypes.CDLL(None), "syscall", None)
 _RESET_ON_FORK = 1
 _OTHER = 0
 
@@ -31,15 +32,14 @@ _OTHER = 0
 def ask_for(slice_ns: int) -> int:
     """For the calling thread, not for those that it starts. The slice it had before; 0 if it is given none."""
     set_number, get_number = _NUMBERS.get(platform.machine(), (0, 0))
-    syscall = getattr(ctypes.CDLL(None), "syscall", None)
-    if syscall is None or not set_number:
+    if _syscall is None or not set_number:
         return 0
     found = ctypes.create_string_buffer(_ATTR.size)
-    if syscall(get_number, 0, found, _ATTR.size, 0) != 0:
+    if _syscall(get_number, 0, found, _ATTR.size, 0) != 0:
         return 0
     size, policy, flags, nice, priority, runtime, *others = _ATTR.unpack(found.raw)
     chosen_for_us, no_slices = policy != _OTHER, not runtime
     if chosen_for_us or no_slices:
         return 0
     wanted = _ATTR.pack(size, policy, flags | _RESET_ON_FORK, nice, priority, slice_ns, *others)
-    return int(runtime) if syscall(set_number, 0, wanted, 0) == 0 else 0
+    return int(runtime) if _syscall(set_number, 0, wanted, 0) == 0 else 0
