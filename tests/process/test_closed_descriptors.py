@@ -9,6 +9,7 @@ import itertools
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator
+from time import sleep
 from typing import Any
 
 import numpy as np
@@ -234,6 +235,32 @@ def test_calls_under_way_when_it_happens(broker: TestBroker) -> None:
         assert child.result() == [2.0] * 3
 
 
+def test_a_stateful_call_under_way_when_it_happens(broker: TestBroker) -> None:
+    """It cannot be sent once more, and need not be: the kernel keeps the connection while the watcher sleeps."""
+
+    def daemonise(talk: Talk, address: str) -> int:
+        client = worker_client.connect(address, timeout=60)
+        warm(client, "submit")
+        future = client.model("gated_stateful").submit(gated(8))
+        talk.say()
+        talk.hear()
+        close_all(keep=(talk.fileno(),))
+        theirs = AppFiles()
+        talk.say()
+        order = int(future.result(60)["order"][0])
+        theirs.check()
+        return order
+
+    with worker(daemonise, broker.address, talk=True) as child:
+        child.hear()
+        broker.gate.wait_for(8)
+        child.say()
+        child.hear()
+        sleep(0.2)  # time for a watcher that something woke
+        broker.gate.open(8)
+        assert child.result() >= 0
+
+
 def test_an_event_loop_after_it(broker: TestBroker) -> None:
     """The same client in another loop, as the first one's descriptors are gone with all others."""
 
@@ -430,7 +457,7 @@ def test_a_number_that_was_closed_and_taken() -> None:
     missing.close()
 
 
-@pytest.mark.parametrize("first", ["_wakeup", "_sock"])
+@pytest.mark.parametrize("first", ["_wakeup", "_woken", "_sock"])
 def test_the_watcher_closes_nothing_meanwhile(broker: TestBroker, first: str) -> None:
     """An app that closes ours one by one may be about to close the next, and to open its own under that number. What it
     leaves is closed by the call that attaches again."""
@@ -442,9 +469,11 @@ def test_the_watcher_closes_nothing_meanwhile(broker: TestBroker, first: str) ->
         link = client._connection.channel()._link
         numbers = {name: number_of(getattr(link, name)) for name in ("_wakeup", "_woken", "_sock")}
         identities = {fd: identity_of(fd) for fd in numbers.values()}
+        wakeup = os.dup(numbers["_wakeup"])
         os.close(numbers.pop(first))
-        if first == "_sock":
-            os.write(numbers["_wakeup"], b"\0")
+        with contextlib.suppress(BrokenPipeError):  # it is awake
+            os.write(wakeup, b"\0")
+        os.close(wakeup)
         link._thread.join(30)
         assert not link._thread.is_alive()
         assert all(identity_of(fd) == identities[fd] for fd in numbers.values())
