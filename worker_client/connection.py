@@ -21,10 +21,13 @@ from worker_client.calls.channel import Channel
 from worker_client.calls.futures import Call
 from worker_client.calls.retries import Reruns
 from worker_client.green import channel as green
+from worker_client.green.hubs import NoGreenlet, run_in_greenlet
 from worker_client.ipc import own_broker
 from worker_client.ipc.waiting import WaitMode
 from worker_client.system import fork, limits
+from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
+from worker_client.system.condition import Condition
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
 from worker_client.wire.signature import Signature
@@ -51,6 +54,7 @@ class Connection:
         self.closings = 0  # how often it was closed: who waits for a channel gives up when this changes
         self._met_a_broker = False  # in the life of this process, or before the fork
         self._missing_since_ns = 0  # 0 while it is not missing
+        self._hub = green.hub()  # which the channel is made in, if greenlets use it
         fork.register(self, Connection.after_fork_in_child)
 
     def __copy__(self) -> Connection:
@@ -68,9 +72,9 @@ class Connection:
     # Made at the first call: gunicorn's gevent worker patches threading after the app was preloaded.
 
     @property
-    def _changed(self) -> threading.Condition:
+    def _changed(self) -> Condition:
         """Attached, closed, or the next one's turn to attach."""
-        condition: threading.Condition = self.__dict__.setdefault("_condition", threading.Condition())
+        condition: Condition = self.__dict__.setdefault("_condition", Condition())
         return condition
 
     @property
@@ -93,6 +97,9 @@ class Connection:
         self._enter()
         own_broker.check(self.path)
         closings = self.closings if closings is None else closings
+        if monkey.in_native_thread():
+            return self._channel_of_hub(deadline_ns, patient, closings)
+        self._hub = green.hub()
         patience = self._patience(deadline_ns, patient)
         while True:
             try:
@@ -149,11 +156,11 @@ class Connection:
             link, self._link = self._link, None
             channel, self._channel = self._channel, None
             self._changed.notify_all()
-        _let_go(link, channel)
+        self._let_go(link, channel)
         if channel is not None:
             channel.futures.join()
         for thread in self.reruns.close(self._closed()):
-            if thread is not threading.current_thread():
+            if monkey.may_join(thread):
                 thread.join()
 
     def missed(self, deadline_ns: int, patient: bool = True) -> BrokerError:
@@ -175,6 +182,34 @@ class Connection:
         """Whether a broker that is not there now may well be back soon."""
         missing_since = self._missing_since_ns or (self._link.ended_ns if self._link is not None else 0)
         return self._met_a_broker and (not missing_since or now_ns - missing_since < _RETURN_NS)
+
+    # -- native threads under gevent and eventlet ------------------------------------------------------------------
+
+    def _channel_of_hub(self, deadline_ns: int, patient: bool, closings: int) -> Channel:
+        """`channel` for a native thread: made by a greenlet of the main thread, where all that is part of it runs."""
+        try:
+            channel: Channel = run_in_greenlet(
+                self._hub, lambda: self.channel(deadline_ns, patient, closings), deadline_ns
+            )
+            return channel
+        except NoGreenlet:
+            with self._changed:
+                while self._attaching is not None and self._changed.wait(seconds_left(deadline_ns)):
+                    pass
+                if self._channel is not None and self._channel.open:
+                    return self._channel
+            raise BrokerUnavailable(
+                f"a native thread cannot attach to the broker at {self.path} by itself in a process that gevent or "
+                "eventlet has patched; call client.models() in a greenlet of the main thread first"
+            ) from None
+
+    def _let_go(self, link: ControlLink | None, channel: Channel | None) -> None:
+        if not (
+            monkey.in_native_thread()
+            and self._hub is not None
+            and self._hub.spawn(lambda: _let_go(link, channel))
+        ):
+            _let_go(link, channel)
 
     # -- attaching -----------------------------------------------------------------------------------------------
 
@@ -263,7 +298,7 @@ class Connection:
             channel, self._channel = self._channel, None
             if link is not None and self._met_a_broker and not self._missing_since_ns:
                 self._missing_since_ns = link.ended_ns
-        _let_go(link, channel)
+        self._let_go(link, channel)
 
     def _closed(self) -> BrokerUnavailable:
         return BrokerUnavailable(f"the client was closed while the call waited for the broker at {self.path}")

@@ -180,6 +180,65 @@ def native_threads(client: Client, gate: Gate) -> None:
     assert [answer() for answer in answers] == [2.0 * x for x in range(8)]
 
 
+def native_threads_of_all_kinds(client: Client, gate: Gate) -> None:
+    """Whatever asks the broker for more: large inputs and outputs, many slots, futures; and many calls at a time."""
+    double = client.model("double")
+    double.predict(ROW)
+    if sys.argv[1] == "eventlet":  # which no native thread can ask for the greenlet that looks after futures
+        double.submit(ROW).result(FAR_MORE_S)
+    large = np.arange(1_000_000, dtype=np.float32).reshape(-1, 4)
+
+    def call(number: int) -> bool:
+        answers = [double.predict(ROW * x)[0, 0] for x in range(100)]
+        grown = double.predict(large[: 20_000 * (number + 1)])
+        later = double.submit(ROW * 7).result(FAR_MORE_S)[0, 0], [y[0, 0] for y in double.map([ROW, ROW * 2])]
+        right = np.array_equal(grown, large[: len(grown)] * 2) and len(grown) == 20_000 * (number + 1)
+        unordered = sorted(i for i, _ in double.map_unordered(ROW for _ in range(3)))
+        return (
+            answers == [2.0 * x for x in range(100)]
+            and right
+            and later == (14, [2, 4])
+            and unordered == [0, 1, 2]
+        )
+
+    with ticker() as ticks:
+        answers = [green.in_native_thread(lambda number=number: call(number)) for number in range(8)]
+        greenlets = [green.spawn(lambda x=x: float(double.predict(ROW * x)[0, 0])) for x in range(AT_ONCE)]
+        assert green.wait_all(greenlets) == [2.0 * x for x in range(AT_ONCE)]
+        assert [answer() for answer in answers] == [True] * 8
+        more_ticks(ticks)
+
+    def too_late() -> None:
+        with pytest.raises(DeadlineExceeded):
+            gated(client, 9, 1, timeout=0.1)
+
+    green.in_native_thread(too_late)()
+    gate.open(9)
+    green.in_native_thread(client.close)()
+    slots_come_back(client)
+
+
+def native_threads_first(client: Client, gate: Gate) -> None:
+    """Nobody is attached: a greenlet of the main thread does it for them, or they are refused where none can be asked
+    to. They are served in any case as soon as one has."""
+
+    def call(x: int) -> float:
+        return float(client.model("double").predict(ROW * x)[0, 0])
+
+    if sys.argv[1] == "gevent":
+        assert green.in_native_thread(lambda: call(1))() == 2
+    else:
+        green.in_native_thread(lambda: refused(call))()
+        client.models()
+    assert call(2) == 4
+    assert green.in_native_thread(lambda: call(3))() == 6
+
+
+def refused(call: Callable[[int], float]) -> None:
+    with pytest.raises(BrokerUnavailable, match=r"call client\.models\(\) in a greenlet"):
+        call(1)
+
+
 def in_an_event_loop(client: Client, gate: Gate) -> None:
     """asyncio's own loop runs in a greenlet beside the others; uvloop would stop them all, and is refused."""
 
@@ -203,6 +262,25 @@ def in_an_event_loop(client: Client, gate: Gate) -> None:
     loop = uvloop.new_event_loop()
     loop.run_until_complete(refused())
     loop.close()
+
+
+def closed_meanwhile(client: Client, gate: Gate) -> None:
+    """The client is closed while greenlets wait for answers: each is told at once."""
+    other = worker_client.connect(sys.argv[3], timeout=FAR_MORE_S)
+    told = []
+
+    def call() -> None:
+        with pytest.raises(BrokerUnavailable, match="closed"):
+            gated(other, 10, 1)
+        told.append(True)
+
+    calls = [green.spawn(call) for _ in range(10)]
+    until(lambda: gate.entries(10))
+    with green.timeout(FAR_MORE_S / 2):
+        other.close()
+        green.wait_all(calls)
+    assert len(told) == 10
+    gate.open(10)
 
 
 def orphaned(client: Client, gate: Gate) -> None:
@@ -262,7 +340,10 @@ CASES: dict[str, Case] = {
         refused_and_failed,
         futures_and_requests,
         native_threads,
+        native_threads_of_all_kinds,
+        native_threads_first,
         in_an_event_loop,
+        closed_meanwhile,
         orphaned,
         attached_by_many,
         closed_descriptors,

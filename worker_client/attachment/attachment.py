@@ -22,6 +22,7 @@ from worker_client.ipc.segment import Segment
 from worker_client.system import fork
 from worker_client.system.descriptor import Descriptor
 from worker_client.system.limits import check_room, no_descriptor
+from worker_client.system.threads import Mutex
 from worker_client.wire import control
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import BULK
@@ -50,7 +51,7 @@ class Attachment:
             self._opened(reply["doorbell"], deadline_ns),
         )
         # A signal handler may call while its thread holds it, at moments when another push does no harm.
-        self._push_lock = threading.RLock()
+        self._push_lock = Mutex()
 
     @property
     def open(self) -> bool:

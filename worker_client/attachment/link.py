@@ -42,6 +42,7 @@ from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.descriptor import Descriptor, OwnSocket, close_left, left_to_callers, new_pipe
 from worker_client.system.refusal import is_refusal, refused
+from worker_client.system.threads import Mutex
 from worker_client.wire import control
 from worker_client.wire.address import unreachable
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
@@ -114,11 +115,11 @@ class ControlLink:
         self._decoder = control.Decoder()
         self._ids = count(1)
         self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
-        self._send_lock = threading.RLock()  # a signal handler may call while its thread holds it
+        self._send_lock = Mutex()  # a signal handler may call while its thread holds it
         self._half_sent = (
             0  # the thread of whose message a half is in the socket; short ones go whole, or not at all
         )
-        self._close_lock = threading.RLock()
+        self._close_lock = Mutex()
         fork.register(self, ControlLink.after_fork_in_child)
         self._thread = threading.Thread(target=self._watch, name="onesession-watcher", daemon=True)
         try:
@@ -178,7 +179,7 @@ class ControlLink:
         if not self.process.word[0]:
             raise self.gone()
         number = next(self._ids)
-        answer: queue.SimpleQueue[_Reply] = queue.SimpleQueue()
+        answer: queue.SimpleQueue[_Reply] = monkey.simple_queue()
         self._waiting[number] = answer
         deadline_ns = NO_DEADLINE if timeout is None else monotonic_ns() + int(timeout * 1e9)
         try:
@@ -256,7 +257,7 @@ class ControlLink:
         self.closed = True
         if not self._wake():
             self._ask_to_hang_up()
-        elif self._thread is not threading.current_thread() and not monkey.in_hub():
+        elif monkey.may_join(self._thread):
             self._thread.join()
         close_left()
 

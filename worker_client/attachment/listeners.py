@@ -12,10 +12,10 @@ was closed, so while one waits for a slot, the watcher looks now and then whethe
 from __future__ import annotations
 
 import asyncio
-import threading
 from typing import Protocol
 
 from worker_client.attachment.expiry import Sleeper, expire
+from worker_client.system.threads import Mutex
 from worker_client.wire.layout import NO_DEADLINE
 
 LOOK_NS = 50_000_000
@@ -49,7 +49,7 @@ class Listeners:
     def __init__(self) -> None:
         self._all: tuple[Listener, ...] = ()  # replaced, never changed
         # A call in a signal handler may interrupt whoever holds it, and tell the loops that the channel is lost.
-        self._lock = threading.RLock()
+        self._lock = Mutex()
         self._look_ns = NO_DEADLINE
         self.several = False
         """The watcher listens, from the second loop on."""

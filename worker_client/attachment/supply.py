@@ -20,6 +20,7 @@ from worker_client.attachment.slot import Slot
 from worker_client.ipc import semaphore
 from worker_client.ipc.segment import Segment
 from worker_client.system.clock import monotonic_ns
+from worker_client.system.condition import Condition
 from worker_client.system.descriptor import Descriptor
 from worker_client.wire import control
 from worker_client.wire.errors import BrokerError, DeadlineExceeded, InvalidInput, Overloaded
@@ -46,7 +47,7 @@ class SlotSupply(Attachment):
         self._free: deque[Slot] = deque()
         self._abandoned: list[Slot] = []
         self._grower = 0  # the thread that asks for more slots
-        self._slow = threading.Condition()  # wakes those who wait for a slot or for an output region
+        self._slow = Condition()  # wakes those who wait for a slot or for an output region
         self._claimers = 0
         self._left_block: tuple[control.Message, Received] | None = None  # for which there was no room
         self._no_more_slots = ""  # why the broker refused another block

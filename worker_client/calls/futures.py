@@ -8,6 +8,8 @@ the broker goes away -> what it has not answered goes to `Call.on_lost`, with th
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 import weakref
 from collections.abc import Callable
@@ -23,7 +25,9 @@ from worker_client.attachment.slot import Slot
 from worker_client.calls.timings import Timings
 from worker_client.ipc import semaphore
 from worker_client.system import fork, limits, threads
+from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
+from worker_client.system.threads import Mutex
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 
@@ -58,11 +62,13 @@ class CallFuture(Future[Any]):
 
     @_condition.setter
     def _condition(self, condition: threading.Condition) -> None:
-        self._own_condition = condition
+        """The one that the constructor has made, or one with a real lock where that is a library's."""
+        real = isinstance(condition._lock, Mutex)  # type: ignore[attr-defined]  # noqa: SLF001
+        self._own_condition = condition if real else threading.Condition(Mutex())
 
     def _leave_parent(self) -> None:
         """In a child: end, without the locks and the callbacks, which are the parent's."""
-        self._own_condition = threading.Condition()
+        self._own_condition = threading.Condition(Mutex())
         self._process = fork.here()
         self._waiters: list[Any] = []
         self._done_callbacks: list[Any] = []
@@ -138,15 +144,16 @@ class _End:
     """Waits for the end of a future; its methods are those that `concurrent.futures` asks of a future's waiters."""
 
     def __init__(self) -> None:
-        self._running = threading.Lock()
-        self._running.acquire()
+        self._ended = monkey.simple_queue()
 
     def wait(self, timeout: float | None) -> None:
-        seconds = -1 if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
-        self._running.acquire(timeout=seconds)
+        with contextlib.suppress(queue.Empty):
+            self._ended.get(
+                timeout=None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+            )
 
     def add_result(self, _: Future[Any]) -> None:
-        self._running.release()
+        self._ended.put(None)
 
     add_exception = add_cancelled = add_result
 
@@ -259,7 +266,7 @@ class FutureDispatcher:
             slot.notify = NOTIFY_BELL
             self._calls[slot] = call
             entered = True
-            self._start()
+            self.start(call.deadline_ns)
             if call.deadline_ns != NO_DEADLINE:
                 # Before it is submitted: right after, it may be another call's slot.
                 self._channel.watch(slot, call.deadline_ns)
@@ -274,8 +281,13 @@ class FutureDispatcher:
                 return  # the dispatcher, at its end, has seen to the call already
             raise
 
-    def _start(self) -> None:
-        if self._thread is not None and not self._starting:
+    @property
+    def started(self) -> bool:
+        return self._thread is not None and not self._starting
+
+    def start(self, deadline_ns: int) -> None:
+        """The thread, if it does not run yet."""
+        if self.started:
             return
         with self._lock:
             if self._starting:
@@ -293,7 +305,7 @@ class FutureDispatcher:
 
     def join(self) -> None:
         """Wait for the thread's end, which the channel's closing brings about."""
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None and monkey.may_join(self._thread):
             self._thread.join()
 
     def _dispatch(self) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from worker_client.system import fork
+from worker_client.system import patched as monkey
 from worker_client.wire.errors import InvalidInput
 
 Submit = Callable[[Any], "Future[Any]"]
@@ -41,7 +42,7 @@ def unordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Ite
 
 
 def _unordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Iterator[tuple[int, Any]]:
-    done: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+    done: queue.SimpleQueue[Future[Any]] = monkey.simple_queue()
     pending: dict[Future[Any], int] = {}
     process = fork.here()
     try:

@@ -16,13 +16,15 @@ from collections.abc import Callable
 from worker_client.attachment.link import ControlLink
 from worker_client.attachment.slot import Slot
 from worker_client.calls.channel import Channel
-from worker_client.green.hubs import EventletHub, GeventHub, Hub, Waiter
+from worker_client.calls.futures import FutureDispatcher
+from worker_client.green.hubs import EventletHub, GeventHub, Hub, NoGreenlet, Waiter, run_in_greenlet
 from worker_client.ipc import semaphore
 from worker_client.ipc.waiting import WaitMode
 from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.descriptor import Descriptor
 from worker_client.wire import control
+from worker_client.wire.errors import BrokerError
 from worker_client.wire.layout import (
     NO_DEADLINE,
     NOTIFY_BELL,
@@ -34,33 +36,70 @@ from worker_client.wire.layout import (
 MakeChannel = Callable[[ControlLink, control.Message, Descriptor, WaitMode, int], Channel]
 
 
+def hub() -> Hub | None:
+    """Of the thread that asks, if greenlets run there."""
+    if monkey.in_native_thread():
+        return None
+    if monkey.gevent_has_patched():
+        return GeventHub()
+    return EventletHub() if monkey.eventlet_has_patched() else None
+
+
 def channel_type() -> MakeChannel:
     """What this process attaches with."""
-    if monkey.gevent_has_patched():
-        return lambda *arguments: GreenChannel(GeventHub(), *arguments)
-    if monkey.eventlet_has_patched():
-        return lambda *arguments: GreenChannel(EventletHub(), *arguments)
-    return Channel
+    here = hub()
+    return Channel if here is None else lambda *arguments: GreenChannel(here, *arguments)
+
+
+def _part_of_hub(hub: Hub, function: Callable[[], None], deadline_ns: int) -> None:
+    """Run what changes the event loop in its own thread."""
+    if not monkey.in_native_thread():
+        function()
+        return
+    try:
+        run_in_greenlet(hub, function, deadline_ns)
+    except NoGreenlet:
+        raise BrokerError(
+            "a native thread cannot make a future in a process that eventlet has patched before a greenlet has; "
+            "call predict, which may block here"
+        ) from None
+
+
+class _Futures(FutureDispatcher):
+    """Whose thread is a greenlet of the hub."""
+
+    def __init__(self, channel: Channel, hub: Hub) -> None:
+        super().__init__(channel)
+        self._hub = hub
+
+    def start(self, deadline_ns: int) -> None:
+        if not self.started:
+            _part_of_hub(self._hub, lambda: super(_Futures, self).start(deadline_ns), deadline_ns)
 
 
 class _Bell(semaphore.NoSemaphore):
     """What the dispatcher of futures waits for, in place of a semaphore."""
 
-    __slots__ = ("_rung",)
+    __slots__ = ("_look_later", "_rung")
 
-    def __init__(self, rung: Waiter) -> None:
+    def __init__(self, rung: Waiter, look_later: Callable[[], None]) -> None:
         self._rung = rung
+        self._look_later = look_later
 
     def acquire(self, timeout: float | None = None) -> None:
         self._rung.wait(timeout)
         self._rung.clear()
 
     def release(self) -> None:
-        self._rung.set()
+        if monkey.in_native_thread():
+            self._look_later()
+        else:
+            self._rung.set()
 
 
 class GreenChannel(Channel):
-    """A channel of the hub in whose thread it was made. Calls of other threads, the library's own pool, block there."""
+    """A channel of the main thread's hub, in which all that is part of it runs. Calls of native threads, the library's
+    own pool, block there."""
 
     def __init__(
         self,
@@ -72,16 +111,17 @@ class GreenChannel(Channel):
         deadline_ns: int,
     ) -> None:
         super().__init__(link, reply, fd, mode, deadline_ns)
-        self.bell = _Bell(hub.new_waiter())
+        self.bell = _Bell(hub.new_waiter(), self._look_later)
         self._hub = hub
         self._waiters: dict[Slot, Waiter] = {}
         self._stop: Callable[[], None] | None = None  # for the hub to listen no more
         self._listening = threading.Lock()
+        self.futures = _Futures(self, hub)
 
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
-        if notify == NOTIFY_BELL or (notify == NOTIFY_SLOT and self._hub.is_here()):
+        if notify == NOTIFY_BELL or (notify == NOTIFY_SLOT and not monkey.in_native_thread()):
             if self._stop is None:
-                self._listen(deadline_ns)
+                _part_of_hub(self._hub, lambda: self._listen(deadline_ns), deadline_ns)
             notify = slot.notify = NOTIFY_EVENT
         super().submit(slot, signature_id, deadline_ns, notify)
 
@@ -111,6 +151,9 @@ class GreenChannel(Channel):
     def dispose(self) -> None:
         self._stop_listening()
         super().dispose()
+        if self.ours:  # in a child they are copies of the parent's, and sleep on
+            for waiter in list(self._waiters.values()):  # the event was set for them, and is heard no more
+                waiter.set()
 
     def _listen(self, deadline_ns: int) -> None:
         with self._listening:  # asking the broker for the event lets other greenlets run
@@ -120,6 +163,10 @@ class GreenChannel(Channel):
                 event = self.open_event(deadline_ns)
                 event.otherwise = self._look
                 self._stop = self._hub.listen(event.fd, self._look)
+
+    def _look_later(self) -> None:
+        if (event := self.event) is not None:
+            event.set()
 
     def _stop_listening(self) -> None:
         stop, self._stop = self._stop, None

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import queue
 from collections.abc import Callable
 from typing import Any, Protocol
+
+from worker_client.attachment.link import seconds_left
+from worker_client.system import patched as monkey
+from worker_client.wire.errors import DeadlineExceeded
 
 _READ = 1  # libev's
 
@@ -24,8 +29,8 @@ class Waiter(Protocol):
 class Hub(Protocol):
     """The hub of the thread that made this object."""
 
-    def is_here(self) -> bool:
-        """Whether the caller's greenlet belongs to it: it does not in a native thread."""
+    def spawn(self, function: Callable[[], None]) -> bool:
+        """Have it run in a greenlet, asked by any thread. False if that cannot be done."""
 
     def new_waiter(self) -> Waiter: ...
 
@@ -33,17 +38,48 @@ class Hub(Protocol):
         """Have the hub call `look` whenever `fd` is readable; what ends that."""
 
 
+class NoGreenlet(Exception):
+    """There is no hub that another thread could have run something."""
+
+
+def run_in_greenlet(hub: Hub | None, function: Callable[[], Any], deadline_ns: int) -> Any:
+    """Have a greenlet of `hub` run it, for the native thread that calls, and return or raise what comes of it. Raises
+    NoGreenlet, or DeadlineExceeded if the hub does not get to it in time."""
+    outcome: queue.SimpleQueue[tuple[Any, BaseException | None]] = monkey.simple_queue()
+
+    def run() -> None:
+        try:
+            outcome.put((function(), None))
+        except BaseException as error:
+            outcome.put((None, error))
+
+    if hub is None or not hub.spawn(run):
+        raise NoGreenlet
+    try:
+        value, error = outcome.get(timeout=seconds_left(deadline_ns))
+    except queue.Empty:
+        raise DeadlineExceeded(
+            "no greenlet of the main thread could do its part of a native thread's call within the call's timeout: the "
+            "event loop does not run; let the main thread wait by way of gevent"
+        ) from None
+    if error is not None:
+        raise error
+    return value
+
+
 class GeventHub:
     def __init__(self) -> None:
         from gevent.event import Event
         from gevent.hub import get_hub
 
-        self._get_hub = get_hub
         self._hub = get_hub()
         self._new_event = Event
 
-    def is_here(self) -> bool:
-        return self._get_hub() is self._hub
+    def spawn(self, function: Callable[[], None]) -> bool:
+        from gevent import spawn
+
+        self._hub.loop.run_callback_threadsafe(spawn, function)
+        return True
 
     def new_waiter(self) -> Waiter:
         waiter: Waiter = self._new_event()
@@ -64,11 +100,11 @@ class EventletHub:
     def __init__(self) -> None:
         from eventlet.hubs import get_hub
 
-        self._get_hub = get_hub
         self._hub = get_hub()
 
-    def is_here(self) -> bool:
-        return self._get_hub() is self._hub
+    def spawn(self, function: Callable[[], None]) -> bool:
+        """Nothing of eventlet's wakes a hub from another thread."""
+        return False
 
     def new_waiter(self) -> Waiter:
         return _EventletWaiter(self._hub)

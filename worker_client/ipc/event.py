@@ -15,6 +15,7 @@ from collections.abc import Callable
 from posix import read, write  # not os's, in place of which eventlet puts some that wait
 
 from worker_client.system.descriptor import Descriptor
+from worker_client.system.threads import Mutex
 
 _SET = b"\1"
 _MANY = 512  # sets that are taken back at a time
@@ -30,7 +31,7 @@ class Event:
         self._descriptor = descriptor
         self.otherwise: Callable[[], object] = lambda: None
         """Called in place of setting it if the descriptor was closed by somebody else."""
-        self._lock = threading.Lock()  # so that no thread sets a descriptor that another has just closed
+        self._lock = Mutex()  # so that no thread sets a descriptor that another has just closed
 
     @property
     def fd(self) -> int:

@@ -3,9 +3,14 @@ or two checks."""
 
 from __future__ import annotations
 
+import _queue
+import _thread
+import os
+import queue
 import select
 import sys
-from typing import Protocol
+import threading
+from typing import Any, Protocol
 
 
 def gevent_has_patched() -> bool:
@@ -17,6 +22,17 @@ def eventlet_has_patched() -> bool:
     return _has_patched("eventlet.patcher", "is_monkey_patched", "thread")
 
 
+def in_native_thread() -> bool:
+    """Of a patched process: a thread of the library's own pool, or another that has no part in the main thread's event
+    loop. What greenlets tell each other does not reach it, and it must not touch their loop."""
+    return _thread.get_native_id() != os.getpid() and (gevent_has_patched() or eventlet_has_patched())
+
+
+def simple_queue() -> queue.SimpleQueue[Any]:
+    """One from which the caller's thread, or greenlet, may take what any thread puts in."""
+    return _queue.SimpleQueue() if in_native_thread() else queue.SimpleQueue()
+
+
 def in_hub() -> bool:
     """Where nothing may wait: in gevent's event loop itself, where the garbage collector runs as well."""
     if not gevent_has_patched():
@@ -25,6 +41,11 @@ def in_hub() -> bool:
     from gevent.hub import get_hub
 
     return gevent.getcurrent() is get_hub()
+
+
+def may_join(thread: threading.Thread) -> bool:
+    """Whether the caller may wait for the end of one of ours, which is a greenlet's if threading was patched."""
+    return thread is not threading.current_thread() and not in_hub() and not in_native_thread()
 
 
 POLLIN = 1

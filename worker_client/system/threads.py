@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import _thread
 import mmap
 import threading
 
 from worker_client.system import limits
+
+Mutex = _thread.RLock
+"""A lock that is a real one also where gevent or eventlet has patched threading: theirs can leave a native thread
+waiting for ever for what another thread has released. What is done under it must let no other greenlet run."""
 
 _PIECES = 4
 _PIECE_BYTES = 1 << 20  # as CPython takes memory for its objects

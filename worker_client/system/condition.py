@@ -1,0 +1,46 @@
+"""Waiting for another thread, also where gevent or eventlet has patched threading."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from worker_client.system import patched as monkey
+from worker_client.system.threads import Mutex
+
+_LOOK_SECONDS = 0.001
+_EVENTLET_LOOK_SECONDS = 0.02
+
+
+class Condition(threading.Condition):
+    """As threading's, in processes that nobody has patched. In others its lock is a real one, under which no greenlet
+    may let another run, and some look whether they were notified instead of waiting for it:
+
+    - a native thread, which what greenlets tell each other does not reach;
+    - every greenlet of eventlet's, which cannot be woken by another thread.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(Mutex())
+        self._notified = 0
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if monkey.in_native_thread():
+            return self._look(timeout, _LOOK_SECONDS)
+        if monkey.eventlet_has_patched():
+            return self._look(timeout, _EVENTLET_LOOK_SECONDS)
+        return super().wait(timeout)
+
+    def notify(self, n: int = 1) -> None:
+        self._notified += 1
+        super().notify(n)
+
+    def _look(self, timeout: float | None, pause: float) -> bool:
+        before, end = self._notified, None if timeout is None else time.monotonic() + timeout
+        while self._notified == before and (end is None or time.monotonic() < end):
+            self.release()
+            try:
+                time.sleep(pause)
+            finally:
+                self.acquire()
+        return self._notified != before
