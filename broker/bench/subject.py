@@ -8,11 +8,15 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from broker.api import Broker
+from broker.control_plane import locks
 from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec
+from broker.sharing.memory import sweep
+from worker_client.wire.address import name_prefix
 from worker_client.wire.errors import ModelNotFound
 from worker_client.wire.signature import Signature
 
@@ -53,12 +57,14 @@ def served(subject: Subject) -> Iterator[Served]:
     folder = tempfile.mkdtemp(
         prefix="onesession-bench-", dir="/tmp"
     )  # short enough for a socket, as $TMPDIR may not be
+    path = Path(folder, _SOCKET)
     try:
-        with Broker(
-            [subject.spec], name=os.path.join(folder, _SOCKET), supervise=False, **subject.options
-        ) as broker:
+        with Broker([subject.spec], name=os.fspath(path), supervise=False, **subject.options) as broker:
             yield _asked(subject, broker.address)
     finally:
+        # No other broker will have this address, and so remove what one leaves that had to be killed.
+        sweep(name_prefix(path))
+        locks.of_names(path).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -12,6 +12,7 @@ import click
 from broker.cli.bench import bench
 from broker.cli.config import config
 from broker.cli.doctor import doctor
+from broker.cli.init import init
 from broker.cli.ls import ls
 from broker.cli.models import models
 from broker.cli.node import node
@@ -22,6 +23,7 @@ from broker.cli.stats import stats
 from broker.cli.status import status
 from broker.cli.top import top
 from broker.cli.trace import trace
+from broker.cli.try_model import try_model
 from broker.cli.tune import tune
 from broker.process.entry import settle
 from worker_client.wire.version import __version__
@@ -57,5 +59,8 @@ def main() -> None:
     """One TensorFlow session for all prefork workers."""
 
 
-for command in (serve, run, node, ls, status, stats, top, trace, models, reload, tune, bench, config, doctor):
+for command in (
+    *(try_model, init, serve, run, node, ls, status, stats, top, trace, models, reload, tune, bench, config),
+    doctor,
+):
     main.add_command(command)

@@ -6,7 +6,6 @@ import json
 import os
 import random
 import shlex
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -36,6 +35,7 @@ from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
 from broker.cli.numbers import FLOATS, INTEGERS
 from broker.cli.options import told_errors
+from broker.cli.sigterm import ended_by_sigterm
 from broker.config.settings import Tune
 from broker.counters.counted import counted
 from broker.models.files.reading import reading
@@ -200,7 +200,7 @@ def bench(model: str, name: str | None, **options: Any) -> None:
     """
     import_from_here()
     output: Path | None = options["output"]
-    with told_errors(), _ended_by_sigterm():
+    with told_errors(), ended_by_sigterm():
         if options["plots_"] and not plots.available():
             raise InvalidInput(plots.MISSING)
         subject = _subject(model, name, options)
@@ -306,16 +306,6 @@ def _progress() -> Iterator[Tell]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("", total=1.0)
         yield lambda share, text: bar.update(task, completed=share, description=escape(text))
-
-
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """SIGTERM ends the command as an error does: it stops what it started and removes its files in /tmp."""
-    before = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _write(outcome: Outcome, folder: Path, wanted: bool | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -29,12 +29,17 @@ def models(name: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(found, indent=2))
         return
+    Console().print(shown(found))
+
+
+def shown(models: Mapping[str, Any]) -> Tree:
+    """What a broker answers to `models`, as people read it."""
     tree = Tree("models")
-    for model, info in found.items():
+    for model, info in models.items():
         branch = tree.add(escape(f"{model}, {_served(info)}, from {info['source']}"))
         for version in info["versions"]:
             _show(branch, info, version)
-    Console().print(tree)
+    return tree
 
 
 def _served(info: dict[str, Any]) -> str:

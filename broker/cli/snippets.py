@@ -1,0 +1,203 @@
+"""The lines that an app needs to call one signature of a model, for Flask, FastAPI and Django.
+
+JSON goes in and comes out: an object with a list for each input, and one with a list for each output. The lists are
+handed to `predict` as they are: it makes arrays of the right dtype, and refuses what would change a value.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from worker_client.wire.dtypes import STRING, name_of
+from worker_client.wire.signature import Signature, TensorSpec
+
+_NAMED_ALIKE = ("bool", "int", "uint", "float16", "float32", "float64")
+"""How the dtypes begin whose `tolist()` is made of Python's numbers; but those of fewer than eight bits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is called: `signature` of the model `name`, which is served from `source`."""
+
+    name: str
+    source: str
+    signature: Signature
+    is_default: bool
+
+    @property
+    def serve_option(self) -> str:
+        """For `onesession run` and `serve`, quoted for a shell."""
+        return f"--model {shlex.quote(f'{self.name}={self.source}')}"
+
+
+def snippets(subject: Subject) -> str:
+    """All three, each under a line `# --- FRAMEWORK` and the command that starts it."""
+    parts = (
+        ("Flask: app.py", "gunicorn --workers 4 app:app", _flask(subject)),
+        ("FastAPI: app.py", "uvicorn --workers 4 app:app", _fastapi(subject)),
+        ("Django: views.py", "gunicorn --workers 4 mysite.wsgi", _django(subject)),
+    )
+    return "\n\n".join(
+        f"# --- {title}, started with:\n# onesession run {subject.serve_option} -- {server}\n{code}"
+        for title, server, code in parts
+    )
+
+
+def _flask(subject: Subject) -> str:
+    method = "post" if _sent(subject.signature) else "get"
+    return f"""\
+{_imports(subject.signature)}import worker_client
+from flask import Flask, request
+
+app = Flask(__name__)
+model = worker_client.connect().model({_model(subject)})
+
+
+@app.errorhandler(worker_client.InvalidInput)
+def wrong_input(error):
+    return {{"error": str(error)}}, 400
+
+
+@app.{method}("/predict")
+def predict():
+{_body(subject.signature, "model.predict", "request.json")}
+"""
+
+
+def _fastapi(subject: Subject) -> str:
+    sent = bool(_sent(subject.signature))
+    method, argument = ("post", ", sent: dict[str, Any]") if sent else ("get", "")
+    typing = "from typing import Any\n" if sent else ""
+    return f"""\
+from contextlib import asynccontextmanager
+{typing}
+{_imports(subject.signature)}import worker_client.aio
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+
+
+@asynccontextmanager
+async def lifespan(app: FastAPI):
+    async with worker_client.aio.connect() as client:
+        app.state.model = client.model({_model(subject)})
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
+
+
+@app.exception_handler(worker_client.InvalidInput)
+async def wrong_input(request: Request, error: worker_client.InvalidInput):
+    return JSONResponse({{"error": str(error)}}, 400)
+
+
+@app.{method}("/predict")
+async def predict(request: Request{argument}):
+{_body(subject.signature, "await request.app.state.model.predict")}
+"""
+
+
+def _django(subject: Subject) -> str:
+    sent = bool(_sent(subject.signature))
+    decorators = "@csrf_exempt\n@require_POST\n" if sent else ""
+    imports = (
+        "from django.views.decorators.csrf import csrf_exempt\n"
+        "from django.views.decorators.http import require_POST\n"
+        if sent
+        else ""
+    )
+    return f"""\
+{"import json" + chr(10) * 2 if sent else ""}{_imports(subject.signature)}import worker_client
+from django.http import HttpRequest, JsonResponse
+{imports}
+model = worker_client.connect().model({_model(subject)})
+
+
+{decorators}def predict(request: HttpRequest) -> JsonResponse:  # urls.py: path("predict", views.predict)
+{_body(subject.signature, "model.predict", "json.loads(request.body)", wrapped=True)}
+"""
+
+
+def _model(subject: Subject) -> str:
+    named = "" if subject.is_default else f", signature={_text(subject.signature.name)}"
+    return f"{_text(subject.name)}{named}"
+
+
+def _imports(signature: Signature) -> str:
+    needed = any(spec.dtype.kind == "c" for spec in _sent(signature)) or any(
+        spec.dtype == STRING and not _is_list(spec) for spec in signature.outputs
+    )
+    return "import numpy as np\n" if needed else ""
+
+
+def _body(signature: Signature, predict: str, request: str = "", wrapped: bool = False) -> str:
+    """Of the view. `request` is the expression for the JSON that was sent, "" where `sent` is an argument. With
+    `wrapped` the view makes its responses itself, also for a wrong request."""
+    sent = _sent(signature)
+    call = [f"answer = {predict}(", *_indented(_inputs(sent)), ")"] if sent else [f"answer = {predict}({{}})"]
+    answer = ["{", *_indented(_outputs(signature)), "}"]
+    if wrapped:
+        call = ["try:", *_indented(call), "except worker_client.InvalidInput as error:"]
+        call.append('    return JsonResponse({"error": str(error)}, status=400)')
+        answer = ["JsonResponse(", *_indented(answer), ")"]
+    lines = [*_optional(signature), *([f"sent = {request}"] if request and sent else []), *call]
+    lines += [f"return {answer[0]}", *answer[1:]]
+    return "\n".join(_indented(lines))
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _sent(signature: Signature) -> list[TensorSpec]:
+    """The inputs that a call needs."""
+    return [spec for spec in signature.inputs if spec.default is None]
+
+
+def _inputs(specs: Iterable[TensorSpec]) -> Iterator[str]:
+    yield "{"
+    for spec in specs:
+        value = f"sent[{_text(spec.name)}]"
+        if spec.dtype.kind == "c":  # JSON has none: texts such as "1+2j"
+            value = f"np.asarray({value}, {_text(name_of(spec.dtype))})"
+        yield f"    {_text(spec.name)}: {value},  # {spec}"
+    yield "}"
+
+
+def _optional(signature: Signature) -> Iterator[str]:
+    for spec in signature.inputs:
+        if spec.default is not None:
+            yield f"# may be sent as well: {_text(spec.name)}, {spec}"
+
+
+def _outputs(signature: Signature) -> Iterator[str]:
+    for spec in signature.outputs:
+        yield f"{_text(spec.name)}: {_as_json(spec)},  # {spec}"
+
+
+def _as_json(spec: TensorSpec) -> str:
+    """The expression for lists that JSON can say."""
+    array = f"answer[{_text(spec.name)}]"
+    if spec.dtype == STRING:  # of bytes that are UTF-8; others raise UnicodeDecodeError
+        if _is_list(spec):
+            return f"[text.decode() for text in {array}]"
+        return f"np.vectorize(bytes.decode, otypes=[object])({array}).tolist()"
+    if spec.dtype.kind == "c":
+        return f"{array}.astype(str).tolist()"
+    name = name_of(spec.dtype)
+    if name.startswith(_NAMED_ALIKE) and spec.dtype.isbuiltin:
+        return f"{array}.tolist()"
+    wider = "int32" if "int" in name else "float32"
+    return f'{array}.astype("{wider}").tolist()'
+
+
+def _is_list(spec: TensorSpec) -> bool:
+    return spec.shape is not None and len(spec.shape) == 1
+
+
+def _text(name: str) -> str:
+    """A Python literal, in the quotes that formatters want."""
+    return json.dumps(name, ensure_ascii=not name.isprintable())
