@@ -62,7 +62,7 @@ class Worker:
             setattr(made, name, part)
         made.futures = FutureDispatcher(made)
         self.dispatcher = made.futures
-        monkeypatch.setattr(self.dispatcher, "_start", lambda: None)  # the test settles
+        monkeypatch.setattr(self.dispatcher, "start", lambda deadline_ns: None)  # the test settles
 
     def claim(self) -> None:
         assert self.channel.claim(64, NO_DEADLINE) is self.slot

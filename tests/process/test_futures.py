@@ -242,14 +242,14 @@ def test_a_submit_that_is_broken_off_cancels_nobody_elses_call(
     class Raised(Exception):
         """By a signal handler."""
 
-    def interrupted(_: FutureDispatcher) -> None:
+    def interrupted(_: FutureDispatcher, _deadline_ns: int) -> None:
         raise Raised
 
     model = client.model("double")
     np.testing.assert_array_equal(model.predict(ROW), ROW * 2)
     for value in range(20):
         with monkeypatch.context() as patch:
-            patch.setattr(FutureDispatcher, "_start", interrupted)
+            patch.setattr(FutureDispatcher, "start", interrupted)
             with pytest.raises(Raised):
                 model.submit(ROW)
         np.testing.assert_array_equal(model.predict(ROW * value, timeout=60), ROW * 2 * value)

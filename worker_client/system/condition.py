@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
+from time import sleep
 
 from worker_client.system import patched as monkey
+from worker_client.system.clock import monotonic_ns
 from worker_client.system.threads import Mutex
 
 _LOOK_SECONDS = 0.001
@@ -36,11 +37,11 @@ class Condition(threading.Condition):
         super().notify(n)
 
     def _look(self, timeout: float | None, pause: float) -> bool:
-        before, end = self._notified, None if timeout is None else time.monotonic() + timeout
-        while self._notified == before and (end is None or time.monotonic() < end):
+        before, end = self._notified, None if timeout is None else monotonic_ns() + int(timeout * 1e9)
+        while self._notified == before and (end is None or monotonic_ns() < end):
             self.release()
             try:
-                time.sleep(pause)
+                sleep(pause)
             finally:
                 self.acquire()
         return self._notified != before
