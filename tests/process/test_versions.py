@@ -411,6 +411,25 @@ def test_a_poll_finds_new_versions(folder: Path) -> None:
         wait_until(lambda: version_of(model) == 4, "the fourth version")
 
 
+def test_polls_leave_the_old_version_in_service(folder: Path) -> None:
+    """A version that could not be loaded takes nobody's place, however often the broker looks again."""
+    versions, other = Versions(folder / "kept"), Versions(folder / "beside")
+    versions.add(1)
+    other.add(1)
+    with (
+        serving(models={"m": versions.source, "beside": other.source}, poll_seconds=0.02) as broker,
+        worker_client.connect(broker.address) as client,
+    ):
+        model, beside = client.model("m"), client.model("beside")
+        versions.add(2, before="raise RuntimeError")
+        wait_until(lambda: states(broker, "m").get(2) == "END", "the second to fail")
+        for number in (2, 3):  # each takes two polls of all models
+            other.add(number)
+            wait_until(lambda: version_of(beside) == number, "another model's version")  # noqa: B023
+            assert states(broker, "m")[1] == "AVAILABLE"
+            assert version_of(model) == 1
+
+
 # -- told ----------------------------------------------------------------------------------------------------------
 
 

@@ -268,9 +268,8 @@ class Loader:
         if first and outcome.failed:
             self._load_back(served, going, outcome)
         elif not first:
-            # For each that could not be loaded one of the old stays, the latest first.
             going = [old for old in going if old.number not in served.labels.values()]
-            self._unload(going[: max(0, len(going) - len(outcome.failed))], outcome, _UNLOAD_S)
+            self._unload(going[: max(0, len(going) - _missing(served, wanted))], outcome, _UNLOAD_S)
         if coming or going:
             with self._repository.lock:
                 served.forget_ended()
@@ -451,6 +450,13 @@ def _going(available: list[Version], wanted: list[Version], coming: list[Version
         return available if coming else []
     stay = {each.number for each in wanted} - {each.number for each in coming}
     return [old for old in available if old.number not in stay]
+
+
+def _missing(served: ServedModel, wanted: list[Version]) -> int:
+    """How many of the wanted versions cannot be called, whenever their loads have failed. For each of them one of the
+    old stays in service, the latest first."""
+    there = {each.number for each in served.available}
+    return sum(version.number not in there for version in wanted)
 
 
 def _close(version: Version) -> None:
