@@ -7,8 +7,8 @@
       |  $BROKER_ADDRESS                               ^
       +---- forks ---> worker: worker_client.connect() +
 
-Each arbiter has its own broker and address, so the two arbiters of an upgrade (SIGUSR2) do not interfere: the old
-workers stay with the old broker until the old arbiter ends. Workers need no hook: a client made before the fork
+Each arbiter has its own broker and address (`free_address.py`), so the two arbiters of an upgrade (SIGUSR2) do not
+interfere: the old workers stay with the old broker until the old arbiter ends. Workers need no hook: a client made before the fork
 (`--preload`) attaches in each worker at its first call, the broker notices a worker's end by its socket, and gunicorn's
 `timeout` is in the environment that workers inherit.
 """
@@ -18,7 +18,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import secrets
 import stat
 import sys
 import time
@@ -28,11 +27,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from broker.config.settings import Settings
+from broker.integrations.free_address import FreeAddress
 from broker.models.spec import ModelSpec
 from broker.supervision.supervisor import Keeper
 from worker_client.ipc import server_timeout as server
 from worker_client.system.clock import monotonic
-from worker_client.wire.address import VARIABLE, runtime_directory
+from worker_client.wire.address import DEFAULT, VARIABLE, socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput
 
 if TYPE_CHECKING:
@@ -55,13 +55,17 @@ def serve(
     namespace: MutableMapping[str, Any] | None = None,
     models: Mapping[str, Any] | None = None,
     *,
+    name: str = DEFAULT,
     config: str | os.PathLike[str] | None = None,
     **options: Unpack[StartOptions],
 ) -> None:
     """Serve `models`, or those of the configuration file `config`. `namespace` is gunicorn.conf.py's `globals()`.
 
     `models` and `options` are those of `broker.Broker`. `config` is a file as for `broker serve --config`; `options`
-    override its settings, and its `name` is ignored, because the broker of each arbiter has its own address.
+    override its settings, and its `name` is ignored.
+
+    The broker is found by `name`, as one of `broker serve --name`; by NAME-2, NAME-3 and so on where another app's broker
+    has that name, or the old arbiter's during an upgrade.
 
     Hooks that gunicorn.conf.py defines before this call are called as well. If gunicorn's `user` drops the workers'
     privileges, that user may attach. The broker starts before the first worker, not when the file is read: a preloaded
@@ -77,8 +81,10 @@ def serve(
         )
     settings = _wanted(models, config, options)
     if _broker is None or not _broker.started:  # else the file is read again, for a reload
-        _broker = ArbitersBroker()
-    _broker.wanted = settings
+        if _broker is not None:
+            _broker.address.release()
+        _broker = ArbitersBroker(name)
+    _broker.wanted, _broker.wanted_name = settings, name
     os.environ[VARIABLE] = os.fspath(_broker.path)  # now: a preloaded app is imported before any hook
     _chain(namespace, "on_starting", _broker.start)
     _chain(namespace, "when_ready", _broker.start)  # for a file that defines its on_starting below us
@@ -102,9 +108,13 @@ def _wanted(
 class ArbitersBroker:
     """The broker of this arbiter, which is its direct parent, without another process or thread between them."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
+        """Raises InvalidInput for what is no name."""
         self.wanted = self._served = Settings(models=())
-        self.path, self._hidden = _place()
+        self.wanted_name = self._name = name
+        wanted, self._hidden = _place(name)
+        self.address = FreeAddress(wanted)
+        self.path = self.address.path
         self._keeper: Keeper | None = None
         self._next_look = 0.0
 
@@ -130,7 +140,8 @@ class ArbitersBroker:
     def on_reload(self, arbiter: Any) -> None:
         """The broker keeps running with its models loaded. Logs a warning if the file now has other settings."""
         server.tell_timeout(arbiter.cfg.timeout)
-        if self._keeper is not None and self._settings(arbiter) != self._served:
+        changed = self.wanted_name != self._name or self._settings(arbiter) != self._served
+        if self._keeper is not None and changed:
             arbiter.log.warning(
                 "The broker's settings have changed: they take effect with an upgrade (SIGUSR2) or a restart"
             )
@@ -140,6 +151,7 @@ class ArbitersBroker:
         keeper, self._keeper = self._keeper, None
         if keeper is not None:
             keeper.release()
+            self.address.release()
 
     def _settings(self, arbiter: Any) -> Settings:
         """As the file wants them, with the workers' user let in."""
@@ -206,17 +218,16 @@ def _log_with(arbiter: Any) -> None:
     logger.propagate = False
 
 
-def _place() -> tuple[Path, str]:
-    """A socket of this arbiter's own, and the variable that would lead its broker elsewhere.
+def _place(name: str) -> tuple[Path, str]:
+    """The socket that is meant by this name, and the variable that would lead its broker elsewhere.
 
     A login session's directory is closed to others, so also to workers that are to be another user than root.
     """
-    name = f"gunicorn-{secrets.token_hex(4)}.sock"
     base = os.environ.get(_XDG)
     if os.geteuid() != 0 or not base or _others_may_enter(base):
-        return runtime_directory() / name, ""
+        return socket_path(name or DEFAULT), ""
     with _without(_XDG):
-        return runtime_directory() / name, _XDG
+        return socket_path(name or DEFAULT), _XDG
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psutil
 
 from tests.process.models import GATE_VARIABLE
-from tests.servers.running import Server, command_line, is_broker, place, running
+from tests.servers.running import Place, Server, command_line, is_broker, place, running
 
 APP = """
 import json, os, urllib.parse
@@ -49,10 +49,19 @@ def gunicorn(
     with place(runtime_mode) as here:
         here.write("app.py", app)
         here.write("gunicorn.conf.py", conf)
-        command = ["gunicorn", "--bind", "127.0.0.1:0", "--workers", str(workers), "--graceful-timeout", "10"]
         environment = {GATE_VARIABLE: str(here.path)} if gated else {}
-        with running(here, [*command, *options, "app:app"], **environment) as server:
+        with running(here, _command(*options, workers=workers), **environment) as server:
             yield server
+
+
+def gunicorn_in(here: Place) -> contextlib.AbstractContextManager[Server]:
+    """Another one with the same files, whose log is the same, too."""
+    return running(here, _command())
+
+
+def _command(*options: str, workers: int = 2) -> list[str]:
+    fixed = ["--bind", "127.0.0.1:0", "--workers", str(workers), "--graceful-timeout", "10"]
+    return ["gunicorn", *fixed, *options, "app:app"]
 
 
 def workers_of(server: Server, arbiter: int | None = None) -> list[int]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,8 @@ import pytest
 from broker.control_plane.query import ask
 from broker.integrations import gunicorn as integration
 from tests.brokers import wait_until
-from tests.servers.gunicorns import CONF, DEADLINE_S, gunicorn, workers_of
+from tests.commands import PATIENCE_S
+from tests.servers.gunicorns import CONF, DEADLINE_S, gunicorn, gunicorn_in, workers_of
 from tests.servers.running import OTHER_SERVERS, Server, Traffic, command_line, lives
 from worker_client import InvalidInput
 
@@ -97,6 +100,34 @@ gunicorn.serve(globals(), config="broker.toml", max_slots=7)
         assert "not-this" not in path.name
 
 
+def test_it_is_found_by_its_name() -> None:
+    """Without an address, like any other broker: as `default`, or by the name that the file gives."""
+    with gunicorn(conf=CONF.replace('})', '}, name="shop")')) as server:
+        server.ask(1)
+        assert [path.name for path in server.place.sockets()] == ["shop.sock"]
+        for words in (("models",), ("models", "--name", "shop")):
+            shown = subprocess.run(
+                [sys.executable, "-m", "broker", *words],
+                env=server.place.environment,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE_S,
+                check=True,
+            )
+            assert "tell" in shown.stdout
+
+
+def test_two_apps_of_one_name() -> None:
+    """Started at the same time, each has a broker and an address of its own: one of them has a number."""
+    with gunicorn() as one, gunicorn_in(one.place) as other:
+        wait_until(lambda: len(one.place.sockets()) == 2, "both sockets")
+        other.wait_for_log("Booting worker", times=4)
+        sockets = one.place.sockets()
+        assert {path.name for path in sockets} == {"default.sock", "default-2.sock"}
+        pids = {ask(path, "status")["status"]["pid"] for path in sockets}
+        assert pids == {one.broker(), other.broker()}
+
+
 @pytest.mark.parametrize(
     "both", [{}, {"models": {"m": "a:b"}, "config": "broker.toml"}], ids=["neither", "both"]
 )
@@ -173,7 +204,7 @@ def test_an_upgrade_has_two_brokers_side_by_side(preload: bool) -> None:
             lambda: traffic.failures or traffic.pids & set(workers_of(server, new)), "a new worker's answer"
         )
         new_broker = psutil.Process(server.broker(new))
-        assert len(server.place.sockets()) == 2
+        assert {path.name for path in server.place.sockets()} == {"default.sock", "default-2.sock"}
         try:
             server.signal(signal.SIGTERM)
             server.wait_for_end()
