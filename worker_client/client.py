@@ -14,7 +14,7 @@ from worker_client.model import INTERACTIVE_PRIORITY, Model, Priority
 from worker_client.session import Session
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.face import face
-from worker_client.wire.address import socket_path
+from worker_client.wire.address import first_served, places
 from worker_client.wire.errors import InvalidInput
 
 
@@ -125,7 +125,9 @@ def connect(
     Raises InvalidInput.
     """
     seconds = timeouts.of_environment() if timeout is None else timeouts.checked(timeout)
-    return Client(Connection(socket_path(address), checked_wait(wait)), seconds, checked_retries(retries))
+    found = places(address)
+    connection = Connection(first_served(found), checked_wait(wait), found)
+    return Client(connection, seconds, checked_retries(retries))
 
 
 def checked_wait(wait: Any) -> WaitMode:

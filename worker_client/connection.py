@@ -28,6 +28,7 @@ from worker_client.system import fork, limits
 from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.condition import Condition
+from worker_client.wire.address import first_served
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL
 from worker_client.wire.signature import Signature
@@ -44,8 +45,10 @@ class Connection:
     A copy is the same object; unpickling returns the one connection of the process to that address.
     """
 
-    def __init__(self, path: Path, mode: WaitMode) -> None:
+    def __init__(self, path: Path, mode: WaitMode, places: tuple[Path, ...] = ()) -> None:
+        """`places`: where else the broker may come to be, as `address.places` has them."""
         self.path = path
+        self._places = places
         self.mode = mode
         self._process = fork.here()
         self._link: ControlLink | None = None
@@ -95,6 +98,8 @@ class Connection:
         if channel is not None and channel.open:
             return channel
         self._enter()
+        if self._places and not self._met_a_broker:
+            self.path = first_served(self._places)
         own_broker.check(self.path)
         closings = self.closings if closings is None else closings
         if monkey.in_native_thread():

@@ -40,7 +40,7 @@ from broker.config.settings import Tune
 from broker.counters.counted import counted
 from broker.models.files.reading import reading
 from worker_client.system.surroundings import import_from_here
-from worker_client.wire.address import socket_path
+from worker_client.wire.address import first_served, places
 from worker_client.wire.errors import InvalidInput
 
 _DEFAULT = Plan()
@@ -230,10 +230,10 @@ def _subject(model: str, name: str | None, options: dict[str, Any]) -> Subject:
             raise InvalidInput(
                 f"--compare needs the model itself, to load it in each worker: write {model}=SOURCE in place of {model}"
             )
-        return Subject(model, None, os.fspath(socket_path(name)), signature)
+        return Subject(model, None, os.fspath(first_served(places(name))), signature)
     (spec,) = with_settings([spec_of(model)], options["set_"])
     if name is not None:
-        return Subject(spec.name, spec, os.fspath(socket_path(name)), signature)
+        return Subject(spec.name, spec, os.fspath(first_served(places(name))), signature)
     with reading(spec):
         there = Path(spec.source).expanduser().exists()
     if not spec.is_function and not there and "://" not in spec.source:

@@ -19,7 +19,7 @@ from broker.doctor.all_checks import examine
 from broker.doctor.checks import leftovers
 from broker.doctor.finding import Finding, Level, worst
 from worker_client.ipc import node_files
-from worker_client.wire.address import socket_path
+from worker_client.wire.address import first_served, places
 
 _STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
 
@@ -39,7 +39,7 @@ def doctor(name: str | None, as_json: bool, sweep: bool) -> None:
     not count.
     """
     with told_errors():
-        path = socket_path(name)
+        path = first_served(places(name))
     removed = [*node_brokers.sweep(node_files.directory()), *leftovers.sweep()] if sweep else []
     findings = examine(path)
     level = worst(findings)

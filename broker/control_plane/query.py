@@ -10,7 +10,7 @@ from typing import Any
 from broker.control_plane.address_lock import LOOK_SECONDS
 from broker.control_plane.locks import holder, note_at
 from worker_client.wire import control
-from worker_client.wire.address import socket_path, unreachable
+from worker_client.wire.address import first_served, places, unreachable
 from worker_client.wire.errors import BrokerUnavailable
 from worker_client.wire.layout import PROTOCOL
 
@@ -22,12 +22,13 @@ def ask(address: str | None, op: str, timeout: float | None = _TIMEOUT, **fields
 
     Raises BrokerUnavailable, also while the broker loads, and what the broker answers.
     """
-    path = socket_path(address)
+    path = first_served(places(address))
     decoder = control.Decoder()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.settimeout(timeout)
         try:
             sock.connect(os.fspath(path))
+            _check_trusted(path, sock)
             _check_ready(path)
             control.send(sock, {"op": "hello", "protocol": PROTOCOL, "id": 1})
             _receive(sock, decoder)
@@ -37,6 +38,15 @@ def ask(address: str | None, op: str, timeout: float | None = _TIMEOUT, **fields
             raise _removed(path) or unreachable(path, error) from None
         except OSError as error:
             raise unreachable(path, error) from None
+
+
+def _check_trusted(path: Path, sock: socket.socket) -> None:
+    """As workers do: in a directory that others may write, anybody can be the first to listen. Root may ask anybody."""
+    _pid, uid = control.peer_of(sock)
+    if os.geteuid() != 0 and uid not in (0, os.geteuid()):
+        raise BrokerUnavailable(
+            f"{path} is served by uid {uid}, which is neither yours nor root's and is not trusted"
+        )
 
 
 def _removed(path: Path) -> BrokerUnavailable | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -13,14 +15,17 @@ import pytest
 
 import worker_client
 from broker.control_plane.address_lock import Instance
+from broker.control_plane.query import ask
 from tests import brokers
 from tests.brokers import serving
-from tests.workers import in_child
+from tests.workers import Talk, in_child, worker
 from worker_client import BrokerError, BrokerUnavailable
 from worker_client.wire import address
 from worker_client.wire.address import runtime_directory, socket_path
 
 NOBODY = 65534
+USER = 54321
+OF_USER = Path(f"/tmp/onesession-{USER}")
 ROW = np.ones((1, 4), np.float32)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
@@ -44,13 +49,13 @@ def said_by_worker(path: Path) -> str:
     return str(caught.value)
 
 
-def as_nobody(function: Callable[[Path], str], path: Path) -> str:
+def as_nobody(function: Callable[[Path], str], path: Path, uid: int = NOBODY) -> str:
     """`function(path)`, by another user's process."""
 
     def child() -> str:
         os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        os.setgid(uid)
+        os.setuid(uid)
         return function(path)
 
     said: str = in_child(child)
@@ -161,21 +166,122 @@ def test_a_runtime_directory_that_cannot_be_made(place: Path, monkeypatch: pytes
     assert "BROKER_ADDRESS" in said
 
 
-@as_root
-def test_who_may_not_enter_the_services_directory_has_its_own(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """/run/onesession counts for those whom it lets in; a broker of somebody else's is not looked for there."""
-    system = place / "onesession"
-    system.mkdir(0o700)
+@pytest.fixture
+def system(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """In place of /run/onesession; a user of the tests has no directory yet."""
     place.chmod(0o755)
-    for variable in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR"):
+    for variable in ("RUNTIME_DIRECTORY", "XDG_RUNTIME_DIR", "BROKER_ADDRESS"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr(address, "_SYSTEM", system)
+    monkeypatch.setattr(address, "_SYSTEM", place / "onesession")
+    shutil.rmtree(OF_USER, ignore_errors=True)
+    yield place / "onesession"
+    shutil.rmtree(OF_USER, ignore_errors=True)
+
+
+@as_root
+def test_the_services_directory_lets_others_pass(system: Path) -> None:
+    """They cannot list it, and what is in it is open to those alone whom its broker lets in."""
+    before = os.umask(0o077)
+    try:
+        instance = Instance(socket_path("b"))
+    finally:
+        os.umask(before)
+    assert instance.path == system / "b.sock"
+    assert system.stat().st_mode & 0o777 == 0o711
+    assert {path.stat().st_mode & 0o077 for path in system.iterdir()} == {0}
+    instance.release()
+
+
+@as_root
+@pytest.mark.parametrize("mode", [0o700, 0o711, 0o755])
+def test_a_user_serves_in_a_directory_of_his_own(system: Path, mode: int) -> None:
+    """Whatever the mode of /run/onesession is; one that belongs to him, as a unit makes it, is his."""
+    system.mkdir()
+    system.chmod(mode)
     assert runtime_directory() == system
-    assert as_nobody(lambda _: os.fspath(runtime_directory()), system) == f"/tmp/onesession-{NOBODY}"
-    system.chmod(0o711)
-    assert as_nobody(lambda _: os.fspath(runtime_directory()), system) == os.fspath(system)
+    assert as_nobody(serve_by_name, system, USER) == os.fspath(OF_USER / "mine.sock")
+    os.chown(system, USER, -1)
+    assert as_nobody(serve_by_name, system, USER) == os.fspath(system / "mine.sock")
+
+
+def serve_by_name(_: Path) -> str:
+    instance = Instance(socket_path("mine"))
+    instance.release()
+    return os.fspath(instance.path)
+
+
+@as_root
+def test_a_user_finds_roots_broker_by_name(system: Path) -> None:
+    """One that lets him in, unless a broker of his own has the name; a client made before looks again."""
+    system.mkdir(0o711)
+    with (
+        serving("double", path=system / "open.sock", allow_uid=(USER,)),
+        serving("double", path=system / "closed.sock"),
+    ):
+        assert as_nobody(find_both, system, USER) == os.fspath(system / "open.sock")
+        assert f"no broker answers at {OF_USER}/closed.sock" in as_nobody(find_closed, system, USER)
+
+
+def find_both(system: Path) -> str:
+    own = Instance(socket_path("open"))
+    client = worker_client.connect("open")
+    assert client.address == os.fspath(own.path) == os.fspath(OF_USER / "open.sock")
+    own.release()
+    with client:
+        np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+        assert ask("open", "status")["status"]["address"] == client.address
+        return client.address
+
+
+def find_closed(_: Path) -> str:
+    with worker_client.connect("closed") as client, pytest.raises(BrokerUnavailable) as caught:
+        client.model("double").predict(ROW)
+    return str(caught.value)
+
+
+@as_root
+def test_who_makes_a_users_directory_first_gains_nothing(system: Path) -> None:
+    """A stranger's socket in it is neither taken for the user's own nor asked; the user serves elsewhere, or is told."""
+    system.mkdir(0o711)
+    OF_USER.mkdir(0o755)
+    os.chown(OF_USER, NOBODY, NOBODY)
+    with (
+        serving("double", path=system / "open.sock", allow_uid=(USER,)),
+        stranger_listens(OF_USER / "open.sock"),
+        stranger_listens(OF_USER / "other.sock"),
+    ):
+        assert as_nobody(find_despite_strangers, system, USER) == os.fspath(system / "open.sock")
+
+
+@contextlib.contextmanager
+def stranger_listens(path: Path) -> Iterator[None]:
+    def child(talk: Talk) -> None:
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(os.fspath(path))
+            path.chmod(0o666)
+            sock.listen()
+            talk.say("listens")
+            talk.hear()
+
+    with worker(child, talk=True) as other:
+        other.hear()
+        yield
+        other.say("enough")
+        other.result()
+
+
+def find_despite_strangers(_: Path) -> str:
+    with pytest.raises(BrokerError, match=f"belongs to uid {NOBODY}"):
+        Instance(socket_path("mine"))
+    with pytest.raises(BrokerUnavailable, match=f"served by uid {NOBODY}, .*not trusted"):
+        ask("other", "status")
+    with worker_client.connect("other") as client, pytest.raises(BrokerError, match="not trusted"):
+        client.models()
+    with worker_client.connect("open") as client:
+        np.testing.assert_array_equal(client.model("double").predict(ROW), ROW * 2)
+        return client.address
 
 
 def test_a_released_address_can_be_forgotten(place: Path) -> None:

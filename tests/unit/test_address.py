@@ -133,20 +133,27 @@ def test_the_runtime_directory_of_a_unit(
     assert runtime_directory() == (Path(directory) if directory else runtime / "onesession")
 
 
-@pytest.mark.parametrize(
-    ("uid", "exists", "found"), [(1000, True, True), (0, False, True), (1000, False, False)]
-)
-def test_services_meet_in_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, uid: int, exists: bool, found: bool
-):
-    """Without a login session it is /run/onesession, if one may enter it or is root, who makes it."""
+@pytest.mark.parametrize(("own", "exists"), [(True, True), (False, True), (False, False)])
+def test_a_service_serves_in_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, exists: bool):
+    """Without a login session it is /run/onesession, if that is the user's own; not because he may enter it."""
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     system = tmp_path / "onesession"
     monkeypatch.setattr(address_module, "_SYSTEM", system)
-    monkeypatch.setattr(os, "geteuid", lambda: uid)
     if exists:
         system.mkdir()
-    assert runtime_directory() == (system if found else Path(f"/tmp/onesession-{uid}"))
+    uid = (os.getuid() or 1000) + (not own)
+    if exists and own and os.getuid() == 0:
+        os.chown(system, uid, -1)
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    assert runtime_directory() == (system if own else Path(f"/tmp/onesession-{uid}"))
+
+
+def test_root_serves_in_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Where it makes the directory, if it is not there."""
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    monkeypatch.setattr(address_module, "_SYSTEM", tmp_path / "onesession")
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert runtime_directory() == tmp_path / "onesession"
 
 
 def test_the_prefix_of_ipc_names():

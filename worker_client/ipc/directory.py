@@ -8,7 +8,7 @@ import os
 import stat
 from pathlib import Path
 
-from worker_client.wire.address import VARIABLE, runtime_directory
+from worker_client.wire.address import VARIABLE, is_system, runtime_directory
 from worker_client.wire.errors import BrokerError
 
 
@@ -60,8 +60,11 @@ def _check_link(directory: Path) -> None:
 
 
 def _make(directory: Path) -> None:
+    """Root's lets others pass, who may be allowed to use a broker there; they cannot list it."""
     try:
-        directory.mkdir(mode=0o700, exist_ok=True)
+        directory.mkdir(mode=0o700)
+        if is_system(directory):
+            directory.chmod(0o711)
     except FileExistsError:  # something else is there, which is told next
         pass
     except OSError as error:

@@ -4,8 +4,12 @@ Anything with a slash is the path of the socket itself. A name such as `default`
 
     $RUNTIME_DIRECTORY             systemd's, where the unit says RuntimeDirectory=onesession
     $XDG_RUNTIME_DIR/onesession    a user's login session
-    /run/onesession                of services: for root, and for everybody whom it lets in
+    /run/onesession                of services: root's, or that of the user to whom it belongs
     /tmp/onesession-UID            where there is none of these
+
+That is where a broker serves. Who looks for one, and has only the last of them, looks for a broker of root's that lets
+him in as well. Which directory is whose does not depend on modes that others may change, so no broker of root's takes
+the names of another user's away.
 """
 
 from __future__ import annotations
@@ -28,7 +32,7 @@ _LONGEST_PATH = 107  # sun_path holds 108 bytes, the last of them a zero
 
 
 def runtime_directory() -> Path:
-    """Where names are looked up. Whether it exists, and is safe, is for the broker to see to."""
+    """Where this user's brokers serve by name. Whether it exists, and is safe, is for the broker to see to."""
     # A web server's unit has a RuntimeDirectory of its own, in which no broker is.
     for entry in os.environ.get("RUNTIME_DIRECTORY", "").split(":"):
         if os.path.isabs(entry) and os.path.basename(entry) == _FOLDER:
@@ -36,9 +40,50 @@ def runtime_directory() -> Path:
     base = os.environ.get("XDG_RUNTIME_DIR")
     if base and os.path.isabs(base) and os.path.isdir(base):
         return Path(base, _FOLDER)
-    if os.access(_SYSTEM, os.X_OK) or (os.geteuid() == 0 and os.access(_SYSTEM.parent, os.W_OK)):
-        return _SYSTEM
+    if os.geteuid() == 0:
+        there = os.access(_SYSTEM, os.X_OK) or os.access(_SYSTEM.parent, os.W_OK)
+    else:
+        there = _belongs_to(_SYSTEM, os.geteuid())
+    return _SYSTEM if there else _of_user()
+
+
+def is_system(directory: Path) -> bool:
+    """Whether it is root's, for services."""
+    return directory == _SYSTEM and os.geteuid() == 0
+
+
+def _of_user() -> Path:
     return Path("/tmp", f"{_FOLDER}-{os.geteuid()}")
+
+
+def _belongs_to(path: Path, uid: int) -> bool:
+    try:
+        return path.lstat().st_uid == uid
+    except OSError:
+        return False
+
+
+def places(address: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:
+    """Where to look for the broker at `address`: `socket_path`, and for a name perhaps the same name of root's. Raises
+    InvalidInput."""
+    path = socket_path(address)
+    is_name = "/" not in os.fspath(address or os.environ.get(VARIABLE) or DEFAULT)
+    return (path, _SYSTEM / path.name) if is_name and path.parent == _of_user() else (path,)
+
+
+def first_served(places: tuple[Path, ...]) -> Path:
+    """The first of them where a socket stands that is meant for us, in a directory that only this user, or root, may
+    write to. The first of all if there is none: others may have made the directory that would be ours."""
+    return next((path for path in places if len(places) > 1 and _is_for_us(path)), places[0])
+
+
+def _is_for_us(path: Path) -> bool:
+    owner = os.geteuid() if path.parent == _of_user() else 0
+    try:
+        is_socket = stat.S_ISSOCK(path.lstat().st_mode)
+    except OSError:
+        return False
+    return is_socket and _belongs_to(path.parent, owner) and os.access(path, os.W_OK)
 
 
 def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
