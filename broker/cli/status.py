@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from time import sleep
 from typing import Any
 
@@ -15,10 +16,13 @@ from rich.table import Table
 from broker.cli.formatting import how_they_wait
 from broker.cli.options import running_option, told_errors
 from broker.control_plane import node_brokers
+from broker.control_plane.awaited_start import AwaitedStart
+from broker.control_plane.local_brokers import address_of
 from broker.control_plane.node_brokers import NodeBroker
 from broker.control_plane.query import ask
 from worker_client.ipc import node_files
 from worker_client.system.clock import monotonic
+from worker_client.wire.address import first_served, places
 from worker_client.wire.errors import BrokerUnavailable
 
 _LOOK_SECONDS = 0.05
@@ -32,7 +36,7 @@ _LOOK_SECONDS = 0.05
     "wait_seconds",
     type=click.FloatRange(0),
     metavar="SECONDS",
-    help="Wait up to this many seconds until the broker answers workers.",
+    help="Wait up to this many seconds until the broker answers workers, or its start has failed.",
 )
 def status(name: str | None, as_json: bool, wait_seconds: float | None) -> None:
     """Show a running broker, its workers and its models, and the brokers that workers started on this node. Fails if
@@ -75,17 +79,27 @@ def _show_nodes(console: Console, nodes: list[NodeBroker]) -> None:
 
 
 def _when_ready(name: str | None, seconds: float) -> dict[str, Any]:
-    """Raises BrokerUnavailable with the last reason why the broker was not ready."""
+    """Raises BrokerUnavailable with the last reason why the broker was not ready, or why its start has failed."""
     deadline = monotonic() + seconds
-    while True:
-        try:
-            status: dict[str, Any] = ask(name, "status")["status"]
-            return status
-        except BrokerUnavailable:
-            left = deadline - monotonic()
-            if left <= 0:
-                raise
+    awaited: dict[Path, AwaitedStart] = {}
+    try:
+        while True:
+            address = address_of(name)  # by now there may be one, though none was called so
+            try:
+                status: dict[str, Any] = ask(address, "status")["status"]
+                return status
+            except BrokerUnavailable:
+                left = deadline - monotonic()
+                if left <= 0:
+                    raise
+            path = first_served(places(address))
+            start = awaited[path] = awaited.get(path) or AwaitedStart(path)
+            if why := start.why_failed():
+                raise BrokerUnavailable(f"the broker at {path} could not start: {why}")
             sleep(min(left, _LOOK_SECONDS))
+    finally:
+        for each in awaited.values():
+            each.close()
 
 
 def _models(models: dict[str, Any]) -> Table:

@@ -89,6 +89,10 @@ class Instance:
         """Write into the locks' files who serves or will; None while there is no such process."""
         locks.write_note((self._lock, self._names), pid, loading)
 
+    def note_failure(self, why: str) -> None:
+        """The start has failed, and the address is about to be given up."""
+        locks.write_note((self._lock, self._names), os.getpid(), loading=True, failure=why)
+
     def mark_alive(self, name: Path) -> None:
         """Hold a lock on one of our names, too: who finds them knows nothing of the address, and maybe of our pid."""
         self._mark = os.open(name, os.O_RDONLY | os.O_CLOEXEC)

@@ -32,8 +32,13 @@ class AlreadyRunning(BrokerError):
     """Another live broker has this address."""
 
 
+NOTE_BYTES = 4096
+_LOADING, _FAILED = "loading", "failed"
+
+
 class Note(NamedTuple):
-    """What the holder of an address has noted. `pid` is None while a supervised broker is about to be started."""
+    """What the holder of an address has noted: `PID`, `PID loading`, or `PID failed` and why in the lines that follow,
+    just before it ends. `pid` is None while a supervised broker is about to be started."""
 
     pid: int | None
     loading: bool
@@ -61,8 +66,10 @@ def note_at(path: Path) -> Note | None:
     return None
 
 
-def write_note(locks: tuple[int, int], pid: int | None, loading: bool) -> None:
-    text = f"{pid or 0}{' loading' if loading else ''}\n".encode()
+def write_note(locks: tuple[int, int], pid: int | None, loading: bool, failure: str = "") -> None:
+    """`failure` is why it could not start; who waits for it reads that before the file is gone."""
+    state = f" {_FAILED}\n{failure}" if failure else f" {_LOADING}" if loading else ""
+    text = f"{pid or 0}{state}\n".encode(errors="replace")[:NOTE_BYTES]
     for lock in locks:
         with contextlib.suppress(OSError):  # a full /dev/shm, or disk: the lock holds without a note
             os.pwrite(lock, text, 0)
@@ -151,4 +158,16 @@ def _cannot_be_opened(path: Path, error: OSError) -> BrokerError:
 
 def _parse(text: str) -> Note | None:
     pid, _, state = text.strip().partition(" ")
-    return Note(int(pid) or None, state == "loading") if pid.isdigit() else None
+    return Note(int(pid) or None, state != "") if pid.isdigit() else None
+
+
+def is_loading(text: str) -> bool:
+    """Whether a broker has noted this that had not loaded its models."""
+    note = _parse(text)
+    return note is not None and note.loading
+
+
+def failure_in(text: str) -> str:
+    """Why the broker that has noted this could not start; "" if it has not said so."""
+    first, _, failure = text.strip().partition("\n")
+    return failure if first.endswith(f" {_FAILED}") else ""

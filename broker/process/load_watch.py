@@ -26,8 +26,8 @@ _GRACE_SECONDS = 5.0  # for the thread, or our parent, to end it with a line tha
 
 
 @contextlib.contextmanager
-def told(record: RunRecord, limit_s: float, on_late: Callable[[], None] | None) -> Iterator[None]:
-    """While the models are loaded in the block. `on_late`, which ends the process, is called from another thread;
+def told(record: RunRecord, limit_s: float, on_late: Callable[[str], None] | None) -> Iterator[None]:
+    """While the models are loaded in the block. `on_late`, which ends the process, is called from another thread with the reason;
     without it the start goes on, as this process is somebody else's."""
     over = threading.Event()
     start = Start(monotonic(), limit_s if on_late is not None else 0.0)
@@ -58,7 +58,7 @@ def ended_in_any_case(limit_s: float) -> Iterator[None]:
 
 
 def _watch(
-    over: threading.Event, record: RunRecord, start: Start, on_late: Callable[[], None] | None
+    over: threading.Event, record: RunRecord, start: Start, on_late: Callable[[str], None] | None
 ) -> None:
     while not over.wait(_LOOK_SECONDS):
         loading = record.loading(monotonic_ns())
@@ -68,5 +68,5 @@ def _watch(
         if on_late is not None and (why := start.why_end(monotonic(), *loading)):
             let_through()
             _log.critical("%s", why)
-            on_late()
+            on_late(why)
             return

@@ -99,7 +99,8 @@ def serve(
 def _seen_to(record: RunRecord, settings: Settings, instance: Instance, watched: bool) -> Iterator[None]:
     """The start in the block has an end: our parent's task, if it watches; at the very last a timer's."""
 
-    def give_up() -> None:
+    def give_up(why: str) -> None:
+        instance.note_failure(why)
         instance.release()
         _end_process(1)
 

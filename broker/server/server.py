@@ -77,7 +77,9 @@ class Server:
             self._put_together(access, on_idle)
             end = None if on_hung is None else partial(on_hung, self)
             self.watch = Watch(self.intake, record, self.threads, self.loader.replace, end)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, Exception):
+                self.instance.note_failure(str(error) or type(error).__name__)
             self.observation.close()
             own_broker.end(self.instance.path)
             self.instance.release()

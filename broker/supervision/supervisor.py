@@ -214,6 +214,7 @@ class Keeper:
         """Plan the next start, after an end that `what` describes."""
         can_pass = self._engine.can_pass
         if not self._started:
+            self._instance.note_failure(what)
             raise BrokerError(what) if can_pass else InvalidInput(what)
         self._note_suspects()
         self._engine.stop()

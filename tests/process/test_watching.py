@@ -223,6 +223,55 @@ def test_top_once(broker: TestBroker, client: Client, loaded: dict[str, Any]):
 # -- status --wait-ready ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("how", [(), ("--supervise",)], ids=["alone", "supervised"])
+def test_a_failed_start_is_waited_for_no_longer(how: tuple[str, ...]):
+    """The reason is told at once, as the broker's own log has it; nothing stays of the wait."""
+    with folder() as place, commands(place) as start:
+        waiting = start("status", "--wait-ready", "600")
+        wait_until((place / "b.sock.lock").exists, "it to wait")
+        serve = start("serve", "--model", "double=tests.process.models:nothing", *how)
+        status, _, err = waiting.end()
+        assert (status, err.count("\n")) == (1, 1)
+        assert f"the broker at {place}/b.sock could not start: model 'double' from" in err
+        assert "has no attribute 'nothing'" in err
+        assert serve.end()[0] == 1
+        assert list(place.glob("b.sock*")) == []
+
+
+def test_a_broker_that_is_killed_while_it_loads_is_waited_for_no_longer():
+    """It can say nothing; and what it has left is no failure to who comes later."""
+    with folder() as place, commands(place) as start:
+        waiting = start("status", "--wait-ready", "600")
+        wait_until((place / "b.sock.lock").exists, "it to wait")
+        serve = start("serve", "--model", "m=tests.process.slow_to_load:endless")
+        serve.wait_for("loading m")
+        serve.signal(signal.SIGKILL)
+        status, _, err = waiting.end()
+        assert status == 1
+        assert "could not start: its process ended before it had loaded its models" in err
+        again = start("status", "--wait-ready", "600")
+        serve = start("serve", "--model", "double=tests.process.models:double")
+        assert again.end()[0] == 0
+        serve.signal(signal.SIGTERM)
+        assert serve.end()[0] == 0
+
+
+def test_who_waits_for_no_name_takes_the_broker_that_comes():
+    """Whatever it is called, as the other commands do."""
+    with folder() as place, commands(place) as start:
+        environment = {key: value for key, value in os.environ.items() if key != "BROKER_ADDRESS"}
+        environment["XDG_RUNTIME_DIR"] = str(place)
+        waiting = start("status", "--wait-ready", "600", "--json", env=environment)
+        wait_until((place / "onesession" / "default.sock.lock").exists, "it to wait")
+        serve = start("serve", "--name", "mine", "--model", "double=tests.process.models:double", env=environment)
+        status, out, err = waiting.end()
+        assert status == 0, err
+        assert json.loads(out)["address"] == str(place / "onesession" / "mine.sock")
+        serve.signal(signal.SIGTERM)
+        assert serve.end()[0] == 0
+        assert list((place / "onesession").iterdir()) == []
+
+
 def test_wait_ready():
     """Waits for a broker that is still to come, and says what it waited for in vain."""
     with folder() as place, commands(place) as start:
