@@ -29,6 +29,11 @@ class LocalBroker:
     def name(self) -> str:
         return self.path.stem
 
+    def describe(self) -> str:
+        """`shop (pid 4711: digits, mean)`"""
+        models = ", ".join(sorted((self.status or {}).get("models", ())))
+        return f"{self.name} (pid {self.pid}: {models or self.state})"
+
     def to_message(self) -> dict[str, Any]:
         status = self.status or {}
         return {
@@ -55,11 +60,11 @@ def address_of(name: str | None) -> str | None:
     """
     if name is not None or os.environ.get(VARIABLE) or locks.holder(socket_path()) is not None:
         return name
-    live = [path for path, _ in _live(runtime_directory()) if not node_files.is_node(path)]
+    live = [(path, pid) for path, pid in _live(runtime_directory()) if not node_files.is_node(path)]
     if len(live) > 1:
-        names = ", ".join(path.stem for path in live)
-        raise InvalidInput(f"several brokers serve in {live[0].parent}: {names}; say which with --name")
-    return os.fspath(live[0]) if live else None
+        told = ", ".join(_look(path, pid).describe() for path, pid in live)
+        raise InvalidInput(f"several brokers serve in {live[0][0].parent}: {told}; say which with --name")
+    return os.fspath(live[0][0]) if live else None
 
 
 def _live(directory: Path) -> list[tuple[Path, int]]:

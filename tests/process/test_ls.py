@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import worker_client
+from broker.cli import main
 from broker.control_plane import locks
 from broker.sharing.memory import sweep
 from tests.brokers import folder, serving
@@ -47,6 +49,12 @@ def run(*words: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
+def invoke(*words: str) -> tuple[int, str, str]:
+    """The same in this process, which is quicker."""
+    done = CliRunner().invoke(main, words)
+    return done.exit_code, done.stdout, done.stderr
+
+
 def listed() -> list[dict[str, Any]]:
     return list(json.loads(run("ls", "--json")[1]))
 
@@ -77,15 +85,41 @@ def test_the_only_one_is_asked(runtime: Path) -> None:
             assert "double" in shown
 
 
-@pytest.mark.parametrize("command", ["status", "stats", "models", "reload", "doctor"])
-def test_of_several_none_is_taken_but_the_default(runtime: Path, command: str) -> None:
+COMMANDS = {
+    "status": ("status",),
+    "stats": ("stats",),
+    "top": ("top", "--once", "--interval", "0.1"),
+    "models": ("models",),
+    "reload": ("reload",),
+    "trace": ("trace", "--seconds", "0.1", "-o", os.devnull),
+    "doctor": ("doctor",),
+}
+
+
+def test_every_command_takes_the_only_one_lists_several_and_says_how_to_start_one(runtime: Path) -> None:
+    """With the name, the process and the models of each; a `default` goes before others."""
+    for name, words in COMMANDS.items():
+        status, shown, said = invoke(*words)
+        if name == "doctor":  # which has more to tell
+            assert "start one: broker serve --model NAME=PATH" in " ".join(shown.split())
+            continue
+        assert (status, said.count("\n")) == (1, 1)
+        assert said.startswith(f"Error: no broker answers at {runtime}/default.sock")
+        assert "Start one with `broker serve --model NAME=PATH`" in said
+    with serving("double", path=runtime / "b.sock") as b:
+        for words in COMMANDS.values():
+            assert "Error: " not in invoke(*words)[2]
+        with serving("double", "mixed", path=runtime / "a.sock") as a:
+            assert [found["name"] for found in listed()] == ["a", "b"]
+            told = f"a (pid {a.pid}: double, mixed), b (pid {b.pid}: double)"
+            for words in COMMANDS.values():
+                status, _, said = invoke(*words)
+                assert said == f"Error: several brokers serve in {runtime}: {told}; say which with --name\n"
+                assert status == 2
+
+
+def test_of_several_none_is_taken_but_the_default(runtime: Path) -> None:
     with serving("double", path=runtime / "a.sock"), serving("double", path=runtime / "b.sock"):
-        assert [found["name"] for found in listed()] == ["a", "b"]
-        status, _, said = run(command)
-        assert (status, said) == (
-            2,
-            f"Error: several brokers serve in {runtime}: a, b; say which with --name\n",
-        )
         assert run("models", "--name", "b")[0] == 0
         with serving("mixed", path=runtime / "default.sock"):
             assert "mixed" in run("models")[1]
