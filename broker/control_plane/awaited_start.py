@@ -1,7 +1,7 @@
-"""What becomes of a broker's start, for who waits for it outside: by the lock beside the socket, and what is noted there.
+"""What becomes of a broker's start, for who waits for it outside: by the lock beside its socket, and the note in that.
 
-Whoever waits opens the lock's file, and makes it if it is not there yet. A broker then takes that same file, so that its
-last note can be read when it has failed and removed the file, however short its life was.
+Whoever waits opens the lock's file, and makes it if it is not there yet. A broker then takes that same file, so that
+its last note can be read when it has failed and removed the file, however short its life was.
 """
 
 from __future__ import annotations

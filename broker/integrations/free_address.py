@@ -3,10 +3,10 @@
     NAME.sock               unless it is taken
     NAME-2.sock, ...        beside another app's broker, or beside the old arbiter during an upgrade
 
-An address is chosen when the server's configuration is read, and the broker takes it later: two servers that start at the
-same time would choose the same one. So the choice is claimed at once, by an abstract socket (unix(7)) that only binds a
-name. It has no file, forks inherit it, programs that are executed do not. Thus a claim lasts as long as any process of
-the server: workers that outlive their arbiter never meet the broker of another app at the address that they know.
+An address is chosen when the server's configuration is read, and the broker takes it later: two servers that start at
+the same time would choose the same one. So the choice is claimed at once, by an abstract socket (unix(7)) that only
+binds a name. It has no file, forks inherit it, programs that are executed do not. Thus a claim lasts as long as any
+process of the server: workers that outlive their arbiter never meet another app's broker at the address that they know.
 """
 
 from __future__ import annotations

@@ -8,9 +8,9 @@
       +---- forks ---> worker: worker_client.connect() +
 
 Each arbiter has its own broker and address (`free_address.py`), so the two arbiters of an upgrade (SIGUSR2) do not
-interfere: the old workers stay with the old broker until the old arbiter ends. Workers need no hook: a client made before the fork
-(`--preload`) attaches in each worker at its first call, the broker notices a worker's end by its socket, and gunicorn's
-`timeout` is in the environment that workers inherit.
+interfere: the old workers stay with the old broker until the old arbiter ends. Workers need no hook: a client made
+before the fork (`--preload`) attaches in each worker at its first call, the broker notices a worker's end by its
+socket, and gunicorn's `timeout` is in the environment that workers inherit.
 """
 
 from __future__ import annotations
@@ -64,8 +64,8 @@ def serve(
     `models` and `options` are those of `broker.Broker`. `config` is a file as for `broker serve --config`; `options`
     override its settings, and its `name` is ignored.
 
-    The broker is found by `name`, as one of `broker serve --name`; by NAME-2, NAME-3 and so on where another app's broker
-    has that name, or the old arbiter's during an upgrade.
+    The broker is found by `name`, as one of `broker serve --name`; by NAME-2, NAME-3 and so on where another app's
+    broker has that name, or the old arbiter's during an upgrade.
 
     Hooks that gunicorn.conf.py defines before this call are called as well. If gunicorn's `user` drops the workers'
     privileges, that user may attach. The broker starts before the first worker, not when the file is read: a preloaded

@@ -27,8 +27,8 @@ _GRACE_SECONDS = 5.0  # for the thread, or our parent, to end it with a line tha
 
 @contextlib.contextmanager
 def told(record: RunRecord, limit_s: float, on_late: Callable[[str], None] | None) -> Iterator[None]:
-    """While the models are loaded in the block. `on_late`, which ends the process, is called from another thread with the reason;
-    without it the start goes on, as this process is somebody else's."""
+    """While the models are loaded in the block. `on_late`, which ends the process, is called from another thread with
+    the reason; without it the start goes on, as this process is somebody else's."""
     over = threading.Event()
     start = Start(monotonic(), limit_s if on_late is not None else 0.0)
     thread = threading.Thread(

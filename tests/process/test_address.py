@@ -241,7 +241,7 @@ def find_closed(_: Path) -> str:
 
 @as_root
 def test_who_makes_a_users_directory_first_gains_nothing(system: Path) -> None:
-    """A stranger's socket in it is neither taken for the user's own nor asked; the user serves elsewhere, or is told."""
+    """A stranger's socket in it is neither taken for the user's own nor asked; who would serve there is told."""
     system.mkdir(0o711)
     OF_USER.mkdir(0o755)
     os.chown(OF_USER, NOBODY, NOBODY)

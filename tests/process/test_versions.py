@@ -394,7 +394,7 @@ def test_a_function_is_imported_again(folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_poll_finds_new_versions(folder: Path) -> None:
-    """With `poll_seconds` nobody needs to say a word, and a broken version is tried once."""
+    """With `poll_seconds` nobody needs to say a word, and a broken version is in nobody's way."""
     versions = Versions(folder / "found")
     versions.add(1)
     with (
@@ -428,6 +428,31 @@ def test_polls_leave_the_old_version_in_service(folder: Path) -> None:
             wait_until(lambda: version_of(beside) == number, "another model's version")  # noqa: B023
             assert states(broker, "m")[1] == "AVAILABLE"
             assert version_of(model) == 1
+
+
+@pytest.mark.parametrize("poll_seconds", [0, 0.02], ids=["reload", "poll"])
+def test_a_failed_load_is_tried_again(folder: Path, poll_seconds: float) -> None:
+    """As long as its files are unchanged, and without a word to anybody; the old version serves until then."""
+    gate = folder / f"mounted.{poll_seconds}"
+    versions = Versions(folder / f"again.{poll_seconds}")
+    versions.add(1)
+    with (
+        serving(models={"m": versions.source}, poll_seconds=poll_seconds) as broker,
+        worker_client.connect(broker.address) as client,
+    ):
+        model = client.model("m")
+        assert version_of(model) == 1
+        mounted = (
+            f"import pathlib\nif not pathlib.Path({str(gate)!r}).exists(): raise RuntimeError('not mounted')"
+        )
+        versions.add(2, before=mounted)
+        if not poll_seconds:
+            assert "not mounted" in reload(broker, "m")["failed"]["2"]
+        wait_until(lambda: states(broker, "m") == {1: "AVAILABLE", 2: "END"}, "the second to fail")
+        assert version_of(model) == 1
+        gate.touch()
+        wait_until(lambda: states(broker, "m") == {1: "END", 2: "AVAILABLE"}, "another try")
+        assert version_of(model) == 2
 
 
 # -- told ----------------------------------------------------------------------------------------------------------

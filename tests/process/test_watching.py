@@ -263,7 +263,9 @@ def test_who_waits_for_no_name_takes_the_broker_that_comes():
         environment["XDG_RUNTIME_DIR"] = str(place)
         waiting = start("status", "--wait-ready", "600", "--json", env=environment)
         wait_until((place / "onesession" / "default.sock.lock").exists, "it to wait")
-        serve = start("serve", "--name", "mine", "--model", "double=tests.process.models:double", env=environment)
+        serve = start(
+            "serve", "--name", "mine", "--model", "double=tests.process.models:double", env=environment
+        )
         status, out, err = waiting.end()
         assert status == 0, err
         assert json.loads(out)["address"] == str(place / "onesession" / "mine.sock")

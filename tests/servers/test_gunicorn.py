@@ -102,7 +102,7 @@ gunicorn.serve(globals(), config="broker.toml", max_slots=7)
 
 def test_it_is_found_by_its_name() -> None:
     """Without an address, like any other broker: as `default`, or by the name that the file gives."""
-    with gunicorn(conf=CONF.replace('})', '}, name="shop")')) as server:
+    with gunicorn(conf=CONF.replace("})", '}, name="shop")')) as server:
         server.ask(1)
         assert [path.name for path in server.place.sockets()] == ["shop.sock"]
         for words in (("models",), ("models", "--name", "shop")):

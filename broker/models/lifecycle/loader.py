@@ -6,11 +6,11 @@
         UNLOADING the old ones: nothing new gets to them; when what they have is finished, now or later: close: END
 
 Requests that were taken before the switch finish on their version; nothing taken later gets to the old one. A version
-that cannot be loaded leaves the old one where it is. An order is done when the new ones are served: what still runs on
-the old ones some seconds later is waited for between the orders. The thread has a job done for each order
-(`load_jobs.py`), and waits for it, unless it goes on and on; a load has a limit (`load_attempt.py`). Only the job whose
-turn it is for a model changes that model's versions, but for `replace`, which takes one out of service whose run was
-ended.
+that cannot be loaded leaves the old one where it is, and is tried again later (`retries.py`). An order is done when the
+new ones are served: what still runs on the old ones some seconds later is waited for between the orders. The thread has
+a job done for each order (`load_jobs.py`), and waits for it, unless it goes on and on; a load has a limit
+(`load_attempt.py`). Only the job whose turn it is for a model changes that model's versions, but for `replace`, which
+takes one out of service whose run was ended.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import gc
 import logging
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -32,6 +32,7 @@ from broker.models.lifecycle.load_attempt import LoadAttempt
 from broker.models.lifecycle.load_jobs import LoadJobs
 from broker.models.lifecycle.load_orders import Done, Order, Outcome
 from broker.models.lifecycle.repository import Repository
+from broker.models.lifecycle.retries import Retries, Tried
 from broker.models.lifecycle.served_model import ServedModel
 from broker.models.lifecycle.version import State, Version
 from broker.models.model import LoadedModel
@@ -99,6 +100,7 @@ class Loader:
         self._leaving: list[Version] = []  # unloaded as soon as nothing runs on them any more
         self._leaving_lock = threading.Lock()
         self._seen: dict[str, dict[int, str]] = {}  # fingerprints at the last poll
+        self._retries = Retries()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="onesession-loader", daemon=True)
 
@@ -146,6 +148,7 @@ class Loader:
                 if self._poll_seconds and monotonic() >= next_poll:
                     self._poll()
                     next_poll = monotonic() + self._poll_seconds
+                self._retry()
                 continue
             if isinstance(order, Replacement):
                 self._have_done(partial(self._load_again, order))
@@ -165,6 +168,9 @@ class Loader:
         waits = [_LEAVING_LOOK_S] if self._leaving else []
         if self._poll_seconds:
             waits.append(max(0.0, next_poll - monotonic()))
+        next_retry = self._retries.next_s()
+        if next_retry is not None:
+            waits.append(max(_LEAVING_LOOK_S, next_retry - monotonic()))  # one of a busy model waits
         return min(waits, default=None)
 
     # -- orders --------------------------------------------------------------------------------------------------
@@ -218,12 +224,18 @@ class Loader:
             if not (self._stopping or served.adopted or self._jobs.is_busy(served.spec.name)):
                 self._have_done(partial(self._poll_one, served))
 
-    def _poll_one(self, served: ServedModel) -> None:
+    def _poll_one(self, served: ServedModel, due: Sequence[Tried] = ()) -> None:
         with self._jobs.turn(served.spec.name):
             try:
-                self._bring_up_to_date(served, again=False)
+                self._bring_up_to_date(served, again=False, due=due)
             except Exception:
                 _log.exception("model %r cannot be polled", served.spec.name)
+
+    def _retry(self) -> None:
+        for name, served in list(self._repository.served.items()):
+            due = self._retries.due(name, monotonic())
+            if due and not (self._stopping or self._jobs.is_busy(name)):
+                self._have_done(partial(self._poll_one, served, due))
 
     def _load_again(self, replacement: Replacement) -> None:
         with self._jobs.turn(replacement.served.spec.name):
@@ -243,20 +255,18 @@ class Loader:
 
     # -- one model -----------------------------------------------------------------------------------------------
 
-    def _bring_up_to_date(self, served: ServedModel, again: bool) -> Outcome:
-        """`again`: also what failed before, and a source that shows no change."""
+    def _bring_up_to_date(self, served: ServedModel, again: bool, due: Sequence[Tried] = ()) -> Outcome:
+        """`again`: also what failed before, and a source that shows no change. `due`: nothing but these."""
         outcome = Outcome()
         there = loading.find(served)
         wanted = [there[number] for number in loading.wanted_of(served, list(there))]
         if not wanted or (not wanted[0].is_numbered and any(each.is_numbered for each in served.versions)):
             outcome.note = f"there is no version to serve in {served.spec.source}; nothing was changed"
             return outcome
-        coming = [version for version in wanted if _is_new(served, version, again)]
-        going = _going(served.available, wanted, coming)
-        if not again and self._not_settled(served, coming):
+        coming = self._coming(served, wanted, again, due)
+        if coming is None:
             return outcome
-        with self._repository.lock:
-            served.versions += coming
+        going = _going(served.available, wanted, coming)
         first = served.spec.unload_first and bool(coming)
         if first and not self._unload(going, outcome, _UNLOAD_FIRST_S):
             self._stay(served, going, coming, outcome)
@@ -275,6 +285,19 @@ class Loader:
                 served.forget_ended()
             self._announce()
         return outcome
+
+    def _coming(
+        self, served: ServedModel, wanted: list[Version], again: bool, due: Sequence[Tried]
+    ) -> list[Version] | None:
+        """What is to be loaded now, and is shown from now on; None if nothing is to be changed yet."""
+        if due:  # what has failed is shown as it was until the outcome is known
+            return list(self._retries.again(served, wanted, due)) or None
+        coming = [version for version in wanted if _is_new(served, version, again)]
+        if not again and self._not_settled(served, coming):
+            return None
+        with self._repository.lock:
+            served.versions += coming
+        return coming
 
     def _move_labels(self, served: ServedModel, outcome: Outcome) -> None:
         """Have each label stand for what it shall, if that can be called by now."""
@@ -313,28 +336,37 @@ class Loader:
             self._attempts.append(attempt)
             attempt.run(self._load_seconds, lambda: self._stopping)
         except Exception as error:
-            if not isinstance(error, ModelLoadError):
+            if not isinstance(error, ModelLoadError) and version not in self._retries:
                 _log.exception("model %r, version %d", name, number)
             if put_back is not None:
                 put_back()
             if not version.abandoned:
                 _close(version)
-            version.enter(State.END, str(error) or type(error).__name__)
             version.failed = True
+            self._show(served, version, State.END, str(error) or type(error).__name__)
             outcome.failed[number] = version.cause
-            _log.error("%s; the versions served before stay in service", version.cause)
+            again = self._retries.failed(version, monotonic())
+            self._orders.put(None)  # the loader's thread waits for longer, perhaps
+            _log.error("%s; the versions served before stay in service%s", version.cause, again)
             self._announce()
             return
         finally:
             self.on_begin("")
-        with self._repository.lock:
-            version.enter(State.AVAILABLE)
-            self._repository.follow()
+        self._show(served, version, State.AVAILABLE)
+        self._retries.forget(Tried.of(version))
         self.on_load(name)
         self._switchboard.switch()
         self._announce()
         outcome.loaded.append(number)
         _log.info("model %r: version %d is served", name, number)
+
+    def _show(self, served: ServedModel, version: Version, state: State, cause: str = "") -> None:
+        """What its load has come to."""
+        with self._repository.lock:
+            version.enter(state, cause)
+            if version not in served.versions:
+                served.versions.append(version)
+            self._repository.follow()
 
     def _fill(self, version: Version) -> None:
         loading.load(version)
