@@ -7,6 +7,7 @@ def digits(x): ...
 from __future__ import annotations
 
 import importlib
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -87,6 +88,9 @@ class FunctionModel:
     def __init__(
         self, spec: ModelSpec, function: Callable[..., Any], made: Signature, effects: str = ""
     ) -> None:
+        """Raises ModelLoadError for a function whose call gives no arrays."""
+        if refusal := _gives_no_arrays(function):
+            raise ModelLoadError.of(spec.name, spec.source, *refusal)
         self.spec = spec
         self.signatures: Mapping[str, Signature] = {made.name: made}
         self.default_signature = made.name
@@ -144,6 +148,8 @@ def load(spec: ModelSpec) -> LoadedModel:
     made = getattr(function, ATTRIBUTE, None)
     if isinstance(made, Signature):
         return FunctionModel(spec, function, made)
+    if refusal := _gives_no_arrays(function):
+        raise ModelLoadError.of(spec.name, spec.source, *refusal)
     from broker.models.python import factory
 
     return factory.load(spec, function)
@@ -166,7 +172,26 @@ def adopt(
             f"model {spec.name!r}: {function!r} is not a callable with a signature; give inputs= and outputs=, "
             f"or: {HOW_TO_ATTACH}"
         )
+    if refusal := _gives_no_arrays(function):
+        raise InvalidInput(f"model {spec.name!r}: {'. '.join(refusal)}")
     return FunctionModel(spec, function, made, effects)
+
+
+def _gives_no_arrays(function: Callable[..., Any]) -> tuple[str, str] | None:
+    """Cause and remedy, for a function whose call only makes what would compute; None for all others."""
+    name = getattr(function, "__qualname__", None) or repr(function)
+    for each in (function, type(function).__call__):
+        if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
+            return (
+                f"{name} is an async function, and models are called from threads without an event loop",
+                "Write it with `def`, or serve a function that runs it to its end, with asyncio.run(...)",
+            )
+        if inspect.isgeneratorfunction(each):
+            return (
+                f"{name} is a generator function, and each call of a model has one answer",
+                "Write `return` in place of `yield`, with all rows in one array",
+            )
+    return None
 
 
 def _import(spec: ModelSpec, module_name: str) -> Any:

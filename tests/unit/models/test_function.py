@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import types
 
 import numpy as np
@@ -187,6 +188,49 @@ def test_a_function_that_cannot_be_loaded(module, source, message):
     module.number, module.plain = 7, len
     with pytest.raises(ModelLoadError, match=f"model 'm' from '{source}' cannot be loaded: {message}"):
         function.load(ModelSpec("m", source))
+
+
+def yields(x):
+    yield x
+
+
+async def waits(x):
+    return x
+
+
+async def yields_later(x):
+    yield x
+
+
+class Waiting:
+    async def __call__(self, x):
+        return x
+
+
+_NO_ANSWER = {
+    "generator": (yields, "is a generator function, .*Write `return` in place of `yield`"),
+    "async": (waits, "is an async function, .*Write it with `def`"),
+    "async generator": (yields_later, "is an async function"),
+    "partial": (functools.partial(yields), "is a generator function"),
+    "object": (Waiting(), "is an async function"),
+}
+
+
+@pytest.mark.parametrize(("given", "message"), _NO_ANSWER.values(), ids=list(_NO_ANSWER))
+def test_what_gives_no_arrays_is_refused_at_the_start(module, given, message):
+    """With the remedy, wherever the function comes from: a module, a factory, or this process."""
+    module.bare, module.made = given, lambda: (given, {"x": ROWS}, {"y": ROWS})
+    for name in ("bare", "made"):
+        with pytest.raises(ModelLoadError, match=f"^model 'm' from 'app_models:{name}' .*{message}"):
+            function.load(ModelSpec("m", f"app_models:{name}"))
+    with pytest.raises(InvalidInput, match=f"^model 'm': .*{message}"):
+        function.adopt(ModelSpec("m", "here"), given, {"x": ROWS}, {"y": ROWS})
+
+
+def test_a_generator_with_a_signature_is_refused_at_the_start(serve):
+    """Not when the first worker calls it."""
+    with pytest.raises(ModelLoadError, match="yields is a generator function"):
+        serve(yields)
 
 
 @pytest.mark.parametrize("body", ["import no_such_dependency", "1 / 0"])
