@@ -49,8 +49,8 @@ def _served(info: dict[str, Any]) -> str:
 def _show(branch: Tree, info: dict[str, Any], version: dict[str, Any]) -> None:
     leaf = branch.add(", ".join(_facts(info, version)))
     for signature in version["signatures"]:
-        joined = "batches" if signature["batchable"] else f"no batches: {signature['apart']}"
-        marks = [_state(signature), joined, "stateful" if signature["stateful"] else "", signature["note"]]
+        stateful = "stateful" if signature["stateful"] else ""
+        marks = [_state(signature), _joined(info, signature), stateful, signature["note"]]
         leaf.add(escape(f"{Signature.from_message(signature)}  {', '.join(m for m in marks if m)}"))
     for left_out, reason in version["left_out"].items():
         leaf.add(escape(f"{left_out}: left out, {reason}"))
@@ -59,6 +59,14 @@ def _show(branch: Tree, info: dict[str, Any], version: dict[str, Any]) -> None:
 def _state(described: dict[str, Any]) -> str:
     """`heavy (long run)`"""
     return f"{'light' if described['light'] else 'heavy'} ({described['why'] or 'not served yet'})"
+
+
+def _joined(info: dict[str, Any], signature: dict[str, Any]) -> str:
+    """`joined, up to 64 rows a run`, or why not."""
+    if not signature["batchable"]:
+        return f"kept apart: {signature['apart']}"
+    rows = info["max_batch_size"]
+    return f"joined, up to {rows} rows a run" if rows > 1 else "not joined: max_batch_size = 1"
 
 
 def _facts(info: dict[str, Any], version: dict[str, Any]) -> Iterator[str]:

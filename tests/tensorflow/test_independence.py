@@ -143,7 +143,7 @@ def test_the_decision_is_shown_with_its_reason(broker: TestBroker) -> None:
     counters = broker.status()["models"]["ranking"]
     assert (counters["serving_default"]["apart"], counters["score"]["apart"]) == (probability["apart"], "")
     shown = CliRunner().invoke(main, ["models", "--name", str(broker.address)]).stdout
-    assert "no batches: its answer to a row by itself differs" in " ".join(shown.replace("│", "").split())
+    assert "kept apart: its answer to a row by itself differs" in " ".join(shown.replace("│", "").split())
 
 
 def test_answers_that_show_a_dependence_end_it(broker: TestBroker, client: Client) -> None:
