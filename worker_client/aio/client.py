@@ -193,8 +193,8 @@ class AsyncClient:
     def _join_at_once(self, bound: Bound | None) -> LoopCalls | None:
         """For a loop that comes to a channel which others have: an `async_to_sync` makes one for each request."""
         event = bound.channel.event if bound is not None else None
-        if bound is None or event is None or not bound.channel.open:
-            return None
+        if bound is None or event is None or not bound.channel.open or not event.ours:
+            return None  # `_attach` finds out what is wrong with it
         _loop_with_threads()
         return self._join(bound.channel, event)
 

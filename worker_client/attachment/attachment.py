@@ -68,8 +68,12 @@ class Attachment:
         self.catalogue.update(reply["models"])
 
     def open_event(self, deadline_ns: int) -> Event:
-        """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker."""
+        """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker. Raises BrokerLost if
+        it was closed by somebody else."""
         event = self.event
+        if event is not None and not event.ours:
+            self._link.lose()
+            raise self.gone()
         if event is None:
             _, received = self._ask({"op": "event"}, deadline_ns, brings=True)
             if received[-1].missing:
