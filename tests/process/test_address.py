@@ -24,7 +24,7 @@ from worker_client.wire import address
 from worker_client.wire.address import runtime_directory, socket_path
 
 NOBODY = 65534
-USER = 54321
+USER = 50_000 + os.getpid() % 10_000  # whose directory in /tmp no other test process uses
 OF_USER = Path(f"/tmp/onesession-{USER}")
 ROW = np.ones((1, 4), np.float32)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
