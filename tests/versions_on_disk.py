@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+
+from broker.control_plane.query import ask
+from tests.brokers import TestBroker
 
 _SOURCE = """
 import time
@@ -49,3 +53,18 @@ class Versions:
 
 ONE = np.zeros(1, np.float32)
 """Whose answer is the number of the version."""
+
+
+def reload(broker: TestBroker, *models: str, **fields: Any) -> dict[str, Any]:
+    """What became of each of them."""
+    found: dict[str, Any] = ask(broker.address, "reload", 60, models=list(models), **fields)["models"]
+    return found[models[0]] if len(models) == 1 else found
+
+
+def version_of(model: Any) -> int:
+    return int(model.predict(ONE)[0])
+
+
+def states(broker: TestBroker, model: str) -> dict[int, str]:
+    versions = ask(broker.address, "models")["models"][model]["versions"]
+    return {version["version"]: version["state"] for version in versions}

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -214,6 +215,19 @@ def native_threads_of_all_kinds(client: Client, gate: Gate) -> None:
 
     green.in_native_thread(too_late)()
     gate.open(9)
+    if sys.argv[1] == "gevent":
+        held = client.model("gated").submit({"number": np.array([11]), "x": np.array([1], np.float32)})
+
+        def wait() -> None:
+            with pytest.raises(CancelledError):
+                held.result(FAR_MORE_S)
+
+        waits = green.spawn(wait)
+        until(lambda: held._waiters)
+        assert green.in_native_thread(held.cancel)()
+        with green.timeout(FAR_MORE_S / 2):
+            green.wait_all([waits])
+        gate.open(11)
     green.in_native_thread(client.close)()
     slots_come_back(client)
 

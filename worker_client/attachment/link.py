@@ -350,9 +350,8 @@ class ControlLink:
         poll = monkey.poll()
         poll.register(self._sock.sock.fileno(), monkey.POLLIN)
         poll.register(self._woken.fd, monkey.POLLIN)
-        poll.register(
-            self._wakeup.fd, monkey.POLLIN
-        )  # never ready: the kernel keeps both ends while we sleep
+        # Never ready, but so the kernel keeps both ends while we sleep.
+        poll.register(self._wakeup.fd, monkey.POLLIN)
         try:
             while not self.closed:
                 ready = self._poll(poll)

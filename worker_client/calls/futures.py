@@ -144,16 +144,24 @@ class _End:
     """Waits for the end of a future; its methods are those that `concurrent.futures` asks of a future's waiters."""
 
     def __init__(self) -> None:
-        self._ended = monkey.simple_queue()
+        # A library's locks may be released by any thread, unlike its queues; a native thread hears of neither.
+        self._heard = monkey.simple_queue() if monkey.in_native_thread() else None
+        self._running = threading.Lock()
+        self._running.acquire()
 
     def wait(self, timeout: float | None) -> None:
-        with contextlib.suppress(queue.Empty):
-            self._ended.get(
-                timeout=None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
-            )
+        seconds = None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
+        if self._heard is None:
+            self._running.acquire(timeout=-1 if seconds is None else seconds)
+        else:
+            with contextlib.suppress(queue.Empty):
+                self._heard.get(timeout=seconds)
 
     def add_result(self, _: Future[Any]) -> None:
-        self._ended.put(None)
+        if self._heard is None:
+            self._running.release()
+        else:
+            self._heard.put(None)
 
     add_exception = add_cancelled = add_result
 
