@@ -1,13 +1,18 @@
-"""One broker for the module: fixtures `broker` and `client` for modules that say which MODELS they need."""
+"""`broker` and `client`: one broker for a module that says which MODELS it needs. `start`: commands in a `place` of
+each test's own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 import worker_client
+from tests import brokers
 from tests.brokers import TestBroker, serving
+from tests.commands import commands
 from worker_client import Client
 
 
@@ -22,3 +27,16 @@ def broker(request: pytest.FixtureRequest) -> Iterator[TestBroker]:
 def client(broker: TestBroker) -> Iterator[Client]:
     with worker_client.connect(broker.address) as client:
         yield client
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    with brokers.folder() as path:
+        yield path
+
+
+@pytest.fixture
+def start(place: Path) -> Iterator[Any]:
+    """Starts commands, at the address of this test, and sees to their end."""
+    with commands(place) as start:
+        yield start

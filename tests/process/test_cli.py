@@ -19,23 +19,10 @@ import pytest
 import worker_client
 from tests import brokers
 from tests.brokers import Gate, TestBroker, serving, wait_until
-from tests.commands import PATIENCE_S, WAITER, Command, commands
+from tests.commands import PATIENCE_S, WAITER, Command
 from tests.process.models import SOURCES
 
 DOUBLE = f"double={SOURCES['double']}"
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with brokers.folder() as path:
-        yield path
-
-
-@pytest.fixture
-def start(place: Path) -> Iterator[Any]:
-    """Starts commands, at the address of this test, and sees to their end."""
-    with commands(place) as start:
-        yield start
 
 
 def call(place: Path) -> None:

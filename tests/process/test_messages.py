@@ -28,9 +28,8 @@ from broker.models.lifecycle.loading import load
 from broker.models.lifecycle.version import Version
 from broker.models.spec import ModelSpec
 from broker.process.title import title
-from tests import brokers
 from tests.brokers import TestBroker, serving
-from tests.commands import PATIENCE_S, ROOT, commands
+from tests.commands import PATIENCE_S, ROOT
 from tests.process.models import SOURCES
 from tests.workers import in_child
 from worker_client import aio
@@ -45,18 +44,6 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become 
 needs_mounts = pytest.mark.skipif(not CAN_MOUNT, reason="needs a mount namespace of its own")
 STRANGER = 54321
 ROW = np.ones((1, 4), np.float32)
-
-
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with brokers.folder() as path:
-        yield path
-
-
-@pytest.fixture
-def start(place: Path) -> Iterator[Any]:
-    with commands(place) as start:
-        yield start
 
 
 def invoke(*words: str) -> tuple[int, str]:

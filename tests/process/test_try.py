@@ -44,18 +44,6 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 """Models by name: what is sent, what comes back, and what is refused."""
 
 
-@pytest.fixture
-def place() -> Iterator[Path]:
-    with brokers.folder() as path:
-        yield path
-
-
-@pytest.fixture
-def start(place: Path) -> Iterator[Any]:
-    with commands(place) as start:
-        yield start
-
-
 @functools.cache
 def printed(model: str) -> str:
     """By the command as users start it, which has gone well."""
