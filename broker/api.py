@@ -17,11 +17,11 @@ from broker.control_plane.locks import note_at
 from broker.counters.run_record import RunRecord
 from broker.host import descriptors
 from broker.models.model import LoadedModel
-from broker.models.setting_field import FLAG, Whole, listed, only
+from broker.models.setting_field import FLAG, IntegerCheck, listed, only
 from broker.models.spec import ModelSpec
 from broker.process import load_watch
-from broker.process.broker_process import EngineProcess
-from broker.process.fork_server import Nursery
+from broker.process.broker_process import BrokerProcess
+from broker.process.fork_server import ForkServer
 from broker.process.in_process import InProcess
 from broker.server.server import Server
 from worker_client.system.face import face
@@ -82,7 +82,7 @@ class Broker:
             *ours,
             *listed(_WHAT_IS_ADOPTED, only(_WHAT_IS_ADOPTED, _is_model))("adopted", adopted, self),
         )
-        self._engine: EngineProcess | InProcess | None = None
+        self._engine: BrokerProcess | InProcess | None = None
         self._starter = 0
 
     @classmethod
@@ -155,7 +155,7 @@ class Broker:
     def pid(self) -> int | None:
         """The pid of the broker's process, which changes with each restart; None while there is none."""
         engine = self._engine
-        if isinstance(engine, EngineProcess) and engine.supervised and engine.pid is not None:
+        if isinstance(engine, BrokerProcess) and engine.supervised and engine.pid is not None:
             note = note_at(socket_path(self.address))
             return None if note is None else note.pid
         return None if engine is None else engine.pid
@@ -165,11 +165,11 @@ class Broker:
         nobody can stop it."""
         if self._engine is not None:
             raise BrokerError(f"this broker is already running, as pid {self.pid}")
-        engine: EngineProcess | InProcess
+        engine: BrokerProcess | InProcess
         if self._adopted:
             engine = InProcess(self.settings, self._adopted)
         else:
-            engine = EngineProcess(self.settings, self.supervise)
+            engine = BrokerProcess(self.settings, self.supervise)
         try:
             engine.start(self.settings.start_seconds)
         except BrokerError as error:
@@ -225,10 +225,10 @@ class Broker:
                 f"run_workers wants the function that each worker runs, got {target!r}; write "
                 "run_workers(work, processes=4)"
             )
-        Whole(0, 1 << 31)("processes", processes, self)
+        IntegerCheck(0, 1 << 31)("processes", processes, self)
         descriptors.open_missing()  # this process is the broker's now, and what its libraries write is not for segments
         with contextlib.ExitStack() as stack:
-            nursery = Nursery(self.address, target, args)
+            nursery = ForkServer(self.address, target, args)
             stack.callback(nursery.stop)
             failed = threading.Event()
             record = RunRecord()
@@ -244,7 +244,7 @@ def _is_model(value: Any) -> bool:
     return isinstance(getattr(value, "spec", None), ModelSpec)
 
 
-def _supervise(nursery: Nursery, failed: threading.Event, processes: int, max_restarts: int) -> int:
+def _supervise(nursery: ForkServer, failed: threading.Event, processes: int, max_restarts: int) -> int:
     for index in range(processes):
         nursery.start(index)
     running, restarts = processes, 0

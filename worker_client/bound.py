@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from worker_client.calls.channel import Channel
-from worker_client.calls.inputs import Fitter
+from worker_client.calls.inputs import InputValidator
 from worker_client.connection import Connection
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import TensorSpec
 
 
-class Bound(NamedTuple):
+class Binding(NamedTuple):
     """A signature as this process's channel knows it. It is replaced together with the channel.
 
     Requests and futures refer to it, and through it to the connection, which closes when nothing refers to it.
@@ -24,12 +24,12 @@ class Bound(NamedTuple):
     connection: Connection
     channel: Channel
     id: int
-    fitter: Fitter
+    fitter: InputValidator
     output_names: tuple[str, ...]
 
 
 def input_shapes(
-    fitter: Fitter, rows: int | None, shapes: dict[str, tuple[int, ...]]
+    fitter: InputValidator, rows: int | None, shapes: dict[str, tuple[int, ...]]
 ) -> list[tuple[int, ...]]:
     unknown = [name for name in shapes if name not in fitter.names]
     if unknown:
@@ -51,7 +51,7 @@ def input_shapes(
     return found
 
 
-def _dimensions(fitter: Fitter, spec: TensorSpec, shape: Iterable[Any]) -> tuple[int, ...]:
+def _dimensions(fitter: InputValidator, spec: TensorSpec, shape: Iterable[Any]) -> tuple[int, ...]:
     try:
         dimensions = tuple(index(size) for size in shape)
     except TypeError:
@@ -63,7 +63,7 @@ def _dimensions(fitter: Fitter, spec: TensorSpec, shape: Iterable[Any]) -> tuple
     return dimensions
 
 
-def copied(bound: Bound, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
+def copied(bound: Binding, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
     """Private copies of the outputs, in the form in which `predict` returns them for `inputs`."""
     if len(outputs) == 1 and (type(inputs) is np.ndarray or not isinstance(inputs, Mapping)):
         return outputs[0].copy()

@@ -16,10 +16,16 @@ from typing import Any
 from worker_client.attachment.link import ControlLink, seconds_left
 from worker_client.attachment.metadata import SignatureInfo
 from worker_client.attachment.model_cache import Models
-from worker_client.attachment.retry_policy import RETURN_SECONDS, Absent, BrokerLost, NoAnswer, Patience
+from worker_client.attachment.retry_policy import (
+    RETURN_SECONDS,
+    AttachPolicy,
+    BrokerLost,
+    NoReply,
+    NotListening,
+)
 from worker_client.calls.channel import Channel
-from worker_client.calls.futures import Call
-from worker_client.calls.retries import Reruns
+from worker_client.calls.futures import PendingCall
+from worker_client.calls.retries import RetryThread
 from worker_client.green import channel as green
 from worker_client.green.hubs import NoGreenlet, run_in_greenlet
 from worker_client.ipc import own_broker
@@ -81,8 +87,8 @@ class Connection:
         return condition
 
     @property
-    def reruns(self) -> Reruns:
-        reruns: Reruns = self.__dict__.setdefault("_reruns", Reruns())
+    def reruns(self) -> RetryThread:
+        reruns: RetryThread = self.__dict__.setdefault("_reruns", RetryThread())
         return reruns
 
     def channel(
@@ -109,7 +115,7 @@ class Connection:
         while True:
             try:
                 return self._attach_in_turn(deadline_ns, closings)
-            except (Absent, BrokerLost, NoAnswer) as error:
+            except (NotListening, BrokerLost, NoReply) as error:
                 pause = patience.pause_s(error, monotonic_ns())
             with self._changed:
                 if pause and self.closings == closings:
@@ -121,7 +127,7 @@ class Connection:
         if channel.catalogue.stale:
             try:
                 channel.ask_for_models(seconds_left(deadline_ns))
-            except NoAnswer as error:
+            except NoReply as error:
                 raise DeadlineExceeded(str(error)) from None
         return channel.catalogue.models
 
@@ -144,12 +150,12 @@ class Connection:
         message = {"op": "ad_hoc", "model": model, "feeds": feeds, "fetches": fetches}
         try:
             reply, _ = link.request(message, seconds_left(deadline_ns))
-        except NoAnswer as error:
+        except NoReply as error:
             raise DeadlineExceeded(str(error)) from None
         limit = reply.get("max_run_seconds", 0.0)
         return SignatureInfo(reply["id"], Signature.from_message(reply), reply["stateful"], limit)
 
-    def run_again(self, call: Call, lost: BrokerLost) -> None:
+    def run_again(self, call: PendingCall, lost: BrokerLost) -> None:
         """Run a call whose broker went away on the next broker, or end its future."""
         self.reruns.add(call, lost)
 
@@ -174,14 +180,14 @@ class Connection:
         patience = self._patience(deadline_ns, patient)
         try:
             patience.pause_s(
-                NoAnswer(f"another call still waits for the broker at {self.path}"), max(now, deadline_ns)
+                NoReply(f"another call still waits for the broker at {self.path}"), max(now, deadline_ns)
             )
         except BrokerError as error:
             return error
         raise AssertionError("the deadline has passed")
 
-    def _patience(self, deadline_ns: int, patient: bool) -> Patience:
-        return Patience(self.path, deadline_ns, patient and self._is_expected(monotonic_ns()))
+    def _patience(self, deadline_ns: int, patient: bool) -> AttachPolicy:
+        return AttachPolicy(self.path, deadline_ns, patient and self._is_expected(monotonic_ns()))
 
     def _is_expected(self, now_ns: int) -> bool:
         """Whether a broker that is not there now may well be back soon."""
@@ -243,14 +249,14 @@ class Connection:
                 )
             left = seconds_left(deadline_ns)
             if not self._changed.wait(left) and monotonic_ns() >= deadline_ns:
-                raise NoAnswer(f"another thread still waits for the broker at {self.path}")
+                raise NoReply(f"another thread still waits for the broker at {self.path}")
 
     def _attach(self, deadline_ns: int, closings: int) -> Channel:
         self._drop()
         channel_type = green.channel_type()
         try:
             link = self._greet(deadline_ns, closings)
-        except (Absent, BrokerLost):
+        except (NotListening, BrokerLost):
             self._missing_since_ns = self._missing_since_ns or monotonic_ns()
             raise
         try:

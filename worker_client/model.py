@@ -9,12 +9,12 @@ from typing import Any, Final, Literal, overload
 import numpy as np
 
 from worker_client import timeouts
-from worker_client.attachment.metadata import Coming, ModelInfo, SignatureInfo
+from worker_client.attachment.metadata import ModelInfo, SignatureInfo, VersionLoading
 from worker_client.attachment.model_cache import Models
 from worker_client.attachment.retry_policy import Attempts, BrokerLost
-from worker_client.bound import Bound, copied, input_shapes
+from worker_client.bound import Binding, copied, input_shapes
 from worker_client.calls import mapping
-from worker_client.calls.futures import Call, CallFuture
+from worker_client.calls.futures import CallFuture, PendingCall
 from worker_client.calls.keras import IN_FLIGHT, Parts, check_call
 from worker_client.calls.string_inputs import fitter_of
 from worker_client.calls.timings import Timings
@@ -71,7 +71,7 @@ class Model:
         self._given_timeout = timeout
         self._seconds = timeout or timeouts.DEFAULT_SECONDS  # of a call that says nothing else, once bound
         self._connection = connection
-        self._bound: Bound | None = None
+        self._bound: Binding | None = None
 
     def copy(self) -> Model:
         """Another handle on the same model, with its own `on_answer`."""
@@ -253,7 +253,7 @@ class Model:
         _, deadline = self.bound_by(timeout)
         form: Any = {} if isinstance(inputs, Mapping) else None
         closings = self._connection.closings
-        call = Call(
+        call = PendingCall(
             self._connection.run_again,
             lambda call: self._send_again(call, form, closings),
             inputs,
@@ -274,7 +274,7 @@ class Model:
         """`submit` for parts of one call, which have its deadline."""
         return lambda inputs: self.submit(inputs, (deadline_ns - monotonic_ns()) / 1e9)
 
-    def _send(self, call: Call, form: Any) -> None:
+    def _send(self, call: PendingCall, form: Any) -> None:
         """Write the call's inputs into a slot and submit it, for an answer as to inputs of this form."""
         bound = self.bound() or self.bind(call.deadline_ns)
         channel = bound.channel
@@ -299,7 +299,7 @@ class Model:
             call.inputs = before
             raise
 
-    def _send_again(self, call: Call, form: Any, closings: int) -> None:
+    def _send_again(self, call: PendingCall, form: Any, closings: int) -> None:
         """`_send` on the next broker. `closings`: as of when the call was made, which ends if the client is closed."""
         self._connection.channel(call.deadline_ns, closings=closings)
         if not call.cancelled:  # while it waited for the broker
@@ -327,12 +327,12 @@ class Model:
         seconds = self._seconds if timeout is None else timeouts.of_call(timeout)
         return NO_DEADLINE if seconds >= 1e9 else monotonic_ns() + int(seconds * 1e9)
 
-    def bound(self) -> Bound | None:
+    def bound(self) -> Binding | None:
         """The Bound of this process, if it is attached and its broker is alive."""
         bound = self._bound
         return bound if bound is not None and bound.channel.alive[0] else None
 
-    def bound_by(self, timeout: float | None) -> tuple[Bound, int]:
+    def bound_by(self, timeout: float | None) -> tuple[Binding, int]:
         """This process's Bound, made now if needed, and the deadline of a call that starts now."""
         bound = self.bound()
         if bound is not None:
@@ -343,7 +343,7 @@ class Model:
         self._seconds = self.timeout
         return bound, self.deadline(timeout) - (monotonic_ns() - start)
 
-    def bind(self, deadline_ns: int) -> Bound:
+    def bind(self, deadline_ns: int) -> Binding:
         """A new Bound, on the current broker or one that starts before the deadline.
 
         The list that the broker last sent may be older than what the caller knows, which may just have reloaded the
@@ -358,7 +358,7 @@ class Model:
             except BrokerLost as lost:
                 self.attempts.after(lost)  # nothing was run
                 continue
-            except Coming:
+            except VersionLoading:
                 if monotonic_ns() + _COMING_NS > deadline_ns:
                     raise
                 sleep(_COMING_NS / 1e9)
@@ -376,7 +376,7 @@ class Model:
                 channel.run_once[info.id] = f"{label} {info.stateful}"
             number = info.id + PRIORITIES[self.priority]
             fitter = fitter_of(self.name, version, info, self.strict)
-            bound = self._bound = Bound(self._connection, channel, number, fitter, outputs)
+            bound = self._bound = Binding(self._connection, channel, number, fitter, outputs)
             if channel.catalogue.enter(self, updates):
                 return bound
 

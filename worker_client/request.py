@@ -14,7 +14,7 @@ import numpy as np
 
 from worker_client.attachment.retry_policy import Attempts, BrokerLost
 from worker_client.attachment.slot import Slot
-from worker_client.bound import Bound
+from worker_client.bound import Binding
 from worker_client.calls.string_inputs import has_views, in_place, write
 from worker_client.calls.timings import Timings
 from worker_client.system import fork, limits
@@ -63,8 +63,8 @@ class Request(WritableInputs):
 
     def __init__(
         self,
-        bound: Bound,
-        bind: Callable[[int], Bound],
+        bound: Binding,
+        bind: Callable[[int], Binding],
         layout: TensorLayout,
         timeout: float,
         attempts: Attempts,
@@ -186,7 +186,7 @@ def check_mapped(slot: Slot) -> None:
         raise BrokerError("an answer of this request could not be mapped; make a new request")
 
 
-def check_same(signature: Signature, bound: Bound) -> None:
+def check_same(signature: Signature, bound: Binding) -> None:
     """Raises BrokerUnavailable if the model of the next broker, or its next version, does not fit the request."""
     if bound.fitter.signature != signature:
         raise BrokerUnavailable(

@@ -40,7 +40,7 @@ class Session:
         self._connection = connection
         self._model = model
         self._settings = timeout, priority, retries
-        self._endpoints: dict[tuple[Names, Names], Endpoint] = {}
+        self._endpoints: dict[tuple[Names, Names], FeedsAndFetches] = {}
 
     def __reduce__(self) -> tuple[type[Session], tuple[Any, ...]]:
         return type(self), (self._connection, self._model, *self._settings)
@@ -85,19 +85,19 @@ class Session:
     ) -> None:
         self.close()
 
-    def endpoint(self, feeds: Names, fetches: Names) -> Endpoint:
+    def endpoint(self, feeds: Names, fetches: Names) -> FeedsAndFetches:
         """The endpoint that runs this set of feeds and fetches."""
         key = feeds, fetches
         endpoint = self._endpoints.get(key)
         if endpoint is None:
             if len(self._endpoints) >= _REMEMBERED:
                 self._endpoints.clear()
-            endpoint = Endpoint(self._connection, self._model, *self._settings, feeds, fetches)
+            endpoint = FeedsAndFetches(self._connection, self._model, *self._settings, feeds, fetches)
             self._endpoints[key] = endpoint
         return endpoint
 
 
-class Endpoint(Model):
+class FeedsAndFetches(Model):
     """A set of feeds and fetches: a signature that was not exported with the model."""
 
     def __init__(

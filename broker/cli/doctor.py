@@ -17,11 +17,11 @@ from broker.control_plane import node_brokers
 from broker.counters.counted import counted
 from broker.doctor.all_checks import examine
 from broker.doctor.checks import leftovers
-from broker.doctor.finding import Finding, Level, worst
+from broker.doctor.finding import Finding, Severity, worst
 from worker_client.ipc import node_files
 from worker_client.wire.address import first_served, places
 
-_STYLES = {Level.OK: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+_STYLES = {Severity.OK: "green", Severity.WARNING: "yellow", Severity.PROBLEM: "bold red"}
 
 
 @click.command()
@@ -53,7 +53,7 @@ def doctor(name: str | None, as_json: bool, sweep: bool) -> None:
         click.echo(json.dumps(message, indent=2))
     else:
         _show(findings, removed)
-    sys.exit(1 if level is Level.PROBLEM else 0)
+    sys.exit(1 if level is Severity.PROBLEM else 0)
 
 
 def _show(findings: list[Finding], removed: list[Path]) -> None:
@@ -70,6 +70,6 @@ def _show(findings: list[Finding], removed: list[Path]) -> None:
             text += f"\n[bold]->[/] {escape(finding.remedy)}"
         table.add_row(escape(finding.check), f"[{_STYLES[finding.level]}]{finding.level.value}[/]", text)
     console.print(table)
-    counts = {level: sum(finding.level is level for finding in findings) for level in Level}
-    found = (counted(counts[level], level.name.lower()) for level in (Level.PROBLEM, Level.WARNING))
+    counts = {level: sum(finding.level is level for finding in findings) for level in Severity}
+    found = (counted(counts[level], level.name.lower()) for level in (Severity.PROBLEM, Severity.WARNING))
     console.print(", ".join(found), highlight=False)

@@ -18,7 +18,7 @@ from broker.config.file import Configuration, read
 from broker.config.logs import LogLevel
 from broker.config.settings import Settings, Tune
 from broker.control_plane.local_brokers import address_of
-from broker.models.setting_field import Choice, Whole
+from broker.models.setting_field import ChoiceCheck, IntegerCheck
 from broker.models.spec import ModelSpec
 from worker_client.system.surroundings import import_from_here
 from worker_client.wire.address import socket_path
@@ -106,9 +106,9 @@ def setting_option(name: str, *spelled: str, **others: Any) -> Function:
     kind: dict[str, Any] = {}
     if about["option"]:  # a switch: what it stands for is the command's to say
         default = None
-    elif isinstance(check, Choice):
+    elif isinstance(check, ChoiceCheck):
         kind = {"type": click.Choice(check.values)}
-    elif isinstance(check, Whole) and default is None:
+    elif isinstance(check, IntegerCheck) and default is None:
         kind = {"type": click.IntRange(int(check.least), check.most)}
     elif isinstance(default, bool):
         kind = {"is_flag": True}
@@ -160,7 +160,7 @@ IMPOSSIBLE = 2
 """The exit status when another start cannot help; click uses the same for an unknown option."""
 
 
-class Told(click.ClickException):
+class CommandError(click.ClickException):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.exit_code = status  # type: ignore[misc]
@@ -173,6 +173,6 @@ def told_errors() -> Iterator[None]:
     try:
         yield
     except InvalidInput as error:
-        raise Told(str(error), IMPOSSIBLE) from None
+        raise CommandError(str(error), IMPOSSIBLE) from None
     except BrokerError as error:
         raise click.ClickException(str(error)) from None

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from broker.cli.options import Told, settings_options, told_errors
+from broker.cli.options import CommandError, settings_options, told_errors
 from broker.config.logs import log_to_stderr
 from broker.config.settings import Settings
 from broker.supervision import supervise as supervisor
@@ -39,5 +39,5 @@ def _check_command(name: str) -> None:
         raise click.NoSuchOption(name, ctx=click.get_current_context())
     if shutil.which(name) is None:
         if os.path.exists(name):
-            raise Told(f"cannot run {name!r}: it is not a program", 126)
-        raise Told(f"cannot run {name!r}: there is no such command", 127)
+            raise CommandError(f"cannot run {name!r}: it is not a program", 126)
+        raise CommandError(f"cannot run {name!r}: there is no such command", 127)

@@ -19,7 +19,7 @@ _NAMED_ALIKE = ("bool", "int", "uint", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class CalledSignature:
     """What is called: `signature` of the model `name`, which is served from `source`."""
 
     name: str
@@ -33,7 +33,7 @@ class Subject:
         return f"--model {shlex.quote(f'{self.name}={self.source}')}"
 
 
-def snippets(subject: Subject) -> str:
+def snippets(subject: CalledSignature) -> str:
     """All three, each under a line `# --- FRAMEWORK` and the command that starts it."""
     parts = (
         ("Flask: app.py", "gunicorn --workers 4 app:app", _flask(subject)),
@@ -46,7 +46,7 @@ def snippets(subject: Subject) -> str:
     )
 
 
-def _flask(subject: Subject) -> str:
+def _flask(subject: CalledSignature) -> str:
     method = "post" if _sent(subject.signature) else "get"
     return f"""\
 {_imports(subject.signature)}import worker_client
@@ -67,7 +67,7 @@ def predict():
 """
 
 
-def _fastapi(subject: Subject) -> str:
+def _fastapi(subject: CalledSignature) -> str:
     sent = bool(_sent(subject.signature))
     method, argument = ("post", ", sent: dict[str, Any]") if sent else ("get", "")
     typing = "from typing import Any\n" if sent else ""
@@ -100,7 +100,7 @@ async def predict(request: Request{argument}):
 """
 
 
-def _django(subject: Subject) -> str:
+def _django(subject: CalledSignature) -> str:
     sent = bool(_sent(subject.signature))
     decorators = "@csrf_exempt\n@require_POST\n" if sent else ""
     imports = (
@@ -121,7 +121,7 @@ model = worker_client.connect().model({_model(subject)})
 """
 
 
-def _model(subject: Subject) -> str:
+def _model(subject: CalledSignature) -> str:
     named = "" if subject.is_default else f", signature={_text(subject.signature.name)}"
     return f"{_text(subject.name)}{named}"
 

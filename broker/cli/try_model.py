@@ -86,7 +86,8 @@ def _tried(spec: ModelSpec, name: str | None, file: Path | None, tune: Tune) -> 
     is_default = broker.signature.name == info["default_signature"]
     click.echo()
     click.echo(
-        snippets.snippets(snippets.Subject(spec.name, spec.source, broker.signature, is_default)), nl=False
+        snippets.snippets(snippets.CalledSignature(spec.name, spec.source, broker.signature, is_default)),
+        nl=False,
     )
     return failed
 

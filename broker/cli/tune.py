@@ -25,9 +25,9 @@ from broker.models.files.reading import reading
 from broker.models.spec import ModelSpec
 from broker.tuning import race, tuner
 from broker.tuning.choice import Choice
-from broker.tuning.records import Record, Records
-from broker.tuning.setting import Setting, Table
-from broker.tuning.tuner import OnProgress, Subject, Switch
+from broker.tuning.records import Records, TuningRecord
+from broker.tuning.setting import RunSetting, SampleTable
+from broker.tuning.tuner import OnProgress, Switch, TunedModel
 from worker_client.wire.errors import BrokerError, InvalidInput
 
 
@@ -81,7 +81,7 @@ def tune(
         console.print(f"written to {escape(str(write))}")
 
 
-def _subject(spec: ModelSpec, switch: Switch) -> Subject:
+def _subject(spec: ModelSpec, switch: Switch) -> TunedModel:
     if spec.is_function:
         raise InvalidInput(f"{spec.source} is a Python callable; only SavedModels have settings to measure")
     if spec.warmup is False:
@@ -89,18 +89,18 @@ def _subject(spec: ModelSpec, switch: Switch) -> Subject:
             f"{spec.name} has warmup = false, so it is not run before the first call and cannot be measured"
         )
     with reading(spec):
-        return Subject.of(spec, switch)
+        return TunedModel.of(spec, switch)
 
 
-def _forget(subjects: Sequence[Subject], records: Records) -> None:
+def _forget(subjects: Sequence[TunedModel], records: Records) -> None:
     for subject in subjects:
         count = records.forget(subject.keys[0].content)
         click.echo(f"{subject.spec.name}: {counted(count, 'record')} dropped")
 
 
 def _measured(
-    subjects: Sequence[Subject], switch: Switch, seconds: float, records: Records
-) -> dict[str, Record]:
+    subjects: Sequence[TunedModel], switch: Switch, seconds: float, records: Records
+) -> dict[str, TuningRecord]:
     """Raises BrokerError if one of them could not be measured."""
     with _progress() as on_progress:
         found = tuner.measure_all(subjects, switch, seconds, records, on_progress, again=True)
@@ -120,7 +120,7 @@ def _progress() -> Iterator[OnProgress]:
         tasks: dict[str, TaskID] = {}
         waiting = bar.add_task("starting TensorFlow", total=None)
 
-        def tell(name: str, progress: race.Progress) -> None:
+        def tell(name: str, progress: race.RaceProgress) -> None:
             bar.update(waiting, visible=False)
             if name not in tasks:
                 tasks[name] = bar.add_task(escape(name))
@@ -143,7 +143,7 @@ def _write(path: Path, specs: Sequence[ModelSpec], choices: Mapping[str, Choice]
 # --- what was measured ---
 
 
-def _as_json(found: Mapping[str, Record], choices: Mapping[str, Choice]) -> dict[str, Any]:
+def _as_json(found: Mapping[str, TuningRecord], choices: Mapping[str, Choice]) -> dict[str, Any]:
     return {
         name: {
             "chosen": {**asdict(choices[name].setting), "max_batch_size": choices[name].batch_size},
@@ -158,7 +158,7 @@ def _as_json(found: Mapping[str, Record], choices: Mapping[str, Choice]) -> dict
     }
 
 
-def _row(table: Table, choice: Choice, setting: Setting) -> dict[str, Any]:
+def _row(table: SampleTable, choice: Choice, setting: RunSetting) -> dict[str, Any]:
     return {
         **asdict(setting),
         "p50_us": table.p50_us(setting),
@@ -168,7 +168,7 @@ def _row(table: Table, choice: Choice, setting: Setting) -> dict[str, Any]:
     }
 
 
-def _show(console: Console, name: str, record: Record, choice: Choice) -> None:
+def _show(console: Console, name: str, record: TuningRecord, choice: Choice) -> None:
     table = record.table
     assert table is not None
     console.print(f"[bold]{escape(name)}[/]  {escape(record.what)}", highlight=False)
@@ -180,7 +180,7 @@ def _show(console: Console, name: str, record: Record, choice: Choice) -> None:
         console.print(escape(busy), style="yellow", highlight=False)
 
 
-def _rich(table: Table, choice: Choice) -> RichTable:
+def _rich(table: SampleTable, choice: Choice) -> RichTable:
     shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for title in (" ", "threads", "runs", "on", "oneDNN", "p50", *map(str, table.sizes)):
         shown.add_column(title, justify="left" if title in (" ", "on") else "right", no_wrap=True)

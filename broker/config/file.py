@@ -48,7 +48,7 @@ _PATHS = ("source", "warmup", "op_libraries")
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class ConfigProblem:
     line: int | None
     text: str
 
@@ -107,7 +107,7 @@ class _Reader:
     """Goes on after a problem, so that one look shows them all."""
 
     def __init__(self, path: Path, places: dict[tuple[str, ...], int]) -> None:
-        self.problems: list[Problem] = []
+        self.problems: list[ConfigProblem] = []
         self._folder = path.parent
         self._places = places
 
@@ -196,7 +196,7 @@ class _Reader:
         return not wrong
 
     def _add(self, path: tuple[str, ...], text: str) -> None:
-        self.problems.append(Problem(line_of(self._places, path), text))
+        self.problems.append(ConfigProblem(line_of(self._places, path), text))
 
 
 def _wrong(kind: type, values: dict[str, Any], arguments: tuple[Any, ...]) -> str:

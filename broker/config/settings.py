@@ -12,8 +12,8 @@ from typing import Any
 from broker.config.logs import LogFormat, LogLevel
 from broker.models.setting_field import (
     FLAG,
-    Choice,
-    Whole,
+    ChoiceCheck,
+    IntegerCheck,
     check_settings,
     form,
     listed,
@@ -55,8 +55,8 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str) and value != ""
 
 
-_BUDGET = Whole("first_segment_bytes", 1 << 44)
-_NUMBERS = listed("a list of numbers such as [1000]", Whole(0, (1 << 32) - 2))
+_BUDGET = IntegerCheck("first_segment_bytes", 1 << 44)
+_NUMBERS = listed("a list of numbers such as [1000]", IntegerCheck(0, (1 << 32) - 2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +96,11 @@ class Settings:
 
     models: tuple[ModelSpec, ...]
     address: str = "default"
-    slots: int = setting(8, Whole(1, MAX_SLOTS), "Requests a worker can have in flight at first.")
-    max_slots: int = setting(64, Whole("slots", MAX_SLOTS), "And at most.")
+    slots: int = setting(8, IntegerCheck(1, MAX_SLOTS), "Requests a worker can have in flight at first.")
+    max_slots: int = setting(64, IntegerCheck("slots", MAX_SLOTS), "And at most.")
     region_bytes: int = setting(
         4096,
-        Whole(LINE, 1 << 30, multiple_of=LINE),
+        IntegerCheck(LINE, 1 << 30, multiple_of=LINE),
         "Shared memory for the inputs, and for the outputs, of a request at first; grows by itself.",
     )
     max_channel_bytes: int = setting(256 * MIB, _BUDGET, "Shared memory one worker may use.")
@@ -113,15 +113,17 @@ class Settings:
         number(0, 1_000_000),
         "How long a start may take, and the load of a version later; 0 for no limit.",
     )
-    wait: str = setting(WaitMode.ADAPTIVE.value, Choice(WaitMode))
+    wait: str = setting(WaitMode.ADAPTIVE.value, ChoiceCheck(WaitMode))
     tune: str = setting(
         lambda: os.environ.get(TUNE_VARIABLE) or Tune.AUTO.value,
-        Choice(Tune),
+        ChoiceCheck(Tune),
         "Find each SavedModel's best settings when it is first loaded.  [default: $BROKER_TUNE, else tune]",
         option="--tune/--no-tune",
     )
     tune_seconds: float = setting(10.0, number(0, 3600), "How long to measure a model at most.")
-    onednn: str = setting(OneDnn.AUTO.value, Choice(OneDnn), "TensorFlow's oneDNN: as measured, or fixed.")
+    onednn: str = setting(
+        OneDnn.AUTO.value, ChoiceCheck(OneDnn), "TensorFlow's oneDNN: as measured, or fixed."
+    )
     visible_devices: str | None = setting(
         None,
         only("GPUs such as '0,1', or 'none'", lambda text: _is_text(text) and bool(_DEVICES.fullmatch(text))),
@@ -151,7 +153,7 @@ class Settings:
     )
     metrics_port: int | None = setting(
         None,
-        Whole(0, 65535),
+        IntegerCheck(0, 65535),
         "Offer /metrics, /livez and /readyz over HTTP at this port. 0: any that is free.",
         metavar="PORT",
     )
@@ -166,11 +168,11 @@ class Settings:
         "Offer them at this Unix socket, for the broker's own user.",
         metavar="PATH",
     )
-    log_level: str = setting("warning", Choice(LogLevel), "What is written to stderr at least.")
+    log_level: str = setting("warning", ChoiceCheck(LogLevel), "What is written to stderr at least.")
     log_format: str = setting(
-        LogFormat.TEXT.value, Choice(LogFormat), "json: an object a line, for programs."
+        LogFormat.TEXT.value, ChoiceCheck(LogFormat), "json: an object a line, for programs."
     )
-    restarts: int = setting(0, Whole(0, 1 << 62))
+    restarts: int = setting(0, IntegerCheck(0, 1 << 62))
     suspects: tuple[str, ...] = ()
     set_aside: Mapping[str, str] = field(default_factory=dict)
 

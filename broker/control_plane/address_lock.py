@@ -38,7 +38,7 @@ _TOUCH_SECONDS = 3600.0  # cleaners go by age: what is younger than ten days, at
 _BACKLOG = 1024  # workers that may attach at the same time; the kernel's somaxconn bounds it
 
 
-class Held(NamedTuple):
+class InheritedFds(NamedTuple):
     """The descriptors that hold an address: its locks and its listening socket. `owner` is a pipe that ends with the
     process whose address it is."""
 
@@ -48,10 +48,10 @@ class Held(NamedTuple):
     owner: int | None = None
 
 
-class Instance:
+class AddressLock:
     """The exclusive hold on an address. The kernel gives the locks back when the process dies, however it dies."""
 
-    def __init__(self, path: Path, held: Held | None = None) -> None:
+    def __init__(self, path: Path, held: InheritedFds | None = None) -> None:
         """Take the address, or take it over as `held` by our parent. From now on workers can connect.
 
         Raises BrokerError; locks.AlreadyRunning if a live broker has it.
@@ -73,7 +73,7 @@ class Instance:
         self._withdrawn = False
         sweep(self.prefix)
         self.note(os.getpid(), loading=True)
-        fork.register(self, Instance.after_fork_in_child)
+        fork.register(self, AddressLock.after_fork_in_child)
 
     @property
     def own_directory(self) -> bool:
@@ -81,9 +81,9 @@ class Instance:
         return self.path.parent == runtime_directory()
 
     @property
-    def held(self) -> Held:
+    def held(self) -> InheritedFds:
         """What an engine inherits: locks and listening socket."""
-        return Held(self._lock, self._names, self.listener.fileno())
+        return InheritedFds(self._lock, self._names, self.listener.fileno())
 
     def note(self, pid: int | None, loading: bool) -> None:
         """Write into the locks' files who serves or will; None while there is no such process."""
@@ -234,7 +234,7 @@ class Instance:
         return not poll.poll(0)
 
 
-def _take(path: Path) -> Held:
+def _take(path: Path) -> InheritedFds:
     check_directory(path.parent)
     if path.exists() and not path.is_socket():
         raise BrokerError(
@@ -249,7 +249,7 @@ def _take(path: Path) -> Held:
         fds.append(above_standard(locks.take(locks.of_socket(path), path)))
         taken.append(locks.of_socket(path))
         _unlink(path)
-        return Held(fds[1], fds[0], _listen(path))
+        return InheritedFds(fds[1], fds[0], _listen(path))
     except BaseException:
         for lock in taken:
             lock.unlink(missing_ok=True)

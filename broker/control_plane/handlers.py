@@ -14,7 +14,7 @@ from time import time_ns
 from typing import Any, TypeGuard
 
 from broker.config.settings import Settings
-from broker.control_plane.server import ControlServer, Handler, Reply, Session
+from broker.control_plane.server import ControlServer, Handler, Peer, Reply
 from broker.counters.arrivals import Arrivals
 from broker.counters.failures import FOREIGN_ANSWER
 from broker.data_plane.channel import Channel
@@ -24,7 +24,7 @@ from broker.models.lifecycle.loader import Loader
 from broker.models.lifecycle.repository import Repository
 from broker.sharing.access import Access
 from broker.sharing.memory import Memory
-from worker_client.ipc.event import Lent
+from worker_client.ipc.event import DuplicatedFd
 from worker_client.ipc.semaphore import Semaphore
 from worker_client.wire.control import Message, ProtocolError, error_fields
 from worker_client.wire.errors import BrokerError
@@ -71,7 +71,7 @@ class Handlers:
             "ad_hoc": self._ad_hoc,
         }
 
-    def on_end(self, session: Session) -> None:
+    def on_end(self, session: Peer) -> None:
         if self.hung_up:
             return
         channel, session.channel = session.channel, None  # which refers to the session
@@ -93,7 +93,7 @@ class Handlers:
         """Tell the workers what is served now, so that none need ask."""
         self.control.announce({"op": "models", "models": self.repository.describe()})
 
-    def _attach(self, session: Session, message: Message) -> Reply:
+    def _attach(self, session: Peer, message: Message) -> Reply:
         if session.channel is not None:
             raise ProtocolError(f"pid {session.pid} attached twice")
         if self.retired():  # it found the socket just before that went; the next broker will have it
@@ -116,7 +116,7 @@ class Handlers:
         }
         return reply, channel.first_segment
 
-    def _channel_for(self, session: Session) -> Channel:
+    def _channel_for(self, session: Peer) -> Channel:
         channel = Channel(
             next(self._numbers),
             session.pid,
@@ -131,38 +131,38 @@ class Handlers:
         channel.hang_up = lambda: self.control.hang_up(session)
         return channel
 
-    def _opened(self, session: Session, message: Message) -> Reply:
+    def _opened(self, session: Peer, message: Message) -> Reply:
         names = message.get("names")
         _channel_of(session).unlink_names(names if _are_names(names) else ())
         return {}, None
 
-    def _slots(self, session: Session, message: Message) -> Reply:
+    def _slots(self, session: Peer, message: Message) -> Reply:
         block, segment = _channel_of(session).add_slots()
         return {"nbytes": segment.nbytes, "block": block}, segment
 
-    def _grow(self, session: Session, message: Message) -> Reply:
+    def _grow(self, session: Peer, message: Message) -> Reply:
         segment = _channel_of(session).grow_input(message.get("slot"), message.get("nbytes"))
         return {"nbytes": segment.nbytes}, segment
 
-    def _shrink(self, session: Session, message: Message) -> Reply:
+    def _shrink(self, session: Peer, message: Message) -> Reply:
         return {"region": _channel_of(session).shrink(message.get("slot"))}, None
 
-    def _event(self, session: Session, message: Message) -> Reply:
+    def _event(self, session: Peer, message: Message) -> Reply:
         return {}, _channel_of(session).lend_event()
 
-    def _foreign(self, session: Session, message: Message) -> None:
+    def _foreign(self, session: Peer, message: Message) -> None:
         """The worker closes its channel, and so may we: no reply."""
         why = str(message.get("why"))
         text = f"pid {session.pid}: {why}; its channel is closed"
         self.intake.failures.fault(FOREIGN_ANSWER, text, stack=False)
 
-    def _lifeline(self, session: Session, message: Message) -> Reply:
+    def _lifeline(self, session: Peer, message: Message) -> Reply:
         fd = self.lifeline_fd()
         if fd < 0:
             raise BrokerError("the system of this broker does not let a thread have its own descriptors")
-        return {}, Lent.copy(fd)
+        return {}, DuplicatedFd.copy(fd)
 
-    def _reload(self, session: Session, message: Message) -> None:
+    def _reload(self, session: Peer, message: Message) -> None:
         """The reply comes when it is done. Raises BrokerError."""
         if session.uid not in (os.geteuid(), 0):
             raise BrokerError("only the broker's own user can reload models")
@@ -174,7 +174,7 @@ class Handlers:
 
         self.loader.order(order_of(message, done))
 
-    def _ad_hoc(self, session: Session, message: Message) -> Reply:
+    def _ad_hoc(self, session: Peer, message: Message) -> Reply:
         model, feeds, fetches = (message.get(field) for field in ("model", "feeds", "fetches"))
         if not (isinstance(model, str) and _are_names(feeds) and _are_names(fetches)):
             raise ProtocolError(
@@ -201,7 +201,7 @@ def _are_names(value: Any) -> TypeGuard[list[str]]:
     )
 
 
-def _channel_of(session: Session) -> Channel:
+def _channel_of(session: Peer) -> Channel:
     if session.channel is None:
         raise ProtocolError(f"pid {session.pid} has not attached")
     if session.channel.closed:

@@ -36,7 +36,7 @@ NOTE_BYTES = 4096
 _LOADING, _FAILED = "loading", "failed"
 
 
-class Note(NamedTuple):
+class LockRecord(NamedTuple):
     """What the holder of an address has noted: `PID`, `PID loading`, or `PID failed` and why in the lines that follow,
     just before it ends. `pid` is None while a supervised broker is about to be started."""
 
@@ -54,7 +54,7 @@ def of_names(path: Path) -> Path:
     return _SHM / f"{name_prefix(path).strip('/.').replace('.', '-')}.lock"
 
 
-def note_at(path: Path) -> Note | None:
+def note_at(path: Path) -> LockRecord | None:
     """What is noted at an address, by a broker that may be dead."""
     for lock in (of_socket(path), of_names(path)):
         try:
@@ -132,7 +132,7 @@ def is_current(fd: int, lock: Path) -> bool:
         return False
 
 
-def _already_running(path: Path, note: Note | None) -> AlreadyRunning:
+def _already_running(path: Path, note: LockRecord | None) -> AlreadyRunning:
     whose = f"pid {note.pid}" if note is not None and note.pid is not None else "just being started"
     removed = "" if of_socket(path).exists() else ", though its socket has been removed"
     return AlreadyRunning(
@@ -156,9 +156,9 @@ def _cannot_be_opened(path: Path, error: OSError) -> BrokerError:
     )
 
 
-def _parse(text: str) -> Note | None:
+def _parse(text: str) -> LockRecord | None:
     pid, _, state = text.strip().partition(" ")
-    return Note(int(pid) or None, state != "") if pid.isdigit() else None
+    return LockRecord(int(pid) or None, state != "") if pid.isdigit() else None
 
 
 def is_loading(text: str) -> bool:

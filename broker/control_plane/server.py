@@ -24,7 +24,7 @@ from typing import Any
 from broker.control_plane.peers import SECONDS_TO_HELLO, Peers
 from broker.data_plane.channel import Channel
 from broker.sharing.access import Access
-from worker_client.ipc.event import Lent
+from worker_client.ipc.event import DuplicatedFd
 from worker_client.ipc.segment import Segment
 from worker_client.system.clock import monotonic
 from worker_client.wire import control
@@ -38,12 +38,12 @@ _MAX_OUTBOX = 256  # messages a peer may leave unread
 _MAX_REFUSED = 16
 _UNANSWERED = ("foreign", "opened")  # all others need an id: whoever asks must be there, and read the answers
 
-Reply = tuple[Message, Segment | Lent | None]
-Handler = Callable[["Session", Message], Reply | None]
+Reply = tuple[Message, Segment | DuplicatedFd | None]
+Handler = Callable[["Peer", Message], Reply | None]
 """None: the reply comes later, by `push`."""
 
 
-class Session:
+class Peer:
     """One connected peer. `channel` is there once it has attached."""
 
     def __init__(self, sock: socket.socket, pid: int, uid: int) -> None:
@@ -63,7 +63,7 @@ class Session:
     def __repr__(self) -> str:
         return f"<Session of pid {self.pid}>"
 
-    def queue(self, message: Message, segment: Segment | Lent | None) -> None:
+    def queue(self, message: Message, segment: Segment | DuplicatedFd | None) -> None:
         """Put a message, and the descriptor of a segment with it, into the outbox."""
         if len(self._outbox) >= _MAX_OUTBOX:
             if segment is not None:
@@ -123,10 +123,10 @@ class ControlServer:
         self,
         listener: socket.socket,
         handlers: dict[str, Handler],
-        on_end: Callable[[Session], None],
+        on_end: Callable[[Peer], None],
         access: Access | None = None,
     ) -> None:
-        self.sessions: set[Session] = set()
+        self.sessions: set[Peer] = set()
         self._listener = listener
         self._handlers = {"hello": self._hello, **handlers}
         self._on_end = on_end
@@ -137,12 +137,12 @@ class ControlServer:
         )  # to refuse with, when there is no other left
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._wakeup_lock = threading.Lock()
-        self._pushes: deque[tuple[Session, Message | None, Segment | None]] = deque()
+        self._pushes: deque[tuple[Peer, Message | None, Segment | None]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
         self._regular: list[_Regular] = []
-        self._backlog: dict[Session, None] = {}  # who may have sent more than was handled, in turn
+        self._backlog: dict[Peer, None] = {}  # who may have sent more than was handled, in turn
         self._peers = Peers()
-        self._silent: dict[Session, float] = {}  # until when each must have said hello, the first one first
+        self._silent: dict[Peer, float] = {}  # until when each must have said hello, the first one first
         self._refused = 0  # connections that are one too many
         self._stopping = False
         self._selector.register(listener, selectors.EVENT_READ)
@@ -180,17 +180,17 @@ class ControlServer:
                 except OSError as error:
                     self._end(session, error)
 
-    def push(self, session: Session, message: Message, segment: Segment | None) -> None:
+    def push(self, session: Peer, message: Message, segment: Segment | None) -> None:
         """Send a message of the broker's own accord."""
         self._pushes.append((session, message, segment))
         self._wake()
 
-    def drop(self, session: Session) -> None:
+    def drop(self, session: Peer) -> None:
         """End a session that broke the rules."""
         self._pushes.append((session, None, None))
         self._wake()
 
-    def hang_up(self, session: Session) -> None:
+    def hang_up(self, session: Peer) -> None:
         """End a session that its worker cannot use any more."""
         self.call(lambda: self._end(session))
 
@@ -255,7 +255,7 @@ class ControlServer:
             return
         sock.setblocking(False)
         pid, uid = control.peer_of(sock)
-        session = Session(sock, pid, uid)
+        session = Peer(sock, pid, uid)
         if not self._access.admits(sock, uid):
             self._turn_away(session, "see allow_uid")
             return
@@ -270,7 +270,7 @@ class ControlServer:
         self.sessions.add(session)
         self._selector.register(sock, selectors.EVENT_READ, session)
 
-    def _turn_away(self, session: Session, why: str) -> None:
+    def _turn_away(self, session: Peer, why: str) -> None:
         if self._peers.may_be_told(session.uid):
             _log.warning("refused pid %d of uid %d: %s", session.pid, session.uid, why)
         session.close()
@@ -291,7 +291,7 @@ class ControlServer:
             pass
         self._spare = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
-    def _serve(self, session: Session, events: int) -> None:
+    def _serve(self, session: Peer, events: int) -> None:
         try:
             if events & selectors.EVENT_WRITE:
                 self._flush(session)
@@ -303,7 +303,7 @@ class ControlServer:
         except (OSError, ProtocolError) as error:
             self._end(session, error)
 
-    def _take_turn(self, session: Session) -> None:
+    def _take_turn(self, session: Peer) -> None:
         """Handle one message of what was received; with none left, its socket is read again."""
         try:
             item = session.decoder.next_message()
@@ -322,7 +322,7 @@ class ControlServer:
             _log.exception("a message of pid %d cannot be handled", session.pid)
             self._end(session, error)
 
-    def _handle(self, session: Session, message: Message, fds: list[int]) -> None:
+    def _handle(self, session: Peer, message: Message, fds: list[int]) -> None:
         for fd in fds:
             control.close(fd)  # no request carries descriptors
         op, number = message.get("op"), message.get("id")
@@ -331,7 +331,7 @@ class ControlServer:
             raise ProtocolError(f"pid {session.pid} sent op {str(op)[:40]!r}")
         if not isinstance(number, (int, NoneType)) or (number is None and op not in _UNANSWERED):
             raise ProtocolError(f"pid {session.pid} sent op {op!r} with the id {str(number)[:40]!r}")
-        segment: Segment | Lent | None = None
+        segment: Segment | DuplicatedFd | None = None
         try:
             answer = handler(session, message)
             if answer is None:
@@ -346,7 +346,7 @@ class ControlServer:
         elif segment is not None:
             segment.close_fd()
 
-    def _hello(self, session: Session, message: Message) -> Reply:
+    def _hello(self, session: Peer, message: Message) -> Reply:
         theirs: Any = message.get("protocol")
         if theirs != PROTOCOL:
             raise BrokerError(
@@ -359,7 +359,7 @@ class ControlServer:
         self._silent.pop(session, None)
         return {"protocol": PROTOCOL, "pid": os.getpid()}, None
 
-    def _flush(self, session: Session) -> None:
+    def _flush(self, session: Peer) -> None:
         wanted = selectors.EVENT_READ if session.flush() else selectors.EVENT_READ | selectors.EVENT_WRITE
         self._selector.modify(session.sock, wanted, session)
 
@@ -384,7 +384,7 @@ class ControlServer:
         while self._calls:
             self._calls.popleft()()
 
-    def _end(self, session: Session, error: Exception | None = None) -> None:
+    def _end(self, session: Peer, error: Exception | None = None) -> None:
         if session not in self.sessions:
             return
         if error is not None and not isinstance(error, ConnectionError):

@@ -29,7 +29,7 @@ FOREIGN_ANSWER = "foreign_answer"
 FAULTS = (LATE_COMPLETION, FOREIGN_ANSWER)
 
 
-class Asked(NamedTuple):
+class SignatureKey(NamedTuple):
     """What a request was for. Empty where the request did not make that out."""
 
     model: str = ""
@@ -44,7 +44,7 @@ class Failures:
     """Of one broker. Any thread. Failing is no hot path: it takes a lock."""
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[Asked, str]] = Counter()
+        self._counts: Counter[tuple[SignatureKey, str]] = Counter()
         self._faults: Counter[str] = Counter(dict.fromkeys(FAULTS, 0))
         self._lock = threading.Lock()
         self._lines = RateLimit(_LINE_SECONDS)
@@ -52,16 +52,16 @@ class Failures:
     def __repr__(self) -> str:
         return f"<Failures, {sum(self.counts().values())} so far>"
 
-    def counts(self) -> dict[tuple[Asked, str], int]:
+    def counts(self) -> dict[tuple[SignatureKey, str], int]:
         """How often a request for this got an error of this class."""
         with self._lock:
             return dict(self._counts)
 
-    def of(self, asked: Asked) -> dict[str, int]:
+    def of(self, asked: SignatureKey) -> dict[str, int]:
         """By class."""
         return {kind: count for (about, kind), count in self.counts().items() if about == asked}
 
-    def add(self, asked: Asked, error: Exception, pid: int) -> None:
+    def add(self, asked: SignatureKey, error: Exception, pid: int) -> None:
         kind = type(error).__name__
         with self._lock:
             self._counts[asked, kind] += 1

@@ -21,7 +21,7 @@ Stamps = list[int]
 STAGES = ("queue", "wait", "run", "copy", "total")
 
 
-class Tally:
+class ThreadCounters:
     __slots__ = (
         "copy",
         "copy_ns",

@@ -9,12 +9,12 @@ from typing import Any
 from broker.config.settings import Settings
 from broker.counters.failures import Failures
 from broker.data_plane.region import InputRegion
-from broker.data_plane.served_signature import Serving
+from broker.data_plane.served_signature import ServedSignature
 from broker.data_plane.slot import Slot
 from broker.sharing.access import give
 from broker.sharing.memory import Account, Memory
 from worker_client.ipc import semaphore
-from worker_client.ipc.event import EventSource, Lent
+from worker_client.ipc.event import DuplicatedFd, EventSource
 from worker_client.ipc.ring import EMPTY, RingConsumer
 from worker_client.ipc.segment import Segment
 from worker_client.ipc.semaphore import Semaphore
@@ -40,7 +40,7 @@ class Violation(BrokerError):
     """A worker wrote what no client writes. Its channel is closed; nobody else is concerned."""
 
 
-class Left(BrokerError):
+class WorkerLeft(BrokerError):
     """A worker that cannot tell us over its socket has given up its channel."""
 
 
@@ -98,13 +98,13 @@ class Channel:
 
     # -- intake thread -------------------------------------------------------------------------------------------
 
-    def take(self, servings: Sequence[Serving | None], now_ns: int) -> Slot | None:
+    def take(self, servings: Sequence[ServedSignature | None], now_ns: int) -> Slot | None:
         """The next submitted request, read and checked; None if there is none. Raises Violation, Left."""
         left = RING_ENTRIES  # refused ones cost a worker its turn, not the others theirs
         while left and (index := self.ring.take()) != EMPTY:
             left -= 1
             if index == LEAVING:
-                raise Left(f"worker {self.pid} has given up its channel, whose descriptors it has lost")
+                raise WorkerLeft(f"worker {self.pid} has given up its channel, whose descriptors it has lost")
             if index >= len(self.slots) or (slot := self.slots[index]).use:
                 raise Violation(f"worker {self.pid} submitted slot {index}, which it does not own")
             self.last_taken_ns = now_ns
@@ -166,7 +166,7 @@ class Channel:
             self._account.give(self._regions.pop((slot.index, side), 0))
         return slot.go_back()
 
-    def lend_event(self) -> Lent:
+    def lend_event(self) -> DuplicatedFd:
         """What the worker's event loop waits for in place of the bell. Raises Overloaded."""
         try:
             if self.event is None:

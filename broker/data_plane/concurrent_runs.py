@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from broker.data_plane.runner import Runner
 
 
-class Company:
+class ConcurrentRuns:
     """All runners of a process. Any thread may call."""
 
     def __init__(self) -> None:

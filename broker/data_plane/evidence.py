@@ -17,8 +17,8 @@ from broker.models.rows.closeness import same_rows, same_shapes
 from broker.models.rows.independence import rounding_explains
 
 if TYPE_CHECKING:
-    from broker.data_plane.prepared import Plan
-    from broker.data_plane.split import PartPlan
+    from broker.data_plane.prepared import PreparedRequest
+    from broker.data_plane.split import PreparedPart
 
 FIRST_RUNS = 64
 SECONDS = 300
@@ -54,7 +54,9 @@ class Evidence:
             return False
         return self.spent_ns <= _FREE_NS + self.joined_ns // _SHARE
 
-    def difference(self, plans: Sequence[Plan | PartPlan], answers: Sequence[Sequence[np.ndarray]]) -> str:
+    def difference(
+        self, plans: Sequence[PreparedRequest | PreparedPart], answers: Sequence[Sequence[np.ndarray]]
+    ) -> str:
         """What tells the answers of a joined run from those that some of its requests get alone; "" if nothing does."""
         if plans[0].ragged:  # padded: by the model's settings that is harmless, though it shows
             return ""
@@ -66,7 +68,7 @@ class Evidence:
         return ""
 
 
-def _difference(plan: Plan | PartPlan, joined: Sequence[np.ndarray]) -> str:
+def _difference(plan: PreparedRequest | PreparedPart, joined: Sequence[np.ndarray]) -> str:
     serving = plan.serving
     specs = serving.entry.signature.inputs
     feeds: tuple[Any, ...] = tuple(array_of(spec.name, feed) for spec, feed in zip(specs, plan.feeds))

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from broker.data_plane.served_signature import Ragged, Serving
+from broker.data_plane.served_signature import Ragged, ServedSignature
 from broker.data_plane.strings import array_of
 from broker.models.aligned import aligned_empty
 
@@ -21,10 +21,10 @@ _FREE_PADDING_BYTES = 1 << 20
 _MOST_PADDING = 8  # times the bytes of the requests themselves
 
 
-class Planned(Protocol):
+class Gatherable(Protocol):
     """What is gathered: a Plan, or some rows of one."""
 
-    serving: Serving
+    serving: ServedSignature
     feeds: tuple[np.ndarray, ...]
     rows: int
     group: Hashable
@@ -37,7 +37,7 @@ class Gatherer:
     def __init__(self) -> None:
         self._buffers: dict[Hashable, list[np.ndarray]] = {}
 
-    def join(self, plans: Sequence[Planned], size: int) -> list[np.ndarray]:
+    def join(self, plans: Sequence[Gatherable], size: int) -> list[np.ndarray]:
         """One feed of `size` rows for each input; those that the plans do not fill are copies of the first."""
         first = plans[0]
         if first.ragged:
@@ -53,7 +53,7 @@ class Gatherer:
                 buffer[start:] = buffer[0]
         return buffers
 
-    def _buffers_for(self, plan: Planned, size: int) -> list[np.ndarray]:
+    def _buffers_for(self, plan: Gatherable, size: int) -> list[np.ndarray]:
         buffers = self._buffers.get(plan.group)
         if buffers is None or len(buffers[0]) < size:
             size = max(size, plan.serving.batch_limit)
@@ -71,7 +71,7 @@ class Gatherer:
         self._buffers[group] = buffers
 
 
-def padding_pays(plans: Sequence[Planned], size: int) -> bool:
+def padding_pays(plans: Sequence[Gatherable], size: int) -> bool:
     """Whether these belong into one batch: a request much longer than the others would have all of them padded to its
     length, many times the memory that they took."""
     if not plans[0].ragged:
@@ -83,13 +83,13 @@ def padding_pays(plans: Sequence[Planned], size: int) -> bool:
     return padded <= _FREE_PADDING_BYTES + _MOST_PADDING * given
 
 
-def _longest(plans: Sequence[Planned], number: int) -> tuple[int, ...]:
+def _longest(plans: Sequence[Gatherable], number: int) -> tuple[int, ...]:
     """The shape of a row that holds each plan's row of this input."""
     shapes = [plan.feeds[number].shape[1:] for plan in plans]
     return tuple(map(max, *shapes, shapes[0]))
 
 
-def _padded(plans: Sequence[Planned], size: int) -> list[np.ndarray]:
+def _padded(plans: Sequence[Gatherable], size: int) -> list[np.ndarray]:
     """The feeds in buffers as long as the longest along each ragged axis, full of the pad value; rows that the plans do
     not fill are copies of the first."""
     first = plans[0]
@@ -110,7 +110,7 @@ def _padded(plans: Sequence[Planned], size: int) -> list[np.ndarray]:
     return buffers
 
 
-def _feeds(plans: Sequence[Planned], number: int) -> list[Any]:
+def _feeds(plans: Sequence[Gatherable], number: int) -> list[Any]:
     """Of one input; strings are read here."""
     feeds = [plan.feeds[number] for plan in plans]
     serving = plans[0].serving
@@ -121,7 +121,7 @@ def _feeds(plans: Sequence[Planned], number: int) -> list[Any]:
 
 
 def cut(
-    plans: Sequence[Planned], feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    plans: Sequence[Gatherable], feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
 ) -> Iterator[Sequence[np.ndarray]]:
     """For each plan its rows of every output, without the padding."""
     start = 0
@@ -139,7 +139,7 @@ def cut(
         start = end
 
 
-def _trimmed(plan: Planned, feeds: Sequence[np.ndarray], outputs: list[np.ndarray]) -> list[np.ndarray]:
+def _trimmed(plan: Gatherable, feeds: Sequence[np.ndarray], outputs: list[np.ndarray]) -> list[np.ndarray]:
     """Without what a ragged axis was padded with, so that an answer does not depend on the company: an output's free
     axis that has the padded length of the same axis of an input is cut to that input's own length."""
     own: dict[tuple[int, int], set[int]] = {}

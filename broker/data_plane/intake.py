@@ -21,12 +21,12 @@ from typing import TypeVar
 
 from broker.counters.failures import Failures
 from broker.counters.run_record import RunRecord
-from broker.data_plane.channel import Channel, Left, Violation
-from broker.data_plane.concurrent_runs import Company
+from broker.data_plane.channel import Channel, Violation, WorkerLeft
+from broker.data_plane.concurrent_runs import ConcurrentRuns
 from broker.data_plane.polling import Polling
 from broker.data_plane.runner import Runner
 from broker.data_plane.runner_pool import RunnerPool
-from broker.data_plane.served_signature import Serving, servings_of
+from broker.data_plane.served_signature import ServedSignature, served_signatures_of
 from broker.data_plane.slot import Slot
 from broker.data_plane.split import Runnable, split
 from broker.data_plane.tracer import Tracer
@@ -71,14 +71,14 @@ class Intake:
     ) -> None:
         self.failures = failures or Failures()
         self.probation = Probation(suspects)
-        self.servings = servings_of(repository.table())
+        self.servings = served_signatures_of(repository.table())
         self._repository = repository
         self.channels: list[Channel] = []
         self._doorbell = doorbell
         self._on_violation = on_violation
         self.tracer = Tracer()
         self._record = record or RunRecord()
-        self._company = Company()
+        self._company = ConcurrentRuns()
         self._runner = Runner(self.tracer, self._record.new_line(), True, self._company)
         self._waits = self._runner.waits
         self._queue: Queue[Runnable] = Queue(split)
@@ -127,7 +127,7 @@ class Intake:
             while len(servings) <= entry.id:
                 servings.append(None)
             if servings[entry.id] is None and self._repository.table()[entry.id] is entry:
-                servings[entry.id] = servings_of([entry], servings)[0]
+                servings[entry.id] = served_signatures_of([entry], servings)[0]
 
     def follow(self) -> None:
         """As `switch`, but soon: for entries that no worker has the number of."""
@@ -250,7 +250,7 @@ class Intake:
             while words[TAIL_WORD] != ring.head and (slot := channel.take(self.servings, now)) is not None:
                 taken.append(slot)
                 self._worker_polls = slot.worker_polls
-        except Left as left:
+        except WorkerLeft as left:
             _log.info("%s", left)
             self._close(channel)
             channel.hang_up()
@@ -273,7 +273,7 @@ class Intake:
             else:
                 self._pool(serving).put(slot)
 
-    def _hand_over(self, serving: Serving) -> None:
+    def _hand_over(self, serving: ServedSignature) -> None:
         """It has just become heavy: what is left of its batch, or queued here, is its own threads' work."""
         pool, left = self._pool(serving), self._runner.left
         for request in [
@@ -283,7 +283,7 @@ class Intake:
             pool.put(request)
         left.clear()
 
-    def _pool(self, serving: Serving) -> RunnerPool:
+    def _pool(self, serving: ServedSignature) -> RunnerPool:
         key = serving.entry.model, serving.stateful
         pool = self._pools.get(key)
         if pool is None:
@@ -389,7 +389,7 @@ class Intake:
 
     def _switch(self) -> None:
         with self._repository.lock:
-            self.servings = servings_of(self._repository.table(), self.servings)
+            self.servings = served_signatures_of(self._repository.table(), self.servings)
         self._forget_plans()
 
     def _let_go(self, model: LoadedModel, pools: list[RunnerPool]) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Sequence
 from math import prod
 from typing import Any
 
-from broker.data_plane.served_signature import Ragged, Serving
+from broker.data_plane.served_signature import Ragged, ServedSignature
 from worker_client.wire.dtypes import name_of
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature, TensorSpec, format_shape
@@ -16,12 +16,12 @@ _MAX_FREE = 1 << 20
 """Elements along the free dimensions of a tensor that has none, and so costs its worker nothing."""
 
 
-class Plan:
+class PreparedRequest:
     """A checked request shape of one slot: ready to run again whenever the same table comes."""
 
     __slots__ = ("entry_id", "feeds", "group", "level", "nbytes", "ragged", "rows", "serving")
 
-    def __init__(self, serving: Serving, level: int, feeds: tuple[Any, ...]) -> None:
+    def __init__(self, serving: ServedSignature, level: int, feeds: tuple[Any, ...]) -> None:
         self.serving = serving
         self.level = level
         self.feeds = feeds
@@ -34,12 +34,12 @@ class Plan:
         self.entry_id = serving.entry.id
 
 
-class StringPlan(Plan):
+class PreparedStringRequest(PreparedRequest):
     """One with strings among its feeds, which are StringViews: of another size with each request."""
 
     __slots__ = ()
 
-    def measure(self) -> Plan:
+    def measure(self) -> PreparedRequest:
         """Note what the request takes that stands in the slot now."""
         self.nbytes = sum(feed.nbytes for feed in self.feeds)
         return self

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker.data_plane.prepared import Plan, StringPlan
+from broker.data_plane.prepared import PreparedRequest, PreparedStringRequest
 from worker_client.wire.layout import ANSWER_SEQUENCE, ANSWER_SIGNATURE, OUTPUT_HEAD
 from worker_client.wire.tensors import TensorLayout, views
 
@@ -29,14 +29,14 @@ class InputRegion:
 
     def __init__(self, memory: memoryview) -> None:
         self.memory = memory
-        self.plans: dict[Key, Plan] = {}
-        self.string_plans: dict[Key, StringPlan] = {}  # apart, to cost the others nothing
+        self.plans: dict[Key, PreparedRequest] = {}
+        self.string_plans: dict[Key, PreparedStringRequest] = {}  # apart, to cost the others nothing
 
-    def remember(self, key: Key, plan: Plan) -> None:
+    def remember(self, key: Key, plan: PreparedRequest) -> None:
         if len(self.plans) + len(self.string_plans) >= _CACHED:
             self.plans.clear()
             self.string_plans.clear()
-        if isinstance(plan, StringPlan):
+        if isinstance(plan, PreparedStringRequest):
             self.string_plans[key] = plan
         else:
             self.plans[key] = plan

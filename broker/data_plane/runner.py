@@ -16,10 +16,10 @@ from itertools import count
 import numpy as np
 
 from broker.counters.run_record import STARTED_NS, RunLine, RunRecord
-from broker.counters.thread_counters import Tally
-from broker.data_plane.concurrent_runs import Company
+from broker.counters.thread_counters import ThreadCounters
+from broker.data_plane.concurrent_runs import ConcurrentRuns
 from broker.data_plane.gather import Gatherer, cut, padding_pays
-from broker.data_plane.served_signature import Serving
+from broker.data_plane.served_signature import ServedSignature
 from broker.data_plane.slot import Slot
 from broker.data_plane.split import Runnable, other_rows
 from broker.data_plane.tracer import Tracer
@@ -28,11 +28,11 @@ from broker.host.processor_wait import ProcessorWait
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import (
     BrokerError,
+    ConnectionClosed,
     DeadlineExceeded,
-    HungUp,
     ModelFailed,
-    Moved,
     Overloaded,
+    StaleSignature,
 )
 from worker_client.wire.layout import BESIDE, JOINED
 from worker_client.wire.layout import STARTED_NS as SLOT_STARTED_NS
@@ -50,7 +50,7 @@ class Runner:
         tracer: Tracer,
         line: RunLine | None = None,
         inline: bool = False,
-        company: Company | None = None,
+        company: ConcurrentRuns | None = None,
     ) -> None:
         self.left: list[
             Runnable
@@ -61,7 +61,7 @@ class Runner:
         self.waits = ProcessorWait()
         self.number = next(_numbers)  # of its tallies
         self._inline = inline  # on the intake thread
-        self._company = company or Company()
+        self._company = company or ConcurrentRuns()
         self._company.join(self)
         self._gatherer = Gatherer()
         self._tracer = tracer
@@ -231,19 +231,19 @@ class Runner:
     def _run_again(self, request: Runnable, use: int) -> None:
         self._run_direct(request, use, monotonic_ns())
 
-    def _failed(self, serving: Serving, started_ns: int) -> None:
+    def _failed(self, serving: ServedSignature, started_ns: int) -> None:
         """A run without an answer held this thread as well."""
         now = monotonic_ns()
         serving.failed(now - started_ns, now, self.waits)
 
-    def _turn_to(self, serving: Serving) -> None:
+    def _turn_to(self, serving: ServedSignature) -> None:
         """What follows runs as this one is used to, and is noted as its runs: the thread has models of both kinds."""
         if self._flushes is not serving.flushes:
             flush_denormals(serving.flushes)
             self._flushes = serving.flushes
         self.line.describe(serving, serving.model, serving.limit_ns)
 
-    def _begin(self, batch: Sequence[Runnable], serving: Serving) -> int:
+    def _begin(self, batch: Sequence[Runnable], serving: ServedSignature) -> int:
         """Note, where it outlives this process, that these run now; the time."""
         line = self.line
         if line.of is not serving:
@@ -263,7 +263,7 @@ class Runner:
 
 
 def _count_bytes(
-    tally: Tally, feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray], rows: int, size: int
+    tally: ThreadCounters, feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray], rows: int, size: int
 ) -> None:
     """Of a batch of so many rows, padded to `size`."""
     for feed in feeds:
@@ -324,7 +324,7 @@ def _give_up(request: Runnable, use: int, error: Exception) -> None:
 
 def _dropped(request: Runnable) -> BrokerError:
     if request.channel.closed:  # read only if the worker is still there
-        return HungUp("dropped before it ran: the connection to the broker was closed")
+        return ConnectionClosed("dropped before it ran: the connection to the broker was closed")
     if request.held:
         bound = request.plan.serving.bound
         return Overloaded(
@@ -334,7 +334,7 @@ def _dropped(request: Runnable) -> BrokerError:
     return DeadlineExceeded("dropped before it ran: nobody waits for it any more")
 
 
-def _as_broker_error(error: Exception, serving: Serving) -> BrokerError:
+def _as_broker_error(error: Exception, serving: ServedSignature) -> BrokerError:
     if serving.interrupted:  # under this run, for the sake of another: it is the next version's
-        return Moved(f"model {serving.model!r} was ended under the run, and is loaded again")
+        return StaleSignature(f"model {serving.model!r} was ended under the run, and is loaded again")
     return error if isinstance(error, BrokerError) else ModelFailed(f"{type(error).__name__}: {error}")

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable, Sequence
 
 from broker.counters.run_record import RunRecord
-from broker.data_plane.concurrent_runs import Company
+from broker.data_plane.concurrent_runs import ConcurrentRuns
 from broker.data_plane.runner import Runner
 from broker.data_plane.split import Runnable, split
 from broker.data_plane.tracer import Tracer
@@ -38,7 +38,7 @@ class RunnerPool:
         tracer: Tracer,
         record: RunRecord,
         probation: Probation,
-        company: Company,
+        company: ConcurrentRuns,
     ) -> None:
         self.model = model
         self.running = 0  # batches being run now

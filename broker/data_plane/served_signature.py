@@ -12,8 +12,8 @@ from bisect import bisect_left
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
-from broker.counters.failures import Asked, Failures
-from broker.counters.thread_counters import Stamps, Tally
+from broker.counters.failures import Failures, SignatureKey
+from broker.counters.thread_counters import Stamps, ThreadCounters
 from broker.data_plane import strings
 from broker.data_plane.evidence import Evidence
 from broker.host.processor_wait import ProcessorWait
@@ -47,7 +47,7 @@ class Bound:
         return f"<Bound of {self.model}: {self.max_rows} rows, {self.max_bytes} bytes>"
 
 
-class Serving:
+class ServedSignature:
     """One entry of the repository in service. `light` says that it runs on the intake thread."""
 
     __slots__ = (
@@ -79,7 +79,7 @@ class Serving:
 
     def __init__(self, entry: Entry, bound: Bound) -> None:
         self.entry = entry
-        self.asked = Asked(entry.model.spec.name, entry.version, entry.signature.name)
+        self.asked = SignatureKey(entry.model.spec.name, entry.version, entry.signature.name)
         self.bound = bound
         self.run = strings.run_of(entry.run, entry.signature)
         self.takes_strings = entry.signature.takes_strings
@@ -100,7 +100,7 @@ class Serving:
         self._watch_ns = self._lightness.watch_ns
         self.limit_ns = int(entry.max_run_seconds * 1e9)  # of a run; 0: none
         self.interrupted = False  # its model was ended under its runs: they are another version's
-        self.tallies: dict[int, Tally] = {_WHOLES: Tally()}
+        self.tallies: dict[int, ThreadCounters] = {_WHOLES: ThreadCounters()}
         self._groups: dict[Hashable, Hashable] = {}
         self._lock = threading.Lock()
 
@@ -135,10 +135,10 @@ class Serving:
 
     # -- threads that run it -------------------------------------------------------------------------------------
 
-    def new_tally(self, thread: int) -> Tally:
+    def new_tally(self, thread: int) -> ThreadCounters:
         """Where the thread with this number counts what it runs, from now on in `tallies`."""
         with self._lock:
-            made = self.tallies[thread] = Tally()
+            made = self.tallies[thread] = ThreadCounters()
         return made
 
     def ran(self, rows: int, run_ns: int, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
@@ -192,7 +192,7 @@ class Serving:
 
     # -- any thread ----------------------------------------------------------------------------------------------
 
-    def all_tallies(self) -> list[Tally]:
+    def all_tallies(self) -> list[ThreadCounters]:
         """Those of all threads; they may go on counting."""
         with self._lock:
             return list(self.tallies.values())
@@ -225,20 +225,20 @@ class Serving:
         }
 
 
-def servings_of(
-    entries: Sequence[Entry | None], before: Iterable[Serving | None] = ()
-) -> list[Serving | None]:
+def served_signatures_of(
+    entries: Sequence[Entry | None], before: Iterable[ServedSignature | None] = ()
+) -> list[ServedSignature | None]:
     """For each entry its Serving: that of `before` if it has one, and one only if it stands there several times.
 
     The signatures of one model share its bound, and so do its versions.
     """
     known = {serving.entry: serving for serving in before if serving is not None}
     bounds = {serving.model: serving.bound for serving in known.values()}
-    servings: list[Serving | None] = []
+    servings: list[ServedSignature | None] = []
     for entry in entries:
         if entry is not None and entry not in known:
             spec = entry.model.spec
-            known[entry] = Serving(entry, bounds.setdefault(spec.name, Bound(spec)))
+            known[entry] = ServedSignature(entry, bounds.setdefault(spec.name, Bound(spec)))
         servings.append(None if entry is None else known[entry])
     return servings
 
@@ -280,7 +280,7 @@ def _delay(entry: Entry, cost: RunCost) -> DelayPolicy | None:
     return FixedDelay(int(float(max_delay) * 1e9), cost)
 
 
-def describe(servings: Iterable[Serving | None], failures: Failures) -> dict[str, Any]:
+def describe(servings: Iterable[ServedSignature | None], failures: Failures) -> dict[str, Any]:
     """{model: {signature: counters}}, with `signature@version` for all versions but the latest."""
     models: dict[str, Any] = {}
     each = dict.fromkeys(serving for serving in servings if serving is not None)

@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from broker.counters.failures import LATE_COMPLETION, Asked
+from broker.counters.failures import LATE_COMPLETION, SignatureKey
 from broker.counters.thread_counters import Stamps
-from broker.data_plane.prepared import Plan, StringPlan, check_against
+from broker.data_plane.prepared import PreparedRequest, PreparedStringRequest, check_against
 from broker.data_plane.region import InputRegion, Key, OutputRegion, Places
-from broker.data_plane.served_signature import Serving
+from broker.data_plane.served_signature import ServedSignature
 from broker.data_plane.strings import encoded
 from broker.scheduling import request
 from worker_client.ipc.semaphore import Closed, Semaphore
@@ -24,7 +24,7 @@ from worker_client.wire.errors import (
     InvalidInput,
     ModelFailed,
     ModelNotFound,
-    Moved,
+    StaleSignature,
     status_of,
 )
 from worker_client.wire.layout import (
@@ -86,7 +86,7 @@ class Slot(request.QueuedRequest):
         "worker_polls",
     )
 
-    plan: Plan
+    plan: PreparedRequest
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Slot(request.QueuedRequest):
 
     # -- taking --------------------------------------------------------------------------------------------------
 
-    def accept(self, servings: Sequence[Serving | None], now_ns: int) -> bool:
+    def accept(self, servings: Sequence[ServedSignature | None], now_ns: int) -> bool:
         """Read the request and find or make its plan. False if it was refused, and the worker told."""
         words = self.words
         self.use = words[SEQUENCE] or _UNNUMBERED
@@ -150,9 +150,9 @@ class Slot(request.QueuedRequest):
         self.plan = plan
         return True
 
-    def _refuse(self, error: BrokerError, number: int, servings: Sequence[Serving | None]) -> None:
+    def _refuse(self, error: BrokerError, number: int, servings: Sequence[ServedSignature | None]) -> None:
         serving = servings[number] if 0 < number < len(servings) else None
-        self._fail(Asked() if serving is None else serving.asked, error)
+        self._fail(SignatureKey() if serving is None else serving.asked, error)
 
     def unwanted(self, now_ns: int) -> bool:
         """True if nobody waits for the answer any more."""
@@ -160,7 +160,7 @@ class Slot(request.QueuedRequest):
             return True
         return bool(self.words[CANCELLED] == self.use)
 
-    def forget_plans(self, servings: Sequence[Serving | None]) -> None:
+    def forget_plans(self, servings: Sequence[ServedSignature | None]) -> None:
         """Drop what was checked for signatures for which their numbers no longer stand. Intake thread."""
         known: tuple[dict[Key, Any], ...] = self.input.plans, self.input.string_plans
         for plans in known:
@@ -258,8 +258,8 @@ class Slot(request.QueuedRequest):
             f"{what} to use {use} of {self!r} came after it had been handed back; nothing was written",
         )
 
-    def _fail(self, asked: Asked, error: BrokerError) -> None:
-        if isinstance(error, Moved):  # no failure: the call is run on the next version
+    def _fail(self, asked: SignatureKey, error: BrokerError) -> None:
+        if isinstance(error, StaleSignature):  # no failure: the call is run on the next version
             self._answer_error(error, str(error))
             return
         self.channel.failures.add(asked, error, self.channel.pid)
@@ -323,14 +323,14 @@ class Slot(request.QueuedRequest):
 
 
 def _plan_for(
-    key: Key, region: InputRegion, servings: Sequence[Serving | None], sessions: bool = True
-) -> Plan:
+    key: Key, region: InputRegion, servings: Sequence[ServedSignature | None], sessions: bool = True
+) -> PreparedRequest:
     """Check what stands in the region. Raises BrokerError."""
     number, table = key[0] & ~BULK, key[1]
     serving = servings[number] if 0 < number < len(servings) else None
     if serving is None:
         if 0 < number < len(servings):
-            raise Moved(f"signature {number} is not served any more")
+            raise StaleSignature(f"signature {number} is not served any more")
         raise ModelNotFound(f"no model has the signature id {number}; attach again")
     if serving.entry.session and not sessions:
         raise ModelNotFound(f"signature {number} belongs to a session, and this worker may not call it")
@@ -343,7 +343,7 @@ def _plan_for(
         raise InvalidInput(f"the request cannot be read: {error}") from None
     check_against(serving.entry.signature, placements)
     level = request.BULK if key[0] & BULK else request.INTERACTIVE
-    made = StringPlan if serving.takes_strings else Plan
+    made = PreparedStringRequest if serving.takes_strings else PreparedRequest
     plan = made(serving, level, views(placements, region.memory))
     region.remember(key, plan)
     return plan

@@ -30,7 +30,7 @@ from worker_client.wire.tensors import TensorLayout
 
 if TYPE_CHECKING:
     from broker.data_plane.channel import Channel
-    from broker.data_plane.served_signature import Serving
+    from broker.data_plane.served_signature import ServedSignature
 
 
 AHEAD = 16
@@ -43,14 +43,14 @@ def other_rows(rows: int, outputs: Sequence[np.ndarray]) -> str:
     return f"{shape[0]}" if shape else "no rows"
 
 
-class PartPlan:
+class PreparedPart:
     """Some rows of a plan."""
 
     __slots__ = ("feeds", "group", "level", "nbytes", "ragged", "rows", "serving")
 
     def __init__(self, slot: Slot, start: int, stop: int) -> None:
         plan = slot.plan
-        self.serving: Serving = plan.serving
+        self.serving: ServedSignature = plan.serving
         self.level = plan.level
         self.group: Hashable = plan.group
         self.ragged = plan.ragged
@@ -64,21 +64,21 @@ def _of_slot(name: str) -> Any:
     return property(attrgetter(f"whole.slot.{name}"))
 
 
-class Part(QueuedRequest):
+class RequestPart(QueuedRequest):
     """Rows `start` to `stop` of a slot's request."""
 
     __slots__ = ("plan", "start", "stop", "whole")
 
-    plan: PartPlan
+    plan: PreparedPart
 
     # It is no request of its own: what is counted is the whole, when all parts are back.
     stamps: ClassVar[Stamps] = [0, 0, 0]
 
-    def __init__(self, whole: Whole, start: int, stop: int) -> None:
+    def __init__(self, whole: SplitRequest, start: int, stop: int) -> None:
         self.whole = whole
         self.start = start
         self.stop = stop
-        self.plan = PartPlan(whole.slot, start, stop)
+        self.plan = PreparedPart(whole.slot, start, stop)
 
     def __repr__(self) -> str:
         return f"<Part {self.start}:{self.stop} of {self.whole.slot!r}>"
@@ -101,7 +101,7 @@ class Part(QueuedRequest):
     def group(self) -> Hashable:
         return self.plan.group
 
-    def following(self) -> Part | None:
+    def following(self) -> RequestPart | None:
         return self.whole.next_part()
 
     # -- running -------------------------------------------------------------------------------------------------
@@ -123,7 +123,7 @@ class Part(QueuedRequest):
         return self.whole.give_up(self, error)
 
 
-Runnable: TypeAlias = Slot | Part
+Runnable: TypeAlias = Slot | RequestPart
 
 
 def split(request: Runnable) -> Sequence[Runnable]:
@@ -133,12 +133,12 @@ def split(request: Runnable) -> Sequence[Runnable]:
         return (request,)
     if not plan.nbytes:  # rows of nothing, which a worker has as many as it likes of
         return (request,)
-    if isinstance(request, Part):  # of a request that was split when the limit was higher
+    if isinstance(request, RequestPart):  # of a request that was split when the limit was higher
         return (request,)
-    return Whole(request, plan.serving.batch_limit).first_parts()
+    return SplitRequest(request, plan.serving.batch_limit).first_parts()
 
 
-class Whole:
+class SplitRequest:
     """What becomes of a slot's request while its parts run."""
 
     def __init__(self, slot: Slot, limit: int) -> None:
@@ -158,12 +158,12 @@ class Whole:
         self._finished_ns = 0
         self._batch_rows = 0
 
-    def first_parts(self) -> Sequence[Part]:
+    def first_parts(self) -> Sequence[RequestPart]:
         """Those that are queued at once; `next_part` gives the others, one for each of these that leaves the queue."""
         parts = [self.next_part() for _ in range(AHEAD)]
         return [part for part in parts if part is not None]
 
-    def next_part(self) -> Part | None:
+    def next_part(self) -> RequestPart | None:
         """None if all rows are in parts, or if the others need not run.
 
         While some rows are in no part, at least one part is out: a part leaves the queue, and so has the next one
@@ -175,13 +175,18 @@ class Whole:
                 return None
             self._next_start = min(start + self._limit, self._rows)
             self._out.add(start)
-            return Part(self, start, self._next_start)
+            return RequestPart(self, start, self._next_start)
 
-    def returned(self, part: Part) -> bool:
+    def returned(self, part: RequestPart) -> bool:
         return part.start not in self._out
 
     def take(
-        self, part: Part, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
+        self,
+        part: RequestPart,
+        outputs: Sequence[np.ndarray],
+        started_ns: int,
+        finished_ns: int,
+        batch_rows: int,
     ) -> Slot | None:
         """Put a part's outputs in place. Returns the slot if its request must be run in one piece after all."""
         with self._lock:
@@ -196,7 +201,7 @@ class Whole:
                     self._end(error)
             return self._return(part)
 
-    def give_up(self, part: Part, error: BrokerError) -> Slot | None:
+    def give_up(self, part: RequestPart, error: BrokerError) -> Slot | None:
         """A part has failed, or was not run. Returns the same as `take`."""
         with self._lock:
             if self.returned(part):
@@ -206,7 +211,7 @@ class Whole:
                 self._end(error)
             return self._return(part)
 
-    def _refuse_late(self, part: Part) -> None:
+    def _refuse_late(self, part: RequestPart) -> None:
         failures = self.slot.channel.failures
         failures.fault(LATE_COMPLETION, f"{part!r} was completed twice; nothing was written")
 
@@ -219,7 +224,7 @@ class Whole:
         self.over = True
         self._error = error
 
-    def _place(self, part: Part, outputs: Sequence[np.ndarray]) -> None:
+    def _place(self, part: RequestPart, outputs: Sequence[np.ndarray]) -> None:
         if not self.slot.plan.serving.divisible:  # as was found out while its parts were under way
             self._must_run_whole("")
             return
@@ -243,7 +248,7 @@ class Whole:
         self.over = self._indivisible = True
         self.slot.plan.serving.keep_apart(reason)
 
-    def _return(self, part: Part) -> Slot | None:
+    def _return(self, part: RequestPart) -> Slot | None:
         """The last part back hands the slot back."""
         self._out.discard(part.start)
         if self._out:

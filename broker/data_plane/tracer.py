@@ -15,7 +15,7 @@ from broker.counters.thread_counters import Stamps
 from worker_client.system.clock import monotonic_ns
 
 if TYPE_CHECKING:
-    from broker.data_plane.served_signature import Serving
+    from broker.data_plane.served_signature import ServedSignature
     from broker.data_plane.split import Runnable
 
 _MAX_RUNS = 100_000
@@ -24,7 +24,7 @@ _RUNS_A_MESSAGE = 2000
 _REQUESTS_A_MESSAGE = 10_000
 
 
-class Traced(NamedTuple):
+class TracedRequest(NamedTuple):
     """A request: which use of which slot, and its stamps, of which the last is there once it is answered."""
 
     pid: int
@@ -34,7 +34,7 @@ class Traced(NamedTuple):
     stamps: Stamps
 
 
-class Run(NamedTuple):
+class TracedRun(NamedTuple):
     """Times are CLOCK_MONOTONIC nanoseconds: the joining of its inputs begun, the run started and finished, its outputs
     in place."""
 
@@ -48,7 +48,7 @@ class Run(NamedTuple):
     ended_ns: int
     rows: int
     padding: int
-    requests: tuple[Traced, ...]
+    requests: tuple[TracedRequest, ...]
 
 
 class Tracer:
@@ -56,7 +56,7 @@ class Tracer:
 
     def __init__(self) -> None:
         self.on = False
-        self._runs: deque[Run] = deque(maxlen=_MAX_RUNS)
+        self._runs: deque[TracedRun] = deque(maxlen=_MAX_RUNS)
         self._lost = 0
         self._emptied_ns = 0
 
@@ -72,7 +72,7 @@ class Tracer:
     def take(self) -> dict[str, Any]:
         """The oldest runs, as many as a message holds, whether there are more, how many were lost, whether it is on."""
         self._emptied_ns = monotonic_ns()
-        taken: list[Run] = []
+        taken: list[TracedRun] = []
         requests = 0
         while self._runs and len(taken) < _RUNS_A_MESSAGE and requests < _REQUESTS_A_MESSAGE:
             taken.append(self._runs.popleft())
@@ -81,18 +81,20 @@ class Tracer:
 
     # -- threads that run models ---------------------------------------------------------------------------------
 
-    def whose(self, batch: Sequence[Runnable]) -> tuple[Traced, ...]:
+    def whose(self, batch: Sequence[Runnable]) -> tuple[TracedRequest, ...]:
         """To be asked before they are answered: afterwards their slots may be used again."""
         slots = [request.slot for request in batch]
-        return tuple([Traced(s.channel.pid, s.channel.number, s.index, s.use, s.stamps) for s in slots])
+        return tuple(
+            [TracedRequest(s.channel.pid, s.channel.number, s.index, s.use, s.stamps) for s in slots]
+        )
 
     def ran(
         self,
-        serving: Serving,
+        serving: ServedSignature,
         times: tuple[int, int, int, int],
         rows: int,
         padding: int,
-        requests: tuple[Traced, ...],
+        requests: tuple[TracedRequest, ...],
     ) -> None:
         if times[3] - self._emptied_ns > _FORGOTTEN_NS:
             self.on = False
@@ -101,4 +103,4 @@ class Tracer:
         if len(self._runs) == _MAX_RUNS:
             self._lost += 1
         name = threading.current_thread().name
-        self._runs.append(Run(name, *serving.asked, *times, rows, padding, requests))
+        self._runs.append(TracedRun(name, *serving.asked, *times, rows, padding, requests))

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import Any
 
 
-class Level(Enum):
+class Severity(Enum):
     """PROBLEM: something fails, or will. WARNING: it works, but worse than it could, or only for now."""
 
     OK = "ok"
@@ -20,7 +20,7 @@ class Finding:
     """`remedy` is empty only where all is well."""
 
     check: str
-    level: Level
+    level: Severity
     found: str
     remedy: str = ""
 
@@ -29,17 +29,17 @@ class Finding:
 
 
 def ok(check: str, found: str) -> Finding:
-    return Finding(check, Level.OK, found)
+    return Finding(check, Severity.OK, found)
 
 
 def warning(check: str, found: str, remedy: str) -> Finding:
-    return Finding(check, Level.WARNING, found, remedy)
+    return Finding(check, Severity.WARNING, found, remedy)
 
 
 def problem(check: str, found: str, remedy: str) -> Finding:
-    return Finding(check, Level.PROBLEM, found, remedy)
+    return Finding(check, Severity.PROBLEM, found, remedy)
 
 
-def worst(findings: list[Finding]) -> Level:
-    order = list(Level)
-    return max((finding.level for finding in findings), key=order.index, default=Level.OK)
+def worst(findings: list[Finding]) -> Severity:
+    order = list(Severity)
+    return max((finding.level for finding in findings), key=order.index, default=Severity.OK)

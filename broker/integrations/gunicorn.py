@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from broker.config.settings import Settings
 from broker.integrations.free_address import FreeAddress
 from broker.models.spec import ModelSpec
-from broker.supervision.supervisor import Keeper
+from broker.supervision.supervisor import Supervisor
 from worker_client.ipc import server_timeout as server
 from worker_client.system.clock import monotonic
 from worker_client.wire.address import DEFAULT, VARIABLE, socket_path
@@ -115,7 +115,7 @@ class ArbitersBroker:
         wanted, self._hidden = _place(name)
         self.address = FreeAddress(wanted)
         self.path = self.address.path
-        self._keeper: Keeper | None = None
+        self._keeper: Supervisor | None = None
         self._next_look = 0.0
 
     @property
@@ -192,9 +192,9 @@ class ArbitersBroker:
             arbiter.log.critical("%s (next try in %g s)", error, _RESPITE_SECONDS)
 
 
-def _ready(settings: Settings) -> Keeper:
+def _ready(settings: Settings) -> Supervisor:
     """With a broker that answers workers. Raises BrokerError."""
-    keeper = Keeper(settings)
+    keeper = Supervisor(settings)
     try:
         while True:
             keeper.look()

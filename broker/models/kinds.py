@@ -15,7 +15,7 @@ _KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _FROZEN_SUFFIXES = (".pb", ".pbtxt", ".graphdef")
 
 
-class Kind(Enum):
+class SourceKind(Enum):
     """The value is what it is called in messages."""
 
     SAVED_MODEL = "a SavedModel"
@@ -23,17 +23,17 @@ class Kind(Enum):
     FROZEN = "a frozen graph"
 
 
-def kind_of(path: Path) -> Kind | None:
+def kind_of(path: Path) -> SourceKind | None:
     """The kind of the model that lies at exactly this path, None if none does. Raises OSError."""
     if path.is_dir():
-        return Kind.SAVED_MODEL if any((path / name).is_file() for name in GRAPH_FILES) else None
+        return SourceKind.SAVED_MODEL if any((path / name).is_file() for name in GRAPH_FILES) else None
     if path.name in GRAPH_FILES or path.name == HUB_FILE or not path.is_file():
         return None
     if path.name.endswith(".weights.h5"):
         return None
     if path.suffix in _KERAS_SUFFIXES or is_hdf5(path):
-        return Kind.KERAS
-    return Kind.FROZEN if path.suffix in _FROZEN_SUFFIXES else None
+        return SourceKind.KERAS
+    return SourceKind.FROZEN if path.suffix in _FROZEN_SUFFIXES else None
 
 
 def is_hdf5(path: Path) -> bool:

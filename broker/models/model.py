@@ -31,7 +31,7 @@ DEFAULT_SIGNATURE = "serving_default"
 
 
 @dataclass(frozen=True, slots=True)
-class AdHoc:
+class AdHocSignature:
     """A signature that was never exported. Of its fetches, `operations` have no value. `compiled` as in LoadedModel."""
 
     signature: Signature
@@ -94,7 +94,7 @@ class LoadedModel(Protocol):
         """The function that runs this signature. Raises ModelNotFound if the model has none of this name."""
         ...
 
-    def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHoc:
+    def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHocSignature:
         """Any tensors of the model's graph as a signature called `name`. Raises InvalidInput, BrokerError if it would
         do more than compute and the spec does not allow that."""
         ...

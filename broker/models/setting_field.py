@@ -58,7 +58,7 @@ def wrong(name: str, expected: str, value: Any) -> InvalidInput:
 
 
 @dataclass(frozen=True, slots=True)
-class Whole:
+class IntegerCheck:
     """A whole number; `least` may be the name of the setting or property that it must reach."""
 
     least: int | str
@@ -75,7 +75,7 @@ class Whole:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ChoiceCheck:
     """One of an Enum's values."""
 
     kind: type[Enum]

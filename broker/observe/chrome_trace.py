@@ -13,14 +13,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from broker.data_plane.tracer import Run, Traced
+from broker.data_plane.tracer import TracedRequest, TracedRun
 
 Event = dict[str, Any]
 
 
 def to_events(runs: Iterable[Sequence[Any]], broker_pid: int) -> list[Event]:
     """`runs` as `Tracer.take` gives them, also after their way through msgpack."""
-    known = [Run._make([*run[:-1], tuple(Traced(*request) for request in run[-1])]) for run in runs]
+    known = [
+        TracedRun._make([*run[:-1], tuple(TracedRequest(*request) for request in run[-1])]) for run in runs
+    ]
     if not known:
         return []
     zero = min(min([run.begun_ns, *(each.stamps[0] for each in run.requests)]) for run in known)
@@ -39,7 +41,7 @@ def to_events(runs: Iterable[Sequence[Any]], broker_pid: int) -> list[Event]:
     return events
 
 
-def _names(runs: list[Run], broker_pid: int, threads: dict[str, int]) -> Iterator[Event]:
+def _names(runs: list[TracedRun], broker_pid: int, threads: dict[str, int]) -> Iterator[Event]:
     yield _meta("process_name", broker_pid, 0, f"broker {broker_pid}")
     yield {**_meta("process_sort_index", broker_pid, 0, ""), "args": {"sort_index": -1}}
     for name, number in threads.items():
@@ -55,7 +57,7 @@ def _line(channel: int, slot: int) -> int:
     return channel * 1000 + slot + 1
 
 
-def _of_run(run: Run, pid: int, thread: int, zero: int) -> Iterator[Event]:
+def _of_run(run: TracedRun, pid: int, thread: int, zero: int) -> Iterator[Event]:
     about = {
         "model": run.model,
         "version": run.version,
@@ -72,7 +74,7 @@ def _of_run(run: Run, pid: int, thread: int, zero: int) -> Iterator[Event]:
             yield _slice(name, "batch", pid, thread, begin, end, zero)
 
 
-def _of_request(request: Traced, run: Run, zero: int) -> Iterator[Event]:
+def _of_request(request: TracedRequest, run: TracedRun, zero: int) -> Iterator[Event]:
     submitted, taken, completed = request.stamps
     end = completed or run.ended_ns
     pid, line = request.pid, _line(request.channel, request.slot)
@@ -88,7 +90,9 @@ def _of_request(request: Traced, run: Run, zero: int) -> Iterator[Event]:
             yield _slice(name, "request", pid, line, begin, min(finish, end), zero)
 
 
-def _arrow(number: str, request: Traced, run: Run, pid: int, thread: int, zero: int) -> Iterator[Event]:
+def _arrow(
+    number: str, request: TracedRequest, run: TracedRun, pid: int, thread: int, zero: int
+) -> Iterator[Event]:
     common = {"name": "batch", "cat": "flow", "id": number}
     line = _line(request.channel, request.slot)
     yield {**common, "ph": "s", "pid": request.pid, "tid": line, "ts": (request.stamps[0] - zero) / 1000}

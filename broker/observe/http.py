@@ -30,7 +30,7 @@ _MOST = 16  # connections of a server
 _GIVING_WAY_SECONDS = 1.0
 
 
-class Endpoint:
+class MetricsEndpoint:
     """`port` 0 takes any that is free. `path` is a Unix socket's, for the broker's own user. Raises BrokerError."""
 
     def __init__(self, host: str = "", port: int | None = None, path: str | None = None) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from broker.counters.run_record import STARTED_NS
-from broker.data_plane.served_signature import Serving
+from broker.data_plane.served_signature import ServedSignature
 
 if TYPE_CHECKING:
     from broker.data_plane.intake import Intake
@@ -28,7 +28,7 @@ class LongRun:
     light: bool
 
     @classmethod
-    def of(cls, serving: Serving, ran_ns: int, light: bool) -> LongRun:
+    def of(cls, serving: ServedSignature, ran_ns: int, light: bool) -> LongRun:
         names = serving.model, serving.entry.version, serving.entry.signature.name
         return cls(*names, ran_ns / 1e9, serving.limit_ns / 1e9, serving.expected_ns / 1e9, light)
 
@@ -53,10 +53,10 @@ def long_runs(intake: Intake, now_ns: int) -> list[LongRun]:
     found = []
     for runner, pool in intake.runners():
         serving, started = runner.line.of, runner.line.words[STARTED_NS]
-        if started and isinstance(serving, Serving) and is_long(serving, now_ns - started):
+        if started and isinstance(serving, ServedSignature) and is_long(serving, now_ns - started):
             found.append(LongRun.of(serving, now_ns - started, pool is None))
     return found
 
 
-def is_long(serving: Serving, ran_ns: int) -> bool:
+def is_long(serving: ServedSignature, ran_ns: int) -> bool:
     return ran_ns > _LONG_NS and ran_ns > _TIMES_EXPECTED * serving.expected_ns

@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from broker.data_plane.served_signature import Serving
+    from broker.data_plane.served_signature import ServedSignature
 
 Message = dict[str, Any]
 
 
 def with_present_state(
-    models: Mapping[str, Message], servings: Sequence[Serving | None]
+    models: Mapping[str, Message], servings: Sequence[ServedSignature | None]
 ) -> dict[str, Message]:
     """Write `light` and `why` of each signature, and of the default one for what has them, into fresh `models`."""
     for info in models.values():

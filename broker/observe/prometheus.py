@@ -19,7 +19,7 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from broker.counters.histogram import Histogram
-from broker.models.lifecycle.version import State
+from broker.models.lifecycle.version import VersionState
 
 Family: TypeAlias = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
 
@@ -226,7 +226,7 @@ def _sizes(sizes: Sequence[tuple[int, int]]) -> tuple[list[tuple[str, int]], int
 
 def _add_version(found: dict[str, Any], version: dict[str, Any]) -> None:
     labels = [version["model"], str(version["version"])]
-    for state in State:
+    for state in VersionState:
         found["onesession_model_state"].add_metric([*labels, state.value], state.value == version["state"])
     if version["memory_bytes"] is not None:
         found["onesession_model_memory_bytes"].add_metric(labels, version["memory_bytes"])

@@ -17,9 +17,9 @@ from itertools import count
 from time import time
 from typing import TYPE_CHECKING, Any
 
-from broker.counters.failures import Asked
+from broker.counters.failures import SignatureKey
 from broker.counters.histogram import Histogram
-from broker.counters.thread_counters import STAGES, Tally
+from broker.counters.thread_counters import STAGES, ThreadCounters
 from broker.host.usage import cpu_s, resident_bytes
 from broker.observe.long_runs import long_runs
 from worker_client.system.clock import monotonic_ns
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from broker.counters.arrivals import Arrivals
     from broker.data_plane.channel import Channel
     from broker.data_plane.intake import Intake
-    from broker.data_plane.served_signature import Serving
+    from broker.data_plane.served_signature import ServedSignature
     from broker.models.lifecycle.repository import Repository
     from broker.sharing.memory import Memory
 
@@ -134,14 +134,14 @@ def _slots(channels: Iterable[Channel], running: int) -> dict[str, int]:
 
 
 def _signatures(
-    servings: Sequence[Serving | None], failures: Mapping[tuple[Asked, str], int], intake: int
+    servings: Sequence[ServedSignature | None], failures: Mapping[tuple[SignatureKey, str], int], intake: int
 ) -> list[dict[str, Any]]:
     """Counters and histograms of each signature of each version, those for sessions together. `intake` is the number
     of its runner."""
-    tallies: dict[Asked, list[Tally]] = {}
-    light: dict[Asked, tuple[bool, str]] = {}
-    stateful: dict[Asked, str] = {}
-    inline: Counter[Asked] = Counter()
+    tallies: dict[SignatureKey, list[ThreadCounters]] = {}
+    light: dict[SignatureKey, tuple[bool, str]] = {}
+    stateful: dict[SignatureKey, str] = {}
+    inline: Counter[SignatureKey] = Counter()
     for serving in dict.fromkeys(servings):
         if serving is not None:
             asked = _without_number(serving.asked)
@@ -151,7 +151,7 @@ def _signatures(
             tally = serving.tallies.get(intake)
             inline[asked] += 0 if tally is None else sum(tally.sizes.copy().values())
             stateful[asked] = serving.entry.stateful or stateful.get(asked, "")
-    errors: dict[Asked, Counter[str]] = {}
+    errors: dict[SignatureKey, Counter[str]] = {}
     for (asked, kind), times in failures.items():
         errors.setdefault(_without_number(asked), Counter())[kind] += times
     return [
@@ -166,13 +166,16 @@ def _signatures(
     ]
 
 
-def _without_number(asked: Asked) -> Asked:
+def _without_number(asked: SignatureKey) -> SignatureKey:
     ad_hoc = asked.signature.startswith(f"{AD_HOC}:")
     return asked._replace(signature=AD_HOC) if ad_hoc else asked
 
 
 def _signature(
-    asked: Asked, tallies: Iterable[Tally], errors: Counter[str], state: tuple[bool | None, str]
+    asked: SignatureKey,
+    tallies: Iterable[ThreadCounters],
+    errors: Counter[str],
+    state: tuple[bool | None, str],
 ) -> dict[str, Any]:
     """`state` is `light` and `why`: None and "" for what is not served any more. `model` is empty where a request
     named none."""

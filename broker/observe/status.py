@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from time import time
 
-from broker.control_plane.server import Session
+from broker.control_plane.server import Peer
 from broker.data_plane.channel import Channel
 from broker.data_plane.intake import Intake
 from broker.data_plane.served_signature import describe
@@ -25,7 +25,7 @@ class Status:
         path: Path,
         intake: Intake,
         memory: Memory,
-        sessions: Iterable[Session],
+        sessions: Iterable[Peer],
         metrics: list[str],
         idle: Callable[[], Message],
         started: float,

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from broker.config.settings import Settings
-    from broker.control_plane.server import Handler, Reply, Session
+    from broker.control_plane.server import Handler, Peer, Reply
     from broker.data_plane.intake import Intake
     from broker.models.lifecycle.repository import Repository
-    from broker.observe.http import Endpoint
+    from broker.observe.http import MetricsEndpoint
     from broker.sharing.memory import Memory
 
 
@@ -35,7 +35,7 @@ class Observation:
         self.arrivals = Arrivals()
         self._settings = settings
         self._began = time()
-        self._endpoint: Endpoint | None = None
+        self._endpoint: MetricsEndpoint | None = None
         self._health: Health | None = None
 
     def open(self) -> None:
@@ -43,9 +43,11 @@ class Observation:
         settings = self._settings
         if settings.metrics_port is not None or settings.metrics_socket is not None:
             from broker.observe import prometheus  # noqa: F401 - so that `start` need not wait for it
-            from broker.observe.http import Endpoint
+            from broker.observe.http import MetricsEndpoint
 
-            self._endpoint = Endpoint(settings.metrics_host, settings.metrics_port, settings.metrics_socket)
+            self._endpoint = MetricsEndpoint(
+                settings.metrics_host, settings.metrics_port, settings.metrics_socket
+            )
 
     @property
     def addresses(self) -> list[str]:
@@ -58,7 +60,7 @@ class Observation:
         intake: Intake,
         memory: Memory,
         repository: Repository,
-        sessions: Iterable[Session],
+        sessions: Iterable[Peer],
         threads: Mapping[str, Call],
         idle: Callable[[], Message],
     ) -> None:
@@ -98,16 +100,16 @@ class Observation:
     def by_op(self) -> dict[str, Handler]:
         return {"models": self._models, "status": self._status_of, "stats": self._stats, "trace": self._trace}
 
-    def _models(self, session: Session, message: Message) -> Reply:
+    def _models(self, session: Peer, message: Message) -> Reply:
         return {"models": with_present_state(self._repository.describe(), self._intake.servings)}, None
 
-    def _status_of(self, session: Session, message: Message) -> Reply:
+    def _status_of(self, session: Peer, message: Message) -> Reply:
         return {"status": self._status.message()}, None
 
-    def _stats(self, session: Session, message: Message) -> Reply:
+    def _stats(self, session: Peer, message: Message) -> Reply:
         return {"stats": self._statistics.message()}, None
 
-    def _trace(self, session: Session, message: Message) -> Reply:
+    def _trace(self, session: Peer, message: Message) -> Reply:
         """`do` is start, take or stop. Raises BrokerError for anyone but the broker's own user."""
         tracer, what = self._intake.tracer, message.get("do")
         if session.uid not in (os.geteuid(), 0):

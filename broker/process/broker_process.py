@@ -22,11 +22,11 @@ import msgpack
 
 from broker.config.settings import Settings
 from broker.control_plane import locks
-from broker.control_plane.address_lock import Instance
+from broker.control_plane.address_lock import AddressLock
 from broker.counters.run_record import RunRecord
 from broker.host import descriptors, processes
 from broker.process import signals
-from broker.process.spawn import Child
+from broker.process.spawn import SpawnedProcess
 from worker_client.system import fork
 from worker_client.system.clock import monotonic, monotonic_ns
 from worker_client.system.surroundings import program, python_path
@@ -45,7 +45,7 @@ _GRACE_SECONDS = 10.0  # beyond what the drain allows
 _LOADING_GRACE_SECONDS = 5.0
 
 
-class EngineProcess:
+class BrokerProcess:
     """A broker in a process of its own, which ends with this one, however this one ends.
 
     With `supervised`, that process restarts the broker when it dies; with `instance`, the address is ours and the
@@ -54,7 +54,7 @@ class EngineProcess:
     """
 
     def __init__(
-        self, settings: Settings, supervised: bool = False, instance: Instance | None = None
+        self, settings: Settings, supervised: bool = False, instance: AddressLock | None = None
     ) -> None:
         self.settings = settings
         self.supervised = supervised
@@ -65,10 +65,10 @@ class EngineProcess:
         self._instance = instance
         self.record = RunRecord()
         """What it loads and runs, and did when it ended; always empty where it is `supervised` by another."""
-        self._process: Child | None = None
+        self._process: SpawnedProcess | None = None
         self._ready = -1
         self._report = b""
-        fork.register(self, EngineProcess.after_fork_in_child)
+        fork.register(self, BrokerProcess.after_fork_in_child)
 
     @property
     def pid(self) -> int | None:
@@ -168,7 +168,7 @@ class EngineProcess:
         self._ready, report = descriptors.pipe()
         given = report, self.record.fd, *fds
         try:
-            self._process = Child(
+            self._process = SpawnedProcess(
                 ["-c", self._entry, *map(str, given)],
                 keep=[fd for fd in given if fd >= 0],
                 environment={**os.environ, "PYTHONPATH": python_path()},
@@ -230,7 +230,7 @@ def _new_record() -> RunRecord:
         return RunRecord()
 
 
-class Birth:
+class StartupPipe:
     """The other end: what a process started by EngineProcess was given. Its main thread makes one, once."""
 
     def __init__(self) -> None:

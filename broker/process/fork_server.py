@@ -28,7 +28,7 @@ _GRACE_SECONDS = 5.0
 _fork = multiprocessing.get_context("fork")
 
 
-class Nursery:
+class ForkServer:
     """The broker process's handle on it. Make it before any model is loaded."""
 
     def __init__(self, address: str, target: Callable[..., object], args: tuple[Any, ...]) -> None:

@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 
 from broker.config.logs import log_to_stderr, write_apart
 from broker.config.settings import Settings
-from broker.control_plane.address_lock import Held, Instance
+from broker.control_plane.address_lock import AddressLock, InheritedFds
 from broker.counters.run_record import RunRecord
 from broker.host.descriptor_limit import raise_descriptors
 from broker.host.processes import is_ending
 from broker.process import load_watch
-from broker.process.broker_process import STOP_SIGNALS, Birth
+from broker.process.broker_process import STOP_SIGNALS, StartupPipe
 from broker.process.signals import heeded
 from broker.process.systemd import Service
 from broker.process.title import entitle
@@ -66,7 +66,9 @@ def serve(
         try:
             stopper.begin_loading(parent)
             path = socket_path(settings.address)
-            instance = Instance(path) if fds is None else Instance(path, Held(*fds, owner=parent))
+            instance = (
+                AddressLock(path) if fds is None else AddressLock(path, InheritedFds(*fds, owner=parent))
+            )
             record = record or RunRecord()
             _start_log.info("loading %s", ", ".join(spec.name for spec in settings.models))
             with _seen_to(record, settings, instance, watched):
@@ -96,7 +98,7 @@ def serve(
 
 
 @contextlib.contextmanager
-def _seen_to(record: RunRecord, settings: Settings, instance: Instance, watched: bool) -> Iterator[None]:
+def _seen_to(record: RunRecord, settings: Settings, instance: AddressLock, watched: bool) -> Iterator[None]:
     """The start in the block has an end: our parent's task, if it watches; at the very last a timer's."""
 
     def give_up(why: str) -> None:
@@ -209,7 +211,7 @@ def log_stop(started_by: int) -> None:
 
 def main() -> int:
     """The body of a process that `EngineProcess` has started."""
-    birth = Birth()
+    birth = StartupPipe()
     entitle("broker", birth.settings)
     log_to_stderr(birth.settings.log_level, birth.settings.log_format)
     try:

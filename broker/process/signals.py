@@ -34,7 +34,7 @@ Mask = set[int | signal.Signals]
 _VARIABLE = "ONESESSION_SIGNALS"  # what was given, while the program begins again
 
 
-class Given(NamedTuple):
+class InheritedSignals(NamedTuple):
     """What whoever started this program has set, of what we set otherwise."""
 
     blocked: frozenset[int]
@@ -47,7 +47,7 @@ class Given(NamedTuple):
         signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked)
 
 
-_given: Given | None = None
+_given: InheritedSignals | None = None
 _begun_again = False
 
 
@@ -58,10 +58,10 @@ def settle() -> None:
     if text is not None:
         _begun_again = True
         ignores_children, *blocked_before = map(int, text.split())
-        _given = Given(frozenset(blocked_before), bool(ignores_children))
+        _given = InheritedSignals(frozenset(blocked_before), bool(ignores_children))
         return
     mask = signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    _given = Given(frozenset(map(int, mask)), heed_children())
+    _given = InheritedSignals(frozenset(map(int, mask)), heed_children())
 
 
 def heed_children() -> bool:
@@ -90,7 +90,7 @@ def begin_again_blocked(signals: Iterable[signal.Signals]) -> None:
     if _begun_again or all(waited <= mask for mask in _masks_of_other_threads()):
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
-    given = _given or Given(frozenset(map(int, before)), ignores_children=False)
+    given = _given or InheritedSignals(frozenset(map(int, before)), ignores_children=False)
     os.environ[_VARIABLE] = " ".join(map(str, (int(given.ignores_children), *sorted(given.blocked))))
     sys.stdout.flush()
     sys.stderr.flush()
@@ -101,7 +101,7 @@ def begin_again_blocked(signals: Iterable[signal.Signals]) -> None:
 class Signals:
     """The signals that are blocked. `given` is for a command that is started meanwhile."""
 
-    def __init__(self, waited: Mask, given: Given) -> None:
+    def __init__(self, waited: Mask, given: InheritedSignals) -> None:
         self._waited = waited
         self.given = given
 
@@ -124,7 +124,7 @@ def blocked(signals: Iterable[signal.Signals]) -> Iterator[Signals]:
     before: Mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     if _begun_again:
         before -= waited
-    taken = Signals(waited, _given or Given(frozenset(map(int, before)), ignores_children=False))
+    taken = Signals(waited, _given or InheritedSignals(frozenset(map(int, before)), ignores_children=False))
     try:
         yield taken
     finally:

@@ -20,7 +20,7 @@ _FIRST_LOOK_SECONDS = 0.0005
 _LAST_LOOK_SECONDS = 0.05
 
 
-class Child:
+class SpawnedProcess:
     """A program of Python's, in a session of its own. `stdin` is our end of its standard input."""
 
     def __init__(self, arguments: Sequence[str], keep: Iterable[int], environment: Mapping[str, str]) -> None:

@@ -27,7 +27,7 @@ class Service:
     def __init__(self, address: str | None, watchdog_seconds: float | None) -> None:
         self._address = address
         self._watchdog_seconds = watchdog_seconds
-        self._progress: Progress | None = None
+        self._progress: ThreadProgress | None = None
         self._stuck_elsewhere: Stuck = lambda _seconds: []
 
     @classmethod
@@ -49,7 +49,7 @@ class Service:
         self._stuck_elsewhere = stuck
         self._tell("READY=1", "STATUS=serving")
         if self.interval is not None:
-            self._progress = Progress(threads)
+            self._progress = ThreadProgress(threads)
             self.tick()
 
     def tick(self) -> None:
@@ -78,7 +78,7 @@ class Service:
             _log.warning("systemd could not be notified of %s: %s", lines[0], error)
 
 
-class Progress:
+class ThreadProgress:
     """Whether threads go round: each is asked to do a trifle, and must have done it when next looked at."""
 
     def __init__(self, threads: Mapping[str, Call]) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from broker.control_plane.address_lock import LOOK_SECONDS, Instance
+from broker.control_plane.address_lock import LOOK_SECONDS, AddressLock
 from broker.control_plane.server import ControlServer
 from broker.server.retirement import Idleness, Retirement
 from broker.sharing.access import Access
@@ -23,7 +23,7 @@ class Presence:
     """
 
     def __init__(
-        self, instance: Instance, access: Access, idle_seconds: float, on_idle: Callable[[], None] | None
+        self, instance: AddressLock, access: Access, idle_seconds: float, on_idle: Callable[[], None] | None
     ) -> None:
         self.retired = False
         self._instance = instance

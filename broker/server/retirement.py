@@ -16,7 +16,7 @@ import contextlib
 import os
 import select
 
-from broker.control_plane.address_lock import Instance
+from broker.control_plane.address_lock import AddressLock
 from worker_client.ipc import node_files
 from worker_client.ipc.node_files import StartLock
 from worker_client.wire.errors import BrokerError
@@ -51,7 +51,7 @@ class Idleness:
 class Retirement:
     """Of the broker at this address; for a node's, with the files that stand for it."""
 
-    def __init__(self, instance: Instance) -> None:
+    def __init__(self, instance: AddressLock) -> None:
         self._instance = instance
         self._lock: StartLock | None = None
 
@@ -97,7 +97,7 @@ class Retirement:
             lock.release()
 
 
-def _somebody_waits(instance: Instance) -> bool:
+def _somebody_waits(instance: AddressLock) -> bool:
     poll = select.poll()
     poll.register(instance.listener, select.POLLIN)
     return bool(poll.poll(0))

@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from broker.config.settings import Settings, Tune
-from broker.control_plane.address_lock import LOOK_SECONDS, Instance
+from broker.control_plane.address_lock import LOOK_SECONDS, AddressLock
 from broker.control_plane.handlers import Handlers
 from broker.control_plane.server import ControlServer
 from broker.counters.run_record import RunRecord
@@ -57,7 +57,7 @@ class Server:
         settings: Settings,
         on_failure: Callable[[], None] = lambda: None,
         adopted: Sequence[LoadedModel] = (),
-        instance: Instance | None = None,
+        instance: AddressLock | None = None,
         record: RunRecord | None = None,
         on_hung: Callable[[Server], None] | None = None,
         on_idle: Callable[[], None] | None = None,
@@ -68,7 +68,7 @@ class Server:
         self._on_failure = on_failure
         self._threads: list[threading.Thread] = []
         access = Access(settings.allow_uid, settings.allow_gid, settings.allow_sessions)
-        self.instance = instance or Instance(socket_path(settings.address))
+        self.instance = instance or AddressLock(socket_path(settings.address))
         self.observation = Observation(settings)
         try:
             self.observation.open()

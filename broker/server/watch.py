@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from broker.counters.run_record import STARTED_NS, RunRecord
 from broker.data_plane.runner import Runner
 from broker.data_plane.runner_pool import RunnerPool
-from broker.data_plane.served_signature import Serving
+from broker.data_plane.served_signature import ServedSignature
 from broker.observe.liveness import BEAT_SECONDS
 from broker.observe.long_runs import LongRun, is_long
 from worker_client.system import threads
@@ -107,11 +107,11 @@ class Watch:
         self._seen = {runner: seen for runner, seen in self._seen.items() if (runner, seen.pool) in runners}
         for runner, pool in runners:
             started, serving = runner.line.words[STARTED_NS], runner.line.of
-            if started and isinstance(serving, Serving):
+            if started and isinstance(serving, ServedSignature):
                 self._judge(runner, pool, serving, started, now)
 
     def _judge(
-        self, runner: Runner, pool: RunnerPool | None, serving: Serving, started: int, now: int
+        self, runner: Runner, pool: RunnerPool | None, serving: ServedSignature, started: int, now: int
     ) -> None:
         seen = self._seen.get(runner)
         if seen is None or seen.started != started:
@@ -129,7 +129,7 @@ class Watch:
                 seen.given_up = True
                 self._give_up(runner, pool, serving)
 
-    def _overdue(self, runner: Runner, serving: Serving, ran: int) -> None:
+    def _overdue(self, runner: Runner, serving: ServedSignature, ran: int) -> None:
         """Its calls are told, if it is known whose run it is."""
         alone = runner.give_up(
             ModelFailed(
@@ -148,7 +148,7 @@ class Watch:
         if not alone:
             self._intake.probation.begin(serving.model)
 
-    def _cancel(self, serving: Serving) -> bool:
+    def _cancel(self, serving: ServedSignature) -> bool:
         """End what runs of a model, if that can be done; it is loaded again."""
         model = serving.entry.model
         mine = [each for each in _distinct(self._intake.servings) if each.entry.model is model]
@@ -161,7 +161,7 @@ class Watch:
             each.interrupted = False
         return False
 
-    def _give_up(self, runner: Runner, pool: RunnerPool | None, serving: Serving) -> None:
+    def _give_up(self, runner: Runner, pool: RunnerPool | None, serving: ServedSignature) -> None:
         in_probation = self._intake.probation.holds(
             serving.model
         )  # whose other models wait for the end of this run
@@ -211,5 +211,5 @@ class _Owing:
         self._asked_ns = 0
 
 
-def _distinct(servings: Iterable[Serving | None]) -> list[Serving]:
+def _distinct(servings: Iterable[ServedSignature | None]) -> list[ServedSignature]:
     return [serving for serving in dict.fromkeys(list(servings)) if serving is not None]

@@ -15,7 +15,7 @@ LAST_PAUSE_OF_STARTS_SECONDS = 30.0
 STABLE_SECONDS = 60.0
 
 
-class Restarts:
+class RestartPolicy:
     """The ends of one broker's processes so far."""
 
     def __init__(self) -> None:

@@ -19,13 +19,13 @@ from broker.config.logs import log_to_stderr, write_apart
 from broker.config.settings import Settings
 from broker.host import system_calls
 from broker.observe.liveness import LOOK_SECONDS
-from broker.process.broker_process import STOP_SIGNALS, Birth
+from broker.process.broker_process import STOP_SIGNALS, StartupPipe
 from broker.process.main import log_stop, signal_end_of
-from broker.process.signals import Given, Signals, begin_again_blocked, blocked, heeded
+from broker.process.signals import InheritedSignals, Signals, begin_again_blocked, blocked, heeded
 from broker.process.systemd import Service
 from broker.process.title import entitle
 from broker.supervision.orphans import reap
-from broker.supervision.supervisor import Keeper
+from broker.supervision.supervisor import Supervisor
 from broker.supervision.witness import Witness
 from worker_client.system.clock import monotonic
 from worker_client.wire.address import VARIABLE
@@ -73,7 +73,7 @@ def serve(
         write_apart()
         if parent is not None:
             signal_end_of(parent)
-        keeper = Keeper(settings)
+        keeper = Supervisor(settings)
         try:
             if _await_ready(keeper, signals) is None:
                 on_ready()
@@ -92,7 +92,7 @@ def begin_again_to_serve() -> None:
     begin_again_blocked({*heeded(STOP_SIGNALS), signal.SIGIO})
 
 
-def _await_ready(keeper: Keeper, signals: Signals) -> int | None:
+def _await_ready(keeper: Supervisor, signals: Signals) -> int | None:
     """None when the first engine is ready; else the signal that stops it."""
     stops = {*heeded((*STOP_SIGNALS, signal.SIGQUIT)), signal.SIGIO}
     while True:
@@ -104,7 +104,7 @@ def _await_ready(keeper: Keeper, signals: Signals) -> int | None:
             return info.si_signo
 
 
-def _keep(keeper: Keeper, signals: Signals, service: Service) -> None:
+def _keep(keeper: Supervisor, signals: Signals, service: Service) -> None:
     """Until a signal stops it."""
     while True:
         keeper.look()
@@ -115,7 +115,7 @@ def _keep(keeper: Keeper, signals: Signals, service: Service) -> None:
         reap({keeper.pid: keeper.take_exit_status})
 
 
-def _await_end(keeper: Keeper, signals: Signals) -> int:
+def _await_end(keeper: Supervisor, signals: Signals) -> int:
     """Until the engine has drained, or a second signal comes."""
     deadline = monotonic() + keeper.stop_seconds
     while not keeper.ended and (left := deadline - monotonic()) > 0:
@@ -129,7 +129,7 @@ def _await_end(keeper: Keeper, signals: Signals) -> int:
 
 def main() -> int:
     """The body of a process that `EngineProcess` has started, `supervised`."""
-    birth = Birth()
+    birth = StartupPipe()
     entitle("supervisor", birth.settings)
     log_to_stderr(birth.settings.log_level, birth.settings.log_format)
     try:
@@ -153,7 +153,7 @@ def run(settings: Settings, command: Sequence[str]) -> int:
     system_calls.check_to_supervise()
     with blocked(FORWARDED) as signals:
         write_apart()
-        keeper = Keeper(settings)
+        keeper = Supervisor(settings)
         try:
             stopped_by = _await_ready(keeper, signals)
             if stopped_by is not None:
@@ -171,7 +171,7 @@ def begin_again_to_run() -> None:
     begin_again_blocked(FORWARDED)
 
 
-def _run_command(keeper: Keeper, signals: Signals, address: str, command: Sequence[str]) -> int:
+def _run_command(keeper: Supervisor, signals: Signals, address: str, command: Sequence[str]) -> int:
     process = _start(command, address, signals.given)
     with _witness() as witness:
         while process.poll() is None:
@@ -188,7 +188,7 @@ def _run_command(keeper: Keeper, signals: Signals, address: str, command: Sequen
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 
-def _start(command: Sequence[str], address: str, given: Given) -> subprocess.Popen[bytes]:
+def _start(command: Sequence[str], address: str, given: InheritedSignals) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
             list(command),

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from broker.config.settings import Settings, Tune
-from broker.control_plane.address_lock import Instance
+from broker.control_plane.address_lock import AddressLock
 from broker.counters.run_record import RunUnderWay
 from broker.host import memory as memory_limit
 from broker.models.lifecycle.start import Start, limit_again
 from broker.observe import liveness
-from broker.process.broker_process import EngineProcess
-from broker.supervision.restart_policy import Restarts
+from broker.process.broker_process import BrokerProcess
+from broker.supervision.restart_policy import RestartPolicy
 from broker.supervision.suspicion import DEATHS, WITHIN_SECONDS, Suspicion
 from worker_client.system.clock import monotonic, monotonic_ns
 from worker_client.wire.address import socket_path
@@ -30,7 +30,7 @@ _WHILE_LOADING_SECONDS = 0.02
 _OVERSLEPT_SECONDS = 5.0
 
 
-class Keeper:
+class Supervisor:
     """Holds the address from the start to `release`, and one engine at a time. Main thread only.
 
     The first engine gets no second chance: what keeps it from starting is most likely a mistake in its settings. After
@@ -41,8 +41,8 @@ class Keeper:
         """Takes the address. Raises BrokerError."""
         self.settings = settings
         self.ready = False  # the engine answers workers
-        self._instance = Instance(socket_path(settings.address))
-        self._restarts = Restarts()
+        self._instance = AddressLock(socket_path(settings.address))
+        self._restarts = RestartPolicy()
         self._suspicion = Suspicion()
         self._why_killed = ""  # by us
         self._looked = self._judge_from = 0.0
@@ -51,7 +51,7 @@ class Keeper:
         self._memory_kills = 0  # in our control group, before the engine started
         self._started = False  # an engine has once been ready
         self._next_start: float | None = monotonic()  # None while an engine is there
-        self._engine = EngineProcess(settings, instance=self._instance)
+        self._engine = BrokerProcess(settings, instance=self._instance)
 
     def look(self) -> None:
         """See what has become of the engine; start it if it is time.
@@ -221,13 +221,13 @@ class Keeper:
         if (before := self._instance.restore()) is not None:
             before.close()
         self.settings = _restarted(self.settings)
-        self._engine = EngineProcess(self.settings, instance=self._instance)
+        self._engine = BrokerProcess(self.settings, instance=self._instance)
         self.ready = False
         self._why_killed = ""
         pause = self._restarts.pause_s(served_s, can_pass)
         self._next_start = monotonic() + (pause or 0.0)
         if pause is None:
-            self._restarts = Restarts()
+            self._restarts = RestartPolicy()
             raise InvalidInput(f"the broker cannot be started again: {what}")
         _log.error("%s; starting it again%s", what, f" in {pause:g} s" if pause else "")
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from broker.models.spec import OFF, ModelSpec
-from broker.tuning.setting import Setting
+from broker.tuning.setting import RunSetting
 
 FEWEST_FOR_HALF, FEWEST_FOR_QUARTER = 4, 16
 """Processors from which on half of them, and a quarter, are tried as the threads of one run."""
@@ -39,12 +39,12 @@ class Processors:
     usable: int
 
 
-def default_setting(processors: Processors, fixed: Fixed, onednn: bool) -> Setting:
+def default_setting(processors: Processors, fixed: Fixed, onednn: bool) -> RunSetting:
     """What TensorFlow does by itself: all processors for each run, in its pool, one run at a time.
 
     `onednn`: whether this machine's TensorFlow has it on unless told otherwise.
     """
-    return Setting(
+    return RunSetting(
         onednn=onednn if fixed.onednn is None else fixed.onednn,
         intra_op_threads=fixed.intra_op_threads or processors.visible,
         caller_thread=bool(fixed.caller_thread),
@@ -52,14 +52,16 @@ def default_setting(processors: Processors, fixed: Fixed, onednn: bool) -> Setti
     )
 
 
-def settings(processors: Processors, fixed: Fixed, default: Setting, onednn: Sequence[bool]) -> list[Setting]:
+def settings(
+    processors: Processors, fixed: Fixed, default: RunSetting, onednn: Sequence[bool]
+) -> list[RunSetting]:
     """Every setting worth trying with these values of `onednn`, the default first, each once."""
     found = [default]
     for use_onednn in onednn:
         for threads in thread_counts(processors, fixed):
             for caller_thread in _both(fixed.caller_thread):
                 counts = _side_by_side(processors, fixed, threads)
-                found += [Setting(use_onednn, threads, caller_thread, count) for count in counts]
+                found += [RunSetting(use_onednn, threads, caller_thread, count) for count in counts]
     return list(dict.fromkeys(found))
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from broker.tuning.setting import Setting, Table
+from broker.tuning.setting import RunSetting, SampleTable
 
 NEARLY_ALL = 0.97
 TIE = 0.03
@@ -29,7 +29,7 @@ BUSY_NOISE = 0.25
 class Choice:
     """What to set. `batch_size` None: it was not found. `rate` (rows per second) and `p50_us` are what was measured."""
 
-    setting: Setting
+    setting: RunSetting
     batch_size: int | None
     rate: float
     p50_us: float
@@ -51,7 +51,7 @@ class Choice:
         )
 
 
-def choose(table: Table, onednn: bool, *, busy: bool = False) -> Choice | None:
+def choose(table: SampleTable, onednn: bool, *, busy: bool = False) -> Choice | None:
     """The best setting with this value of oneDNN; None if the table has none of it, or not the default."""
     if table.default not in table.settings:
         return None
@@ -65,7 +65,7 @@ def choose(table: Table, onednn: bool, *, busy: bool = False) -> Choice | None:
     return _choice(table, _best(table, ours), busy) if ours else None
 
 
-def choose_onednn(tables: Sequence[Table], default: bool, busy: Iterable[bool] = ()) -> bool:
+def choose_onednn(tables: Sequence[SampleTable], default: bool, busy: Iterable[bool] = ()) -> bool:
     """The value of the switch that is best for all together. `busy`: of each table, whether others disturbed it."""
     disturbed = list(busy) or [False] * len(tables)
     other = not default
@@ -90,7 +90,7 @@ def choose_onednn(tables: Sequence[Table], default: bool, busy: Iterable[bool] =
     return default
 
 
-def no_worse(table: Table, setting: Setting, noise: float) -> bool:
+def no_worse(table: SampleTable, setting: RunSetting, noise: float) -> bool:
     """No worse than the default beyond noise, in p50 and at every batch size that both were measured at."""
     p50_us, default_p50_us = table.p50_us(setting), table.p50_us(table.default)
     if p50_us is None or default_p50_us is None or p50_us > default_p50_us * (1 + noise):
@@ -107,14 +107,14 @@ def batch_size(rates: Mapping[int, float]) -> int:
     return min(rows for rows, rate in rates.items() if rate >= NEARLY_ALL * most)
 
 
-def _clear(table: Table, setting: Setting, noise: float) -> bool:
+def _clear(table: SampleTable, setting: RunSetting, noise: float) -> bool:
     """Better than the default by more than noise in one of the two."""
     p50_us, default_p50_us = table.p50_us(setting) or 0.0, table.p50_us(table.default) or 0.0
     faster = table.best_rate(setting) > table.best_rate(table.default) * (1 + noise)
     return faster or p50_us < default_p50_us * (1 - noise)
 
 
-def _best(table: Table, settings: Sequence[Setting]) -> Setting:
+def _best(table: SampleTable, settings: Sequence[RunSetting]) -> RunSetting:
     most = max(table.best_rate(setting) for setting in settings)
     fast = [s for s in settings if table.best_rate(s) >= most * (1 - TIE)]
     least = min(table.p50_us(s) or 0.0 for s in fast)
@@ -122,7 +122,7 @@ def _best(table: Table, settings: Sequence[Setting]) -> Setting:
     return min(quick, key=lambda s: (s.intra_op_threads * s.side_by_side, not s.caller_thread, s))
 
 
-def _choice(table: Table, setting: Setting, busy: bool) -> Choice:
+def _choice(table: SampleTable, setting: RunSetting, busy: bool) -> Choice:
     default = table.default
     rates = table.rates(setting)
     unknown = busy or len(table.sizes) == 1 or len(rates) < min(ENOUGH_SIZES, len(table.sizes))

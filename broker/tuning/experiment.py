@@ -26,8 +26,8 @@ from broker.models.files.locate import weight_bytes
 from broker.models.spec import ModelSpec
 from broker.tuning import candidates, machine
 from broker.tuning.candidates import Fixed
-from broker.tuning.race import Progress, Race, Visit
-from broker.tuning.setting import Sample, Table
+from broker.tuning.race import Race, RaceProgress, Visit
+from broker.tuning.setting import Sample, SampleTable
 from worker_client.system.clock import monotonic
 from worker_client.system.interpreter import python
 from worker_client.system.surroundings import program, python_path
@@ -61,10 +61,10 @@ class NotMeasurable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class MeasuredTable:
     """`what`: the signature and sizes. `others`: the share of our processors that other processes used meanwhile."""
 
-    table: Table
+    table: SampleTable
     what: str
     others: float
     complete: bool
@@ -84,7 +84,7 @@ class ProbeFailed(Exception):
         self.unloadable = unloadable
 
 
-class Probe:
+class ProbeProcess:
     """A probe process, seen from its parent. It ends with this process, however this one ends."""
 
     def __init__(self, onednn: bool | None) -> None:
@@ -151,7 +151,7 @@ class Probe:
         return f"the process that measures ended with status {self._process.returncode}"
 
 
-class Laboratory:
+class ProbePool:
     """The probe processes for the models of one broker. Use it as a context manager.
 
     `onednn` None starts them with TensorFlow's default, True and False with that. `both`: try the other value as well.
@@ -163,11 +163,11 @@ class Laboratory:
         self.default_onednn = True
         self._both = both
         self._weights = weights
-        self._probes: dict[bool, Probe] = {}
-        self._started: list[Probe] = []
+        self._probes: dict[bool, ProbeProcess] = {}
+        self._started: list[ProbeProcess] = []
         self._row_bytes = 0
 
-    def __enter__(self) -> Laboratory:
+    def __enter__(self) -> ProbePool:
         try:
             self._start()
         except BaseException:
@@ -183,8 +183,8 @@ class Laboratory:
         spec: ModelSpec,
         directory: Path,
         seconds: float,
-        on_progress: Callable[[Progress], None] = lambda _: None,
-    ) -> Measured:
+        on_progress: Callable[[RaceProgress], None] = lambda _: None,
+    ) -> MeasuredTable:
         """Raises NotMeasurable."""
         if self.default_onednn not in self._probes:  # the model before has brought it down
             self._stop()
@@ -199,7 +199,7 @@ class Laboratory:
             default = candidates.default_setting(ours, fixed, self.default_onednn)
             tried = candidates.settings(ours, fixed, default, list(self._probes))
             sizes = candidates.batch_sizes(spec, opened["batchable"])
-            others = machine.Others(probe.pid for probe in self._probes.values())
+            others = machine.OtherProcesses(probe.pid for probe in self._probes.values())
             race = Race(tried, default, sizes, seconds, self._visit, on_progress, opened["run_us"])
             table = race.run()
             if default not in table.settings:
@@ -207,7 +207,7 @@ class Laboratory:
                 raise NotMeasurable(
                     f"{seconds:g} s are too short for runs of {run_seconds:.1f} s", lasting=True
                 )
-            return Measured(table, opened["what"], others.share(), race.complete, monotonic() - begun)
+            return MeasuredTable(table, opened["what"], others.share(), race.complete, monotonic() - begun)
         finally:
             self._close()
 
@@ -231,8 +231,8 @@ class Laboratory:
         except ProbeFailed as error:
             raise NotMeasurable(str(error)) from None
 
-    def _new(self, onednn: bool | None) -> Probe:
-        probe = Probe(onednn)
+    def _new(self, onednn: bool | None) -> ProbeProcess:
+        probe = ProbeProcess(onednn)
         self._started.append(probe)
         return probe
 

@@ -95,7 +95,7 @@ def _environment() -> dict[str, str]:
     }
 
 
-class Others:
+class OtherProcesses:
     """What processes other than this one and `pids` use of our processors, from now on."""
 
     def __init__(self, pids: Iterable[int]) -> None:

@@ -34,7 +34,7 @@ class Task:
     start: threading.Barrier
 
 
-class Runner:
+class RunnerThread:
     """A thread that runs one session's callables with feeds of its own. Its results come in `results`."""
 
     def __init__(
@@ -83,7 +83,7 @@ class Runner:
         return taken, now - begun
 
 
-class Stand:
+class MeasuredSession:
     """One session of one model and the threads that run it. `runs`: {whether on the caller's thread: callable}."""
 
     def __init__(self, runs: dict[bool, Run], signature: Signature, free: int) -> None:
@@ -91,7 +91,7 @@ class Stand:
         self._signature = signature
         self._free = free
         self._results: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._runners: list[Runner] = []
+        self._runners: list[RunnerThread] = []
 
     def measure(
         self, *, caller_thread: bool, side_by_side: int, rows: int, seconds: float, least_runs: int
@@ -99,7 +99,7 @@ class Stand:
         """Raises what a run raised."""
         begun = perf_counter()
         while len(self._runners) < side_by_side:
-            self._runners.append(Runner(self._runs, self._signature, self._free, self._results))
+            self._runners.append(RunnerThread(self._runs, self._signature, self._free, self._results))
         task = Task(caller_thread, rows, seconds, least_runs, threading.Barrier(side_by_side))
         for runner in self._runners[:side_by_side]:
             runner.put(task)

@@ -28,7 +28,7 @@ from broker.models.model import LoadedModel, why_not_uncalled
 from broker.models.rows.joining import decide
 from broker.models.spec import ModelSpec
 from broker.models.warmup import FREE_SIZES, runs_with_zeros, zeros
-from broker.tuning.measurement import Stand
+from broker.tuning.measurement import MeasuredSession
 from broker.tuning.verdicts import RememberedVerdicts
 from worker_client.system.clock import perf_counter
 from worker_client.wire.errors import BrokerError
@@ -47,7 +47,7 @@ class Probe:
     """The models that are open, each in one session with one number of intra-op threads."""
 
     def __init__(self) -> None:
-        self._stands: dict[int, tuple[Stand, LoadedModel]] = {}
+        self._stands: dict[int, tuple[MeasuredSession, LoadedModel]] = {}
         self._decided: dict[tuple[str, str], bool] = {}
 
     def answer(self, message: Message) -> Message:
@@ -70,7 +70,7 @@ class Probe:
             False: model.callable(signature.name),
             True: model.callable_on(signature.name, caller_thread=True),
         }
-        self._stands[message["stand"]] = Stand(places, signature, free), model
+        self._stands[message["stand"]] = MeasuredSession(places, signature, free), model
         row_bytes = sum(feed.nbytes for feed in zeros(signature, 1, free))
         return {
             "batchable": self._joined(model, signature),

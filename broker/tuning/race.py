@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from broker.models.warmup import LIGHT_LIMIT_US
-from broker.tuning.setting import NOISE_MOST, Sample, Setting, Table
+from broker.tuning.setting import NOISE_MOST, RunSetting, Sample, SampleTable
 
 ROUNDS = 3
 VISITS = 250
@@ -42,14 +42,14 @@ GAIN = 1.03
 class Visit:
     """Run `setting` with batches of `rows` for `seconds`, each of its runs side by side at least `least_runs` times."""
 
-    setting: Setting
+    setting: RunSetting
     rows: int
     seconds: float
     least_runs: int
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class RaceProgress:
     done: int
     planned: int
     seconds_left: float
@@ -63,15 +63,15 @@ class Race:
 
     def __init__(
         self,
-        settings: Sequence[Setting],
-        default: Setting,
+        settings: Sequence[RunSetting],
+        default: RunSetting,
         sizes: tuple[int, ...],
         seconds: float,
         measure: Callable[[Visit], Sample | None],
-        on_progress: Callable[[Progress], None] = lambda _: None,
+        on_progress: Callable[[RaceProgress], None] = lambda _: None,
         first_us: float = 0.0,
     ) -> None:
-        self.table = Table(default, sizes)
+        self.table = SampleTable(default, sizes)
         self.complete = True
         """False once something was left out for want of time."""
         self._settings = list(settings)
@@ -80,11 +80,11 @@ class Race:
         self._first_us = first_us
         self._measure = measure
         self._on_progress = on_progress
-        self._out: set[Setting] = set()
+        self._out: set[RunSetting] = set()
         self._done = 0
         self._planned = 0
 
-    def run(self) -> Table:
+    def run(self) -> SampleTable:
         self._latency()
         finalists = self._finalists()
         self._throughput(finalists)
@@ -101,7 +101,7 @@ class Race:
                 if number == 0 or self._in_time(LATENCY_SHARE):
                     self._visit(setting, self.table.sizes[0])
 
-    def _finalists(self) -> list[Setting]:
+    def _finalists(self) -> list[RunSetting]:
         """The default; for each number of threads its quicker place by itself, and the caller's thread side by side.
 
         Only models that are too heavy to run inline ever run side by side, so others are not tried so.
@@ -110,7 +110,7 @@ class Race:
         if self.table.default not in latency:
             return []
         light = min(latency.values()) <= LIGHT_LIMIT_US
-        groups: dict[tuple[bool, int], list[Setting]] = {}
+        groups: dict[tuple[bool, int], list[RunSetting]] = {}
         for setting, p50_us in latency.items():
             if p50_us <= TOO_SLOW * latency[self.table.default]:
                 groups.setdefault((setting.onednn, setting.intra_op_threads), []).append(setting)
@@ -127,9 +127,9 @@ class Race:
                     found.append(setting)
         return list(dict.fromkeys(found))
 
-    def _throughput(self, finalists: Sequence[Setting]) -> None:
+    def _throughput(self, finalists: Sequence[RunSetting]) -> None:
         running = list(finalists)
-        shares: dict[Setting, float] = {}
+        shares: dict[RunSetting, float] = {}
         for index, rows in enumerate(self.table.sizes):
             self._replan(len(running) * (len(self.table.sizes) - index))
             for setting in running:
@@ -139,7 +139,7 @@ class Race:
             before, shares = shares, self._shares(running, rows)
             running = [s for s in running if self._goes_on(s, shares.get(s), before.get(s))]
 
-    def _shares(self, settings: Sequence[Setting], rows: int) -> dict[Setting, float]:
+    def _shares(self, settings: Sequence[RunSetting], rows: int) -> dict[RunSetting, float]:
         """Rows per second at this size, as a part of the leader's with the same value of oneDNN."""
         rates = {s: rate for s in settings if (rate := self.table.rates(s).get(rows)) is not None}
         return {
@@ -147,7 +147,7 @@ class Race:
             for s, rate in rates.items()
         }
 
-    def _goes_on(self, setting: Setting, share: float | None, before: float | None) -> bool:
+    def _goes_on(self, setting: RunSetting, share: float | None, before: float | None) -> bool:
         """Whether to try the next larger size: unless it is far behind, or its last two sizes gained nothing."""
         if share is None:
             return False
@@ -157,7 +157,7 @@ class Race:
         rates = list(self.table.rates(setting).values())
         return len(rates) <= 2 or max(rates[-2:]) >= GAIN * max(rates[:-2])
 
-    def _again(self, finalists: Sequence[Setting]) -> None:
+    def _again(self, finalists: Sequence[RunSetting]) -> None:
         visits = []
         for setting in self._front_runners(finalists):
             rates = self.table.rates(setting)
@@ -170,7 +170,7 @@ class Race:
                 if len(self.table.of(setting, rows)) <= number:
                     self._visit(setting, rows)
 
-    def _front_runners(self, finalists: Sequence[Setting]) -> list[Setting]:
+    def _front_runners(self, finalists: Sequence[RunSetting]) -> list[RunSetting]:
         """The default, the best few by rows per second, and the best for each value of oneDNN."""
         known = sorted((s for s in finalists if self.table.rates(s)), key=self.table.best_rate, reverse=True)
         of_each = [next((s for s in known if s.onednn == onednn), None) for onednn in (True, False)]
@@ -185,7 +185,7 @@ class Race:
 
     # -- visits --------------------------------------------------------------------------------------------------
 
-    def _visit(self, setting: Setting, rows: int) -> None:
+    def _visit(self, setting: RunSetting, rows: int) -> None:
         """Measure it once more, unless it is out or that would take more time than is left."""
         run_seconds = self._run_seconds(setting, rows)
         runs = LEAST_LONG_RUNS if run_seconds > LONG_RUN_SECONDS else LEAST_RUNS
@@ -205,9 +205,9 @@ class Race:
         left = max(self._seconds - self._spent, 0.0)
         in_time = round(left * self._done / self._spent) if self._spent else self._planned
         planned = max(self._done, min(self._planned, self._done + in_time))
-        self._on_progress(Progress(self._done, planned, left))
+        self._on_progress(RaceProgress(self._done, planned, left))
 
-    def _run_seconds(self, setting: Setting, rows: int) -> float:
+    def _run_seconds(self, setting: RunSetting, rows: int) -> float:
         """What a run may take, by the largest batch seen with this setting or one like it."""
         for known in (setting, setting.alone, self.table.default.alone):
             seen = self.table.samples.get(known)

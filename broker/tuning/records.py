@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from broker.models.cache_folder import cache_folder
-from broker.tuning.setting import Table
+from broker.tuning.setting import SampleTable
 from worker_client.system.clock import monotonic
 
 _log = logging.getLogger("onesession.tuning")
@@ -31,7 +31,7 @@ _LOOK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
+class RecordKey:
     """What a record stands for: `content` is the model's digest, `circumstances` all else that a result depends on."""
 
     content: str
@@ -44,14 +44,14 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class TuningRecord:
     """`table` None: it cannot be measured, `note` tells why. `busy_times`: so often in a row others disturbed it.
 
     `what` is the signature that was measured, with the sizes of its inputs. `seconds` is the time that was given, and
     `complete` says that it was enough for all there is to measure.
     """
 
-    table: Table | None
+    table: SampleTable | None
     what: str = ""
     note: str = ""
     seconds: float = 0.0
@@ -74,7 +74,7 @@ class Records:
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
 
-    def find(self, key: Key) -> Record | None:
+    def find(self, key: RecordKey) -> TuningRecord | None:
         path = self.folder / key.file_name
         try:
             return _record(json.loads(path.read_text(encoding="utf-8")), key)
@@ -89,7 +89,7 @@ class Records:
             )
             return None
 
-    def save(self, key: Key, record: Record) -> bool:
+    def save(self, key: RecordKey, record: TuningRecord) -> bool:
         """False if it cannot be written, which the log tells."""
         message = {
             "format": FORMAT,
@@ -140,14 +140,14 @@ def default_folder() -> Path:
     return cache_folder("tuning")
 
 
-def _record(message: Any, key: Key) -> Record:
+def _record(message: Any, key: RecordKey) -> TuningRecord:
     if message["format"] != FORMAT or message["content"] != key.content:
         raise ValueError("it is of another format or model")
     if message["circumstances"] != json.loads(json.dumps(key.circumstances)):
         raise ValueError("it is of other circumstances")
     table = message["table"]
-    return Record(
-        table=None if table is None else Table.from_message(table),
+    return TuningRecord(
+        table=None if table is None else SampleTable.from_message(table),
         what=str(message["what"]),
         note=str(message["note"]),
         seconds=float(message["seconds"]),

@@ -15,7 +15,7 @@ NOISE_UNKNOWN = 0.10
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Setting:
+class RunSetting:
     """How runs of a model are made. `side_by_side` counts the runs that go on at the same time."""
 
     onednn: bool
@@ -24,7 +24,7 @@ class Setting:
     side_by_side: int
 
     @property
-    def alone(self) -> Setting:
+    def alone(self) -> RunSetting:
         """The same with one run at a time."""
         return replace(self, side_by_side=1)
 
@@ -49,42 +49,42 @@ class Sample:
 
 
 @dataclass(slots=True)
-class Table:
+class SampleTable:
     """Everything measured of one model. `sizes` are batch sizes; the first stands for a request that comes alone.
 
     `default` is what TensorFlow does by itself (with what was fixed by hand, which is so for every setting).
     """
 
-    default: Setting
+    default: RunSetting
     sizes: tuple[int, ...]
-    samples: dict[Setting, dict[int, list[Sample]]] = field(default_factory=dict)
+    samples: dict[RunSetting, dict[int, list[Sample]]] = field(default_factory=dict)
 
-    def add(self, setting: Setting, rows: int, sample: Sample) -> None:
+    def add(self, setting: RunSetting, rows: int, sample: Sample) -> None:
         self.samples.setdefault(setting, {}).setdefault(rows, []).append(sample)
 
     @property
-    def settings(self) -> list[Setting]:
+    def settings(self) -> list[RunSetting]:
         """Those of which both p50 and rows per second are known, the default first."""
         known = [s for s in self.samples if self.p50_us(s) is not None and self.rates(s)]
         return sorted(known, key=lambda s: (s != self.default, s))
 
-    def of(self, setting: Setting, rows: int) -> list[Sample]:
+    def of(self, setting: RunSetting, rows: int) -> list[Sample]:
         return self.samples.get(setting, {}).get(rows, [])
 
-    def p50_us(self, setting: Setting) -> float | None:
+    def p50_us(self, setting: RunSetting) -> float | None:
         """Of one request, with nothing beside it; None if that was not measured."""
         samples = self.of(setting.alone, self.sizes[0])
         return median(sample.p50_us for sample in samples) if samples else None
 
-    def rates(self, setting: Setting) -> dict[int, float]:
+    def rates(self, setting: RunSetting) -> dict[int, float]:
         """{batch size: rows per second}, ascending."""
         found = self.samples.get(setting, {})
         return {rows: median(s.rows_per_s for s in found[rows]) for rows in sorted(found)}
 
-    def best_rate(self, setting: Setting) -> float:
+    def best_rate(self, setting: RunSetting) -> float:
         return max(self.rates(setting).values(), default=0.0)
 
-    def repeated(self, setting: Setting) -> bool:
+    def repeated(self, setting: RunSetting) -> bool:
         """Whether its best rate was measured more than once."""
         rates = self.rates(setting)
         return bool(rates) and len(self.of(setting, max(rates, key=rates.__getitem__))) > 1
@@ -107,7 +107,7 @@ class Table:
         return {"default": asdict(self.default), "sizes": list(self.sizes), "measured": rows}
 
     @classmethod
-    def from_message(cls, message: Mapping[str, Any]) -> Table:
+    def from_message(cls, message: Mapping[str, Any]) -> SampleTable:
         """Raises ValueError, TypeError or KeyError for anything that `to_message` does not make."""
         table = cls(setting_from(message["default"]), tuple(_count(size) for size in message["sizes"]))
         if not table.sizes:
@@ -119,12 +119,12 @@ class Table:
         return table
 
 
-def setting_from(message: Mapping[str, Any]) -> Setting:
+def setting_from(message: Mapping[str, Any]) -> RunSetting:
     """Raises ValueError, TypeError or KeyError."""
-    known = {entry.name for entry in fields(Setting)}
+    known = {entry.name for entry in fields(RunSetting)}
     if set(message) != known:
         raise ValueError(f"a setting must have {sorted(known)}, got {sorted(message)}")
-    return Setting(
+    return RunSetting(
         onednn=_truth(message["onednn"]),
         intra_op_threads=_count(message["intra_op_threads"]),
         caller_thread=_truth(message["caller_thread"]),

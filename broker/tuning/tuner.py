@@ -25,9 +25,9 @@ from broker.tuning import machine
 from broker.tuning.candidates import Fixed
 from broker.tuning.choice import Choice, choose, choose_onednn
 from broker.tuning.content import content_digest
-from broker.tuning.experiment import Laboratory, NotMeasurable
-from broker.tuning.race import Progress
-from broker.tuning.records import Key, Record, Records
+from broker.tuning.experiment import NotMeasurable, ProbePool
+from broker.tuning.race import RaceProgress
+from broker.tuning.records import RecordKey, Records, TuningRecord
 from worker_client.system.clock import monotonic
 
 _log = logging.getLogger("onesession.tuning")
@@ -38,7 +38,7 @@ _TELL_SECONDS = 2.0
 _START_SECONDS = 10.0
 """Roughly, of the processes that measure, until they have imported TensorFlow and opened the models."""
 
-OnProgress = Callable[[str, Progress], None]
+OnProgress = Callable[[str, RaceProgress], None]
 
 
 _set_by_us: str | None = None
@@ -78,15 +78,15 @@ class Switch:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class TunedModel:
     """A SavedModel to tune, and the keys of records that will do for it, the one of its own first."""
 
     spec: ModelSpec
     directory: Path
-    keys: tuple[Key, ...]
+    keys: tuple[RecordKey, ...]
 
     @classmethod
-    def of(cls, spec: ModelSpec, switch: Switch) -> Subject:
+    def of(cls, spec: ModelSpec, switch: Switch) -> TunedModel:
         """Raises ModelLoadError, or OSError if its files cannot be read."""
         directory, _ = locate(spec)
         damage.check(spec, directory)
@@ -99,12 +99,12 @@ class Subject:
             "batches": [spec.batching, spec.batch_limit, list(spec.allowed_batch_sizes)],
             **_opened_with(spec),
         }
-        keys = [Key(content, circumstances)]
+        keys = [RecordKey(content, circumstances)]
         if switch.fixed is None and not switch.free:  # a record of both values has that which is in force
-            keys.append(Key(content, {**circumstances, "other_onednn": True}))
+            keys.append(RecordKey(content, {**circumstances, "other_onednn": True}))
         return cls(spec, directory, tuple(keys))
 
-    def find(self, records: Records) -> Record | None:
+    def find(self, records: Records) -> TuningRecord | None:
         return next((record for key in self.keys if (record := records.find(key)) is not None), None)
 
 
@@ -121,7 +121,7 @@ def tuned(settings: Settings, records: Records | None = None) -> tuple[ModelSpec
     subjects = [subject for spec in settings.models if (subject := _subject(spec, switch)) is not None]
     records = records or Records()
     found = {subject.spec.name: subject.find(records) for subject in subjects}
-    measured: dict[str, Record] = {}
+    measured: dict[str, TuningRecord] = {}
     if settings.tune == Tune.AUTO.value:
         may_run = [s for s in subjects if s.spec.warmup is not False]
         missing = [s for s in may_run if not _will_do(found[s.spec.name], settings.tune_seconds)]
@@ -135,19 +135,19 @@ def tuned(settings: Settings, records: Records | None = None) -> tuple[ModelSpec
 
 
 def measure_all(
-    subjects: Sequence[Subject],
+    subjects: Sequence[TunedModel],
     switch: Switch,
     seconds: float,
     records: Records,
     on_progress: OnProgress,
     *,
     again: bool = False,
-) -> dict[str, Record]:
+) -> dict[str, TuningRecord]:
     """Measure these models for at most `seconds` each, and remember the results: {name: record}.
 
     What another broker has measured while we waited for our turn is taken, unless `again`.
     """
-    found: dict[str, Record] = {}
+    found: dict[str, TuningRecord] = {}
     if not subjects:
         return found
     with records.measuring(LOCK_SECONDS):
@@ -163,7 +163,7 @@ def measure_all(
         weights = max(weight_bytes(subject.directory) for subject in todo)
         onednn = switch.now if switch.fixed is None else switch.fixed
         try:
-            with Laboratory(onednn, both=switch.free, weights=weights) as laboratory:
+            with ProbePool(onednn, both=switch.free, weights=weights) as laboratory:
                 for subject in todo:
                     name = subject.spec.name
                     record = _measure(laboratory, subject, seconds, before.get(name), on_progress)
@@ -175,7 +175,7 @@ def measure_all(
     return found
 
 
-def decide(records: Mapping[str, Record], switch: Switch) -> dict[str, Choice]:
+def decide(records: Mapping[str, TuningRecord], switch: Switch) -> dict[str, Choice]:
     """The choice for each model that could be measured, with oneDNN set for all of them together."""
     known = {name: (r.table, r.disturbed) for name, r in records.items() if r.table is not None}
     if not known:
@@ -213,13 +213,13 @@ def _has_tensorflow() -> bool:
     return "tensorflow" in sys.modules or find_spec("tensorflow") is not None
 
 
-def _subject(spec: ModelSpec, switch: Switch) -> Subject | None:
+def _subject(spec: ModelSpec, switch: Switch) -> TunedModel | None:
     """None for what has nothing to tune, and for what cannot be loaded: loading will say why."""
     if spec.is_function or _settled(spec, switch):
         return None
     try:
         check_characters(spec)
-        return Subject.of(spec, switch)
+        return TunedModel.of(spec, switch)
     except (ModelLoadError, OSError):
         return None
 
@@ -240,8 +240,12 @@ def _settled(spec: ModelSpec, switch: Switch) -> bool:
 
 
 def _measure(
-    laboratory: Laboratory, subject: Subject, seconds: float, before: Record | None, on_progress: OnProgress
-) -> Record | None:
+    laboratory: ProbePool,
+    subject: TunedModel,
+    seconds: float,
+    before: TuningRecord | None,
+    on_progress: OnProgress,
+) -> TuningRecord | None:
     """The record to keep; None if the model could not be measured this time."""
     name = subject.spec.name
     try:
@@ -251,9 +255,11 @@ def _measure(
     except NotMeasurable as reason:
         level = logging.DEBUG if reason.unloadable else logging.WARNING
         _log.log(level, "%s cannot be tuned: %s", name, reason)
-        return Record(None, note=str(reason), seconds=seconds, complete=False) if reason.lasting else None
+        return (
+            TuningRecord(None, note=str(reason), seconds=seconds, complete=False) if reason.lasting else None
+        )
     _log.info("measured %s in %.0f s", name, measured.seconds)
-    return Record(
+    return TuningRecord(
         measured.table,
         what=measured.what,
         note=f"others used {measured.others:.0%} of the processors" if measured.busy else "",
@@ -263,11 +269,11 @@ def _measure(
     )
 
 
-def _will_do(record: Record | None, seconds: float) -> bool:
+def _will_do(record: TuningRecord | None, seconds: float) -> bool:
     return record is not None and record.will_do(seconds)
 
 
-def _tell(name: str, choice: Choice, record: Record, level: int) -> None:
+def _tell(name: str, choice: Choice, record: TuningRecord, level: int) -> None:
     _log.log(level, "%s: %s", name, choice)
     if record.disturbed:
         _log.log(
@@ -293,7 +299,7 @@ def _told() -> OnProgress:
     """Progress as lines of the log, one every few seconds."""
     last = monotonic()
 
-    def tell(name: str, progress: Progress) -> None:
+    def tell(name: str, progress: RaceProgress) -> None:
         nonlocal last
         now = monotonic()
         if now - last >= _TELL_SECONDS:

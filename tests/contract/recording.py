@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from broker.counters.failures import Failures
-from broker.data_plane.served_signature import servings_of
+from broker.data_plane.served_signature import served_signatures_of
 from broker.data_plane.slot import Slot as BrokerSlot
 from broker.models.lifecycle.repository import load
 from broker.models.python.function import signature as signed
@@ -33,7 +33,7 @@ def echo(x: np.ndarray) -> np.ndarray:
     return x
 
 
-SERVINGS = servings_of(load([ModelSpec("echo", f"{__name__}:echo")], warm=False).entries)
+SERVINGS = served_signatures_of(load([ModelSpec("echo", f"{__name__}:echo")], warm=False).entries)
 
 Event = tuple[str, Any]
 

@@ -10,7 +10,7 @@ import pytest
 
 from broker.counters.failures import LATE_COMPLETION
 from broker.data_plane.runner import Runner
-from broker.data_plane.split import Whole
+from broker.data_plane.split import SplitRequest
 from broker.data_plane.tracer import Tracer
 from tests.contract.recording import SERVINGS, Desk
 from worker_client.attachment.retry_policy import Attempts, BrokerLost, ForeignAnswer
@@ -87,7 +87,7 @@ def test_what_raises_after_an_answer_reaches_no_other_request(
     """A fault in counting, when the slots of a batch are their workers' again, fails nobody's next request."""
     desk.submit(rows=4, value=1)
     desk.take()
-    batch: Any = Whole(desk.broker, 2).first_parts() if parts else [desk.broker]
+    batch: Any = SplitRequest(desk.broker, 2).first_parts() if parts else [desk.broker]
     serving = SERVINGS[1]
 
     def next_request_comes(*_: object) -> None:
@@ -108,7 +108,7 @@ def test_a_part_is_completed_once(desk: Desk) -> None:
     """The same for a part of a request: completed twice, it stands for no other part."""
     desk.submit(rows=4)
     desk.take()
-    first, second = Whole(desk.broker, 2).first_parts()
+    first, second = SplitRequest(desk.broker, 2).first_parts()
     rows = [np.full((2, 3), 5, np.float32)]
     first.complete(first.use, rows, 1, 2, 2)
     first.complete(first.use, rows, 1, 2, 2)

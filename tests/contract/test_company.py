@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from broker.counters.run_record import STARTED_NS as LINE_STARTED_NS
-from broker.data_plane.concurrent_runs import Company
+from broker.data_plane.concurrent_runs import ConcurrentRuns
 from broker.data_plane.runner import Runner
 from broker.data_plane.tracer import Tracer
 from tests.contract.recording import SERVINGS, Desk
@@ -46,7 +46,7 @@ def running(monkeypatch: pytest.MonkeyPatch, *runs: Callable[[], object]) -> Non
 
 def test_both_of_two_runs_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     """That which was under way as the other began, and that one; and neither slot's next use."""
-    company = Company()
+    company = ConcurrentRuns()
     one, other = taken(), taken()
     first, second = (Runner(Tracer(), company=company) for _ in range(2))
     seen: list[bool] = []
@@ -66,7 +66,7 @@ def test_both_of_two_runs_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_one_after_the_other_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """On one thread, or on two: what has ended is no company."""
-    company = Company()
+    company = ConcurrentRuns()
     runners = [Runner(Tracer(), company=company) for _ in range(2)]
     seen: list[bool] = []
     for runner in (*runners, *runners):
@@ -79,7 +79,7 @@ def test_one_after_the_other_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_who_leaves_is_no_company() -> None:
     """Threads of models that were unloaded are not looked at for ever."""
-    company = Company()
+    company = ConcurrentRuns()
     first, second = (Runner(Tracer(), company=company) for _ in range(2))
     assert company.several
     company.leave(second)
@@ -90,7 +90,7 @@ def test_who_leaves_is_no_company() -> None:
 
 def test_a_run_that_is_given_up_is_found_though_it_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch whose requests run one by one, the one that runs now is answered."""
-    company = Company()
+    company = ConcurrentRuns()
     one, other = taken(), taken()
     first, second = (Runner(Tracer(), company=company) for _ in range(2))
     batch = [taken(), one]  # too unlike to be padded, or else not joined: run one by one

@@ -18,7 +18,7 @@ from worker_client.attachment.slot import Slot
 from worker_client.calls import channel as channels
 from worker_client.calls import futures
 from worker_client.calls.channel import Channel
-from worker_client.calls.futures import Call, CallFuture, FutureDispatcher
+from worker_client.calls.futures import CallFuture, FutureDispatcher, PendingCall
 from worker_client.ipc.waiting import PollOrBlock
 from worker_client.system import fork
 from worker_client.wire.errors import DeadlineExceeded
@@ -73,7 +73,7 @@ class Worker:
 
     def submit_future(self, deadline_ns: int = NO_DEADLINE) -> CallFuture:
         self.claim()
-        call = Call(lambda call, lost: None, lambda call: None, None, deadline_ns, Attempts(1))
+        call = PendingCall(lambda call, lost: None, lambda call: None, None, deadline_ns, Attempts(1))
         call.finish = lambda outputs: "answer"
         future = call.new_future()
         self.dispatcher.submit(call, self.slot, 1)
@@ -274,7 +274,7 @@ def test_a_future_that_cannot_be_made_costs_no_slot(worker: Worker, monkeypatch:
     def interrupted(*_: Any) -> None:
         raise Interruption
 
-    monkeypatch.setattr(futures.Call, "enter", interrupted)
+    monkeypatch.setattr(futures.PendingCall, "enter", interrupted)
     with pytest.raises(Interruption):
         worker.submit_future()
     assert worker.is_free

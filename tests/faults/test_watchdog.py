@@ -18,7 +18,7 @@ import worker_client
 from broker.config.settings import Settings
 from broker.control_plane.query import ask
 from broker.doctor.checks.runs import judge
-from broker.doctor.finding import Level
+from broker.doctor.finding import Severity
 from broker.models.spec import ModelSpec
 from broker.process import main as engine
 from broker.server.server import Server
@@ -364,7 +364,7 @@ def test_a_reload_does_not_wait_for_a_run_without_an_end() -> None:
         wait_until(lambda: broker.status()["long_runs"], "a run that is told to be long")
         (run,) = broker.status()["long_runs"]
         assert (run["model"], run["light"], run["limit_seconds"]) == ("heavy", False, 0)
-        assert judge([run]).level is Level.WARNING
+        assert judge([run]).level is Severity.WARNING
         found = ask(broker.address, "reload", PATIENCE_S, models=["heavy"])["models"]["heavy"]
         assert (found["loaded"], found["draining"]) == ([2], [1])
         np.testing.assert_array_equal(call(client, "heavy", 2), np.full((1, 4), 4))

@@ -16,7 +16,7 @@ import pytest
 import worker_client
 from broker.config.settings import Settings
 from broker.control_plane import locks
-from broker.control_plane.address_lock import Instance
+from broker.control_plane.address_lock import AddressLock
 from broker.models.spec import ModelSpec
 from broker.server.server import Server
 from broker.sharing.access import Access
@@ -189,10 +189,10 @@ def test_a_strangers_link_is_no_runtime_directory(tmp_path: Path, monkeypatch: p
     (link := tmp_path / "onesession").symlink_to(target)
     os.chown(link, STRANGER, STRANGER, follow_symlinks=False)
     with pytest.raises(BrokerError, match=f"onesession is a link made by uid {STRANGER}"):
-        Instance(socket_path("b"))
+        AddressLock(socket_path("b"))
     assert list(target.iterdir()) == []
     os.chown(link, 0, 0, follow_symlinks=False)
-    Instance(socket_path("b")).release()
+    AddressLock(socket_path("b")).release()
 
 
 def test_only_the_brokers_user_reloads() -> None:

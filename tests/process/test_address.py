@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import worker_client
-from broker.control_plane.address_lock import Instance
+from broker.control_plane.address_lock import AddressLock
 from broker.control_plane.query import ask
 from tests import brokers
 from tests.brokers import serving
@@ -39,7 +39,7 @@ def place() -> Iterator[Path]:
 def said_by_broker(path: Path) -> str:
     """What keeps a broker from serving at this socket."""
     with pytest.raises(BrokerError) as caught:
-        Instance(path).release()
+        AddressLock(path).release()
     return str(caught.value)
 
 
@@ -151,7 +151,7 @@ def test_the_runtime_directory_is_made_for_us_alone(place: Path, monkeypatch: py
     """A broker makes the directory of its names, closed to others, and refuses one that others may write."""
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", os.fspath(place))
-    Instance(socket_path("b")).release()
+    AddressLock(socket_path("b")).release()
     directory = place / "onesession"
     assert directory.stat().st_mode & 0o777 == 0o700
     directory.chmod(0o777)
@@ -183,7 +183,7 @@ def test_the_services_directory_lets_others_pass(system: Path) -> None:
     """They cannot list it, and what is in it is open to those alone whom its broker lets in."""
     before = os.umask(0o077)
     try:
-        instance = Instance(socket_path("b"))
+        instance = AddressLock(socket_path("b"))
     finally:
         os.umask(before)
     assert instance.path == system / "b.sock"
@@ -205,7 +205,7 @@ def test_a_user_serves_in_a_directory_of_his_own(system: Path, mode: int) -> Non
 
 
 def serve_by_name(_: Path) -> str:
-    instance = Instance(socket_path("mine"))
+    instance = AddressLock(socket_path("mine"))
     instance.release()
     return os.fspath(instance.path)
 
@@ -223,7 +223,7 @@ def test_a_user_finds_roots_broker_by_name(system: Path) -> None:
 
 
 def find_both(system: Path) -> str:
-    own = Instance(socket_path("open"))
+    own = AddressLock(socket_path("open"))
     client = worker_client.connect("open")
     assert client.address == os.fspath(own.path) == os.fspath(OF_USER / "open.sock")
     own.release()
@@ -274,7 +274,7 @@ def stranger_listens(path: Path) -> Iterator[None]:
 
 def find_despite_strangers(_: Path) -> str:
     with pytest.raises(BrokerError, match=f"belongs to uid {NOBODY}"):
-        Instance(socket_path("mine"))
+        AddressLock(socket_path("mine"))
     with pytest.raises(BrokerUnavailable, match=f"served by uid {NOBODY}, .*not trusted"):
         ask("other", "status")
     with worker_client.connect("other") as client, pytest.raises(BrokerError, match="not trusted"):
@@ -286,7 +286,7 @@ def find_despite_strangers(_: Path) -> str:
 
 def test_a_released_address_can_be_forgotten(place: Path) -> None:
     """A child that is forked after the broker's end has nothing left to close."""
-    instance = Instance(place / "b.sock")
+    instance = AddressLock(place / "b.sock")
     instance.release()
     instance.after_fork_in_child()
     instance.after_fork_in_child()

@@ -8,14 +8,14 @@ import socket
 
 import pytest
 
-from broker.process.spawn import Child
+from broker.process.spawn import SpawnedProcess
 
 
-def child(program: str, *arguments: str, keep: tuple[int, ...] = ()) -> Child:
-    return Child(["-c", program, *arguments], keep, dict(os.environ))
+def child(program: str, *arguments: str, keep: tuple[int, ...] = ()) -> SpawnedProcess:
+    return SpawnedProcess(["-c", program, *arguments], keep, dict(os.environ))
 
 
-def ended(started: Child) -> str:
+def ended(started: SpawnedProcess) -> str:
     started.stdin.close()
     return started.describe_end()
 

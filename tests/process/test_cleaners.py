@@ -18,7 +18,7 @@ import worker_client
 from broker.control_plane import locks
 from broker.control_plane.query import ask
 from broker.doctor.checks.address import check_broker
-from broker.doctor.finding import Level
+from broker.doctor.finding import Severity
 from tests import brokers
 from tests.brokers import serving, wait_until
 from tests.commands import commands
@@ -149,13 +149,13 @@ def test_status_and_doctor_tell_the_truth(place: Path) -> None:
             with pytest.raises(BrokerError, match=rf"is alive \(pid {pid}\), but its socket was removed"):
                 ask(str(path), "status")
             finding, _ = check_broker(path)
-            assert finding.level is Level.PROBLEM
+            assert finding.level is Severity.PROBLEM
             assert f"pid {pid} serves {path}, but its socket has been removed" in finding.found
         finally:
             broker.signal(signal.SIGCONT)
         wait_until(lambda: answers(path), "a worker that attaches")
         finding, _ = check_broker(path)
-        assert finding.level is Level.OK
+        assert finding.level is Severity.OK
 
 
 def test_a_killed_brokers_lock_in_shm_is_swept(place: Path) -> None:

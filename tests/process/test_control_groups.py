@@ -17,7 +17,7 @@ import pytest
 import worker_client
 from broker.doctor.all_checks import CHECKS
 from broker.doctor.checks.address import check_broker
-from broker.doctor.finding import Level
+from broker.doctor.finding import Severity
 from broker.host.cgroup import Group, groups
 from tests.brokers import serving, wait_until
 from worker_client.wire.layout import POLL_NOT, POLL_WORD
@@ -109,7 +109,7 @@ def test_doctor_names_a_real_quota() -> None:
         set_limit(group, {"cpu.cfs_quota_us": 50_000}, {"cpu.max": "50000 100000"})
         (group.folder / "cgroup.procs").write_text(f"{broker.pid}\n")
         found = CHECKS["CPU quota"](check_broker(Path(broker.address))[1])
-    assert found.level is Level.WARNING
+    assert found.level is Severity.WARNING
     assert str(group.folder) in found.found
     assert "allows 0.5 of the" in found.found
 

@@ -21,7 +21,7 @@ from tests.brokers import TestBroker
 from tests.process.test_fork import ask
 from tests.workers import in_child
 from worker_client import BrokerUnavailable, Client, Model, Session, aio, otel
-from worker_client.session import Endpoint
+from worker_client.session import FeedsAndFetches
 
 MODELS = ("double", "tell")
 ROOT = Path(__file__).parents[2]
@@ -63,7 +63,7 @@ def test_a_copy_has_all_that_clients_and_sessions_were_made_of(copied: Callable[
         assert copied(session)._settings == session._settings == (7.0, "bulk", 3)
         tasks: aio.AsyncClient = copied(aio.connect("/nowhere/b.sock", timeout=timeout, retries=2))
         assert (tasks._client.timeout, tasks._client.retries) == (expected, 2)
-    endpoint = Endpoint(client._connection, "m", 1.0, "bulk", 0, ("x:0",), ("y:0",))
+    endpoint = FeedsAndFetches(client._connection, "m", 1.0, "bulk", 0, ("x:0",), ("y:0",))
     assert copied(endpoint).options == endpoint.options == ("m", 1.0, "bulk", 0, ("x:0",), ("y:0",))
     function = copied(Session(client._connection, "m", 1.0, "bulk", 0).make_callable(["y:0"], ["x:0"]))
     assert function._endpoint.options == endpoint.options

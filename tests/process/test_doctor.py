@@ -20,7 +20,7 @@ import worker_client
 from broker.doctor.all_checks import CHECKS, examine
 from broker.doctor.checks import leftovers
 from broker.doctor.checks.address import check_broker, check_directory
-from broker.doctor.finding import Finding, Level
+from broker.doctor.finding import Finding, Severity
 from tests import brokers
 from tests.brokers import SHM, TestBroker, serving, wait_until
 from tests.process.test_limits import CAN_MOUNT, in_small_shm
@@ -100,7 +100,9 @@ def test_a_problem_is_status_1(place: Path) -> None:
 
 def test_every_finding_but_ok_has_a_remedy(place: Path) -> None:
     """Without a broker, too, nothing is found fault with that is not told how to mend."""
-    assert [each for each in examine(place / "b.sock") if (each.level is Level.OK) == bool(each.remedy)] == []
+    assert [
+        each for each in examine(place / "b.sock") if (each.level is Severity.OK) == bool(each.remedy)
+    ] == []
 
 
 def test_a_check_that_cannot_read_says_so(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +113,7 @@ def test_a_check_that_cannot_read_says_so(place: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setitem(CHECKS, "clock", fail)
     found = {each.check: each for each in examine(place / "b.sock")}
-    assert found["clock"].level is Level.WARNING
+    assert found["clock"].level is Severity.WARNING
     assert "/proc/1/maps" in found["clock"].found
     assert len(found) == len(CHECKS) + 2
 
@@ -122,17 +124,17 @@ def test_a_check_that_cannot_read_says_so(place: Path, monkeypatch: pytest.Monke
 def test_no_broker_is_a_warning(place: Path) -> None:
     """Before the broker is started the machine can be examined without a failure."""
     found = finding("broker", place / "b.sock")
-    assert found.level is Level.WARNING
+    assert found.level is Severity.WARNING
     assert "broker serve" in found.remedy
 
 
 def test_a_directory_for_all_is_told(place: Path) -> None:
     """A directory in which everybody may replace the socket is a problem, one with the sticky bit a warning."""
-    assert check_directory(place / "b.sock").level is Level.OK
+    assert check_directory(place / "b.sock").level is Severity.OK
     place.chmod(0o777)
-    assert check_directory(place / "b.sock").level is Level.PROBLEM
+    assert check_directory(place / "b.sock").level is Severity.PROBLEM
     place.chmod(0o1777)
-    assert check_directory(place / "b.sock").level is Level.WARNING
+    assert check_directory(place / "b.sock").level is Severity.WARNING
 
 
 def test_a_dead_brokers_socket_is_told(place: Path) -> None:
@@ -140,7 +142,7 @@ def test_a_dead_brokers_socket_is_told(place: Path) -> None:
     with serving("double", path=place / "b.sock") as broker:
         broker.kill()
         found = finding("broker", place / "b.sock")
-    assert found.level is Level.WARNING
+    assert found.level is Severity.WARNING
     assert "has died" in found.found
 
 
@@ -158,7 +160,7 @@ def test_a_broker_that_does_not_answer_is_told(broker: TestBroker, monkeypatch: 
         found = finding("broker", broker.address)
     finally:
         broker.signal(signal.SIGCONT)
-    assert found.level is Level.PROBLEM
+    assert found.level is Severity.PROBLEM
     assert f"pid {broker.pid} holds" in found.found
 
 
@@ -176,7 +178,7 @@ def test_a_broker_that_loads_is_told(place: Path) -> None:
     finally:
         process.terminate()
         process.communicate(timeout=60)
-    assert found.level is Level.WARNING
+    assert found.level is Severity.WARNING
     assert f"pid {process.pid} at {place}/b.sock still loads" in found.found
 
 
@@ -197,7 +199,7 @@ def test_another_version_is_told(place: Path) -> None:
         with worker(answer, talk=True) as other:
             found = finding("broker", place / "b.sock")
             other.result()
-    assert found.level is Level.PROBLEM
+    assert found.level is Severity.PROBLEM
     assert "this broker 99" in found.found
     assert "same version" in found.remedy
 
@@ -209,17 +211,17 @@ def tell_room() -> None:
     """With a /dev/shm as containers have it: nothing to say; full to the last page: a problem."""
     with brokers.folder() as place:
         found = finding("/dev/shm", place / "b.sock")
-        assert found.level is Level.OK, found
+        assert found.level is Severity.OK, found
         with contextlib.suppress(OSError), open(SHM / "filler", "wb") as file:
             os.posix_fallocate(file.fileno(), 0, os.statvfs(SHM).f_bavail * 4096)
         found = finding("/dev/shm", place / "b.sock")
-        assert (found.level, "of 0 more workers" in found.found) == (Level.PROBLEM, True), found
+        assert (found.level, "of 0 more workers" in found.found) == (Severity.PROBLEM, True), found
 
 
 def tell_inodes() -> None:
     with brokers.folder() as place:
         found = finding("semaphores", place / "b.sock")
-        assert (found.level, "nr_inodes" in found.remedy) == (Level.WARNING, True), found
+        assert (found.level, "nr_inodes" in found.remedy) == (Severity.WARNING, True), found
 
 
 @pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
@@ -235,7 +237,7 @@ def test_a_doorbell_that_was_removed_is_told(broker: TestBroker) -> None:
     (name,) = broker.names()
     (SHM / name).unlink()
     found = finding("doorbell", broker.address)
-    assert found.level is Level.PROBLEM
+    assert found.level is Severity.PROBLEM
     assert "RemoveIPC" in found.remedy
 
 
@@ -250,7 +252,7 @@ def sweep_beside_a_live_broker() -> None:
             left = other.names()
             assert left
             found = finding("left-over names", broker.address)
-            assert found.level is Level.WARNING
+            assert found.level is Severity.WARNING
             assert f"pid {int(left[0].split('.')[-2])}" in found.found
             assert "broker doctor --sweep" in found.remedy
             assert other.names() == left

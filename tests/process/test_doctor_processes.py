@@ -16,7 +16,7 @@ import pytest
 
 import worker_client
 from broker.doctor.all_checks import CHECKS
-from broker.doctor.finding import Level
+from broker.doctor.finding import Severity
 from broker.doctor.target import Patient
 from tests import brokers
 from tests.brokers import TestBroker, serving, wait_until
@@ -46,7 +46,7 @@ def test_few_descriptors_are_told(place: Path) -> None:
         held = stack.enter_context(contextlib.ExitStack())
         _fill(held, broker)
         found = CHECKS["ulimit -n"](_patient(broker))
-        assert found.level is Level.PROBLEM, found
+        assert found.level is Severity.PROBLEM, found
         assert "of which the broker has" in found.found
 
 
@@ -95,7 +95,7 @@ def load_in_a_worker(broker: TestBroker, place: Path) -> None:
             heavy.result()
         clean.say()
         clean.result()
-    assert found.level is Level.WARNING
+    assert found.level is Severity.WARNING
     assert f"loaded by {pid} ({Path('/proc/self/comm').read_text().strip()}):" in found.found
 
 
@@ -133,6 +133,6 @@ def test_more_threads_than_cores_are_told(place: Path) -> None:
     models = {"gated": {"source": SOURCES["gated"], "max_concurrency": 1000}}
     with serving(models=models, path=place / "b.sock") as broker:
         found = finding("cores", broker.address)
-    assert found.level is Level.WARNING
+    assert found.level is Severity.WARNING
     assert "gated runs 1000 side by side" in found.found
     assert "broker tune" in found.remedy

@@ -19,7 +19,7 @@ import pytest
 from benchmarks.node import crowd
 from broker.config.settings import Settings
 from broker.control_plane import locks
-from broker.control_plane.address_lock import Instance
+from broker.control_plane.address_lock import AddressLock
 from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec
 from broker.server.retirement import Retirement
@@ -352,7 +352,7 @@ def test_no_socket_can_have_so_long_a_path(tmp_path: Path, monkeypatch: pytest.M
 def test_the_end_is_put_off_for_who_has_connected_meanwhile() -> None:
     with folder() as place:
         path = place / "node-0123456789abcdef.sock"
-        instance = Instance(path)
+        instance = AddressLock(path)
         retirement = Retirement(instance)
         early = socket.socket(socket.AF_UNIX)
         early.connect(os.fspath(path))

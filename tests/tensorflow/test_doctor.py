@@ -8,7 +8,7 @@ from pathlib import Path
 
 from broker.doctor.checks import duplicates
 from broker.doctor.checks.address import check_broker
-from broker.doctor.finding import Level
+from broker.doctor.finding import Severity
 from tests.brokers import serving
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +33,6 @@ def test_a_worker_that_imports_tensorflow_is_told() -> None:
             found = duplicates.check(patient)
             pid = broker.pid
             worker.communicate(b"")
-    assert found.level is Level.WARNING
+    assert found.level is Severity.WARNING
     assert f"{worker.pid} (" in found.found
     assert str(pid) not in found.found

@@ -15,12 +15,12 @@ import tensorflow as tf
 
 import worker_client
 from broker import adopt
-from broker.models.effects.signature_effects import Kind, describe, effects_of
+from broker.models.effects.signature_effects import EffectKind, describe, effects_of
 from broker.models.lifecycle import repository
 from broker.models.lifecycle.repository import Repository
 from broker.models.sources import session
 from broker.models.spec import ModelSpec
-from broker.models.tf.graph import Endpoint
+from broker.models.tf.graph import GraphSignature
 from broker.tuning.probe import NotRunnable, Probe
 from tests.brokers import serving
 from tests.saved_models import export
@@ -127,8 +127,8 @@ def test_python_is_found_by_itself() -> None:
         y = v1.py_func(lambda a: a, [x], tf.float32, name="called")
         z = v1.py_func(lambda a: a, [x], tf.float32, stateful=False, name="pure")
     for tensor in (y, z):
-        (effect,) = effects_of(graph, Endpoint(Signature("s", (), ()), ("x:0",), (tensor.name,)))
-        assert effect.kind is Kind.PYTHON
+        (effect,) = effects_of(graph, GraphSignature(Signature("s", (), ()), ("x:0",), (tensor.name,)))
+        assert effect.kind is EffectKind.PYTHON
     assert describe([effect]) == "calls Python (op PyFuncStateless 'pure')"
 
 
@@ -144,15 +144,15 @@ def test_only_what_a_run_reaches_counts() -> None:
         tf.multiply(noisy, 3.0, name="z")
         tf.group(n.assign(0.0), name="reset")
 
-    def kinds(feeds: tuple[str, ...], fetches: tuple[str, ...], *targets: str) -> list[Kind]:
-        found = effects_of(graph, Endpoint(Signature("s", (), ()), feeds, fetches), targets)
+    def kinds(feeds: tuple[str, ...], fetches: tuple[str, ...], *targets: str) -> list[EffectKind]:
+        found = effects_of(graph, GraphSignature(Signature("s", (), ()), feeds, fetches), targets)
         return [effect.kind for effect in found]
 
-    assert set(kinds(("x:0",), ("y:0",))) == {Kind.RANDOM, Kind.VARIABLES}
-    assert kinds(("x:0",), ("z:0",)) == [Kind.RANDOM]
+    assert set(kinds(("x:0",), ("y:0",))) == {EffectKind.RANDOM, EffectKind.VARIABLES}
+    assert kinds(("x:0",), ("z:0",)) == [EffectKind.RANDOM]
     assert kinds(("noisy:0",), ("z:0",)) == []
-    assert kinds(("noisy:0",), ("y:0",)) == [Kind.VARIABLES]
-    assert kinds(("noisy:0",), ("z:0",), "reset") == [Kind.VARIABLES]
+    assert kinds(("noisy:0",), ("y:0",)) == [EffectKind.VARIABLES]
+    assert kinds(("noisy:0",), ("z:0",), "reset") == [EffectKind.VARIABLES]
 
 
 @pytest.mark.timeout(400)

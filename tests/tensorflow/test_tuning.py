@@ -20,10 +20,10 @@ from benchmarks.models.mlp import mlp_answer
 from broker.models.spec import ModelSpec
 from broker.tuning import machine
 from broker.tuning.choice import choose, choose_onednn
-from broker.tuning.experiment import Laboratory, NotMeasurable
-from broker.tuning.records import Record, Records
-from broker.tuning.setting import Table
-from broker.tuning.tuner import Subject, Switch
+from broker.tuning.experiment import NotMeasurable, ProbePool
+from broker.tuning.records import Records, TuningRecord
+from broker.tuning.setting import SampleTable
+from broker.tuning.tuner import Switch, TunedModel
 from tests.brokers import PATIENCE_S, TestBroker, serving, wait_until
 from tests.saved_models import ROOT
 from tests.unit.tuning.tables import table
@@ -79,7 +79,7 @@ def remember(path: Path, chosen: str, **by_hand: Any) -> ModelSpec:
     """
     spec = ModelSpec("mlp", str(path), **by_hand)
     found = table({"2x1 pool on": (100, [100] * 3), chosen: (10, [1000] * 3)})
-    Records().save(Subject.of(spec, Switch(None, ours=True)).keys[0], Record(found))
+    Records().save(TunedModel.of(spec, Switch(None, ours=True)).keys[0], TuningRecord(found))
     return spec
 
 
@@ -105,7 +105,7 @@ def test_a_first_start_measures_and_a_second_one_remembers(cache: Path, mlp_path
         assert answers(broker)
     assert "tuning mlp: once on this machine" not in capfd.readouterr().err
     assert record.stat().st_mtime_ns == before.st_mtime_ns
-    measured = Table.from_message(told["table"])
+    measured = SampleTable.from_message(told["table"])
     choice = choose(measured, choose_onednn([measured], measured.default.onednn))
     assert choice is not None
     assert found["intra_op_threads"] == choice.setting.intra_op_threads
@@ -133,7 +133,7 @@ def test_a_laboratory_measures_several_models_and_outlives_one_that_fails(
     saved_models: dict[str, Path], cache: Path
 ):
     """One that cannot be run on zeros, one that is killed, then one that can be measured."""
-    with Laboratory(True, both=False, weights=0) as laboratory:
+    with ProbePool(True, both=False, weights=0) as laboratory:
         shapes = ModelSpec("shapes", str(saved_models["shapes"]))
         with pytest.raises(NotMeasurable, match="the rank of input x is unknown") as caught:
             laboratory.measure(shapes, saved_models["shapes"], SECONDS)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.data_plane.served_signature import servings_of
+from broker.data_plane.served_signature import served_signatures_of
 from broker.host.processor_wait import ProcessorWait
 from broker.models.lifecycle import repository
 from broker.models.spec import ModelSpec
@@ -40,7 +40,7 @@ def test_a_signature_that_is_compiled_is_heavy_and_stays_so(entries, caplog):
     assert "XLA compiles it" in entry.cost.note
     assert "allowed_batch_sizes" in entry.cost.note
     assert "signature 'serving_default' is heavy: XLA compiles it" in caplog.text
-    (serving,) = servings_of([entry])
+    (serving,) = served_signatures_of([entry])
     for _ in range(1000):
         serving.ran(1, 1000, 1000, 10**15, ProcessorWait())  # short, and long after any pause
     assert not serving.light

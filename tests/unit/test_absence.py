@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from worker_client.attachment.retry_policy import (
-    Absent,
+    AttachPolicy,
     Attempts,
     BrokerLost,
     ForeignAnswer,
-    ModelMoved,
-    NoAnswer,
-    Patience,
+    ModelReplaced,
+    NoReply,
+    NotListening,
 )
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE
@@ -25,7 +25,7 @@ Failure = Callable[[], BrokerUnavailable]
 
 
 def absent() -> BrokerUnavailable:
-    return Absent("nobody listens")
+    return NotListening("nobody listens")
 
 
 def hung_up() -> BrokerUnavailable:
@@ -33,7 +33,7 @@ def hung_up() -> BrokerUnavailable:
 
 
 def no_answer() -> BrokerUnavailable:
-    return NoAnswer("did not answer")
+    return NoReply("did not answer")
 
 
 class Waiting:
@@ -41,7 +41,7 @@ class Waiting:
 
     def __init__(self, timeout_s: float, expected: bool) -> None:
         deadline = NO_DEADLINE if timeout_s == float("inf") else int(timeout_s * SECOND)
-        self.patience = Patience(PATH, deadline, expected)
+        self.patience = AttachPolicy(PATH, deadline, expected)
         self.now_ns = 0
         self.tries = 0
 
@@ -87,7 +87,7 @@ def test_no_deadline_is_no_end() -> None:
 def test_where_no_broker_was_met_a_call_is_told_at_once() -> None:
     """Nobody listens where nobody was expected: one try, and the error as it is."""
     waiting = Waiting(60.0, expected=False)
-    assert isinstance(waiting.meet(absent), Absent)
+    assert isinstance(waiting.meet(absent), NotListening)
     assert (waiting.tries, waiting.now_ns) == (1, 0)
 
 
@@ -165,4 +165,4 @@ def test_runs_after_a_foreign_answer_are_limited() -> None:
 
 def test_a_call_whose_version_is_gone_is_always_tried_again() -> None:
     """It was not run and no broker died, so retries=0 does not forbid it."""
-    assert Attempts(0).after(ModelMoved("gone")).left == 0
+    assert Attempts(0).after(ModelReplaced("gone")).left == 0

@@ -10,13 +10,13 @@ from worker_client.wire.errors import (
     STATUS_OK,
     BrokerError,
     BrokerUnavailable,
+    ConnectionClosed,
     DeadlineExceeded,
-    HungUp,
     InvalidInput,
     ModelFailed,
     ModelNotFound,
-    Moved,
     Overloaded,
+    StaleSignature,
     from_status,
     status_of,
 )
@@ -29,8 +29,8 @@ KINDS = (
     InvalidInput,
     ModelNotFound,
     ModelFailed,
-    Moved,
-    HungUp,
+    StaleSignature,
+    ConnectionClosed,
 )
 
 

@@ -9,27 +9,27 @@ import numpy as np
 import pytest
 
 from worker_client.attachment.metadata import SignatureInfo
-from worker_client.calls.inputs import Fitter
+from worker_client.calls.inputs import InputValidator
 from worker_client.wire.default import Default
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Shape, Signature, TensorSpec
 from worker_client.wire.tensors import MAX_RANK
 
 
-def fitter(**inputs: tuple[str, Shape | None]) -> Fitter:
+def fitter(**inputs: tuple[str, Shape | None]) -> InputValidator:
     """A fitter for signature "serving" of model "digits" with these inputs: name=(dtype, shape)."""
     specs = tuple(TensorSpec(name, np.dtype(dtype), shape) for name, (dtype, shape) in inputs.items())
-    return Fitter("digits", 3, SignatureInfo(1, Signature("serving", specs, ())))
+    return InputValidator("digits", 3, SignatureInfo(1, Signature("serving", specs, ())))
 
 
 @pytest.fixture
-def one() -> Fitter:
+def one() -> InputValidator:
     """One input, x: float32[?, 3]."""
     return fitter(x=("float32", (None, 3)))
 
 
 @pytest.fixture
-def two() -> Fitter:
+def two() -> InputValidator:
     """Two inputs, ids: int64[?] and x: float32[?, 3], in this order."""
     return fitter(ids=("int64", (None,)), x=("float32", (None, 3)))
 
@@ -38,19 +38,19 @@ X = np.ones((2, 3), np.float32)
 IDS = np.arange(2)
 
 
-def refused(of: Fitter, inputs: Any) -> str:
+def refused(of: InputValidator, inputs: Any) -> str:
     with pytest.raises(InvalidInput) as caught:
         of.fit(inputs)
     return str(caught.value)
 
 
-def test_an_array_is_passed_as_it_is(one: Fitter):
+def test_an_array_is_passed_as_it_is(one: InputValidator):
     """An array that fits is not copied, alone or in a dict."""
     assert one.fit(X)[0][0] is X
     assert one.fit({"x": X})[0][0] is X
 
 
-def test_a_dict_is_put_into_wire_order(two: Fitter):
+def test_a_dict_is_put_into_wire_order(two: InputValidator):
     """The arrays come in the signature's order, whatever the dict's."""
     arrays, layout = two.fit({"x": X, "ids": IDS})
     assert [array is given for array, given in zip(arrays, (IDS, X))] == [True, True]
@@ -61,7 +61,7 @@ def test_a_dict_is_put_into_wire_order(two: Fitter):
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_nan_and_infinity_pass(one: Fitter, value: float):
+def test_nan_and_infinity_pass(one: InputValidator, value: float):
     """Values are the model's concern: NaN and infinities are sent as any other number."""
     array = np.full((1, 3), value, np.float32)
     assert one.fit(array)[0][0] is array
@@ -72,19 +72,19 @@ def test_nan_and_infinity_pass(one: Fitter, value: float):
     [np.ones((3, 2), np.float32).T, np.ones((4, 6), np.float32)[::2, ::2], np.ones((2, 3), np.float32)[::-1]],
     ids=["transposed", "strided", "reversed"],
 )
-def test_any_memory_order_passes(one: Fitter, array: np.ndarray):
+def test_any_memory_order_passes(one: InputValidator, array: np.ndarray):
     """A non-contiguous array is passed on as it is: the one copy is the one into the slot."""
     assert one.fit(array)[0][0] is array
 
 
-def test_a_read_only_array_passes(one: Fitter):
+def test_a_read_only_array_passes(one: InputValidator):
     """An array that may not be written is only read."""
     array = X.copy()
     array.flags.writeable = False
     assert one.fit(array)[0][0] is array
 
 
-def test_no_rows_pass(one: Fitter):
+def test_no_rows_pass(one: InputValidator):
     """A batch of no rows fits a free dimension."""
     assert one.fit(np.empty((0, 3), np.float32))[1].placements[0].shape == (0, 3)
 
@@ -92,7 +92,7 @@ def test_no_rows_pass(one: Fitter):
 @pytest.mark.parametrize(
     "value", [[[1, 2, 3]], ((1.0, 2.0, 3.0),), [[True, 2, 3.5]], [range(3)], [X[0], [1, 2, 3]]]
 )
-def test_lists_take_the_signatures_dtype(one: Fitter, value: Any):
+def test_lists_take_the_signatures_dtype(one: InputValidator, value: Any):
     """Lists, tuples and what they hold become arrays of the input's own dtype."""
     ((array,), _) = one.fit(value)
     assert array.dtype == np.float32
@@ -135,7 +135,7 @@ def test_a_signature_without_inputs():
 PREFIX = "model 'digits' version 3, signature 'serving'"
 
 
-def test_the_wrong_dtype(one: Fitter):
+def test_the_wrong_dtype(one: InputValidator):
     """The error names the input, both dtypes and the conversion."""
     assert refused(one, np.ones((2, 3), complex)) == (
         f"{PREFIX}: input 'x' wants dtype float32, got complex128; convert it with .astype('float32')"
@@ -238,7 +238,7 @@ def test_a_list_whose_values_are_kept(value: list[Any], wanted: str):
 def test_a_strict_handle_casts_nothing():
     """What is not of the signature's own dtype and byte order is refused; lists have none of their own."""
     specs = (TensorSpec("x", np.dtype("float32"), (None, 3)),)
-    strict = Fitter("digits", 3, SignatureInfo(1, Signature("serving", specs, ())), strict=True)
+    strict = InputValidator("digits", 3, SignatureInfo(1, Signature("serving", specs, ())), strict=True)
     assert strict.fit(X)
     assert strict.fit([[1, 2, 3]])
     for given in ("float64", "uint8", "float16"):
@@ -249,13 +249,13 @@ def test_a_strict_handle_casts_nothing():
     )
 
 
-def test_the_wrong_shape(one: Fitter):
+def test_the_wrong_shape(one: InputValidator):
     """The error names the input, the shape wanted with ? where it is free, and the shape that came."""
     expected = f"{PREFIX}: input 'x' wants shape [?, 3], got [2, 4]"
     assert refused(one, np.ones((2, 4), np.float32)) == expected
 
 
-def test_a_missing_batch_dimension(one: Fitter):
+def test_a_missing_batch_dimension(one: InputValidator):
     """Where one row came without its batch dimension, the error says how to add it."""
     assert refused(one, np.ones(3, np.float32)) == (
         f"{PREFIX}: input 'x' wants shape [?, 3], got [3]; the first dimension counts rows: pass x[None] for one row"
@@ -264,12 +264,12 @@ def test_a_missing_batch_dimension(one: Fitter):
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (1, 2, 3), (3, 1)])
-def test_the_batch_dimension_is_not_blamed_for_everything(one: Fitter, shape: tuple[int, ...]):
+def test_the_batch_dimension_is_not_blamed_for_everything(one: InputValidator, shape: tuple[int, ...]):
     """The hint is given only where following it would help."""
     assert "x[None]" not in refused(one, np.ones(shape, np.float32))
 
 
-def test_an_array_for_several_inputs(two: Fitter):
+def test_an_array_for_several_inputs(two: InputValidator):
     """One array where there are several inputs: the error lists them with dtypes and shapes."""
     assert refused(two, X) == (
         f"{PREFIX} has 2 inputs, so pass a dict with 'ids': int64[?], 'x': float32[?, 3]; got ndarray"
@@ -281,19 +281,19 @@ def test_an_array_for_no_input():
     assert refused(fitter(), X) == f"{PREFIX} has 0 inputs, so pass a dict with no inputs; got ndarray"
 
 
-def test_an_unknown_input(two: Fitter):
+def test_an_unknown_input(two: InputValidator):
     """A name that the signature does not have is named, with those it has, before any that are missing."""
     expected = f"{PREFIX} has no input y, 3; it takes 'ids': int64[?], 'x': float32[?, 3]"
     assert refused(two, {"y": X, 3: X, "ids": IDS}) == expected
 
 
-def test_a_missing_input(two: Fitter):
+def test_a_missing_input(two: InputValidator):
     """Inputs that were not passed are named, with all that there are."""
     expected = f"{PREFIX}: input ids is missing; it takes 'ids': int64[?], 'x': float32[?, 3]"
     assert refused(two, {"x": X}) == expected
 
 
-def test_which_of_several_inputs(two: Fitter):
+def test_which_of_several_inputs(two: InputValidator):
     """With several inputs the error names the one that does not fit."""
     assert "input 'x' wants shape" in refused(two, {"ids": IDS, "x": X[:, :2]})
     assert "input 'ids' wants dtype int64, got float32" in refused(
@@ -306,7 +306,7 @@ def test_which_of_several_inputs(two: Fitter):
     ["text", None, pytest.param(object(), id="object"), [[1, 2], [3]], [["a", "b", "c"]]],
     ids=str,
 )
-def test_what_is_no_array(one: Fitter, value: Any):
+def test_what_is_no_array(one: InputValidator, value: Any):
     """What cannot be converted is refused with its type, numpy's reason, and what is wanted."""
     message = refused(one, value)
     given = f"input 'x' wants float32[?, 3]; the {type(value).__name__} given cannot be converted: "
@@ -327,7 +327,7 @@ def test_a_rank_that_no_slot_can_carry():
 # -- layouts -------------------------------------------------------------------------------------------------------
 
 
-def test_a_layout_is_remembered(one: Fitter, two: Fitter):
+def test_a_layout_is_remembered(one: InputValidator, two: InputValidator):
     """The same shapes have the very same layout each time: the slot compares by identity."""
     assert one.fit(X)[1] is one.fit(X.copy())[1] is one.fit({"x": X})[1] is one.fit(X.tolist())[1]
     both = {"ids": IDS, "x": X}
@@ -335,19 +335,19 @@ def test_a_layout_is_remembered(one: Fitter, two: Fitter):
     assert one.fit(X)[1] is not one.fit(X[:1])[1]
 
 
-def test_zero_copy_requests_share_the_layouts(one: Fitter, two: Fitter):
+def test_zero_copy_requests_share_the_layouts(one: InputValidator, two: InputValidator):
     """`layout_of` and `fit` know each other's layouts."""
     assert one.layout_of([(2, 3)]) is one.fit(X)[1]
     assert two.layout_of([(2,), (2, 3)]) is two.fit({"ids": IDS, "x": X})[1]
 
 
-def test_zero_copy_requests_are_checked(two: Fitter):
+def test_zero_copy_requests_are_checked(two: InputValidator):
     """`layout_of` refuses what `fit` would."""
     with pytest.raises(InvalidInput, match=r"input 'x' wants shape \[\?, 3\], got \[2, 4\]"):
         two.layout_of([(2,), (2, 4)])
 
 
-def test_a_refusal_is_not_remembered(one: Fitter):
+def test_a_refusal_is_not_remembered(one: InputValidator):
     """What was refused once is refused again, and does not disturb what fits."""
     for _ in range(2):
         refused(one, np.ones((2, 4), np.float32))
@@ -355,7 +355,7 @@ def test_a_refusal_is_not_remembered(one: Fitter):
         one.fit(X)
 
 
-def test_endless_shapes_do_not_fill_memory(one: Fitter):
+def test_endless_shapes_do_not_fill_memory(one: InputValidator):
     """However many shapes come, a bounded number is remembered, and each still gets its layout."""
     for rows in range(2000):
         assert one.layout_of([(rows, 3)]).placements[0].shape == (rows, 3)
@@ -363,18 +363,18 @@ def test_endless_shapes_do_not_fill_memory(one: Fitter):
 
 
 @pytest.fixture
-def lenient() -> Fitter:
+def lenient() -> InputValidator:
     """x: float32[?, 3], and temperature: float32[] = 2.0."""
     default = Default.of(np.array(2.0, np.float32))
     specs = (
         TensorSpec("temperature", np.dtype("float32"), (), default=default),
         TensorSpec("x", np.dtype("float32"), (None, 3)),
     )
-    return Fitter("digits", 3, SignatureInfo(1, Signature("serving", specs, ())))
+    return InputValidator("digits", 3, SignatureInfo(1, Signature("serving", specs, ())))
 
 
 @pytest.mark.parametrize("inputs", [{"x": X}, X, X.tolist()])
-def test_an_input_with_a_default_may_be_left_out(lenient: Fitter, inputs: Any):
+def test_an_input_with_a_default_may_be_left_out(lenient: InputValidator, inputs: Any):
     """Its default takes its place; an array then stands for the one other input."""
     (temperature, x), layout = lenient.fit(inputs)
     assert temperature == 2.0
@@ -383,13 +383,13 @@ def test_an_input_with_a_default_may_be_left_out(lenient: Fitter, inputs: Any):
     assert lenient.given(inputs) == ("x",)
 
 
-def test_what_is_given_goes_before_the_default(lenient: Fitter):
+def test_what_is_given_goes_before_the_default(lenient: InputValidator):
     """A value of the caller's is checked like any other."""
     assert lenient.fit({"x": X, "temperature": 4})[0][0] == 4.0
     assert lenient.given({"x": X, "temperature": 4}) == ("temperature", "x")
     assert "input 'temperature' wants shape []" in refused(lenient, {"x": X, "temperature": [1.0, 2.0]})
 
 
-def test_the_others_are_missing_all_the_same(lenient: Fitter):
+def test_the_others_are_missing_all_the_same(lenient: InputValidator):
     """The error shows what may be left out."""
     assert "input x is missing; it takes 'temperature': float32[] = 2.0, 'x'" in refused(lenient, {})

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from broker.control_plane import locks
-from broker.control_plane.locks import AlreadyRunning, Note
+from broker.control_plane.locks import AlreadyRunning, LockRecord
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_a_note_replaces_the_previous_one(path: Path, held: int) -> None:
     """Completely, even if it is shorter."""
     for pid, loading in ((123456, True), (7, False), (None, True)):
         locks.write_note((held, held), pid, loading)
-        assert locks.note_at(path) == Note(pid, loading)
+        assert locks.note_at(path) == LockRecord(pid, loading)
 
 
 def test_only_the_file_at_the_path_counts(path: Path, held: int) -> None:
@@ -79,5 +79,5 @@ def test_the_holder_is_a_process_that_lives_and_holds(path: Path, held: int) -> 
     locks.write_note((held,), 2**22 + 1, False)
     assert locks.holder(path) is None
     path.with_name("other.sock.lock").write_text(f"{os.getpid()}\n")
-    assert locks.note_at(path.with_name("other.sock")) == Note(os.getpid(), False)
+    assert locks.note_at(path.with_name("other.sock")) == LockRecord(os.getpid(), False)
     assert locks.holder(path.with_name("other.sock")) is None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from broker.data_plane.prepared import StringPlan
+from broker.data_plane.prepared import PreparedStringRequest
 from broker.data_plane.region import InputRegion, OutputRegion
 
 MOST = 64
@@ -15,7 +15,7 @@ def test_remembered_plans_are_bounded() -> None:
     """Those of strings and the others together. When it is full, a region starts over with the newest."""
     region = InputRegion(memoryview(bytearray(8)))
     plan: Any = SimpleNamespace()
-    strings: Any = StringPlan.__new__(StringPlan)
+    strings: Any = PreparedStringRequest.__new__(PreparedStringRequest)
     for number in range(MOST):
         region.remember((number, b""), strings if number % 2 else plan)
     assert set(region.plans) | set(region.string_plans) == {(number, b"") for number in range(MOST)}

@@ -8,14 +8,14 @@ from broker.supervision.restart_policy import (
     LAST_PAUSE_OF_STARTS_SECONDS,
     LAST_PAUSE_SECONDS,
     STABLE_SECONDS,
-    Restarts,
+    RestartPolicy,
 )
 from worker_client.ipc.backoff import Backoff
 
 DIED_SOON = 0.5
 
 
-def pauses(restarts: Restarts, *served: float | None) -> list[float | None]:
+def pauses(restarts: RestartPolicy, *served: float | None) -> list[float | None]:
     return [restarts.pause_s(seconds) for seconds in served]
 
 
@@ -29,14 +29,14 @@ def test_pauses_double_up_to_a_limit() -> None:
 
 def test_the_first_restart_is_at_once_the_next_ones_later_and_later() -> None:
     """Brokers that serve and die soon are started again after 0, 0.1, 0.2 seconds and so on, for ever."""
-    found = pauses(Restarts(), *[DIED_SOON] * 20)
+    found = pauses(RestartPolicy(), *[DIED_SOON] * 20)
     assert found[:7] == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
     assert found[7:] == [LAST_PAUSE_SECONDS] * 13
 
 
 def test_a_stable_minute_makes_up_for_everything() -> None:
     """After a broker that served for a minute the next restart is at once again, however many there were before."""
-    restarts = Restarts()
+    restarts = RestartPolicy()
     pauses(restarts, *[DIED_SOON] * 9)
     assert pauses(restarts, STABLE_SECONDS, DIED_SOON, DIED_SOON) == [0, 0.1, 0.2]
     assert pauses(restarts, STABLE_SECONDS - 0.1) == [0.4]
@@ -44,7 +44,7 @@ def test_a_stable_minute_makes_up_for_everything() -> None:
 
 def test_starts_that_fail_are_tried_again_for_ever() -> None:
     """What keeps a broker from starting may pass: it is tried again, with pauses that grow to half a minute."""
-    found = pauses(Restarts(), DIED_SOON, *[None] * 20)
+    found = pauses(RestartPolicy(), DIED_SOON, *[None] * 20)
     assert found[:5] == [0, 0.1, 0.2, 0.4, 0.8]
     assert found[10:] == [LAST_PAUSE_OF_STARTS_SECONDS] * 11
 
@@ -52,7 +52,7 @@ def test_starts_that_fail_are_tried_again_for_ever() -> None:
 @pytest.mark.parametrize("failures", [0, 1, 9])
 def test_what_cannot_pass_is_given_up_at_once(failures: int) -> None:
     """A wrong setting is no better the next time, however many starts failed before."""
-    restarts = Restarts()
+    restarts = RestartPolicy()
     pauses(restarts, DIED_SOON, *[None] * failures)
     assert restarts.pause_s(None, can_pass=False) is None
 
@@ -60,7 +60,7 @@ def test_what_cannot_pass_is_given_up_at_once(failures: int) -> None:
 @pytest.mark.parametrize("served", [0.0, DIED_SOON])
 def test_a_start_that_succeeds_ends_the_long_pauses(served: float) -> None:
     """After many failed starts, one that serves is waited for again no longer than others that died."""
-    restarts = Restarts()
+    restarts = RestartPolicy()
     pauses(restarts, *[None] * 20)
     assert pauses(restarts, served) == [LAST_PAUSE_SECONDS]
     assert restarts.failed_starts == 0
@@ -68,7 +68,7 @@ def test_a_start_that_succeeds_ends_the_long_pauses(served: float) -> None:
 
 def test_a_cause_that_is_gone_makes_up_for_everything() -> None:
     """Without the model that ended the processes the next start is at once."""
-    restarts = Restarts()
+    restarts = RestartPolicy()
     pauses(restarts, *[DIED_SOON] * 9)
     restarts.begin_again()
     assert pauses(restarts, DIED_SOON, DIED_SOON) == [0, 0.1]
@@ -80,7 +80,7 @@ class Host:
     def __init__(self, served: list[float | None], start_s: float) -> None:
         self.now = 0.0
         self.starts: list[float] = []
-        restarts = Restarts()
+        restarts = RestartPolicy()
         for seconds in served:
             self.starts.append(self.now)
             self.now += start_s + (seconds or 0)
@@ -98,7 +98,7 @@ def test_a_crash_loop_costs_little() -> None:
 
 def test_a_hiccup_of_ten_seconds_is_survived_soon() -> None:
     """A disk that fails every start for ten seconds costs at most as much again."""
-    restarts, now = Restarts(), 0.0
+    restarts, now = RestartPolicy(), 0.0
     pause = restarts.pause_s(3600.0)
     while now < 10:
         now += (pause or 0) + 0.3

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from broker.process.systemd import Progress, Service
+from broker.process.systemd import Service, ThreadProgress
 
 
 class Thread:
@@ -49,7 +49,7 @@ def heard(systemd: socket.socket) -> list[str]:
 def test_progress_is_every_threads() -> None:
     """A thread that has not done what it was asked for is stuck, alone, until it has; it is asked once."""
     intake, control = Thread(), Thread()
-    progress = Progress({"intake": intake.call, "control": control.call})
+    progress = ThreadProgress({"intake": intake.call, "control": control.call})
     assert progress.stuck() == []
     control.go_round()
     assert progress.stuck() == ["intake"]

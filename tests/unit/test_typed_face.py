@@ -13,7 +13,7 @@ import worker_client
 from broker import Broker, Settings
 from broker.config.file import BROKER_KEYS
 from broker.config.options import StartOptions
-from broker.models.setting_field import Choice
+from broker.models.setting_field import ChoiceCheck
 from worker_client import aio
 
 ROOT = Path(__file__).parents[2]
@@ -38,7 +38,7 @@ def test_typed_options_are_the_settings() -> None:
     hints = get_type_hints(StartOptions)
     assert sorted(hints) == sorted(set(BROKER_KEYS) - {"name"})
     for name, field in Settings.__dataclass_fields__.items():
-        if isinstance(check := field.metadata.get("check"), Choice):
+        if isinstance(check := field.metadata.get("check"), ChoiceCheck):
             assert list(get_args(hints[name])) == check.values, name
 
 

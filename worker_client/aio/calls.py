@@ -25,7 +25,7 @@ import numpy as np
 from worker_client.attachment.listeners import LOOK_NS
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.attachment.slot import Slot
-from worker_client.bound import Bound, copied
+from worker_client.bound import Binding, copied
 from worker_client.calls.channel import Channel
 from worker_client.calls.timings import Timings
 from worker_client.ipc.event import Event
@@ -38,7 +38,7 @@ from worker_client.wire.tensors import TensorLayout
 _numbers = count()  # of claims, in the order in which they were made
 
 
-class Claim:
+class SlotClaim:
     """Waits for a slot. `over` gets the slot."""
 
     __slots__ = ("deadline_ns", "nbytes", "number", "over", "slot")
@@ -62,7 +62,7 @@ class Claim:
             self.over.set_exception(error)
 
 
-class Run(Claim):
+class AsyncRun(SlotClaim):
     """One run on a slot that its caller keeps. `over` gets None."""
 
     __slots__ = ()
@@ -73,7 +73,7 @@ class Run(Claim):
             self.over.set_result(None)
 
 
-class Call(Claim):
+class AsyncCall(SlotClaim):
     """One `predict`. `over` gets the answer; `sent` holds the inputs, in case they have to be sent again."""
 
     __slots__ = ("arrays", "bound", "form", "given", "layout", "sent", "timed", "timings")
@@ -81,7 +81,7 @@ class Call(Claim):
     def __init__(
         self,
         over: asyncio.Future[Any],
-        bound: Bound,
+        bound: Binding,
         arrays: tuple[np.ndarray, ...],
         layout: TensorLayout,
         deadline_ns: int,
@@ -137,7 +137,7 @@ class Call(Claim):
         return {name: sent[name].copy() for name in self.given}
 
 
-Sent: TypeAlias = Run | Call
+Sent: TypeAlias = AsyncRun | AsyncCall
 """What the broker answers; a claim as such only waits for its slot."""
 
 
@@ -151,8 +151,8 @@ class LoopCalls:
         self.expired_ns = 0
         self._event: Event | None = None  # if it is us who listens
         self._calls: dict[Slot, Sent] = {}
-        self._queue: deque[Claim] = deque()
-        self._growing: Claim | None = None
+        self._queue: deque[SlotClaim] = deque()
+        self._growing: SlotClaim | None = None
         self._woken_ns = 0  # when it was woken, if it has not looked since
         self._patience_ns = LOOK_NS  # until it is woken once more
         self._stopped = False
@@ -169,7 +169,7 @@ class LoopCalls:
 
     async def claim(self, nbytes: int, deadline_ns: int) -> Slot:
         """Like `Channel.claim`, in turn with all other calls. Raises Overloaded or BrokerUnavailable."""
-        claim = Claim(self.loop.create_future(), nbytes, deadline_ns)
+        claim = SlotClaim(self.loop.create_future(), nbytes, deadline_ns)
         self._begin(claim)
         try:
             slot: Slot = await claim.over
@@ -197,7 +197,7 @@ class LoopCalls:
             else:  # they have a moment to take it, and do not keep us waiting if their loop is blocked
                 self.loop.call_soon(self._serve_queue)
 
-    def _begin(self, claim: Claim) -> None:
+    def _begin(self, claim: SlotClaim) -> None:
         if self._stopped or not self.channel.open:
             raise self._gone()
         slot = None if self._queue else self.channel.claim_at_once(claim.nbytes)
@@ -242,7 +242,7 @@ class LoopCalls:
             self._queue.remove(claim)
             claim.enter(self, slot)
 
-    def _grow_for(self, claim: Claim) -> None:
+    def _grow_for(self, claim: SlotClaim) -> None:
         """Another block of slots, or a larger region, is asked for over the control socket, which blocks. The claim
         stays the first in the queue: what is free meanwhile, or there when the answer comes, is its own."""
         try:
@@ -296,7 +296,7 @@ class LoopCalls:
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
-    def begin(self, bound: Bound, inputs: Any, deadline_ns: int, form: Any) -> Call:
+    def begin(self, bound: Binding, inputs: Any, deadline_ns: int, form: Any) -> AsyncCall:
         """Send `inputs` as soon as there is a slot; the answer has the form that belongs to these inputs.
 
         Raises InvalidInput or BrokerUnavailable; every other error is the outcome of `over`. A caller that stops
@@ -307,11 +307,11 @@ class LoopCalls:
         except MemoryError as error:
             raise limits.no_memory(error) from None
         given = bound.fitter.given(inputs)
-        call = Call(self.loop.create_future(), bound, arrays, layout, deadline_ns, form, given)
+        call = AsyncCall(self.loop.create_future(), bound, arrays, layout, deadline_ns, form, given)
         self._begin(call)
         return call
 
-    def give_up(self, call: Call) -> None:
+    def give_up(self, call: AsyncCall) -> None:
         """Nobody awaits the call any more: cancel its request, if there is one. If its loop is closed, the garbage
         collector calls this, in any thread."""
         slot, call.slot = call.slot, None
@@ -325,7 +325,7 @@ class LoopCalls:
 
         A task that is cancelled cancels its request when it releases the slot.
         """
-        run = Run(self.loop.create_future(), 0, deadline_ns)
+        run = AsyncRun(self.loop.create_future(), 0, deadline_ns)
         self.submit(run, slot, signature_id)
         try:
             await run.over
@@ -459,7 +459,7 @@ class LoopCalls:
         self._queue.clear()
         for slot in list(self._calls):
             sent = self._calls.pop(slot, None)
-            if isinstance(sent, Call):
+            if isinstance(sent, AsyncCall):
                 sent.slot = None
                 self.channel.release(slot)
 

@@ -22,7 +22,7 @@ from worker_client.aio.calls import LoopCalls
 from worker_client.aio.request import AsyncRequest
 from worker_client.attachment.metadata import ModelInfo
 from worker_client.attachment.retry_policy import BrokerLost
-from worker_client.bound import Bound
+from worker_client.bound import Binding
 from worker_client.calls.channel import Channel
 from worker_client.calls.keras import IN_FLIGHT, Parts
 from worker_client.calls.timings import Timings
@@ -125,12 +125,12 @@ class AsyncClient:
         self._ended = True
         await self.close()
 
-    def calls_of(self, bound: Bound | None) -> LoopCalls | None:
+    def calls_of(self, bound: Binding | None) -> LoopCalls | None:
         """This loop's LoopCalls on the bound channel, if they exist."""
         calls = self._calls.get(running_loop())
         return calls if calls is not None and bound is not None and calls.channel is bound.channel else None
 
-    async def ready(self, model: Model, timeout: float | None) -> tuple[Bound, LoopCalls, int]:
+    async def ready(self, model: Model, timeout: float | None) -> tuple[Binding, LoopCalls, int]:
         """The bound model, this loop's calls on its channel, and the deadline of a call, which counts from now.
 
         Raises RuntimeError after the client's `async with` block."""
@@ -145,7 +145,7 @@ class AsyncClient:
             return await self._attach(model, lambda: model.deadline(timeout), lambda: model.bound_by(timeout))
         return bound, calls, model.deadline(timeout)
 
-    async def attach_again(self, model: Model, deadline_ns: int) -> tuple[Bound, LoopCalls]:
+    async def attach_again(self, model: Model, deadline_ns: int) -> tuple[Binding, LoopCalls]:
         """Attach again after the broker went away, for a call that already has a deadline."""
         bound, calls, _ = await self._attach(
             model, lambda: deadline_ns, lambda: (model.bound() or model.bind(deadline_ns), deadline_ns)
@@ -153,8 +153,8 @@ class AsyncClient:
         return bound, calls
 
     async def _attach(
-        self, model: Model, deadline: Callable[[], int], bind: Callable[[], tuple[Bound, int]]
-    ) -> tuple[Bound, LoopCalls, int]:
+        self, model: Model, deadline: Callable[[], int], bind: Callable[[], tuple[Binding, int]]
+    ) -> tuple[Binding, LoopCalls, int]:
         """Bind the model's handle, in a thread, and listen to its channel. One task of a loop at a time; the others
         wait for it until their own deadlines, and then, all at once, mostly find it done."""
         loop = _loop_with_threads()
@@ -190,7 +190,7 @@ class AsyncClient:
             if not loop.is_closed():
                 mine.set_result(None)
 
-    def _join_at_once(self, bound: Bound | None) -> LoopCalls | None:
+    def _join_at_once(self, bound: Binding | None) -> LoopCalls | None:
         """For a loop that comes to a channel which others have: an `async_to_sync` makes one for each request."""
         event = bound.channel.event if bound is not None else None
         if bound is None or event is None or not bound.channel.open or not event.ours:

@@ -8,7 +8,7 @@ from types import TracebackType
 from worker_client.aio.calls import LoopCalls
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.attachment.slot import Slot
-from worker_client.bound import Bound, input_shapes
+from worker_client.bound import Binding, input_shapes
 from worker_client.calls.string_inputs import has_views, in_place, write
 from worker_client.model import Model
 from worker_client.request import Result, WritableInputs, check_mapped, check_same
@@ -25,8 +25,8 @@ class AsyncRequest(WritableInputs):
 
     def __init__(
         self,
-        ready: Callable[[Model, float | None], Awaitable[tuple[Bound, LoopCalls, int]]],
-        attach_again: Callable[[Model, int], Awaitable[tuple[Bound, LoopCalls]]],
+        ready: Callable[[Model, float | None], Awaitable[tuple[Binding, LoopCalls, int]]],
+        attach_again: Callable[[Model, int], Awaitable[tuple[Binding, LoopCalls]]],
         model: Model,
         rows: int | None,
         shapes: dict[str, tuple[int, ...]],
@@ -37,7 +37,7 @@ class AsyncRequest(WritableInputs):
         self._model = model
         self._rows = rows
         self._shapes = shapes
-        self._held: tuple[Bound, LoopCalls, Slot] | None = None
+        self._held: tuple[Binding, LoopCalls, Slot] | None = None
         self._layout: TensorLayout | None = None
         self._moved = False
         self._first: Slot | None = None  # as in `Request`
@@ -95,7 +95,7 @@ class AsyncRequest(WritableInputs):
                 self._held = await self._claim(bound, calls, deadline)
                 self._moved = True
 
-    async def _run_once(self, bound: Bound, calls: LoopCalls, slot: Slot, deadline: int) -> Result:
+    async def _run_once(self, bound: Binding, calls: LoopCalls, slot: Slot, deadline: int) -> Result:
         assert self._layout is not None
         if bound.fitter.strings:
             slot = await self._write_strings(bound, calls, slot, deadline)
@@ -105,7 +105,7 @@ class AsyncRequest(WritableInputs):
         await calls.run(slot, bound.id, deadline)
         return Result(bound.output_names, slot.result(), slot)
 
-    async def _write_strings(self, bound: Bound, calls: LoopCalls, slot: Slot, deadline: int) -> Slot:
+    async def _write_strings(self, bound: Binding, calls: LoopCalls, slot: Slot, deadline: int) -> Slot:
         """The slot that holds all inputs now."""
         tensors, layout = bound.fitter.fit(self._inputs)
         if layout.nbytes > slot.input.nbytes:
@@ -119,7 +119,9 @@ class AsyncRequest(WritableInputs):
         write(slot, tensors, layout, moved=self._moved)
         return slot
 
-    async def _claim(self, bound: Bound, calls: LoopCalls, deadline: int) -> tuple[Bound, LoopCalls, Slot]:
+    async def _claim(
+        self, bound: Binding, calls: LoopCalls, deadline: int
+    ) -> tuple[Binding, LoopCalls, Slot]:
         """A slot of this broker, or of the next one if that goes away."""
         assert self._layout is not None
         signature = self._held[0].fitter.signature if self._held is not None else bound.fitter.signature

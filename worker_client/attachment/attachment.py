@@ -12,8 +12,8 @@ import threading
 from worker_client.attachment import last_run
 from worker_client.attachment.link import ControlLink, Received, seconds_left
 from worker_client.attachment.listeners import Listener, Listeners
-from worker_client.attachment.model_cache import Catalogue
-from worker_client.attachment.retry_policy import BrokerLost, ForeignAnswer, NoAnswer
+from worker_client.attachment.model_cache import ModelCache
+from worker_client.attachment.retry_policy import BrokerLost, ForeignAnswer, NoReply
 from worker_client.attachment.slot import Slot
 from worker_client.ipc import semaphore
 from worker_client.ipc.event import Event
@@ -37,7 +37,7 @@ class Attachment:
         self.alive = fork.new_word()  # 0 when it is closed, and in a child: what every call looks at first
         self.process = link.process
         self.epoch: int = reply["epoch"]
-        self.catalogue = Catalogue(reply["models"])
+        self.catalogue = ModelCache(reply["models"])
         self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
         self.run_limits: dict[int, tuple[str, float]] = {}  # all that were bound: name, max_run_seconds
         self.event: Event | None = None
@@ -104,13 +104,13 @@ class Attachment:
             check_room(f"the answer to {message['op']!r}")
         try:
             return self._link.request(message, seconds_left(deadline_ns))
-        except NoAnswer as error:
+        except NoReply as error:
             raise DeadlineExceeded(str(error)) from None
 
     def _opened(self, name: str, deadline_ns: int) -> semaphore.WaitableSemaphore:
         try:
             return semaphore.attach(name)
-        except semaphore.Missing:
+        except semaphore.NoSuchSemaphore:
             self._ask({"op": "status"}, deadline_ns)  # raises BrokerLost if the broker took it along
             raise
 

@@ -34,8 +34,8 @@ from pathlib import Path
 from posix import read, write  # not os's, in place of which eventlet puts some that wait
 from typing import Protocol
 
-from worker_client.attachment.model_cache import Catalogue
-from worker_client.attachment.retry_policy import Absent, BrokerLost, NoAnswer
+from worker_client.attachment.model_cache import ModelCache
+from worker_client.attachment.retry_policy import BrokerLost, NoReply, NotListening
 from worker_client.ipc.event import Event
 from worker_client.system import fork, limits, threads
 from worker_client.system import patched as monkey
@@ -65,7 +65,7 @@ _Reply = tuple[control.Message, Received] | None
 class Attached(Protocol):
     """What a link wakes: the channel that was made with it. The watcher thread calls, `retire` and `leave` any."""
 
-    catalogue: Catalogue
+    catalogue: ModelCache
 
     def accept_output(self, message: control.Message, fd: Descriptor) -> None:
         """The broker bound a slot to a new output region."""
@@ -453,13 +453,13 @@ def _new_wakeup() -> tuple[Descriptor, Descriptor]:
         raise
 
 
-def _no_answer(path: Path, op: str, timeout: float | None) -> NoAnswer:
-    return NoAnswer(f"the broker at {path} did not answer {op!r} within {timeout or 0:.3g} s")
+def _no_answer(path: Path, op: str, timeout: float | None) -> NoReply:
+    return NoReply(f"the broker at {path} did not answer {op!r} within {timeout or 0:.3g} s")
 
 
 def _refused(path: Path, error: OSError) -> BrokerUnavailable:
     told = unreachable(path, error)
-    return Absent(str(told)) if isinstance(error, (ConnectionRefusedError, FileNotFoundError)) else told
+    return NotListening(str(told)) if isinstance(error, (ConnectionRefusedError, FileNotFoundError)) else told
 
 
 def _no_socket(path: Path, error: OSError) -> BrokerError:

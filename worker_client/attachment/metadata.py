@@ -102,7 +102,7 @@ class ModelInfo:
     def _nothing_there(self) -> BrokerError:
         kind: type[BrokerError] = ModelNotFound
         if any(found.state in _COMING for found in self.versions.values()):
-            kind = Coming
+            kind = VersionLoading
         elif any(found.set_aside for found in self.versions.values()):
             kind = ModelFailed
         states = "; ".join(str(self.versions[number]) for number in sorted(self.versions))
@@ -115,7 +115,7 @@ class ModelInfo:
 
 
 @shown_as_documented
-class Coming(ModelNotFound):
+class VersionLoading(ModelNotFound):
     """The model has no version now, and will have one shortly."""
 
 

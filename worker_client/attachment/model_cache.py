@@ -17,7 +17,7 @@ from worker_client.attachment.metadata import ModelInfo, models_of
 Models = Mapping[str, ModelInfo]
 
 
-class Handle(Protocol):
+class BoundHandle(Protocol):
     """What is bound to numbers of the catalogue."""
 
     def models_changed(self, before: Models, now: Models) -> None: ...
@@ -25,7 +25,7 @@ class Handle(Protocol):
     def unbind(self) -> None: ...
 
 
-class Catalogue:
+class ModelCache:
     """Of one channel. Any thread. No lock: the watcher is a thread also where gevent has patched all locks."""
 
     def __init__(self, message: Mapping[str, Any]) -> None:
@@ -33,7 +33,7 @@ class Catalogue:
         self.updates = 0
         self.stale = False
         """A number turned out to be out of date, or a name to be unknown: the next one to bind asks the broker."""
-        self._handles: dict[int, weakref.ref[Handle]] = {}
+        self._handles: dict[int, weakref.ref[BoundHandle]] = {}
 
     def __repr__(self) -> str:
         return f"<Catalogue of {len(self.models)} models, {self.updates} updates>"
@@ -51,12 +51,12 @@ class Catalogue:
         for handle in self._there():
             handle.unbind()
 
-    def enter(self, handle: Handle, updates: int) -> bool:
+    def enter(self, handle: BoundHandle, updates: int) -> bool:
         """Have the handle told of changes from now on. False if there was one since `updates`: bind once more."""
         key = id(handle)
         if key not in self._handles:
             self._handles[key] = weakref.ref(handle, lambda _: self._handles.pop(key, None))
         return self.updates == updates and not self.stale
 
-    def _there(self) -> list[Handle]:
+    def _there(self) -> list[BoundHandle]:
         return [handle for reference in list(self._handles.values()) if (handle := reference()) is not None]

@@ -40,12 +40,12 @@ _LAST_PAUSE_SECONDS = 0.05
 
 
 @shown_as_documented
-class Absent(BrokerUnavailable):
+class NotListening(BrokerUnavailable):
     """Nobody listens at the address."""
 
 
 @shown_as_documented
-class NoAnswer(BrokerUnavailable):
+class NoReply(BrokerUnavailable):
     """Somebody listens there, but did not answer in time."""
 
 
@@ -69,7 +69,7 @@ class BrokerLost(BrokerUnavailable):
 
 
 @shown_as_documented
-class ModelMoved(BrokerLost):
+class ModelReplaced(BrokerLost):
     """The broker is there, but the version that the call was for is not: bind again. Nothing was run."""
 
 
@@ -99,7 +99,7 @@ class Attempts:
 
     def after(self, lost: BrokerLost) -> Attempts:
         """What is left. Raises what the call is told if it may not be run again: BrokerUnavailable, or the verdict."""
-        if isinstance(lost, ModelMoved):
+        if isinstance(lost, ModelReplaced):
             return self
         if not self.retries:
             raise lost.verdict or lost
@@ -112,7 +112,7 @@ class Attempts:
         return Attempts(self.retries, self.left - 1)
 
 
-class Patience:
+class AttachPolicy:
     """One call's wait for a broker to attach to: what follows on each try. Knows no clock.
 
     `expected`: the right column of the table above.
@@ -139,7 +139,7 @@ class Patience:
         return min(self._backoff.next_s(), left_s)
 
     def _pause_of_a_stranger(self, error: BrokerUnavailable, left_s: float) -> float:
-        if isinstance(error, NoAnswer):
+        if isinstance(error, NoReply):
             raise DeadlineExceeded(
                 f"the call's timeout passed before this process was attached: {error}"
             ) from None

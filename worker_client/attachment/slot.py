@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from worker_client.attachment.region import InputRegion, OutputRegion
-from worker_client.attachment.retry_policy import BrokerLost, ForeignAnswer, ModelMoved
+from worker_client.attachment.retry_policy import BrokerLost, ForeignAnswer, ModelReplaced
 from worker_client.ipc.semaphore import WaitableSemaphore
 from worker_client.ipc.waiting import PollOrBlock
-from worker_client.wire.errors import STATUS_OK, BrokerError, HungUp, Moved, from_status
+from worker_client.wire.errors import STATUS_OK, BrokerError, ConnectionClosed, StaleSignature, from_status
 from worker_client.wire.layout import (
     ANSWER_SEQUENCE,
     ANSWER_SIGNATURE,
@@ -151,10 +151,10 @@ class Slot:
 
     def _error(self, status: int, text: str) -> BrokerError:
         error = from_status(status, text)
-        if isinstance(error, Moved):
+        if isinstance(error, StaleSignature):
             self.on_moved()
-            return ModelMoved(text)
-        return self.on_hung_up() if isinstance(error, HungUp) else error
+            return ModelReplaced(text)
+        return self.on_hung_up() if isinstance(error, ConnectionClosed) else error
 
     def _foreign(self, sequence: int, signature_id: int) -> str:
         return (

@@ -15,7 +15,7 @@ from typing import Any
 
 from worker_client.attachment.attachment import Attachment
 from worker_client.attachment.link import ControlLink, Received
-from worker_client.attachment.retry_policy import NoAnswer
+from worker_client.attachment.retry_policy import NoReply
 from worker_client.attachment.slot import Slot
 from worker_client.ipc import semaphore
 from worker_client.ipc.segment import Segment
@@ -264,7 +264,7 @@ class SlotSupply(Attachment):
             slot = Slot(first + index, header, region_in, region_out, each, *ends)
             self.slots.append(slot)
             self._free.append(slot)
-        with contextlib.suppress(NoAnswer):  # the names stay for a while longer
+        with contextlib.suppress(NoReply):  # the names stay for a while longer
             self._link.send(
                 {"op": "opened", "names": [*block["completed"], *opened]},
                 monotonic_ns() + int(_OPENED_SECONDS * 1e9),

@@ -327,6 +327,6 @@ class Channel(SlotSupply):
         self._left_block = None
         self._segments = []
         # For threads that are still on their way out of here.
-        self.bell = semaphore.NoSemaphore()
+        self.bell = semaphore.ReleasedSemaphore()
         self._words = memoryview(bytearray(RING_END)).cast("Q")
         self._ring = RingProducer(self._words, self.bell, self.bell)

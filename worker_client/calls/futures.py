@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from worker_client.attachment.retry_policy import Attempts, BrokerLost, ModelMoved
+from worker_client.attachment.retry_policy import Attempts, BrokerLost, ModelReplaced
 from worker_client.attachment.slot import Slot
 from worker_client.calls.timings import Timings
 from worker_client.ipc import semaphore
@@ -45,12 +45,12 @@ class CallFuture(Future[Any]):
     its callbacks is called there.
     """
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: PendingCall) -> None:
         self._process = call.process
         super().__init__()
         self.timings: Timings | None = None
         """Where its time went, once it has a result of its broker."""
-        self._call: Call | None = call
+        self._call: PendingCall | None = call
         self._right_to_end = [True]  # taken by whoever ends it, so that one does
 
     @property
@@ -166,7 +166,7 @@ class _End:
     add_exception = add_cancelled = add_result
 
 
-class Call:
+class PendingCall:
     """What a future stands for: enough to make its result, and to run it again on another broker. A future that nobody
     keeps is a request that nobody waits for: cancelled.
 
@@ -195,8 +195,8 @@ class Call:
 
     def __init__(
         self,
-        on_lost: Callable[[Call, BrokerLost], None],
-        send_again: Callable[[Call], None],
+        on_lost: Callable[[PendingCall, BrokerLost], None],
+        send_again: Callable[[PendingCall], None],
         inputs: Any,
         deadline_ns: int,
         attempts: Attempts,
@@ -260,13 +260,13 @@ class FutureDispatcher:
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
-        self._calls: dict[Slot, Call] = {}
+        self._calls: dict[Slot, PendingCall] = {}
         self._without_region: set[Slot] = set()  # answered, in a region that is still to come
         self._lock = threading.RLock()
         self._starting = False
         self._thread: threading.Thread | None = None
 
-    def submit(self, call: Call, slot: Slot, signature_id: int) -> None:
+    def submit(self, call: PendingCall, slot: Slot, signature_id: int) -> None:
         """Submit a written slot, and see to its release in any case. Any thread."""
         entered = False
         try:
@@ -333,7 +333,7 @@ class FutureDispatcher:
         for call in list(self._calls.values()):
             self._settle(call, monotonic_ns())
 
-    def _settle(self, call: Call, now_ns: int) -> None:
+    def _settle(self, call: PendingCall, now_ns: int) -> None:
         slot = call.slot
         error: Exception | None = None
         with self._lock:  # a `submit` that is broken off now gives the slot to whoever claims it next
@@ -353,7 +353,7 @@ class FutureDispatcher:
             del self._calls[slot]
         self._finish(call, error)
 
-    def _finish(self, call: Call, error: Exception | None) -> None:
+    def _finish(self, call: PendingCall, error: Exception | None) -> None:
         """Give the slot back first: a future's callbacks may well submit the next call."""
         value = timings = None
         try:
@@ -364,7 +364,7 @@ class FutureDispatcher:
                 value = call.finish(outputs)
         except Exception as raised:  # what the broker reports; no memory for the copy
             error = raised
-        if isinstance(error, ModelMoved):
+        if isinstance(error, ModelReplaced):
             error = self._leave_slot(call, error)
         if isinstance(error, BrokerLost):
             call.on_lost(call, error)
@@ -372,7 +372,7 @@ class FutureDispatcher:
             self._channel.release(call.slot)
             call.end(value, error, timings)
 
-    def _leave_slot(self, call: Call, moved: ModelMoved) -> Exception:
+    def _leave_slot(self, call: PendingCall, moved: ModelReplaced) -> Exception:
         """The channel is open, and the slot another call's next: the inputs are kept elsewhere. The call's error."""
         try:
             call.inputs = {name: view.copy() for name, view in call.inputs.items()}
@@ -381,7 +381,7 @@ class FutureDispatcher:
         self._channel.release(call.slot)
         return moved
 
-    def _lose(self, call: Call) -> None:
+    def _lose(self, call: PendingCall) -> None:
         """The channel is closed. The slot is not given back, as its inputs may be wanted once more."""
         if not self._take(call):
             return
@@ -391,7 +391,7 @@ class FutureDispatcher:
         else:
             call.end(None, error)
 
-    def _take(self, call: Call) -> bool:
+    def _take(self, call: PendingCall) -> bool:
         """Take a call off the list. True for one thread only, which then sees to its slot."""
         with self._lock:
             if self._calls.get(call.slot) is not call:

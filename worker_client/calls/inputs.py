@@ -24,7 +24,7 @@ _NUMBERS = (
 Arrays = tuple[np.ndarray, ...]
 
 
-class Fitter:
+class InputValidator:
     """Turns inputs for one signature into arrays in wire order and their layout. Thread-safe. `strict` casts none."""
 
     __slots__ = ("_alone", "_layouts", "defaults", "label", "names", "signature", "strict")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from worker_client.calls.fetches import WrongType
-from worker_client.calls.inputs import Fitter
+from worker_client.calls.inputs import InputValidator
 from worker_client.system import limits
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.strings import Strings
@@ -38,7 +38,7 @@ class Parts:
 
     def __init__(
         self,
-        fitter: Fitter,
+        fitter: InputValidator,
         inputs: Any,
         batch_size: Any,
         steps: Any,
@@ -120,7 +120,7 @@ def _whole(name: str, value: Any) -> int:
     return number
 
 
-def _check_rows(fitter: Fitter, names: Sequence[str], counts: list[int], size: int) -> None:
+def _check_rows(fitter: InputValidator, names: Sequence[str], counts: list[int], size: int) -> None:
     if not fitter.signature.batchable_along(names):
         raise InvalidInput(
             f"{fitter.label} cannot be run in batches of {size}, because not every input and output has a free first "

@@ -16,18 +16,18 @@ from worker_client.system import threads
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 
 if TYPE_CHECKING:
-    from worker_client.calls.futures import Call
+    from worker_client.calls.futures import PendingCall
 
 
-class Reruns:
+class RetryThread:
     """Of one connection. `add` and `close` may come from any thread."""
 
     def __init__(self) -> None:
-        self._calls: list[Call] = []
-        self._current: dict[threading.Thread, Call] = {}  # each thread's, which waits or is about to
+        self._calls: list[PendingCall] = []
+        self._current: dict[threading.Thread, PendingCall] = {}  # each thread's, which waits or is about to
         self._lock = threading.RLock()
 
-    def add(self, call: Call, lost: BrokerLost) -> None:
+    def add(self, call: PendingCall, lost: BrokerLost) -> None:
         """Take over a call whose broker went away; end its future if it may not be run again."""
         try:
             call.lose(lost)
@@ -61,12 +61,12 @@ class Reruns:
 
     def _run(self) -> None:
         thread = threading.current_thread()
-        call: Call | None = self._current[thread]
+        call: PendingCall | None = self._current[thread]
         while call is not None:
             self._run_again(call)
             call = self._take_earliest(thread)
 
-    def _take_earliest(self, thread: threading.Thread) -> Call | None:
+    def _take_earliest(self, thread: threading.Thread) -> PendingCall | None:
         with self._lock:
             if not self._calls:
                 del self._current[thread]
@@ -75,7 +75,7 @@ class Reruns:
             self._calls.remove(call)
             return call
 
-    def _run_again(self, call: Call) -> None:
+    def _run_again(self, call: PendingCall) -> None:
         try:
             if not call.cancelled:
                 call.send_again(call)

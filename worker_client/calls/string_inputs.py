@@ -13,7 +13,7 @@ import numpy as np
 
 from worker_client.attachment.metadata import SignatureInfo
 from worker_client.attachment.slot import Slot
-from worker_client.calls.inputs import Fitter
+from worker_client.calls.inputs import InputValidator
 from worker_client.wire.dtypes import STRING, name_of
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.layout import size_class
@@ -22,12 +22,12 @@ from worker_client.wire.strings import Strings, StringView, blank, encode, place
 from worker_client.wire.tensors import TensorLayout
 
 
-def fitter_of(model: str, version: int, info: SignatureInfo, strict: bool) -> Fitter:
-    kind = StringFitter if info.signature.takes_strings else Fitter
+def fitter_of(model: str, version: int, info: SignatureInfo, strict: bool) -> InputValidator:
+    kind = StringInputValidator if info.signature.takes_strings else InputValidator
     return kind(model, version, info, strict)
 
 
-class StringFitter(Fitter):
+class StringInputValidator(InputValidator):
     """The layouts it gives are as large as the strings need, rounded up so that there are few of them."""
 
     __slots__ = ()

@@ -77,7 +77,7 @@ class _Futures(FutureDispatcher):
             _part_of_hub(self._hub, lambda: super(_Futures, self).start(deadline_ns), deadline_ns)
 
 
-class _Bell(semaphore.NoSemaphore):
+class _Bell(semaphore.ReleasedSemaphore):
     """What the dispatcher of futures waits for, in place of a semaphore."""
 
     __slots__ = ("_look_later", "_rung")

@@ -100,9 +100,9 @@ class EventSource:
                     return False
         return True
 
-    def lend(self) -> Lent:
+    def lend(self) -> DuplicatedFd:
         """The worker's end, on its way there."""
-        return Lent(os.open(f"/proc/self/fd/{self._fd}", os.O_RDWR | _FLAGS))
+        return DuplicatedFd(os.open(f"/proc/self/fd/{self._fd}", os.O_RDWR | _FLAGS))
 
     def close(self) -> None:
         with self._lock:
@@ -114,7 +114,7 @@ class EventSource:
         self.close()
 
 
-class Lent:
+class DuplicatedFd:
     """A descriptor on its way to the other process."""
 
     __slots__ = ("fd",)
@@ -123,7 +123,7 @@ class Lent:
         self.fd = fd
 
     @classmethod
-    def copy(cls, fd: int) -> Lent:
+    def copy(cls, fd: int) -> DuplicatedFd:
         """A second descriptor of what `fd` is of."""
         return cls(os.dup(fd))
 

@@ -83,7 +83,7 @@ def listens(path: Path) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Note:
+class StartRecord:
     """Of a start. `at` is the machine's monotonic clock in seconds; `log_at` where in the log this start begins."""
 
     log: str = ""
@@ -121,7 +121,7 @@ class StartLock:
             held.close()  # whoever held it has removed the file meanwhile
 
     @staticmethod
-    def peek(path: Path) -> Note | None:
+    def peek(path: Path) -> StartRecord | None:
         """What is noted there, read without the lock."""
         try:
             return _parse(of_start(path).read_bytes())
@@ -133,10 +133,10 @@ class StartLock:
         """By whoever starts the broker, or the broker that ends."""
         return is_held(of_start(path))
 
-    def read(self) -> Note | None:
+    def read(self) -> StartRecord | None:
         return _parse(os.pread(self.fd, _NOTE_BYTES, 0))
 
-    def write(self, note: Note, path: Path) -> None:
+    def write(self, note: StartRecord, path: Path) -> None:
         """Raises BrokerError where there is no room for it."""
         text = json.dumps({**asdict(note), "error": note.error[:_LONGEST_ERROR]})
         try:
@@ -159,9 +159,9 @@ class StartLock:
             os.close(fd)
 
 
-def _parse(text: bytes) -> Note | None:
+def _parse(text: bytes) -> StartRecord | None:
     try:
-        return Note(**json.loads(text))
+        return StartRecord(**json.loads(text))
     except (ValueError, TypeError):
         return None
 

@@ -84,7 +84,7 @@ class WaitableSemaphore(Semaphore):
         super().__del__()
 
 
-class NoSemaphore(Semaphore):
+class ReleasedSemaphore(Semaphore):
     """In place of one that was let go: posts go nowhere, and a wait ends at once."""
 
     __slots__ = ()
@@ -115,7 +115,7 @@ def create(name: str, mode: int = 0o600) -> Semaphore:
 
 
 @shown_as_documented
-class Missing(BrokerError):
+class NoSuchSemaphore(BrokerError):
     """No semaphore has this name. The broker that made it may have ended meanwhile."""
 
 
@@ -124,7 +124,7 @@ def attach(name: str) -> WaitableSemaphore:
     try:
         return WaitableSemaphore(name)
     except posix_ipc.ExistentialError:
-        raise Missing(
+        raise NoSuchSemaphore(
             f"semaphore {name} is not in this process's /dev/shm: workers and broker must share one "
             "(same container, or the same --ipc namespace and /dev/shm mount)"
         ) from None

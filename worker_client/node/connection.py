@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from worker_client.attachment.retry_policy import Absent, BrokerLost, NoAnswer, Patience
+from worker_client.attachment.retry_policy import AttachPolicy, BrokerLost, NoReply, NotListening
 from worker_client.calls.channel import Channel
 from worker_client.connection import Connection
 from worker_client.ipc.waiting import WaitMode
@@ -42,11 +42,11 @@ class NodeConnection(Connection):
         if channel is None or not channel.open:
             self.path = self.wanted.path()
 
-    def _patience(self, deadline_ns: int, patient: bool) -> Patience:
-        return NodePatience(self.wanted, self.path, deadline_ns)
+    def _patience(self, deadline_ns: int, patient: bool) -> AttachPolicy:
+        return NodeAttachPolicy(self.wanted, self.path, deadline_ns)
 
 
-class NodePatience(Patience):
+class NodeAttachPolicy(AttachPolicy):
     """One call's wait for the node's broker: as long as its deadline allows, or until a start has failed."""
 
     __slots__ = ("_wanted",)
@@ -57,12 +57,12 @@ class NodePatience(Patience):
 
     def pause_s(self, error: BrokerUnavailable, now_ns: int) -> float:
         left_s = (self._deadline_ns - now_ns) / 1e9
-        if left_s <= 0 or isinstance(error, NoAnswer):
+        if left_s <= 0 or isinstance(error, NoReply):
             raise DeadlineExceeded(
                 f"the call's timeout passed while the broker of this node was being started at {self._path}; "
                 f"its log: {self._wanted.log_of(self._path)}"
             ) from None
-        if isinstance(error, (Absent, BrokerLost)):
+        if isinstance(error, (NotListening, BrokerLost)):
             start(self._wanted, self._path)
         return min(self._backoff.next_s(), left_s)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from worker_client.ipc.directory import check_directory
 from worker_client.ipc.node_files import (
     LOCK_FD,
-    Note,
     StartLock,
+    StartRecord,
     above_standard,
     cannot_be_written,
     listens,
@@ -81,28 +81,28 @@ def start(wanted: Wanted, path: Path) -> None:
             lock.release()
 
 
-def _next(lock: StartLock, wanted: Wanted, path: Path) -> Note:
+def _next(lock: StartLock, wanted: Wanted, path: Path) -> StartRecord:
     """What is to be noted of the next start. Raises BrokerUnavailable if there must be none now."""
     now = monotonic_ns() / 1e9
     last = _recent(lock.read(), now)
     if last is not None:
         error = last.error or _last_words(last) or _died_silently(last)
         if error and not last.error:
-            lock.write(Note(last.log, last.log_at, now, last.starts, error), path)
+            lock.write(StartRecord(last.log, last.log_at, now, last.starts, error), path)
         if error:
             raise BrokerUnavailable(f"the broker of this node cannot start: {error} (its log: {last.log})")
     log = wanted.log_of(path)
-    return Note(log, _size(log), now, 1 if last is None else last.starts + 1)
+    return StartRecord(log, _size(log), now, 1 if last is None else last.starts + 1)
 
 
-def _recent(note: Note | None, now: float) -> Note | None:
+def _recent(note: StartRecord | None, now: float) -> StartRecord | None:
     """The last start, if how it ended still matters: not after the machine's restart, or long after it."""
     if note is None:
         return None
     return note if 0 <= now - note.at < (FAILED_SECONDS if note.error else _STALE_SECONDS) else None
 
 
-def _last_words(note: Note) -> str:
+def _last_words(note: StartRecord) -> str:
     """What it wrote before it ended: the message of the command `broker`, or the end of a traceback."""
     try:
         with open(note.log, "rb") as log:
@@ -116,7 +116,7 @@ def _last_words(note: Note) -> str:
     return text.splitlines()[-1] if "Traceback (most recent call last)" in text else ""
 
 
-def _died_silently(note: Note) -> str:
+def _died_silently(note: StartRecord) -> str:
     if note.starts < _MOST_STARTS:
         return ""
     return f"its process ended {note.starts} times before it was ready, without a word; was it killed?"
@@ -143,7 +143,7 @@ def _write_config(wanted: Wanted, path: Path) -> None:
         raise cannot_be_written(file, error) from None
 
 
-def _launch(wanted: Wanted, path: Path, note: Note, lock: StartLock) -> None:
+def _launch(wanted: Wanted, path: Path, note: StartRecord, lock: StartLock) -> None:
     interpreter = python()
     command = [
         interpreter,

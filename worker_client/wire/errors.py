@@ -45,12 +45,12 @@ for _kind in DOCUMENTED:
 del _kind
 
 
-class Moved(BrokerError):
+class StaleSignature(BrokerError):
     """The signature number in the request is no longer valid: the client asks for the models. Callers never see this
     error."""
 
 
-class HungUp(BrokerUnavailable):
+class ConnectionClosed(BrokerUnavailable):
     """The broker closed the connection, and the request was not run. Callers never see this error."""
 
 
@@ -65,8 +65,8 @@ _CODES: dict[int, type[BrokerError]] = {
     6: InvalidInput,
     7: ModelNotFound,
     8: ModelFailed,
-    9: Moved,
-    10: HungUp,
+    9: StaleSignature,
+    10: ConnectionClosed,
 }
 _STATUS = {kind: code for code, kind in _CODES.items()}
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 
-class Found(NamedTuple):
+class FoundNode(NamedTuple):
     """A NodeDef, and the FunctionDef that it is in; None for the graph's own."""
 
     node: Any
@@ -21,7 +21,7 @@ class Found(NamedTuple):
         return f"op {self.node.op} {self.node.name!r}{where}"
 
 
-What = Callable[[Found], str]
+What = Callable[[FoundNode], str]
 """What is told of a node; an empty text if nothing is."""
 
 
@@ -33,10 +33,10 @@ class GraphWalk:
     def marked(self, what: What) -> dict[str, str]:
         """The graph's own nodes that run something of which `what` has a text, with the first such text."""
         known: dict[str, str] = {}
-        found = {name: self._first(Found(node, None), what, known) for name, node in self._nodes.items()}
+        found = {name: self._first(FoundNode(node, None), what, known) for name, node in self._nodes.items()}
         return {name: text for name, text in found.items() if text}
 
-    def _first(self, found: Found, what: What, known: dict[str, str]) -> str:
+    def _first(self, found: FoundNode, what: What, known: dict[str, str]) -> str:
         text = what(found)
         if text:
             return text
@@ -49,13 +49,13 @@ class GraphWalk:
                 return known[name]
         return ""
 
-    def _live(self, name: str) -> Iterator[Found]:
+    def _live(self, name: str) -> Iterator[FoundNode]:
         """The nodes of a function that its results or its side effects need."""
         function = self._functions[name]
         nodes = {node.name: node for node in function.node_def}
         wanted = [*function.ret.values(), *function.control_ret.values()]
         for node in _behind(nodes, wanted):
-            yield Found(node, function)
+            yield FoundNode(node, function)
 
     def _called_by(self, node: Any) -> Iterator[str]:
         if node.op in self._functions:
@@ -85,12 +85,12 @@ _COMPILING = ("XlaCallModule", "XlaLaunch", "_XlaCompile")
 _MUST_COMPILE = "_XlaMustCompile"
 
 
-def calls_python(found: Found) -> str:
+def calls_python(found: FoundNode) -> str:
     """tf.py_function, tf.numpy_function: the graph has a number for a function of the process that made it."""
     return f"it calls Python, which is not saved with a graph ({found})" if found.node.op in _PYTHON else ""
 
 
-def compiles(found: Found) -> str:
+def compiles(found: FoundNode) -> str:
     """tf.function(jit_compile=True), jax2tf: XLA makes code for each new shape, while the first such request waits."""
     node, function = found
     marked = node.attr[_MUST_COMPILE].b if _MUST_COMPILE in node.attr else False

@@ -12,7 +12,7 @@ from enum import Enum
 from functools import lru_cache
 
 
-class Kind(Enum):
+class EffectKind(Enum):
     """Of what is changed, or of what else makes two runs differ."""
 
     VARIABLES = "variables"
@@ -28,7 +28,7 @@ class Kind(Enum):
 
 
 @lru_cache(maxsize=4096)
-def kind_of(op: str, declared: bool) -> Kind | None:
+def kind_of(op: str, declared: bool) -> EffectKind | None:
     """The kind of change that this op makes; None if it makes none.
 
     `declared`: the registry says that it is stateful or takes a reference, or does not know it.
@@ -38,12 +38,12 @@ def kind_of(op: str, declared: bool) -> Kind | None:
             return kind
     if not declared or _HARMLESS.fullmatch(op):
         return None
-    return next((kind for kind, pattern in _IF_DECLARED.items() if pattern.fullmatch(op)), Kind.OTHER)
+    return next((kind for kind, pattern in _IF_DECLARED.items() if pattern.fullmatch(op)), EffectKind.OTHER)
 
 
-def kind_in_session(op: str, declared: bool) -> Kind | None:
+def kind_in_session(op: str, declared: bool) -> EffectKind | None:
     """As `kind_of`, and of ops that take the name of a file or the address of a server as well, whatever they do."""
-    return kind_of(op, declared) or (Kind.READS if _REACHES_OUT.fullmatch(op) else None)
+    return kind_of(op, declared) or (EffectKind.READS if _REACHES_OUT.fullmatch(op) else None)
 
 
 def _any_of(*patterns: str) -> re.Pattern[str]:
@@ -51,28 +51,28 @@ def _any_of(*patterns: str) -> re.Pattern[str]:
 
 
 _ALWAYS = {
-    Kind.PYTHON: _any_of("PyFunc|EagerPyFunc|PyFuncStateless"),
-    Kind.RANDOM: _any_of(
+    EffectKind.PYTHON: _any_of("PyFunc|EagerPyFunc|PyFuncStateless"),
+    EffectKind.RANDOM: _any_of(
         # A data set that shuffles is not declared stateful unless it takes a generator.
         r"(Experimental)?RandomDataset(V\d)? (Global)?Shuffle(AndRepeat)?Dataset(V\d)?",
     ),
 }
 
 _IF_DECLARED = {
-    Kind.RANDOM: _any_of(
+    EffectKind.RANDOM: _any_of(
         r"Random(Uniform|UniformInt|StandardNormal|Gamma|Poisson|PoissonV2|Shuffle|Crop)",
         r"TruncatedNormal ParameterizedTruncatedNormal Multinomial NonDeterministicInts",
         r"Stateful(Uniform|UniformInt|UniformFullInt|StandardNormal|StandardNormalV2|TruncatedNormal|RandomBinomial)",
         r"Rng(Skip|ReadAndSkip) SampleDistortedBoundingBox(V2)? \w+CandidateSampler Skipgram",
         r"CudnnRNN(V\d)?",  # for its dropout: `effects` lets those through that have none
     ),
-    Kind.TABLES: _any_of(r"LookupTable(Insert|Import|Remove)(V\d)? InitializeTable\w*"),
-    Kind.FILES: _any_of(
+    EffectKind.TABLES: _any_of(r"LookupTable(Insert|Import|Remove)(V\d)? InitializeTable\w*"),
+    EffectKind.FILES: _any_of(
         r"WriteFile Save(V2|Slices)? MergeV2Checkpoints DistributedSave DTensorSave\w* DumpTensor",
         r"SaveDataset(V\d)? (Experimental)?DatasetToTFRecord",
         r"CreateSummary(File|Db)Writer (Flush|Close)SummaryWriter ImportEvent Write\w*Summary",
     ),
-    Kind.QUEUES: _any_of(
+    EffectKind.QUEUES: _any_of(
         r"Queue(Enqueue|EnqueueMany|Dequeue|DequeueMany|DequeueUpTo|Close)(V\d)?",
         r"Barrier(InsertMany|TakeMany|Close) (Sparse|Resource)?Accumulator\w+ Reader\w+ RecordInput",
         r"Stage Unstage StageClear (Ordered)?Map(Stage|Unstage|UnstageNoKey|Clear)",
@@ -80,7 +80,7 @@ _IF_DECLARED = {
         # An iterator that outlives the run is read on. Those of one run are called Anonymous.
         r"Iterator(V2)? OneShotIterator (MultiDevice)?IteratorFromStringHandle(V2)? MultiDeviceIterator",
     ),
-    Kind.VARIABLES: _any_of(
+    EffectKind.VARIABLES: _any_of(
         r"Assign\w* Scatter\w+ StridedSliceAssign CountUpTo (Sparse)?Apply\w+ Destroy(ResourceOp|TemporaryVariable)",
         r"Resource((Sparse)?Apply|Scatter)\w+ ResourceStridedSliceAssign ResourceCountUpTo TemporaryVariable",
         r"NegTrain",

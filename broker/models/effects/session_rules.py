@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker.models.effects.op_effects import Kind
+from broker.models.effects.op_effects import EffectKind
 from broker.models.effects.signature_effects import Effect, describe
 from worker_client.wire.errors import BrokerError
 
-_HARMLESS = (Kind.RANDOM,)
+_HARMLESS = (EffectKind.RANDOM,)
 
 
 def check(model: str, fetches: Sequence[str], effects: Sequence[Effect]) -> None:

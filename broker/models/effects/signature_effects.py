@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker.models.effects.op_effects import Kind, kind_in_session, kind_of
-from broker.models.tf.graph import Endpoint
+from broker.models.effects.op_effects import EffectKind, kind_in_session, kind_of
+from broker.models.tf.graph import GraphSignature
 from broker.models.tf.runtime import c_api_util, function_pb2, op_def_registry, pywrap_tf_session, tf
 
 Targets = tuple[str, ...]
@@ -28,24 +28,26 @@ _MOST = 3
 class Effect:
     """`op` is the type of the op that has it, `node` its name; `target` what it changes, where that has a name."""
 
-    kind: Kind
+    kind: EffectKind
     op: str
     node: str
     target: str = ""
 
 
-def effects_of(graph: Any, endpoint: Endpoint, targets: Sequence[str] = ()) -> tuple[Effect, ...]:
+def effects_of(graph: Any, endpoint: GraphSignature, targets: Sequence[str] = ()) -> tuple[Effect, ...]:
     """Each effect that a run of this endpoint may have, which also runs the operations `targets`; none if it only
     computes."""
     return EffectFinder(graph).find(endpoint.feeds, [*endpoint.fetches, *targets])
 
 
-def session_effects_of(graph: Any, endpoint: Endpoint, targets: Sequence[str] = ()) -> tuple[Effect, ...]:
+def session_effects_of(
+    graph: Any, endpoint: GraphSignature, targets: Sequence[str] = ()
+) -> tuple[Effect, ...]:
     """As `effects_of`, and what the run reads besides, since a session may feed the name of any file."""
     return EffectFinder(graph, kind_in_session).find(endpoint.feeds, [*endpoint.fetches, *targets])
 
 
-def described(graph: Any, endpoints: Mapping[str, Endpoint]) -> dict[str, str]:
+def described(graph: Any, endpoints: Mapping[str, GraphSignature]) -> dict[str, str]:
     """For each signature, what `describe` says of it."""
     finder = EffectFinder(graph)
     return {name: describe(finder.find(each.feeds, each.fetches)) for name, each in endpoints.items()}
@@ -53,27 +55,27 @@ def described(graph: Any, endpoints: Mapping[str, Endpoint]) -> dict[str, str]:
 
 def describe(effects: Iterable[Effect]) -> str:
     """What a run does, to follow a subject: "writes variable 'n'; draws random numbers (op RandomUniform 'u')"."""
-    of_kind: dict[Kind, list[Effect]] = {}
+    of_kind: dict[EffectKind, list[Effect]] = {}
     for effect in effects:
         of_kind.setdefault(effect.kind, []).append(effect)
     return "; ".join(_told(kind, found) for kind, found in of_kind.items())
 
 
 _WRITES = {
-    Kind.VARIABLES: ("writes", "variable"),
-    Kind.TABLES: ("writes", "table"),
-    Kind.QUEUES: ("moves on", "queue"),
+    EffectKind.VARIABLES: ("writes", "variable"),
+    EffectKind.TABLES: ("writes", "table"),
+    EffectKind.QUEUES: ("moves on", "queue"),
 }
 _DOES = {
-    Kind.FILES: "writes files",
-    Kind.RANDOM: "draws random numbers",
-    Kind.PYTHON: "calls Python",
-    Kind.READS: "reads files",
-    Kind.OTHER: "runs what may have effects",
+    EffectKind.FILES: "writes files",
+    EffectKind.RANDOM: "draws random numbers",
+    EffectKind.PYTHON: "calls Python",
+    EffectKind.READS: "reads files",
+    EffectKind.OTHER: "runs what may have effects",
 }
 
 
-def _told(kind: Kind, effects: Sequence[Effect]) -> str:
+def _told(kind: EffectKind, effects: Sequence[Effect]) -> str:
     first = effects[0]
     where = f"(op {first.op} {first.node!r})"
     if kind in _DOES:
@@ -89,7 +91,7 @@ def _told(kind: Kind, effects: Sequence[Effect]) -> str:
 class EffectFinder:
     """Of one graph. It remembers what it has found in functions, which signatures share."""
 
-    def __init__(self, graph: Any, kind: Callable[[str, bool], Kind | None] = kind_of) -> None:
+    def __init__(self, graph: Any, kind: Callable[[str, bool], EffectKind | None] = kind_of) -> None:
         self._graph = graph
         self._kind_of = kind
         self._known: dict[tuple[str, Targets], tuple[Effect, ...]] = {}
@@ -132,7 +134,7 @@ class EffectFinder:
         """Those of the function when it is called with these as its last arguments."""
         function = self._graph._get_function(name)  # noqa: SLF001 (no public way to the library of a graph)
         if function is None:
-            return (Effect(Kind.OTHER, name, name),)
+            return (Effect(EffectKind.OTHER, name, name),)
         definition = _definition_of(function)
         count = len(definition.signature.input_arg)
         targets = (("",) * count + arguments)[-count:] if count else ()

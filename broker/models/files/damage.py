@@ -6,19 +6,19 @@ from pathlib import Path
 
 from broker.models.errors import ModelLoadError
 from broker.models.files import keras_check
-from broker.models.kinds import Kind, kind_of
+from broker.models.kinds import SourceKind, kind_of
 from broker.models.spec import ModelSpec
 
 
 def check(spec: ModelSpec, path: Path) -> None:
     """Of the file or SavedModel directory at `path`. Raises ModelLoadError, OSError."""
     kind = kind_of(path)
-    if kind is Kind.KERAS:
+    if kind is SourceKind.KERAS:
         problem = keras_check.problem_with(path)
         if problem is not None:
             raise ModelLoadError.of(spec.name, spec.source, *problem)
         return
-    graph = path / "saved_model.pb" if kind is Kind.SAVED_MODEL else path
+    graph = path / "saved_model.pb" if kind is SourceKind.SAVED_MODEL else path
     if graph.suffix == ".pb" and graph.is_file() and not _is_message(graph.read_bytes()):
         raise ModelLoadError.of(
             spec.name, spec.source, f"{graph} is damaged or cut off", "Copy or export the model again"

@@ -20,7 +20,7 @@ _UNPACK = "Unpack it and give the folder"
 _SHOWN = 8
 
 
-class Foreign(NamedTuple):
+class ForeignFile(NamedTuple):
     """`what` is a clause about it, `remedy` a sentence."""
 
     what: str
@@ -28,30 +28,32 @@ class Foreign(NamedTuple):
 
 
 _BY_NAME = {
-    ".weights.h5": Foreign("it holds weights without a model", _WEIGHTS),
-    ".ckpt": Foreign("it is a checkpoint: weights without a graph", _WEIGHTS),
-    ".tflite": Foreign(
+    ".weights.h5": ForeignFile("it holds weights without a model", _WEIGHTS),
+    ".ckpt": ForeignFile("it is a checkpoint: weights without a graph", _WEIGHTS),
+    ".tflite": ForeignFile(
         "it is a TensorFlow Lite model, which TensorFlow's session cannot run",
         "Serve the SavedModel or Keras file that it was converted from, or a Python function that runs it, "
         "module:function (with tf.lite.Interpreter)",
     ),
-    ".onnx": Foreign("it is an ONNX model", _RUN_IT.format(how="with onnxruntime")),
-    ".pt": Foreign("it is a PyTorch model", _RUN_IT.format(how="with torch")),
-    ".pth": Foreign("it is a PyTorch model", _RUN_IT.format(how="with torch")),
-    ".safetensors": Foreign("it holds weights without a model", _RUN_IT.format(how="that builds the model")),
-    ".pkl": Foreign("it is a pickle", _RUN_IT.format(how="that loads it")),
-    ".pickle": Foreign("it is a pickle", _RUN_IT.format(how="that loads it")),
-    ".joblib": Foreign("it is a pickle", _RUN_IT.format(how="that loads it")),
-    ".npz": Foreign("it holds arrays of numpy", _RUN_IT.format(how="that builds the model")),
-    ".tgz": Foreign("it is an archive: unpack it first", _UNPACK),
-    ".tar.gz": Foreign("it is an archive: unpack it first", _UNPACK),
-    ".tar": Foreign("it is an archive: unpack it first", _UNPACK),
-    ".zip": Foreign("it is an archive: unpack it first", _UNPACK),
+    ".onnx": ForeignFile("it is an ONNX model", _RUN_IT.format(how="with onnxruntime")),
+    ".pt": ForeignFile("it is a PyTorch model", _RUN_IT.format(how="with torch")),
+    ".pth": ForeignFile("it is a PyTorch model", _RUN_IT.format(how="with torch")),
+    ".safetensors": ForeignFile(
+        "it holds weights without a model", _RUN_IT.format(how="that builds the model")
+    ),
+    ".pkl": ForeignFile("it is a pickle", _RUN_IT.format(how="that loads it")),
+    ".pickle": ForeignFile("it is a pickle", _RUN_IT.format(how="that loads it")),
+    ".joblib": ForeignFile("it is a pickle", _RUN_IT.format(how="that loads it")),
+    ".npz": ForeignFile("it holds arrays of numpy", _RUN_IT.format(how="that builds the model")),
+    ".tgz": ForeignFile("it is an archive: unpack it first", _UNPACK),
+    ".tar.gz": ForeignFile("it is an archive: unpack it first", _UNPACK),
+    ".tar": ForeignFile("it is an archive: unpack it first", _UNPACK),
+    ".zip": ForeignFile("it is an archive: unpack it first", _UNPACK),
 }
 """By the end of the name."""
 
 
-def file_at(path: Path) -> Foreign:
+def file_at(path: Path) -> ForeignFile:
     """Of a file that is no model. Raises OSError."""
     checkpoint = checkpoint_of(path)
     if checkpoint is not None:
@@ -59,19 +61,19 @@ def file_at(path: Path) -> Foreign:
     name = path.name.lower()
     for suffix, told in _BY_NAME.items():
         if name.endswith(suffix):
-            return Foreign(told.what, weights_remedy(path) if told.remedy == _WEIGHTS else told.remedy)
-    return Foreign("it is neither a Keras file nor a frozen graph", EXPORT)
+            return ForeignFile(told.what, weights_remedy(path) if told.remedy == _WEIGHTS else told.remedy)
+    return ForeignFile("it is neither a Keras file nor a frozen graph", EXPORT)
 
 
 def weights_remedy(path: Path) -> str:
     return _WEIGHTS.format(path=str(path))
 
 
-def folder_at(path: Path) -> Foreign:
+def folder_at(path: Path) -> ForeignFile:
     """Of a folder that is no model. Raises OSError."""
     children = sorted(path.iterdir())
     if not children:
-        return Foreign("it is empty", EXPORT)
+        return ForeignFile("it is empty", EXPORT)
     checkpoint = latest_checkpoint(path)
     if checkpoint is not None:
         return _checkpoint("it holds", checkpoint)
@@ -82,11 +84,11 @@ def folder_at(path: Path) -> Foreign:
         child for child in children if child.is_dir() and (kind_of(child) is not None or files_in(child))
     ]
     if models:
-        return Foreign(holds, f"Give the path of the model: {' or '.join(map(str, models[:_SHOWN]))}")
+        return ForeignFile(holds, f"Give the path of the model: {' or '.join(map(str, models[:_SHOWN]))}")
     for child in children:
         if child.is_file() and (told := file_at(child)).remedy != EXPORT:
-            return Foreign(f"{holds}; of {child.name}: {told.what}", told.remedy)
-    return Foreign(holds, EXPORT)
+            return ForeignFile(f"{holds}; of {child.name}: {told.what}", told.remedy)
+    return ForeignFile(holds, EXPORT)
 
 
 # --- checkpoints ---
@@ -118,16 +120,16 @@ def glob_escaped(name: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in name)
 
 
-def _checkpoint(verb: str, prefix: Path) -> Foreign:
+def _checkpoint(verb: str, prefix: Path) -> ForeignFile:
     """TensorFlow 1 writes the graph beside the weights, but does not say which tensors are inputs and outputs."""
     meta = prefix.with_name(f"{prefix.name}.meta")
     if meta.is_file():
-        return Foreign(
+        return ForeignFile(
             f"{verb} a checkpoint of TensorFlow 1: weights and a graph without signatures ({prefix})",
             "Serve a factory, module:function, that restores it, tf.compat.v1.train.import_meta_graph("
             f"{str(meta)!r}).restore(session, {str(prefix)!r}), and returns (session, inputs, outputs)",
         )
-    return Foreign(
+    return ForeignFile(
         f"{verb} a checkpoint: weights without a graph ({prefix})",
         "Serve a factory, module:function, that builds the model, restores it, tf.train.Checkpoint(model=model)"
         f".restore({str(prefix)!r}) or model.load_weights({str(prefix)!r}), and returns the model",

@@ -15,45 +15,45 @@ _SAVED_MODEL = "saved_model.pb"
 _AGAIN = "Copy or save it again"
 
 
-class Problem(NamedTuple):
+class KerasProblem(NamedTuple):
     cause: str
     remedy: str
 
 
-def problem_with(path: Path) -> Problem | None:
+def problem_with(path: Path) -> KerasProblem | None:
     """By its first bytes and, if it is a zip archive, by the names in it."""
     wants_zip = path.suffix == ".keras"
     if zipfile.is_zipfile(path):
         return _problem_with_archive(path, wants_zip)
     if not is_hdf5(path):
         form = "a zip archive" if wants_zip else "an HDF5 file"
-        return Problem(f"{path} is damaged: it is not {form}, as a file of Keras is", _AGAIN)
+        return KerasProblem(f"{path} is damaged: it is not {form}, as a file of Keras is", _AGAIN)
     if wants_zip:
-        return Problem(f"{path} is an HDF5 file, which Keras reads under the name .h5", "Rename it")
+        return KerasProblem(f"{path} is an HDF5 file, which Keras reads under the name .h5", "Rename it")
     return None
 
 
-def _problem_with_archive(path: Path, wants_zip: bool) -> Problem | None:
+def _problem_with_archive(path: Path, wants_zip: bool) -> KerasProblem | None:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
     inner = next((name for name in names if name.rpartition("/")[2] == _SAVED_MODEL), None)
     if inner is not None:
-        return Problem(
+        return KerasProblem(
             f"{path} is a zip archive with a SavedModel in it ({inner})", "Unpack it and give the folder"
         )
     if any(name.endswith(".weights.h5") for name in names) and _CONFIG not in names:
         return weights_only(path, f"it has no {_CONFIG}")
     if _CONFIG not in names:
         shown = ", ".join(names[:3]) or "nothing"
-        return Problem(
+        return KerasProblem(
             f"{path} is a zip archive with {shown} and no {_CONFIG}, so no file of Keras's", foreign.EXPORT
         )
     if not wants_zip:
-        return Problem(f"{path} is a zip archive, as Keras writes it under the name .keras", "Rename it")
+        return KerasProblem(f"{path} is a zip archive, as Keras writes it under the name .keras", "Rename it")
     return None
 
 
-def problem_with_hdf5(path: Path) -> Problem | None:
+def problem_with_hdf5(path: Path) -> KerasProblem | None:
     """By its attributes. For a process of its own: it imports h5py, which comes with Keras."""
     import h5py  # type: ignore[import-untyped]
 
@@ -62,12 +62,12 @@ def problem_with_hdf5(path: Path) -> Problem | None:
             if _CONFIG_IN_HDF5 in file.attrs:
                 return None
     except OSError as error:
-        return Problem(f"{path} is damaged: {error}", _AGAIN)
+        return KerasProblem(f"{path} is damaged: {error}", _AGAIN)
     return weights_only(path, f"it has no attribute {_CONFIG_IN_HDF5}")
 
 
-def weights_only(path: Path, sign: str) -> Problem:
-    return Problem(f"{path} holds weights without a model: {sign}", foreign.weights_remedy(path))
+def weights_only(path: Path, sign: str) -> KerasProblem:
+    return KerasProblem(f"{path} holds weights without a model: {sign}", foreign.weights_remedy(path))
 
 
 def lambda_remedy(path: Path) -> str:

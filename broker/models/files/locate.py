@@ -125,7 +125,7 @@ def _no_model(spec: ModelSpec, path: Path) -> ModelLoadError:
     return _foreign(spec, path, told)
 
 
-def _foreign(spec: ModelSpec, path: Path, told: foreign.Foreign) -> ModelLoadError:
+def _foreign(spec: ModelSpec, path: Path, told: foreign.ForeignFile) -> ModelLoadError:
     if path.is_dir():
         looked_for = "no saved_model.pb, no Keras file, no frozen graph (.pb) and no numbered versions"
         return _refused(spec, f"{path} holds no model: {looked_for}; {told.what}", told.remedy)

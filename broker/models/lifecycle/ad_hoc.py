@@ -17,7 +17,7 @@ MOST = 1000
 SHARE = 250
 
 
-class AdHoc:
+class AdHocSignatures:
     """Used under the repository's lock."""
 
     def __init__(self) -> None:

@@ -15,7 +15,7 @@ Done = Callable[[Mapping[str, Any] | BrokerError], None]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class LoadOrder:
     """Bring these models up to date, or all if none is named; with another policy or other labels from now on."""
 
     done: Done
@@ -24,7 +24,7 @@ class Order:
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
-def order_of(message: Mapping[str, Any], done: Done) -> Order:
+def order_of(message: Mapping[str, Any], done: Done) -> LoadOrder:
     """From a peer's message: {"models": [name], "versions": policy, "labels": {label: version}}, each may be missing.
 
     Raises InvalidInput.
@@ -40,11 +40,11 @@ def order_of(message: Mapping[str, Any], done: Done) -> Order:
     found = {} if labels is None else labels
     if not isinstance(found, dict) or not all(is_label(*item) for item in found.items()):
         raise InvalidInput(f"labels must be a mapping of names to version numbers, got {str(labels)[:80]!r}")
-    return Order(done, tuple(names), policy, found)
+    return LoadOrder(done, tuple(names), policy, found)
 
 
 @dataclass(slots=True)
-class Outcome:
+class LoadOutcome:
     """What became of one model."""
 
     loaded: list[int] = field(default_factory=list)

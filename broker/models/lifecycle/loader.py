@@ -30,11 +30,11 @@ from broker.models.errors import ModelLoadError
 from broker.models.lifecycle import loading
 from broker.models.lifecycle.load_attempt import LoadAttempt
 from broker.models.lifecycle.load_jobs import LoadJobs
-from broker.models.lifecycle.load_orders import Done, Order, Outcome
+from broker.models.lifecycle.load_orders import Done, LoadOrder, LoadOutcome
 from broker.models.lifecycle.repository import Repository
-from broker.models.lifecycle.retries import Retries, Tried
+from broker.models.lifecycle.retries import FailedVersion, LoadRetries
 from broker.models.lifecycle.served_model import ServedModel
-from broker.models.lifecycle.version import State, Version
+from broker.models.lifecycle.version import Version, VersionState
 from broker.models.model import LoadedModel
 from broker.models.spec import ModelSpec
 from broker.models.version_policy import numbered
@@ -51,7 +51,7 @@ _UNLOAD_FIRST_S = 30.0  # where the new one has no room before
 _LEAVING_LOOK_S = 0.5
 
 
-class Switchboard(Protocol):
+class TableSwitch(Protocol):
     """The intake, as far as the loader needs it."""
 
     def switch(self) -> None: ...
@@ -80,7 +80,7 @@ class Loader:
     def __init__(
         self,
         repository: Repository,
-        switchboard: Switchboard,
+        switchboard: TableSwitch,
         tune: Callable[[ModelSpec], ModelSpec],
         announce: Callable[[], None],
         poll_seconds: float = 0.0,
@@ -96,18 +96,18 @@ class Loader:
         self.on_load: Callable[[str], object] = lambda _model: None
         self._jobs = LoadJobs()
         self._attempts: list[LoadAttempt] = []  # that may still go on
-        self._orders: queue.SimpleQueue[Order | Replacement | None] = queue.SimpleQueue()
+        self._orders: queue.SimpleQueue[LoadOrder | Replacement | None] = queue.SimpleQueue()
         self._leaving: list[Version] = []  # unloaded as soon as nothing runs on them any more
         self._leaving_lock = threading.Lock()
         self._seen: dict[str, dict[int, str]] = {}  # fingerprints at the last poll
-        self._retries = Retries()
+        self._retries = LoadRetries()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="onesession-loader", daemon=True)
 
     def start(self) -> None:
         threads.start(self._thread)
 
-    def order(self, order: Order) -> None:
+    def order(self, order: LoadOrder) -> None:
         self._orders.put(order)
 
     def stop(self, seconds: float) -> bool:
@@ -130,7 +130,7 @@ class Loader:
                 if version.model is model
             ]
             for served, old in found:
-                old.enter(State.END, cause)
+                old.enter(VersionState.END, cause)
                 again = Version(old.number, old.spec, old.fingerprint, old.is_numbered)
                 served.versions.append(again)
                 self._orders.put(Replacement(served, old, again))
@@ -175,7 +175,7 @@ class Loader:
 
     # -- orders --------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, order: Order) -> None:
+    def _carry_out(self, order: LoadOrder) -> None:
         try:
             meant = sorted(self._meant(order.models), key=lambda served: self._jobs.is_busy(served.spec.name))
             outcomes = {served.spec.name: self._reload(served, order) for served in meant}
@@ -199,11 +199,11 @@ class Loader:
                 raise InvalidInput(f"model {name!r} belongs to another module: change it there")
         return [known[name] for name in names] or [each for each in known.values() if not each.adopted]
 
-    def _reload(self, served: ServedModel, order: Order) -> dict[str, Any]:
+    def _reload(self, served: ServedModel, order: LoadOrder) -> dict[str, Any]:
         with self._jobs.turn(served.spec.name):
             return self._reload_in_turn(served, order)
 
-    def _reload_in_turn(self, served: ServedModel, order: Order) -> dict[str, Any]:
+    def _reload_in_turn(self, served: ServedModel, order: LoadOrder) -> dict[str, Any]:
         if (order.policy or order.labels) and numbered(served.spec.source) is None:
             raise InvalidInput(
                 f"model {served.spec.name!r} from {served.spec.source!r} has no numbered versions to choose from"
@@ -224,7 +224,7 @@ class Loader:
             if not (self._stopping or served.adopted or self._jobs.is_busy(served.spec.name)):
                 self._have_done(partial(self._poll_one, served))
 
-    def _poll_one(self, served: ServedModel, due: Sequence[Tried] = ()) -> None:
+    def _poll_one(self, served: ServedModel, due: Sequence[FailedVersion] = ()) -> None:
         with self._jobs.turn(served.spec.name):
             try:
                 self._bring_up_to_date(served, again=False, due=due)
@@ -246,7 +246,7 @@ class Loader:
         try:
             if old.model is not None and not self._end(old):
                 self._leaving.append(old)
-            self._load(served, replacement.again, Outcome())
+            self._load(served, replacement.again, LoadOutcome())
             with self._repository.lock:
                 served.forget_ended()
             self._announce()
@@ -255,9 +255,11 @@ class Loader:
 
     # -- one model -----------------------------------------------------------------------------------------------
 
-    def _bring_up_to_date(self, served: ServedModel, again: bool, due: Sequence[Tried] = ()) -> Outcome:
+    def _bring_up_to_date(
+        self, served: ServedModel, again: bool, due: Sequence[FailedVersion] = ()
+    ) -> LoadOutcome:
         """`again`: also what failed before, and a source that shows no change. `due`: nothing but these."""
-        outcome = Outcome()
+        outcome = LoadOutcome()
         there = loading.find(served)
         wanted = [there[number] for number in loading.wanted_of(served, list(there))]
         if not wanted or (not wanted[0].is_numbered and any(each.is_numbered for each in served.versions)):
@@ -287,7 +289,7 @@ class Loader:
         return outcome
 
     def _coming(
-        self, served: ServedModel, wanted: list[Version], again: bool, due: Sequence[Tried]
+        self, served: ServedModel, wanted: list[Version], again: bool, due: Sequence[FailedVersion]
     ) -> list[Version] | None:
         """What is to be loaded now, and is shown from now on; None if nothing is to be changed yet."""
         if due:  # what has failed is shown as it was until the outcome is known
@@ -299,7 +301,7 @@ class Loader:
             served.versions += coming
         return coming
 
-    def _move_labels(self, served: ServedModel, outcome: Outcome) -> None:
+    def _move_labels(self, served: ServedModel, outcome: LoadOutcome) -> None:
         """Have each label stand for what it shall, if that can be called by now."""
         with self._repository.lock:
             there = {version.number for version in served.available}
@@ -323,10 +325,10 @@ class Loader:
         self._seen[served.spec.name] = seen
         return not all(before.get(number) == fingerprint for number, fingerprint in seen.items())
 
-    def _load(self, served: ServedModel, version: Version, outcome: Outcome) -> None:
+    def _load(self, served: ServedModel, version: Version, outcome: LoadOutcome) -> None:
         name, number = served.spec.name, version.number
         put_back = loading.import_again(served.spec) if served.spec.is_function else None
-        version.enter(State.LOADING)
+        version.enter(VersionState.LOADING)
         self._announce()
         self._switchboard.expect_company()
         try:
@@ -343,7 +345,7 @@ class Loader:
             if not version.abandoned:
                 _close(version)
             version.failed = True
-            self._show(served, version, State.END, str(error) or type(error).__name__)
+            self._show(served, version, VersionState.END, str(error) or type(error).__name__)
             outcome.failed[number] = version.cause
             again = self._retries.failed(version, monotonic())
             self._orders.put(None)  # the loader's thread waits for longer, perhaps
@@ -352,15 +354,15 @@ class Loader:
             return
         finally:
             self.on_begin("")
-        self._show(served, version, State.AVAILABLE)
-        self._retries.forget(Tried.of(version))
+        self._show(served, version, VersionState.AVAILABLE)
+        self._retries.forget(FailedVersion.of(version))
         self.on_load(name)
         self._switchboard.switch()
         self._announce()
         outcome.loaded.append(number)
         _log.info("model %r: version %d is served", name, number)
 
-    def _show(self, served: ServedModel, version: Version, state: State, cause: str = "") -> None:
+    def _show(self, served: ServedModel, version: Version, state: VersionState, cause: str = "") -> None:
         """What its load has come to."""
         with self._repository.lock:
             version.enter(state, cause)
@@ -378,7 +380,7 @@ class Loader:
         before = default.model.spec if default is not None and default.model is not None else None
         return loading.taken_over(self._tune(version.spec), before)
 
-    def _load_back(self, served: ServedModel, going: list[Version], outcome: Outcome) -> None:
+    def _load_back(self, served: ServedModel, going: list[Version], outcome: LoadOutcome) -> None:
         """What was unloaded to make room for a version that then could not be loaded."""
         for old in going:
             again = Version(old.number, old.spec, old.fingerprint)
@@ -386,14 +388,14 @@ class Loader:
                 served.versions.append(again)
             self._load(served, again, outcome)
 
-    def _unload(self, versions: list[Version], outcome: Outcome, seconds: float) -> bool:
+    def _unload(self, versions: list[Version], outcome: LoadOutcome, seconds: float) -> bool:
         """Take them out of service, and close those on which nothing runs any more within so many seconds, the others
         later. True if all are closed."""
         if not versions:
             return True
         with self._repository.lock:
             for version in versions:
-                version.enter(State.UNLOADING)
+                version.enter(VersionState.UNLOADING)
             self._repository.follow()
         self._switchboard.switch()
         self._announce()
@@ -415,18 +417,18 @@ class Loader:
         return not outcome.draining
 
     def _stay(
-        self, served: ServedModel, going: list[Version], coming: list[Version], outcome: Outcome
+        self, served: ServedModel, going: list[Version], coming: list[Version], outcome: LoadOutcome
     ) -> None:
         """What was to be unloaded first still runs: there is no room for what comes, so put it back into service."""
         cause = "the version before it still has requests, and must be unloaded first"
         with self._leaving_lock, self._repository.lock:
             for version in coming:
-                version.enter(State.END, cause)
+                version.enter(VersionState.END, cause)
                 version.failed = True
                 outcome.failed[version.number] = f"version {version.number} was not loaded: {cause}"
             for version in [old for old in going if old in self._leaving]:
                 self._leaving.remove(version)
-                version.enter(State.AVAILABLE)
+                version.enter(VersionState.AVAILABLE)
             self._repository.follow()
         outcome.draining.clear()
         self._switchboard.switch()
@@ -451,7 +453,7 @@ class Loader:
     def _close_unloaded(self, version: Version) -> None:
         with self._repository.lock:
             _close(version)
-            version.enter(State.END, version.cause or "unloaded")
+            version.enter(VersionState.END, version.cause or "unloaded")
         _log.info("model %r: version %d is unloaded", version.spec.name, version.number)
 
     def _await_end_of_requests(self, version: Version, deadline: float) -> bool:

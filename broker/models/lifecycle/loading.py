@@ -18,7 +18,7 @@ from broker.models.errors import ModelLoadError
 from broker.models.files.reading import reading, unreadable
 from broker.models.lifecycle.entry import entry_of
 from broker.models.lifecycle.served_model import ServedModel
-from broker.models.lifecycle.version import State, Version
+from broker.models.lifecycle.version import Version, VersionState
 from broker.models.model import LoadedModel
 from broker.models.python import folder as python_folder
 from broker.models.python import function
@@ -95,7 +95,7 @@ def load_first(served: ServedModel, why_not: str | None = None) -> None:
             load(version)
         except ModelLoadError as error:
             first = first or error
-            version.enter(State.END, str(error))
+            version.enter(VersionState.END, str(error))
             version.failed = True
             lower = [number for number in spare if number < version.number]
             if lower and not served.policy.numbers:
@@ -109,7 +109,7 @@ def load_first(served: ServedModel, why_not: str | None = None) -> None:
 
 def _set_aside(served: ServedModel, version: Version, cause: str) -> None:
     """The version that would be called stands in END."""
-    version.enter(State.END, cause)
+    version.enter(VersionState.END, cause)
     version.failed = version.set_aside = True
     served.versions.append(version)
 
@@ -153,7 +153,7 @@ def nothing_wanted(served: ServedModel, there: list[int]) -> ModelLoadError:
 def load(version: Version) -> None:
     """Make its model. Raises ModelLoadError, whatever went wrong."""
     spec = version.spec
-    version.enter(State.LOADING)
+    version.enter(VersionState.LOADING)
     with reading(spec):
         load_function = _load_function(spec)
     before = resident_bytes()

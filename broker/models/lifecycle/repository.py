@@ -11,11 +11,11 @@ from typing import Any
 
 from broker.models.errors import ModelLoadError
 from broker.models.lifecycle import loading
-from broker.models.lifecycle.ad_hoc import AdHoc
+from broker.models.lifecycle.ad_hoc import AdHocSignatures
 from broker.models.lifecycle.entry import Entry, ad_hoc_entry
 from broker.models.lifecycle.loading import load_model
 from broker.models.lifecycle.served_model import ServedModel
-from broker.models.lifecycle.version import State, Version
+from broker.models.lifecycle.version import Version, VersionState
 from broker.models.model import LoadedModel, no_such_signature
 from broker.models.python import function
 from broker.models.rows.joining import Verdicts
@@ -38,7 +38,7 @@ class Repository:
         self.lock = threading.RLock()
         self.served: dict[str, ServedModel] = {}
         self._next_number = 1
-        self._ad_hoc = AdHoc()
+        self._ad_hoc = AdHocSignatures()
 
     @property
     def models(self) -> Mapping[str, LoadedModel]:
@@ -186,7 +186,7 @@ def load(
             for version in served.versions:
                 if version.model is not None:
                     loading.warm_up(version, repository.new_number, warm, verdicts)
-                    version.enter(State.AVAILABLE)
+                    version.enter(VersionState.AVAILABLE)
         repository.follow()
         tell("")
     except BaseException:

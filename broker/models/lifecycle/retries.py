@@ -20,7 +20,7 @@ FIRST_SECONDS = 1.0
 LAST_SECONDS = 300.0
 
 
-class Tried(NamedTuple):
+class FailedVersion(NamedTuple):
     """What is tried: a version of a model as its files are; with others it is another try."""
 
     model: str
@@ -28,18 +28,18 @@ class Tried(NamedTuple):
     fingerprint: str
 
     @classmethod
-    def of(cls, version: Version) -> Tried:
+    def of(cls, version: Version) -> FailedVersion:
         return cls(version.spec.name, version.number, version.fingerprint)
 
 
-class Retries:
+class LoadRetries:
     """Any thread."""
 
     def __init__(self, first_s: float = FIRST_SECONDS, last_s: float = LAST_SECONDS) -> None:
         self._first_s = first_s
         self._last_s = last_s
-        self._pauses: dict[Tried, Backoff] = {}
-        self._due_s: dict[Tried, float] = {}
+        self._pauses: dict[FailedVersion, Backoff] = {}
+        self._due_s: dict[FailedVersion, float] = {}
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
@@ -47,11 +47,11 @@ class Retries:
 
     def __contains__(self, version: Version) -> bool:
         """Whether it has failed before."""
-        return Tried.of(version) in self._pauses
+        return FailedVersion.of(version) in self._pauses
 
     def failed(self, version: Version, now_s: float) -> str:
         """Its load has just failed; what the log is to say of the next try, "" if there is none."""
-        tried = Tried.of(version)
+        tried = FailedVersion.of(version)
         if not version.fingerprint or version.abandoned:
             self.forget(tried)
             return ""
@@ -60,13 +60,13 @@ class Retries:
             self._due_s[tried] = now_s + pause_s
         return f"; it is tried again in {pause_s:g} s"
 
-    def due(self, model: str, now_s: float) -> list[Tried]:
+    def due(self, model: str, now_s: float) -> list[FailedVersion]:
         """What of this model is to be tried now."""
         with self._lock:
             return sorted(each for each, at_s in self._due_s.items() if each.model == model and at_s <= now_s)
 
     def again(
-        self, served: ServedModel, wanted: Iterable[Version], due: Iterable[Tried]
+        self, served: ServedModel, wanted: Iterable[Version], due: Iterable[FailedVersion]
     ) -> Iterator[Version]:
         """Of the `wanted` versions that are on disk now those that are `due`; what is due and not among them is
         forgotten."""
@@ -83,20 +83,20 @@ class Retries:
         with self._lock:
             return min(self._due_s.values(), default=None)
 
-    def forget(self, tried: Tried) -> None:
+    def forget(self, tried: FailedVersion) -> None:
         """It was loaded, or is not to be tried again."""
         with self._lock:
             self._pauses.pop(tried, None)
             self._due_s.pop(tried, None)
 
 
-def _is_same(version: Version, tried: Tried) -> bool:
+def _is_same(version: Version, tried: FailedVersion) -> bool:
     return version.fingerprint == tried.fingerprint and (
         version.number == tried.number or not version.is_numbered
     )
 
 
-def _must_stay(served: ServedModel, tried: Tried) -> bool:
+def _must_stay(served: ServedModel, tried: FailedVersion) -> bool:
     """It has been loaded meanwhile, or what is served would have to make room for a try."""
     there = served.available
     return any(each.number == tried.number for each in there) or bool(there and served.spec.unload_first)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from broker.models.lifecycle.entry import Entry
-from broker.models.lifecycle.version import State, Version
+from broker.models.lifecycle.version import Version, VersionState
 from broker.models.spec import ModelSpec
 from broker.models.version_policy import Policy
 
@@ -87,7 +87,7 @@ class ServedModel:
 
     def forget_ended(self) -> None:
         """Keep what is of interest of what has ended: the last few, and of each number the last."""
-        ended = [each for each in self.versions if each.state is State.END]
+        ended = [each for each in self.versions if each.state is VersionState.END]
         last = {each.number: each for each in self.versions}
         gone = [each for each in ended if last[each.number] is not each]
         kept = [each for each in ended if each not in gone]
@@ -129,7 +129,7 @@ class ServedModel:
         if version is not None:
             return self._version(version, label)
         missing = Version(self.labels[label], self.spec)
-        missing.enter(State.END, "it is not served")
+        missing.enter(VersionState.END, "it is not served")
         return self._version(missing, label)
 
     def _version(self, version: Version, key: int | str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from broker.models.model import LoadedModel
 from broker.models.spec import ModelSpec
 
 
-class State(Enum):
+class VersionState(Enum):
     START = "START"
     """Found, and wanted."""
     LOADING = "LOADING"
@@ -36,7 +36,7 @@ class Version:
     fingerprint: str = ""
     is_numbered: bool = False
     """Whether the number is that of a folder; else it counts the loads of the source."""
-    state: State = State.START
+    state: VersionState = VersionState.START
     cause: str = ""
     since: float = field(default_factory=time)
     """When it came into its state, in seconds since 1970."""
@@ -54,14 +54,14 @@ class Version:
     set_aside: bool = False
     """It ended the broker's process again and again, so it is not loaded unless somebody asks for it."""
 
-    def enter(self, state: State, cause: str = "") -> None:
+    def enter(self, state: VersionState, cause: str = "") -> None:
         self.state = state
         self.cause = cause
         self.since = time()
 
     @property
     def is_available(self) -> bool:
-        return self.state is State.AVAILABLE
+        return self.state is VersionState.AVAILABLE
 
     def __repr__(self) -> str:
         return f"<Version {self.number} of {self.spec.name}, {self.state.value}>"

@@ -15,7 +15,7 @@ import numpy as np
 
 from broker.models import examples
 from broker.models.errors import RAISED_BY_CODE, ModelLoadError
-from broker.models.model import DEFAULT_SIGNATURE, AdHoc, LoadedModel, Run, no_such_signature
+from broker.models.model import DEFAULT_SIGNATURE, AdHocSignature, LoadedModel, Run, no_such_signature
 from broker.models.spec import ModelSpec
 from broker.models.tf.import_logs import tensorflow_import
 from worker_client.wire.dtypes import STRING, dtype_named
@@ -108,7 +108,7 @@ class FunctionModel:
             raise no_such_signature(signature_name, self)
         return self._run
 
-    def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHoc:
+    def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHocSignature:
         raise InvalidInput(
             f"model {self.spec.name!r} is a Python function and has no graph whose tensors a session could run; "
             "call it with client.model(...).predict(...)"

@@ -29,7 +29,7 @@ from broker.models.rows.closeness import (
     same_rows,
     same_shapes,
 )
-from broker.models.rows.made_up import LENGTHS, Choice, draw, families_of
+from broker.models.rows.made_up import LENGTHS, Recipe, draw, families_of
 from broker.models.rows.trial_rows import kept_halves, picked, regrouped, shaken
 from worker_client.system.clock import monotonic
 from worker_client.wire.signature import Signature
@@ -181,29 +181,29 @@ class _Trials:
 
     # -- what it accepts -----------------------------------------------------------------------------------------
 
-    def _accepted(self) -> Choice | None:
+    def _accepted(self) -> Recipe | None:
         """The first that it can be run with, one row at a time; None if nothing is."""
         for number, _ in enumerate(self._examples):
-            choice = Choice((), 1, number)
+            choice = Recipe((), 1, number)
             if self._runs(choice):
                 return choice
         lengths = LENGTHS if self._free else LENGTHS[:1]
         most = max(map(len, self._families))
         ways = [  # all inputs in step, then each by itself
-            Choice(tuple(min(family, len(known) - 1) for known in self._families), length)
+            Recipe(tuple(min(family, len(known) - 1) for known in self._families), length)
             for length in lengths[:3]
             for family in range(most)
         ]
         for families in product(*[range(min(len(known), 6)) for known in self._families[:3]]):
             rest = (0,) * (len(self._families) - len(families))
-            ways.append(Choice(families + rest, lengths[0]))
-        ways += [Choice((0,) * len(self._families), length) for length in lengths[3:]]
+            ways.append(Recipe(families + rest, lengths[0]))
+        ways += [Recipe((0,) * len(self._families), length) for length in lengths[3:]]
         for choice in dict.fromkeys(ways[: _PROBED * 2]):
             if self._runs(choice):
                 return choice
         return None
 
-    def _runs(self, choice: Choice) -> bool:
+    def _runs(self, choice: Recipe) -> bool:
         pool = draw(self._signature, choice, 1, self._rng, self._examples)
         try:
             self._run_rows(pool, [0])
@@ -212,7 +212,7 @@ class _Trials:
         self.answered = True
         return True
 
-    def _measure(self, base: Choice) -> None:
+    def _measure(self, base: Recipe) -> None:
         """What one row takes, the first run not counted; and give the trials their time."""
         pool = draw(self._signature, base, 1, self._rng, self._examples)
         for _ in range(2):
@@ -223,10 +223,10 @@ class _Trials:
             raise _OutOfTime
         self._until = self._clock() + max(self._seconds, 1.2 * _FEWEST_RUNS * self.row_seconds)
 
-    def _choices(self, base: Choice) -> Iterator[Choice]:
+    def _choices(self, base: Recipe) -> Iterator[Recipe]:
         """The examples first, then each family and length that it accepts, several inputs in new company."""
         for number, _ in enumerate(self._examples[:4]):
-            yield Choice((), 1, number)
+            yield Recipe((), 1, number)
         start = base
         if base.example is not None:
             found = self._made_up_beside()
@@ -239,23 +239,23 @@ class _Trials:
                 self._family(each, (known + number) if number < 12 else int(self._rng.integers(99)), start)
                 for each, known in enumerate(start.families)
             )
-            choice = Choice(families, self._length(number, start))
+            choice = Recipe(families, self._length(number, start))
             if not self._runs(choice):
                 choice = self._blame(choice, start)
             yield choice
 
-    def _made_up_beside(self) -> Choice | None:
+    def _made_up_beside(self) -> Recipe | None:
         examples, self._examples = self._examples, ()
         try:
             return self._accepted()
         finally:
             self._examples = examples
 
-    def _family(self, each: int, number: int, start: Choice) -> int:
+    def _family(self, each: int, number: int, start: Recipe) -> int:
         found = number % len(self._families[each])
         return start.families[each] if (each, found) in self._refused else found
 
-    def _length(self, number: int, start: Choice) -> int:
+    def _length(self, number: int, start: Recipe) -> int:
         if not self._free:
             return start.length
         usable = [length for length in LENGTHS if length not in self._short]
@@ -265,23 +265,23 @@ class _Trials:
         )
         return usable[number % len(usable)] if usable else start.length
 
-    def _blame(self, choice: Choice, start: Choice) -> Choice:
+    def _blame(self, choice: Recipe, start: Recipe) -> Recipe:
         """Find out what of a choice it does not accept, and leave that at what is known to work."""
         families = list(start.families)
         for each, family in enumerate(choice.families):
             families[each] = family
-            if family != start.families[each] and not self._runs(Choice(tuple(families), start.length)):
+            if family != start.families[each] and not self._runs(Recipe(tuple(families), start.length)):
                 self._refused.add((each, family))
                 families[each] = start.families[each]
-        found = Choice(tuple(families), choice.length)
+        found = Recipe(tuple(families), choice.length)
         if choice.length != start.length and not self._runs(found):
             self._short.add(choice.length)
-            found = Choice(tuple(families), start.length)
+            found = Recipe(tuple(families), start.length)
         return found
 
     # -- trials --------------------------------------------------------------------------------------------------
 
-    def _try(self, choice: Choice, rows: int) -> None:
+    def _try(self, choice: Recipe, rows: int) -> None:
         """Everything with a few rows."""
         pool = draw(self._signature, choice, 2 * rows, self._rng, self._examples)
         begun = self._clock()
@@ -302,7 +302,7 @@ class _Trials:
         if not all(same_outputs(alone[kept[0]], alone[number]) for number in kept):
             self.learned += 1
 
-    def _try_many(self, choice: Choice, small: int) -> None:
+    def _try_many(self, choice: Recipe, small: int) -> None:
         """Rows far apart: more than a batch has, where that is cheap."""
         for rows in self._many(choice):
             if rows <= small:
@@ -326,7 +326,7 @@ class _Trials:
                 mixed = [one if stays else other for one, other, stays in zip(first, second, kept_here)]
                 self._compare_company(pool, first, base, mixed, list(kept_here))
 
-    def _many(self, choice: Choice) -> list[int]:
+    def _many(self, choice: Recipe) -> list[int]:
         """Numbers of rows that are worth a run: past the limit, and far past it where rows are small and quick."""
         row = draw(self._signature, choice, 1, self._rng, self._examples)
         row_bytes = max(1, sum(feed.nbytes for feed in row))

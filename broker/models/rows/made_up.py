@@ -34,7 +34,7 @@ Family = Callable[[Rng, Shape], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class Recipe:
     """A family for each input, and the size of free inner dimensions; or an example, whose rows are then mixed."""
 
     families: tuple[int, ...]
@@ -76,7 +76,7 @@ def _all_of(spec: TensorSpec) -> Sequence[Family]:
     return _FLOATS
 
 
-def draw(signature: Signature, choice: Choice, rows: int, rng: Rng, examples: Sequence[Feeds] = ()) -> Feeds:
+def draw(signature: Signature, choice: Recipe, rows: int, rng: Rng, examples: Sequence[Feeds] = ()) -> Feeds:
     """So many rows for each input."""
     if choice.example is not None:
         return _mixed_example(examples[choice.example], rows, rng)

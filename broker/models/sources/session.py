@@ -21,10 +21,10 @@ from broker.models.effects.graph_walk import GraphWalk, calls_python, compiles
 from broker.models.errors import ModelLoadError
 from broker.models.examples import Examples, of_spec, together
 from broker.models.files.locate import locate, weight_bytes
-from broker.models.kinds import Kind, kind_of
+from broker.models.kinds import SourceKind, kind_of
 from broker.models.model import (
     DEFAULT_SIGNATURE,
-    AdHoc,
+    AdHocSignature,
     Run,
     default_of,
     no_such_signature,
@@ -36,7 +36,7 @@ from broker.models.sources.session_config import config_of
 from broker.models.spec import ModelSpec
 from broker.models.tf import fork_guard as forked
 from broker.models.tf.callables import runner_of, text_of
-from broker.models.tf.graph import Endpoint, feedable, fetchable, spec_of
+from broker.models.tf.graph import GraphSignature, feedable, fetchable, spec_of
 from broker.models.tf.runtime import BaseSession, onednn_enabled, tf
 from broker.models.warmup import Cost, measure
 from worker_client.wire.errors import InvalidInput
@@ -61,7 +61,7 @@ class SessionModel:
         spec: ModelSpec,
         version: int,
         session: Any,
-        runs: Mapping[str, tuple[Endpoint, Run]],
+        runs: Mapping[str, tuple[GraphSignature, Run]],
         left_out: Mapping[str, str],
         intra_op_threads: int,
         examples: Examples,
@@ -110,7 +110,7 @@ class SessionModel:
         session, feeds, fetches = self._session, endpoint.feeds, list(endpoint.fetches)
         return lambda *arrays: session.run(fetches, dict(zip(feeds, arrays)))
 
-    def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHoc:
+    def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHocSignature:
         graph = self._session.graph
         inputs = [spec_of(feedable(graph, feed), feed) for feed in feeds]
         found = {fetch: fetchable(graph, fetch) for fetch in fetches}
@@ -118,14 +118,16 @@ class SessionModel:
         outputs = [spec_of(tensor, fetch) for fetch, tensor in tensors.items()]
         signature = Signature(name, tuple(inputs), tuple(outputs))
         names = tuple(tensor.name for tensor in tensors.values())
-        endpoint = Endpoint(signature, tuple(graph.get_tensor_by_name(feed).name for feed in feeds), names)
+        endpoint = GraphSignature(
+            signature, tuple(graph.get_tensor_by_name(feed).name for feed in feeds), names
+        )
         operations = tuple(fetch for fetch in fetches if fetch not in tensors)
         targets = [found[operation].name for operation in operations]
         if not self.spec.session_effects:
             session_rules.check(self.spec.name, fetches, effects.session_effects_of(graph, endpoint, targets))
         run = runner_of(self._session, endpoint, _on_caller_thread(self.spec), targets)
         told = effects.describe(effects.effects_of(graph, endpoint, targets))
-        return AdHoc(signature, run, operations, told, self._compiled(names))
+        return AdHocSignature(signature, run, operations, told, self._compiled(names))
 
     def interrupt(self) -> bool:
         """A session that closes cancels its runs: TensorFlow looks at that between operations and in each round of a
@@ -154,7 +156,7 @@ def load(spec: ModelSpec) -> SessionModel:
     """
     path, version = locate(spec)
     libraries.load(spec)
-    if kind_of(path) is Kind.KERAS:
+    if kind_of(path) is SourceKind.KERAS:
         with keras_file.exported(spec, path) as directory:
             return load_from(spec, directory, version)
     return load_from(spec, path, version)
@@ -300,9 +302,9 @@ def _nothing_to_serve(spec: ModelSpec, left_out: Mapping[str, str]) -> ModelLoad
 
 
 def _runs(
-    spec: ModelSpec, session: Any, found: Mapping[str, Endpoint], left_out: dict[str, str]
-) -> dict[str, tuple[Endpoint, Run]]:
-    runs: dict[str, tuple[Endpoint, Run]] = {}
+    spec: ModelSpec, session: Any, found: Mapping[str, GraphSignature], left_out: dict[str, str]
+) -> dict[str, tuple[GraphSignature, Run]]:
+    runs: dict[str, tuple[GraphSignature, Run]] = {}
     for name, endpoint in found.items():
         try:
             runs[name] = endpoint, runner_of(session, endpoint, _on_caller_thread(spec))

@@ -11,7 +11,7 @@ from broker.models.sources import frozen, variables
 from broker.models.spec import ModelSpec
 from broker.models.spec_values import as_mapping
 from broker.models.tf.graph import (
-    Endpoint,
+    GraphSignature,
     NotServable,
     endpoint_of,
     feedable,
@@ -27,7 +27,7 @@ CALLS_PYTHON = "it calls Python"
 _MOST = 3
 
 
-def of_tensors(graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> Endpoint:
+def of_tensors(graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> GraphSignature:
     """One signature of these tensors, or names of tensors, by name. Raises InvalidInput."""
     feeds = {name: feedable(graph, tensor) for name, tensor in inputs.items()}
     fetches = {name: fetched(graph, tensor) for name, tensor in outputs.items()}
@@ -37,10 +37,10 @@ def of_tensors(graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
         tuple(spec_of(tensor, name) for name, tensor in fetches.items()),
     )
     names = [tuple(tensor.name for tensor in side.values()) for side in (feeds, fetches)]
-    return Endpoint(signature, *names)
+    return GraphSignature(signature, *names)
 
 
-def of_spec(spec: ModelSpec, graph: Any) -> Endpoint:
+def of_spec(spec: ModelSpec, graph: Any) -> GraphSignature:
     """The signature that `spec.inputs` and `spec.outputs` make, or the graph itself. Raises ModelLoadError."""
     inputs, outputs = as_mapping(spec.inputs), as_mapping(spec.outputs)
     if not outputs:
@@ -59,9 +59,9 @@ def of_spec(spec: ModelSpec, graph: Any) -> Endpoint:
 
 def of_definitions(
     session: Any, definitions: Mapping[str, Any]
-) -> tuple[dict[str, Endpoint], dict[str, str]]:
+) -> tuple[dict[str, GraphSignature], dict[str, str]]:
     """The signatures whose tensors can cross to the workers, by name, and the reasons why others cannot."""
-    endpoints: dict[str, Endpoint] = {}
+    endpoints: dict[str, GraphSignature] = {}
     left_out: dict[str, str] = {}
     for name in sorted(definitions):
         if name.startswith("__saved_model"):
@@ -73,7 +73,9 @@ def of_definitions(
     return endpoints, left_out
 
 
-def leave_out_without_values(session: Any, endpoints: dict[str, Endpoint], left_out: dict[str, str]) -> None:
+def leave_out_without_values(
+    session: Any, endpoints: dict[str, GraphSignature], left_out: dict[str, str]
+) -> None:
     """Move signatures that read a variable which was not restored to those left out."""
     graph = session.graph
     read = {name: variables.read_by(graph, endpoint.fetches) for name, endpoint in endpoints.items()}
@@ -87,7 +89,7 @@ def leave_out_without_values(session: Any, endpoints: dict[str, Endpoint], left_
 
 
 def leave_out_marked(
-    graph: Any, marks: Mapping[str, str], endpoints: dict[str, Endpoint], left_out: dict[str, str]
+    graph: Any, marks: Mapping[str, str], endpoints: dict[str, GraphSignature], left_out: dict[str, str]
 ) -> None:
     """Move signatures that run one of these operations to those left out, with its text."""
     for name, endpoint in list(endpoints.items()):

@@ -11,7 +11,7 @@ from broker.models.model import Run
 from broker.models.tf.aliases import aliased
 from broker.models.tf.conversions import fed_quantised, scalar_strings
 from broker.models.tf.error_text import clean
-from broker.models.tf.graph import Endpoint
+from broker.models.tf.graph import GraphSignature
 from broker.models.tf.runtime import config_pb2, pywrap_tf_session, tf
 from worker_client.wire.errors import ModelFailed
 
@@ -21,7 +21,9 @@ POOL = 0
 """TensorFlow's default: the session's inter-op pool."""
 
 
-def runner_of(session: Any, endpoint: Endpoint, caller_thread: bool, targets: Sequence[str] = ()) -> Run:
+def runner_of(
+    session: Any, endpoint: GraphSignature, caller_thread: bool, targets: Sequence[str] = ()
+) -> Run:
     """The endpoint as a Run: TensorFlow's own callable where every tensor is fed or fetched just once.
 
     `targets` are operations that are run as well.

@@ -20,7 +20,7 @@ _log = logging.getLogger("onesession.models")
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class GraphSignature:
     """One signature and the graph's tensors behind it, in the order of the signature's inputs and outputs."""
 
     signature: Signature
@@ -32,13 +32,13 @@ class NotServable(Exception):
     """Why a signature is left out."""
 
 
-def endpoint_of(graph: Any, name: str, definition: Definition) -> Endpoint:
+def endpoint_of(graph: Any, name: str, definition: Definition) -> GraphSignature:
     feeds, inputs = _side(graph, "input", definition.inputs, definition.flattened)
     fetches, outputs = _side(graph, "output", definition.outputs, {})
     if not outputs:
         raise NotServable("it returns nothing")
     inputs = tuple(with_default(spec, definition.defaults.get(spec.name)) for spec in inputs)
-    return Endpoint(Signature(name, inputs, outputs), feeds, fetches)
+    return GraphSignature(Signature(name, inputs, outputs), feeds, fetches)
 
 
 def _side(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from broker.cli.snippets import Subject, snippets
+from broker.cli.snippets import CalledSignature, snippets
 from worker_client.wire.default import Default
 from worker_client.wire.dtypes import SUPPORTED, dtype_named
 from worker_client.wire.signature import Signature, TensorSpec
@@ -21,7 +21,7 @@ def spec(name: str, dtype: str = "float32", shape: Any = (None,), **others: Any)
 
 
 def lines(signature: Signature, name: str = "m", *, is_default: bool = True) -> str:
-    text = snippets(Subject(name, "models/m", signature, is_default))
+    text = snippets(CalledSignature(name, "models/m", signature, is_default))
     compile(text, "app.py", "exec")
     return text
 
@@ -64,5 +64,5 @@ def test_inputs_with_defaults_are_left_out() -> None:
 
 
 def test_the_start_is_quoted_for_a_shell() -> None:
-    subject = Subject("m", "my models/m", Signature("s", (), (spec("y"),)), True)
+    subject = CalledSignature("m", "my models/m", Signature("s", (), (spec("y"),)), True)
     assert "# onesession run --model 'm=my models/m' -- gunicorn --workers 4 app:app\n" in snippets(subject)

@@ -18,7 +18,7 @@ from broker.doctor.checks import (
     shared_memory,
     versions,
 )
-from broker.doctor.finding import Finding, Level, ok, problem, warning, worst
+from broker.doctor.finding import Finding, Severity, ok, problem, warning, worst
 from broker.host.processors import Quota
 
 MIB = 1 << 20
@@ -34,14 +34,14 @@ def told(found: Finding, level: str, text: str, remedy: str = "") -> None:
     assert found.level.value == level, found
     assert text in found.found
     assert remedy in found.remedy
-    assert bool(found.remedy) == (found.level is not Level.OK)
+    assert bool(found.remedy) == (found.level is not Severity.OK)
 
 
 def test_the_worst_counts() -> None:
     """One problem makes the whole a problem; nothing at all is ok."""
-    assert worst([]) is Level.OK
-    assert worst([ok("a", "x"), warning("b", "x", "y"), ok("c", "x")]) is Level.WARNING
-    assert worst([problem("a", "x", "y"), warning("b", "x", "y")]) is Level.PROBLEM
+    assert worst([]) is Severity.OK
+    assert worst([ok("a", "x"), warning("b", "x", "y"), ok("c", "x")]) is Severity.WARNING
+    assert worst([problem("a", "x", "y"), warning("b", "x", "y")]) is Severity.PROBLEM
 
 
 @pytest.mark.parametrize(

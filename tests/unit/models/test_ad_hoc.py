@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from broker.models.lifecycle import ad_hoc
-from broker.models.lifecycle.ad_hoc import AdHoc
+from broker.models.lifecycle.ad_hoc import AdHocSignatures
 from broker.models.lifecycle.version import Version
 from broker.models.spec import ModelSpec
 from worker_client import Overloaded
@@ -18,7 +18,7 @@ class Asked:
     """Sets of feeds and fetches by name, asked for by workers."""
 
     def __init__(self) -> None:
-        self.all = AdHoc()
+        self.all = AdHocSignatures()
         self.version = Version(1, ModelSpec("m", "/m"))
         self.made = 0
 

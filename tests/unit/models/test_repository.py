@@ -11,7 +11,7 @@ import pytest
 from broker.models.errors import ModelLoadError
 from broker.models.lifecycle import loading
 from broker.models.lifecycle.repository import load
-from broker.models.lifecycle.version import State, Version
+from broker.models.lifecycle.version import Version, VersionState
 from broker.models.python.function import signature
 from broker.models.spec import ModelSpec
 from broker.models.warmup import Cost
@@ -146,7 +146,7 @@ def test_the_next_version_is_known_by_another_number_if_it_is_stateful(monkeypat
         version = Version(number, ModelSpec("a", f"app_models:{name}"))
         loading.load(version)
         loading.warm_up(version, models.new_number)
-        version.enter(State.AVAILABLE)
+        version.enter(VersionState.AVAILABLE)
         served.versions.append(version)
         models.follow()
     numbers.append(models.describe()["a"]["signatures"][0]["id"])

@@ -11,7 +11,7 @@ from broker.models.errors import ModelLoadError
 from broker.models.lifecycle.loading import load_first, taken_over
 from broker.models.lifecycle.repository import load
 from broker.models.lifecycle.served_model import ServedModel
-from broker.models.lifecycle.version import State
+from broker.models.lifecycle.version import VersionState
 from broker.models.spec import ModelSpec
 from broker.models.version_policy import Policy, fingerprint, numbered
 from tests.versions_on_disk import Versions
@@ -96,8 +96,8 @@ def test_at_the_start_a_lower_version_stands_in(versions: Versions) -> None:
     versions.add(3, before="raise RuntimeError('damaged')")
     served = load([ModelSpec("m", versions.source)]).served["m"]
     assert {version.number: version.state for version in served.versions} == {
-        2: State.AVAILABLE,
-        3: State.END,
+        2: VersionState.AVAILABLE,
+        3: VersionState.END,
     }
     assert "damaged" in next(version.cause for version in served.versions if version.number == 3)
     with pytest.raises(ModelLoadError, match="damaged"):

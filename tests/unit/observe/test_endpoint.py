@@ -15,12 +15,12 @@ from prometheus_client import CollectorRegistry
 
 from broker.observe import http as endpoint
 from broker.observe.health import Health
-from broker.observe.http import Endpoint
+from broker.observe.http import MetricsEndpoint
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
-    made = Endpoint("127.0.0.1", 0)
+    made = MetricsEndpoint("127.0.0.1", 0)
     made.start(CollectorRegistry(), Health({}))
     yield made.addresses[0]
     made.close()
@@ -58,7 +58,7 @@ def test_the_end_waits_for_no_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     """Of a thread that looks only once an hour; with a client that says nothing."""
     hourly = partialmethod(endpoint._Server.serve_forever, poll_interval=3600)
     monkeypatch.setattr(endpoint._Server, "serve_forever", hourly)
-    made = Endpoint("127.0.0.1", 0, str(tmp_path / "metrics"))
+    made = MetricsEndpoint("127.0.0.1", 0, str(tmp_path / "metrics"))
     made.start(CollectorRegistry(), Health({}))
     with socket.socket(socket.AF_UNIX) as silent:
         silent.connect(str(tmp_path / "metrics"))

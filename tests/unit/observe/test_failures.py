@@ -6,11 +6,11 @@ import logging
 
 import pytest
 
-from broker.counters.failures import Asked, Failures
+from broker.counters.failures import Failures, SignatureKey
 from broker.counters.log_rate import RateLimit
 from worker_client import DeadlineExceeded, ModelFailed
 
-DIGITS = Asked("digits", 1, "serving_default")
+DIGITS = SignatureKey("digits", 1, "serving_default")
 
 
 def test_a_flood_is_one_line_in_a_while():
@@ -30,7 +30,7 @@ def test_every_failure_is_counted(caplog: pytest.LogCaptureFixture):
         for number in range(5):
             failures.add(DIGITS, ModelFailed(f"row {number}\nis bad"), 4711)
         failures.add(DIGITS, DeadlineExceeded("late"), 4711)
-        failures.add(Asked(), ModelFailed("?"), 4712)
+        failures.add(SignatureKey(), ModelFailed("?"), 4712)
     assert failures.of(DIGITS) == {"ModelFailed": 5, "DeadlineExceeded": 1}
     assert sum(failures.counts().values()) == 7
     first, second, third = caplog.records

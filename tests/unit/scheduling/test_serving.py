@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broker.counters.failures import Failures
-from broker.data_plane.served_signature import Bound, Serving
+from broker.data_plane.served_signature import Bound, ServedSignature
 from broker.host.processor_wait import ProcessorWait
 from broker.models.lifecycle.entry import entry_of
 from broker.models.python.function import ATTRIBUTE, FunctionModel, signature
@@ -34,7 +34,7 @@ class Served:
         function = signature(**ROWS, stateful=stateful)(lambda x: x)
         spec = ModelSpec("m", "app:f", **settings)
         model = FunctionModel(spec, function, getattr(function, ATTRIBUTE))
-        self.serving = Serving(entry_of(1, model, "serving_default", 1), Bound(spec))
+        self.serving = ServedSignature(entry_of(1, model, "serving_default", 1), Bound(spec))
         self.waits = Waits()
         self.now_ns = 1_000_000_000
 

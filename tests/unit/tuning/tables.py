@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from broker.tuning.setting import Sample, Setting, Table
+from broker.tuning.setting import RunSetting, Sample, SampleTable
 
-DEFAULT = Setting(onednn=True, intra_op_threads=2, caller_thread=False, side_by_side=1)
+DEFAULT = RunSetting(onednn=True, intra_op_threads=2, caller_thread=False, side_by_side=1)
 
 
-def setting(text: str) -> Setting:
+def setting(text: str) -> RunSetting:
     """`1x2 caller off` is one thread, two runs side by side, on the caller's thread, oneDNN off."""
     counts, place, onednn = text.split()
     threads, runs = counts.split("x")
-    return Setting(onednn == "on", int(threads), place == "caller", int(runs))
+    return RunSetting(onednn == "on", int(threads), place == "caller", int(runs))
 
 
 def table(
     rows: dict[str, tuple[float, list[float]]], sizes: tuple[int, ...] = (1, 4, 8), times: int = 2
-) -> Table:
+) -> SampleTable:
     """{setting: (p50 in microseconds, rows per second by size)}, each measured so often; the first is the default."""
-    made = Table(setting(next(iter(rows))), sizes)
+    made = SampleTable(setting(next(iter(rows))), sizes)
     for text, (p50_us, rates) in rows.items():
         one = setting(text)
         for _ in range(times):

@@ -16,7 +16,7 @@ from broker.tuning.candidates import (
     settings,
     thread_counts,
 )
-from broker.tuning.setting import Setting
+from broker.tuning.setting import RunSetting
 
 FREE = Fixed()
 TWO = Processors(2, 2)
@@ -33,14 +33,14 @@ fixed = st.builds(
 )
 
 
-def tried(machine: Processors, by_hand: Fixed = FREE) -> list[Setting]:
+def tried(machine: Processors, by_hand: Fixed = FREE) -> list[RunSetting]:
     return settings(machine, by_hand, default_setting(machine, by_hand, True), [True, False])
 
 
 def test_on_two_processors():
     """One thread or both, one run or two, in both places, with oneDNN on and off: sixteen settings."""
     found = tried(TWO)
-    assert found[0] == Setting(onednn=True, intra_op_threads=2, caller_thread=False, side_by_side=1)
+    assert found[0] == RunSetting(onednn=True, intra_op_threads=2, caller_thread=False, side_by_side=1)
     assert len(found) == len(set(found)) == 16
     assert {(s.intra_op_threads, s.side_by_side) for s in found} == {(1, 1), (1, 2), (2, 1), (2, 2)}
 

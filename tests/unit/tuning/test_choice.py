@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker.tuning.choice import BUSY_NOISE, NEARLY_ALL, batch_size, choose, choose_onednn, no_worse
-from broker.tuning.setting import Sample, Setting, Table
+from broker.tuning.setting import RunSetting, Sample, SampleTable
 from tests.unit.tuning.tables import DEFAULT, setting, table
 
 DEFAULT_TEXT = "2x1 pool on"
@@ -31,7 +31,7 @@ MLP = table(
 )
 
 
-def taken(found: Table, onednn: bool = True, busy: bool = False) -> Setting:
+def taken(found: SampleTable, onednn: bool = True, busy: bool = False) -> RunSetting:
     choice = choose(found, onednn, busy=busy)
     assert choice is not None
     return choice.setting
@@ -101,7 +101,7 @@ def test_a_rate_that_was_seen_once_does_not_win():
 
 def test_without_the_default_nothing_is_chosen():
     """What cannot be compared is not taken."""
-    assert choose(Table(DEFAULT, (1,)), True) is None
+    assert choose(SampleTable(DEFAULT, (1,)), True) is None
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ tables = st.dictionaries(
 
 
 @given(tables, st.booleans())
-def test_never_worse_than_the_default(found: Table, busy: bool):
+def test_never_worse_than_the_default(found: SampleTable, busy: bool):
     """Whatever was measured, the choice is the default or no worse than it beyond noise."""
     choice = choose(found, True, busy=busy)
     assert choice is not None
@@ -195,7 +195,7 @@ def test_never_worse_than_the_default(found: Table, busy: bool):
 
 
 @given(st.lists(tables, min_size=1, max_size=4))
-def test_onednn_makes_no_model_worse_than_its_default(found: list[Table]):
+def test_onednn_makes_no_model_worse_than_its_default(found: list[SampleTable]):
     """Turned from its default only if every model has a setting with it that is no worse."""
     if choose_onednn(found, True) is False:
         for one in found:
@@ -205,8 +205,8 @@ def test_onednn_makes_no_model_worse_than_its_default(found: list[Table]):
 
 
 @given(tables)
-def test_a_table_survives_being_written(found: Table):
+def test_a_table_survives_being_written(found: SampleTable):
     """Read again it gives the same choice."""
-    again = Table.from_message(found.to_message())
+    again = SampleTable.from_message(found.to_message())
     assert choose(again, True) == choose(found, True)
     assert again.noise == found.noise

@@ -44,7 +44,7 @@ def test_other_processes_are_seen_and_our_own_are_not():
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as busy:
         try:
             busy.stdout.readline()
-            ours, theirs = machine.Others([busy.pid]), machine.Others([])
+            ours, theirs = machine.OtherProcesses([busy.pid]), machine.OtherProcesses([])
             used = cpu_s([busy.pid])
             while cpu_s([busy.pid]) < used + 0.3:
                 time.sleep(0.02)
@@ -57,4 +57,4 @@ def test_other_processes_are_seen_and_our_own_are_not():
 def test_where_nobody_tells_nothing_is_busy(monkeypatch):
     """A machine without /proc/stat is not taken for busy."""
     monkeypatch.setattr(machine, "busy_s", lambda processors: 0.0)
-    assert machine.Others([]).share() == 0
+    assert machine.OtherProcesses([]).share() == 0

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from broker.tuning.candidates import Fixed, Processors, default_setting, settings
 from broker.tuning.choice import choose, choose_onednn
-from broker.tuning.race import ROUNDS, Progress, Race, Visit
-from broker.tuning.setting import Sample, Setting, Table
+from broker.tuning.race import ROUNDS, Race, RaceProgress, Visit
+from broker.tuning.setting import RunSetting, Sample, SampleTable
 
 SIZES = (1, 4, 8, 16, 32, 64)
 
@@ -22,7 +22,7 @@ class Machine:
     """`run_us(setting, rows)` is how long a run takes; `noise` is the relative spread of what is measured."""
 
     def __init__(
-        self, run_us: Callable[[Setting, int], float], processors: int = 2, noise: float = 0.0
+        self, run_us: Callable[[RunSetting, int], float], processors: int = 2, noise: float = 0.0
     ) -> None:
         self.run_us = run_us
         self.processors = Processors(processors, processors)
@@ -30,7 +30,7 @@ class Machine:
         self.seconds = 0.0
         self._noise = noise
         self._rng = np.random.default_rng(7)
-        self._warm: set[tuple[Setting, int]] = set()
+        self._warm: set[tuple[RunSetting, int]] = set()
 
     def measure(self, visit: Visit) -> Sample:
         self.visits.append(visit)
@@ -41,7 +41,9 @@ class Machine:
         self.seconds += seconds
         return Sample(us, visit.rows * visit.setting.side_by_side / us * 1e6, seconds)
 
-    def race(self, seconds: float = 10.0, measure: Callable[[Visit], Sample | None] | None = None) -> Table:
+    def race(
+        self, seconds: float = 10.0, measure: Callable[[Visit], Sample | None] | None = None
+    ) -> SampleTable:
         default = default_setting(self.processors, Fixed(), True)
         tried = settings(self.processors, Fixed(), default, [True, False])
         return Race(tried, default, SIZES, seconds, measure or self.measure).run()
@@ -53,24 +55,24 @@ class Machine:
         assert choice is not None
         return self._rate(choice.setting), self._rate(found.default)
 
-    def _rate(self, one: Setting) -> float:
+    def _rate(self, one: RunSetting) -> float:
         return max(rows * one.side_by_side / self.run_us(one, rows) * 1e6 for rows in SIZES)
 
 
-def convolution(one: Setting, rows: int) -> float:
+def convolution(one: RunSetting, rows: int) -> float:
     """Gains little by threads, nothing by batches, much by runs side by side."""
     shared = 1 if one.intra_op_threads * one.side_by_side <= 2 else 1.6
     threads = 1 if one.intra_op_threads == 1 else 1.3 if rows == 1 else 0.75
     return (400 + 7000 * rows * threads) * shared * (1 if one.onednn else 1.4)
 
 
-def perceptron(one: Setting, rows: int) -> float:
+def perceptron(one: RunSetting, rows: int) -> float:
     """A few microseconds; the pool and the second thread only cost."""
     cost = 6.0 if one.caller_thread else 16.0
     return cost + (5 if one.onednn else 0) + (20 if one.intra_op_threads > 1 and rows > 1 else 0) + 0.2 * rows
 
 
-def giant(one: Setting, rows: int) -> float:
+def giant(one: RunSetting, rows: int) -> float:
     """A run takes longer than there is time."""
     return 20e6 * rows
 
@@ -80,7 +82,7 @@ def test_the_default_comes_first():
     machine = Machine(convolution)
     machine.race(seconds=0.01)
     first = machine.visits[0]
-    assert first.setting == Setting(onednn=True, intra_op_threads=2, caller_thread=False, side_by_side=1)
+    assert first.setting == RunSetting(onednn=True, intra_op_threads=2, caller_thread=False, side_by_side=1)
     assert first.rows == 1
 
 
@@ -120,7 +122,7 @@ def test_front_runners_are_seen_several_times():
 
 @pytest.mark.parametrize("noise", [0.0, 0.05, 0.15])
 @pytest.mark.parametrize(("model", "gain"), [(convolution, 1.3), (perceptron, 2.0)])
-def test_the_best_is_found(model: Callable[[Setting, int], float], gain: float, noise: float):
+def test_the_best_is_found(model: Callable[[RunSetting, int], float], gain: float, noise: float):
     """What is chosen is much better than the default, on a quiet machine and on a noisy one."""
     chosen, default = Machine(model, noise=noise).best()
     assert chosen >= gain * default
@@ -128,7 +130,7 @@ def test_the_best_is_found(model: Callable[[Setting, int], float], gain: float, 
 
 @pytest.mark.parametrize("model", [convolution, perceptron, giant])
 @pytest.mark.parametrize("processors", [1, 2, 16, 64])
-def test_time_is_bounded(model: Callable[[Setting, int], float], processors: int):
+def test_time_is_bounded(model: Callable[[RunSetting, int], float], processors: int):
     """It ends in time, but for the first visit, whose length nobody knows."""
     machine = Machine(model, processors)
     machine.race(seconds=5)
@@ -163,7 +165,7 @@ def test_want_of_time_is_told():
 def test_what_cannot_be_measured_is_left_out():
     """A setting that fails is not tried again and does not end the race."""
     machine = Machine(perceptron)
-    asked: list[Setting] = []
+    asked: list[RunSetting] = []
 
     def measure(visit: Visit) -> Sample | None:
         if not visit.setting.onednn:
@@ -183,7 +185,7 @@ def test_nothing_can_be_measured():
 
 def test_progress_only_goes_on():
     """As many done as visits were made, never more than planned, the time left never growing."""
-    told: list[Progress] = []
+    told: list[RaceProgress] = []
     machine = Machine(convolution)
     default = default_setting(machine.processors, Fixed(), True)
     tried = settings(machine.processors, Fixed(), default, [True, False])
@@ -205,7 +207,7 @@ def test_progress_only_goes_on():
 def test_any_machine(processors: int, row_us: float, threads: float, onednn: float, seconds: float):
     """Whatever the speeds: it ends, the default is measured, and what is chosen is really no worse."""
 
-    def run_us(one: Setting, rows: int) -> float:
+    def run_us(one: RunSetting, rows: int) -> float:
         cost = row_us * rows * (threads if one.intra_op_threads > 1 else 1) * (onednn if one.onednn else 1)
         return cost + (2 if one.caller_thread else 10)
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from broker.tuning.records import PATIENCE, Key, Record, Records, default_folder
+from broker.tuning.records import PATIENCE, RecordKey, Records, TuningRecord, default_folder
 from tests.unit.tuning.tables import table
 
-KEY = Key("a" * 64, {"machine": {"cpu": "x"}, "tags": ["serve"], "fixed": {"onednn": None}})
-RECORD = Record(table({"2x1 pool on": (10, [100, 200, 300])}), what="serving_default", seconds=10.0)
+KEY = RecordKey("a" * 64, {"machine": {"cpu": "x"}, "tags": ["serve"], "fixed": {"onednn": None}})
+RECORD = TuningRecord(table({"2x1 pool on": (10, [100, 200, 300])}), what="serving_default", seconds=10.0)
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def records(tmp_path: Path) -> Records:
     return Records(tmp_path / "made" / "here")
 
 
-def file_of(records: Records, key: Key = KEY) -> Path:
+def file_of(records: Records, key: RecordKey = KEY) -> Path:
     return records.folder / key.file_name
 
 
@@ -41,7 +41,7 @@ def test_a_record_is_found_again(records: Records):
 
 def test_why_a_model_cannot_be_measured_is_remembered(records: Records):
     """So that not every start tries again."""
-    records.save(KEY, Record(None, note="the rank of input x is unknown"))
+    records.save(KEY, TuningRecord(None, note="the rank of input x is unknown"))
     found = records.find(KEY)
     assert found is not None
     assert (found.table, found.note) == (None, "the rank of input x is unknown")
@@ -50,13 +50,13 @@ def test_why_a_model_cannot_be_measured_is_remembered(records: Records):
 @pytest.mark.parametrize(
     "other",
     [
-        Key("b" * 64, KEY.circumstances),
-        Key(KEY.content, {**KEY.circumstances, "machine": {"cpu": "y"}}),
-        Key(KEY.content, {**KEY.circumstances, "fixed": {"onednn": True}}),
+        RecordKey("b" * 64, KEY.circumstances),
+        RecordKey(KEY.content, {**KEY.circumstances, "machine": {"cpu": "y"}}),
+        RecordKey(KEY.content, {**KEY.circumstances, "fixed": {"onednn": True}}),
     ],
     ids=["content", "machine", "fixed"],
 )
-def test_anything_else_has_a_record_of_its_own(records: Records, other: Key):
+def test_anything_else_has_a_record_of_its_own(records: Records, other: RecordKey):
     """Another model, machine, or setting by hand."""
     records.save(KEY, RECORD)
     assert records.find(other) is None
@@ -158,8 +158,8 @@ def test_nobody_else_may_read_it(records: Records):
 
 def test_forgetting_a_model(records: Records):
     """Drops it for every machine and every setting, and no other model."""
-    other = Key("b" * 64, KEY.circumstances)
-    for key in (KEY, Key(KEY.content, {"machine": "other"}), other):
+    other = RecordKey("b" * 64, KEY.circumstances)
+    for key in (KEY, RecordKey(KEY.content, {"machine": "other"}), other):
         records.save(key, RECORD)
     assert records.forget(KEY.content) == 2
     assert records.find(KEY) is None
@@ -179,16 +179,16 @@ def test_one_measures_at_a_time(records: Records):
 @pytest.mark.parametrize(
     ("record", "seconds", "will_do"),
     [
-        (Record(None), 10, True),
-        (Record(None, busy_times=1), 10, False),
-        (Record(None, busy_times=PATIENCE), 10, True),
-        (Record(None, complete=False, seconds=10), 10, True),
-        (Record(None, complete=False, seconds=10), 30, False),
-        (Record(None, complete=True, seconds=1), 30, True),
+        (TuningRecord(None), 10, True),
+        (TuningRecord(None, busy_times=1), 10, False),
+        (TuningRecord(None, busy_times=PATIENCE), 10, True),
+        (TuningRecord(None, complete=False, seconds=10), 10, True),
+        (TuningRecord(None, complete=False, seconds=10), 30, False),
+        (TuningRecord(None, complete=True, seconds=1), 30, True),
     ],
     ids=str,
 )
-def test_what_is_measured_again(record: Record, seconds: float, will_do: bool):
+def test_what_is_measured_again(record: TuningRecord, seconds: float, will_do: bool):
     """What others disturbed, unless they always do; what time ran out for, if there is more of it now."""
     assert record.will_do(seconds) is will_do
 

@@ -9,7 +9,7 @@ import pytest
 
 from broker.host.memory import left_bytes
 from broker.tuning import experiment
-from broker.tuning.experiment import Laboratory, NotMeasurable
+from broker.tuning.experiment import NotMeasurable, ProbePool
 from tests.unit.host.trees import MIB, V1_DOCKER, V2_HOST, Tree, v1_groups
 
 LIMIT, FULL = 4096 * MIB, 4000 * MIB
@@ -49,7 +49,7 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_warm_cache_does_not_keep_a_model_from_being_measured(container: Any, version: int) -> None:
     """The model's own files, read by the load, are most of what a container has in use."""
     container(version, inactive_file=3000 * MIB)
-    with Laboratory(None, both=True, weights=100 * MIB) as laboratory:
+    with ProbePool(None, both=True, weights=100 * MIB) as laboratory:
         assert sorted(laboratory._probes) == [False, True]
 
 
@@ -59,7 +59,7 @@ def test_in_a_full_container_nothing_is_measured(container: Any, version: int) -
     container(version, inactive_file=0)
     with (
         pytest.raises(NotMeasurable, match="more than is free"),
-        Laboratory(None, both=True, weights=100 * MIB),
+        ProbePool(None, both=True, weights=100 * MIB),
     ):
         pass
 
@@ -68,5 +68,5 @@ def test_where_nobody_tells_there_is_room(monkeypatch: pytest.MonkeyPatch) -> No
     """As on a machine without limits."""
     monkeypatch.setattr(experiment, "Probe", FakeProbe)
     monkeypatch.setattr(experiment, "left_bytes", lambda: None)
-    with Laboratory(None, both=False, weights=100 * MIB) as laboratory:
+    with ProbePool(None, both=False, weights=100 * MIB) as laboratory:
         assert list(laboratory._probes) == [True]

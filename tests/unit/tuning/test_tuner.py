@@ -13,11 +13,11 @@ import pytest
 from broker.config.settings import Settings
 from broker.models.spec import ModelSpec
 from broker.tuning import machine, tuner
-from broker.tuning.experiment import Measured, NotMeasurable
-from broker.tuning.race import Progress
+from broker.tuning.experiment import MeasuredTable, NotMeasurable
+from broker.tuning.race import RaceProgress
 from broker.tuning.records import PATIENCE, Records
-from broker.tuning.setting import Table
-from broker.tuning.tuner import Subject, Switch, filled, tuned
+from broker.tuning.setting import SampleTable
+from broker.tuning.tuner import Switch, TunedModel, filled, tuned
 from tests.unit.tuning.tables import table
 
 LIGHT = table(
@@ -39,7 +39,7 @@ HEAVY = table(
 class FakeLaboratory:
     """Gives the table of the model's name, and notes what it was asked."""
 
-    tables: ClassVar[dict[str, Table | NotMeasurable]] = {}
+    tables: ClassVar[dict[str, SampleTable | NotMeasurable]] = {}
     others = 0.0
     complete = True
     asked: ClassVar[list[tuple[str, float]]] = []
@@ -55,14 +55,14 @@ class FakeLaboratory:
         pass
 
     def measure(
-        self, spec: ModelSpec, directory: Path, seconds: float, on_progress: Callable[[Progress], None]
-    ) -> Measured:
+        self, spec: ModelSpec, directory: Path, seconds: float, on_progress: Callable[[RaceProgress], None]
+    ) -> MeasuredTable:
         self.asked.append((spec.name, seconds))
-        on_progress(Progress(1, 2, 3.0))
+        on_progress(RaceProgress(1, 2, 3.0))
         found = self.tables[spec.name]
         if isinstance(found, NotMeasurable):
             raise found
-        return Measured(found, "serving_default", self.others, self.complete, 1.0)
+        return MeasuredTable(found, "serving_default", self.others, self.complete, 1.0)
 
 
 @pytest.fixture
@@ -289,7 +289,7 @@ def test_the_key_has_all_that_matters(tmp_path, no_switch):
     (tmp_path / "saved_model.pb").write_bytes(b"\x0a\x05graph")
 
     def name_of(name: str = "m", **settings: Any) -> str:
-        return Subject.of(ModelSpec(name, str(tmp_path), **settings), Switch(None, True)).keys[0].file_name
+        return TunedModel.of(ModelSpec(name, str(tmp_path), **settings), Switch(None, True)).keys[0].file_name
 
     same = name_of()
     assert name_of("other", timeout=3.0, max_queue_rows=7, max_delay=1.0) == same
@@ -303,7 +303,7 @@ def test_the_key_has_all_that_matters(tmp_path, no_switch):
         {"caller_thread": True},
     ):
         assert name_of(**settings) != same
-    assert Subject.of(ModelSpec("m", str(tmp_path)), Switch(True, True)).keys[0].file_name != same
+    assert TunedModel.of(ModelSpec("m", str(tmp_path)), Switch(True, True)).keys[0].file_name != same
 
 
 def test_progress_is_told_in_the_log(caplog, monkeypatch):
@@ -314,7 +314,7 @@ def test_progress_is_told_in_the_log(caplog, monkeypatch):
     tell = tuner._told()
     for done in range(1, 11):
         now[0] += 0.5
-        tell("digits", Progress(done, 18, 9.6 - done))
+        tell("digits", RaceProgress(done, 18, 9.6 - done))
     assert [record.getMessage() for record in caplog.records] == [
         "tuning digits: 4 of 18, at most 6 s left",
         "tuning digits: 8 of 18, at most 2 s left",
