@@ -82,7 +82,7 @@ class Broker:
             *ours,
             *listed(_WHAT_IS_ADOPTED, only(_WHAT_IS_ADOPTED, _is_model))("adopted", adopted, self),
         )
-        self._engine: BrokerProcess | InProcess | None = None
+        self._process: BrokerProcess | InProcess | None = None
         self._starter = 0
 
     @classmethod
@@ -140,7 +140,7 @@ class Broker:
         return cls(name=name, adopted=[adopt.keras(model, keras)], **options)
 
     def __repr__(self) -> str:
-        state = f"pid {self.pid}" if self._engine is not None else "not started"
+        state = f"pid {self.pid}" if self._process is not None else "not started"
         return f"<Broker {self.address} {state}>"
 
     def __dir__(self) -> list[str]:
@@ -154,39 +154,43 @@ class Broker:
     @property
     def pid(self) -> int | None:
         """The pid of the broker's process, which changes with each restart; None while there is none."""
-        engine = self._engine
-        if isinstance(engine, BrokerProcess) and engine.supervised and engine.pid is not None:
+        broker_process = self._process
+        if (
+            isinstance(broker_process, BrokerProcess)
+            and broker_process.supervised
+            and broker_process.pid is not None
+        ):
             note = note_at(socket_path(self.address))
             return None if note is None else note.pid
-        return None if engine is None else engine.pid
+        return None if broker_process is None else broker_process.pid
 
     def start(self) -> Broker:
         """Start the broker's process; return when workers can attach. Keep the answer, which is this broker: without it
         nobody can stop it."""
-        if self._engine is not None:
+        if self._process is not None:
             raise BrokerError(f"this broker is already running, as pid {self.pid}")
-        engine: BrokerProcess | InProcess
+        broker_process: BrokerProcess | InProcess
         if self._adopted:
-            engine = InProcess(self.settings, self._adopted)
+            broker_process = InProcess(self.settings, self._adopted)
         else:
-            engine = BrokerProcess(self.settings, self.supervise)
+            broker_process = BrokerProcess(self.settings, self.supervise)
         try:
-            engine.start(self.settings.start_seconds)
+            broker_process.start(self.settings.start_seconds)
         except BrokerError as error:
             for variable, whose in _RELOADERS.items():
                 if variable in os.environ and "already serves" in str(error):
                     again = _STARTED_TWICE.format(whose=whose, variable=variable)
                     raise BrokerError(f"{error}. {again}") from None
             raise
-        self._engine = engine
+        self._process = broker_process
         self._starter = os.getpid()
         return self
 
     def stop(self) -> None:
         """Finish the accepted requests and end the broker's process. Idempotent."""
-        engine, self._engine = self._engine, None
-        if engine is not None:
-            engine.stop()
+        broker_process, self._process = self._process, None
+        if broker_process is not None:
+            broker_process.stop()
 
     def __enter__(self) -> Broker:
         return self.start()
@@ -197,7 +201,7 @@ class Broker:
         self.stop()
 
     def __del__(self) -> None:
-        forgotten = getattr(self, "_engine", None) is not None and self._starter == os.getpid()
+        forgotten = getattr(self, "_process", None) is not None and self._starter == os.getpid()
         if (
             forgotten and not sys.is_finalizing()
         ):  # at the program's end it ends as well, and nobody has to say so
@@ -218,7 +222,7 @@ class Broker:
         exception, a status other than 0) is replaced. Returns the number of replacements; raises BrokerError if more
         than `max_restarts` would be needed.
         """
-        if self._engine is not None:
+        if self._process is not None:
             raise BrokerError("run_workers serves from this process; leave the `with` block out")
         if not callable(target):
             raise InvalidInput(
@@ -228,31 +232,31 @@ class Broker:
         IntegerCheck(0, 1 << 31)("processes", processes, self)
         descriptors.open_missing()  # this process is the broker's now, and what its libraries write is not for segments
         with contextlib.ExitStack() as stack:
-            nursery = ForkServer(self.address, target, args)
-            stack.callback(nursery.stop)
+            fork_server = ForkServer(self.address, target, args)
+            stack.callback(fork_server.stop)
             failed = threading.Event()
             record = RunRecord()
             with load_watch.told(record, 0.0, None):
                 server = Server(self.settings, failed.set, self._adopted, record=record)
             server.start()
             stack.callback(server.stop)
-            stack.callback(nursery.stop)  # workers end before their broker does
-            return _supervise(nursery, failed, processes, max_restarts)
+            stack.callback(fork_server.stop)  # workers end before their broker does
+            return _supervise(fork_server, failed, processes, max_restarts)
 
 
 def _is_model(value: Any) -> bool:
     return isinstance(getattr(value, "spec", None), ModelSpec)
 
 
-def _supervise(nursery: ForkServer, failed: threading.Event, processes: int, max_restarts: int) -> int:
+def _supervise(fork_server: ForkServer, failed: threading.Event, processes: int, max_restarts: int) -> int:
     for index in range(processes):
-        nursery.start(index)
+        fork_server.start(index)
     running, restarts = processes, 0
     while running:
-        while not nursery.wait(_LOOK_SECONDS):
+        while not fork_server.wait(_LOOK_SECONDS):
             if failed.is_set():
                 raise BrokerError("the broker failed; see the log above")
-        index, status = nursery.next_exit()
+        index, status = fork_server.next_exit()
         if status == 0:
             running -= 1
         elif restarts == max_restarts:
@@ -261,5 +265,5 @@ def _supervise(nursery: ForkServer, failed: threading.Event, processes: int, max
             )
         else:
             restarts += 1
-            nursery.start(index)
+            fork_server.start(index)
     return restarts

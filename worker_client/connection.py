@@ -124,18 +124,18 @@ class Connection:
     def models(self, deadline_ns: int = NO_DEADLINE, patient: bool = True) -> Models:
         """The broker's models, as it last sent them. The broker is asked only after `doubt_models`."""
         channel = self.channel(deadline_ns, patient)
-        if channel.catalogue.stale:
+        if channel.model_cache.stale:
             try:
                 channel.ask_for_models(seconds_left(deadline_ns))
             except NoReply as error:
                 raise DeadlineExceeded(str(error)) from None
-        return channel.catalogue.models
+        return channel.model_cache.models
 
     def doubt_models(self) -> None:
         """Make the next call of `models` ask the broker."""
         channel = self._channel
         if channel is not None:
-            channel.catalogue.stale = True
+            channel.model_cache.stale = True
 
     def ad_hoc(
         self, model: str, feeds: tuple[str, ...], fetches: tuple[str, ...], deadline_ns: int
@@ -167,7 +167,7 @@ class Connection:
             link, self._link = self._link, None
             channel, self._channel = self._channel, None
             self._changed.notify_all()
-        self._let_go(link, channel)
+        self._release(link, channel)
         if channel is not None:
             channel.futures.join()
         for thread in self.reruns.close(self._closed()):
@@ -214,13 +214,13 @@ class Connection:
                 "eventlet has patched; call client.models() in a greenlet of the main thread first"
             ) from None
 
-    def _let_go(self, link: ControlLink | None, channel: Channel | None) -> None:
+    def _release(self, link: ControlLink | None, channel: Channel | None) -> None:
         if not (
             monkey.in_native_thread()
             and self._hub is not None
-            and self._hub.spawn(lambda: _let_go(link, channel))
+            and self._hub.spawn(lambda: _release(link, channel))
         ):
-            _let_go(link, channel)
+            _release(link, channel)
 
     # -- attaching -----------------------------------------------------------------------------------------------
 
@@ -276,7 +276,7 @@ class Connection:
             _refuse_models(channel, self.path)
         link.channel = channel
         if link.models is not None:
-            channel.catalogue.update(link.models)
+            channel.model_cache.update(link.models)
         if link.closed:  # the watcher may have ended before it knew the channel
             channel.close()
             raise link.gone()
@@ -286,7 +286,7 @@ class Connection:
                 self._channel = channel
                 self._met_a_broker, self._missing_since_ns = True, 0
         if closed:
-            _let_go(link, channel)
+            _release(link, channel)
             raise self._closed()
         return channel
 
@@ -309,7 +309,7 @@ class Connection:
             channel, self._channel = self._channel, None
             if link is not None and self._met_a_broker and not self._missing_since_ns:
                 self._missing_since_ns = link.ended_ns
-        self._let_go(link, channel)
+        self._release(link, channel)
 
     def _closed(self) -> BrokerUnavailable:
         return BrokerUnavailable(f"the client was closed while the call waited for the broker at {self.path}")
@@ -369,7 +369,7 @@ def _refuse_models(channel: Channel, path: Path) -> None:
     channel.__dict__["submit"] = submit_if_no_model
 
 
-def _let_go(link: ControlLink | None, channel: Channel | None) -> None:
+def _release(link: ControlLink | None, channel: Channel | None) -> None:
     if link is not None:
         link.close()
         link.channel = None

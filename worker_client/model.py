@@ -12,7 +12,7 @@ from worker_client import timeouts
 from worker_client.attachment.metadata import ModelInfo, SignatureInfo, VersionLoading
 from worker_client.attachment.model_cache import Models
 from worker_client.attachment.retry_policy import Attempts, BrokerLost
-from worker_client.bound import Binding, copied, input_shapes
+from worker_client.binding import Binding, copied, input_shapes
 from worker_client.calls import mapping
 from worker_client.calls.futures import CallFuture, PendingCall
 from worker_client.calls.keras import IN_FLIGHT, Parts, check_call
@@ -71,7 +71,7 @@ class Model:
         self._given_timeout = timeout
         self._seconds = timeout or timeouts.DEFAULT_SECONDS  # of a call that says nothing else, once bound
         self._connection = connection
-        self._bound: Binding | None = None
+        self._binding: Binding | None = None
 
     def copy(self) -> Model:
         """Another handle on the same model, with its own `on_answer`."""
@@ -99,10 +99,10 @@ class Model:
 
     def _described(self) -> str:
         """Name, version and signature: as wanted before the first call, as the broker has them after it."""
-        bound = self._bound
-        if bound is not None:
-            fitter = bound.fitter
-            return f"{fitter.label.removeprefix('model ').partition(',')[0]}, {fitter.signature}"
+        binding = self._binding
+        if binding is not None:
+            validator = binding.validator
+            return f"{validator.label.removeprefix('model ').partition(',')[0]}, {validator.signature}"
         version = "" if self.version is None else f" version {self.version!r}"
         signature = "" if self.signature_name is None else f", signature {self.signature_name!r}"
         return f"{self.name!r}{version}{signature}"
@@ -110,7 +110,7 @@ class Model:
     @property
     def signature(self) -> Signature:
         """Names, dtypes and shapes of inputs and outputs."""
-        return self.bound_by(None)[0].fitter.signature
+        return self.bound_by(None)[0].validator.signature
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
@@ -186,38 +186,38 @@ class Model:
         """
         if batch_size is not None or steps is not None or callbacks is not None or others:
             known, deadline = self.bound_by(timeout)
-            parts = Parts(known.fitter, inputs, batch_size, steps, callbacks, others)
+            parts = Parts(known.validator, inputs, batch_size, steps, callbacks, others)
             if not parts.whole:
                 return parts.join(mapping.ordered(self._sender(deadline), parts, IN_FLIGHT))
-        bound = self._bound
-        if bound is None or not bound.channel.alive[0]:
-            bound, deadline = self.bound_by(timeout)
+        binding = self._binding
+        if binding is None or not binding.channel.alive[0]:
+            binding, deadline = self.bound_by(timeout)
         else:
             deadline = self.deadline(timeout)
         attempts = self.attempts
         while True:
             try:
-                channel = bound.channel
-                arrays, layout = bound.fitter.fit(inputs)
+                channel = binding.channel
+                arrays, layout = binding.validator.prepare(inputs)
                 slot = channel.claim(layout.nbytes, deadline)
                 try:
-                    views = slot.input.lay(layout)
+                    views = slot.input.write_layout(layout)
                     if len(arrays) == 1:  # the usual case costs half without a loop
                         views[0][...] = arrays[0]
                     else:
                         for view, array in zip(views, arrays):
                             view[...] = array
-                    channel.submit(slot, bound.id, deadline)
+                    channel.submit(slot, binding.id, deadline)
                     channel.wait(slot, deadline)
                     outputs = slot.result()
                     if self.on_answer is not None:
                         self.on_answer(Timings.of(slot))
-                    return copied(bound, outputs, inputs)
+                    return copied(binding, outputs, inputs)
                 finally:
                     channel.release(slot)
             except BrokerLost as lost:
                 attempts = attempts.after(lost)
-                bound = self.bind(deadline)
+                binding = self.bind(deadline)
             except MemoryError as error:
                 raise limits.no_memory(error) from None
 
@@ -241,9 +241,9 @@ class Model:
         dimension is free as well. An input with a default has the shape of the default, unless `shapes` gives another,
         and is filled with it. Use the request in a `with` block. Raises InvalidInput if a dimension remains free.
         """
-        bound, _ = self.bound_by(None)
-        layout = bound.fitter.layout_of(input_shapes(bound.fitter, rows, shapes or {}))
-        return Request(bound, self.bind, layout, self._seconds, self.attempts)
+        binding, _ = self.bound_by(None)
+        layout = binding.validator.layout_of(input_shapes(binding.validator, rows, shapes or {}))
+        return Request(binding, self.bind, layout, self._seconds, self.attempts)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> CallFuture:
         """Like `predict`, but returns a `concurrent.futures.Future` at once. Cancelling it cancels the request.
@@ -276,25 +276,25 @@ class Model:
 
     def _send(self, call: PendingCall, form: Any) -> None:
         """Write the call's inputs into a slot and submit it, for an answer as to inputs of this form."""
-        bound = self.bound() or self.bind(call.deadline_ns)
-        channel = bound.channel
-        arrays, layout = bound.fitter.fit(call.inputs)
+        binding = self.binding() or self.bind(call.deadline_ns)
+        channel = binding.channel
+        arrays, layout = binding.validator.prepare(call.inputs)
         slot = channel.claim(layout.nbytes, call.deadline_ns)
         before = call.inputs
         try:
-            views = slot.input.lay(layout)
+            views = slot.input.write_layout(layout)
             for view, array in zip(views, arrays):
                 view[...] = array
-            sent = dict(zip(bound.fitter.names, views))  # the caller's own may change from now on
-            if bound.fitter.defaults:  # the next version may have others
-                sent = {name: sent[name] for name in bound.fitter.given(before)}
+            sent = dict(zip(binding.validator.names, views))  # the caller's own may change from now on
+            if binding.validator.defaults:  # the next version may have others
+                sent = {name: sent[name] for name in binding.validator.given(before)}
             call.inputs = sent
         except BaseException:
             channel.release(slot)
             raise
-        call.finish = lambda outputs: copied(bound, outputs, form)
+        call.finish = lambda outputs: copied(binding, outputs, form)
         try:
-            channel.futures.submit(call, slot, bound.id)
+            channel.futures.submit(call, slot, binding.id)
         except BaseException:
             call.inputs = before
             raise
@@ -327,21 +327,21 @@ class Model:
         seconds = self._seconds if timeout is None else timeouts.of_call(timeout)
         return NO_DEADLINE if seconds >= 1e9 else monotonic_ns() + int(seconds * 1e9)
 
-    def bound(self) -> Binding | None:
+    def binding(self) -> Binding | None:
         """The Bound of this process, if it is attached and its broker is alive."""
-        bound = self._bound
-        return bound if bound is not None and bound.channel.alive[0] else None
+        binding = self._binding
+        return binding if binding is not None and binding.channel.alive[0] else None
 
     def bound_by(self, timeout: float | None) -> tuple[Binding, int]:
         """This process's Bound, made now if needed, and the deadline of a call that starts now."""
-        bound = self.bound()
-        if bound is not None:
-            return bound, self.deadline(timeout)
+        binding = self.binding()
+        if binding is not None:
+            return binding, self.deadline(timeout)
         start = monotonic_ns()
         self._seconds = self._given_timeout or timeouts.implied(None)
-        bound = self.bind(self.deadline(timeout))
+        binding = self.bind(self.deadline(timeout))
         self._seconds = self.timeout
-        return bound, self.deadline(timeout) - (monotonic_ns() - start)
+        return binding, self.deadline(timeout) - (monotonic_ns() - start)
 
     def bind(self, deadline_ns: int) -> Binding:
         """A new Bound, on the current broker or one that starts before the deadline.
@@ -353,7 +353,7 @@ class Model:
         while True:
             try:
                 channel = self._connection.channel(deadline_ns, self.retries > 0)
-                updates = channel.catalogue.updates
+                updates = channel.model_cache.updates
                 version, info = self._signature_info(deadline_ns)
             except BrokerLost as lost:
                 self.attempts.after(lost)  # nothing was run
@@ -375,19 +375,19 @@ class Model:
             if info.stateful:
                 channel.run_once[info.id] = f"{label} {info.stateful}"
             number = info.id + PRIORITIES[self.priority]
-            fitter = fitter_of(self.name, version, info, self.strict)
-            bound = self._bound = Binding(self._connection, channel, number, fitter, outputs)
-            if channel.catalogue.enter(self, updates):
-                return bound
+            validator = fitter_of(self.name, version, info, self.strict)
+            binding = self._binding = Binding(self._connection, channel, number, validator, outputs)
+            if channel.model_cache.enter(self, updates):
+                return binding
 
     def models_changed(self, before: Models, now: Models) -> None:
         """Bind again at the next call if this model has changed. Called on the watcher's thread."""
         if before.get(self.name) != now.get(self.name):
-            self._bound = None
+            self._binding = None
 
     def unbind(self) -> None:
         """Bind again at the next call."""
-        self._bound = None
+        self._binding = None
 
     def _info(self, deadline_ns: int | None = None) -> ModelInfo:
         deadline = self.deadline(None) if deadline_ns is None else deadline_ns

@@ -14,7 +14,7 @@ import numpy as np
 
 from worker_client.attachment.retry_policy import Attempts, BrokerLost
 from worker_client.attachment.slot import Slot
-from worker_client.bound import Binding
+from worker_client.binding import Binding
 from worker_client.calls.string_inputs import has_views, in_place, write
 from worker_client.calls.timings import Timings
 from worker_client.system import fork, limits
@@ -63,14 +63,14 @@ class Request(WritableInputs):
 
     def __init__(
         self,
-        bound: Binding,
+        binding: Binding,
         bind: Callable[[int], Binding],
         layout: TensorLayout,
         timeout: float,
         attempts: Attempts,
     ) -> None:
         super().__init__()
-        self._bound = bound
+        self._binding = binding
         self._bind = bind
         self._layout = layout
         self._timeout = timeout
@@ -84,16 +84,16 @@ class Request(WritableInputs):
     def __enter__(self) -> Request:
         self._check_process()
         slot = self._slot = self._claim(self._deadline(None))
-        self._inputs = dict(zip(self._bound.fitter.names, slot.input.lay(self._layout)))
-        if self._bound.fitter.strings:
+        self._inputs = dict(zip(self._binding.validator.names, slot.input.write_layout(self._layout)))
+        if self._binding.validator.strings:
             self._inputs = in_place(self._inputs)
-        self._bound.fitter.fill(self._inputs)
+        self._binding.validator.fill(self._inputs)
         return self
 
     def _claim(self, deadline: int) -> Slot:
         while True:
             try:
-                return self._bound.channel.claim(self._layout.nbytes, deadline)
+                return self._binding.channel.claim(self._layout.nbytes, deadline)
             except BrokerLost as lost:
                 self._attempts.after(lost)
                 self._bind_again(deadline)
@@ -106,14 +106,14 @@ class Request(WritableInputs):
         self._moved = False
         for slot in slots:
             if slot is not None:
-                self._bound.channel.release(slot)
+                self._binding.channel.release(slot)
 
     def run(self, timeout: float | None = None) -> Result:
         """Run the model on the inputs written so far; `timeout` in seconds. May be called again in the same block."""
         self._check_process()
         if self._slot is None:
             raise BrokerError("a request runs only inside its `with` block")
-        if self._slot.busy and self._bound.channel.open:
+        if self._slot.busy and self._binding.channel.open:
             raise BrokerError(
                 "the last run of this request timed out and still holds its slot; make a new request"
             )
@@ -130,24 +130,24 @@ class Request(WritableInputs):
                 raise limits.no_memory(error) from None
 
     def _run_once(self, slot: Slot, deadline: int) -> Result:
-        bound = self._bound
-        if bound.fitter.strings:
+        binding = self._binding
+        if binding.validator.strings:
             slot = self._write_strings(slot, deadline)
         elif self._moved:
-            for view, array in zip(slot.input.lay(self._layout), self._inputs.values()):
+            for view, array in zip(slot.input.write_layout(self._layout), self._inputs.values()):
                 view[...] = array
-        bound.channel.submit(slot, bound.id, deadline)
-        bound.channel.wait(slot, deadline)
-        return Result(bound.output_names, slot.result(), slot)
+        binding.channel.submit(slot, binding.id, deadline)
+        binding.channel.wait(slot, deadline)
+        return Result(binding.output_names, slot.result(), slot)
 
     def _write_strings(self, slot: Slot, deadline: int) -> Slot:
         """The slot that holds all inputs now."""
-        tensors, layout = self._bound.fitter.fit(self._inputs)
+        tensors, layout = self._binding.validator.prepare(self._inputs)
         if layout.nbytes > slot.input.nbytes:
-            larger = self._bound.channel.claim(layout.nbytes, deadline)
+            larger = self._binding.channel.claim(layout.nbytes, deadline)
             self._slot = larger
             if self._moved or not has_views(self._inputs):
-                self._bound.channel.release(slot)
+                self._binding.channel.release(slot)
             else:
                 self._first, self._moved = slot, True
             slot = larger
@@ -156,18 +156,18 @@ class Request(WritableInputs):
 
     def _move(self, deadline: int) -> None:
         """Take a slot of the next broker; or stay in this one, if it is the model that is not what it was."""
-        channel = self._bound.channel
+        channel = self._binding.channel
         self._bind_again(deadline)
-        if self._bound.channel is channel:
+        if self._binding.channel is channel:
             return
         self._first = None
         self._slot = self._claim(deadline)
         self._moved = True
 
     def _bind_again(self, deadline: int) -> None:
-        bound = self._bind(deadline)
-        check_same(self._bound.fitter.signature, bound)
-        self._bound = bound
+        binding = self._bind(deadline)
+        check_same(self._binding.validator.signature, binding)
+        self._binding = binding
 
     def _deadline(self, timeout: float | None) -> int:
         seconds = self._timeout if timeout is None else timeout
@@ -186,12 +186,12 @@ def check_mapped(slot: Slot) -> None:
         raise BrokerError("an answer of this request could not be mapped; make a new request")
 
 
-def check_same(signature: Signature, bound: Binding) -> None:
+def check_same(signature: Signature, binding: Binding) -> None:
     """Raises BrokerUnavailable if the model of the next broker, or its next version, does not fit the request."""
-    if bound.fitter.signature != signature:
+    if binding.validator.signature != signature:
         raise BrokerUnavailable(
-            f"the broker at {bound.connection.path} went away or has another version of the model by now, and its "
-            f"{bound.fitter.label} has other inputs or outputs than this request was made for; make a new request"
+            f"the broker at {binding.connection.path} went away or has another version of the model by now, and its "
+            f"{binding.validator.label} has other inputs or outputs than this request was made for; make a new request"
         )
 
 

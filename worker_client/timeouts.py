@@ -63,7 +63,7 @@ def implied(models_own: float | None) -> float:
 
 def server_seconds() -> float | None:
     """The timeout of the server in whose worker we run, from the environment or from the worker itself."""
-    return server.told_timeout() or _gunicorn_seconds() or _uwsgi_seconds()
+    return server.known_timeout() or _gunicorn_seconds() or _uwsgi_seconds()
 
 
 def _gunicorn_seconds() -> float | None:

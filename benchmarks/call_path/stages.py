@@ -38,7 +38,7 @@ def _stamps(model: worker_client.Model, calls: int) -> list[tuple[int, ...]]:
     """Seven monotonic times of each call."""
     x = np.zeros((1, 128), np.float32)
     model.predict(x)
-    channel = model._bound.channel  # noqa: SLF001 - the stamps are in the slot, which apps never see
+    channel = model._binding.channel  # noqa: SLF001 - the stamps are in the slot, which apps never see
     words = channel._free[-1].words  # noqa: SLF001 - one caller always gets the slot that was released last
     taken = []
     for _ in range(calls):

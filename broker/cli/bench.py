@@ -34,7 +34,7 @@ from broker.bench.sweep import Questions, Sweep, Tell
 from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
 from broker.cli.numbers import FLOATS, INTEGERS
-from broker.cli.options import told_errors
+from broker.cli.options import reported_errors
 from broker.cli.sigterm import ended_by_sigterm
 from broker.config.settings import Tune
 from broker.counters.counted import counted
@@ -200,7 +200,7 @@ def bench(model: str, name: str | None, **options: Any) -> None:
     """
     import_from_here()
     output: Path | None = options["output"]
-    with told_errors(), ended_by_sigterm():
+    with reported_errors(), ended_by_sigterm():
         if options["plots_"] and not plots.available():
             raise InvalidInput(plots.MISSING)
         subject = _subject(model, name, options)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from broker.cli.options import OF_COMMANDS, told_errors
+from broker.cli.options import OF_COMMANDS, reported_errors
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -47,7 +47,7 @@ def show(file: Path) -> None:
     from broker.config.file import read
     from broker.config.show import shown
 
-    with told_errors():
+    with reported_errors():
         click.echo(shown(read(_existing(file)), OF_COMMANDS), nl=False)
 
 
@@ -70,7 +70,7 @@ def import_tfs(models_config: Path, batching_parameters: Path | None) -> None:
             "TensorFlow Serving's files are read with protobuf, which is not installed: pip install "
             "'onesession[tensorflow]' (or [tensorflow-cpu])"
         ) from None
-    with told_errors():
+    with reported_errors():
         imported = tfs.read(models_config, batching_parameters)
     for note in imported.notes:
         click.echo(f"note: {note}", err=True)

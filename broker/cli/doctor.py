@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli.options import running_option, told_errors
+from broker.cli.options import reported_errors, running_option
 from broker.control_plane import node_brokers
 from broker.counters.counted import counted
 from broker.doctor.all_checks import examine
@@ -38,7 +38,7 @@ def doctor(name: str | None, as_json: bool, sweep: bool) -> None:
     Checks the machine, and the broker and its workers if a broker answers. Fails if there is a problem; warnings do
     not count.
     """
-    with told_errors():
+    with reported_errors():
         path = first_served(places(name))
     removed = [*node_brokers.sweep(node_files.directory()), *leftovers.sweep()] if sweep else []
     findings = examine(path)

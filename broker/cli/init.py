@@ -13,7 +13,7 @@ import click
 
 from broker.cli import deployment
 from broker.cli.model_argument import spec_of
-from broker.cli.options import told_errors
+from broker.cli.options import reported_errors
 from broker.models.spec import ModelSpec
 from worker_client.wire.errors import BrokerError, InvalidInput
 
@@ -29,7 +29,7 @@ def init(directory: Path, model: str | None) -> None:
 
         onesession init --model digits=models/digits
     """
-    with told_errors():
+    with reported_errors():
         folder = Path(os.path.abspath(directory))
         spec = None if model is None else _from_there(spec_of(model), folder)
         for path in (os.fspath(folder), "" if spec is None else spec.source):

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.tree import Tree
 
-from broker.cli.options import running_option, told_errors
+from broker.cli.options import reported_errors, running_option
 from broker.control_plane.query import ask
 from worker_client.wire.signature import Signature
 
@@ -24,7 +24,7 @@ _STYLES = {"AVAILABLE": "green", "END": "dim", "LOADING": "yellow", "START": "ye
 @click.option("--json", "as_json", is_flag=True, help="Print it as JSON.")
 def models(name: str | None, as_json: bool) -> None:
     """Show the models of a running broker, their versions and states. Fails if none answers."""
-    with told_errors():
+    with reported_errors():
         found = ask(name, "models")["models"]
     if as_json:
         click.echo(json.dumps(found, indent=2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from broker.cli.model_argument import spec_of
-from broker.cli.options import told_errors
+from broker.cli.options import reported_errors
 from worker_client.node import shared
 
 
@@ -35,7 +35,7 @@ def node(
     The same as worker_client.node.shared(...) in Python: processes that want the same models, with unchanged files,
     share the broker. BROKER_ADDRESS=$(onesession node digits=models/digits) points a program to it.
     """
-    with told_errors():
+    with reported_errors():
         specs = {spec.name: spec.source for spec in map(spec_of, models)}
         client = shared(specs, idle_seconds=idle_seconds, job=job, log=log, timeout=timeout)
         with client:

@@ -40,7 +40,7 @@ def running_option(function: Function) -> Function:
 
     @functools.wraps(function)
     def called(name: str | None, **values: Any) -> Any:
-        with told_errors():
+        with reported_errors():
             address = address_of(name)
         return function(name=address, **values)
 
@@ -74,7 +74,7 @@ def settings_options(function: Function) -> Function:
         }
         if tune is not None:
             chosen["tune"] = (Tune.AUTO if tune else Tune.OFF).value
-        with told_errors():
+        with reported_errors():
             file = Configuration(None, {}, ()) if config is None else read(config)
             specs = {spec.name: spec for spec in file.models}
             specs.update({s.name: s for s in ModelSpec.coerce_all([ModelSpec.parse(text) for text in model])})
@@ -167,7 +167,7 @@ class CommandError(click.ClickException):
 
 
 @contextlib.contextmanager
-def told_errors() -> Iterator[None]:
+def reported_errors() -> Iterator[None]:
     """Turns BrokerError into one line on the console and exit status 1; InvalidInput into 2, the status of any usage
     error."""
     try:

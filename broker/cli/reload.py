@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from broker.cli.options import running_option, told_errors
+from broker.cli.options import reported_errors, running_option
 from broker.control_plane.query import ask
 from broker.models.version_policy import WHAT_A_POLICY_IS, Policy
 from worker_client.wire.errors import InvalidInput
@@ -53,7 +53,7 @@ def reload(
         onesession reload digits                 # the latest version on disk
         onesession reload digits --version 3     # roll back
     """
-    with told_errors():
+    with reported_errors():
         fields: dict[str, Any] = {"models": list(models), "labels": dict(map(_label, labels))}
         if versions is not None:
             fields["versions"] = _policy(versions)

@@ -8,7 +8,7 @@ import sys
 
 import click
 
-from broker.cli.options import CommandError, settings_options, told_errors
+from broker.cli.options import CommandError, reported_errors, settings_options
 from broker.config.logs import log_to_stderr
 from broker.config.settings import Settings
 from broker.supervision import supervise as supervisor
@@ -28,7 +28,7 @@ def run(settings: Settings, command: tuple[str, ...]) -> None:
     _check_command(command[0])
     supervisor.begin_again_to_run()
     log_to_stderr(settings.log_level, settings.log_format)
-    with told_errors():
+    with reported_errors():
         status = supervisor.run(settings, command)
     sys.exit(status)
 

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from broker.cli.options import setting_option, settings_options, told_errors
+from broker.cli.options import reported_errors, setting_option, settings_options
 from broker.config.logs import log_to_stderr
 from broker.config.settings import Settings
 from broker.control_plane.start_lock import InheritedLock
@@ -37,7 +37,7 @@ def serve(settings: Settings, supervise: bool, start_lock: int | None) -> None:
     service = Service.from_environment()
     log_to_stderr(settings.log_level, settings.log_format)
     lock = InheritedLock(start_lock)
-    with told_errors():
+    with reported_errors():
         program = supervisor if supervise else engine
         path = socket_path(settings.address)
         status = lock.serve(path, lambda: program.serve(settings, lock.release, service=service))

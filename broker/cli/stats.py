@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from broker.cli import formatting as wording
-from broker.cli.options import running_option, told_errors
+from broker.cli.options import reported_errors, running_option
 from broker.control_plane.query import ask
 from broker.observe.summary import Figures, figures, shown
 
@@ -32,7 +32,7 @@ def stats(name: str | None, seconds: float | None, as_json: bool) -> None:
     Times are the median and the 99th percentile, accurate to about 25 %. They end when the answer is in shared memory;
     the worker's wake-up is not included.
     """
-    with told_errors():
+    with reported_errors():
         before = None
         if seconds is not None:
             before = ask(name, "stats")["stats"]

@@ -14,7 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from broker.cli.formatting import how_they_wait
-from broker.cli.options import running_option, told_errors
+from broker.cli.options import reported_errors, running_option
 from broker.control_plane import node_brokers
 from broker.control_plane.awaited_start import AwaitedStart
 from broker.control_plane.local_brokers import address_of
@@ -42,7 +42,7 @@ def status(name: str | None, as_json: bool, wait_seconds: float | None) -> None:
     """Show a running broker, its workers and its models, and the brokers that workers started on this node. Fails if
     no broker answers."""
     nodes = node_brokers.found(node_files.directory())
-    with told_errors():
+    with reported_errors():
         try:
             found = _when_ready(name, wait_seconds or 0.0)
         except BrokerUnavailable:

@@ -14,7 +14,7 @@ import click
 from rich.console import Console
 from rich.live import Live
 
-from broker.cli.options import running_option, told_errors
+from broker.cli.options import reported_errors, running_option
 from broker.cli.top_screen import History, frame
 from broker.control_plane.query import ask
 from worker_client.system.clock import monotonic
@@ -40,11 +40,11 @@ def top(name: str | None, interval: float, once: bool) -> None:
     quit. The view continues when the broker restarts.
     """
     console, history = Console(), History()
-    with told_errors():
+    with reported_errors():
         history.add(ask(name, "stats")["stats"])
     if once:
         select.select([], [], [], interval)
-        with told_errors():
+        with reported_errors():
             history.add(ask(name, "stats")["stats"])
         console.print(frame(history, console.width, console.height))
     elif not (sys.stdin.isatty() and console.is_terminal):

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from broker.cli.options import running_option, told_errors
+from broker.cli.options import reported_errors, running_option
 from broker.control_plane.query import ask
 from broker.observe.chrome_trace import to_events
 from worker_client.system.clock import monotonic
@@ -40,7 +40,7 @@ def trace(name: str | None, seconds: float, output: Path) -> None:
     process with a line for each slot, the broker as one with a line for each thread that runs models; arrows lead from
     requests to their runs. While it is being recorded, the broker is a few percent slower.
     """
-    with told_errors():
+    with reported_errors():
         ask(name, "trace", do="start")
         runs: list[list[Any]] = []
         lost = 0

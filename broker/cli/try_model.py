@@ -21,7 +21,7 @@ from broker.cli import snippets
 from broker.cli.formatting import duration
 from broker.cli.model_argument import spec_of
 from broker.cli.models import shown
-from broker.cli.options import told_errors
+from broker.cli.options import reported_errors
 from broker.cli.sigterm import ended_by_sigterm
 from broker.config.logs import LogLevel
 from broker.config.settings import Tune
@@ -63,7 +63,7 @@ def try_model(model: str, signature: str | None, input_: Path | None, tune: bool
         onesession try digits=models/digits
     """
     import_from_here()
-    with told_errors(), ended_by_sigterm():
+    with reported_errors(), ended_by_sigterm():
         spec = spec_of(model)
         failed = _tried(spec, signature, input_, Tune.AUTO if tune else Tune.OFF)
         if failed is not None:

@@ -18,7 +18,7 @@ from rich.table import Table as RichTable
 
 from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
-from broker.cli.options import setting_option, told_errors
+from broker.cli.options import reported_errors, setting_option
 from broker.config.logs import LogLevel, log_to_stderr
 from broker.counters.counted import counted
 from broker.models.files.reading import reading
@@ -60,7 +60,7 @@ def tune(
     """
     log_to_stderr(LogLevel.WARNING.value)
     records = Records()
-    with told_errors():
+    with reported_errors():
         specs = with_settings(ModelSpec.coerce_all([spec_of(text) for text in models]), set_)
         switch = Switch.of(onednn)
         subjects = [_subject(spec, switch) for spec in specs]

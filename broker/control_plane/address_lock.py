@@ -1,8 +1,9 @@
 """One broker per address: the locks, the socket, and the sweep of what a killed predecessor left.
 
-A supervised broker's address belongs to the parent that restarts it: it takes the address, and each engine inherits
-locks and socket (`Held`). So nobody else can take it while the engine is away, and workers that attach then are not
-refused: the kernel keeps their connections for the next engine. An engine gives the address up only if its parent died.
+A supervised broker's address belongs to the parent that restarts it: it takes the address, and each broker process
+inherits locks and socket (`InheritedFds`). So nobody else can take it while the broker process is away, and workers
+that attach then are not refused: the kernel keeps their connections for the next broker process. A broker process gives
+the address up only if its parent died.
 
 Socket and lock may be removed while the broker lives, by who cleans up temporary files. Whoever holds the address looks
 now and then, and makes them again (`restore`).
@@ -51,15 +52,15 @@ class InheritedFds(NamedTuple):
 class AddressLock:
     """The exclusive hold on an address. The kernel gives the locks back when the process dies, however it dies."""
 
-    def __init__(self, path: Path, held: InheritedFds | None = None) -> None:
-        """Take the address, or take it over as `held` by our parent. From now on workers can connect.
+    def __init__(self, path: Path, inherited: InheritedFds | None = None) -> None:
+        """Take the address, or take it over as `inherited` by our parent. From now on workers can connect.
 
         Raises BrokerError; locks.AlreadyRunning if a live broker has it.
         """
         system_calls.check()
         self.path = path
         self.prefix = name_prefix(path)
-        self._lock, self._names, listener, self._owner = _take(path) if held is None else held
+        self._lock, self._names, listener, self._owner = _take(path) if inherited is None else inherited
         self.listener = socket.socket(fileno=listener)
         self.listener.setblocking(False)
         for fd in (self._lock, self._names, listener):
@@ -81,8 +82,8 @@ class AddressLock:
         return self.path.parent == runtime_directory()
 
     @property
-    def held(self) -> InheritedFds:
-        """What an engine inherits: locks and listening socket."""
+    def inherited(self) -> InheritedFds:
+        """What a broker process inherits: locks and listening socket."""
         return InheritedFds(self._lock, self._names, self.listener.fileno())
 
     def note(self, pid: int | None, loading: bool) -> None:
@@ -127,7 +128,7 @@ class AddressLock:
         return before
 
     def release(self) -> None:
-        """Give the address up; nothing of it stays on disk. An engine leaves it to its parent."""
+        """Give the address up; nothing of it stays on disk. A broker process leaves it to its parent."""
         self._unmark()
         self.listener.close()
         sweep(self.prefix)
@@ -200,7 +201,7 @@ class AddressLock:
         return fd
 
     def _remove(self) -> None:
-        """Socket and locks, if they are ours: an engine may have made them again after our look."""
+        """Socket and locks, if they are ours: a broker process may have made them again after our look."""
         if not locks.is_current(self._lock, locks.of_socket(self.path)):
             try:
                 self._lock_again(self._lock, locks.of_socket(self.path))

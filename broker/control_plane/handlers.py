@@ -52,7 +52,7 @@ class Handlers:
     retired: Callable[[], bool]
     worker_left: Callable[[], None]
     control: ControlServer = field(init=False, repr=False)
-    hung_up: bool = False
+    disconnected: bool = False
     """The process ends with its connections: nothing is taken back from their workers."""
     _epoch: int = field(default_factory=time_ns, init=False)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False)
@@ -72,7 +72,7 @@ class Handlers:
         }
 
     def on_end(self, session: Peer) -> None:
-        if self.hung_up:
+        if self.disconnected:
             return
         channel, session.channel = session.channel, None  # which refers to the session
         if not any(session.process == each.process for each in self.control.sessions):
@@ -128,7 +128,7 @@ class Handlers:
             self.access.may_run_sessions(session.uid),
             session.process,
         )
-        channel.hang_up = lambda: self.control.hang_up(session)
+        channel.disconnect = lambda: self.control.disconnect(session)
         return channel
 
     def _opened(self, session: Peer, message: Message) -> Reply:

@@ -117,7 +117,7 @@ class _Regular:
 
 
 class ControlServer:
-    """`run` is the body of the control thread; `call`, `push`, `drop`, `hang_up` and `stop` may come from any."""
+    """`run` is the body of the control thread; `call`, `push`, `drop`, `disconnect` and `stop` may come from any."""
 
     def __init__(
         self,
@@ -190,7 +190,7 @@ class ControlServer:
         self._pushes.append((session, None, None))
         self._wake()
 
-    def hang_up(self, session: Peer) -> None:
+    def disconnect(self, session: Peer) -> None:
         """End a session that its worker cannot use any more."""
         self.call(lambda: self._end(session))
 

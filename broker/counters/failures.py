@@ -57,15 +57,15 @@ class Failures:
         with self._lock:
             return dict(self._counts)
 
-    def of(self, asked: SignatureKey) -> dict[str, int]:
+    def of(self, signature_key: SignatureKey) -> dict[str, int]:
         """By class."""
-        return {kind: count for (about, kind), count in self.counts().items() if about == asked}
+        return {kind: count for (about, kind), count in self.counts().items() if about == signature_key}
 
-    def add(self, asked: SignatureKey, error: Exception, pid: int) -> None:
+    def add(self, signature_key: SignatureKey, error: Exception, pid: int) -> None:
         kind = type(error).__name__
         with self._lock:
-            self._counts[asked, kind] += 1
-            left_out = self._lines.left_out((asked, kind), monotonic())
+            self._counts[signature_key, kind] += 1
+            left_out = self._lines.left_out((signature_key, kind), monotonic())
         if left_out is None:
             return
         text = " ".join(str(error).split())[:_MAX_TEXT]
@@ -73,8 +73,8 @@ class Failures:
         _log.log(
             _LEVELS.get(kind, logging.WARNING),
             "a request of pid %d failed: %s: %s: %s%s",
-            *(pid, asked, kind, text, more),
-            extra={"model": asked.model, "error": kind, "worker": pid, "left_out": left_out},
+            *(pid, signature_key, kind, text, more),
+            extra={"model": signature_key.model, "error": kind, "worker": pid, "left_out": left_out},
         )
 
     def faults(self) -> dict[str, int]:

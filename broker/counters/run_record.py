@@ -181,8 +181,8 @@ class RunRecord:
 
     def seconds_without_answer(self, now_ns: int) -> dict[str, float]:
         """Of the threads that owe one."""
-        asked = {thread: self._words[word] for thread, word in _SINCE_NS.items()}
-        return {thread: max(0, now_ns - since) / 1e9 for thread, since in asked.items() if since}
+        signature_key = {thread: self._words[word] for thread, word in _SINCE_NS.items()}
+        return {thread: max(0, now_ns - since) / 1e9 for thread, since in signature_key.items() if since}
 
     def _name(self, number: int) -> str:
         if not 0 <= number < MODELS:

@@ -68,7 +68,7 @@ class Channel:
         self.last_taken_ns = 0
         self.requests = 0
         self.event: EventSource | None = None  # for workers that wait in an event loop
-        self.hang_up: Callable[[], None] = lambda: None  # ends the worker's session; for any thread
+        self.disconnect: Callable[[], None] = lambda: None  # ends the worker's session; for any thread
         self.slots: list[Slot] = []
         self._settings = settings
         self._memory = memory
@@ -98,7 +98,7 @@ class Channel:
 
     # -- intake thread -------------------------------------------------------------------------------------------
 
-    def take(self, servings: Sequence[ServedSignature | None], now_ns: int) -> Slot | None:
+    def take(self, served_signatures: Sequence[ServedSignature | None], now_ns: int) -> Slot | None:
         """The next submitted request, read and checked; None if there is none. Raises Violation, Left."""
         left = RING_ENTRIES  # refused ones cost a worker its turn, not the others theirs
         while left and (index := self.ring.take()) != EMPTY:
@@ -109,7 +109,7 @@ class Channel:
                 raise Violation(f"worker {self.pid} submitted slot {index}, which it does not own")
             self.last_taken_ns = now_ns
             self.requests += 1
-            if slot.accept(servings, now_ns):
+            if slot.accept(served_signatures, now_ns):
                 return slot
         return None
 

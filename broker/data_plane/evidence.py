@@ -55,30 +55,34 @@ class Evidence:
         return self.spent_ns <= _FREE_NS + self.joined_ns // _SHARE
 
     def difference(
-        self, plans: Sequence[PreparedRequest | PreparedPart], answers: Sequence[Sequence[np.ndarray]]
+        self,
+        prepared_requests: Sequence[PreparedRequest | PreparedPart],
+        answers: Sequence[Sequence[np.ndarray]],
     ) -> str:
         """What tells the answers of a joined run from those that some of its requests get alone; "" if nothing does."""
-        if plans[0].ragged:  # padded: by the model's settings that is harmless, though it shows
+        if prepared_requests[0].ragged:  # padded: by the model's settings that is harmless, though it shows
             return ""
         self.checked += 1
-        for number in sorted({0, self.checked % len(plans), len(plans) - 1})[:_MOST_REQUESTS]:
-            reason = _difference(plans[number], answers[number])
+        for number in sorted({0, self.checked % len(prepared_requests), len(prepared_requests) - 1})[
+            :_MOST_REQUESTS
+        ]:
+            reason = _difference(prepared_requests[number], answers[number])
             if reason:
                 return reason
         return ""
 
 
-def _difference(plan: PreparedRequest | PreparedPart, joined: Sequence[np.ndarray]) -> str:
-    serving = plan.serving
-    specs = serving.entry.signature.inputs
-    feeds: tuple[Any, ...] = tuple(array_of(spec.name, feed) for spec, feed in zip(specs, plan.feeds))
+def _difference(prepared: PreparedRequest | PreparedPart, joined: Sequence[np.ndarray]) -> str:
+    served = prepared.served
+    specs = served.entry.signature.inputs
+    feeds: tuple[Any, ...] = tuple(array_of(spec.name, feed) for spec, feed in zip(specs, prepared.feeds))
     try:
-        alone = serving.entry.run(*feeds)
-        if not same_shapes(alone, joined, plan.rows):
+        alone = served.entry.run(*feeds)
+        if not same_shapes(alone, joined, prepared.rows):
             return "the shape of an answer was another among other requests than alone"
-        for spec, mine, other in zip(serving.entry.signature.outputs, alone, joined):
+        for spec, mine, other in zip(served.entry.signature.outputs, alone, joined):
             if not same_rows(mine, other).all():
-                if rounding_explains(serving.entry.run, feeds, alone, joined):
+                if rounding_explains(served.entry.run, feeds, alone, joined):
                     return ""
                 return f"an answer was another among other requests than alone (output {spec.name!r})"
     except Exception as error:

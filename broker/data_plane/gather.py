@@ -22,9 +22,9 @@ _MOST_PADDING = 8  # times the bytes of the requests themselves
 
 
 class Gatherable(Protocol):
-    """What is gathered: a Plan, or some rows of one."""
+    """What is gathered: a PreparedRequest, or some rows of one."""
 
-    serving: ServedSignature
+    served: ServedSignature
     feeds: tuple[np.ndarray, ...]
     rows: int
     group: Hashable
@@ -37,29 +37,29 @@ class Gatherer:
     def __init__(self) -> None:
         self._buffers: dict[Hashable, list[np.ndarray]] = {}
 
-    def join(self, plans: Sequence[Gatherable], size: int) -> list[np.ndarray]:
-        """One feed of `size` rows for each input; those that the plans do not fill are copies of the first."""
-        first = plans[0]
+    def join(self, prepared_requests: Sequence[Gatherable], size: int) -> list[np.ndarray]:
+        """One feed of `size` rows for each input; those that the requests do not fill are copies of the first."""
+        first = prepared_requests[0]
         if first.ragged:
-            return _padded(plans, size)
+            return _padded(prepared_requests, size)
         buffers = [buffer[:size] for buffer in self._buffers_for(first, size)]
         for number, buffer in enumerate(buffers):
             start = 0
-            for plan, feed in zip(plans, _feeds(plans, number)):
-                end = start + plan.rows
+            for prepared, feed in zip(prepared_requests, _feeds(prepared_requests, number)):
+                end = start + prepared.rows
                 buffer[start:end] = feed
                 start = end
             if start < size:
                 buffer[start:] = buffer[0]
         return buffers
 
-    def _buffers_for(self, plan: Gatherable, size: int) -> list[np.ndarray]:
-        buffers = self._buffers.get(plan.group)
+    def _buffers_for(self, prepared: Gatherable, size: int) -> list[np.ndarray]:
+        buffers = self._buffers.get(prepared.group)
         if buffers is None or len(buffers[0]) < size:
-            size = max(size, plan.serving.batch_limit)
-            buffers = [aligned_empty((size, *feed.shape[1:]), feed.dtype) for feed in plan.feeds]
-            if not plan.serving.takes_strings:  # which would be kept as well
-                self._keep(plan.group, buffers)
+            size = max(size, prepared.served.batch_limit)
+            buffers = [aligned_empty((size, *feed.shape[1:]), feed.dtype) for feed in prepared.feeds]
+            if not prepared.served.takes_strings:  # which would be kept as well
+                self._keep(prepared.group, buffers)
         return buffers
 
     def _keep(self, group: Hashable, buffers: list[np.ndarray]) -> None:
@@ -71,37 +71,39 @@ class Gatherer:
         self._buffers[group] = buffers
 
 
-def padding_pays(plans: Sequence[Gatherable], size: int) -> bool:
+def padding_pays(prepared_requests: Sequence[Gatherable], size: int) -> bool:
     """Whether these belong into one batch: a request much longer than the others would have all of them padded to its
     length, many times the memory that they took."""
-    if not plans[0].ragged:
+    if not prepared_requests[0].ragged:
         return True
-    given = sum(feed.nbytes for plan in plans for feed in plan.feeds)
+    given = sum(feed.nbytes for prepared in prepared_requests for feed in prepared.feeds)
     padded = sum(
-        size * prod(_longest(plans, number)) * feed.itemsize for number, feed in enumerate(plans[0].feeds)
+        size * prod(_longest(prepared_requests, number)) * feed.itemsize
+        for number, feed in enumerate(prepared_requests[0].feeds)
     )
     return padded <= _FREE_PADDING_BYTES + _MOST_PADDING * given
 
 
-def _longest(plans: Sequence[Gatherable], number: int) -> tuple[int, ...]:
-    """The shape of a row that holds each plan's row of this input."""
-    shapes = [plan.feeds[number].shape[1:] for plan in plans]
+def _longest(prepared_requests: Sequence[Gatherable], number: int) -> tuple[int, ...]:
+    """The shape of a row that holds each request's row of this input."""
+    shapes = [prepared.feeds[number].shape[1:] for prepared in prepared_requests]
     return tuple(map(max, *shapes, shapes[0]))
 
 
-def _padded(plans: Sequence[Gatherable], size: int) -> list[np.ndarray]:
-    """The feeds in buffers as long as the longest along each ragged axis, full of the pad value; rows that the plans do
+def _padded(prepared_requests: Sequence[Gatherable], size: int) -> list[np.ndarray]:
+    """The feeds in buffers as long as the longest along each ragged axis, full of the pad value; rows that the requests
+    do
     not fill are copies of the first."""
-    first = plans[0]
-    value = first.serving.pad_value
+    first = prepared_requests[0]
+    value = first.served.pad_value
     buffers = []
     for number, feed in enumerate(first.feeds):
-        inner = _longest(plans, number)
+        inner = _longest(prepared_requests, number)
         buffer = aligned_empty((size, *inner), feed.dtype)
         buffer[...] = b"" if feed.dtype.hasobject else np.asarray(value).astype(feed.dtype)
         start = 0
-        for plan, array in zip(plans, _feeds(plans, number)):
-            end = start + plan.rows
+        for prepared, array in zip(prepared_requests, _feeds(prepared_requests, number)):
+            end = start + prepared.rows
             buffer[(slice(start, end), *map(slice, array.shape[1:]))] = array
             start = end
         if start < size:
@@ -110,44 +112,46 @@ def _padded(plans: Sequence[Gatherable], size: int) -> list[np.ndarray]:
     return buffers
 
 
-def _feeds(plans: Sequence[Gatherable], number: int) -> list[Any]:
+def _feeds(prepared_requests: Sequence[Gatherable], number: int) -> list[Any]:
     """Of one input; strings are read here."""
-    feeds = [plan.feeds[number] for plan in plans]
-    serving = plans[0].serving
-    if serving.takes_strings:
-        name = serving.entry.signature.inputs[number].name
+    feeds = [prepared.feeds[number] for prepared in prepared_requests]
+    served = prepared_requests[0].served
+    if served.takes_strings:
+        name = served.entry.signature.inputs[number].name
         feeds = [array_of(name, feed) for feed in feeds]
     return feeds
 
 
 def cut(
-    plans: Sequence[Gatherable], feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
+    prepared_requests: Sequence[Gatherable], feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
 ) -> Iterator[Sequence[np.ndarray]]:
-    """For each plan its rows of every output, without the padding."""
+    """For each request its rows of every output, without the padding."""
     start = 0
-    if len(outputs) == 1 and not plans[0].ragged:  # as most models are
+    if len(outputs) == 1 and not prepared_requests[0].ragged:  # as most models are
         (output,) = outputs
-        for plan in plans:
-            end = start + plan.rows
+        for prepared in prepared_requests:
+            end = start + prepared.rows
             yield (output[start:end],)
             start = end
         return
-    for plan in plans:
-        end = start + plan.rows
+    for prepared in prepared_requests:
+        end = start + prepared.rows
         mine = [output[start:end] for output in outputs]
-        yield _trimmed(plan, feeds, mine) if plan.ragged else mine
+        yield _trimmed(prepared, feeds, mine) if prepared.ragged else mine
         start = end
 
 
-def _trimmed(plan: Gatherable, feeds: Sequence[np.ndarray], outputs: list[np.ndarray]) -> list[np.ndarray]:
+def _trimmed(
+    prepared: Gatherable, feeds: Sequence[np.ndarray], outputs: list[np.ndarray]
+) -> list[np.ndarray]:
     """Without what a ragged axis was padded with, so that an answer does not depend on the company: an output's free
     axis that has the padded length of the same axis of an input is cut to that input's own length."""
     own: dict[tuple[int, int], set[int]] = {}
-    for axes, feed, padded in zip(plan.ragged, plan.feeds, feeds):
+    for axes, feed, padded in zip(prepared.ragged, prepared.feeds, feeds):
         for axis in axes:
             own.setdefault((axis, padded.shape[axis]), set()).add(feed.shape[axis])
     trimmed = []
-    for spec, output in zip(plan.serving.entry.signature.outputs, outputs):
+    for spec, output in zip(prepared.served.entry.signature.outputs, outputs):
         index = [slice(None)] * output.ndim
         for axis in range(1, output.ndim):
             lengths = own.get((axis, output.shape[axis]), set())

@@ -71,15 +71,15 @@ class Intake:
     ) -> None:
         self.failures = failures or Failures()
         self.probation = Probation(suspects)
-        self.servings = served_signatures_of(repository.table())
+        self.served_signatures = served_signatures_of(repository.table())
         self._repository = repository
         self.channels: list[Channel] = []
         self._doorbell = doorbell
         self._on_violation = on_violation
         self.tracer = Tracer()
         self._record = record or RunRecord()
-        self._company = ConcurrentRuns()
-        self._runner = Runner(self.tracer, self._record.new_line(), True, self._company)
+        self._concurrent_runs = ConcurrentRuns()
+        self._runner = Runner(self.tracer, self._record.new_line(), True, self._concurrent_runs)
         self._waits = self._runner.waits
         self._queue: Queue[Runnable] = Queue(split)
         self._pools: dict[
@@ -96,7 +96,7 @@ class Intake:
         self._poll_until_ns = 0
         self._recount_ns = self._scanned_ns = 0
         self._slices = True  # this thread may choose its own, as far as is known
-        self._has_company = False
+        self._expects_more = False
         self._usual_slice_ns = 0  # while this thread has a shorter one
 
     # -- any thread ----------------------------------------------------------------------------------------------
@@ -112,22 +112,22 @@ class Intake:
 
     def queues(self) -> dict[str, dict[str, int]]:
         """For each model what waits: rows, their bytes, and requests held for want of room."""
-        bounds = {serving.model: serving.bound for serving in self.servings if serving is not None}
+        limits_of = {served.model: served.limits for served in self.served_signatures if served is not None}
         found = {}
-        for model, bound in bounds.items():
+        for model, limits in limits_of.items():
             pools = [pool for pool in list(self._pools.values()) if pool.model == model]
-            all_of_it = zip(self._queue.waiting(bound), *[pool.waiting(bound) for pool in pools])
+            all_of_it = zip(self._queue.waiting(limits), *[pool.waiting(limits) for pool in pools])
             found[model] = dict(zip(("rows", "bytes", "held"), map(sum, all_of_it)))
         return found
 
     def serve(self, entry: Entry) -> None:
         """Serve an entry that was added to the repository, unless it is served already."""
         with self._repository.lock:
-            servings = self.servings
-            while len(servings) <= entry.id:
-                servings.append(None)
-            if servings[entry.id] is None and self._repository.table()[entry.id] is entry:
-                servings[entry.id] = served_signatures_of([entry], servings)[0]
+            served_signatures = self.served_signatures
+            while len(served_signatures) <= entry.id:
+                served_signatures.append(None)
+            if served_signatures[entry.id] is None and self._repository.table()[entry.id] is entry:
+                served_signatures[entry.id] = served_signatures_of([entry], served_signatures)[0]
 
     def follow(self) -> None:
         """As `switch`, but soon: for entries that no worker has the number of."""
@@ -141,14 +141,14 @@ class Intake:
         """The same, but it does not wait for that."""
         self.call(self._switch)
 
-    def expect_company(self) -> None:
+    def expect_more_requests(self) -> None:
         """Others in this process are about to compute: from now on this thread wants to wake soon, not to run long."""
-        self.call(self._expect_company)
+        self.call(self._expect_more_requests)
 
-    def let_go(self, model: LoadedModel) -> bool:
+    def release_model(self, model: LoadedModel) -> bool:
         """Whether nothing runs or waits any more for this model, which the table has no more; its runners then end."""
         pools: list[RunnerPool] = []
-        idle = self._have_done(lambda: self._let_go(model, pools))
+        idle = self._have_done(lambda: self._release_pools(model, pools))
         if not idle or not all(pool.join(_END_OF_RUNNERS_S) for pool in pools):
             return False
         self.call(lambda: self._forget_pools(model))
@@ -170,7 +170,7 @@ class Intake:
 
     @property
     def runner_number(self) -> int:
-        """Under which each Serving counts the runs of this thread."""
+        """Under which each ServedSignature counts the runs of this thread."""
         return self._runner.number
 
     def running(self) -> int:
@@ -203,7 +203,7 @@ class Intake:
             if taken and not self._queue and not self.probation.active and _is_one_batch(taken):
                 self._runner.run(taken)
                 if self._runner.left:
-                    self._hand_over(self._runner.left[0].plan.serving)
+                    self._hand_over(self._runner.left[0].prepared.served)
             else:
                 self._route(taken)
                 if self._queue:
@@ -224,11 +224,11 @@ class Intake:
         now = monotonic_ns()
         batch = self._queue.next_batch(now)
         if batch:
-            delay, serving = batch[0].delay, batch[0].plan.serving
+            delay, served = batch[0].delay, batch[0].prepared.served
             self._runner.run(batch)
             self._queue.answered(batch, delay, monotonic_ns())
-            if not serving.light:
-                self._hand_over(serving)
+            if not served.light:
+                self._hand_over(served)
         else:  # all of it is held for company, which comes through the rings
             left_ns = self._queue.hold_until(now) - now
             sleep(min(max(0, left_ns), _HOLD_SLICE_NS) / 1e9)
@@ -247,13 +247,16 @@ class Intake:
     def _take_all(self, channel: Channel, now: int, taken: list[Slot]) -> None:
         words, ring = channel.words, channel.ring
         try:
-            while words[TAIL_WORD] != ring.head and (slot := channel.take(self.servings, now)) is not None:
+            while (
+                words[TAIL_WORD] != ring.head
+                and (slot := channel.take(self.served_signatures, now)) is not None
+            ):
                 taken.append(slot)
                 self._worker_polls = slot.worker_polls
         except WorkerLeft as left:
             _log.info("%s", left)
             self._close(channel)
-            channel.hang_up()
+            channel.disconnect()
         except Exception as error:
             if not isinstance(error, Violation):
                 _log.exception("the channel of pid %d cannot be read", channel.pid)
@@ -267,37 +270,37 @@ class Intake:
 
     def _route(self, taken: list[Slot]) -> None:
         for slot in taken:
-            serving = slot.plan.serving
-            if serving.light and not (self.probation.active and self.probation.holds(serving.model)):
+            served = slot.prepared.served
+            if served.light and not (self.probation.active and self.probation.holds(served.model)):
                 self._queue.add(slot)
             else:
-                self._pool(serving).put(slot)
+                self._pool(served).put(slot)
 
-    def _hand_over(self, serving: ServedSignature) -> None:
+    def _hand_over(self, served: ServedSignature) -> None:
         """It has just become heavy: what is left of its batch, or queued here, is its own threads' work."""
-        pool, left = self._pool(serving), self._runner.left
+        pool, left = self._pool(served), self._runner.left
         for request in [
             *left,
-            *self._queue.remove(serving.bound, lambda queued: queued.plan.serving is serving),
+            *self._queue.remove(served.limits, lambda queued: queued.prepared.served is served),
         ]:
             pool.put(request)
         left.clear()
 
-    def _pool(self, serving: ServedSignature) -> RunnerPool:
-        key = serving.entry.model, serving.stateful
+    def _pool(self, served: ServedSignature) -> RunnerPool:
+        key = served.entry.model, served.stateful
         pool = self._pools.get(key)
         if pool is None:
-            self._expect_company()
+            self._expect_more_requests()
             # One thread runs what is stateful: never two at a time, and each worker's in its order.
-            concurrency = 1 if serving.stateful else serving.entry.max_concurrency
+            concurrency = 1 if served.stateful else served.entry.max_concurrency
             pool = self._pools[key] = RunnerPool(
-                serving.model,
+                served.model,
                 concurrency,
                 self._dispose_later,
                 self.tracer,
                 self._record,
                 self.probation,
-                self._company,
+                self._concurrent_runs,
             )
         return pool
 
@@ -367,7 +370,7 @@ class Intake:
         callers = [channel.pid for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS]
         busy = 2 * self._idle_ns < now - self._counted_ns
         self._counted_ns, self._idle_ns = now, 0
-        self._have_short_turns(not busy or self._has_company)
+        self._have_short_turns(not busy or self._expects_more)
         if busy and now > self._waits.due_ns:
             self._waits.mark(now)
         if self.polling.judge(callers, [channel.pid for channel in self.channels], busy, now):
@@ -376,8 +379,8 @@ class Intake:
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
-    def _expect_company(self) -> None:
-        self._has_company = True
+    def _expect_more_requests(self) -> None:
+        self._expects_more = True
         self._have_short_turns(True)
 
     def _have_short_turns(self, short: bool) -> None:
@@ -389,12 +392,12 @@ class Intake:
 
     def _switch(self) -> None:
         with self._repository.lock:
-            self.servings = served_signatures_of(self._repository.table(), self.servings)
+            self.served_signatures = served_signatures_of(self._repository.table(), self.served_signatures)
         self._forget_plans()
 
-    def _let_go(self, model: LoadedModel, pools: list[RunnerPool]) -> bool:
+    def _release_pools(self, model: LoadedModel, pools: list[RunnerPool]) -> bool:
         channels = [*self.channels, *self._retired]
-        if any(slot.busy and slot.plan.serving.entry.model is model for c in channels for slot in c.slots):
+        if any(slot.busy and slot.prepared.served.entry.model is model for c in channels for slot in c.slots):
             return False
         self._forget_plans()  # and what idle slots hold of their last use
         for stateful in (False, True):
@@ -411,7 +414,7 @@ class Intake:
     def _forget_plans(self) -> None:
         for channel in [*self.channels, *self._retired]:
             for slot in channel.slots:
-                slot.forget_plans(self.servings)
+                slot.forget_plans(self.served_signatures)
 
     def _do_calls(self) -> None:
         while self._calls:
@@ -461,18 +464,18 @@ class Intake:
 
 def _is_one_batch(taken: list[Slot]) -> bool:
     """Whether these, and nothing else, run next and on this thread."""
-    plan = taken[0].plan
-    serving = plan.serving
-    if not serving.light or serving.delay is not None:
+    prepared = taken[0].prepared
+    served = prepared.served
+    if not served.light or served.delay is not None:
         return False
     if len(taken) == 1:
-        return plan.rows <= serving.batch_limit or plan.group is None or not serving.divisible
-    group = plan.group
-    if group is None or not serving.divisible:
+        return prepared.rows <= served.batch_limit or prepared.group is None or not served.divisible
+    group = prepared.group
+    if group is None or not served.divisible:
         return False
     rows = 0
     for slot in taken:
-        if slot.plan.group is not group:
+        if slot.prepared.group is not group:
             return False
-        rows += slot.plan.rows
-    return rows <= serving.batch_limit
+        rows += slot.prepared.rows
+    return rows <= served.batch_limit

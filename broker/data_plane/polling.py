@@ -34,12 +34,12 @@ class Polling:
         return self._leave.how
 
     def look_at_quota(self) -> None:
-        self._quota.look(monotonic_ns() / 1e9)
+        self._quota.sample(monotonic_ns() / 1e9)
 
     def judge(self, callers: Sequence[int], workers: Sequence[int], busy: bool, now: int) -> bool:
         """Whether what workers are told is another now. `callers` are those of the processes `workers` that call."""
         if now > self._neighbours.due_ns:
-            self._neighbours.look(now, thread_time_ns(), callers, workers)
+            self._neighbours.sample(now, thread_time_ns(), callers, workers)
         before, self._leave = self._leave, self._judged(len(callers), busy, now)
         return self._leave.how != before.how
 

@@ -19,19 +19,19 @@ _MAX_FREE = 1 << 20
 class PreparedRequest:
     """A checked request shape of one slot: ready to run again whenever the same table comes."""
 
-    __slots__ = ("entry_id", "feeds", "group", "level", "nbytes", "ragged", "rows", "serving")
+    __slots__ = ("entry_id", "feeds", "group", "level", "nbytes", "ragged", "rows", "served")
 
-    def __init__(self, serving: ServedSignature, level: int, feeds: tuple[Any, ...]) -> None:
-        self.serving = serving
+    def __init__(self, served: ServedSignature, level: int, feeds: tuple[Any, ...]) -> None:
+        self.served = served
         self.level = level
         self.feeds = feeds
         self.nbytes: int = sum(feed.nbytes for feed in feeds)
         shared = {feed.shape[0] if feed.ndim else 0 for feed in feeds}
         self.rows = feeds[0].shape[0] if feeds and feeds[0].ndim else 1
-        joinable = serving.entry.batchable and len(shared) == 1
-        self.ragged: Ragged = serving.ragged if joinable else ()
-        self.group: Hashable = serving.group(*_row_shapes(feeds, self.ragged)) if joinable else None
-        self.entry_id = serving.entry.id
+        joinable = served.entry.batchable and len(shared) == 1
+        self.ragged: Ragged = served.ragged if joinable else ()
+        self.group: Hashable = served.group(*_row_shapes(feeds, self.ragged)) if joinable else None
+        self.entry_id = served.entry.id
 
 
 class PreparedStringRequest(PreparedRequest):

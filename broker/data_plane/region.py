@@ -12,7 +12,7 @@ from broker.data_plane.prepared import PreparedRequest, PreparedStringRequest
 from worker_client.wire.layout import ANSWER_SEQUENCE, ANSWER_SIGNATURE, OUTPUT_HEAD
 from worker_client.wire.tensors import TensorLayout, views
 
-_CACHED = 64  # plans, and shapes of answers, that a region remembers; what comes beyond them starts over
+_CACHED = 64  # prepared requests, and shapes of answers, that a region remembers; what comes beyond them starts over
 
 Key = tuple[int, bytes]
 """SIGNATURE of the request line, and the tensor table."""
@@ -23,23 +23,23 @@ Places = tuple[TensorLayout, tuple[Any, ...]]
 
 
 class InputRegion:
-    """The plans that were made of the tables in it: their feeds are views of this memory."""
+    """The requests that were prepared of the tables in it: their feeds are views of this memory."""
 
-    __slots__ = ("memory", "plans", "string_plans")
+    __slots__ = ("memory", "prepared_requests", "string_requests")
 
     def __init__(self, memory: memoryview) -> None:
         self.memory = memory
-        self.plans: dict[Key, PreparedRequest] = {}
-        self.string_plans: dict[Key, PreparedStringRequest] = {}  # apart, to cost the others nothing
+        self.prepared_requests: dict[Key, PreparedRequest] = {}
+        self.string_requests: dict[Key, PreparedStringRequest] = {}  # apart, to cost the others nothing
 
-    def remember(self, key: Key, plan: PreparedRequest) -> None:
-        if len(self.plans) + len(self.string_plans) >= _CACHED:
-            self.plans.clear()
-            self.string_plans.clear()
-        if isinstance(plan, PreparedStringRequest):
-            self.string_plans[key] = plan
+    def remember(self, key: Key, prepared: PreparedRequest) -> None:
+        if len(self.prepared_requests) + len(self.string_requests) >= _CACHED:
+            self.prepared_requests.clear()
+            self.string_requests.clear()
+        if isinstance(prepared, PreparedStringRequest):
+            self.string_requests[key] = prepared
         else:
-            self.plans[key] = plan
+            self.prepared_requests[key] = prepared
 
 
 class OutputRegion:

@@ -50,7 +50,7 @@ class Runner:
         tracer: Tracer,
         line: RunLine | None = None,
         inline: bool = False,
-        company: ConcurrentRuns | None = None,
+        concurrent_runs: ConcurrentRuns | None = None,
     ) -> None:
         self.left: list[
             Runnable
@@ -59,10 +59,10 @@ class Runner:
         self.uses: Sequence[int] = ()  # of the slots, when the requests began to run
         self.line = line or RunRecord().new_line()
         self.waits = ProcessorWait()
-        self.number = next(_numbers)  # of its tallies
+        self.number = next(_numbers)  # of its counters
         self._inline = inline  # on the intake thread
-        self._company = company or ConcurrentRuns()
-        self._company.join(self)
+        self._concurrent_runs = concurrent_runs or ConcurrentRuns()
+        self._concurrent_runs.join(self)
         self._gatherer = Gatherer()
         self._tracer = tracer
         self._flushes: bool | None = None  # this thread; unknown before its first run
@@ -114,53 +114,53 @@ class Runner:
         if request.unwanted(started):
             self._finish(request.fail(use, _dropped(request)))
             return
-        plan = request.plan
-        serving = plan.serving
-        if serving.allowed and plan.group is not None and serving.size_of(plan.rows) != plan.rows:
+        prepared = request.prepared
+        served = prepared.served
+        if served.allowed and prepared.group is not None and served.size_of(prepared.rows) != prepared.rows:
             self._run_joined([request], [use])
             return
         self._run_direct(request, use, started)
 
     def _run_direct(self, request: Runnable, use: int, started: int) -> None:
-        plan = request.plan
-        serving = plan.serving
+        prepared = request.prepared
+        served = prepared.served
         stamps = request.stamps
         whose = self._tracer.whose((request,)) if self._tracer.on else None
         line = self.line
-        if line.of is not serving:
-            self._turn_to(serving)
+        if line.of is not served:
+            self._turn_to(served)
         words = line.words
         request.words[SLOT_STARTED_NS] = words[STARTED_NS] = started
-        if self._company.several and self._company.meets(self):
+        if self._concurrent_runs.several and self._concurrent_runs.meets(self):
             request.words[BESIDE] = request.use
         try:
-            outputs = serving.run(*plan.feeds)
+            outputs = served.run(*prepared.feeds)
         except Exception as error:
             words[STARTED_NS] = 0
             if not (line.given_up and line.was_answered()):
-                self._finish(request.fail(use, _as_broker_error(error, serving)))
-            self._failed(serving, started)
+                self._finish(request.fail(use, _as_broker_error(error, served)))
+            self._failed(served, started)
             return
         words[STARTED_NS] = 0
         if line.given_up and line.was_answered():
-            self._failed(serving, started)
+            self._failed(served, started)
             return
         finished = monotonic_ns()
-        whole = request.complete(use, outputs, started, finished, plan.rows)
+        split_request = request.complete(use, outputs, started, finished, prepared.rows)
         # From here on the slot is its worker's: what is counted is off the request's way.
-        if serving.divisible and plan.group is not None and not _all_have(plan.rows, outputs):
-            serving.keep_apart(f"{plan.rows} rows had an answer of {other_rows(plan.rows, outputs)}")
+        if served.divisible and prepared.group is not None and not _all_have(prepared.rows, outputs):
+            served.keep_apart(f"{prepared.rows} rows had an answer of {other_rows(prepared.rows, outputs)}")
         ended = monotonic_ns()
-        serving.ran(plan.rows, finished - started, ended - started, ended, self.waits)
-        tally = serving.tallies.get(self.number) or serving.new_tally(self.number)
-        tally.ran_one(stamps, started, finished, plan.rows)
-        tally.input_bytes += plan.nbytes
+        served.ran(prepared.rows, finished - started, ended - started, ended, self.waits)
+        counters = served.all_counters.get(self.number) or served.new_counters(self.number)
+        counters.ran_one(stamps, started, finished, prepared.rows)
+        counters.input_bytes += prepared.nbytes
         for output in outputs:
-            tally.output_bytes += output.nbytes
+            counters.output_bytes += output.nbytes
         if whose is not None:
-            self._tracer.ran(serving, (started, started, finished, monotonic_ns()), plan.rows, 0, whose)
-        if whole is not None:
-            self._finish(whole)
+            self._tracer.ran(served, (started, started, finished, monotonic_ns()), prepared.rows, 0, whose)
+        if split_request is not None:
+            self._finish(split_request)
 
     def _run_several(self, batch: Sequence[Runnable], uses: Sequence[int]) -> None:
         now = monotonic_ns()
@@ -171,7 +171,7 @@ class Runner:
                     self._finish(request.fail(use, _dropped(request)))
             batch = [request for request, dropped in zip(batch, unwanted) if not dropped]
             uses = [use for use, dropped in zip(uses, unwanted) if not dropped]
-        if len(batch) > 1 and batch[0].plan.serving.divisible:
+        if len(batch) > 1 and batch[0].prepared.served.divisible:
             self._run_joined(batch, uses)
         elif batch:
             self._run_each(batch, uses, self._run_one)
@@ -180,97 +180,97 @@ class Runner:
         self, batch: Sequence[Runnable], uses: Sequence[int], run: Callable[[Runnable, int], None]
     ) -> None:
         """One by one, each of which may be what makes the signature heavy."""
-        serving = batch[0].plan.serving
+        served = batch[0].prepared.served
         for number, (request, use) in enumerate(zip(batch, uses)):
-            if self._inline and not serving.light:
+            if self._inline and not served.light:
                 self.left.extend(batch[number:])
                 return
             run(request, use)
 
     def _run_joined(self, batch: Sequence[Runnable], uses: Sequence[int]) -> None:
-        plans = [request.plan for request in batch]
-        serving = plans[0].serving
-        rows = sum([plan.rows for plan in plans])
-        size = serving.size_of(rows)
-        if len(batch) > 1 and not padding_pays(plans, size):
+        prepared_requests = [request.prepared for request in batch]
+        served = prepared_requests[0].served
+        rows = sum([prepared.rows for prepared in prepared_requests])
+        size = served.size_of(rows)
+        if len(batch) > 1 and not padding_pays(prepared_requests, size):
             self._run_each(batch, uses, self._run_one)
             return
         begun = started = monotonic_ns()
         feeds: list[np.ndarray] = []
         line = self.line
         try:
-            feeds = self._gatherer.join(plans, size)
-            started = self._begin(batch, serving)
-            outputs = serving.run(*feeds)
+            feeds = self._gatherer.join(prepared_requests, size)
+            started = self._begin(batch, served)
+            outputs = served.run(*feeds)
         except Exception:
             outputs = ()
         line.words[STARTED_NS] = 0
         if line.given_up and line.was_answered():  # which can be only if it was one request, padded
-            self._failed(serving, begun)
+            self._failed(served, begun)
             return
         finished = monotonic_ns()
         if not outputs or not _stand(batch, size, feeds, outputs, finished - started):
-            self._failed(serving, begun)
+            self._failed(served, begun)
             # One of them is guilty, or the model's rows depend on each other: let each answer for itself.
             self._run_each(batch, uses, self._run_again)
             return
         stamps = [request.stamps for request in batch]
         whose = self._tracer.whose(batch) if self._tracer.on else None
-        for request, use, mine in zip(batch, uses, cut(plans, feeds, outputs)):
+        for request, use, mine in zip(batch, uses, cut(prepared_requests, feeds, outputs)):
             self._finish(request.complete(use, mine, started, finished, rows))
         # From here on the slots are their workers': what is counted is off the requests' way.
         ended = monotonic_ns()
-        serving.ran(size, finished - started, ended - begun, ended, self.waits)
-        tally = serving.tallies.get(self.number) or serving.new_tally(self.number)
-        tally.ran_joined(begun, started, finished, ended, rows, size - rows)
-        tally.answered(stamps, started)
-        _count_bytes(tally, feeds, outputs, rows, size)
+        served.ran(size, finished - started, ended - begun, ended, self.waits)
+        counters = served.all_counters.get(self.number) or served.new_counters(self.number)
+        counters.ran_joined(begun, started, finished, ended, rows, size - rows)
+        counters.answered(stamps, started)
+        _count_bytes(counters, feeds, outputs, rows, size)
         if whose is not None:
-            self._tracer.ran(serving, (begun, started, finished, ended), rows, size - rows, whose)
+            self._tracer.ran(served, (begun, started, finished, ended), rows, size - rows, whose)
 
     def _run_again(self, request: Runnable, use: int) -> None:
         self._run_direct(request, use, monotonic_ns())
 
-    def _failed(self, serving: ServedSignature, started_ns: int) -> None:
+    def _failed(self, served: ServedSignature, started_ns: int) -> None:
         """A run without an answer held this thread as well."""
         now = monotonic_ns()
-        serving.failed(now - started_ns, now, self.waits)
+        served.failed(now - started_ns, now, self.waits)
 
-    def _turn_to(self, serving: ServedSignature) -> None:
+    def _turn_to(self, served: ServedSignature) -> None:
         """What follows runs as this one is used to, and is noted as its runs: the thread has models of both kinds."""
-        if self._flushes is not serving.flushes:
-            flush_denormals(serving.flushes)
-            self._flushes = serving.flushes
-        self.line.describe(serving, serving.model, serving.limit_ns)
+        if self._flushes is not served.flushes:
+            flush_denormals(served.flushes)
+            self._flushes = served.flushes
+        self.line.describe(served, served.model, served.limit_ns)
 
-    def _begin(self, batch: Sequence[Runnable], serving: ServedSignature) -> int:
+    def _begin(self, batch: Sequence[Runnable], served: ServedSignature) -> int:
         """Note, where it outlives this process, that these run now; the time."""
         line = self.line
-        if line.of is not serving:
-            self._turn_to(serving)
+        if line.of is not served:
+            self._turn_to(served)
         line.words[STARTED_NS] = started = monotonic_ns()
         mark = started | JOINED if len(batch) > 1 else started
         for request in batch:
             request.words[SLOT_STARTED_NS] = mark
-        if self._company.several and self._company.meets(self):
+        if self._concurrent_runs.several and self._concurrent_runs.meets(self):
             self.mark_beside()
         return started
 
-    def _finish(self, whole: Slot | None) -> None:
+    def _finish(self, split_request: Slot | None) -> None:
         """Run a request in one piece that turned out to be none that can run in parts."""
-        if whole is not None:
-            self._run_direct(whole, whole.use, monotonic_ns())
+        if split_request is not None:
+            self._run_direct(split_request, split_request.use, monotonic_ns())
 
 
 def _count_bytes(
-    tally: ThreadCounters, feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray], rows: int, size: int
+    counters: ThreadCounters, feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray], rows: int, size: int
 ) -> None:
     """Of a batch of so many rows, padded to `size`."""
     for feed in feeds:
-        tally.joined_bytes += feed.nbytes
-        tally.input_bytes += _share(feed.nbytes, rows, size)
+        counters.joined_bytes += feed.nbytes
+        counters.input_bytes += _share(feed.nbytes, rows, size)
     for output in outputs:
-        tally.output_bytes += _share(output.nbytes, rows, size)
+        counters.output_bytes += _share(output.nbytes, rows, size)
 
 
 def _share(nbytes: int, rows: int, size: int) -> int:
@@ -293,21 +293,21 @@ def _stand(
     run_ns: int,
 ) -> bool:
     """Whether each request may have its rows of these outputs: a sample of runs is compared with the requests alone."""
-    plans = [request.plan for request in batch]
-    serving = plans[0].serving
+    prepared_requests = [request.prepared for request in batch]
+    served = prepared_requests[0].served
     if not _all_have(size, outputs):
-        serving.keep_apart(f"{size} rows had an answer of {other_rows(size, outputs)}")
+        served.keep_apart(f"{size} rows had an answer of {other_rows(size, outputs)}")
         return False
-    evidence = serving.evidence
+    evidence = served.evidence
     if evidence is None or len(batch) == 1:
         return True
     now = monotonic_ns()
     if not evidence.due(run_ns, now, min([request.deadline_ns for request in batch])):
         return True
-    reason = evidence.difference(plans, list(cut(plans, feeds, outputs)))
+    reason = evidence.difference(prepared_requests, list(cut(prepared_requests, feeds, outputs)))
     evidence.spent_ns += monotonic_ns() - now
     if reason:
-        serving.keep_apart(reason)
+        served.keep_apart(reason)
     return not reason
 
 
@@ -326,15 +326,15 @@ def _dropped(request: Runnable) -> BrokerError:
     if request.channel.closed:  # read only if the worker is still there
         return ConnectionClosed("dropped before it ran: the connection to the broker was closed")
     if request.held:
-        bound = request.plan.serving.bound
+        limits = request.prepared.served.limits
         return Overloaded(
-            f"the queue of model {bound.model!r} was full until the call's deadline; send less at a time, "
-            f"or raise max_queue_rows ({bound.max_rows}) or max_queue_bytes ({bound.max_bytes})"
+            f"the queue of model {limits.model!r} was full until the call's deadline; send less at a time, "
+            f"or raise max_queue_rows ({limits.max_rows}) or max_queue_bytes ({limits.max_bytes})"
         )
     return DeadlineExceeded("dropped before it ran: nobody waits for it any more")
 
 
-def _as_broker_error(error: Exception, serving: ServedSignature) -> BrokerError:
-    if serving.interrupted:  # under this run, for the sake of another: it is the next version's
-        return StaleSignature(f"model {serving.model!r} was ended under the run, and is loaded again")
+def _as_broker_error(error: Exception, served: ServedSignature) -> BrokerError:
+    if served.interrupted:  # under this run, for the sake of another: it is the next version's
+        return StaleSignature(f"model {served.model!r} was ended under the run, and is loaded again")
     return error if isinstance(error, BrokerError) else ModelFailed(f"{type(error).__name__}: {error}")

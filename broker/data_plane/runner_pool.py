@@ -18,7 +18,7 @@ from broker.data_plane.split import Runnable, split
 from broker.data_plane.tracer import Tracer
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Queue
-from broker.scheduling.request import Bound, Delay
+from broker.scheduling.request import Delay, QueueLimits
 from worker_client.ipc import own_broker
 from worker_client.system import threads
 from worker_client.system.clock import monotonic_ns
@@ -38,7 +38,7 @@ class RunnerPool:
         tracer: Tracer,
         record: RunRecord,
         probation: Probation,
-        company: ConcurrentRuns,
+        concurrent_runs: ConcurrentRuns,
     ) -> None:
         self.model = model
         self.running = 0  # batches being run now
@@ -46,7 +46,7 @@ class RunnerPool:
         self._tracer = tracer
         self._record = record
         self._probation = probation
-        self._company = company
+        self._concurrent_runs = concurrent_runs
         self._concurrency = concurrency
         self._on_orphan = on_orphan  # told when a run has ended whose worker is gone
         self._queue: Queue[Runnable] = Queue(split)
@@ -74,10 +74,10 @@ class RunnerPool:
             if self._idle:
                 self._changed.notify()
 
-    def waiting(self, bound: Bound) -> tuple[int, int, int]:
+    def waiting(self, limits: QueueLimits) -> tuple[int, int, int]:
         """Rows and bytes that wait, and requests held for want of room."""
         with self._changed:
-            return self._queue.waiting(bound)
+            return self._queue.waiting(limits)
 
     def write_off(self, runner: Runner) -> bool:
         """This one's run does not end: do without it. False if no other thread is left to do the work."""
@@ -118,12 +118,12 @@ class RunnerPool:
             )
 
     def _serve(self) -> None:
-        runner = Runner(self._tracer, self._record.new_line(), company=self._company)
+        runner = Runner(self._tracer, self._record.new_line(), concurrent_runs=self._concurrent_runs)
         self.runners.append(runner)
         own_broker.enter("runs it")
         while self._serve_one(runner):
             pass  # and hold nothing of the last batch while waiting for the next: its worker may be gone
-        self._company.leave(runner)
+        self._concurrent_runs.leave(runner)
         own_broker.leave()
 
     def _serve_one(self, runner: Runner) -> bool:

@@ -1,6 +1,6 @@
 """A signature being served: what runs it, by which policy, whether it is light or heavy by now, and what it has done.
 
-Each thread that runs the model counts in a tally of its own, so that counting takes no lock. The control thread adds
+Each thread that runs the model counts in counters of its own, so that counting takes no lock. The control thread adds
 them up: it may see a count one run behind.
 """
 
@@ -27,13 +27,13 @@ _log = logging.getLogger("onesession.serving")
 
 _MEAN_BITS = 5  # the moving average forgets a run over some 32 others
 _MAX_GROUPS = 4096
-_WHOLES = 0  # the tally of requests that ran in parts; threads have the numbers from 1
+_SPLIT_REQUESTS = 0  # the counters of requests that ran in parts; threads have the numbers from 1
 
 Ragged = tuple[tuple[int, ...], ...]
 """For each input, the axes along which requests of one group may differ; empty if there are none."""
 
 
-class Bound:
+class ModelQueueLimits:
     """How much of one model may wait."""
 
     __slots__ = ("max_bytes", "max_rows", "model")
@@ -44,7 +44,7 @@ class Bound:
         self.max_bytes = spec.max_queue_bytes
 
     def __repr__(self) -> str:
-        return f"<Bound of {self.model}: {self.max_rows} rows, {self.max_bytes} bytes>"
+        return f"<ModelQueueLimits of {self.model}: {self.max_rows} rows, {self.max_bytes} bytes>"
 
 
 class ServedSignature:
@@ -55,10 +55,9 @@ class ServedSignature:
         "_lightness",
         "_lock",
         "_watch_ns",
+        "all_counters",
         "allowed",
-        "asked",
         "batch_limit",
-        "bound",
         "cost",
         "delay",
         "divisible",
@@ -70,17 +69,18 @@ class ServedSignature:
         "interrupted",
         "light",
         "limit_ns",
+        "limits",
         "pad_value",
         "ragged",
         "run",
+        "signature_key",
         "takes_strings",
-        "tallies",
     )
 
-    def __init__(self, entry: Entry, bound: Bound) -> None:
+    def __init__(self, entry: Entry, limits: ModelQueueLimits) -> None:
         self.entry = entry
-        self.asked = SignatureKey(entry.model.spec.name, entry.version, entry.signature.name)
-        self.bound = bound
+        self.signature_key = SignatureKey(entry.model.spec.name, entry.version, entry.signature.name)
+        self.limits = limits
         self.run = strings.run_of(entry.run, entry.signature)
         self.takes_strings = entry.signature.takes_strings
         self.gives_strings = entry.signature.gives_strings
@@ -100,12 +100,12 @@ class ServedSignature:
         self._watch_ns = self._lightness.watch_ns
         self.limit_ns = int(entry.max_run_seconds * 1e9)  # of a run; 0: none
         self.interrupted = False  # its model was ended under its runs: they are another version's
-        self.tallies: dict[int, ThreadCounters] = {_WHOLES: ThreadCounters()}
+        self.all_counters: dict[int, ThreadCounters] = {_SPLIT_REQUESTS: ThreadCounters()}
         self._groups: dict[Hashable, Hashable] = {}
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
-        return f"<Serving {self.entry!r} {self._lightness!r}>"
+        return f"<ServedSignature {self.entry!r} {self._lightness!r}>"
 
     @property
     def model(self) -> str:
@@ -135,10 +135,10 @@ class ServedSignature:
 
     # -- threads that run it -------------------------------------------------------------------------------------
 
-    def new_tally(self, thread: int) -> ThreadCounters:
-        """Where the thread with this number counts what it runs, from now on in `tallies`."""
+    def new_counters(self, thread: int) -> ThreadCounters:
+        """Where the thread with this number counts what it runs, from now on in `all_counters`."""
         with self._lock:
-            made = self.tallies[thread] = ThreadCounters()
+            made = self.all_counters[thread] = ThreadCounters()
         return made
 
     def ran(self, rows: int, run_ns: int, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
@@ -168,13 +168,15 @@ class ServedSignature:
             self.light, self._watch_ns = self._lightness.light, self._lightness.watch_ns
         if changed:
             what = "light" if self.light else "heavy"
-            _log.info("%s is %s now: %s (%.1f ms)", self.asked, what, self.why, (held_ns - lost_ns) / 1e6)
+            _log.info(
+                "%s is %s now: %s (%.1f ms)", self.signature_key, what, self.why, (held_ns - lost_ns) / 1e6
+            )
 
     def answered_whole(self, stamps: Stamps, started_ns: int) -> None:
         """Count a request that ran in parts, each of which has been counted as a run."""
-        tally = self.tallies[_WHOLES]
-        with self._lock:  # the one tally that several threads count in
-            tally.answered((stamps,), started_ns)
+        counters = self.all_counters[_SPLIT_REQUESTS]
+        with self._lock:  # the only counters that several threads write
+            counters.answered((stamps,), started_ns)
 
     def keep_apart(self, reason: str) -> None:
         """From now on, run every request by itself, as it came: its answers have shown that nothing else is right."""
@@ -184,38 +186,41 @@ class ServedSignature:
             self.divisible = False
         self.allowed = ()
         self.evidence = None
-        _log.warning("%s: requests are neither joined nor split from now on: %s", self.asked, reason)
+        _log.warning("%s: requests are neither joined nor split from now on: %s", self.signature_key, reason)
         try:
             self.entry.keep_apart(reason)
         except Exception:  # what it was kept from was answered already
-            _log.exception("%s: that cannot be remembered", self.asked)
+            _log.exception("%s: that cannot be remembered", self.signature_key)
 
     # -- any thread ----------------------------------------------------------------------------------------------
 
-    def all_tallies(self) -> list[ThreadCounters]:
+    def list_counters(self) -> list[ThreadCounters]:
         """Those of all threads; they may go on counting."""
         with self._lock:
-            return list(self.tallies.values())
+            return list(self.all_counters.values())
 
     def batch_rows(self) -> dict[int, int]:
         """Rows of a run, without padding -> runs."""
         total: dict[int, int] = {}
-        for tally in self.all_tallies():
-            for rows, runs in tally.sizes.copy().items():
+        for counters in self.list_counters():
+            for rows, runs in counters.sizes.copy().items():
                 total[rows] = total.get(rows, 0) + runs
         return dict(sorted(total.items()))
 
     def to_message(self, failures: Failures) -> dict[str, Any]:
         """Counters. `requests` are those that the model answered, with outputs or by failing."""
-        tallies, failed = self.all_tallies(), failures.of(self.asked).get(ModelFailed.__name__, 0)
+        all_counters, failed = (
+            self.list_counters(),
+            failures.of(self.signature_key).get(ModelFailed.__name__, 0),
+        )
         sizes = self.batch_rows()
         known = sizes or self.entry.cost.p50_us is not None
         return {
-            "requests": sum(sum(tally.total) for tally in tallies) + failed,
-            "rows": sum(tally.rows for tally in tallies),
+            "requests": sum(sum(counters.total) for counters in all_counters) + failed,
+            "rows": sum(counters.rows for counters in all_counters),
             "runs": sum(sizes.values()),
             "failures": failed,
-            "padded_rows": sum(tally.padded_rows for tally in tallies),
+            "padded_rows": sum(counters.padded_rows for counters in all_counters),
             "batch_rows": {str(rows): runs for rows, runs in sizes.items()},
             "light": self.light,
             "why": self.why,
@@ -228,19 +233,20 @@ class ServedSignature:
 def served_signatures_of(
     entries: Sequence[Entry | None], before: Iterable[ServedSignature | None] = ()
 ) -> list[ServedSignature | None]:
-    """For each entry its Serving: that of `before` if it has one, and one only if it stands there several times.
+    """For each entry its ServedSignature: that of `before` if it has one, and one only if it stands there several
+    times.
 
-    The signatures of one model share its bound, and so do its versions.
+    The signatures of one model share its limits, and so do its versions.
     """
-    known = {serving.entry: serving for serving in before if serving is not None}
-    bounds = {serving.model: serving.bound for serving in known.values()}
-    servings: list[ServedSignature | None] = []
+    known = {served.entry: served for served in before if served is not None}
+    limits_of = {served.model: served.limits for served in known.values()}
+    served_signatures: list[ServedSignature | None] = []
     for entry in entries:
         if entry is not None and entry not in known:
             spec = entry.model.spec
-            known[entry] = ServedSignature(entry, bounds.setdefault(spec.name, Bound(spec)))
-        servings.append(None if entry is None else known[entry])
-    return servings
+            known[entry] = ServedSignature(entry, limits_of.setdefault(spec.name, ModelQueueLimits(spec)))
+        served_signatures.append(None if entry is None else known[entry])
+    return served_signatures
 
 
 def _ragged(entry: Entry) -> Ragged:
@@ -280,12 +286,12 @@ def _delay(entry: Entry, cost: RunCost) -> DelayPolicy | None:
     return FixedDelay(int(float(max_delay) * 1e9), cost)
 
 
-def describe(servings: Iterable[ServedSignature | None], failures: Failures) -> dict[str, Any]:
+def describe(served_signatures: Iterable[ServedSignature | None], failures: Failures) -> dict[str, Any]:
     """{model: {signature: counters}}, with `signature@version` for all versions but the latest."""
     models: dict[str, Any] = {}
-    each = dict.fromkeys(serving for serving in servings if serving is not None)
-    for serving in sorted(each, key=lambda serving: -serving.entry.version):
-        counters, name = models.setdefault(serving.model, {}), serving.entry.signature.name
-        label = f"{name}@{serving.entry.version}" if name in counters else name
-        counters[label] = serving.to_message(failures)
-    return {serving.model: models[serving.model] for serving in each}
+    each = dict.fromkeys(served for served in served_signatures if served is not None)
+    for served in sorted(each, key=lambda served: -served.entry.version):
+        counters, name = models.setdefault(served.model, {}), served.entry.signature.name
+        label = f"{name}@{served.entry.version}" if name in counters else name
+        counters[label] = served.to_message(failures)
+    return {served.model: models[served.model] for served in each}

@@ -76,7 +76,7 @@ class Slot(request.QueuedRequest):
         "key",
         "notify",
         "output",
-        "plan",
+        "prepared",
         "signature_id",
         "stamps",
         "taken_ns",
@@ -86,7 +86,7 @@ class Slot(request.QueuedRequest):
         "worker_polls",
     )
 
-    plan: PreparedRequest
+    prepared: PreparedRequest
 
     def __init__(
         self,
@@ -125,8 +125,8 @@ class Slot(request.QueuedRequest):
 
     # -- taking --------------------------------------------------------------------------------------------------
 
-    def accept(self, servings: Sequence[ServedSignature | None], now_ns: int) -> bool:
-        """Read the request and find or make its plan. False if it was refused, and the worker told."""
+    def accept(self, served_signatures: Sequence[ServedSignature | None], now_ns: int) -> bool:
+        """Read the request and find or make its prepared request. False if it was refused, and the worker told."""
         words = self.words
         self.use = words[SEQUENCE] or _UNNUMBERED
         self.deadline_ns = words[DEADLINE_NS]
@@ -140,19 +140,21 @@ class Slot(request.QueuedRequest):
         region = self.input  # the control thread may bind another, if the worker asks for one now
         self.signature_id = words[SIGNATURE]
         key = self.signature_id, region.memory[: nbytes if nbytes <= MAX_TABLE else 0].tobytes()
-        plan = region.plans.get(key)
-        if plan is None:
+        prepared = region.prepared_requests.get(key)
+        if prepared is None:
             try:
-                plan = _plan_for(key, region, servings, self.channel.sessions)
+                prepared = _plan_for(key, region, served_signatures, self.channel.sessions)
             except BrokerError as error:
-                self._refuse(error, key[0] & ~BULK, servings)
+                self._refuse(error, key[0] & ~BULK, served_signatures)
                 return False
-        self.plan = plan
+        self.prepared = prepared
         return True
 
-    def _refuse(self, error: BrokerError, number: int, servings: Sequence[ServedSignature | None]) -> None:
-        serving = servings[number] if 0 < number < len(servings) else None
-        self._fail(SignatureKey() if serving is None else serving.asked, error)
+    def _refuse(
+        self, error: BrokerError, number: int, served_signatures: Sequence[ServedSignature | None]
+    ) -> None:
+        served = served_signatures[number] if 0 < number < len(served_signatures) else None
+        self._fail(SignatureKey() if served is None else served.signature_key, error)
 
     def unwanted(self, now_ns: int) -> bool:
         """True if nobody waits for the answer any more."""
@@ -160,15 +162,15 @@ class Slot(request.QueuedRequest):
             return True
         return bool(self.words[CANCELLED] == self.use)
 
-    def forget_plans(self, servings: Sequence[ServedSignature | None]) -> None:
+    def forget_plans(self, served_signatures: Sequence[ServedSignature | None]) -> None:
         """Drop what was checked for signatures for which their numbers no longer stand. Intake thread."""
-        known: tuple[dict[Key, Any], ...] = self.input.plans, self.input.string_plans
-        for plans in known:
-            for key, plan in list(plans.items()):
-                if servings[key[0] & ~BULK] is not plan.serving:
-                    plans.pop(key, None)
-        if not self.busy and hasattr(self, "plan") and self.plan.serving not in servings:
-            del self.plan
+        known: tuple[dict[Key, Any], ...] = self.input.prepared_requests, self.input.string_requests
+        for prepared_requests in known:
+            for key, prepared in list(prepared_requests.items()):
+                if served_signatures[key[0] & ~BULK] is not prepared.served:
+                    prepared_requests.pop(key, None)
+        if not self.busy and hasattr(self, "prepared") and self.prepared.served not in served_signatures:
+            del self.prepared
 
     @property
     def busy(self) -> bool:
@@ -199,16 +201,16 @@ class Slot(request.QueuedRequest):
         if use != self.use:
             self._refuse_late(use, "an answer")
             return
-        plan = self.plan
+        prepared = self.prepared
         single = len(outputs) == 1  # as of most models, which cost less without a loop
         if single:
-            found = self.output.places.get((plan.entry_id, outputs[0].shape))
+            found = self.output.places.get((prepared.entry_id, outputs[0].shape))
         else:
-            found = self.output.places.get((plan.entry_id, *[array.shape for array in outputs]))
+            found = self.output.places.get((prepared.entry_id, *[array.shape for array in outputs]))
         if found is None:
             try:
-                if plan.serving.gives_strings:
-                    outputs = encoded(outputs, plan.serving.entry.signature)
+                if prepared.served.gives_strings:
+                    outputs = encoded(outputs, prepared.served.entry.signature)
                 found = self.places_for([array.shape for array in outputs], outputs)
             except BrokerError as error:
                 self.fail(use, error)
@@ -250,7 +252,7 @@ class Slot(request.QueuedRequest):
         if use != self.use:
             self._refuse_late(use, f"the error {str(error)[:200]!r}")
             return
-        self._fail(self.plan.serving.asked, error)
+        self._fail(self.prepared.served.signature_key, error)
 
     def _refuse_late(self, use: int, what: str) -> None:
         self.channel.failures.fault(
@@ -258,13 +260,13 @@ class Slot(request.QueuedRequest):
             f"{what} to use {use} of {self!r} came after it had been handed back; nothing was written",
         )
 
-    def _fail(self, asked: SignatureKey, error: BrokerError) -> None:
+    def _fail(self, signature_key: SignatureKey, error: BrokerError) -> None:
         if isinstance(error, StaleSignature):  # no failure: the call is run on the next version
             self._answer_error(error, str(error))
             return
-        self.channel.failures.add(asked, error, self.channel.pid)
-        names_it = asked.model and isinstance(error, (InvalidInput, ModelFailed))
-        self._answer_error(error, f"{asked}: {error}" if names_it else str(error))
+        self.channel.failures.add(signature_key, error, self.channel.pid)
+        names_it = signature_key.model and isinstance(error, (InvalidInput, ModelFailed))
+        self._answer_error(error, f"{signature_key}: {error}" if names_it else str(error))
 
     def _answer_error(self, error: BrokerError, message: str) -> None:
         region = self.output
@@ -292,7 +294,7 @@ class Slot(request.QueuedRequest):
             elif (
                 self.notify == NOTIFY_EVENT and (event := self.channel.event) is not None and not event.set()
             ):
-                self.channel.hang_up()  # somebody closed the worker's end: its answers would never be seen
+                self.channel.disconnect()  # somebody closed the worker's end: its answers would never be seen
         except (OSError, Closed):  # a worker that meddles with its semaphores, or is gone and disposed of
             self.channel.closed = True
 
@@ -301,8 +303,8 @@ class Slot(request.QueuedRequest):
 
         Strings among the `outputs` are given their place; then the answer holds for these only.
         """
-        serving = self.plan.serving
-        specs = serving.entry.signature.outputs
+        served = self.prepared.served
+        specs = served.entry.signature.outputs
         try:
             tensors = [(spec.dtype, shape) for spec, shape in zip(specs, shapes, strict=True)]
             layout = lay_out(tensors, OUTPUT_HEAD)
@@ -312,8 +314,8 @@ class Slot(request.QueuedRequest):
         if nbytes > len(self.output.memory):
             self._grow_output(nbytes)
         found = self.output.places_for(layout)
-        if not serving.gives_strings:
-            self.output.remember((self.plan.entry_id, *shapes), found)
+        if not served.gives_strings:
+            self.output.remember((self.prepared.entry_id, *shapes), found)
         return found
 
     def _grow_output(self, nbytes: int) -> None:
@@ -323,27 +325,27 @@ class Slot(request.QueuedRequest):
 
 
 def _plan_for(
-    key: Key, region: InputRegion, servings: Sequence[ServedSignature | None], sessions: bool = True
+    key: Key, region: InputRegion, served_signatures: Sequence[ServedSignature | None], sessions: bool = True
 ) -> PreparedRequest:
     """Check what stands in the region. Raises BrokerError."""
     number, table = key[0] & ~BULK, key[1]
-    serving = servings[number] if 0 < number < len(servings) else None
-    if serving is None:
-        if 0 < number < len(servings):
+    served = served_signatures[number] if 0 < number < len(served_signatures) else None
+    if served is None:
+        if 0 < number < len(served_signatures):
             raise StaleSignature(f"signature {number} is not served any more")
         raise ModelNotFound(f"no model has the signature id {number}; attach again")
-    if serving.entry.session and not sessions:
+    if served.entry.session and not sessions:
         raise ModelNotFound(f"signature {number} belongs to a session, and this worker may not call it")
-    known = region.string_plans.get(key)
+    known = region.string_requests.get(key)
     if known is not None:
         return known.measure()
     try:
         placements = read_table(table, len(region.memory))
     except ValueError as error:
         raise InvalidInput(f"the request cannot be read: {error}") from None
-    check_against(serving.entry.signature, placements)
+    check_against(served.entry.signature, placements)
     level = request.BULK if key[0] & BULK else request.INTERACTIVE
-    made = PreparedStringRequest if serving.takes_strings else PreparedRequest
-    plan = made(serving, level, views(placements, region.memory))
-    region.remember(key, plan)
-    return plan
+    made = PreparedStringRequest if served.takes_strings else PreparedRequest
+    prepared = made(served, level, views(placements, region.memory))
+    region.remember(key, prepared)
+    return prepared

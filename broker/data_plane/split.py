@@ -44,48 +44,48 @@ def other_rows(rows: int, outputs: Sequence[np.ndarray]) -> str:
 
 
 class PreparedPart:
-    """Some rows of a plan."""
+    """Some rows of a prepared request."""
 
-    __slots__ = ("feeds", "group", "level", "nbytes", "ragged", "rows", "serving")
+    __slots__ = ("feeds", "group", "level", "nbytes", "ragged", "rows", "served")
 
     def __init__(self, slot: Slot, start: int, stop: int) -> None:
-        plan = slot.plan
-        self.serving: ServedSignature = plan.serving
-        self.level = plan.level
-        self.group: Hashable = plan.group
-        self.ragged = plan.ragged
+        prepared = slot.prepared
+        self.served: ServedSignature = prepared.served
+        self.level = prepared.level
+        self.group: Hashable = prepared.group
+        self.ragged = prepared.ragged
         self.rows = stop - start
-        self.nbytes = plan.nbytes * self.rows // plan.rows
-        self.feeds = tuple([feed[start:stop] for feed in plan.feeds])
+        self.nbytes = prepared.nbytes * self.rows // prepared.rows
+        self.feeds = tuple([feed[start:stop] for feed in prepared.feeds])
 
 
 def _of_slot(name: str) -> Any:
     """What a part has of the slot whose request it is a part of."""
-    return property(attrgetter(f"whole.slot.{name}"))
+    return property(attrgetter(f"split_request.slot.{name}"))
 
 
 class RequestPart(QueuedRequest):
     """Rows `start` to `stop` of a slot's request."""
 
-    __slots__ = ("plan", "start", "stop", "whole")
+    __slots__ = ("prepared", "split_request", "start", "stop")
 
-    plan: PreparedPart
+    prepared: PreparedPart
 
     # It is no request of its own: what is counted is the whole, when all parts are back.
     stamps: ClassVar[Stamps] = [0, 0, 0]
 
-    def __init__(self, whole: SplitRequest, start: int, stop: int) -> None:
-        self.whole = whole
+    def __init__(self, split_request: SplitRequest, start: int, stop: int) -> None:
+        self.split_request = split_request
         self.start = start
         self.stop = stop
-        self.plan = PreparedPart(whole.slot, start, stop)
+        self.prepared = PreparedPart(split_request.slot, start, stop)
 
     def __repr__(self) -> str:
-        return f"<Part {self.start}:{self.stop} of {self.whole.slot!r}>"
+        return f"<RequestPart {self.start}:{self.stop} of {self.split_request.slot!r}>"
 
     @property
     def slot(self) -> Slot:
-        return self.whole.slot
+        return self.split_request.slot
 
     words: memoryview = _of_slot("words")
     channel: Channel = _of_slot("channel")
@@ -99,28 +99,28 @@ class RequestPart(QueuedRequest):
 
     @property
     def group(self) -> Hashable:
-        return self.plan.group
+        return self.prepared.group
 
     def following(self) -> RequestPart | None:
-        return self.whole.next_part()
+        return self.split_request.next_part()
 
     # -- running -------------------------------------------------------------------------------------------------
 
     def unwanted(self, now_ns: int) -> bool:
-        return self.whole.over or self.whole.slot.unwanted(now_ns)
+        return self.split_request.over or self.split_request.slot.unwanted(now_ns)
 
     @property
     def use(self) -> int:
         """Of the slot, when its request was cut; 0 if this part is back."""
-        return 0 if self.whole.returned(self) else self.whole.use
+        return 0 if self.split_request.returned(self) else self.split_request.use
 
     def complete(
         self, use: int, outputs: Sequence[np.ndarray], started_ns: int, finished_ns: int, batch_rows: int
     ) -> Slot | None:
-        return self.whole.take(self, outputs, started_ns, finished_ns, batch_rows)
+        return self.split_request.take(self, outputs, started_ns, finished_ns, batch_rows)
 
     def fail(self, use: int, error: BrokerError) -> Slot | None:
-        return self.whole.give_up(self, error)
+        return self.split_request.give_up(self, error)
 
 
 Runnable: TypeAlias = Slot | RequestPart
@@ -128,14 +128,18 @@ Runnable: TypeAlias = Slot | RequestPart
 
 def split(request: Runnable) -> Sequence[Runnable]:
     """The first parts that it runs in; itself if it is within the limit, or its model cannot be run in parts."""
-    plan = request.plan
-    if plan.rows <= plan.serving.batch_limit or plan.group is None or not plan.serving.divisible:
+    prepared = request.prepared
+    if (
+        prepared.rows <= prepared.served.batch_limit
+        or prepared.group is None
+        or not prepared.served.divisible
+    ):
         return (request,)
-    if not plan.nbytes:  # rows of nothing, which a worker has as many as it likes of
+    if not prepared.nbytes:  # rows of nothing, which a worker has as many as it likes of
         return (request,)
     if isinstance(request, RequestPart):  # of a request that was split when the limit was higher
         return (request,)
-    return SplitRequest(request, plan.serving.batch_limit).first_parts()
+    return SplitRequest(request, prepared.served.batch_limit).first_parts()
 
 
 class SplitRequest:
@@ -148,7 +152,7 @@ class SplitRequest:
         self._limit = limit
         self._next_start = 0  # of the first row that is in no part yet
         self._out: set[int] = set()  # where the parts start that are not back
-        self._rows = slot.plan.rows
+        self._rows = slot.prepared.rows
         self._lock = threading.Lock()
         self._error: BrokerError | None = None
         self._indivisible = False
@@ -225,15 +229,15 @@ class SplitRequest:
         self._error = error
 
     def _place(self, part: RequestPart, outputs: Sequence[np.ndarray]) -> None:
-        if not self.slot.plan.serving.divisible:  # as was found out while its parts were under way
+        if not self.slot.prepared.served.divisible:  # as was found out while its parts were under way
             self._must_run_whole("")
             return
         if any(output.shape[:1] != (part.rows,) for output in outputs):
             self._must_run_whole(f"{part.rows} rows had an answer of {other_rows(part.rows, outputs)}")
             return
         if self._targets is None:
-            shapes = [(self.slot.plan.rows, *output.shape[1:]) for output in outputs]
-            if self.slot.plan.serving.gives_strings:  # which have their place when all are there
+            shapes = [(self.slot.prepared.rows, *output.shape[1:]) for output in outputs]
+            if self.slot.prepared.served.gives_strings:  # which have their place when all are there
                 self._targets = tuple(map(np.empty, shapes, [output.dtype for output in outputs]))
             else:
                 self._layout, self._targets = self.slot.places_for(shapes)
@@ -246,7 +250,7 @@ class SplitRequest:
     def _must_run_whole(self, reason: str) -> None:
         """The model gives other rows than it takes, or rows of another shape each time."""
         self.over = self._indivisible = True
-        self.slot.plan.serving.keep_apart(reason)
+        self.slot.prepared.served.keep_apart(reason)
 
     def _return(self, part: RequestPart) -> Slot | None:
         """The last part back hands the slot back."""
@@ -260,11 +264,11 @@ class SplitRequest:
             return self.slot
         else:
             assert self._targets is not None
-            serving, stamps = self.slot.plan.serving, self.slot.stamps
+            served, stamps = self.slot.prepared.served, self.slot.stamps
             times = self._started_ns, self._finished_ns, self._batch_rows
             if self._layout is None:
                 self.slot.complete(self.use, self._targets, *times)
             else:
                 self.slot.finish(self.use, self._layout, *times)
-            serving.answered_whole(stamps, self._started_ns)
+            served.answered_whole(stamps, self._started_ns)
         return None

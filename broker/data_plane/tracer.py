@@ -90,7 +90,7 @@ class Tracer:
 
     def ran(
         self,
-        serving: ServedSignature,
+        served: ServedSignature,
         times: tuple[int, int, int, int],
         rows: int,
         padding: int,
@@ -103,4 +103,4 @@ class Tracer:
         if len(self._runs) == _MAX_RUNS:
             self._lost += 1
         name = threading.current_thread().name
-        self._runs.append(TracedRun(name, *serving.asked, *times, rows, padding, requests))
+        self._runs.append(TracedRun(name, *served.signature_key, *times, rows, padding, requests))

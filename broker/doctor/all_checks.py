@@ -21,9 +21,9 @@ from broker.doctor.checks import (
     versions,
 )
 from broker.doctor.finding import Finding, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 
-CHECKS: dict[str, Callable[[Patient], Finding]] = {
+CHECKS: dict[str, Callable[[Target], Finding]] = {
     "/dev/shm": shared_memory.check_room,
     "memory": shared_memory.check_memory,
     "semaphores": shared_memory.check_inodes,
@@ -47,13 +47,13 @@ CHECKS: dict[str, Callable[[Patient], Finding]] = {
 
 def examine(path: Path) -> list[Finding]:
     """What every check finds, about the broker at this socket and the machine around it."""
-    answer, patient = address.check_broker(path)
-    return [address.check_directory(path), answer, *(_made(name, patient) for name in CHECKS)]
+    answer, target = address.check_broker(path)
+    return [address.check_directory(path), answer, *(_made(name, target) for name in CHECKS)]
 
 
-def _made(name: str, patient: Patient) -> Finding:
+def _made(name: str, target: Target) -> Finding:
     try:
-        return CHECKS[name](patient)
+        return CHECKS[name](target)
     except (OSError, ValueError) as error:
         return warning(
             name, f"cannot be checked: {error}", "run broker doctor as the broker's user or as root"

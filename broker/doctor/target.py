@@ -13,7 +13,7 @@ SHM = Path("/dev/shm")
 
 
 @dataclass(frozen=True)
-class Patient:
+class Target:
     """`status` and `models` are what the broker said, None and empty if none answers."""
 
     path: Path

@@ -27,7 +27,7 @@ _before = (0.0, True)
 
 
 @contextlib.contextmanager
-def gently() -> Iterator[None]:
+def low_switch_interval() -> Iterator[None]:
     """While it is open, no other thread waits long for the interpreter. Any thread; the last to leave puts it back."""
     _enter()
     try:
@@ -57,7 +57,7 @@ def _leave() -> None:
             sys.setswitchinterval(switch_seconds)
 
 
-def never_look_at_these_again() -> None:
+def freeze_gc() -> None:
     """Take everything that there is now, which stays for good, out of later collections."""
     gc.collect()
     gc.freeze()

@@ -38,7 +38,7 @@ class Neighbours:
     def __repr__(self) -> str:
         return f"<Neighbours, {self.cores:.2f} of {len(self._processors)} cores busy>"
 
-    def look(self, now_ns: int, own_ns: int, callers: Collection[int], pids: Iterable[int]) -> None:
+    def sample(self, now_ns: int, own_ns: int, callers: Collection[int], pids: Iterable[int]) -> None:
         """`own_ns`: CPU time of the calling thread. `callers`: those of the processes `pids` that may be polling.
 
         Nobody is known to compute where that cannot be seen: with callers in other namespaces of process ids (0), and

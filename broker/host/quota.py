@@ -25,7 +25,7 @@ class QuotaWatch:
         self.processors: float | None = None
         self.throttled_s = 0.0
 
-    def look(self, now_s: float) -> None:
+    def sample(self, now_s: float) -> None:
         found = tightest_of(self._groups)
         self.processors = None if found is None else found.processors
         self._seen.append((now_s, sum(map(throttled_s, self._groups)) if found else 0.0))

@@ -115,22 +115,22 @@ class ArbitersBroker:
         wanted, self._hidden = _place(name)
         self.address = FreeAddress(wanted)
         self.path = self.address.path
-        self._keeper: Supervisor | None = None
+        self._supervisor: Supervisor | None = None
         self._next_look = 0.0
 
     @property
     def started(self) -> bool:
-        return self._keeper is not None
+        return self._supervisor is not None
 
     def start(self, arbiter: Any) -> None:
         """Start the broker; end the arbiter if that fails."""
-        if self._keeper is not None:
+        if self._supervisor is not None:
             return
-        server.tell_timeout(arbiter.cfg.timeout)
+        server.set_timeout(arbiter.cfg.timeout)
         settings = self._settings(arbiter)
         try:
             with _without(self._hidden):
-                self._keeper = _ready(settings)
+                self._supervisor = _ready(settings)
             self._served = settings
         except BrokerError as error:
             arbiter.log.critical("The broker cannot start: %s", error)
@@ -139,18 +139,18 @@ class ArbitersBroker:
 
     def on_reload(self, arbiter: Any) -> None:
         """The broker keeps running with its models loaded. Logs a warning if the file now has other settings."""
-        server.tell_timeout(arbiter.cfg.timeout)
+        server.set_timeout(arbiter.cfg.timeout)
         changed = self.wanted_name != self._name or self._settings(arbiter) != self._served
-        if self._keeper is not None and changed:
+        if self._supervisor is not None and changed:
             arbiter.log.warning(
                 "The broker's settings have changed: they take effect with an upgrade (SIGUSR2) or a restart"
             )
 
     def stop(self, _arbiter: Any) -> None:
         """Make the broker finish the accepted requests; return when it has ended."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            keeper.release()
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            supervisor.release()
             self.address.release()
 
     def _settings(self, arbiter: Any) -> Settings:
@@ -169,24 +169,24 @@ class ArbitersBroker:
         _log_with(arbiter)
         manage_workers, reap_workers = arbiter.manage_workers, arbiter.reap_workers
 
-        def look_and_manage_workers() -> None:
+        def poll_and_manage_workers() -> None:
             self._look(arbiter)
             manage_workers()
 
         def take_status_and_reap_workers() -> None:
-            if self._keeper is not None:
-                self._keeper.take_exit_status()
+            if self._supervisor is not None:
+                self._supervisor.take_exit_status()
             reap_workers()
 
-        arbiter.manage_workers = look_and_manage_workers
+        arbiter.manage_workers = poll_and_manage_workers
         arbiter.reap_workers = take_status_and_reap_workers
 
     def _look(self, arbiter: Any) -> None:
-        if self._keeper is None or monotonic() < self._next_look:
+        if self._supervisor is None or monotonic() < self._next_look:
             return
         try:
             with _without(self._hidden):
-                self._keeper.look()
+                self._supervisor.poll()
         except BrokerError as error:
             self._next_look = monotonic() + _RESPITE_SECONDS
             arbiter.log.critical("%s (next try in %g s)", error, _RESPITE_SECONDS)
@@ -194,20 +194,20 @@ class ArbitersBroker:
 
 def _ready(settings: Settings) -> Supervisor:
     """With a broker that answers workers. Raises BrokerError."""
-    keeper = Supervisor(settings)
+    supervisor = Supervisor(settings)
     try:
         while True:
-            keeper.look()
-            if keeper.ready:
-                return keeper
-            time.sleep(keeper.seconds_to_next_look or 0.0)
+            supervisor.poll()
+            if supervisor.ready:
+                return supervisor
+            time.sleep(supervisor.seconds_to_next_look or 0.0)
     except BaseException:
-        keeper.release()
+        supervisor.release()
         raise
 
 
 def _log_with(arbiter: Any) -> None:
-    """What the keeper has to say goes into gunicorn's error log."""
+    """Log lines of the supervisor go into gunicorn's error log."""
 
     class ToArbiter(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:

@@ -1,6 +1,6 @@
 """A setting is written once, as a field of Settings or ModelSpec.
 
-    slots: int = setting(8, Whole(1, MAX_SLOTS), "Requests a worker can have in flight at first.")
+    slots: int = setting(8, IntegerCheck(1, MAX_SLOTS), "Requests a worker can have in flight at first.")
 
 The check with its message, the option of `broker serve` and `broker run`, what `broker config show` prints and the
 reference are made from that field.

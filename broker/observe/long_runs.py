@@ -28,9 +28,9 @@ class LongRun:
     light: bool
 
     @classmethod
-    def of(cls, serving: ServedSignature, ran_ns: int, light: bool) -> LongRun:
-        names = serving.model, serving.entry.version, serving.entry.signature.name
-        return cls(*names, ran_ns / 1e9, serving.limit_ns / 1e9, serving.expected_ns / 1e9, light)
+    def of(cls, served: ServedSignature, ran_ns: int, light: bool) -> LongRun:
+        names = served.model, served.entry.version, served.entry.signature.name
+        return cls(*names, ran_ns / 1e9, served.limit_ns / 1e9, served.expected_ns / 1e9, light)
 
     def to_message(self) -> dict[str, Any]:
         return {**{field.name: getattr(self, field.name) for field in fields(self)}, "text": str(self)}
@@ -52,11 +52,11 @@ def long_runs(intake: Intake, now_ns: int) -> list[LongRun]:
     """Any thread."""
     found = []
     for runner, pool in intake.runners():
-        serving, started = runner.line.of, runner.line.words[STARTED_NS]
-        if started and isinstance(serving, ServedSignature) and is_long(serving, now_ns - started):
-            found.append(LongRun.of(serving, now_ns - started, pool is None))
+        served, started = runner.line.of, runner.line.words[STARTED_NS]
+        if started and isinstance(served, ServedSignature) and is_long(served, now_ns - started):
+            found.append(LongRun.of(served, now_ns - started, pool is None))
     return found
 
 
-def is_long(serving: ServedSignature, ran_ns: int) -> bool:
-    return ran_ns > _LONG_NS and ran_ns > _TIMES_EXPECTED * serving.expected_ns
+def is_long(served: ServedSignature, ran_ns: int) -> bool:
+    return ran_ns > _LONG_NS and ran_ns > _TIMES_EXPECTED * served.expected_ns

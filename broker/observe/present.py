@@ -12,7 +12,7 @@ Message = dict[str, Any]
 
 
 def with_present_state(
-    models: Mapping[str, Message], servings: Sequence[ServedSignature | None]
+    models: Mapping[str, Message], served_signatures: Sequence[ServedSignature | None]
 ) -> dict[str, Message]:
     """Write `light` and `why` of each signature, and of the default one for what has them, into fresh `models`."""
     for info in models.values():
@@ -20,10 +20,10 @@ def with_present_state(
             described.setdefault("why", "")
             for signature in described["signatures"]:
                 number = signature["id"]
-                serving = servings[number] if number < len(servings) else None
-                signature["why"] = "" if serving is None else serving.why
-                if serving is not None:
-                    signature["light"] = serving.light
+                served = served_signatures[number] if number < len(served_signatures) else None
+                signature["why"] = "" if served is None else served.why
+                if served is not None:
+                    signature["light"] = served.light
                 if signature["name"] == described["default_signature"]:
                     described["light"], described["why"] = signature["light"], signature["why"]
     return dict(models)

@@ -1,6 +1,6 @@
 """All that a broker can tell of itself, put together when somebody asks, as plain values.
 
-    each thread's tallies --\\
+    each thread's counters --\\
     failures ----------------+--> Statistics.message() --> `stats` on the control plane: broker stats, broker top
     channels, queues, memory-/                         \\-> Prometheus, at a scrape
 
@@ -87,7 +87,9 @@ class Statistics:
             "queues": intake.queues(),
             "waiting": intake.polling.message(),
             "long_runs": [run.to_message() for run in long_runs(intake, monotonic_ns())],
-            "signatures": _signatures(intake.servings, intake.failures.counts(), intake.runner_number),
+            "signatures": _signatures(
+                intake.served_signatures, intake.failures.counts(), intake.runner_number
+            ),
             "versions": _versions(self._repository),
         }
 
@@ -134,46 +136,53 @@ def _slots(channels: Iterable[Channel], running: int) -> dict[str, int]:
 
 
 def _signatures(
-    servings: Sequence[ServedSignature | None], failures: Mapping[tuple[SignatureKey, str], int], intake: int
+    served_signatures: Sequence[ServedSignature | None],
+    failures: Mapping[tuple[SignatureKey, str], int],
+    intake: int,
 ) -> list[dict[str, Any]]:
     """Counters and histograms of each signature of each version, those for sessions together. `intake` is the number
     of its runner."""
-    tallies: dict[SignatureKey, list[ThreadCounters]] = {}
+    all_counters: dict[SignatureKey, list[ThreadCounters]] = {}
     light: dict[SignatureKey, tuple[bool, str]] = {}
     stateful: dict[SignatureKey, str] = {}
     inline: Counter[SignatureKey] = Counter()
-    for serving in dict.fromkeys(servings):
-        if serving is not None:
-            asked = _without_number(serving.asked)
-            tallies.setdefault(asked, []).extend(serving.all_tallies())
-            if light.get(asked, (True, ""))[0]:  # of those for sessions, a heavy one tells more
-                light[asked] = serving.light, serving.why
-            tally = serving.tallies.get(intake)
-            inline[asked] += 0 if tally is None else sum(tally.sizes.copy().values())
-            stateful[asked] = serving.entry.stateful or stateful.get(asked, "")
+    for served in dict.fromkeys(served_signatures):
+        if served is not None:
+            signature_key = _without_number(served.signature_key)
+            all_counters.setdefault(signature_key, []).extend(served.list_counters())
+            if light.get(signature_key, (True, ""))[0]:  # of those for sessions, a heavy one tells more
+                light[signature_key] = served.light, served.why
+            thread_counters = served.all_counters.get(intake)
+            inline[signature_key] += (
+                0 if thread_counters is None else sum(thread_counters.sizes.copy().values())
+            )
+            stateful[signature_key] = served.entry.stateful or stateful.get(signature_key, "")
     errors: dict[SignatureKey, Counter[str]] = {}
-    for (asked, kind), times in failures.items():
-        errors.setdefault(_without_number(asked), Counter())[kind] += times
+    for (signature_key, kind), times in failures.items():
+        errors.setdefault(_without_number(signature_key), Counter())[kind] += times
     return [
         {
             **_signature(
-                asked, tallies.get(asked, []), errors.get(asked, Counter()), light.get(asked, (None, ""))
+                signature_key,
+                all_counters.get(signature_key, []),
+                errors.get(signature_key, Counter()),
+                light.get(signature_key, (None, "")),
             ),
-            "stateful": stateful.get(asked, ""),
-            "inline_runs": inline[asked],
+            "stateful": stateful.get(signature_key, ""),
+            "inline_runs": inline[signature_key],
         }
-        for asked in dict.fromkeys([*tallies, *errors])
+        for signature_key in dict.fromkeys([*all_counters, *errors])
     ]
 
 
-def _without_number(asked: SignatureKey) -> SignatureKey:
-    ad_hoc = asked.signature.startswith(f"{AD_HOC}:")
-    return asked._replace(signature=AD_HOC) if ad_hoc else asked
+def _without_number(signature_key: SignatureKey) -> SignatureKey:
+    ad_hoc = signature_key.signature.startswith(f"{AD_HOC}:")
+    return signature_key._replace(signature=AD_HOC) if ad_hoc else signature_key
 
 
 def _signature(
-    asked: SignatureKey,
-    tallies: Iterable[ThreadCounters],
+    signature_key: SignatureKey,
+    all_counters: Iterable[ThreadCounters],
     errors: Counter[str],
     state: tuple[bool | None, str],
 ) -> dict[str, Any]:
@@ -183,14 +192,14 @@ def _signature(
     counters = Counter(dict.fromkeys(_COUNTERS, 0))
     sizes: Counter[int] = Counter()
     paddings: Counter[int] = Counter()
-    for tally in tallies:
+    for thread_counters in all_counters:
         for stage, histogram in stages.items():
-            histogram.add(getattr(tally, stage), getattr(tally, f"{stage}_ns"))
-        counters.update({key: getattr(tally, key) for key in _COUNTERS})
-        sizes.update(tally.sizes.copy())
-        paddings.update(tally.paddings.copy())
+            histogram.add(getattr(thread_counters, stage), getattr(thread_counters, f"{stage}_ns"))
+        counters.update({key: getattr(thread_counters, key) for key in _COUNTERS})
+        sizes.update(thread_counters.sizes.copy())
+        paddings.update(thread_counters.paddings.copy())
     return {
-        **asked._asdict(),
+        **signature_key._asdict(),
         "light": state[0],
         "why": state[1],
         "requests": stages["total"].count + errors.total(),

@@ -48,7 +48,7 @@ class Status:
             "shared_memory_bytes": memory.used_bytes,
             "max_total_bytes": memory.max_total_bytes,
             "workers": [_worker(channel) for channel in channels],
-            "models": describe(intake.servings, intake.failures),
+            "models": describe(intake.served_signatures, intake.failures),
             "queues": intake.queues(),
             "waiting": intake.polling.message(),
             "faults": intake.failures.faults(),

@@ -101,7 +101,9 @@ class Observation:
         return {"models": self._models, "status": self._status_of, "stats": self._stats, "trace": self._trace}
 
     def _models(self, session: Peer, message: Message) -> Reply:
-        return {"models": with_present_state(self._repository.describe(), self._intake.servings)}, None
+        return {
+            "models": with_present_state(self._repository.describe(), self._intake.served_signatures)
+        }, None
 
     def _status_of(self, session: Peer, message: Message) -> Reply:
         return {"status": self._status.message()}, None

@@ -1,9 +1,9 @@
 """The broker as a process of its own, from its parent's side: start it, watch it, stop it.
 
-parent                                   child: an engine, or the supervisor of one
+parent                                   child: a broker process, or the supervisor of one
 settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
 report  <---- READY pipe -------------   {"pid", "ready_ns"} once workers are answered, or {"error", "can_pass"}
-run record <-- shared memory ---------   of an engine: what it loads, what each thread runs (`run_record`)
+run record <-- shared memory ---------   of a broker process: what it loads, what each thread runs (`run_record`)
 locks, listening socket - inherited ->  if the address is the parent's (`address_lock.py`)
 SIGTERM ----------------------------->   drain and stop; a second one: stop at once
 """
@@ -48,13 +48,13 @@ _LOADING_GRACE_SECONDS = 5.0
 class BrokerProcess:
     """A broker in a process of its own, which ends with this one, however this one ends.
 
-    With `supervised`, that process restarts the broker when it dies; with `instance`, the address is ours and the
+    With `supervised`, that process restarts the broker when it dies; with `address_lock`, the address is ours and the
     broker inherits it. The handle belongs to the process that started it: in a child forked later it is as if never
     started.
     """
 
     def __init__(
-        self, settings: Settings, supervised: bool = False, instance: AddressLock | None = None
+        self, settings: Settings, supervised: bool = False, address_lock: AddressLock | None = None
     ) -> None:
         self.settings = settings
         self.supervised = supervised
@@ -62,7 +62,7 @@ class BrokerProcess:
         module, mask = ("broker.supervision.supervise", mask) if supervised else ("broker.process.main", [])
         self._entry = _FIRST.format(mask=mask) + program(_ENTRY.format(module=module))
         self._stop_seconds = settings.drain_seconds + (2 if supervised else 1) * _GRACE_SECONDS
-        self._instance = instance
+        self._address_lock = address_lock
         self.record = RunRecord()
         """What it loads and runs, and did when it ended; always empty where it is `supervised` by another."""
         self._process: SpawnedProcess | None = None
@@ -75,7 +75,8 @@ class BrokerProcess:
         return None if self._process is None else self._process.pid
 
     def start(self, seconds: float = 0.0) -> None:
-        """Return when workers are answered. Raises BrokerError with the engine's own message, or if that takes longer
+        """Return when workers are answered. Raises BrokerError with the broker process's own message, or if that takes
+        longer
         than `seconds`; 0 for no limit."""
         try:
             self.launch()
@@ -137,7 +138,7 @@ class BrokerProcess:
     def begin_stop(self) -> None:
         """Have it drain and stop; its end comes later."""
         if self._process is not None:
-            self._process.stdin.close()  # its end stops the engine as SIGTERM would
+            self._process.stdin.close()  # its end stops the broker process as SIGTERM would
 
     def kill(self) -> None:
         if self._process is not None:
@@ -154,7 +155,7 @@ class BrokerProcess:
         self._close_ready()
 
     def after_fork_in_child(self) -> None:
-        """Let go of the pipe whose end tells the engine that its parent has ended."""
+        """Let go of the pipe whose end tells the broker process that its parent has ended."""
         process, self._process = self._process, None
         if process is not None:
             with contextlib.suppress(OSError):
@@ -162,8 +163,8 @@ class BrokerProcess:
         self._close_ready()
 
     def _spawn(self) -> None:
-        """In a session of its own: a Ctrl-C is for the parent, which then stops the engine. Raises OSError."""
-        fds = () if self._instance is None else self._instance.held[:3]
+        """In a session of its own: a Ctrl-C is for the parent, which then stops the broker process. Raises OSError."""
+        fds = () if self._address_lock is None else self._address_lock.inherited[:3]
         self.record = RunRecord() if self.supervised else _new_record()
         self._ready, report = descriptors.pipe()
         given = report, self.record.fd, *fds
@@ -231,7 +232,7 @@ def _new_record() -> RunRecord:
 
 
 class StartupPipe:
-    """The other end: what a process started by EngineProcess was given. Its main thread makes one, once."""
+    """The other end: what a process started by BrokerProcess was given. Its main thread makes one, once."""
 
     def __init__(self) -> None:
         signals.heed_children()
@@ -248,13 +249,13 @@ class StartupPipe:
     def told(self) -> bool:
         return self._report < 0
 
-    def tell_ready(self) -> None:
-        self._tell({"pid": os.getpid(), "ready_ns": monotonic_ns()})
+    def report_ready(self) -> None:
+        self._send({"pid": os.getpid(), "ready_ns": monotonic_ns()})
 
-    def tell_error(self, error: BrokerError) -> None:
-        self._tell({"error": str(error), "can_pass": not isinstance(error, InvalidInput)})
+    def report_error(self, error: BrokerError) -> None:
+        self._send({"error": str(error), "can_pass": not isinstance(error, InvalidInput)})
 
-    def _tell(self, message: dict[str, Any]) -> None:
+    def _send(self, message: dict[str, Any]) -> None:
         report, self._report = self._report, -1
         with contextlib.suppress(BrokenPipeError):
             os.write(report, msgpack.packb(message, unicode_errors=_ANY_BYTES))

@@ -1,11 +1,12 @@
 """Forks the workers of `Broker.run_workers`, the first and their replacements, from a process without TensorFlow.
 
 A process that holds a session must not fork what may use TensorFlow, and a fork of it would drag its memory along. So
-the broker's process forks the nursery before it loads anything; the nursery has one thread, and forks on request.
+the broker's process forks the fork server before it loads anything; the fork server has one thread, and forks on
+request.
 
-    broker process  -- start(index) -->  nursery  -- fork -->  worker
+    broker process  -- start(index) -->  fork server  -- fork -->  worker
                     <-- exited(index, status) --
-    the end of the pipe means: the broker's process is gone or done; the nursery ends its workers and itself
+    the end of the pipe means: the broker's process is gone or done; the fork server ends its workers and itself
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class ForkServer:
         self._pipe.send(index)
 
     def next_exit(self) -> tuple[int, int]:
-        """Wait for a worker's end: (index, exit status; -N for signal N). Raises EOFError if the nursery died."""
+        """Wait for a worker's end: (index, exit status; -N for signal N). Raises EOFError if the fork server died."""
         index, status = self._pipe.recv()
         return index, status
 
@@ -53,7 +54,7 @@ class ForkServer:
         return self._pipe.poll(seconds)
 
     def stop(self) -> None:
-        """End the workers that are left, and the nursery. Idempotent."""
+        """End the workers that are left, and the fork server. Idempotent."""
         self._pipe.close()
         self._process.join()
 

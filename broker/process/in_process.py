@@ -15,7 +15,7 @@ _log = logging.getLogger("onesession.broker")
 
 
 class InProcess:
-    """Has the face of EngineProcess. In a child forked later the handle is as if never started."""
+    """Has the face of BrokerProcess. In a child forked later the handle is as if never started."""
 
     def __init__(self, settings: Settings, adopted: Sequence[LoadedModel]) -> None:
         self.settings = settings

@@ -66,16 +66,16 @@ def serve(
         try:
             stopper.begin_loading(parent)
             path = socket_path(settings.address)
-            instance = (
+            address_lock = (
                 AddressLock(path) if fds is None else AddressLock(path, InheritedFds(*fds, owner=parent))
             )
             record = record or RunRecord()
             _start_log.info("loading %s", ", ".join(spec.name for spec in settings.models))
-            with _seen_to(record, settings, instance, watched):
+            with _seen_to(record, settings, address_lock, watched):
                 server = Server(
                     settings,
                     on_failure=fail,
-                    instance=instance,
+                    address_lock=address_lock,
                     record=record,
                     on_hung=_end_at_once,
                     on_idle=stopper.stop if fds is None else None,
@@ -98,12 +98,14 @@ def serve(
 
 
 @contextlib.contextmanager
-def _seen_to(record: RunRecord, settings: Settings, instance: AddressLock, watched: bool) -> Iterator[None]:
+def _seen_to(
+    record: RunRecord, settings: Settings, address_lock: AddressLock, watched: bool
+) -> Iterator[None]:
     """The start in the block has an end: our parent's task, if it watches; at the very last a timer's."""
 
     def give_up(why: str) -> None:
-        instance.note_failure(why)
-        instance.release()
+        address_lock.note_failure(why)
+        address_lock.release()
         _end_process(1)
 
     limit_s = settings.start_seconds
@@ -116,8 +118,8 @@ def _seen_to(record: RunRecord, settings: Settings, instance: AddressLock, watch
 
 def _end_at_once(server: Server) -> None:
     """Whoever watches this process starts it again."""
-    server.hang_up()
-    server.instance.release()
+    server.disconnect()
+    server.address_lock.release()
     _end_process(1)
 
 
@@ -210,14 +212,20 @@ def log_stop(started_by: int) -> None:
 
 
 def main() -> int:
-    """The body of a process that `EngineProcess` has started."""
-    birth = StartupPipe()
-    entitle("broker", birth.settings)
-    log_to_stderr(birth.settings.log_level, birth.settings.log_format)
+    """The body of a process that `BrokerProcess` has started."""
+    startup_pipe = StartupPipe()
+    entitle("broker", startup_pipe.settings)
+    log_to_stderr(startup_pipe.settings.log_level, startup_pipe.settings.log_format)
     try:
         return serve(
-            birth.settings, birth.tell_ready, birth.parent, birth.fds, None, birth.record, bool(birth.fds)
+            startup_pipe.settings,
+            startup_pipe.report_ready,
+            startup_pipe.parent,
+            startup_pipe.fds,
+            None,
+            startup_pipe.record,
+            bool(startup_pipe.fds),
         )
     except BrokerError as error:
-        birth.tell_error(error)
+        startup_pipe.report_error(error)
         return 1

@@ -47,7 +47,7 @@ class Service:
     def ready(self, threads: Mapping[str, Call], stuck: Stuck = lambda _seconds: []) -> None:
         """Workers can attach; from now on these threads are watched. `stuck` tells of those of another process."""
         self._stuck_elsewhere = stuck
-        self._tell("READY=1", "STATUS=serving")
+        self._send("READY=1", "STATUS=serving")
         if self.interval is not None:
             self._progress = ThreadProgress(threads)
             self.tick()
@@ -58,15 +58,15 @@ class Service:
             return
         stuck = [*self._progress.stuck(), *self._stuck_elsewhere(self.interval)]
         if not stuck:
-            self._tell("WATCHDOG=1")
+            self._send("WATCHDOG=1")
         else:
             _log.critical("no progress of %s since the last look", " and ".join(stuck))
-            self._tell(f"STATUS=no progress of {' and '.join(stuck)}")
+            self._send(f"STATUS=no progress of {' and '.join(stuck)}")
 
     def stopping(self) -> None:
-        self._tell("STOPPING=1", "STATUS=finishing the accepted requests")
+        self._send("STOPPING=1", "STATUS=finishing the accepted requests")
 
-    def _tell(self, *lines: str) -> None:
+    def _send(self, *lines: str) -> None:
         if self._address is None:
             return
         # A leading @ stands for the zero byte of an abstract socket.

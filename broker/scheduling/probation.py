@@ -36,7 +36,7 @@ class Probation:
         self._until_ns = monotonic_ns() + int(_SECONDS * 1e9)
         self.active = True
 
-    def look(self, now_ns: int) -> None:
+    def update(self, now_ns: int) -> None:
         """See whether it is over."""
         if self.active and now_ns >= self._until_ns:
             self.active = False

@@ -1,4 +1,4 @@
-"""What waits for one thread, or for one model's runners: a batcher behind a bound.
+"""What waits for one thread, or for one model's runners: a batcher behind limits.
 
     add --> room for the model? --yes--> (split) --> batcher --> next_batch
                                 \\--no--> held, by turns of the workers --> as soon as there is room
@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from broker.scheduling.batcher import Batcher
-from broker.scheduling.request import Bound, Delay, QueuedRequest
+from broker.scheduling.request import Delay, QueuedRequest, QueueLimits
 
 T = TypeVar("T", bound=QueuedRequest)
 
@@ -58,19 +58,19 @@ class Queue(Generic[T]):
     def __init__(self, split: Callable[[T], Sequence[T]]) -> None:
         self._split = split
         self._batcher: Batcher[T] = Batcher()
-        self._admissions: dict[Bound, _Admission[T]] = {}
+        self._admissions: dict[QueueLimits, _Admission[T]] = {}
 
     def __bool__(self) -> bool:
         """True if something waits. What is held waits behind something."""
         return bool(self._batcher)
 
     def add(self, item: T) -> None:
-        admission = self._admissions.get(item.bound)
+        admission = self._admissions.get(item.limits)
         if admission is None:
-            admission = self._admissions[item.bound] = _Admission()
+            admission = self._admissions[item.limits] = _Admission()
         if item.delay is not None:
             item.delay.arrived(item.key, item.taken_ns)
-        if admission.held or self._is_full(admission, item.bound):
+        if admission.held or self._is_full(admission, item.limits):
             item.hold(True)
             admission.held.add(_Alone(item))
         else:
@@ -91,32 +91,32 @@ class Queue(Generic[T]):
             for item in batch:
                 delay.answered(item.key, now_ns)
 
-    def remove(self, bound: Bound, wanted: Callable[[T], bool]) -> list[T]:
+    def remove(self, limits: QueueLimits, wanted: Callable[[T], bool]) -> list[T]:
         """Take out all that is wanted of one model, as it came: for another queue. All of a group are, or none."""
-        admission = self._admissions.get(bound)
+        admission = self._admissions.get(limits)
         if admission is None:
             return []
-        queued = self._batcher.remove(lambda item: item.bound is bound and wanted(item))
+        queued = self._batcher.remove(lambda item: item.limits is limits and wanted(item))
         for item in queued:
             admission.rows -= _counted(item)
             admission.nbytes -= item.nbytes
         held = [alone.item for alone in admission.held.remove(lambda alone: wanted(alone.item))]
         for item in held:
             item.hold(False)
-        self._let_in(admission, bound)
+        self._let_in(admission, limits)
         return queued + held
 
     def hold_until(self, now_ns: int) -> int:
         """When to ask again, where `next_batch` gave nothing though something waits."""
         return self._batcher.hold_until(now_ns)
 
-    def waiting(self, bound: Bound) -> tuple[int, int, int]:
+    def waiting(self, limits: QueueLimits) -> tuple[int, int, int]:
         """Of one model: rows and bytes that wait, and requests held."""
-        admission = self._admissions.get(bound)
+        admission = self._admissions.get(limits)
         return (admission.rows, admission.nbytes, len(admission.held)) if admission else (0, 0, 0)
 
-    def _is_full(self, admission: _Admission[T], bound: Bound) -> bool:
-        return admission.rows >= bound.max_rows or admission.nbytes >= bound.max_bytes
+    def _is_full(self, admission: _Admission[T], limits: QueueLimits) -> bool:
+        return admission.rows >= limits.max_rows or admission.nbytes >= limits.max_bytes
 
     def _enter(self, admission: _Admission[T], item: T) -> None:
         for part in self._split(item):
@@ -129,23 +129,23 @@ class Queue(Generic[T]):
 
     def _leave(self, batch: list[T]) -> None:
         """All of a batch are of one model."""
-        bound = batch[0].bound
-        admission = self._admissions[bound]
+        limits = batch[0].limits
+        admission = self._admissions[limits]
         for item in batch:
             admission.rows -= _counted(item)
             admission.nbytes -= item.nbytes
             following = item.following()
             if following is not None:
                 self._queue(admission, following)
-        self._let_in(admission, bound)
+        self._let_in(admission, limits)
 
-    def _let_in(self, admission: _Admission[T], bound: Bound) -> None:
-        while admission.held and not self._is_full(admission, bound):
+    def _let_in(self, admission: _Admission[T], limits: QueueLimits) -> None:
+        while admission.held and not self._is_full(admission, limits):
             item = admission.held.next_batch(0)[0].item
             item.hold(False)
             self._enter(admission, item)
 
 
 def _counted(item: QueuedRequest) -> int:
-    """The rows of the bound that it takes."""
+    """How many of the queue's rows it takes."""
     return min(item.rows, item.batch_limit)

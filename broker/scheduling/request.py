@@ -12,7 +12,7 @@ INTERACTIVE = 0
 BULK = 1
 
 
-class Bound(Protocol):
+class QueueLimits(Protocol):
     """How much of one model may wait. Hashable by identity: one for each model."""
 
     @property
@@ -51,7 +51,7 @@ class QueuePolicy(Protocol):
     """Its requests may be joined."""
 
     @property
-    def bound(self) -> Bound: ...
+    def limits(self) -> QueueLimits: ...
 
     @property
     def delay(self) -> Delay | None: ...
@@ -66,7 +66,7 @@ class Work(Protocol):
     group: Hashable
 
     @property
-    def serving(self) -> QueuePolicy: ...
+    def served(self) -> QueuePolicy: ...
 
 
 class QueuedRequest:
@@ -80,39 +80,39 @@ class QueuedRequest:
     """Who sent it, for a delay that learns when to expect more."""
     taken_ns: int
     deadline_ns: int
-    plan: Work
+    prepared: Work
 
     @property
     def level(self) -> int:
         """INTERACTIVE or BULK."""
-        return self.plan.level
+        return self.prepared.level
 
     @property
     def group(self) -> Hashable:
         """It may join others of its group. None: it never joins another."""
-        return self.plan.group if self.plan.serving.divisible else None
+        return self.prepared.group if self.prepared.served.divisible else None
 
     @property
     def rows(self) -> int:
-        return self.plan.rows
+        return self.prepared.rows
 
     @property
     def nbytes(self) -> int:
-        return self.plan.nbytes
+        return self.prepared.nbytes
 
     # -- the same for all of a group -----------------------------------------------------------------------------
 
     @property
     def batch_limit(self) -> int:
-        return self.plan.serving.batch_limit
+        return self.prepared.served.batch_limit
 
     @property
-    def bound(self) -> Bound:
-        return self.plan.serving.bound
+    def limits(self) -> QueueLimits:
+        return self.prepared.served.limits
 
     @property
     def delay(self) -> Delay | None:
-        return self.plan.serving.delay
+        return self.prepared.served.delay
 
     # -- told by the queue ---------------------------------------------------------------------------------------
 

@@ -23,14 +23,18 @@ class Presence:
     """
 
     def __init__(
-        self, instance: AddressLock, access: Access, idle_seconds: float, on_idle: Callable[[], None] | None
+        self,
+        address_lock: AddressLock,
+        access: Access,
+        idle_seconds: float,
+        on_idle: Callable[[], None] | None,
     ) -> None:
         self.retired = False
-        self._instance = instance
+        self._address_lock = address_lock
         self._access = access
         self._control: ControlServer | None = None
         self._on_idle = on_idle or (lambda: None)
-        self._retirement = Retirement(instance)
+        self._retirement = Retirement(address_lock)
         counts = on_idle is not None and idle_seconds > 0
         self._idleness = Idleness(idle_seconds, monotonic()) if counts else None
 
@@ -58,17 +62,17 @@ class Presence:
         self._retirement.finish()
 
     def _look_at_address(self) -> None:
-        if not self.retired and self._instance.restore() is not None:
+        if not self.retired and self._address_lock.restore() is not None:
             assert self._control is not None
-            self._access.open_path(self._instance.path, self._instance.own_directory)
-            self._control.listen_at(self._instance.listener)
+            self._access.open_path(self._address_lock.path, self._address_lock.own_directory)
+            self._control.listen_at(self._address_lock.listener)
 
     def _look_at_idleness(self) -> None:
         assert self._idleness is not None
         assert self._control is not None
         sessions = self._control.sessions
         workers = sum(session.channel is not None for session in sessions)
-        if not self._idleness.look(workers, monotonic()) or self.retired or sessions:
+        if not self._idleness.update(workers, monotonic()) or self.retired or sessions:
             return
         self.retired = self._retirement.begin()
         if self.retired:

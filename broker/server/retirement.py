@@ -31,7 +31,7 @@ class Idleness:
         self.seconds = seconds
         self._since: float | None = now
 
-    def look(self, workers: int, now: float) -> bool:
+    def update(self, workers: int, now: float) -> bool:
         """Whether it has lasted long enough, by the number of workers now."""
         if workers:
             self._since = None
@@ -51,16 +51,16 @@ class Idleness:
 class Retirement:
     """Of the broker at this address; for a node's, with the files that stand for it."""
 
-    def __init__(self, instance: AddressLock) -> None:
-        self._instance = instance
+    def __init__(self, address_lock: AddressLock) -> None:
+        self._address_lock = address_lock
         self._lock: StartLock | None = None
 
     def begin(self) -> bool:
         """Have nobody connect any more; False if somebody is about to, and the broker must go on: `put_off`."""
         if not self._take_lock():
             return False
-        self._instance.withdraw()
-        return not _somebody_waits(self._instance)
+        self._address_lock.withdraw()
+        return not _somebody_waits(self._address_lock)
 
     def put_off(self) -> None:
         """Once the socket is there again, if it was away: before, whoever had the lock would start a second broker."""
@@ -68,7 +68,7 @@ class Retirement:
 
     def finish(self) -> None:
         """Once the address is given up: the node's files go, and the next start may come."""
-        path = self._instance.path
+        path = self._address_lock.path
         if not self._take_lock() or self._lock is None or path.exists():  # the next broker's
             return self._leave_lock()
         log = node_files.of_log(path)
@@ -83,9 +83,9 @@ class Retirement:
 
     def _take_lock(self) -> bool:
         """True also where there is none to take."""
-        if self._lock is None and node_files.is_node(self._instance.path):
+        if self._lock is None and node_files.is_node(self._address_lock.path):
             try:
-                self._lock = StartLock.take(self._instance.path)
+                self._lock = StartLock.take(self._address_lock.path)
             except BrokerError:  # no directory, no room: nobody can start one either
                 return True
             return self._lock is not None
@@ -97,9 +97,9 @@ class Retirement:
             lock.release()
 
 
-def _somebody_waits(instance: AddressLock) -> bool:
+def _somebody_waits(address_lock: AddressLock) -> bool:
     poll = select.poll()
-    poll.register(instance.listener, select.POLLIN)
+    poll.register(address_lock.listener, select.POLLIN)
     return bool(poll.poll(0))
 
 

@@ -45,7 +45,7 @@ class Server:
     """The broker in this process. `start` returns when workers can attach; `stop` drains and cleans up.
 
     `on_failure` is called, from the failing thread, if the intake or control thread ends with an exception. `adopted`
-    are models that this process has already; `instance` is the address, if it is taken already. Workers can connect
+    are models that this process has already; `address_lock` is the address, if it is taken already. Workers can connect
     from the beginning, and are answered from `start` on. A child that is forked meanwhile lets go of all of it.
     `on_idle` is called, by the control thread, when there has been no worker for `idle_seconds`, and none can come.
     `on_hung` is called when a run has no end that nothing but the end of the process can end; `record` is where our
@@ -57,7 +57,7 @@ class Server:
         settings: Settings,
         on_failure: Callable[[], None] = lambda: None,
         adopted: Sequence[LoadedModel] = (),
-        instance: AddressLock | None = None,
+        address_lock: AddressLock | None = None,
         record: RunRecord | None = None,
         on_hung: Callable[[Server], None] | None = None,
         on_idle: Callable[[], None] | None = None,
@@ -68,28 +68,28 @@ class Server:
         self._on_failure = on_failure
         self._threads: list[threading.Thread] = []
         access = Access(settings.allow_uid, settings.allow_gid, settings.allow_sessions)
-        self.instance = instance or AddressLock(socket_path(settings.address))
+        self.address_lock = address_lock or AddressLock(socket_path(settings.address))
         self.observation = Observation(settings)
         try:
             self.observation.open()
-            access.open_path(self.instance.path, self.instance.own_directory)
+            access.open_path(self.address_lock.path, self.address_lock.own_directory)
             self._load_models(adopted)
             self._put_together(access, on_idle)
             end = None if on_hung is None else partial(on_hung, self)
             self.watch = Watch(self.intake, record, self.threads, self.loader.replace, end)
         except BaseException as error:
             if isinstance(error, Exception):
-                self.instance.note_failure(str(error) or type(error).__name__)
+                self.address_lock.note_failure(str(error) or type(error).__name__)
             self.observation.close()
-            own_broker.end(self.instance.path)
-            self.instance.release()
+            own_broker.end(self.address_lock.path)
+            self.address_lock.release()
             raise
 
     def _load_models(self, adopted: Sequence[LoadedModel]) -> None:
         settings = self.settings
         devices.show_only(settings.visible_devices)
         specs = tuned(settings)  # before TensorFlow is imported
-        own_broker.serve(self.instance.path)
+        own_broker.serve(self.address_lock.path)
         own_broker.enter("loads and warms it")
         try:
             verdicts = RememberedVerdicts()
@@ -102,10 +102,10 @@ class Server:
         _warn_of_failures(self.repository)
 
     def _put_together(self, access: Access, on_idle: Callable[[], None] | None) -> None:
-        settings, path = self.settings, self.instance.path
-        self.memory = Memory(self.instance.prefix, settings.max_total_bytes, settings.max_channel_bytes)
+        settings, path = self.settings, self.address_lock.path
+        self.memory = Memory(self.address_lock.prefix, settings.max_total_bytes, settings.max_channel_bytes)
         self.doorbell = self.memory.new_semaphore()
-        self.instance.mark_alive(path_of(self.doorbell))
+        self.address_lock.mark_alive(path_of(self.doorbell))
         access.give_doorbell(self.doorbell)
         self.intake = Intake(
             self.repository,
@@ -125,7 +125,7 @@ class Server:
         )
         self.loader.on_begin = self._load_begins
         self.loader.on_load = self._record.number_of
-        self._presence = presence = Presence(self.instance, access, settings.idle_seconds, on_idle)
+        self._presence = presence = Presence(self.address_lock, access, settings.idle_seconds, on_idle)
         self._handlers = Handlers(
             settings=settings,
             access=access,
@@ -140,7 +140,7 @@ class Server:
             worker_left=presence.worker_left,
         )
         handlers = {**self._handlers.by_op(), **self.observation.by_op()}
-        self.control = ControlServer(self.instance.listener, handlers, self._handlers.on_end, access)
+        self.control = ControlServer(self.address_lock.listener, handlers, self._handlers.on_end, access)
         self._handlers.control = self.control
         presence.watch(self.control)
         self.control.regularly(LOOK_SECONDS, self.intake.polling.look_at_quota)
@@ -148,7 +148,9 @@ class Server:
         self.observation.watch(path, *parts, presence.message)
 
     def start(self) -> None:
-        self.instance.note(os.getpid(), loading=False)  # before anybody is answered, who may ask for it then
+        self.address_lock.note(
+            os.getpid(), loading=False
+        )  # before anybody is answered, who may ask for it then
         self.lifeline = Lifeline()
         self.observation.start()  # before a status can name its address
         for name, body in (("intake", self.intake.run), ("control", self.control.run)):
@@ -185,15 +187,15 @@ class Server:
             self.doorbell.close()
             self.repository.close()
         self.observation.close()
-        own_broker.end(self.instance.path)
-        self.instance.release()
+        own_broker.end(self.address_lock.path)
+        self.address_lock.release()
         self._presence.finish()
         return drained and loaded and not control.is_alive()
 
-    def hang_up(self) -> None:
+    def disconnect(self) -> None:
         """End every connection, as the process's end would: whoever is just attaching were else told that all is well,
         and missed the names. Calls get no answer, so that they are run again on the next broker."""
-        self._handlers.hung_up = True
+        self._handlers.disconnected = True
         self.control.stop()
         self._threads[1].join(_END_OF_CONTROL_SECONDS)
 
@@ -213,7 +215,7 @@ class Server:
         self.control.after_fork_in_child()
         self.lifeline.after_fork_in_child()
         self.observation.after_fork_in_child()
-        self.instance.after_fork_in_child()
+        self.address_lock.after_fork_in_child()
 
     def _load_begins(self, model: str) -> None:
         self._record.load_begins(model, monotonic_ns())

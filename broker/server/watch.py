@@ -92,7 +92,7 @@ class Watch:
 
     def _pause_s(self) -> float:
         """Short limits want more looks."""
-        limits = [serving.limit_ns for serving in _distinct(self._intake.servings) if serving.limit_ns]
+        limits = [served.limit_ns for served in _distinct(self._intake.served_signatures) if served.limit_ns]
         shortest = min(limits, default=0) / 1e9
         return min(BEAT_SECONDS, max(_SHORTEST_LOOK_S, shortest / _LOOKS_A_LIMIT)) if limits else BEAT_SECONDS
 
@@ -102,81 +102,81 @@ class Watch:
             self._next_round_ns = now + int(0.9 * BEAT_SECONDS * 1e9)
             for name, owing in self._owing.items():
                 self._record.no_answer(name, owing.since(now))
-            self._intake.probation.look(now)
+            self._intake.probation.update(now)
         runners = self._intake.runners()
         self._seen = {runner: seen for runner, seen in self._seen.items() if (runner, seen.pool) in runners}
         for runner, pool in runners:
-            started, serving = runner.line.words[STARTED_NS], runner.line.of
-            if started and isinstance(serving, ServedSignature):
-                self._judge(runner, pool, serving, started, now)
+            started, served = runner.line.words[STARTED_NS], runner.line.of
+            if started and isinstance(served, ServedSignature):
+                self._judge(runner, pool, served, started, now)
 
     def _judge(
-        self, runner: Runner, pool: RunnerPool | None, serving: ServedSignature, started: int, now: int
+        self, runner: Runner, pool: RunnerPool | None, served: ServedSignature, started: int, now: int
     ) -> None:
         seen = self._seen.get(runner)
         if seen is None or seen.started != started:
             seen = self._seen[runner] = _Seen(pool, started)
         ran = now - started - seen.forgiven_ns
-        if not seen.told and is_long(serving, ran):
+        if not seen.told and is_long(served, ran):
             seen.told = True
-            _log.warning("%s", LongRun.of(serving, ran, pool is None))
-        if serving.limit_ns and ran > serving.limit_ns:
+            _log.warning("%s", LongRun.of(served, ran, pool is None))
+        if served.limit_ns and ran > served.limit_ns:
             if not seen.overdue:
                 seen.overdue = True
-                self._overdue(runner, serving, ran)
-                seen.cancelled_ns = now if self._cancel(serving) else 0
+                self._overdue(runner, served, ran)
+                seen.cancelled_ns = now if self._cancel(served) else 0
             if not seen.given_up and now - seen.cancelled_ns > _CANCEL_NS:
                 seen.given_up = True
-                self._give_up(runner, pool, serving)
+                self._give_up(runner, pool, served)
 
-    def _overdue(self, runner: Runner, serving: ServedSignature, ran: int) -> None:
+    def _overdue(self, runner: Runner, served: ServedSignature, ran: int) -> None:
         """Its calls are told, if it is known whose run it is."""
         alone = runner.give_up(
             ModelFailed(
-                f"its run did not end within max_run_seconds ({serving.limit_ns / 1e9:g} s) and was given up; raise "
+                f"its run did not end within max_run_seconds ({served.limit_ns / 1e9:g} s) and was given up; raise "
                 "max_run_seconds if it may take that long (0 sets no limit)"
             )
         )
         _log.error(
             "model %r, signature %r: a run of %s has not ended after %.1f s and exceeds max_run_seconds (%g)",
-            serving.model,
-            serving.entry.signature.name,
+            served.model,
+            served.entry.signature.name,
             "one request" if alone else "several requests, which are run again one by one,",
             ran / 1e9,
-            serving.limit_ns / 1e9,
+            served.limit_ns / 1e9,
         )
         if not alone:
-            self._intake.probation.begin(serving.model)
+            self._intake.probation.begin(served.model)
 
-    def _cancel(self, serving: ServedSignature) -> bool:
+    def _cancel(self, served: ServedSignature) -> bool:
         """End what runs of a model, if that can be done; it is loaded again."""
-        model = serving.entry.model
-        mine = [each for each in _distinct(self._intake.servings) if each.entry.model is model]
-        for each in {serving, *mine}:
+        model = served.entry.model
+        mine = [each for each in _distinct(self._intake.served_signatures) if each.entry.model is model]
+        for each in {served, *mine}:
             each.interrupted = True
         if model.interrupt():
             self._reload(model, "a run went past max_run_seconds and was ended; it is loaded again")
             return True
-        for each in {serving, *mine}:
+        for each in {served, *mine}:
             each.interrupted = False
         return False
 
-    def _give_up(self, runner: Runner, pool: RunnerPool | None, serving: ServedSignature) -> None:
+    def _give_up(self, runner: Runner, pool: RunnerPool | None, served: ServedSignature) -> None:
         in_probation = self._intake.probation.holds(
-            serving.model
+            served.model
         )  # whose other models wait for the end of this run
         if pool is not None and pool.write_off(runner) and not in_probation:
             _log.error(
-                "model %r continues without the thread of that run, which cannot be ended", serving.model
+                "model %r continues without the thread of that run, which cannot be ended", served.model
             )
             runner.line.words[STARTED_NS] = 0  # else our parent would end us for it
             return
         if self._on_hung is None:
             _log.critical(
-                "a run of model %r does not end, and only the end of this process would end it", serving.model
+                "a run of model %r does not end, and only the end of this process would end it", served.model
             )
             return
-        _log.critical("a run of model %r does not end, so the broker's process is being ended", serving.model)
+        _log.critical("a run of model %r does not end, so the broker's process is being ended", served.model)
         self._on_hung()
 
 
@@ -211,5 +211,5 @@ class _Owing:
         self._asked_ns = 0
 
 
-def _distinct(servings: Iterable[ServedSignature | None]) -> list[ServedSignature]:
-    return [serving for serving in dict.fromkeys(list(servings)) if serving is not None]
+def _distinct(served_signatures: Iterable[ServedSignature | None]) -> list[ServedSignature]:
+    return [served for served in dict.fromkeys(list(served_signatures)) if served is not None]

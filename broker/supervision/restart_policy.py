@@ -24,7 +24,7 @@ class RestartPolicy:
         self._at_once = True
 
     def __repr__(self) -> str:
-        return f"<Restarts, {self.failed_starts} failed starts, {self._backoff!r}>"
+        return f"<RestartPolicy, {self.failed_starts} failed starts, {self._backoff!r}>"
 
     def begin_again(self) -> None:
         """What ended the processes is gone: the next restart is at once."""

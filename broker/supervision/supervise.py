@@ -1,9 +1,9 @@
 """The parent that restarts the broker when it dies. It imports no TensorFlow.
 
-broker run ---+-- engine (session of its own: the terminal's Ctrl-C does not reach it)
+broker run ---+-- broker process (session of its own: the terminal's Ctrl-C does not reach it)
               +-- COMMAND, with $BROKER_ADDRESS; gets the signals that we get; its exit status is ours
 
-broker serve --supervise, Broker(...) ---- engine
+broker serve --supervise, Broker(...) ---- broker process
 """
 
 from __future__ import annotations
@@ -62,10 +62,9 @@ def serve(
     """Keep a broker running until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. A second
     signal kills it. Main thread only.
 
-    `service` is the unit of systemd that this process is. Its watchdog is told of the engine, too: of one that makes no
-    progress, not of one that is being started again.
-    Raises BrokerError if the broker cannot start, or cannot be started again.
-    """
+    `service` is the unit of systemd that this process is. Its watchdog is told of the broker process, too: of one that
+    makes no progress, not of one that is being started again. Raises BrokerError if the broker cannot start, or cannot
+    be started again."""
     system_calls.check_to_supervise()
     service = service or Service(None, None)
     started_by = os.getppid()
@@ -73,18 +72,18 @@ def serve(
         write_apart()
         if parent is not None:
             signal_end_of(parent)
-        keeper = Supervisor(settings)
+        supervisor = Supervisor(settings)
         try:
-            if _await_ready(keeper, signals) is None:
+            if _await_ready(supervisor, signals) is None:
                 on_ready()
-                service.ready({}, keeper.stuck)
-                _keep(keeper, signals, service)
+                service.ready({}, supervisor.stuck)
+                _keep(supervisor, signals, service)
             log_stop(started_by)
             service.stopping()
-            keeper.begin_stop()
-            return _await_end(keeper, signals)
+            supervisor.begin_stop()
+            return _await_end(supervisor, signals)
         finally:
-            keeper.release()
+            supervisor.release()
 
 
 def begin_again_to_serve() -> None:
@@ -92,53 +91,53 @@ def begin_again_to_serve() -> None:
     begin_again_blocked({*heeded(STOP_SIGNALS), signal.SIGIO})
 
 
-def _await_ready(keeper: Supervisor, signals: Signals) -> int | None:
-    """None when the first engine is ready; else the signal that stops it."""
+def _await_ready(supervisor: Supervisor, signals: Signals) -> int | None:
+    """None when the first broker process is ready; else the signal that stops it."""
     stops = {*heeded((*STOP_SIGNALS, signal.SIGQUIT)), signal.SIGIO}
     while True:
-        keeper.look()
-        if keeper.ready:
+        supervisor.poll()
+        if supervisor.ready:
             return None
-        info = signals.next(keeper.seconds_to_next_look)
+        info = signals.next(supervisor.seconds_to_next_look)
         if info is not None and info.si_signo in stops:
             return info.si_signo
 
 
-def _keep(keeper: Supervisor, signals: Signals, service: Service) -> None:
+def _keep(supervisor: Supervisor, signals: Signals, service: Service) -> None:
     """Until a signal stops it."""
     while True:
-        keeper.look()
+        supervisor.poll()
         service.tick()
-        info = signals.next(min(keeper.seconds_to_next_look, service.interval or LOOK_SECONDS))
+        info = signals.next(min(supervisor.seconds_to_next_look, service.interval or LOOK_SECONDS))
         if info is not None and info.si_signo != signal.SIGCHLD:
             return
-        reap({keeper.pid: keeper.take_exit_status})
+        reap({supervisor.pid: supervisor.take_exit_status})
 
 
-def _await_end(keeper: Supervisor, signals: Signals) -> int:
-    """Until the engine has drained, or a second signal comes."""
-    deadline = monotonic() + keeper.stop_seconds
-    while not keeper.ended and (left := deadline - monotonic()) > 0:
+def _await_end(supervisor: Supervisor, signals: Signals) -> int:
+    """Until the broker process has drained, or a second signal comes."""
+    deadline = monotonic() + supervisor.stop_seconds
+    while not supervisor.ended and (left := deadline - monotonic()) > 0:
         info = signals.next(left)
         if info is not None and info.si_signo in heeded(STOP_SIGNALS):
-            keeper.kill()
+            supervisor.kill()
             return 128 + info.si_signo
-    keeper.kill()
+    supervisor.kill()
     return 0
 
 
 def main() -> int:
-    """The body of a process that `EngineProcess` has started, `supervised`."""
-    birth = StartupPipe()
-    entitle("supervisor", birth.settings)
-    log_to_stderr(birth.settings.log_level, birth.settings.log_format)
+    """The body of a process that `BrokerProcess` has started, `supervised`."""
+    startup_pipe = StartupPipe()
+    entitle("supervisor", startup_pipe.settings)
+    log_to_stderr(startup_pipe.settings.log_level, startup_pipe.settings.log_format)
     try:
-        return serve(birth.settings, birth.tell_ready, birth.parent)
+        return serve(startup_pipe.settings, startup_pipe.report_ready, startup_pipe.parent)
     except BrokerError as error:
-        if birth.told:
+        if startup_pipe.told:
             _log.critical("%s", error)
         else:
-            birth.tell_error(error)
+            startup_pipe.report_error(error)
         return 1
 
 
@@ -153,17 +152,17 @@ def run(settings: Settings, command: Sequence[str]) -> int:
     system_calls.check_to_supervise()
     with blocked(FORWARDED) as signals:
         write_apart()
-        keeper = Supervisor(settings)
+        supervisor = Supervisor(settings)
         try:
-            stopped_by = _await_ready(keeper, signals)
+            stopped_by = _await_ready(supervisor, signals)
             if stopped_by is not None:
                 return 128 + stopped_by
-            return _run_command(keeper, signals, settings.address, command)
+            return _run_command(supervisor, signals, settings.address, command)
         finally:
             signals.discard()  # they were meant for the command
-            keeper.begin_stop()
-            _await_end(keeper, signals)
-            keeper.release()
+            supervisor.begin_stop()
+            _await_end(supervisor, signals)
+            supervisor.release()
 
 
 def begin_again_to_run() -> None:
@@ -171,20 +170,20 @@ def begin_again_to_run() -> None:
     begin_again_blocked(FORWARDED)
 
 
-def _run_command(keeper: Supervisor, signals: Signals, address: str, command: Sequence[str]) -> int:
+def _run_command(supervisor: Supervisor, signals: Signals, address: str, command: Sequence[str]) -> int:
     process = _start(command, address, signals.given)
     with _witness() as witness:
         while process.poll() is None:
             try:
-                keeper.look()
+                supervisor.poll()
             except BrokerError as error:
                 _log.critical("%s; stopping %s", error, command[0])
                 _end(process)
                 raise
-            info = signals.next(keeper.seconds_to_next_look)
+            info = signals.next(supervisor.seconds_to_next_look)
             if info is not None and info.si_signo != signal.SIGCHLD:
                 _pass_on(info, process, witness)
-            reap({process.pid: process.poll, keeper.pid: keeper.take_exit_status})
+            reap({process.pid: process.poll, supervisor.pid: supervisor.take_exit_status})
     return process.returncode if process.returncode >= 0 else 128 - process.returncode
 
 

@@ -1,7 +1,7 @@
 """Keeps a broker running: starts its process again whenever it ends, as `restart_policy.py` says when, and ends it
 when it makes no progress, as `observe/liveness.py` says. What ran when it ended is judged by `suspicion.py`.
 
-Blocks nobody: its owner calls `look` after SIGCHLD, and when `seconds_to_next_look` have passed.
+Blocks nobody: its owner calls `poll` after SIGCHLD, and when `seconds_to_next_look` have passed.
 """
 
 from __future__ import annotations
@@ -31,30 +31,30 @@ _OVERSLEPT_SECONDS = 5.0
 
 
 class Supervisor:
-    """Holds the address from the start to `release`, and one engine at a time. Main thread only.
+    """Holds the address from the start to `release`, and one broker process at a time. Main thread only.
 
-    The first engine gets no second chance: what keeps it from starting is most likely a mistake in its settings. After
-    a later one whose start has no end the next does without the model that was being loaded, unless it is the last.
-    """
+    The first broker process gets no second chance: what keeps it from starting is most likely a mistake in its
+    settings. After a later one whose start has no end the next does without the model that was being loaded, unless it
+    is the last."""
 
     def __init__(self, settings: Settings) -> None:
         """Takes the address. Raises BrokerError."""
         self.settings = settings
-        self.ready = False  # the engine answers workers
-        self._instance = AddressLock(socket_path(settings.address))
+        self.ready = False  # the broker process answers workers
+        self._address_lock = AddressLock(socket_path(settings.address))
         self._restarts = RestartPolicy()
         self._suspicion = Suspicion()
         self._why_killed = ""  # by us
         self._looked = self._judge_from = 0.0
         self._start = Start(0.0, 0.0)
         self._longest_start_s = 0.0
-        self._memory_kills = 0  # in our control group, before the engine started
-        self._started = False  # an engine has once been ready
-        self._next_start: float | None = monotonic()  # None while an engine is there
-        self._engine = BrokerProcess(settings, instance=self._instance)
+        self._memory_kills = 0  # in our control group, before the broker process started
+        self._started = False  # a broker process has once been ready
+        self._next_start: float | None = monotonic()  # None while a broker process is there
+        self._process = BrokerProcess(settings, address_lock=self._address_lock)
 
-    def look(self) -> None:
-        """See what has become of the engine; start it if it is time.
+    def poll(self) -> None:
+        """See what has become of the broker process; start it if it is time.
 
         Raises BrokerError when there is no use in starting it once more. Who calls again all the same begins anew.
         """
@@ -66,7 +66,7 @@ class Supervisor:
             self._memory_kills = memory_limit.kills()
             self._start = Start(monotonic(), self._start_limit_s())
             try:
-                self._engine.launch()
+                self._process.launch()
             except BrokerError as error:
                 self._restart(str(error), None)
 
@@ -77,42 +77,42 @@ class Supervisor:
             return max(0.0, self._next_start - monotonic())
         if not self.ready:
             return _WHILE_LOADING_SECONDS
-        return liveness.seconds_to_next_look(self._engine.record, monotonic_ns())
+        return liveness.seconds_to_next_look(self._process.record, monotonic_ns())
 
     def stuck(self, seconds: float) -> list[str]:
-        """What in the engine has made no progress for so long; nothing while it is being started."""
-        return liveness.stuck(self._engine.record, monotonic_ns(), seconds) if self.ready else []
+        """What in the broker process has made no progress for so long; nothing while it is being started."""
+        return liveness.stuck(self._process.record, monotonic_ns(), seconds) if self.ready else []
 
     @property
     def pid(self) -> int | None:
-        """The engine's; None while there is none."""
-        return self._engine.pid
+        """The broker process's; None while there is none."""
+        return self._process.pid
 
     def take_exit_status(self) -> None:
         """Before somebody else waits for all children of this process."""
-        self._engine.has_ended()
+        self._process.has_ended()
 
     def begin_stop(self) -> None:
-        """Have the engine drain and stop."""
-        self._engine.begin_stop()
+        """Have the broker process drain and stop."""
+        self._process.begin_stop()
 
     @property
     def ended(self) -> bool:
-        """There is no engine, or no more."""
-        return self._engine.pid is None or self._engine.has_ended()
+        """There is no broker process, or no more."""
+        return self._process.pid is None or self._process.has_ended()
 
     @property
     def stop_seconds(self) -> float:
-        """What an orderly stop of the engine may take."""
-        return self._engine.stop_seconds
+        """What an orderly stop of the broker process may take."""
+        return self._process.stop_seconds
 
     def kill(self) -> None:
-        self._engine.kill()
+        self._process.kill()
 
     def release(self) -> None:
-        """Stop the engine if it still runs, and give the address up."""
-        self._engine.stop()
-        self._instance.release()
+        """Stop the broker process if it still runs, and give the address up."""
+        self._process.stop()
+        self._address_lock.release()
 
     def _start_limit_s(self) -> float:
         limit = self.settings.start_seconds
@@ -127,7 +127,7 @@ class Supervisor:
             self._start.forgive(now - before)
         if self._why_killed or now < self._judge_from:
             return
-        record = self._engine.record
+        record = self._process.record
         if self.ready:
             self._why_killed = liveness.why_replace(record, monotonic_ns())
         else:
@@ -136,13 +136,13 @@ class Supervisor:
                 _log.warning("%s", news)
             self._why_killed = self._start.why_end(now, *loading)
         if self._why_killed:
-            _log.critical("the broker's process (pid %d) is ended: %s", self._engine.pid, self._why_killed)
-            self._engine.kill()
+            _log.critical("the broker's process (pid %d) is ended: %s", self._process.pid, self._why_killed)
+            self._process.kill()
 
     def _look_at_engine(self) -> None:
-        engine = self._engine
-        ended = engine.has_ended()
-        report = engine.report()
+        broker_process = self._process
+        ended = broker_process.has_ended()
+        report = broker_process.report()
         ready_ns = report.get("ready_ns")
         if ready_ns is not None and not self.ready:
             if self._started:
@@ -151,42 +151,42 @@ class Supervisor:
             self._longest_start_s = max(self._longest_start_s, monotonic() - self._start.began_s)
         if not ended:
             return
-        self._instance.note(None, loading=True)
+        self._address_lock.note(None, loading=True)
         if ready_ns is None:
-            self._restart(self._why_killed or engine.failure(), None)
+            self._restart(self._why_killed or broker_process.failure(), None)
         else:
             self._restart(self._describe_end(), (monotonic_ns() - ready_ns) / 1e9)
 
     def _describe_end(self) -> str:
-        """How an engine that served has ended, and what it ran; whose fault that was is noted."""
-        engine = self._engine
-        told = f"the broker's process (pid {engine.pid}) {engine.describe_end()}"
+        """How a broker process that served has ended, and what it ran; whose fault that was is noted."""
+        broker_process = self._process
+        told = f"the broker's process (pid {broker_process.pid}) {broker_process.describe_end()}"
         if self._why_killed:
             told += " by its parent, as it made no progress"
         elif self._lacked_memory():
             told += " for want of memory (oom_kill in memory.events has risen)"
-        runs = engine.record.under_way(monotonic_ns())
+        runs = broker_process.record.under_way(monotonic_ns())
         if runs:
             told += f" while it ran {_named(runs)}"
-        elif loading := engine.record.loading(monotonic_ns())[0]:
+        elif loading := broker_process.record.loading(monotonic_ns())[0]:
             told += f" while it loaded model {loading!r}"
         return told
 
     def _lacked_memory(self) -> bool:
-        return self._engine.status == -signal.SIGKILL and memory_limit.kills() > self._memory_kills
+        return self._process.status == -signal.SIGKILL and memory_limit.kills() > self._memory_kills
 
     def _killed_by_others(self) -> bool:
         """No model ends its process by SIGKILL, unless by what it takes of memory, or of time."""
-        return self._engine.status == -signal.SIGKILL and not self._why_killed and not self._lacked_memory()
+        return self._process.status == -signal.SIGKILL and not self._why_killed and not self._lacked_memory()
 
     def _note_suspects(self) -> None:
-        """For the next engine: what ran, or was loaded, when this one ended, and what it shall do without."""
-        record, now = self._engine.record, monotonic()
+        """For the next broker process: what ran, or was loaded, when this one ended, and what it shall do without."""
+        record, now = self._process.record, monotonic()
         set_aside = {
             model: cause for model, cause in self.settings.set_aside.items() if not record.knows(model)
         }
         runs = record.under_way(monotonic_ns())
-        loading = "" if runs or "error" in self._engine.report() else record.loading(monotonic_ns())[0]
+        loading = "" if runs or "error" in self._process.report() else record.loading(monotonic_ns())[0]
         if loading and self._why_killed and not self.ready:
             # The last one is tried again: to go on without it would serve nobody, and what it waits for may come.
             if {spec.name for spec in self.settings.models} - {*set_aside, loading}:
@@ -212,16 +212,16 @@ class Supervisor:
 
     def _restart(self, what: str, served_s: float | None) -> None:
         """Plan the next start, after an end that `what` describes."""
-        can_pass = self._engine.can_pass
+        can_pass = self._process.can_pass
         if not self._started:
-            self._instance.note_failure(what)
+            self._address_lock.note_failure(what)
             raise BrokerError(what) if can_pass else InvalidInput(what)
         self._note_suspects()
-        self._engine.stop()
-        if (before := self._instance.restore()) is not None:
+        self._process.stop()
+        if (before := self._address_lock.restore()) is not None:
             before.close()
         self.settings = _restarted(self.settings)
-        self._engine = BrokerProcess(self.settings, instance=self._instance)
+        self._process = BrokerProcess(self.settings, address_lock=self._address_lock)
         self.ready = False
         self._why_killed = ""
         pause = self._restarts.pause_s(served_s, can_pass)

@@ -47,8 +47,8 @@ class Witness:
 
     def saw(self, number: int) -> bool:
         """Whether this signal, which was just taken, was sent to our process group. Each is asked for once."""
-        for look in range(_LOOKS):
-            if look:
+        for poll in range(_LOOKS):
+            if poll:
                 sleep(_LOOK_SECONDS)
             with contextlib.suppress(OSError, ValueError):
                 if number in pending_for(self._pid):

@@ -163,10 +163,10 @@ def measure_all(
         weights = max(weight_bytes(subject.directory) for subject in todo)
         onednn = switch.now if switch.fixed is None else switch.fixed
         try:
-            with ProbePool(onednn, both=switch.free, weights=weights) as laboratory:
+            with ProbePool(onednn, both=switch.free, weights=weights) as probe_pool:
                 for subject in todo:
                     name = subject.spec.name
-                    record = _measure(laboratory, subject, seconds, before.get(name), on_progress)
+                    record = _measure(probe_pool, subject, seconds, before.get(name), on_progress)
                     if record is not None:
                         records.save(subject.keys[0], record)
                         found[name] = record
@@ -240,7 +240,7 @@ def _settled(spec: ModelSpec, switch: Switch) -> bool:
 
 
 def _measure(
-    laboratory: ProbePool,
+    probe_pool: ProbePool,
     subject: TunedModel,
     seconds: float,
     before: TuningRecord | None,
@@ -249,7 +249,7 @@ def _measure(
     """The record to keep; None if the model could not be measured this time."""
     name = subject.spec.name
     try:
-        measured = laboratory.measure(
+        measured = probe_pool.measure(
             subject.spec, subject.directory, seconds, lambda progress: on_progress(name, progress)
         )
     except NotMeasurable as reason:

@@ -149,7 +149,7 @@ class Desk:
 
     def submit(self, rows: int = 2, notify: int = NOTIFY_SLOT, value: float = 1) -> None:
         """What a worker does for a call."""
-        for view in self.worker.input.lay(layout_of(rows)):
+        for view in self.worker.input.write_layout(layout_of(rows)):
             view[...] = value
         self.worker.prepare(1, 2**62, notify, 1, 0)
         self.producer.push(self.worker)
@@ -161,7 +161,7 @@ class Desk:
 
     def complete(self, value: float = 7) -> None:
         """What the broker does with it last."""
-        (feed,) = self.broker.plan.feeds
+        (feed,) = self.broker.prepared.feeds
         self.broker.complete(self.broker.use, [np.full(feed.shape, value, np.float32)], 3, 4, len(feed))
 
 

@@ -322,7 +322,7 @@ def test_a_late_post_is_not_a_futures_answer(worker: Worker):
 def test_a_broken_off_submission_and_the_dispatcher_release_once(worker: Worker):
     """A submission that a signal handler breaks off while the dispatcher settles its call: one of the two has the slot,
     and the next use of it is not taken for the old one."""
-    worker.slot.input.lay(layout_of(2))
+    worker.slot.input.write_layout(layout_of(2))
     worker.desk.doorbell.raising.append((True, Interruption()))
     settle_all = worker.dispatcher._settle_all
     take = worker.dispatcher._take

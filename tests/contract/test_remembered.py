@@ -17,19 +17,19 @@ def test_what_a_slot_remembers_is_bounded() -> None:
         (answer,) = desk.worker.result()
         assert answer.shape == (rows, 3)
         assert (answer == rows).all()
-    known = desk.broker.input.plans, desk.worker.input._views, desk.worker.output.arrays
+    known = desk.broker.input.prepared_requests, desk.worker.input._views, desk.worker.output.arrays
     known = *known, desk.broker.output.places
     assert max(map(len, known)) < SHAPES / 2
 
 
 def test_what_a_slot_remembers_is_not_read_again() -> None:
     """The same table finds what was made of it: the same plan, the same arrays."""
-    desk, plans, answers = Desk(), [], []
+    desk, prepared_requests, answers = Desk(), [], []
     for _ in range(3):
         desk.submit()
         desk.take()
-        plans.append(desk.broker.plan)
+        prepared_requests.append(desk.broker.prepared)
         desk.complete()
         answers.append(desk.worker.result()[0])
-    assert plans[0] is plans[1] is plans[2]
+    assert prepared_requests[0] is prepared_requests[1] is prepared_requests[2]
     assert answers[0] is answers[1] is answers[2]

@@ -189,7 +189,7 @@ def test_what_is_in_a_slot_is_of_this_use(shared: Shared, seed: int):
             slot = slots[number % SLOTS]
             if slot.index in in_flight:
                 check(slot, in_flight[slot.index])
-            (view,) = slot.input.lay(layout_of(rows_of(number)))
+            (view,) = slot.input.write_layout(layout_of(rows_of(number)))
             view[...] = number
             slot.prepare(1, NO_DEADLINE, NOTIFY_SLOT, number, 0)
             producer.push(slot)
@@ -212,7 +212,7 @@ def test_what_is_in_a_slot_is_of_this_use(shared: Shared, seed: int):
                 assert index == number % SLOTS
                 slot = slots[index]
                 assert slot.accept(SERVINGS, number)
-                (feed,) = slot.plan.feeds
+                (feed,) = slot.prepared.feeds
                 assert feed.shape == (rows_of(number), 3)
                 assert (feed == number).all()
                 pause()

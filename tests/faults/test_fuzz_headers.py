@@ -64,8 +64,8 @@ def test_valid_requests_are_run(fuzzed: Target, seed: int):
     """The cases without anything wrong are all answered with a result: what is tried below is near to what runs."""
     cases = Cases(fuzzed.ids, seed)
     bombard(fuzzed, cases.valid, 300)
-    for serving in fuzzed.intake.servings:
-        counted = serving and serving.to_message(fuzzed.intake.failures)
+    for served in fuzzed.intake.served_signatures:
+        counted = served and served.to_message(fuzzed.intake.failures)
         assert counted is None or (counted["requests"] > 0 and not counted["failures"])
     assert not fuzzed.violations
 
@@ -204,7 +204,7 @@ def forget_signature(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
 
 
 def forget_serving(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(fuzzed.intake, "servings", any_serving(fuzzed.intake.servings))
+    patch.setattr(fuzzed.intake, "served_signatures", any_serving(fuzzed.intake.served_signatures))
 
 
 def write_next_door(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:

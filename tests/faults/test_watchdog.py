@@ -333,15 +333,15 @@ def test_a_process_that_ends_itself_hangs_up_before_its_names_go(monkeypatch: py
             Settings(models=tuple(ModelSpec.coerce_all(functions("innocent"))), address=f"{place}/b.sock")
         )
         server.start()
-        release = server.instance.release
+        release = server.address_lock.release
 
         def release_when_silent() -> None:
             order.extend(each.name for each in threading.enumerate() if each.name == "onesession-control")
             release()
 
-        monkeypatch.setattr(server.instance, "release", release_when_silent)
+        monkeypatch.setattr(server.address_lock, "release", release_when_silent)
         engine._end_at_once(server)
-        monkeypatch.setattr(server.instance, "release", lambda: None)
+        monkeypatch.setattr(server.address_lock, "release", lambda: None)
         server.stop()
     assert order == [1]
 

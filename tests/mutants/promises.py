@@ -85,15 +85,15 @@ PROMISES = [
     Promise(
         "the kill of a hung broker at a second signal to its supervisor",
         "broker/supervision/supervise.py",
-        "            keeper.kill()\n            return 128 + info.si_signo\n",
+        "            supervisor.kill()\n            return 128 + info.si_signo\n",
         "            return 128 + info.si_signo\n",
         "tests/process/test_supervise.py::test_a_second_signal_ends_an_engine_that_hangs",
     ),
     Promise(
         "a supervisor that obeys a second signal",
         "broker/supervision/supervise.py",
-        "        if info is not None and info.si_signo in heeded(STOP_SIGNALS):\n            keeper.kill()\n",
-        "        if False:\n            keeper.kill()\n",
+        "        if info is not None and info.si_signo in heeded(STOP_SIGNALS):\n            supervisor.kill()\n",
+        "        if False:\n            supervisor.kill()\n",
         "tests/process/test_supervise.py::test_a_second_signal_ends_a_drain",
     ),
     # -- the data plane

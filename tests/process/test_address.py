@@ -183,13 +183,13 @@ def test_the_services_directory_lets_others_pass(system: Path) -> None:
     """They cannot list it, and what is in it is open to those alone whom its broker lets in."""
     before = os.umask(0o077)
     try:
-        instance = AddressLock(socket_path("b"))
+        address_lock = AddressLock(socket_path("b"))
     finally:
         os.umask(before)
-    assert instance.path == system / "b.sock"
+    assert address_lock.path == system / "b.sock"
     assert system.stat().st_mode & 0o777 == 0o711
     assert {path.stat().st_mode & 0o077 for path in system.iterdir()} == {0}
-    instance.release()
+    address_lock.release()
 
 
 @as_root
@@ -205,9 +205,9 @@ def test_a_user_serves_in_a_directory_of_his_own(system: Path, mode: int) -> Non
 
 
 def serve_by_name(_: Path) -> str:
-    instance = AddressLock(socket_path("mine"))
-    instance.release()
-    return os.fspath(instance.path)
+    address_lock = AddressLock(socket_path("mine"))
+    address_lock.release()
+    return os.fspath(address_lock.path)
 
 
 @as_root
@@ -286,7 +286,7 @@ def find_despite_strangers(_: Path) -> str:
 
 def test_a_released_address_can_be_forgotten(place: Path) -> None:
     """A child that is forked after the broker's end has nothing left to close."""
-    instance = AddressLock(place / "b.sock")
-    instance.release()
-    instance.after_fork_in_child()
-    instance.after_fork_in_child()
+    address_lock = AddressLock(place / "b.sock")
+    address_lock.release()
+    address_lock.after_fork_in_child()
+    address_lock.after_fork_in_child()

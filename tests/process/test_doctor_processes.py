@@ -17,7 +17,7 @@ import pytest
 import worker_client
 from broker.doctor.all_checks import CHECKS
 from broker.doctor.finding import Severity
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 from tests import brokers
 from tests.brokers import TestBroker, serving, wait_until
 from tests.process.models import SOURCES
@@ -50,10 +50,10 @@ def test_few_descriptors_are_told(place: Path) -> None:
         assert "of which the broker has" in found.found
 
 
-def _patient(broker: TestBroker) -> Patient:
+def _patient(broker: TestBroker) -> Target:
     """As `check_broker` makes it; this broker has no descriptor left to answer with."""
     status = {"pid": broker.pid, "workers": [], "max_total_bytes": 1 << 30, "shared_memory_bytes": 0}
-    return Patient(Path(broker.address), status)
+    return Target(Path(broker.address), status)
 
 
 def _fill(stack: contextlib.ExitStack, broker: TestBroker) -> None:

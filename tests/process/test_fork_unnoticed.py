@@ -361,11 +361,11 @@ def test_what_a_child_makes_before_it_notices_is_its_own() -> None:
     """It was registered in the child, so it is not let go of there."""
 
     def child() -> list[str]:
-        let_go: list[str] = []
+        release_model: list[str] = []
         made = threading.Event()
-        fork.register(made, lambda _: let_go.append("its own"))
+        fork.register(made, lambda _: release_model.append("its own"))
         fork.here()
-        return let_go
+        return release_model
 
     assert in_c_child(child) == []
 

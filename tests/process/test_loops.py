@@ -212,7 +212,7 @@ def test_a_loop_that_is_closed_with_calls_under_way(new_loop: NewLoop) -> None:
             wait_until(lambda: in_flight(broker) == 0, "the end of their runs")
             run(new_loop, model.predict(gated(0)))
             gc.collect()
-        channel = model._model._bound.channel  # type: ignore[union-attr]
+        channel = model._model._binding.channel  # type: ignore[union-attr]
         channel._reap()
         assert len(channel._free) == len(channel.slots)
         run(new_loop, client.close())
@@ -237,7 +237,7 @@ def test_a_loop_that_is_closed_before_it_has_seen_its_answer(new_loop: NewLoop) 
             other.run(model.predict(gated(0)))
             loop.run_until_complete(leave())
             broker.gate.open(1)
-            (slot,) = model._model._bound.channel.slots  # type: ignore[union-attr]
+            (slot,) = model._model._binding.channel.slots  # type: ignore[union-attr]
             wait_until(lambda: slot.done, "its answer")
             waiting = other.begin(model.predict(gated(0), timeout=50))
             loop.run_until_complete(loop.shutdown_default_executor())
@@ -271,7 +271,7 @@ def test_a_loop_that_is_closed_while_it_asks_for_more_slots(new_loop: NewLoop) -
         wait_until(lambda: threading.active_count() <= before + 1, "the end of the thread that asked")
         broker.gate.open(1)
         left_behind.clear()
-        channel = model._model._bound.channel  # type: ignore[union-attr]
+        channel = model._model._binding.channel  # type: ignore[union-attr]
 
         async def both() -> None:
             held = [model.submit(gated(2), timeout=30) for _ in range(2)]

@@ -70,7 +70,7 @@ def test_a_broker_that_nobody_keeps_warns(address: str, model: Any) -> None:
 
     def start() -> None:
         nonlocal engine
-        engine = Broker({"m": model}, address).start()._engine
+        engine = Broker({"m": model}, address).start()._process
 
     with pytest.warns(
         ResourceWarning, match=f"nobody keeps the broker at {address}, which is started: use `with"

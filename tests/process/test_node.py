@@ -312,7 +312,7 @@ def test_a_broker_that_ends_takes_no_worker_any_more() -> None:
         server.start()
         try:
             server._presence.retired = True
-            with pytest.raises(BrokerUnavailable), connect(server.instance.path, retries=0) as client:
+            with pytest.raises(BrokerUnavailable), connect(server.address_lock.path, retries=0) as client:
                 client.model("double").predict(X)
         finally:
             server.stop()
@@ -352,14 +352,14 @@ def test_no_socket_can_have_so_long_a_path(tmp_path: Path, monkeypatch: pytest.M
 def test_the_end_is_put_off_for_who_has_connected_meanwhile() -> None:
     with folder() as place:
         path = place / "node-0123456789abcdef.sock"
-        instance = AddressLock(path)
-        retirement = Retirement(instance)
+        address_lock = AddressLock(path)
+        retirement = Retirement(address_lock)
         early = socket.socket(socket.AF_UNIX)
         early.connect(os.fspath(path))
         assert not retirement.begin()
         assert not path.exists()
         assert StartLock.take(path) is None  # else whoever finds no socket now would start another broker
-        before = instance.restore()
+        before = address_lock.restore()
         assert before is not None
         assert path.exists()
         retirement.put_off()
@@ -368,6 +368,6 @@ def test_the_end_is_put_off_for_who_has_connected_meanwhile() -> None:
             pass
         assert retirement.begin()
         early.close()
-        instance.release()
+        address_lock.release()
         retirement.finish()
         assert os.listdir(place) == []

@@ -21,9 +21,9 @@ from benchmarks.__main__ import main
 from benchmarks.harness.arm import Arm, ArmFailed
 from benchmarks.harness.bout import Pace
 from benchmarks.machine import ROOT
-from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.environment import Environment, NotInstalled
 from benchmarks.peers.http_client import BadResponse, posting
+from benchmarks.peers.model_cache import PEERS
 from benchmarks.peers.peer import Peer
 from benchmarks.peers.turns import order, run_in_turns
 from tests.process import peer_servers

@@ -42,13 +42,13 @@ def test_a_refusal_rests_on_what_the_broker_says_now(
 ) -> None:
     """A version is found whose news has not come yet: who asks for it may know it from elsewhere."""
     assert version_of(client.model("late")) == 1
-    catalogue = client._connection.channel().catalogue
-    before = catalogue.models
+    model_cache = client._connection.channel().model_cache
+    before = model_cache.models
     on_disk["late"].add(2)
     reload(broker, "late", labels={"new": 2})
-    wait_until(lambda: catalogue.models["late"].version == 2, "the news")
+    wait_until(lambda: model_cache.models["late"].version == 2, "the news")
     for name in (2, "new"):
-        catalogue.models = before  # as if they were still on their way
+        model_cache.models = before  # as if they were still on their way
         assert version_of(client.model("late", name)) == 2
 
 
@@ -60,10 +60,10 @@ def test_a_model_that_was_set_aside_is_called_once_it_is_back(
     reload(broker, "aside", labels={"new": 1})
     model = client.model("aside", version)
     assert version_of(model) == 1
-    catalogue = client._connection.channel().catalogue
-    now = catalogue.models["aside"]
+    model_cache = client._connection.channel().model_cache
+    now = model_cache.models["aside"]
     told = VersionInfo(1, "END", "the broker's process ended 3 times", "", {}, {}, set_aside=True)
     aside = replace(now, version=None, signatures={}, versions={1: told}, labels={"new": told})
-    catalogue.models = {**catalogue.models, "aside": aside}
+    model_cache.models = {**model_cache.models, "aside": aside}
     model.unbind()
     assert version_of(model) == 1

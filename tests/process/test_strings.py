@@ -301,9 +301,9 @@ def test_words_that_no_client_writes(broker: TestBroker, model: str, values: lis
         handle = client.model(model)
         bound = handle.bound_by(None)[0]
         inputs = {"number": [0, 0], "text": ["a", "b"]} if model == "shout" else ["a", "b"]
-        tensors, layout = bound.fitter.fit(inputs)
+        tensors, layout = bound.validator.prepare(inputs)
         slot = bound.channel.claim(layout.nbytes, handle.deadline(30))
-        for view, tensor in zip(slot.input.lay(layout), tensors):
+        for view, tensor in zip(slot.input.write_layout(layout), tensors):
             view[...] = tensor
         offset = layout.placements[-1].offset
         words = array("Q", [offset + values[0], *values[1:]])
@@ -324,9 +324,9 @@ def test_one_hostile_request_of_a_batch_fails_alone(broker: TestBroker, client: 
     broker.gate.wait_for(3)
     good = model.submit({"number": [0], "text": ["good"]})
     bound = model.bound_by(None)[0]
-    tensors, layout = bound.fitter.fit({"number": [0], "text": ["evil"]})
+    tensors, layout = bound.validator.prepare({"number": [0], "text": ["evil"]})
     slot = bound.channel.claim(layout.nbytes, model.deadline(30))
-    for view, tensor in zip(slot.input.lay(layout), tensors):
+    for view, tensor in zip(slot.input.write_layout(layout), tensors):
         view[...] = tensor
     offset = layout.placements[-1].offset
     slot.input.memory[offset + WORD : offset + 2 * WORD] = array("Q", [2**60]).tobytes()

@@ -184,8 +184,8 @@ def test_signals_are_the_main_threads(start: Start, place: Path) -> None:
     command.signal(signal.SIGTERM)
     assert command.end()[0] == 128 + signal.SIGTERM
     with Broker({"double": SOURCES["double"]}, name=str(address(place))) as broker:
-        assert broker._engine is not None
-        parent = broker._engine.pid
+        assert broker._process is not None
+        parent = broker._process.pid
         assert parent is not None
         assert all(mask >= {*STOP_SIGNALS, signal.SIGCHLD, signal.SIGIO} for mask in masks(parent))
         assert not any(masks(engine_of(place, but=parent)))
@@ -335,7 +335,7 @@ def test_a_broker_in_python_may_be_left_dead(place: Path) -> None:
         client.model("double").predict(ROW)
         assert broker.pid is not None
         os.kill(broker.pid, signal.SIGKILL)
-        wait_until(lambda: broker._engine is not None and broker._engine.has_ended(), "its end")
+        wait_until(lambda: broker._process is not None and broker._engine.has_ended(), "its end")
         with pytest.raises(BrokerUnavailable):
             client.model("double").predict(ROW)
 

@@ -25,7 +25,7 @@ ROW = np.ones((1, 4), np.float32)
 
 def end_of(broker: TestBroker) -> int:
     """The exit status of a broker that ends by itself."""
-    engine = broker.broker._engine
+    engine = broker.broker._process
     assert engine is not None
     process = engine._process
     assert process is not None
@@ -53,7 +53,7 @@ def test_the_parents_end_is_seen_after_a_suspension() -> None:
     for _ in range(2):
         with serving("double") as broker:
             broker.signal(signal.SIGSTOP)
-            process = broker.broker._engine._process  # type: ignore[union-attr]
+            process = broker.broker._process._process  # type: ignore[union-attr]
             process.stdin.close()  # type: ignore[union-attr]
             broker.signal(signal.SIGCONT)
             assert end_of(broker) == 0

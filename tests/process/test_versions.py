@@ -244,11 +244,13 @@ def test_a_version_can_be_asked_for(broker: TestBroker, on_disk: dict[str, Versi
     """`version=` keeps a handle on one version, which is served as long as the policy wants it."""
     first = client.model("pinned", version=1)
     assert version_of(first) == 1
-    catalogue = client._connection.channel().catalogue
-    before = catalogue.models
+    model_cache = client._connection.channel().model_cache
+    before = model_cache.models
     on_disk["pinned"].add(5)
     reload(broker, "pinned")
-    catalogue.models = before  # as if the news were still on their way: without a version they are not needed
+    model_cache.models = (
+        before  # as if the news were still on their way: without a version they are not needed
+    )
     assert version_of(client.model("pinned")) == 5
     assert (version_of(first), version_of(client.model("pinned", 5))) == (1, 5)
     on_disk["pinned"].add(7)

@@ -281,10 +281,10 @@ def test_an_answer_that_nobody_waits_for(broker: TestBroker) -> None:
             double, produce = client.model("double"), client.model("produce")
             double.predict(ROW)
             bound = produce.bind(NO_DEADLINE)
-            (number,), layout = bound.fitter.fit(np.int64(LARGE))
+            (number,), layout = bound.validator.prepare(np.int64(LARGE))
             with little_address_space():
                 slot = bound.channel.claim(layout.nbytes, NO_DEADLINE)
-                slot.input.lay(layout)[0][...] = number
+                slot.input.write_layout(layout)[0][...] = number
                 bound.channel.submit(slot, bound.id, NO_DEADLINE)
                 wait_until(
                     lambda: slot.done and bound.channel.has_region(slot), "the answer, which has no room"
@@ -338,8 +338,8 @@ def test_parts_that_cannot_be_joined(broker: TestBroker) -> None:
 
     def child() -> None:
         with worker_client.connect(broker.address, timeout=60) as client:
-            fitter = client.model("double").bind(NO_DEADLINE).fitter
-            parts = Parts(fitter, ROW.repeat(2, axis=0), 1, None, None, {})
+            validator = client.model("double").bind(NO_DEADLINE).validator
+            parts = Parts(validator, ROW.repeat(2, axis=0), 1, None, None, {})
             answer = {"y": np.broadcast_to(np.float32(1), (VERY_LARGE // 8, 4))}
             with little_address_space(), pytest.raises(Overloaded, match="RLIMIT_AS"):
                 parts.join([answer, answer])

@@ -227,7 +227,7 @@ def test_another_users_worker_cannot_call_what_a_session_asked_for(broker: TestB
         def guess(theirs: worker_client.Client) -> Any:
             model = theirs.model("opened", signature="count")
             bound = model.bind(model.deadline(30))
-            model._bound = bound._replace(id=reply["id"])
+            model._binding = bound._replace(id=reply["id"])
             return model.predict(X)
 
         with worker(as_nobody, guess, broker.address) as child:

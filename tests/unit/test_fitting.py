@@ -16,7 +16,7 @@ from worker_client.wire.signature import Shape, Signature, TensorSpec
 from worker_client.wire.tensors import MAX_RANK
 
 
-def fitter(**inputs: tuple[str, Shape | None]) -> InputValidator:
+def validator(**inputs: tuple[str, Shape | None]) -> InputValidator:
     """A fitter for signature "serving" of model "digits" with these inputs: name=(dtype, shape)."""
     specs = tuple(TensorSpec(name, np.dtype(dtype), shape) for name, (dtype, shape) in inputs.items())
     return InputValidator("digits", 3, SignatureInfo(1, Signature("serving", specs, ())))
@@ -25,13 +25,13 @@ def fitter(**inputs: tuple[str, Shape | None]) -> InputValidator:
 @pytest.fixture
 def one() -> InputValidator:
     """One input, x: float32[?, 3]."""
-    return fitter(x=("float32", (None, 3)))
+    return validator(x=("float32", (None, 3)))
 
 
 @pytest.fixture
 def two() -> InputValidator:
     """Two inputs, ids: int64[?] and x: float32[?, 3], in this order."""
-    return fitter(ids=("int64", (None,)), x=("float32", (None, 3)))
+    return validator(ids=("int64", (None,)), x=("float32", (None, 3)))
 
 
 X = np.ones((2, 3), np.float32)
@@ -40,19 +40,19 @@ IDS = np.arange(2)
 
 def refused(of: InputValidator, inputs: Any) -> str:
     with pytest.raises(InvalidInput) as caught:
-        of.fit(inputs)
+        of.prepare(inputs)
     return str(caught.value)
 
 
 def test_an_array_is_passed_as_it_is(one: InputValidator):
     """An array that fits is not copied, alone or in a dict."""
-    assert one.fit(X)[0][0] is X
-    assert one.fit({"x": X})[0][0] is X
+    assert one.prepare(X)[0][0] is X
+    assert one.prepare({"x": X})[0][0] is X
 
 
 def test_a_dict_is_put_into_wire_order(two: InputValidator):
     """The arrays come in the signature's order, whatever the dict's."""
-    arrays, layout = two.fit({"x": X, "ids": IDS})
+    arrays, layout = two.prepare({"x": X, "ids": IDS})
     assert [array is given for array, given in zip(arrays, (IDS, X))] == [True, True]
     assert [(placement.dtype, placement.shape) for placement in layout.placements] == [
         (np.dtype("int64"), (2,)),
@@ -64,7 +64,7 @@ def test_a_dict_is_put_into_wire_order(two: InputValidator):
 def test_nan_and_infinity_pass(one: InputValidator, value: float):
     """Values are the model's concern: NaN and infinities are sent as any other number."""
     array = np.full((1, 3), value, np.float32)
-    assert one.fit(array)[0][0] is array
+    assert one.prepare(array)[0][0] is array
 
 
 @pytest.mark.parametrize(
@@ -74,19 +74,19 @@ def test_nan_and_infinity_pass(one: InputValidator, value: float):
 )
 def test_any_memory_order_passes(one: InputValidator, array: np.ndarray):
     """A non-contiguous array is passed on as it is: the one copy is the one into the slot."""
-    assert one.fit(array)[0][0] is array
+    assert one.prepare(array)[0][0] is array
 
 
 def test_a_read_only_array_passes(one: InputValidator):
     """An array that may not be written is only read."""
     array = X.copy()
     array.flags.writeable = False
-    assert one.fit(array)[0][0] is array
+    assert one.prepare(array)[0][0] is array
 
 
 def test_no_rows_pass(one: InputValidator):
     """A batch of no rows fits a free dimension."""
-    assert one.fit(np.empty((0, 3), np.float32))[1].placements[0].shape == (0, 3)
+    assert one.prepare(np.empty((0, 3), np.float32))[1].placements[0].shape == (0, 3)
 
 
 @pytest.mark.parametrize(
@@ -94,17 +94,17 @@ def test_no_rows_pass(one: InputValidator):
 )
 def test_lists_take_the_signatures_dtype(one: InputValidator, value: Any):
     """Lists, tuples and what they hold become arrays of the input's own dtype."""
-    ((array,), _) = one.fit(value)
+    ((array,), _) = one.prepare(value)
     assert array.dtype == np.float32
     assert array.tolist() == np.asarray(value, np.float32).tolist()
 
 
 def test_a_number_takes_the_signatures_dtype():
     """A plain number is a scalar of the input's dtype; numpy's own scalars are arrays without a shape."""
-    scalar = fitter(x=("float32", ()))
-    assert scalar.fit(3)[0][0].dtype == np.float32
-    assert scalar.fit(np.float32(3))[0][0].shape == ()
-    assert scalar.fit(np.float64(3))[0][0].shape == ()
+    scalar = validator(x=("float32", ()))
+    assert scalar.prepare(3)[0][0].dtype == np.float32
+    assert scalar.prepare(np.float32(3))[0][0].shape == ()
+    assert scalar.prepare(np.float64(3))[0][0].shape == ()
     assert "wants dtype float32, got complex128" in refused(scalar, np.complex128(3))
 
 
@@ -112,22 +112,22 @@ def test_a_subclass_of_ndarray_is_an_array():
     """A matrix is passed as the plain array that it is."""
     with pytest.warns(PendingDeprecationWarning):
         matrix = np.matrix([[1, 2, 3]], np.float32)
-    ((array,), _) = fitter(x=("float32", (None, 3))).fit(matrix)
+    ((array,), _) = validator(x=("float32", (None, 3))).prepare(matrix)
     assert type(array) is np.ndarray
 
 
 def test_bfloat16_passes():
     """An array of ml_dtypes' bfloat16 fits an input of that type, and a list becomes one."""
-    half = fitter(x=(ml_dtypes.bfloat16, (None,)))
+    half = validator(x=(ml_dtypes.bfloat16, (None,)))
     array = np.ones(3, ml_dtypes.bfloat16)
-    assert half.fit(array)[0][0] is array
-    assert half.fit([1, 2, 3])[0][0].dtype == ml_dtypes.bfloat16
+    assert half.prepare(array)[0][0] is array
+    assert half.prepare([1, 2, 3])[0][0].dtype == ml_dtypes.bfloat16
 
 
 def test_a_signature_without_inputs():
     """A signature that takes nothing is called with an empty dict."""
-    assert fitter().fit({})[0] == ()
-    assert fitter().fit({})[1].placements == ()
+    assert validator().prepare({})[0] == ()
+    assert validator().prepare({})[1].placements == ()
 
 
 # -- refusals ------------------------------------------------------------------------------------------------------
@@ -157,12 +157,12 @@ def test_the_wrong_dtype(one: InputValidator):
 )
 def test_a_cast_of_the_same_kind(given: Any, wanted: str):
     """The array is left as it is, and laid out as what the copy makes of it, the same for all."""
-    fit, array = fitter(x=(wanted, (None,))), np.ones(3).astype(given)
-    ((taken,), layout) = fit.fit(array)
+    prepare, array = validator(x=(wanted, (None,))), np.ones(3).astype(given)
+    ((taken,), layout) = prepare.prepare(array)
     assert taken is array
-    same = fit.fit(np.ones(3, wanted))[1]
+    same = prepare.prepare(np.ones(3, wanted))[1]
     assert (layout.table, layout.placements, layout.nbytes) == (same.table, same.placements, same.nbytes)
-    assert fit.fit(array)[1] is fit.fit(array)[1]
+    assert prepare.prepare(array)[1] is prepare.prepare(array)[1]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_a_cast_of_the_same_kind(given: Any, wanted: str):
 def test_no_cast_to_another_kind(given: str, wanted: Any):
     """What numpy does not call a cast of the same kind is refused, and never done in silence."""
     told = f"wants dtype {np.dtype(wanted).name}, got {np.dtype(given).name}"
-    assert told in refused(fitter(x=(wanted, (None,))), np.empty(3, given))
+    assert told in refused(validator(x=(wanted, (None,))), np.empty(3, given))
 
 
 class Column:
@@ -214,7 +214,7 @@ class Column:
 )
 def test_a_list_whose_values_would_change(value: Any, wanted: str):
     """Lists are not cut off, wrapped round or made infinite."""
-    assert "cannot be converted" in refused(fitter(x=(wanted, (None,))), value)
+    assert "cannot be converted" in refused(validator(x=(wanted, (None,))), value)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_a_list_whose_values_would_change(value: Any, wanted: str):
 )
 def test_a_list_whose_values_are_kept(value: list[Any], wanted: str):
     """A whole number may be a float, and any width that holds it is right."""
-    ((array,), _) = fitter(x=(wanted, (None,))).fit(value)
+    ((array,), _) = validator(x=(wanted, (None,))).prepare(value)
     assert array.dtype == wanted
     assert array.tolist() == value
 
@@ -239,8 +239,8 @@ def test_a_strict_handle_casts_nothing():
     """What is not of the signature's own dtype and byte order is refused; lists have none of their own."""
     specs = (TensorSpec("x", np.dtype("float32"), (None, 3)),)
     strict = InputValidator("digits", 3, SignatureInfo(1, Signature("serving", specs, ())), strict=True)
-    assert strict.fit(X)
-    assert strict.fit([[1, 2, 3]])
+    assert strict.prepare(X)
+    assert strict.prepare([[1, 2, 3]])
     for given in ("float64", "uint8", "float16"):
         assert f"wants dtype float32, got {given}; convert it with" in refused(strict, X.astype(given))
     assert refused(strict, X.astype(X.dtype.newbyteorder("S"))) == (
@@ -260,7 +260,7 @@ def test_a_missing_batch_dimension(one: InputValidator):
     assert refused(one, np.ones(3, np.float32)) == (
         f"{PREFIX}: input 'x' wants shape [?, 3], got [3]; the first dimension counts rows: pass x[None] for one row"
     )
-    assert one.fit(np.ones(3, np.float32)[None])
+    assert one.prepare(np.ones(3, np.float32)[None])
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (1, 2, 3), (3, 1)])
@@ -278,7 +278,7 @@ def test_an_array_for_several_inputs(two: InputValidator):
 
 def test_an_array_for_no_input():
     """A signature that takes nothing says so."""
-    assert refused(fitter(), X) == f"{PREFIX} has 0 inputs, so pass a dict with no inputs; got ndarray"
+    assert refused(validator(), X) == f"{PREFIX} has 0 inputs, so pass a dict with no inputs; got ndarray"
 
 
 def test_an_unknown_input(two: InputValidator):
@@ -316,12 +316,14 @@ def test_what_is_no_array(one: InputValidator, value: Any):
 @pytest.mark.parametrize("value", [[300], [-1], [2**70]])
 def test_a_number_that_does_not_fit_its_type(value: list[int]):
     """A Python number outside the range of an integer input is refused rather than wrapped."""
-    assert "input 'x' wants uint8[?]; the list given" in refused(fitter(x=("uint8", (None,))), value)
+    assert "input 'x' wants uint8[?]; the list given" in refused(validator(x=("uint8", (None,))), value)
 
 
 def test_a_rank_that_no_slot_can_carry():
     """A tensor of more dimensions than the wire has is refused where the signature would take it."""
-    assert f"the limit is {MAX_RANK}" in refused(fitter(x=("float32", None)), np.ones((1,) * 9, np.float32))
+    assert f"the limit is {MAX_RANK}" in refused(
+        validator(x=("float32", None)), np.ones((1,) * 9, np.float32)
+    )
 
 
 # -- layouts -------------------------------------------------------------------------------------------------------
@@ -329,20 +331,25 @@ def test_a_rank_that_no_slot_can_carry():
 
 def test_a_layout_is_remembered(one: InputValidator, two: InputValidator):
     """The same shapes have the very same layout each time: the slot compares by identity."""
-    assert one.fit(X)[1] is one.fit(X.copy())[1] is one.fit({"x": X})[1] is one.fit(X.tolist())[1]
+    assert (
+        one.prepare(X)[1]
+        is one.prepare(X.copy())[1]
+        is one.prepare({"x": X})[1]
+        is one.prepare(X.tolist())[1]
+    )
     both = {"ids": IDS, "x": X}
-    assert two.fit(both)[1] is two.fit(both)[1]
-    assert one.fit(X)[1] is not one.fit(X[:1])[1]
+    assert two.prepare(both)[1] is two.prepare(both)[1]
+    assert one.prepare(X)[1] is not one.prepare(X[:1])[1]
 
 
 def test_zero_copy_requests_share_the_layouts(one: InputValidator, two: InputValidator):
-    """`layout_of` and `fit` know each other's layouts."""
-    assert one.layout_of([(2, 3)]) is one.fit(X)[1]
-    assert two.layout_of([(2,), (2, 3)]) is two.fit({"ids": IDS, "x": X})[1]
+    """`layout_of` and `prepare` know each other's layouts."""
+    assert one.layout_of([(2, 3)]) is one.prepare(X)[1]
+    assert two.layout_of([(2,), (2, 3)]) is two.prepare({"ids": IDS, "x": X})[1]
 
 
 def test_zero_copy_requests_are_checked(two: InputValidator):
-    """`layout_of` refuses what `fit` would."""
+    """`layout_of` refuses what `prepare` would."""
     with pytest.raises(InvalidInput, match=r"input 'x' wants shape \[\?, 3\], got \[2, 4\]"):
         two.layout_of([(2,), (2, 4)])
 
@@ -352,7 +359,7 @@ def test_a_refusal_is_not_remembered(one: InputValidator):
     for _ in range(2):
         refused(one, np.ones((2, 4), np.float32))
         refused(one, np.ones((2, 3), complex))
-        one.fit(X)
+        one.prepare(X)
 
 
 def test_endless_shapes_do_not_fill_memory(one: InputValidator):
@@ -376,7 +383,7 @@ def lenient() -> InputValidator:
 @pytest.mark.parametrize("inputs", [{"x": X}, X, X.tolist()])
 def test_an_input_with_a_default_may_be_left_out(lenient: InputValidator, inputs: Any):
     """Its default takes its place; an array then stands for the one other input."""
-    (temperature, x), layout = lenient.fit(inputs)
+    (temperature, x), layout = lenient.prepare(inputs)
     assert temperature == 2.0
     np.testing.assert_array_equal(x, X)
     assert layout.placements[0].shape == ()
@@ -385,7 +392,7 @@ def test_an_input_with_a_default_may_be_left_out(lenient: InputValidator, inputs
 
 def test_what_is_given_goes_before_the_default(lenient: InputValidator):
     """A value of the caller's is checked like any other."""
-    assert lenient.fit({"x": X, "temperature": 4})[0][0] == 4.0
+    assert lenient.prepare({"x": X, "temperature": 4})[0][0] == 4.0
     assert lenient.given({"x": X, "temperature": 4}) == ("temperature", "x")
     assert "input 'temperature' wants shape []" in refused(lenient, {"x": X, "temperature": [1.0, 2.0]})
 

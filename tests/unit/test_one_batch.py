@@ -16,7 +16,7 @@ def one_batch(rows: list[int], groups: list[str | None], **changes: object) -> b
     """Whether requests of so many rows and these groups, of one signature, are one batch."""
     serving = SimpleNamespace(**{**LIGHT, **changes})
     taken: Any = [
-        SimpleNamespace(plan=SimpleNamespace(serving=serving, rows=count, group=group))
+        SimpleNamespace(prepared=SimpleNamespace(served=serving, rows=count, group=group))
         for count, group in zip(rows, groups, strict=True)
     ]
     return _is_one_batch(taken)

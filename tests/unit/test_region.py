@@ -11,17 +11,19 @@ from broker.data_plane.region import InputRegion, OutputRegion
 MOST = 64
 
 
-def test_remembered_plans_are_bounded() -> None:
+def test_remembered_requests_are_bounded() -> None:
     """Those of strings and the others together. When it is full, a region starts over with the newest."""
     region = InputRegion(memoryview(bytearray(8)))
-    plan: Any = SimpleNamespace()
+    prepared: Any = SimpleNamespace()
     strings: Any = PreparedStringRequest.__new__(PreparedStringRequest)
     for number in range(MOST):
-        region.remember((number, b""), strings if number % 2 else plan)
-    assert set(region.plans) | set(region.string_plans) == {(number, b"") for number in range(MOST)}
-    assert all(number % 2 for number, _ in region.string_plans)
-    region.remember((MOST, b""), plan)
-    assert (list(region.plans), list(region.string_plans)) == ([(MOST, b"")], [])
+        region.remember((number, b""), strings if number % 2 else prepared)
+    assert set(region.prepared_requests) | set(region.string_requests) == {
+        (number, b"") for number in range(MOST)
+    }
+    assert all(number % 2 for number, _ in region.string_requests)
+    region.remember((MOST, b""), prepared)
+    assert (list(region.prepared_requests), list(region.string_requests)) == ([(MOST, b"")], [])
 
 
 def test_remembered_places_are_bounded() -> None:

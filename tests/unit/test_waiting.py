@@ -155,9 +155,9 @@ def test_slow_calls_block_for_good():
 
 
 @given(st.integers(2, 20), st.integers(2, 20), st.booleans())
-def test_calls_not_worth_polling_for_block(polled: int, blocked: int, in_crowd: bool):
+def test_calls_not_worth_polling_for_block(polled: int, blocked: int, oversubscribed: bool):
     """That holds where polling is the faster way, too, and the first fast calls bring it back."""
-    choice = PollOrBlock(in_crowd=in_crowd)
+    choice = PollOrBlock(oversubscribed=oversubscribed)
     live(choice, world(10 * US, 50 * US))
     slow = world(polled * WORTH_POLLING_NS, blocked * WORTH_POLLING_NS)
     live(choice, slow)
@@ -170,7 +170,7 @@ def test_calls_not_worth_polling_for_block(polled: int, blocked: int, in_crowd: 
 @given(st.integers(2 * US, 100 * US), st.floats(1.0, 3.5))
 def test_in_a_crowd_polling_may_be_slower(blocked: int, factor: float):
     """Who polls in a crowd saves the others time: it goes on, if to block would be somewhat faster for itself."""
-    choice = PollOrBlock(in_crowd=True)
+    choice = PollOrBlock(oversubscribed=True)
     here = world(min(int(factor * blocked), WORTH_POLLING_NS), blocked)
     live(choice, here)
     assert share(live(choice, here)) > 0.95
@@ -179,7 +179,7 @@ def test_in_a_crowd_polling_may_be_slower(blocked: int, factor: float):
 @given(st.integers(2 * US, 100 * US), st.integers(6, 100))
 def test_in_a_crowd_that_does_not_give_way_it_blocks(blocked: int, factor: int):
     """Polling that costs many times what blocking does is given up in a crowd, too."""
-    choice = PollOrBlock(in_crowd=True)
+    choice = PollOrBlock(oversubscribed=True)
     here = world(factor * blocked, blocked)
     live(choice, here)
     assert share(live(choice, here)) < 0.05
@@ -227,9 +227,9 @@ def polled_between(choice: PollOrBlock, here: World, start_ns: int, end_ns: int)
 
 
 @given(st.integers(LOST_NS, 20_000 * US), st.booleans())
-def test_who_loses_its_processor_blocks_for_a_while(lost_ns: int, in_crowd: bool):
+def test_who_loses_its_processor_blocks_for_a_while(lost_ns: int, oversubscribed: bool):
     """For 8 times what it lost, however fast polling was; then polling is tried again, and kept."""
-    choice = PollOrBlock(in_crowd=in_crowd)
+    choice = PollOrBlock(oversubscribed=oversubscribed)
     here = world(10 * US, 50 * US)
     live(choice, here)
     now = 20 * SECOND
@@ -275,13 +275,13 @@ def test_polling_that_loses_its_processor_again_and_again_is_rare():
 def test_losses_are_shared():
     """Who waits on the same processors learns from them as well."""
     losses = Losses()
-    alone, in_crowd = PollOrBlock(losses=losses), PollOrBlock(in_crowd=True, losses=losses)
-    for choice in (alone, in_crowd):
+    alone, oversubscribed = PollOrBlock(losses=losses), PollOrBlock(oversubscribed=True, losses=losses)
+    for choice in (alone, oversubscribed):
         live(choice, world(10 * US, 50 * US))
     now = 20 * SECOND
     alone.lost(SECOND, now)
-    in_crowd.observe(10 * US, now + 1)
-    assert in_crowd.poll_ns == 0
+    oversubscribed.observe(10 * US, now + 1)
+    assert oversubscribed.poll_ns == 0
 
 
 def test_pauses_are_for_those_who_choose():

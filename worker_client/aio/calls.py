@@ -2,7 +2,7 @@
 
 begin -> a free slot, or the end of the queue -> written, submitted with NOTIFY_EVENT
                                                  broker: completes the slot, sets the channel's event
-deadline keeper, closing channel: set the event too
+deadline thread, closing channel: set the event too
 event readable -> look at every slot in flight -> answers are copied out, the tasks that await them go on
                                                -> each slot that is free now goes to the first in the queue
 
@@ -25,7 +25,7 @@ import numpy as np
 from worker_client.attachment.listeners import LOOK_NS
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.attachment.slot import Slot
-from worker_client.bound import Binding, copied
+from worker_client.binding import Binding, copied
 from worker_client.calls.channel import Channel
 from worker_client.calls.timings import Timings
 from worker_client.ipc.event import Event
@@ -76,12 +76,12 @@ class AsyncRun(SlotClaim):
 class AsyncCall(SlotClaim):
     """One `predict`. `over` gets the answer; `sent` holds the inputs, in case they have to be sent again."""
 
-    __slots__ = ("arrays", "bound", "form", "given", "layout", "sent", "timed", "timings")
+    __slots__ = ("arrays", "binding", "form", "given", "layout", "sent", "timed", "timings")
 
     def __init__(
         self,
         over: asyncio.Future[Any],
-        bound: Binding,
+        binding: Binding,
         arrays: tuple[np.ndarray, ...],
         layout: TensorLayout,
         deadline_ns: int,
@@ -90,7 +90,7 @@ class AsyncCall(SlotClaim):
     ) -> None:
         super().__init__(over, layout.nbytes, deadline_ns)
         self.given = given  # the inputs that are no defaults
-        self.bound = bound
+        self.binding = binding
         self.arrays = arrays
         self.layout = layout
         self.form = form
@@ -100,17 +100,17 @@ class AsyncCall(SlotClaim):
 
     def enter(self, calls: LoopCalls, slot: Slot) -> None:
         try:
-            for view, array in zip(slot.input.lay(self.layout), self.arrays):
+            for view, array in zip(slot.input.write_layout(self.layout), self.arrays):
                 view[...] = array
         except BaseException as error:
             calls.release(slot)
             self.fail(calls, error)
             return
-        calls.submit(self, slot, self.bound.id)
+        calls.submit(self, slot, self.binding.id)
 
     def answer(self, calls: LoopCalls, slot: Slot) -> None:
         try:
-            value = copied(self.bound, slot.result(), self.form)
+            value = copied(self.binding, slot.result(), self.form)
         except Exception as error:  # what the broker reports; no memory for the copy
             self.fail(calls, error)
             return
@@ -133,7 +133,7 @@ class AsyncCall(SlotClaim):
         super().fail(calls, error)
 
     def _copy(self, slot: Slot) -> dict[str, Any]:
-        sent = dict(zip(self.bound.fitter.names, slot.input.lay(self.layout)))
+        sent = dict(zip(self.binding.validator.names, slot.input.write_layout(self.layout)))
         return {name: sent[name].copy() for name in self.given}
 
 
@@ -296,18 +296,18 @@ class LoopCalls:
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
-    def begin(self, bound: Binding, inputs: Any, deadline_ns: int, form: Any) -> AsyncCall:
+    def begin(self, binding: Binding, inputs: Any, deadline_ns: int, form: Any) -> AsyncCall:
         """Send `inputs` as soon as there is a slot; the answer has the form that belongs to these inputs.
 
         Raises InvalidInput or BrokerUnavailable; every other error is the outcome of `over`. A caller that stops
         awaiting it must `give_up` the call.
         """
         try:
-            arrays, layout = bound.fitter.fit(inputs)
+            arrays, layout = binding.validator.prepare(inputs)
         except MemoryError as error:
             raise limits.no_memory(error) from None
-        given = bound.fitter.given(inputs)
-        call = AsyncCall(self.loop.create_future(), bound, arrays, layout, deadline_ns, form, given)
+        given = binding.validator.given(inputs)
+        call = AsyncCall(self.loop.create_future(), binding, arrays, layout, deadline_ns, form, given)
         self._begin(call)
         return call
 
@@ -368,7 +368,7 @@ class LoopCalls:
             if not self._event.clear():
                 self.channel.lose()
             if self.channel.listeners.several:
-                self.channel.listeners.tell(now, besides=self)
+                self.channel.listeners.notify(now, besides=self)
         for slot, claim in list(self._calls.items()):
             try:
                 self._look_at(slot, claim, now)

@@ -22,7 +22,7 @@ from worker_client.aio.calls import LoopCalls
 from worker_client.aio.request import AsyncRequest
 from worker_client.attachment.metadata import ModelInfo
 from worker_client.attachment.retry_policy import BrokerLost
-from worker_client.bound import Binding
+from worker_client.binding import Binding
 from worker_client.calls.channel import Channel
 from worker_client.calls.keras import IN_FLIGHT, Parts
 from worker_client.calls.timings import Timings
@@ -125,10 +125,12 @@ class AsyncClient:
         self._ended = True
         await self.close()
 
-    def calls_of(self, bound: Binding | None) -> LoopCalls | None:
+    def calls_of(self, binding: Binding | None) -> LoopCalls | None:
         """This loop's LoopCalls on the bound channel, if they exist."""
         calls = self._calls.get(running_loop())
-        return calls if calls is not None and bound is not None and calls.channel is bound.channel else None
+        return (
+            calls if calls is not None and binding is not None and calls.channel is binding.channel else None
+        )
 
     async def ready(self, model: Model, timeout: float | None) -> tuple[Binding, LoopCalls, int]:
         """The bound model, this loop's calls on its channel, and the deadline of a call, which counts from now.
@@ -139,18 +141,18 @@ class AsyncClient:
                 "this client is closed, because its `async with` block has ended: make the calls inside, or connect "
                 "again"
             )
-        bound = model.bound()
-        calls = self.calls_of(bound) or self._join_at_once(bound)
-        if bound is None or calls is None:
+        binding = model.binding()
+        calls = self.calls_of(binding) or self._join_at_once(binding)
+        if binding is None or calls is None:
             return await self._attach(model, lambda: model.deadline(timeout), lambda: model.bound_by(timeout))
-        return bound, calls, model.deadline(timeout)
+        return binding, calls, model.deadline(timeout)
 
     async def attach_again(self, model: Model, deadline_ns: int) -> tuple[Binding, LoopCalls]:
         """Attach again after the broker went away, for a call that already has a deadline."""
-        bound, calls, _ = await self._attach(
-            model, lambda: deadline_ns, lambda: (model.bound() or model.bind(deadline_ns), deadline_ns)
+        binding, calls, _ = await self._attach(
+            model, lambda: deadline_ns, lambda: (model.binding() or model.bind(deadline_ns), deadline_ns)
         )
-        return bound, calls
+        return binding, calls
 
     async def _attach(
         self, model: Model, deadline: Callable[[], int], bind: Callable[[], tuple[Binding, int]]
@@ -169,34 +171,34 @@ class AsyncClient:
         try:
             if self._closings != closings:
                 raise _closed()
-            there = model.bound()
+            there = model.binding()
             calls = self.calls_of(there)
             if there is not None and calls is not None:
                 return there, calls, deadline()
             while True:
-                bound, deadline_ns = await loop.run_in_executor(None, bind)
-                calls = self.calls_of(bound)
+                binding, deadline_ns = await loop.run_in_executor(None, bind)
+                calls = self.calls_of(binding)
                 if calls is not None:
-                    return bound, calls, deadline_ns
+                    return binding, calls, deadline_ns
                 try:
-                    event = await loop.run_in_executor(None, bound.channel.open_event, deadline_ns)
+                    event = await loop.run_in_executor(None, binding.channel.open_event, deadline_ns)
                 except BrokerLost as lost:
                     model.attempts.after(lost)  # nothing was run
                     continue
-                return bound, self.calls_of(bound) or self._join(bound.channel, event), deadline_ns
+                return binding, self.calls_of(binding) or self._join(binding.channel, event), deadline_ns
         finally:
             if self._attaching.get(loop) is mine:
                 del self._attaching[loop]
             if not loop.is_closed():
                 mine.set_result(None)
 
-    def _join_at_once(self, bound: Binding | None) -> LoopCalls | None:
+    def _join_at_once(self, binding: Binding | None) -> LoopCalls | None:
         """For a loop that comes to a channel which others have: an `async_to_sync` makes one for each request."""
-        event = bound.channel.event if bound is not None else None
-        if bound is None or event is None or not bound.channel.open or not event.ours:
+        event = binding.channel.event if binding is not None else None
+        if binding is None or event is None or not binding.channel.open or not event.ours:
             return None  # `_attach` finds out what is wrong with it
         _loop_with_threads()
-        return self._join(bound.channel, event)
+        return self._join(binding.channel, event)
 
     def _join(self, channel: Channel, event: Event) -> LoopCalls:
         for loop, calls in list(self._calls.items()):
@@ -236,8 +238,8 @@ class AsyncModel:
 
     async def signature(self) -> Signature:
         """Names, dtypes and shapes of inputs and outputs."""
-        bound, _, _ = await self._client.ready(self._model, None)
-        return bound.fitter.signature
+        binding, _, _ = await self._client.ready(self._model, None)
+        return binding.validator.signature
 
     @overload
     async def predict(
@@ -278,14 +280,14 @@ class AsyncModel:
     ) -> Any:
         """As `Model.predict`: ndarray -> ndarray, or {name: array} -> {name: array}; private copies."""
         model = self._model
-        bound = model.bound()
-        calls = self._client.calls_of(bound)
-        if bound is None or calls is None:
-            bound, calls, deadline = await self._client.ready(model, timeout)
+        binding = model.binding()
+        calls = self._client.calls_of(binding)
+        if binding is None or calls is None:
+            binding, calls, deadline = await self._client.ready(model, timeout)
         else:
             deadline = model.deadline(timeout)
         if batch_size is not None or steps is not None or callbacks is not None or others:
-            parts = Parts(bound.fitter, inputs, batch_size, steps, callbacks, others)
+            parts = Parts(binding.validator, inputs, batch_size, steps, callbacks, others)
             if not parts.whole:
                 seconds = (deadline - monotonic_ns()) / 1e9
                 answers = self.map(parts, max_in_flight=IN_FLIGHT, timeout=seconds)
@@ -294,7 +296,7 @@ class AsyncModel:
         while True:
             call = None
             try:
-                call = calls.begin(bound, sent, deadline, inputs)
+                call = calls.begin(binding, sent, deadline, inputs)
                 call.timed = model.on_answer is not None
                 answer = await call.over
                 if call.timings is not None and model.on_answer is not None:
@@ -308,7 +310,7 @@ class AsyncModel:
                 if call is not None:
                     calls.give_up(call)
                 raise
-            bound, calls = await self._client.attach_again(model, deadline)
+            binding, calls = await self._client.attach_again(model, deadline)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> asyncio.Task[Any]:
         """A task that runs `predict`, started at once: for `asyncio.gather`, `wait` and `as_completed`."""

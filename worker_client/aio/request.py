@@ -8,7 +8,7 @@ from types import TracebackType
 from worker_client.aio.calls import LoopCalls
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.attachment.slot import Slot
-from worker_client.bound import Binding, input_shapes
+from worker_client.binding import Binding, input_shapes
 from worker_client.calls.string_inputs import has_views, in_place, write
 from worker_client.model import Model
 from worker_client.request import Result, WritableInputs, check_mapped, check_same
@@ -44,13 +44,13 @@ class AsyncRequest(WritableInputs):
 
     async def __aenter__(self) -> AsyncRequest:
         self._check_process()
-        bound, calls, deadline = await self._ready(self._model, None)
-        self._layout = bound.fitter.layout_of(input_shapes(bound.fitter, self._rows, self._shapes))
-        self._held = await self._claim(bound, calls, deadline)
-        self._inputs = dict(zip(bound.fitter.names, self._held[2].input.lay(self._layout)))
-        if bound.fitter.strings:
+        binding, calls, deadline = await self._ready(self._model, None)
+        self._layout = binding.validator.layout_of(input_shapes(binding.validator, self._rows, self._shapes))
+        self._held = await self._claim(binding, calls, deadline)
+        self._inputs = dict(zip(binding.validator.names, self._held[2].input.write_layout(self._layout)))
+        if binding.validator.strings:
             self._inputs = in_place(self._inputs)
-        bound.fitter.fill(self._inputs)
+        binding.validator.fill(self._inputs)
         return self
 
     async def __aexit__(
@@ -86,31 +86,31 @@ class AsyncRequest(WritableInputs):
             except MemoryError as error:
                 raise limits.no_memory(error) from None
             before, _, slot = self._held
-            bound, calls = await self._attach_again(self._model, deadline)
-            if bound.channel is before.channel:  # it is the model that is not what it was
-                check_same(before.fitter.signature, bound)
-                self._held = bound, calls, slot
+            binding, calls = await self._attach_again(self._model, deadline)
+            if binding.channel is before.channel:  # it is the model that is not what it was
+                check_same(before.validator.signature, binding)
+                self._held = binding, calls, slot
             else:
                 self._first = None
-                self._held = await self._claim(bound, calls, deadline)
+                self._held = await self._claim(binding, calls, deadline)
                 self._moved = True
 
-    async def _run_once(self, bound: Binding, calls: LoopCalls, slot: Slot, deadline: int) -> Result:
+    async def _run_once(self, binding: Binding, calls: LoopCalls, slot: Slot, deadline: int) -> Result:
         assert self._layout is not None
-        if bound.fitter.strings:
-            slot = await self._write_strings(bound, calls, slot, deadline)
+        if binding.validator.strings:
+            slot = await self._write_strings(binding, calls, slot, deadline)
         elif self._moved:
-            for view, array in zip(slot.input.lay(self._layout), self._inputs.values()):
+            for view, array in zip(slot.input.write_layout(self._layout), self._inputs.values()):
                 view[...] = array
-        await calls.run(slot, bound.id, deadline)
-        return Result(bound.output_names, slot.result(), slot)
+        await calls.run(slot, binding.id, deadline)
+        return Result(binding.output_names, slot.result(), slot)
 
-    async def _write_strings(self, bound: Binding, calls: LoopCalls, slot: Slot, deadline: int) -> Slot:
+    async def _write_strings(self, binding: Binding, calls: LoopCalls, slot: Slot, deadline: int) -> Slot:
         """The slot that holds all inputs now."""
-        tensors, layout = bound.fitter.fit(self._inputs)
+        tensors, layout = binding.validator.prepare(self._inputs)
         if layout.nbytes > slot.input.nbytes:
             larger = await calls.claim(layout.nbytes, deadline)
-            self._held = bound, calls, larger
+            self._held = binding, calls, larger
             if self._moved or not has_views(self._inputs):
                 calls.release(slot)
             else:
@@ -120,15 +120,17 @@ class AsyncRequest(WritableInputs):
         return slot
 
     async def _claim(
-        self, bound: Binding, calls: LoopCalls, deadline: int
+        self, binding: Binding, calls: LoopCalls, deadline: int
     ) -> tuple[Binding, LoopCalls, Slot]:
         """A slot of this broker, or of the next one if that goes away."""
         assert self._layout is not None
-        signature = self._held[0].fitter.signature if self._held is not None else bound.fitter.signature
+        signature = (
+            self._held[0].validator.signature if self._held is not None else binding.validator.signature
+        )
         while True:
-            check_same(signature, bound)
+            check_same(signature, binding)
             try:
-                return bound, calls, await calls.claim(self._layout.nbytes, deadline)
+                return binding, calls, await calls.claim(self._layout.nbytes, deadline)
             except BrokerLost as lost:
                 self._model.attempts.after(lost)
-            bound, calls = await self._attach_again(self._model, deadline)
+            binding, calls = await self._attach_again(self._model, deadline)

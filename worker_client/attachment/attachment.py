@@ -37,7 +37,7 @@ class Attachment:
         self.alive = fork.new_word()  # 0 when it is closed, and in a child: what every call looks at first
         self.process = link.process
         self.epoch: int = reply["epoch"]
-        self.catalogue = ModelCache(reply["models"])
+        self.model_cache = ModelCache(reply["models"])
         self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
         self.run_limits: dict[int, tuple[str, float]] = {}  # all that were bound: name, max_run_seconds
         self.event: Event | None = None
@@ -63,9 +63,9 @@ class Attachment:
         return self.process.word[0] != 0
 
     def ask_for_models(self, timeout: float | None) -> None:
-        """Bring the catalogue up to date."""
+        """Bring the model cache up to date."""
         reply, _ = self._link.request({"op": "models"}, timeout)
-        self.catalogue.update(reply["models"])
+        self.model_cache.update(reply["models"])
 
     def open_event(self, deadline_ns: int) -> Event:
         """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker. Raises BrokerLost if
@@ -151,7 +151,7 @@ class Attachment:
         """The channel closed after an answer, and before the region that holds it came."""
         return self._gone_with(slot)
 
-    def hung_up(self) -> BrokerError:
+    def disconnected(self) -> BrokerError:
         """The broker has dropped a call without a run, as it ends the connection. Returns the call's error."""
         self.alive[0] = 0
         return self._link.gone()

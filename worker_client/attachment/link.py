@@ -5,7 +5,7 @@
     watcher thread: poll(socket, wake-up,   +--> reply        -> the caller that waits for it
                          lifeline)          |
                           |                 +--> output push  -> Channel.accept_output
-                          |                 +--> models push  -> Catalogue.update
+                          |                 +--> models push  -> ModelCache.update
                           |                 +--> closed       -> Channel.close: every waiting call wakes
                           +--> a deadline passed              -> Channel.expire: that call wakes
 
@@ -65,7 +65,7 @@ _Reply = tuple[control.Message, Received] | None
 class Attached(Protocol):
     """What a link wakes: the channel that was made with it. The watcher thread calls, `retire` and `leave` any."""
 
-    catalogue: ModelCache
+    model_cache: ModelCache
 
     def accept_output(self, message: control.Message, fd: Descriptor) -> None:
         """The broker bound a slot to a new output region."""
@@ -130,7 +130,8 @@ class ControlLink:
 
     @classmethod
     def connect(cls, path: Path, timeout: float | None) -> ControlLink:
-        """Raises Absent if nobody listens, NoAnswer if the connection is not taken in time, BrokerError if somebody
+        """Raises NotListening if nobody listens, NoReply if the connection is not taken in time, BrokerError if
+        somebody
         listens whom we must not trust."""
         close_left()
         try:
@@ -175,7 +176,7 @@ class ControlLink:
         return BrokerLost(f"the broker at {self.path} went away while the call was under way", ran)
 
     def request(self, message: control.Message, timeout: float | None) -> tuple[control.Message, Received]:
-        """Send, wait for the reply, and raise the error it may carry: all within `timeout` seconds, else NoAnswer."""
+        """Send, wait for the reply, and raise the error it may carry: all within `timeout` seconds, else NoReply."""
         if not self.process.word[0]:
             raise self.gone()
         number = next(self._ids)
@@ -196,7 +197,7 @@ class ControlLink:
         return reply
 
     def send(self, message: control.Message, deadline_ns: int) -> None:
-        """Raises NoAnswer if the broker does not read what is sent until the deadline."""
+        """Raises NoReply if the broker does not read what is sent until the deadline."""
         if not self.process.word[0]:
             raise self.gone()
         data, sent, me = control.encode(message), 0, threading.get_ident()
@@ -417,7 +418,7 @@ class ControlLink:
         elif message.get("op") == "models":
             self.models = message["models"]  # first, for it may come before there is a channel
             if self.channel is not None:
-                self.channel.catalogue.update(message["models"])
+                self.channel.model_cache.update(message["models"])
         elif message.get("op") == "output" and self.channel is not None and len(fds) == 1:
             self.channel.accept_output(message, received[0])
 

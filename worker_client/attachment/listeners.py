@@ -69,19 +69,19 @@ class Listeners:
         with self._lock:
             self._all = tuple(other for other in self._all if other is not listener)
 
-    def tell(self, now_ns: int, besides: Listener | None = None) -> None:
+    def notify(self, now_ns: int, besides: Listener | None = None) -> None:
         """Wake those for whom there is something."""
         for listener in self._living():
             if listener is not besides and listener.has_work(now_ns):
                 listener.wake()
 
-    def tell_waiting(self) -> None:
+    def notify_waiting(self) -> None:
         """Wake those that wait for a slot."""
         for listener in self._living():
             if listener.oldest_claim() is not None:
                 listener.wake()
 
-    def tell_all(self) -> None:
+    def notify_all(self) -> None:
         for listener in self._living():
             listener.wake()
 
@@ -94,7 +94,7 @@ class Listeners:
         """Wake those whose deadline has passed; the earliest deadline of the others."""
         if self._look_ns <= now_ns:
             self._look_ns = NO_DEADLINE
-            self.tell_all()
+            self.notify_all()
         return min(self._look_ns, expire(self._all, now_ns, lambda listener: listener.wake()))
 
     def whose_turn(self, listener: Listener) -> Listener | None:

@@ -18,7 +18,7 @@ Models = Mapping[str, ModelInfo]
 
 
 class BoundHandle(Protocol):
-    """What is bound to numbers of the catalogue."""
+    """What is bound to numbers of the model cache."""
 
     def models_changed(self, before: Models, now: Models) -> None: ...
 
@@ -36,7 +36,7 @@ class ModelCache:
         self._handles: dict[int, weakref.ref[BoundHandle]] = {}
 
     def __repr__(self) -> str:
-        return f"<Catalogue of {len(self.models)} models, {self.updates} updates>"
+        return f"<ModelCache of {len(self.models)} models, {self.updates} updates>"
 
     def update(self, message: Mapping[str, Any]) -> None:
         before, self.models = self.models, models_of(message)

@@ -30,7 +30,7 @@ class InputRegion:
         self._layout: TensorLayout | None = None  # whose table stands at the head
         self._views: dict[TensorLayout, tuple[Any, ...]] = {}
 
-    def lay(self, layout: TensorLayout) -> tuple[Any, ...]:
+    def write_layout(self, layout: TensorLayout) -> tuple[Any, ...]:
         """Views to write the inputs through, arrays and StringViews, of a layout that fits. Its table, and
         the table's length in the request line, are written if another stands there."""
         arrays = self._views.get(layout)

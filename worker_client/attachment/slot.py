@@ -47,8 +47,8 @@ class Slot:
         "input",
         "missing_ns",
         "notify",
+        "on_disconnect",
         "on_foreign",
-        "on_hung_up",
         "on_moved",
         "output",
         "sequence",
@@ -68,7 +68,7 @@ class Slot:
         completed: WaitableSemaphore,
         on_moved: Callable[[], None] = lambda: None,
         on_foreign: Callable[[str, int], BrokerError] = lambda why, _: ForeignAnswer(why),
-        on_hung_up: Callable[[], BrokerError] = lambda: BrokerLost("the broker hung up"),
+        on_disconnect: Callable[[], BrokerError] = lambda: BrokerLost("the broker hung up"),
     ) -> None:
         self.index = index
         self.words = header.cast("Q")
@@ -79,14 +79,14 @@ class Slot:
         self.completed = completed
         self.on_moved = on_moved
         self.on_foreign = on_foreign
-        self.on_hung_up = on_hung_up
+        self.on_disconnect = on_disconnect
         self.sequence = int.from_bytes(
             os.urandom(7), "little"
         )  # so that no other slot, of whomever, has the same
         self.signature_id = 0  # of the request line
         self.busy = False  # in the ring or the broker's hands: its completion is not yet acquired
-        self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline keeper reads it
-        self.expired_ns = 0  # which deadline the keeper has woken for; only he writes it
+        self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline thread reads it
+        self.expired_ns = 0  # which deadline the deadline thread has woken for; only he writes it
         self.extra_posts = 0  # posts that did not come from the broker
         self.missing_ns = 0  # since when an abandoned slot is known to miss a post
         self.notify = NOTIFY_SLOT
@@ -154,7 +154,7 @@ class Slot:
         if isinstance(error, StaleSignature):
             self.on_moved()
             return ModelReplaced(text)
-        return self.on_hung_up() if isinstance(error, ConnectionClosed) else error
+        return self.on_disconnect() if isinstance(error, ConnectionClosed) else error
 
     def _foreign(self, sequence: int, signature_id: int) -> str:
         return (

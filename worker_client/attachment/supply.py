@@ -110,7 +110,7 @@ class SlotSupply(Attachment):
                 self._grow(slot, nbytes, deadline_ns)
         finally:
             self.release(slot)
-            self.listeners.tell_waiting()
+            self.listeners.notify_waiting()
 
     @property
     def is_growing(self) -> bool:
@@ -222,7 +222,7 @@ class SlotSupply(Attachment):
                 with self._slow:
                     self._grower = 0
                     self._slow.notify_all()
-                self.listeners.tell_waiting()
+                self.listeners.notify_waiting()
 
     def _map_block(self, reply: control.Message, received: Received, deadline_ns: int) -> None:
         """The broker gives it once: what cannot be mapped now is kept for the next time."""
@@ -260,7 +260,7 @@ class SlotSupply(Attachment):
             header = memory[header_offset(index) :][:SLOT_HEADER]
             region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
             region_out = memory[output_offset(index, *sizes) :][: block["output_bytes"]]
-            ends = self.catalogue.expire, self.break_off, self.hung_up
+            ends = self.model_cache.expire, self.break_off, self.disconnected
             slot = Slot(first + index, header, region_in, region_out, each, *ends)
             self.slots.append(slot)
             self._free.append(slot)

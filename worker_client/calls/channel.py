@@ -63,7 +63,7 @@ class Channel(SlotSupply):
         losses = Losses()
         self._waiting = {
             POLL_FREELY: PollOrBlock(mode, losses=losses),
-            POLL_GIVING_WAY: PollOrBlock(mode, in_crowd=True, losses=losses),
+            POLL_GIVING_WAY: PollOrBlock(mode, oversubscribed=True, losses=losses),
         }
         self.futures = FutureDispatcher(self)
 
@@ -95,7 +95,7 @@ class Channel(SlotSupply):
             limit = start + waiting.poll_ns
             if limit > deadline_ns:  # noqa: PLR1730 - min() is a call
                 limit = deadline_ns
-            if waiting.in_crowd:
+            if waiting.oversubscribed:
                 gave_up_ns = poll_giving_way(words, DONE, slot.sequence, limit)
             else:
                 gave_up_ns = poll_word(words, DONE, slot.sequence, limit)
@@ -130,7 +130,7 @@ class Channel(SlotSupply):
                 except Busy:  # its post comes right after DONE
                     self._block(slot, deadline_ns)
             while slot.extra_posts:
-                # This post may be the deadline keeper's or the closing channel's, so it hands nothing over.
+                # This post may be the deadline thread's or the closing channel's, so it hands nothing over.
                 slot.extra_posts -= 1
                 if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
                     continue
@@ -152,7 +152,7 @@ class Channel(SlotSupply):
                 slot.woken_ns = monotonic_ns()
                 slot.deadline_ns = NO_DEADLINE
                 return True
-            slot.extra_posts -= 1  # the deadline keeper's, late from the slot's last use
+            slot.extra_posts -= 1  # the deadline thread's, late from the slot's last use
         return False
 
     def _block(self, slot: Slot, deadline_ns: int) -> None:
@@ -214,7 +214,7 @@ class Channel(SlotSupply):
         if event is not None:
             if not event.clear():
                 self.lose()
-            self.listeners.tell(monotonic_ns())
+            self.listeners.notify(monotonic_ns())
 
     def _post(self, slot: Slot) -> None:
         if not self._ring_for(slot):
@@ -295,7 +295,7 @@ class Channel(SlotSupply):
     def _wake_all(self) -> None:
         if (event := self.event) is not None:
             event.set()
-        self.listeners.tell_all()
+        self.listeners.notify_all()
         with self._slow:
             self._slow.notify_all()
 

@@ -1,7 +1,7 @@
 """Calls made through futures: one thread per channel completes them.
 
 submit -> slot in the ring, NOTIFY_BELL      broker: completes the slot, rings the channel's bell
-deadline keeper, closing channel: ring the bell too
+deadline thread, closing channel: ring the bell too
 dispatcher: acquire bell -> look at every slot in flight -> set results, errors, expiries
 the broker goes away -> what it has not answered goes to `Call.on_lost`, with the inputs as they stand in the slot
 """
@@ -280,7 +280,7 @@ class FutureDispatcher:
                 self._channel.watch(slot, call.deadline_ns)
             self._channel.submit(slot, signature_id, call.deadline_ns, NOTIFY_BELL)
             if monotonic_ns() >= call.deadline_ns:
-                self._channel.bell.release()  # the deadline keeper may have rung before there was a call to look at
+                self._channel.bell.release()  # the deadline thread may have rung before there was a call to look at
         except BaseException as error:
             if not entered or self._take(call):
                 call.leave()

@@ -50,7 +50,7 @@ class InputValidator:
         wanted = specs if len(specs) == 1 else [spec for spec in specs if spec.name not in self.defaults]
         return wanted[0] if len(wanted) == 1 else None
 
-    def fit(self, inputs: Any) -> tuple[Arrays, TensorLayout]:
+    def prepare(self, inputs: Any) -> tuple[Arrays, TensorLayout]:
         """Arrays and layout of `inputs`: an array (of the one input that has no default) or {name: array}. The arrays
         may be of other dtypes than the layout, and are cast as they are copied.
 

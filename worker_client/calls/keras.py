@@ -38,7 +38,7 @@ class Parts:
 
     def __init__(
         self,
-        fitter: InputValidator,
+        validator: InputValidator,
         inputs: Any,
         batch_size: Any,
         steps: Any,
@@ -46,16 +46,16 @@ class Parts:
         others: Mapping[str, Any],
     ) -> None:
         _refuse({**others, **({} if callbacks is None else {"callbacks": callbacks})})
-        given = fitter.given(inputs)
-        fitted = dict(zip(fitter.names, map(_sliceable, fitter.fit(inputs)[0])))
+        given = validator.given(inputs)
+        fitted = dict(zip(validator.names, map(_sliceable, validator.prepare(inputs)[0])))
         self._arrays = {name: fitted[name] for name in given}  # the others have their defaults in each part
-        self._one_output = len(fitter.signature.outputs) == 1 and not isinstance(inputs, Mapping)
+        self._one_output = len(validator.signature.outputs) == 1 and not isinstance(inputs, Mapping)
         counts = [array.shape[0] if array.ndim else 1 for array in self._arrays.values()]
         self._rows = max(counts, default=0)
         self._size = _size(batch_size, steps, self._rows)
         self.whole = self._rows <= self._size  # and may go over as it is
         if not self.whole:
-            _check_rows(fitter, given, counts, self._size)
+            _check_rows(validator, given, counts, self._size)
         if steps is not None:
             self._rows = min(self._rows, steps * self._size)
 
@@ -120,12 +120,12 @@ def _whole(name: str, value: Any) -> int:
     return number
 
 
-def _check_rows(fitter: InputValidator, names: Sequence[str], counts: list[int], size: int) -> None:
-    if not fitter.signature.batchable_along(names):
+def _check_rows(validator: InputValidator, names: Sequence[str], counts: list[int], size: int) -> None:
+    if not validator.signature.batchable_along(names):
         raise InvalidInput(
-            f"{fitter.label} cannot be run in batches of {size}, because not every input and output has a free first "
-            f"dimension that counts rows ({fitter.signature}); leave batch_size and steps out"
+            f"{validator.label} cannot be run in batches of {size}, because not every input and output has a free "
+            f"first dimension that counts rows ({validator.signature}); leave batch_size and steps out"
         )
     if len(set(counts)) > 1:
         told = ", ".join(f"{name!r} {count}" for name, count in zip(names, counts))
-        raise InvalidInput(f"{fitter.label}: all inputs must have the same number of rows, got {told}")
+        raise InvalidInput(f"{validator.label}: all inputs must have the same number of rows, got {told}")

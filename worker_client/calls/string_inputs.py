@@ -34,10 +34,10 @@ class StringInputValidator(InputValidator):
 
     strings = True
 
-    def fit(self, inputs: Any) -> tuple[tuple[Any, ...], TensorLayout]:
+    def prepare(self, inputs: Any) -> tuple[tuple[Any, ...], TensorLayout]:
         if isinstance(inputs, np.ndarray) and len(self.names) == 1:
             inputs = {self.names[0]: inputs}
-        tensors, layout = super().fit(inputs)
+        tensors, layout = super().prepare(inputs)
         return tensors, self._sized(layout, place_behind(layout.nbytes, tensors))
 
     def _sized(self, layout: TensorLayout, nbytes: int) -> TensorLayout:
@@ -76,6 +76,6 @@ def has_views(inputs: Mapping[str, np.ndarray]) -> bool:
 
 def write(slot: Slot, tensors: Sequence[Any], layout: TensorLayout, *, moved: bool) -> None:
     """Fill a slot: the strings and, if the arrays were written into another slot, those, too."""
-    for view, tensor in zip(slot.input.lay(layout), tensors):
+    for view, tensor in zip(slot.input.write_layout(layout), tensors):
         if moved or isinstance(tensor, Strings):
             view[...] = tensor

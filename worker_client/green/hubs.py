@@ -34,8 +34,8 @@ class Hub(Protocol):
 
     def new_waiter(self) -> Waiter: ...
 
-    def listen(self, fd: int, look: Callable[[], None]) -> Callable[[], None]:
-        """Have the hub call `look` whenever `fd` is readable; what ends that."""
+    def listen(self, fd: int, on_readable: Callable[[], None]) -> Callable[[], None]:
+        """Have the hub call `on_readable` whenever `fd` is readable; what ends that."""
 
 
 class NoGreenlet(Exception):
@@ -85,9 +85,9 @@ class GeventHub:
         waiter: Waiter = self._new_event()
         return waiter
 
-    def listen(self, fd: int, look: Callable[[], None]) -> Callable[[], None]:
+    def listen(self, fd: int, on_readable: Callable[[], None]) -> Callable[[], None]:
         watcher = self._hub.loop.io(fd, _READ)
-        watcher.start(look)
+        watcher.start(on_readable)
 
         def stop() -> None:
             watcher.stop()
@@ -109,8 +109,8 @@ class EventletHub:
     def new_waiter(self) -> Waiter:
         return _EventletWaiter(self._hub)
 
-    def listen(self, fd: int, look: Callable[[], None]) -> Callable[[], None]:
-        listener = self._hub.add(self._hub.READ, fd, lambda _: look(), _ignore, _ignore)
+    def listen(self, fd: int, on_readable: Callable[[], None]) -> Callable[[], None]:
+        listener = self._hub.add(self._hub.READ, fd, lambda _: on_readable(), _ignore, _ignore)
 
         def stop() -> None:
             with contextlib.suppress(

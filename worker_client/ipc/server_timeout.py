@@ -8,7 +8,7 @@ VARIABLE = "BROKER_SERVER_TIMEOUT"
 """Seconds after which the server gives up a worker that does not come back."""
 
 
-def tell_timeout(seconds: float) -> None:
+def set_timeout(seconds: float) -> None:
     """To all processes that this one starts from now on; 0 if the server has none."""
     if seconds > 0:
         os.environ[VARIABLE] = f"{seconds:g}"
@@ -16,7 +16,7 @@ def tell_timeout(seconds: float) -> None:
         os.environ.pop(VARIABLE, None)
 
 
-def told_timeout() -> float | None:
+def known_timeout() -> float | None:
     """In seconds; None where nobody has told of one."""
     try:
         seconds = float(os.environ.get(VARIABLE, ""))

@@ -99,17 +99,17 @@ class PollOrBlock:
         "_settling",
         "_total_ns",
         "_trial",
-        "in_crowd",
+        "oversubscribed",
         "poll_ns",
     )
 
     def __init__(
-        self, mode: WaitMode = WaitMode.ADAPTIVE, in_crowd: bool = False, losses: Losses | None = None
+        self, mode: WaitMode = WaitMode.ADAPTIVE, oversubscribed: bool = False, losses: Losses | None = None
     ) -> None:
         """`losses` may be shared with others that wait on the same processors."""
-        self.in_crowd = in_crowd  # who polls must give way
+        self.oversubscribed = oversubscribed  # who polls must give way
         self._losses = losses or Losses()
-        self._gain = _SHARED_GAIN if in_crowd else 0
+        self._gain = _SHARED_GAIN if oversubscribed else 0
         self._adaptive = mode is WaitMode.ADAPTIVE
         self._polling = mode is not WaitMode.BLOCK
         self._mean_ns = _MARGIN_NS

@@ -121,14 +121,14 @@ class Process:
         with self._entering:
             if not self._entered:
                 self._entered = True
-                _let_go()
+                _release()
 
 
 _owners: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
 _process = Process()
 
 
-def _let_go() -> None:
+def _release() -> None:
     failed: Exception | None = None
     for reference, after_fork_in_child in list(_owners.values()):
         owner = reference()

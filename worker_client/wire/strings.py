@@ -7,7 +7,7 @@
 
 Apache Arrow's layout for binary arrays of variable size, with the first offset, which is always 0 there, put to use:
 `place` counts from the start of the region, an end from `place`. So the tensor table says how many strings there are
-and not how long they are: requests that differ in that alone have the same table, and the same plan.
+and not how long they are: requests that differ in that alone have the same table, and the same prepared request.
 
     an array --encode--> Strings --StringView[...] =--> region --StringView.read--> an array of bytes objects
 
@@ -181,7 +181,7 @@ def _cut(region: memoryview, place: int, bounds: Sequence[int]) -> list[bytes]:
         return [bytes(region[place + begin : place + stop]) for begin, stop in pairwise(bounds)]
     data = bytes(region[place + start : place + end])
     if start:
-        bounds = [bound - start for bound in bounds]
+        bounds = [binding - start for binding in bounds]
     return [data[begin:stop] for begin, stop in pairwise(bounds)]
 
 

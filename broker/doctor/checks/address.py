@@ -11,7 +11,7 @@ from broker.control_plane.locks import holder as lock_holder
 from broker.control_plane.locks import note_at
 from broker.control_plane.query import ask
 from broker.doctor.finding import Finding, ok, problem, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 from worker_client.wire.address import VARIABLE, runtime_directory
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import PROTOCOL
@@ -57,23 +57,23 @@ def check_directory(path: Path) -> Finding:
     return ok(check, owned)
 
 
-def check_broker(path: Path) -> tuple[Finding, Patient]:
+def check_broker(path: Path) -> tuple[Finding, Target]:
     """Who answers at the address; the rest of the examination looks at that broker."""
     check = "broker"
     try:
         status = ask(os.fspath(path), "status", ANSWER_SECONDS)["status"]
         models = ask(os.fspath(path), "models", ANSWER_SECONDS)["models"]
     except BrokerUnavailable as error:
-        return _silent(check, path, str(error)), Patient(path)
+        return _silent(check, path, str(error)), Target(path)
     except BrokerError as error:
         advice = "install the same version of onesession for broker and workers, and restart the broker"
         return problem(
             check, f"what answers at {path} is not a broker of this version: {error}", advice
-        ), Patient(path)
+        ), Target(path)
     served = ", ".join(models) or "no model"
     return (
         ok(check, f"pid {status['pid']} at {path} serves {served}, protocol {PROTOCOL}"),
-        Patient(path, status, models),
+        Target(path, status, models),
     )
 
 

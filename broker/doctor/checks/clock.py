@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from broker.doctor.finding import Finding, ok, problem, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 from broker.host.processes import link
 
 _QUICK = ("tsc", "arch_sys_counter", "kvm-clock", "hyperv_clocksource_tsc_page")
@@ -30,10 +30,10 @@ def judge(source: str, apart: list[int]) -> Finding:
     return ok(check, source or "the clock source cannot be read")
 
 
-def check(patient: Patient) -> Finding:
+def check(target: Target) -> Finding:
     source = _SOURCE.read_text().strip() if _SOURCE.exists() else ""
-    ours = link(patient.broker_pid or "self", "ns/time")
-    spaces = {pid: link(pid, "ns/time") for pid in patient.worker_pids}
+    ours = link(target.broker_pid or "self", "ns/time")
+    spaces = {pid: link(pid, "ns/time") for pid in target.worker_pids}
     return judge(
         source, [pid for pid, space in spaces.items() if None not in (space, ours) and space != ours]
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from broker.doctor.finding import Finding, ok, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 from broker.host.processes import link, read
 
 _MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
@@ -29,13 +29,11 @@ def judge(inside: bool, answers: bool, visible: bool, same_ipc: bool) -> Finding
     return ok(check, "in a container" if inside else "not in a container")
 
 
-def check(patient: Patient) -> Finding:
-    pid = patient.broker_pid
+def check(target: Target) -> Finding:
+    pid = target.broker_pid
     ours, theirs = link("self", "ns/ipc"), link(pid, "ns/ipc") if pid is not None else None
     inside = any(map(os.path.exists, _MARKS)) or "container" in _environment_of_init()
-    return judge(
-        inside, patient.status is not None, pid is not None, None in (ours, theirs) or ours == theirs
-    )
+    return judge(inside, target.status is not None, pid is not None, None in (ours, theirs) or ours == theirs)
 
 
 def _environment_of_init() -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from broker.counters.counted import counted
 from broker.doctor.finding import Finding, ok, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 from broker.host.processors import quota, usable
 
 
@@ -43,6 +43,6 @@ def _crowded(name: str, info: dict[str, Any], usable: float) -> str:
     return f"{name} runs {runs} side by side on {threads} threads each"
 
 
-def check(patient: Patient) -> Finding:
-    pid = patient.broker_pid
-    return judge(len(usable(pid or 0)), quota(pid), patient.models, len(patient.worker_pids))
+def check(target: Target) -> Finding:
+    pid = target.broker_pid
+    return judge(len(usable(pid or 0)), quota(pid), target.models, len(target.worker_pids))

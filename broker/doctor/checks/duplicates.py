@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from broker.counters.counted import counted
 from broker.doctor.finding import Finding, ok, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 from broker.host.processes import ancestors, name_of, read
 
 _LIBRARY = re.compile(
@@ -51,9 +51,9 @@ def judge(workers: list[int], parents: list[int], hidden: int, looked_at: int) -
     )
 
 
-def check(patient: Patient) -> Finding:
+def check(target: Target) -> Finding:
     workers, parents, hidden, looked_at = [], set(), 0, 0
-    for pid in patient.worker_pids:
+    for pid in target.worker_pids:
         maps = read(pid, "maps")
         if maps is None:
             hidden += 1
@@ -61,7 +61,7 @@ def check(patient: Patient) -> Finding:
         looked_at += 1
         if loaded := libraries(maps):
             workers.append(pid)
-            parents |= set(_parents_with(loaded, pid, patient.broker_pid))
+            parents |= set(_parents_with(loaded, pid, target.broker_pid))
     return judge(workers, sorted(parents), hidden, looked_at)
 
 

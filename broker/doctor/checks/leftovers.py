@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from broker.doctor.finding import Finding, ok, warning
-from broker.doctor.target import SHM, Patient, mib
+from broker.doctor.target import SHM, Target, mib
 from broker.host import processes
 
 _NAME = re.compile(r"(?:sem\.)?onesession\.([0-9a-f]{12})\.(\d+)\.[0-9a-f]+")
@@ -56,7 +56,7 @@ def sweep() -> list[Path]:
     return removed
 
 
-def check(_patient: Patient) -> Finding:
+def check(_target: Target) -> Finding:
     left = dead()
     if not left:
         return ok("left-over names", "no dead broker has left a name in /dev/shm")

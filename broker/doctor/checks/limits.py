@@ -9,7 +9,7 @@ from pathlib import Path
 
 from broker.counters.counted import counted
 from broker.doctor.finding import Finding, ok, problem, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 from broker.host.processes import PROC, read
 
 _FEW = 1024
@@ -55,19 +55,19 @@ def mappings(most: int, used: int, workers: int) -> Finding:
     )
 
 
-def check_descriptors(patient: Patient) -> Finding:
-    pid = patient.broker_pid
+def check_descriptors(target: Target) -> Finding:
+    pid = target.broker_pid
     used: int | None = None
     if pid is not None:
         with contextlib.suppress(OSError):  # another user's
             used = len(os.listdir(PROC / str(pid) / "fd"))
     limit = soft_limit(read(pid or "self", "limits") or "")
-    return descriptors(limit, used, len(patient.worker_pids))
+    return descriptors(limit, used, len(target.worker_pids))
 
 
-def check_mappings(patient: Patient) -> Finding:
+def check_mappings(target: Target) -> Finding:
     most = int(Path("/proc/sys/vm/max_map_count").read_text())
-    pid = patient.broker_pid
+    pid = target.broker_pid
     if pid is None:
         return ok("vm.max_map_count", f"{most:,} memory mappings a process")
-    return mappings(most, (read(pid, "maps") or "").count("\n"), len(patient.worker_pids))
+    return mappings(most, (read(pid, "maps") or "").count("\n"), len(target.worker_pids))

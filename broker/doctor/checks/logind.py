@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from broker.doctor.finding import Finding, ok, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 
 _FOLDERS = ("/usr/lib/systemd", "/usr/local/lib/systemd", "/run/systemd", "/etc/systemd")
 _LAST_SYSTEM_UID = 999  # logind leaves the IPC of system users alone
@@ -53,12 +53,12 @@ def config_texts(folders: Sequence[str] = _FOLDERS) -> list[str]:
     return [path.read_text(errors="replace") for path in paths if os.access(path, os.R_OK)]
 
 
-def check(patient: Patient) -> Finding:
+def check(target: Target) -> Finding:
     if not Path("/run/systemd/system").is_dir():
         return ok("RemoveIPC", "systemd does not run here")
     uid = os.geteuid()
-    if patient.broker_pid is not None:
-        uid = Path(f"/proc/{patient.broker_pid}").stat().st_uid
+    if target.broker_pid is not None:
+        uid = Path(f"/proc/{target.broker_pid}").stat().st_uid
     try:
         user = pwd.getpwuid(uid).pw_name
     except KeyError:

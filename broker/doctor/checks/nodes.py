@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from broker.control_plane import node_brokers
 from broker.doctor.finding import Finding, ok, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 from worker_client.ipc.node_files import directory
 
 
-def check(_patient: Patient) -> Finding:
+def check(_target: Target) -> Finding:
     check = "node brokers"
     found = node_brokers.found(directory())
     if not found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from broker.doctor.finding import Finding, ok, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 from broker.host.processors import Quota, tightest_quota, usable
 
 
@@ -27,8 +27,8 @@ def judge(cores: int, quota: Quota | None, throttled_s: float = 0.0) -> Finding:
     )
 
 
-def check(patient: Patient) -> Finding:
+def check(target: Target) -> Finding:
     """Of the broker; of this process where no broker is to be seen."""
-    pid = patient.broker_pid
-    waiting = (patient.status or {}).get("waiting", {})  # which brokers before this version do not tell
+    pid = target.broker_pid
+    waiting = (target.status or {}).get("waiting", {})  # which brokers before this version do not tell
     return judge(len(usable(pid or 0)), tightest_quota(pid), waiting.get("throttled_seconds", 0.0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from broker.doctor.finding import Finding, ok, problem, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 
 
 def judge(runs: list[dict[str, Any]]) -> Finding:
@@ -28,5 +28,5 @@ def judge(runs: list[dict[str, Any]]) -> Finding:
     )
 
 
-def check(patient: Patient) -> Finding:
-    return judge(patient.status.get("long_runs", []) if patient.status else [])
+def check(target: Target) -> Finding:
+    return judge(target.status.get("long_runs", []) if target.status else [])

@@ -6,7 +6,7 @@ import os
 
 from broker.config.settings import Settings
 from broker.doctor.finding import Finding, ok, problem, warning
-from broker.doctor.target import SHM, Patient, mib
+from broker.doctor.target import SHM, Target, mib
 from broker.host.memory import left_bytes
 from broker.host.processes import PROC
 from worker_client.wire.address import name_prefix
@@ -66,28 +66,28 @@ def inodes(total: int, free: int) -> Finding:
     )
 
 
-def check_room(_patient: Patient) -> Finding:
+def check_room(_target: Target) -> Finding:
     found = os.statvfs(SHM)
     if not os.access(SHM, os.W_OK | os.X_OK):
         return problem("/dev/shm", f"uid {os.geteuid()} may not write there", "chmod 1777 /dev/shm")
     return room(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
 
-def check_memory(patient: Patient) -> Finding:
-    return memory(left_bytes(), patient.max_total_bytes, patient.used_bytes)
+def check_memory(target: Target) -> Finding:
+    return memory(left_bytes(), target.max_total_bytes, target.used_bytes)
 
 
-def check_inodes(_patient: Patient) -> Finding:
+def check_inodes(_target: Target) -> Finding:
     found = os.statvfs(SHM)
     return inodes(found.f_files, found.f_favail)
 
 
-def check_shared(patient: Patient) -> Finding:
+def check_shared(target: Target) -> Finding:
     """Workers must find the doorbell by its name: in the same /dev/shm, and nobody may have removed it."""
     check = "doorbell"
-    if patient.status is None:
+    if target.status is None:
         return ok(check, "nothing to look for: no broker answers")
-    stem = f"sem.{name_prefix(patient.path).lstrip('/')}"
+    stem = f"sem.{name_prefix(target.path).lstrip('/')}"
     if not any(path.name.startswith(stem) for path in SHM.iterdir()):
         return problem(
             check,
@@ -95,7 +95,7 @@ def check_shared(patient: Patient) -> Finding:
             "share /dev/shm between their containers (docs/operations.md); if they do, something has removed it "
             "(RemoveIPC=yes, a clean-up script): restart the broker",
         )
-    apart = [pid for pid in patient.worker_pids if _device(pid) != _device("self")]
+    apart = [pid for pid in target.worker_pids if _device(pid) != _device("self")]
     if apart:
         return warning(
             check,

@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 
 from broker.doctor.finding import Finding, ok, problem, warning
-from broker.doctor.target import Patient
+from broker.doctor.target import Target
 from broker.tuning import machine
 from broker.tuning.records import FORMAT, default_folder
 
@@ -32,11 +32,11 @@ def packages(found: dict[str, str | None]) -> Finding:
     return ok("packages", text)
 
 
-def check_packages(_patient: Patient) -> Finding:
+def check_packages(_target: Target) -> Finding:
     return packages({name: _version(name) for name in ("onesession", *_NEEDED)})
 
 
-def check_tensorflow(_patient: Patient) -> Finding:
+def check_tensorflow(_target: Target) -> Finding:
     """Looked for, not imported: that takes seconds and hundreds of megabytes."""
     check = "TensorFlow for the broker"
     if importlib.util.find_spec("tensorflow") is None:
@@ -69,7 +69,7 @@ def records(folder: Path) -> Finding:
     return ok(check, f"{len(files)} in {folder}")
 
 
-def check_records(_patient: Patient) -> Finding:
+def check_records(_target: Target) -> Finding:
     return records(default_folder())
 
 

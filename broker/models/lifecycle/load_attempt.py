@@ -11,7 +11,7 @@ import logging
 import threading
 from collections.abc import Callable
 
-from broker.host.interpreter import gently
+from broker.host.interpreter import low_switch_interval
 from broker.models.errors import ModelLoadError
 from broker.models.lifecycle.start import TELL_SECONDS
 from broker.models.lifecycle.version import Version
@@ -49,7 +49,7 @@ class LoadAttempt:
         `limit_s`, 0 for none, or because the broker is `stopping`."""
         threads.start(self._thread)
         with contextlib.ExitStack() as gentle:
-            gentle.enter_context(gently())
+            gentle.enter_context(low_switch_interval())
             tell_s = TELL_SECONDS
             looked_s = self._began_s
             while not self._over.wait(_LOOK_SECONDS):

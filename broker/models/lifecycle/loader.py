@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from broker.host.interpreter import gently
+from broker.host.interpreter import low_switch_interval
 from broker.models.errors import ModelLoadError
 from broker.models.lifecycle import loading
 from broker.models.lifecycle.load_attempt import LoadAttempt
@@ -58,9 +58,9 @@ class TableSwitch(Protocol):
 
     def switch_soon(self) -> None: ...
 
-    def let_go(self, model: LoadedModel) -> bool: ...
+    def release_model(self, model: LoadedModel) -> bool: ...
 
-    def expect_company(self) -> None: ...
+    def expect_more_requests(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +80,14 @@ class Loader:
     def __init__(
         self,
         repository: Repository,
-        switchboard: TableSwitch,
+        table_switch: TableSwitch,
         tune: Callable[[ModelSpec], ModelSpec],
         announce: Callable[[], None],
         poll_seconds: float = 0.0,
         load_seconds: float = 0.0,
     ) -> None:
         self._repository = repository
-        self._switchboard = switchboard
+        self._table_switch = table_switch
         self._tune = tune
         self._announce = announce
         self._poll_seconds = poll_seconds
@@ -135,7 +135,7 @@ class Loader:
                 served.versions.append(again)
                 self._orders.put(Replacement(served, old, again))
             self._repository.follow()
-        self._switchboard.switch_soon()
+        self._table_switch.switch_soon()
         self._announce()
 
     def _run(self) -> None:
@@ -316,7 +316,7 @@ class Loader:
         for label, number in missing.items():
             outcome.note = f"label {label!r} cannot stand for version {number}, which is not served"
         if moved:
-            self._switchboard.switch()
+            self._table_switch.switch()
             self._announce()
 
     def _not_settled(self, served: ServedModel, coming: list[Version]) -> bool:
@@ -330,7 +330,7 @@ class Loader:
         put_back = loading.import_again(served.spec) if served.spec.is_function else None
         version.enter(VersionState.LOADING)
         self._announce()
-        self._switchboard.expect_company()
+        self._table_switch.expect_more_requests()
         try:
             version.spec = self._tuned(served, version)
             self.on_begin(name)
@@ -357,7 +357,7 @@ class Loader:
         self._show(served, version, VersionState.AVAILABLE)
         self._retries.forget(FailedVersion.of(version))
         self.on_load(name)
-        self._switchboard.switch()
+        self._table_switch.switch()
         self._announce()
         outcome.loaded.append(number)
         _log.info("model %r: version %d is served", name, number)
@@ -397,7 +397,7 @@ class Loader:
             for version in versions:
                 version.enter(VersionState.UNLOADING)
             self._repository.follow()
-        self._switchboard.switch()
+        self._table_switch.switch()
         self._announce()
         deadline = monotonic() + seconds
         for version in versions:
@@ -412,7 +412,7 @@ class Loader:
                     version.spec.name,
                     version.number,
                 )
-        with gently():
+        with low_switch_interval():
             gc.collect()  # a Graph is full of cycles
         return not outcome.draining
 
@@ -431,7 +431,7 @@ class Loader:
                 version.enter(VersionState.AVAILABLE)
             self._repository.follow()
         outcome.draining.clear()
-        self._switchboard.switch()
+        self._table_switch.switch()
         self._announce()
 
     def _unload_leaving(self) -> None:
@@ -445,7 +445,7 @@ class Loader:
 
     def _end(self, version: Version) -> bool:
         """Close a version that is out of service, if nothing runs on it any more."""
-        if version.model is None or not self._switchboard.let_go(version.model):
+        if version.model is None or not self._table_switch.release_model(version.model):
             return False
         self._close_unloaded(version)
         return True
@@ -460,7 +460,7 @@ class Loader:
         assert version.model is not None
         pause = Backoff(_FIRST_LOOK_S, _LAST_LOOK_S)
         waited = threading.Event()
-        while not self._switchboard.let_go(version.model):
+        while not self._table_switch.release_model(version.model):
             if self._stopping or monotonic() >= deadline:
                 return False
             waited.wait(pause.next_s())

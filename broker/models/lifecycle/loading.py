@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from broker.host.interpreter import never_look_at_these_again
+from broker.host.interpreter import freeze_gc
 from broker.host.usage import resident_bytes
 from broker.models.errors import ModelLoadError
 from broker.models.files.reading import reading, unreadable
@@ -52,7 +52,7 @@ def _load_function(spec: ModelSpec) -> Callable[[ModelSpec], LoadedModel]:
             'Install it beside the broker: pip install "onesession[tensorflow]"',
         ) from error
     if ours:
-        never_look_at_these_again()
+        freeze_gc()
         library_pages.drop()  # before the first model: what loading and warming up use is there again when calls come
     return session.load
 

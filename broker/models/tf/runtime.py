@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 
-from broker.host.interpreter import gently
+from broker.host.interpreter import low_switch_interval
 from broker.models.tf import keras_later
 from broker.models.tf.import_logs import tensorflow_import
 
 with tensorflow_import():
-    with keras_later.left_out(), gently():
+    with keras_later.left_out(), low_switch_interval():
         import tensorflow as tf
     from tensorflow.core.framework import function_pb2, tensor_pb2
     from tensorflow.core.protobuf import config_pb2

@@ -94,7 +94,7 @@ class HonestWorker:
             rows = 1 + value % 6
             if rows not in self._layouts:
                 self._layouts[rows] = lay_out([(np.dtype("float32"), (rows, 4))])
-            (x,) = slot.input.lay(self._layouts[rows])
+            (x,) = slot.input.write_layout(self._layouts[rows])
             x[...] = np.float32(value % 10_000) + np.arange(rows, dtype=np.float32)[:, None]
             self._asked.append((slot, x * 2))
             slot.prepare(self._id, NO_DEADLINE, NOTIFY_SLOT, value, 0)
@@ -134,10 +134,10 @@ class Target:
         self.intake = _Intake(self.repository, self.doorbell, WaitMode.BLOCK, self._on_violation)
         self.violations = 0
         self._numbers = count(1)
-        for serving in self.intake.servings:
-            if serving is not None:
-                serving.light = True
-        self.ids = {s.model: s.entry.id for s in self.intake.servings if s is not None}
+        for served in self.intake.served_signatures:
+            if served is not None:
+                served.light = True
+        self.ids = {s.model: s.entry.id for s in self.intake.served_signatures if s is not None}
         self.honest = self._attach()
         self.worker = HonestWorker(self.honest, self.doorbell, self.ids["few"])
         self.hostile = self._attach()
@@ -206,12 +206,12 @@ class Target:
 
     def make_heavy(self) -> None:
         """Have every model run on threads of its own."""
-        for serving in self.intake.servings:
-            if serving is not None:
-                serving._lightness = Lightness(
+        for served in self.intake.served_signatures:
+            if served is not None:
+                served._lightness = Lightness(
                     False, "", "inline = false"
                 )  # which never comes back to this thread
-                serving.light, serving._watch_ns = False, serving._lightness.watch_ns
+                served.light, served._watch_ns = False, served._lightness.watch_ns
 
     def settle_all(self) -> None:
         """As `settle`, until the other threads have handed back what they run, too."""
@@ -249,10 +249,10 @@ class Target:
     def check_bounds(self) -> None:
         """What the broker remembers for a worker does not grow with what that worker sends."""
         for slot in self.hostile.slots:
-            assert len(slot.input.plans) <= 64
+            assert len(slot.input.prepared_requests) <= 64
             assert len(slot.output.places) <= 64
-        for serving in self.intake.servings:
-            assert serving is None or len(serving._groups) <= 4096
+        for served in self.intake.served_signatures:
+            assert served is None or len(served._groups) <= 4096
 
     def close(self) -> None:
         assert self.intake.join_runners(PATIENCE_S)

@@ -29,7 +29,7 @@ class Machine:
         self.idle_ticks += int(idle / 2 * os.sysconf("SC_CLK_TCK"))
         lines = [f"cpu{number} 7 7 7 {self.idle_ticks} 0 0 0 0 0 0\n" for number in (0, 1, 2)]
         (self.root / "proc/stat").write_text("cpu  1 2 3 4 5 6 7 8 9 10\n" + "".join(lines) + "intr 5\n")
-        self.neighbours.look(self.now_ns, self.own_ns, (), ())
+        self.neighbours.sample(self.now_ns, self.own_ns, (), ())
 
 
 def test_what_is_neither_idle_nor_ours(tmp_path: Path) -> None:
@@ -65,12 +65,12 @@ def test_callers_are_ours(tmp_path: Path) -> None:
     machine.second(idle=2)
     me = os.getpid()
     for callers, others in (((me, me), 0.0), ((), 2.0)):
-        machine.neighbours.look(machine.now_ns, 0, callers, (me,))
+        machine.neighbours.sample(machine.now_ns, 0, callers, (me,))
         used = time.process_time_ns()
         while time.process_time_ns() - used < SECOND // 10:
             pass
         machine.neighbours.cores = 0.0
-        machine.neighbours.look(
+        machine.neighbours.sample(
             machine.now_ns + SECOND // 20, 0, callers, (me,)
         )  # 0.1 s of idleness less than there was
         assert machine.neighbours.cores == pytest.approx(others / 2, abs=0.01)
@@ -84,7 +84,7 @@ def test_callers_that_cannot_be_seen(tmp_path: Path, caller: int) -> None:
     for _ in range(3):
         machine.second(idle=0)
     assert machine.neighbours.crowded
-    machine.neighbours.look(machine.now_ns + SECOND, 0, (caller,), (os.getpid(), caller))
+    machine.neighbours.sample(machine.now_ns + SECOND, 0, (caller,), (os.getpid(), caller))
     assert (machine.neighbours.cores, machine.neighbours.crowded) == (0.0, False)
 
 
@@ -96,5 +96,5 @@ def test_where_the_machine_does_not_tell(tmp_path: Path) -> None:
         ["", "cpu0 1\ncpu1 2\n", "cpu0 1 2 3 x 5 6\ncpu1 1 2 3 4 5 6\n", "cpu0 1 2 3 4 5 6\n"]
     ):
         (tmp_path / "proc/stat").write_text(text)
-        neighbours.look(second * SECOND, 0, (), ())
+        neighbours.sample(second * SECOND, 0, (), ())
         assert (neighbours.cores, neighbours.due_ns) == (0.0, second * SECOND + LOOK_NS)

@@ -23,29 +23,29 @@ def test_the_last_minute_counts(tmp_path: Path, version: int) -> None:
         else:
             tree.v2_quota("web", f"{int(processors * 100_000)} 100000" if processors else "max 100000")
 
-    def look(now_s: float, throttled_s: int) -> float:
+    def sample(now_s: float, throttled_s: int) -> float:
         text = (
             f"throttled_time {throttled_s * 10**9}"
             if version == 1
             else f"throttled_usec {throttled_s * 10**6}"
         )
         tree.write(f"{folder}/cpu.stat", f"nr_periods 10\nnr_throttled 3\n{text}\n")
-        watch.look(now_s)
+        watch.sample(now_s)
         return watch.throttled_s
 
     set_quota(1.5)
     watch = QuotaWatch(tree.root)
-    assert (look(10, 5), watch.processors) == (0.0, 1.5)
-    assert look(30, 7) == 2.0
-    assert look(65, 8) == 3.0
-    assert look(80, 8) == 1.0
+    assert (sample(10, 5), watch.processors) == (0.0, 1.5)
+    assert sample(30, 7) == 2.0
+    assert sample(65, 8) == 3.0
+    assert sample(80, 8) == 1.0
     set_quota(0)
-    watch.look(200)
+    watch.sample(200)
     assert (watch.processors, watch.throttled_s) == (None, 0.0)
 
 
 def test_where_there_are_no_groups(tmp_path: Path) -> None:
     """No limit is known, and nobody is known to stand still."""
     watch = QuotaWatch(tmp_path)
-    watch.look(1.0)
+    watch.sample(1.0)
     assert (watch.processors, watch.throttled_s) == (None, 0.0)

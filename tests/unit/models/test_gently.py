@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from broker.host.interpreter import SWITCH_SECONDS, gently
+from broker.host.interpreter import SWITCH_SECONDS, low_switch_interval
 
 
 def test_switches_are_quick_and_nothing_is_collected() -> None:
@@ -16,7 +16,7 @@ def test_switches_are_quick_and_nothing_is_collected() -> None:
     during = []
 
     def load() -> None:
-        with gently():
+        with low_switch_interval():
             during.extend([sys.getswitchinterval(), gc.isenabled()])
             raise RuntimeError
 
@@ -26,7 +26,7 @@ def test_switches_are_quick_and_nothing_is_collected() -> None:
     assert (sys.getswitchinterval(), gc.isenabled()) == (before, True)
     gc.disable()
     try:
-        with gently():
+        with low_switch_interval():
             pass
         assert not gc.isenabled()
     finally:

@@ -34,7 +34,7 @@ class Request(QueuedRequest):
     taken_ns: int = 0
     deadline_ns: int = 1 << 62
     nbytes: int = 1
-    bound: Limits = UNBOUNDED
+    limits: Limits = UNBOUNDED
     held: bool = False
     parts: list[Request] = field(default_factory=list)
     more: list[Request] = field(default_factory=list)  # parts that follow when this one leaves the queue

@@ -27,7 +27,7 @@ BETWEEN_NS = 1 * MS
 
 
 class Signature:
-    """One whose runs take what the test says, weighed as a Serving does it, on a clock that only runs move."""
+    """One whose runs take what the test says, weighed as a ServedSignature does it, on a clock that only runs move."""
 
     def __init__(self, light: bool, why: str = MEASURED, always_heavy: str = "") -> None:
         self.decision = Lightness(light, why, always_heavy)

@@ -1,4 +1,4 @@
-"""Light or heavy: a Serving tells its decision of every run that may matter, and shows what was decided."""
+"""Light or heavy: a ServedSignature tells its decision of every run that may matter, and shows what was decided."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broker.counters.failures import Failures
-from broker.data_plane.served_signature import Bound, ServedSignature
+from broker.data_plane.served_signature import ModelQueueLimits, ServedSignature
 from broker.host.processor_wait import ProcessorWait
 from broker.models.lifecycle.entry import entry_of
 from broker.models.python.function import ATTRIBUTE, FunctionModel, signature
@@ -28,25 +28,25 @@ class Waits(ProcessorWait):
 
 
 class Served:
-    """A Serving and the clock of its runs."""
+    """A ServedSignature and the clock of its runs."""
 
     def __init__(self, stateful: bool = False, **settings: Any) -> None:
         function = signature(**ROWS, stateful=stateful)(lambda x: x)
         spec = ModelSpec("m", "app:f", **settings)
         model = FunctionModel(spec, function, getattr(function, ATTRIBUTE))
-        self.serving = ServedSignature(entry_of(1, model, "serving_default", 1), Bound(spec))
+        self.served = ServedSignature(entry_of(1, model, "serving_default", 1), ModelQueueLimits(spec))
         self.waits = Waits()
         self.now_ns = 1_000_000_000
 
     def ran(self, run_ns: int, times: int = 1, held_ns: int = 0) -> None:
         for _ in range(times):
             self.now_ns += run_ns
-            self.serving.ran(1, run_ns, held_ns or run_ns, self.now_ns, self.waits)
+            self.served.ran(1, run_ns, held_ns or run_ns, self.now_ns, self.waits)
 
     @property
     def state(self) -> tuple[bool, str]:
-        message = self.serving.to_message(Failures())
-        assert message["light"] is self.serving.light
+        message = self.served.to_message(Failures())
+        assert message["light"] is self.served.light
         return message["light"], message["why"]
 
 
@@ -81,7 +81,7 @@ def test_one_long_run_makes_it_heavy() -> None:
 def test_runs_that_fail_count_as_well() -> None:
     """They hold the thread as those do that answer."""
     found = Served()
-    found.serving.failed(100_000 * US, found.now_ns, found.waits)
+    found.served.failed(100_000 * US, found.now_ns, found.waits)
     assert found.state == (False, "long run")
 
 
@@ -90,7 +90,7 @@ def test_what_belongs_to_a_run_counts() -> None:
     found = Served()
     found.ran(20 * US, held_ns=LONG_NS + 1)
     assert found.state == (False, "long run")
-    assert found.serving.expected_ns < 1000 * US
+    assert found.served.expected_ns < 1000 * US
 
 
 def test_time_without_a_processor_is_not_the_models() -> None:

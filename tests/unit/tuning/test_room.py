@@ -41,7 +41,7 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             tree.v1_memory("", LIMIT, FULL, inactive_file)
         monkeypatch.setattr(experiment, "left_bytes", lambda: left_bytes(tree.root))
 
-    monkeypatch.setattr(experiment, "Probe", FakeProbe)
+    monkeypatch.setattr(experiment, "ProbeProcess", FakeProbe)
     return make
 
 
@@ -49,8 +49,8 @@ def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_warm_cache_does_not_keep_a_model_from_being_measured(container: Any, version: int) -> None:
     """The model's own files, read by the load, are most of what a container has in use."""
     container(version, inactive_file=3000 * MIB)
-    with ProbePool(None, both=True, weights=100 * MIB) as laboratory:
-        assert sorted(laboratory._probes) == [False, True]
+    with ProbePool(None, both=True, weights=100 * MIB) as probe_pool:
+        assert sorted(probe_pool._probes) == [False, True]
 
 
 @pytest.mark.parametrize("version", [1, 2])
@@ -66,7 +66,7 @@ def test_in_a_full_container_nothing_is_measured(container: Any, version: int) -
 
 def test_where_nobody_tells_there_is_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a machine without limits."""
-    monkeypatch.setattr(experiment, "Probe", FakeProbe)
+    monkeypatch.setattr(experiment, "ProbeProcess", FakeProbe)
     monkeypatch.setattr(experiment, "left_bytes", lambda: None)
-    with ProbePool(None, both=False, weights=100 * MIB) as laboratory:
-        assert list(laboratory._probes) == [True]
+    with ProbePool(None, both=False, weights=100 * MIB) as probe_pool:
+        assert list(probe_pool._probes) == [True]

@@ -36,7 +36,7 @@ HEAVY = table(
 )
 
 
-class FakeLaboratory:
+class FakeProbePool:
     """Gives the table of the model's name, and notes what it was asked."""
 
     tables: ClassVar[dict[str, SampleTable | NotMeasurable]] = {}
@@ -48,7 +48,7 @@ class FakeLaboratory:
     def __init__(self, onednn: bool | None, *, both: bool, weights: int) -> None:
         self.made.append((onednn, both))
 
-    def __enter__(self) -> FakeLaboratory:
+    def __enter__(self) -> FakeProbePool:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -66,15 +66,15 @@ class FakeLaboratory:
 
 
 @pytest.fixture
-def laboratory(monkeypatch):
+def probe_pool(monkeypatch):
     """The class that stands for the laboratory: set its `tables`, read what it was `asked`."""
-    monkeypatch.setattr(FakeLaboratory, "tables", {"light": LIGHT, "heavy": HEAVY})
+    monkeypatch.setattr(FakeProbePool, "tables", {"light": LIGHT, "heavy": HEAVY})
     for name in ("asked", "made"):
-        monkeypatch.setattr(FakeLaboratory, name, [])
-    monkeypatch.setattr(tuner, "Laboratory", FakeLaboratory)
+        monkeypatch.setattr(FakeProbePool, name, [])
+    monkeypatch.setattr(tuner, "ProbePool", FakeProbePool)
     monkeypatch.setattr(tuner, "_has_tensorflow", lambda: True)
     monkeypatch.delitem(tuner.sys.modules, "tensorflow", raising=False)
-    return FakeLaboratory
+    return FakeProbePool
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def no_switch(monkeypatch):
 
 
 @pytest.fixture
-def tune(tmp_path: Path, laboratory, no_switch):
+def tune(tmp_path: Path, probe_pool, no_switch):
     """`tune("light", "heavy", tune=..., settings={...})` gives the specs; each model has a directory of its own."""
     records = Records(tmp_path / "records")
 
@@ -124,37 +124,37 @@ def test_together_they_share_one_onednn(tune, caplog):
     assert "light by itself would make 932000 rows/s with oneDNN off" in caplog.text
 
 
-def test_the_second_start_measures_nothing(tune, laboratory):
+def test_the_second_start_measures_nothing(tune, probe_pool):
     """What was measured is remembered, oneDNN included."""
     first = tune("heavy")
     assert tune("heavy") == first
-    assert [name for name, _ in laboratory.asked] == ["heavy"]
+    assert [name for name, _ in probe_pool.asked] == ["heavy"]
     assert os.environ[machine.ONEDNN_VARIABLE] == "1"
 
 
-def test_off_and_remembered_measure_nothing(tune, laboratory):
+def test_off_and_remembered_measure_nothing(tune, probe_pool):
     """`off` leaves all to guesses; `remembered` takes what there is."""
     for mode in ("off", "remembered"):
         assert chosen(tune("heavy", tune=mode)[0]) == (None, None, None, None)
-    assert laboratory.asked == []
+    assert probe_pool.asked == []
     tune("heavy")
     assert chosen(tune("heavy", tune="off")[0]) == (None, None, None, None)
     assert chosen(tune("heavy", tune="remembered")[0]) == (1, 2, True, 1)
-    assert len(laboratory.asked) == 1
+    assert len(probe_pool.asked) == 1
 
 
-def test_only_what_is_missing_is_measured(tune, laboratory):
+def test_only_what_is_missing_is_measured(tune, probe_pool):
     """A new model beside one that is known."""
     tune("heavy")
     tune("light", "heavy")
-    assert [name for name, _ in laboratory.asked] == ["heavy", "light"]
+    assert [name for name, _ in probe_pool.asked] == ["heavy", "light"]
 
 
-def test_python_models_and_what_cannot_be_loaded_are_left_alone(laboratory, no_switch, tmp_path):
+def test_python_models_and_what_cannot_be_loaded_are_left_alone(probe_pool, no_switch, tmp_path):
     """Loading says what is wrong with a model; tuning does not."""
     specs = (ModelSpec("echo", "broker.models.python.echo:echo"), ModelSpec("gone", str(tmp_path / "gone")))
     assert tuned(Settings(models=specs, tune="auto"), Records(tmp_path / "records")) == specs
-    assert laboratory.asked == []
+    assert probe_pool.asked == []
     assert machine.ONEDNN_VARIABLE not in os.environ
 
 
@@ -164,11 +164,11 @@ def test_what_is_set_by_hand_stays(tune):
     assert (spec.intra_op_threads, spec.max_batch_size) == (2, 32)
 
 
-def test_where_all_is_set_nothing_is_measured(tune, laboratory):
+def test_where_all_is_set_nothing_is_measured(tune, probe_pool):
     """There is nothing to find."""
     by_hand = {"intra_op_threads": 1, "max_concurrency": 1, "caller_thread": True, "max_batch_size": 8}
     tune("heavy", by_hand=by_hand, onednn="on")
-    assert laboratory.asked == []
+    assert probe_pool.asked == []
     assert os.environ[machine.ONEDNN_VARIABLE] == "1"
 
 
@@ -189,82 +189,82 @@ def test_allowed_batch_sizes_are_cut_at_what_pays(tune):
         ("1", "off", (True, False), "1"),
     ],
 )
-def test_who_sets_onednn(tune, laboratory, monkeypatch, variable, setting, made, after):
+def test_who_sets_onednn(tune, probe_pool, monkeypatch, variable, setting, made, after):
     """The user's environment goes first, then the setting; only if neither says, both are tried."""
     if variable is not None:
         monkeypatch.setenv(machine.ONEDNN_VARIABLE, variable)
     tune("light", onednn=setting)
-    assert laboratory.made == [made]
+    assert probe_pool.made == [made]
     assert os.environ[machine.ONEDNN_VARIABLE] == after
 
 
-def test_where_tensorflow_is_loaded_already_its_switch_is_left(tune, laboratory, monkeypatch):
+def test_where_tensorflow_is_loaded_already_its_switch_is_left(tune, probe_pool, monkeypatch):
     """It has been read: only what is now can be measured, and nothing is set."""
     monkeypatch.setitem(tuner.sys.modules, "tensorflow", object())
     (spec,) = tune("light")
-    assert laboratory.made == [(None, False)]
+    assert probe_pool.made == [(None, False)]
     assert chosen(spec) == (1, 1, True, 8)
     assert machine.ONEDNN_VARIABLE not in os.environ
 
 
-def test_warmup_false_measures_nothing(tune, laboratory):
+def test_warmup_false_measures_nothing(tune, probe_pool):
     """What is remembered of the model is taken all the same, as that runs nothing."""
     assert chosen(*tune("light", by_hand={"warmup": False})) == (None, None, None, None)
-    assert laboratory.asked == []
+    assert probe_pool.asked == []
     tune("light")
     assert chosen(*tune("light", by_hand={"warmup": False})) == (1, 1, True, 8)
-    assert [name for name, _ in laboratory.asked] == ["light"]
+    assert [name for name, _ in probe_pool.asked] == ["light"]
 
 
-def test_a_second_broker_in_one_process(tune, laboratory, monkeypatch):
+def test_a_second_broker_in_one_process(tune, probe_pool, monkeypatch):
     """What we set ourselves is not taken for the user's word: with TensorFlow loaded, the record is found again."""
     first = tune("light")
     assert tune("light") == first
     monkeypatch.setitem(tuner.sys.modules, "tensorflow", object())
     assert tune("light") == first
     tune("heavy")
-    assert [name for name, _ in laboratory.asked] == ["light", "heavy"]
-    assert laboratory.made == [(None, True), (False, False)]
+    assert [name for name, _ in probe_pool.asked] == ["light", "heavy"]
+    assert probe_pool.made == [(None, True), (False, False)]
     assert os.environ[machine.ONEDNN_VARIABLE] == "0"
 
 
-def test_a_disturbed_measurement_is_made_again(tune, laboratory, monkeypatch):
+def test_a_disturbed_measurement_is_made_again(tune, probe_pool, monkeypatch):
     """On a busy machine at each start, until that is what the machine is like."""
-    monkeypatch.setattr(laboratory, "others", 0.5)
+    monkeypatch.setattr(probe_pool, "others", 0.5)
     for number in range(1, PATIENCE + 2):
         (spec,) = tune("light")
-        assert len(laboratory.asked) == min(number, PATIENCE)
+        assert len(probe_pool.asked) == min(number, PATIENCE)
         assert (spec.max_batch_size is None) is (number < PATIENCE)
     assert chosen(spec) == (1, 1, True, 8)
 
 
-def test_more_time_measures_again_what_was_cut_short(tune, laboratory, monkeypatch):
+def test_more_time_measures_again_what_was_cut_short(tune, probe_pool, monkeypatch):
     """The same time would find the same."""
-    monkeypatch.setattr(laboratory, "complete", False)
+    monkeypatch.setattr(probe_pool, "complete", False)
     for seconds, times in ((5, 1), (5, 1), (3, 1), (20, 2)):
         tune("heavy", tune_seconds=seconds)
-        assert len(laboratory.asked) == times
+        assert len(probe_pool.asked) == times
 
 
 @pytest.mark.parametrize(("lasting", "times"), [(True, 1), (False, 2)])
-def test_a_model_that_cannot_be_measured(tune, laboratory, caplog, lasting, times):
+def test_a_model_that_cannot_be_measured(tune, probe_pool, caplog, lasting, times):
     """Its spec stays as it is and the reason is told; it is tried again unless it would fail again."""
-    laboratory.tables["heavy"] = NotMeasurable("no rank", lasting=lasting)
+    probe_pool.tables["heavy"] = NotMeasurable("no rank", lasting=lasting)
     for _ in range(2):
         assert chosen(tune("heavy")[0]) == (None, None, None, None)
     assert "heavy cannot be tuned: no rank" in caplog.text
-    assert len(laboratory.asked) == times
+    assert len(probe_pool.asked) == times
 
 
-def test_one_that_cannot_be_measured_does_not_keep_others_from_it(tune, laboratory):
+def test_one_that_cannot_be_measured_does_not_keep_others_from_it(tune, probe_pool):
     """The rest is tuned."""
-    laboratory.tables["light"] = NotMeasurable("no rank")
+    probe_pool.tables["light"] = NotMeasurable("no rank")
     light, heavy = tune("light", "heavy")
     assert chosen(light) == (None, None, None, None)
     assert chosen(heavy) == (1, 2, True, 1)
 
 
-def test_what_another_broker_measured_meanwhile_is_taken(tune, laboratory, monkeypatch, tmp_path):
+def test_what_another_broker_measured_meanwhile_is_taken(tune, probe_pool, monkeypatch, tmp_path):
     """Whoever waited for the right to measure looks again before measuring."""
     tune("heavy")
     really_find, looks = Records.find, []
@@ -275,7 +275,7 @@ def test_what_another_broker_measured_meanwhile_is_taken(tune, laboratory, monke
 
     monkeypatch.setattr(Records, "find", find_at_the_second_look)
     assert chosen(tune("heavy")[0]) == (1, 2, True, 1)
-    assert len(laboratory.asked) == 1
+    assert len(probe_pool.asked) == 1
 
 
 def test_without_a_choice_a_spec_is_as_it_was():

@@ -46,9 +46,9 @@ def running(monkeypatch: pytest.MonkeyPatch, *runs: Callable[[], object]) -> Non
 
 def test_both_of_two_runs_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     """That which was under way as the other began, and that one; and neither slot's next use."""
-    company = ConcurrentRuns()
+    concurrent_runs = ConcurrentRuns()
     one, other = taken(), taken()
-    first, second = (Runner(Tracer(), company=company) for _ in range(2))
+    first, second = (Runner(Tracer(), concurrent_runs=concurrent_runs) for _ in range(2))
     seen: list[bool] = []
 
     def begin_the_other() -> None:
@@ -65,9 +65,9 @@ def test_both_of_two_runs_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_one_after_the_other_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On one thread, or on two: what has ended is no company."""
-    company = ConcurrentRuns()
-    runners = [Runner(Tracer(), company=company) for _ in range(2)]
+    """On one thread, or on two: a run that has ended is not concurrent."""
+    concurrent_runs = ConcurrentRuns()
+    runners = [Runner(Tracer(), concurrent_runs=concurrent_runs) for _ in range(2)]
     seen: list[bool] = []
     for runner in (*runners, *runners):
         desk = taken()
@@ -77,22 +77,22 @@ def test_one_after_the_other_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     assert seen == [True] * 4
 
 
-def test_who_leaves_is_no_company() -> None:
+def test_a_runner_that_left_is_not_concurrent() -> None:
     """Threads of models that were unloaded are not looked at for ever."""
-    company = ConcurrentRuns()
-    first, second = (Runner(Tracer(), company=company) for _ in range(2))
-    assert company.several
-    company.leave(second)
-    assert not company.several
+    concurrent_runs = ConcurrentRuns()
+    first, second = (Runner(Tracer(), concurrent_runs=concurrent_runs) for _ in range(2))
+    assert concurrent_runs.several
+    concurrent_runs.leave(second)
+    assert not concurrent_runs.several
     second.line.words[LINE_STARTED_NS] = 1
-    assert not company.meets(first)
+    assert not concurrent_runs.meets(first)
 
 
 def test_a_run_that_is_given_up_is_found_though_it_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a batch whose requests run one by one, the one that runs now is answered."""
-    company = ConcurrentRuns()
+    concurrent_runs = ConcurrentRuns()
     one, other = taken(), taken()
-    first, second = (Runner(Tracer(), company=company) for _ in range(2))
+    first, second = (Runner(Tracer(), concurrent_runs=concurrent_runs) for _ in range(2))
     batch = [taken(), one]  # too unlike to be padded, or else not joined: run one by one
     monkeypatch.setattr(type(SERVING), "divisible", False, raising=False)
 

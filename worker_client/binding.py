@@ -24,47 +24,47 @@ class Binding(NamedTuple):
     connection: Connection
     channel: Channel
     id: int
-    fitter: InputValidator
+    validator: InputValidator
     output_names: tuple[str, ...]
 
 
 def input_shapes(
-    fitter: InputValidator, rows: int | None, shapes: dict[str, tuple[int, ...]]
+    validator: InputValidator, rows: int | None, shapes: dict[str, tuple[int, ...]]
 ) -> list[tuple[int, ...]]:
-    unknown = [name for name in shapes if name not in fitter.names]
+    unknown = [name for name in shapes if name not in validator.names]
     if unknown:
         raise InvalidInput(
-            f"{fitter.label} has no input {', '.join(unknown)}; it has {', '.join(fitter.names)}"
+            f"{validator.label} has no input {', '.join(unknown)}; it has {', '.join(validator.names)}"
         )
     found = []
-    for spec in fitter.signature.inputs:
+    for spec in validator.signature.inputs:
         if spec.name in shapes:
             shape: Any = shapes[spec.name]
         else:
             shape = spec.with_rows(rows) if spec.default is None else spec.default.shape
         if shape is None:
             raise InvalidInput(
-                f"{fitter.label}: input {spec.name!r} is {spec}; give its whole shape: "
+                f"{validator.label}: input {spec.name!r} is {spec}; give its whole shape: "
                 f"request(shapes={{{spec.name!r}: (...)}})"
             )
-        found.append(_dimensions(fitter, spec, shape))
+        found.append(_dimensions(validator, spec, shape))
     return found
 
 
-def _dimensions(fitter: InputValidator, spec: TensorSpec, shape: Iterable[Any]) -> tuple[int, ...]:
+def _dimensions(validator: InputValidator, spec: TensorSpec, shape: Iterable[Any]) -> tuple[int, ...]:
     try:
         dimensions = tuple(index(size) for size in shape)
     except TypeError:
         dimensions = (-1,)
     if any(size < 0 for size in dimensions):
         raise InvalidInput(
-            f"{fitter.label}: input {spec.name!r} is {spec} and cannot have the shape {shape!r}"
+            f"{validator.label}: input {spec.name!r} is {spec} and cannot have the shape {shape!r}"
         )
     return dimensions
 
 
-def copied(bound: Binding, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
+def copied(binding: Binding, outputs: tuple[np.ndarray, ...], inputs: Any) -> Any:
     """Private copies of the outputs, in the form in which `predict` returns them for `inputs`."""
     if len(outputs) == 1 and (type(inputs) is np.ndarray or not isinstance(inputs, Mapping)):
         return outputs[0].copy()
-    return {name: array.copy() for name, array in zip(bound.output_names, outputs)}
+    return {name: array.copy() for name, array in zip(binding.output_names, outputs)}
