@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from broker.config.options import Options, StartOptions
 
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _WHAT_IS_ADOPTED = 'models of this process such as [adopt.keras("faces", model)]'
 _RELOADERS = {"WERKZEUG_RUN_MAIN": "Flask's", "RUN_MAIN": "Django's"}
 """What stands in the environment of the process that a reloader starts."""
@@ -236,7 +236,7 @@ class Broker:
             stack.callback(fork_server.stop)
             failed = threading.Event()
             record = RunRecord()
-            with load_watch.told(record, 0.0, None):
+            with load_watch.reported_loads(record, 0.0, None):
                 server = Server(self.settings, failed.set, self._adopted, record=record)
             server.start()
             stack.callback(server.stop)
@@ -253,7 +253,7 @@ def _supervise(fork_server: ForkServer, failed: threading.Event, processes: int,
         fork_server.start(index)
     running, restarts = processes, 0
     while running:
-        while not fork_server.wait(_LOOK_SECONDS):
+        while not fork_server.wait(_CHECK_SECONDS):
             if failed.is_set():
                 raise BrokerError("the broker failed; see the log above")
         index, status = fork_server.next_exit()

@@ -111,12 +111,12 @@ class Connection:
         if monkey.in_native_thread():
             return self._channel_of_hub(deadline_ns, patient, closings)
         self._hub = green.hub()
-        patience = self._patience(deadline_ns, patient)
+        attach_policy = self._attach_policy(deadline_ns, patient)
         while True:
             try:
                 return self._attach_in_turn(deadline_ns, closings)
             except (NotListening, BrokerLost, NoReply) as error:
-                pause = patience.pause_s(error, monotonic_ns())
+                pause = attach_policy.pause_s(error, monotonic_ns())
             with self._changed:
                 if pause and self.closings == closings:
                     self._changed.wait(pause)
@@ -177,16 +177,16 @@ class Connection:
     def missed(self, deadline_ns: int, patient: bool = True) -> BrokerError:
         """The error of a call that timed out while another thread was attaching."""
         now = monotonic_ns()
-        patience = self._patience(deadline_ns, patient)
+        attach_policy = self._attach_policy(deadline_ns, patient)
         try:
-            patience.pause_s(
+            attach_policy.pause_s(
                 NoReply(f"another call still waits for the broker at {self.path}"), max(now, deadline_ns)
             )
         except BrokerError as error:
             return error
         raise AssertionError("the deadline has passed")
 
-    def _patience(self, deadline_ns: int, patient: bool) -> AttachPolicy:
+    def _attach_policy(self, deadline_ns: int, patient: bool) -> AttachPolicy:
         return AttachPolicy(self.path, deadline_ns, patient and self._is_expected(monotonic_ns()))
 
     def _is_expected(self, now_ns: int) -> bool:
@@ -268,7 +268,9 @@ class Connection:
         except (OSError, MemoryError) as error:
             link.close()
             what = f"the memory of the broker at {self.path}"
-            raise limits.told(error, 0, what) or BrokerUnavailable(f"cannot map {what}: {error}") from None
+            raise limits.overloaded_by(error, 0, what) or BrokerUnavailable(
+                f"cannot map {what}: {error}"
+            ) from None
         except BaseException:
             link.close()
             raise

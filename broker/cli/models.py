@@ -72,7 +72,9 @@ def _joined(info: dict[str, Any], signature: dict[str, Any]) -> str:
 def _facts(info: dict[str, Any], version: dict[str, Any]) -> Iterator[str]:
     state = version["state"]
     since = datetime.fromtimestamp(version["since"]).astimezone()
-    labels = [label for label, told in info["labels"].items() if told["version"] == version["version"]]
+    labels = [
+        label for label, labelled in info["labels"].items() if labelled["version"] == version["version"]
+    ]
     yield f"version {version['version']}: [{_STYLES[state]}]{state}[/] since {since:%Y-%m-%d %H:%M:%S}"
     if version["cause"]:
         yield escape(version["cause"])

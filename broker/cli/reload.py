@@ -62,7 +62,7 @@ def reload(
         click.echo(json.dumps(found, indent=2))
     else:
         for model, outcome in found.items():
-            click.echo(f"{model}: {_told(outcome)}")
+            click.echo(f"{model}: {_outcome_text(outcome)}")
     sys.exit(1 if any(outcome["failed"] or outcome["note"] for outcome in found.values()) else 0)
 
 
@@ -80,7 +80,7 @@ def _label(text: str) -> tuple[str, int]:
     return label, int(number)
 
 
-def _told(outcome: dict[str, Any]) -> str:
+def _outcome_text(outcome: dict[str, Any]) -> str:
     version = outcome["version"]
     parts = ["no version can be called" if version is None else f"version {version} is served"]
     done = [(what, outcome[what]) for what in ("loaded", "unloaded")]

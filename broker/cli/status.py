@@ -25,7 +25,7 @@ from worker_client.system.clock import monotonic
 from worker_client.wire.address import first_served, places
 from worker_client.wire.errors import BrokerUnavailable
 
-_LOOK_SECONDS = 0.05
+_CHECK_SECONDS = 0.05
 
 
 @click.command()
@@ -96,7 +96,7 @@ def _when_ready(name: str | None, seconds: float) -> dict[str, Any]:
             start = awaited[path] = awaited.get(path) or AwaitedStart(path)
             if why := start.why_failed():
                 raise BrokerUnavailable(f"the broker at {path} could not start: {why}")
-            sleep(min(left, _LOOK_SECONDS))
+            sleep(min(left, _CHECK_SECONDS))
     finally:
         for each in awaited.values():
             each.close()

@@ -96,8 +96,8 @@ def _stateful(info: Mapping[str, Any], signature: Signature, name: str | None) -
     """What the signature changes; empty if it changes nothing, or if the user has named it and so wants that."""
     if name is not None:
         return ""
-    (told,) = [each["stateful"] for each in info["signatures"] if each["name"] == signature.name]
-    return str(told)
+    (found,) = [each["stateful"] for each in info["signatures"] if each["name"] == signature.name]
+    return str(found)
 
 
 def _called(broker: Served, model: str, stateful: str, file: Path | None) -> ModelFailed | None:
@@ -114,12 +114,12 @@ def _called(broker: Served, model: str, stateful: str, file: Path | None) -> Mod
             raise
         click.echo(f"not called: {error}")
         return None
-    click.echo(f"calling {signature.name}({_told(inputs, signature.inputs)})")
+    click.echo(f"calling {signature.name}({_arrays_text(inputs, signature.inputs)})")
     try:
         times, answer = _timed(broker.address, model, signature, inputs)
     except ModelFailed as error:
         return error
-    click.echo(f"answer ({_told(answer, signature.outputs)})")
+    click.echo(f"answer ({_arrays_text(answer, signature.outputs)})")
     click.echo(f"first call {duration(times[0])}, second call {duration(times[1])}")
     return None
 
@@ -141,7 +141,7 @@ def _timed(address: str, model: str, signature: Signature, inputs: Named) -> tup
         return [(end - begin) / 1000 for begin, end in pairwise(moments)], handle.named(answers[0])
 
 
-def _told(arrays: Named, specs: Any) -> str:
+def _arrays_text(arrays: Named, specs: Any) -> str:
     """`x: float32[1, 64], n: int64[]`"""
     return ", ".join(
         f"{spec.name}: {name_of(spec.dtype)}{format_shape(np.shape(arrays[spec.name]))}" for spec in specs

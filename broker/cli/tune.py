@@ -120,14 +120,14 @@ def _progress() -> Iterator[OnProgress]:
         tasks: dict[str, TaskID] = {}
         waiting = bar.add_task("starting TensorFlow", total=None)
 
-        def tell(name: str, progress: race.RaceProgress) -> None:
+        def report_progress(name: str, progress: race.RaceProgress) -> None:
             bar.update(waiting, visible=False)
             if name not in tasks:
                 tasks[name] = bar.add_task(escape(name))
             text = f"{name}: {progress.done} of {progress.planned}, {progress.seconds_left:.0f} s left"
             bar.update(tasks[name], completed=progress.done, total=progress.planned, description=escape(text))
 
-        yield tell
+        yield report_progress
 
 
 def _write(path: Path, specs: Sequence[ModelSpec], choices: Mapping[str, Choice], switch: Switch) -> None:

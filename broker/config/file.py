@@ -181,11 +181,11 @@ class _Reader:
             key: value for key, value in values.items() if not _wrong(kind, {**needed, key: value}, arguments)
         }
         others = {key: value for key, value in values.items() if key not in fitting}
-        told = [
+        results = [
             self._takes((*path, key), kind, {**needed, **fitting, key: value}, arguments)
             for key, value in others.items()
         ]
-        return all(told)
+        return all(results)
 
     def _takes(
         self, path: tuple[str, ...], kind: type, values: dict[str, Any], arguments: tuple[Any, ...]

@@ -33,7 +33,7 @@ from worker_client.wire.errors import BrokerError
 
 _log = logging.getLogger("onesession.instance")
 
-LOOK_SECONDS = 1.0
+CHECK_SECONDS = 1.0
 """How often who holds an address looks whether it is still there."""
 _TOUCH_SECONDS = 3600.0  # cleaners go by age: what is younger than ten days, at the least, they leave
 _BACKLOG = 1024  # workers that may attach at the same time; the kernel's somaxconn bounds it

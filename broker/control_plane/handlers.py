@@ -191,8 +191,8 @@ class Handlers:
         self.intake.serve(entry)
         if one_went:
             self.intake.follow()
-        told = {"id": entry.id, "stateful": entry.stateful, "operations": operations}
-        return {**entry.signature.to_message(), **told, "max_run_seconds": entry.max_run_seconds}, None
+        fields = {"id": entry.id, "stateful": entry.stateful, "operations": operations}
+        return {**entry.signature.to_message(), **fields, "max_run_seconds": entry.max_run_seconds}, None
 
 
 def _are_names(value: Any) -> TypeGuard[list[str]]:

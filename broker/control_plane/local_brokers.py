@@ -49,7 +49,7 @@ class LocalBroker:
 
 def found(directory: Path | None = None) -> list[LocalBroker]:
     """All that live, in the order of their names."""
-    return [_look(path, pid) for path, pid in _live(directory or runtime_directory())]
+    return [_ask_status(path, pid) for path, pid in _live(directory or runtime_directory())]
 
 
 def address_of(name: str | None) -> str | None:
@@ -62,8 +62,8 @@ def address_of(name: str | None) -> str | None:
         return name
     live = [(path, pid) for path, pid in _live(runtime_directory()) if not node_files.is_node(path)]
     if len(live) > 1:
-        told = ", ".join(_look(path, pid).describe() for path, pid in live)
-        raise InvalidInput(f"several brokers serve in {live[0][0].parent}: {told}; say which with --name")
+        listed = ", ".join(_ask_status(path, pid).describe() for path, pid in live)
+        raise InvalidInput(f"several brokers serve in {live[0][0].parent}: {listed}; say which with --name")
     return os.fspath(live[0][0]) if live else None
 
 
@@ -76,7 +76,7 @@ def _live(directory: Path) -> list[tuple[Path, int]]:
     return [(path, pid) for path, pid in holders if pid is not None]
 
 
-def _look(path: Path, pid: int) -> LocalBroker:
+def _ask_status(path: Path, pid: int) -> LocalBroker:
     note = locks.note_at(path)
     if note is not None and note.loading:
         return LocalBroker(path, pid, None, "loading")

@@ -79,7 +79,7 @@ def ends_after(status: dict[str, Any]) -> str:
 
 def found(directory: Path) -> list[NodeBroker]:
     """All that there is anything of, in this directory."""
-    return [_look(path) for path in _sockets(directory)]
+    return [_ask_status(path) for path in _sockets(directory)]
 
 
 def sweep(directory: Path) -> list[Path]:
@@ -117,7 +117,7 @@ def _sockets(directory: Path) -> list[Path]:
     return sorted(path for name in names if node_files.is_node(path := directory / name))
 
 
-def _look(path: Path) -> NodeBroker:
+def _ask_status(path: Path) -> NodeBroker:
     note = StartLock.peek(path)
     log = note.log if note is not None and note.log else os.fspath(node_files.of_log(path))
     error = "" if note is None else note.error

@@ -24,7 +24,7 @@ class Peers:
     def __init__(self) -> None:
         self._processes: Counter[int] = Counter()
         self._users: Counter[int] = Counter()
-        self._told: dict[int, float] = {}
+        self._logged: dict[int, float] = {}
 
     def add(self, pid: int, uid: int) -> str:
         """Count one more. Why it is one too many, "" if it is not."""
@@ -49,10 +49,10 @@ class Peers:
             if not counter[key]:
                 del counter[key]
 
-    def may_be_told(self, uid: int) -> bool:
+    def may_be_logged(self, uid: int) -> bool:
         """Whether the log may have another line on this user, who could fill it else."""
         now = monotonic()
-        if now - self._told.get(uid, -_ONCE_IN_S) < _ONCE_IN_S:
+        if now - self._logged.get(uid, -_ONCE_IN_S) < _ONCE_IN_S:
             return False
-        self._told[uid] = now
+        self._logged[uid] = now
         return True

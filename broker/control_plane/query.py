@@ -7,7 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from broker.control_plane.address_lock import LOOK_SECONDS
+from broker.control_plane.address_lock import CHECK_SECONDS
 from broker.control_plane.locks import holder, note_at
 from worker_client.wire import control
 from worker_client.wire.address import first_served, places, unreachable
@@ -56,7 +56,7 @@ def _removed(path: Path) -> BrokerUnavailable | None:
         return None
     return BrokerUnavailable(
         f"the broker at {path} is alive (pid {pid}), but its socket was removed, so no worker can attach; "
-        f"the broker creates it again within {LOOK_SECONDS:g} s"
+        f"the broker creates it again within {CHECK_SECONDS:g} s"
     )
 
 

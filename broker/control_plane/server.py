@@ -271,7 +271,7 @@ class ControlServer:
         self._selector.register(sock, selectors.EVENT_READ, session)
 
     def _turn_away(self, session: Peer, why: str) -> None:
-        if self._peers.may_be_told(session.uid):
+        if self._peers.may_be_logged(session.uid):
             _log.warning("refused pid %d of uid %d: %s", session.pid, session.uid, why)
         session.close()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from time import sleep
 from typing import TypeVar
 
-from broker.control_plane.address_lock import LOOK_SECONDS
+from broker.control_plane.address_lock import CHECK_SECONDS
 from broker.control_plane.locks import AlreadyRunning
 from worker_client.ipc.node_files import StartLock, listens
 from worker_client.system.clock import monotonic
@@ -17,7 +17,7 @@ from worker_client.wire.errors import BrokerError
 
 Served = TypeVar("Served")
 
-_PATIENCE_SECONDS = 3 * LOOK_SECONDS
+_PATIENCE_SECONDS = 3 * CHECK_SECONDS
 _PAUSE_SECONDS = 0.1
 
 

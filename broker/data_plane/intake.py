@@ -50,7 +50,7 @@ _RECOUNT_NS = 2_000_000
 _HOLD_SLICE_NS = (
     50_000  # a batch of a light model is held for some hundred microseconds: look that often who came
 )
-_LOOK_S = 0.1  # how often one who waits for the intake looks whether it is being stopped
+_CHECK_S = 0.1  # how often one who waits for the intake looks whether it is being stopped
 _END_OF_RUNNERS_S = 0.5  # after their last run: a thread that is in none ends at once
 
 T = TypeVar("T")
@@ -164,7 +164,7 @@ class Intake:
             done.set()
 
         self.call(act)
-        while not done.wait(_LOOK_S) and not self._stopping:
+        while not done.wait(_CHECK_S) and not self._stopping:
             pass
         return results[0] if results else None
 
@@ -393,13 +393,13 @@ class Intake:
     def _switch(self) -> None:
         with self._repository.lock:
             self.served_signatures = served_signatures_of(self._repository.table(), self.served_signatures)
-        self._forget_plans()
+        self._forget_requests()
 
     def _release_pools(self, model: LoadedModel, pools: list[RunnerPool]) -> bool:
         channels = [*self.channels, *self._retired]
         if any(slot.busy and slot.prepared.served.entry.model is model for c in channels for slot in c.slots):
             return False
-        self._forget_plans()  # and what idle slots hold of their last use
+        self._forget_requests()  # and what idle slots hold of their last use
         for stateful in (False, True):
             pool = self._pools.get((model, stateful))
             if pool is not None:
@@ -411,10 +411,10 @@ class Intake:
         for stateful in (False, True):
             self._pools.pop((model, stateful), None)
 
-    def _forget_plans(self) -> None:
+    def _forget_requests(self) -> None:
         for channel in [*self.channels, *self._retired]:
             for slot in channel.slots:
-                slot.forget_plans(self.served_signatures)
+                slot.forget_requests(self.served_signatures)
 
     def _do_calls(self) -> None:
         while self._calls:

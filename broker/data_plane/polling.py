@@ -26,14 +26,14 @@ class Polling:
         self._neighbours = Neighbours(processors)
         self._quota = QuotaWatch()
         self._leave = Leave(POLL_FREELY, Reason.QUIET)
-        self.look_at_quota()
+        self.sample_quota()
 
     @property
     def how(self) -> int:
         """A POLL_ word of `wire/layout.py`."""
         return self._leave.how
 
-    def look_at_quota(self) -> None:
+    def sample_quota(self) -> None:
         self._quota.sample(monotonic_ns() / 1e9)
 
     def judge(self, callers: Sequence[int], workers: Sequence[int], busy: bool, now: int) -> bool:

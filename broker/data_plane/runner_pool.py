@@ -55,7 +55,7 @@ class RunnerPool:
         self._written_off: set[Runner] = set()
         self._stopping = False
         self._threads: list[threading.Thread] = []
-        self._told = False  # that there are fewer than there should be
+        self._logged = False  # that there are fewer than there should be
 
     def __repr__(self) -> str:
         return f"<RunnerPool of {self.model}, {self.running} of {self._concurrency} running>"
@@ -107,8 +107,8 @@ class RunnerPool:
         self._threads.append(thread)
 
     def _tell_once(self, error: Overloaded) -> None:
-        if not self._told:
-            self._told = True
+        if not self._logged:
+            self._logged = True
             _log.warning(
                 "model %r has %d of its %d threads: %s",
                 self.model,

@@ -162,7 +162,7 @@ class Slot(request.QueuedRequest):
             return True
         return bool(self.words[CANCELLED] == self.use)
 
-    def forget_plans(self, served_signatures: Sequence[ServedSignature | None]) -> None:
+    def forget_requests(self, served_signatures: Sequence[ServedSignature | None]) -> None:
         """Drop what was checked for signatures for which their numbers no longer stand. Intake thread."""
         known: tuple[dict[Key, Any], ...] = self.input.prepared_requests, self.input.string_requests
         for prepared_requests in known:

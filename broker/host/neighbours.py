@@ -13,7 +13,7 @@ from pathlib import Path
 from broker.host.kernel_files import ROOT
 from broker.host.usage import cpu_ns_or_0, idle_s
 
-LOOK_NS = 100_000_000
+CHECK_NS = 100_000_000
 """/proc/stat counts in steps of 10 ms."""
 _MANY, _FEW = 0.5, 0.25
 
@@ -44,7 +44,7 @@ class Neighbours:
         Nobody is known to compute where that cannot be seen: with callers in other namespaces of process ids (0), and
         where a filter of system calls keeps their clocks.
         """
-        self.due_ns = now_ns + LOOK_NS
+        self.due_ns = now_ns + CHECK_NS
         idle = idle_s(self._processors, self._root)
         used = {pid: cpu_ns_or_0(pid) if pid > 0 else 0 for pid in {*callers, *pids}}
         before, self._before = self._before, None

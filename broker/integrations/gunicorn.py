@@ -116,7 +116,7 @@ class ArbitersBroker:
         self.address = FreeAddress(wanted)
         self.path = self.address.path
         self._supervisor: Supervisor | None = None
-        self._next_look = 0.0
+        self._next_poll = 0.0
 
     @property
     def started(self) -> bool:
@@ -135,7 +135,7 @@ class ArbitersBroker:
         except BrokerError as error:
             arbiter.log.critical("The broker cannot start: %s", error)
             sys.exit(1)
-        self._look_after(arbiter)
+        self._check_after(arbiter)
 
     def on_reload(self, arbiter: Any) -> None:
         """The broker keeps running with its models loaded. Logs a warning if the file now has other settings."""
@@ -160,7 +160,7 @@ class ArbitersBroker:
         allowed = (*self.wanted.allow_uid, uid) if dropped else self.wanted.allow_uid
         return replace(self.wanted, address=os.fspath(self.path), allow_uid=allowed)
 
-    def _look_after(self, arbiter: Any) -> None:
+    def _check_after(self, arbiter: Any) -> None:
         """Have the arbiter look at the broker whenever it counts its workers: at each SIGCHLD and each second.
 
         There is no hook for that. Both methods are gunicorn's own names in all its versions. It reaps whatever child
@@ -170,7 +170,7 @@ class ArbitersBroker:
         manage_workers, reap_workers = arbiter.manage_workers, arbiter.reap_workers
 
         def poll_and_manage_workers() -> None:
-            self._look(arbiter)
+            self._poll_supervisor(arbiter)
             manage_workers()
 
         def take_status_and_reap_workers() -> None:
@@ -181,14 +181,14 @@ class ArbitersBroker:
         arbiter.manage_workers = poll_and_manage_workers
         arbiter.reap_workers = take_status_and_reap_workers
 
-    def _look(self, arbiter: Any) -> None:
-        if self._supervisor is None or monotonic() < self._next_look:
+    def _poll_supervisor(self, arbiter: Any) -> None:
+        if self._supervisor is None or monotonic() < self._next_poll:
             return
         try:
             with _without(self._hidden):
                 self._supervisor.poll()
         except BrokerError as error:
-            self._next_look = monotonic() + _RESPITE_SECONDS
+            self._next_poll = monotonic() + _RESPITE_SECONDS
             arbiter.log.critical("%s (next try in %g s)", error, _RESPITE_SECONDS)
 
 
@@ -200,7 +200,7 @@ def _ready(settings: Settings) -> Supervisor:
             supervisor.poll()
             if supervisor.ready:
                 return supervisor
-            time.sleep(supervisor.seconds_to_next_look or 0.0)
+            time.sleep(supervisor.seconds_to_next_poll or 0.0)
     except BaseException:
         supervisor.release()
         raise

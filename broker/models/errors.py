@@ -16,8 +16,8 @@ class ModelLoadError(BrokerError):
 
     @classmethod
     def of(cls, name: str, source: str, cause: str, remedy: str) -> ModelLoadError:
-        told = " ".join(cause.split("\n"))  # the words of others may have lines of their own
-        return cls(f"model {name!r} from {source!r} cannot be loaded: {told}. {remedy}")
+        one_line = " ".join(cause.split("\n"))  # the words of others may have lines of their own
+        return cls(f"model {name!r} from {source!r} cannot be loaded: {one_line}. {remedy}")
 
     @classmethod
     def joined(cls, errors: Sequence[ModelLoadError]) -> ModelLoadError:

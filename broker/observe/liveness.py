@@ -12,9 +12,9 @@ OVERDUE_SECONDS = 2.0
 """What a process has to end a run past its limit, or itself, before its parent does it."""
 SILENT_SECONDS = 30.0
 """For so long it may show no sign of life though it runs no model: an import can hold the interpreter's lock."""
-LOOK_SECONDS = 0.5
+CHECK_SECONDS = 0.5
 """How often a parent looks, at least."""
-_SHORTEST_LOOK_SECONDS = 0.02
+_SHORTEST_CHECK_SECONDS = 0.02
 BEAT_SECONDS = 1.0
 """How often a process gives a sign of life, at least."""
 QUIET_SECONDS = 1.5
@@ -43,7 +43,7 @@ def why_replace(record: RunRecord, now_ns: int) -> str:
     return ""
 
 
-def seconds_to_next_look(record: RunRecord, now_ns: int) -> float:
+def seconds_to_next_poll(record: RunRecord, now_ns: int) -> float:
     """When to judge again: as soon as a run could be one that nobody in the process sees to."""
     silent = record.seconds_since_beat(now_ns)
     waits = [
@@ -51,8 +51,8 @@ def seconds_to_next_look(record: RunRecord, now_ns: int) -> float:
         for run in record.under_way(now_ns)
         if run.limit_s
     ]
-    soonest = min((wait for wait in waits if wait > 0), default=LOOK_SECONDS)
-    return min(LOOK_SECONDS, soonest + _SHORTEST_LOOK_SECONDS)
+    soonest = min((wait for wait in waits if wait > 0), default=CHECK_SECONDS)
+    return min(CHECK_SECONDS, soonest + _SHORTEST_CHECK_SECONDS)
 
 
 def stuck(record: RunRecord, now_ns: int, seconds: float) -> list[str]:

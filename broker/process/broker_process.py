@@ -246,7 +246,7 @@ class StartupPipe:
         self.settings = Settings.from_message(msgpack.unpackb(stdin.read(length), unicode_errors=_ANY_BYTES))
 
     @property
-    def told(self) -> bool:
+    def reported(self) -> bool:
         return self._report < 0
 
     def report_ready(self) -> None:

@@ -21,12 +21,14 @@ from worker_client.system.clock import monotonic, monotonic_ns
 
 _log = logging.getLogger("onesession.start")
 
-_LOOK_SECONDS = 0.5
+_CHECK_SECONDS = 0.5
 _GRACE_SECONDS = 5.0  # for the thread, or our parent, to end it with a line that says why
 
 
 @contextlib.contextmanager
-def told(record: RunRecord, limit_s: float, on_late: Callable[[str], None] | None) -> Iterator[None]:
+def reported_loads(
+    record: RunRecord, limit_s: float, on_late: Callable[[str], None] | None
+) -> Iterator[None]:
     """While the models are loaded in the block. `on_late`, which ends the process, is called from another thread with
     the reason; without it the start goes on, as this process is somebody else's."""
     over = threading.Event()
@@ -60,7 +62,7 @@ def ended_in_any_case(limit_s: float) -> Iterator[None]:
 def _watch(
     over: threading.Event, record: RunRecord, start: Start, on_late: Callable[[str], None] | None
 ) -> None:
-    while not over.wait(_LOOK_SECONDS):
+    while not over.wait(_CHECK_SECONDS):
         loading = record.loading(monotonic_ns())
         if news := start.news(monotonic(), *loading):
             let_through()

@@ -112,7 +112,7 @@ def _seen_to(
     with contextlib.ExitStack() as stack:
         stack.enter_context(load_watch.ended_in_any_case(limit_s))
         if not watched:
-            stack.enter_context(load_watch.told(record, limit_s, give_up))
+            stack.enter_context(load_watch.reported_loads(record, limit_s, give_up))
         yield
 
 

@@ -16,8 +16,8 @@ from broker.host import descriptors
 from worker_client.system.clock import monotonic
 from worker_client.system.interpreter import python
 
-_FIRST_LOOK_SECONDS = 0.0005
-_LAST_LOOK_SECONDS = 0.05
+_FIRST_CHECK_SECONDS = 0.0005
+_LAST_CHECK_SECONDS = 0.05
 
 
 class SpawnedProcess:
@@ -59,13 +59,13 @@ class SpawnedProcess:
         if seconds is None and not self._ended:
             self._wait(0)
         limit = monotonic() + (seconds or 0)
-        pause = _FIRST_LOOK_SECONDS
+        pause = _FIRST_CHECK_SECONDS
         while not self.has_ended():
             left = limit - monotonic()
             if left <= 0:
                 return False
             sleep(min(pause, left))
-            pause = min(2 * pause, _LAST_LOOK_SECONDS)
+            pause = min(2 * pause, _LAST_CHECK_SECONDS)
         return True
 
     def kill(self) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from broker.control_plane.address_lock import LOOK_SECONDS, AddressLock
+from broker.control_plane.address_lock import CHECK_SECONDS, AddressLock
 from broker.control_plane.server import ControlServer
 from broker.server.retirement import Idleness, Retirement
 from broker.sharing.access import Access
@@ -41,9 +41,9 @@ class Presence:
     def watch(self, control: ControlServer) -> None:
         """Have its thread look now and then. Before that runs."""
         self._control = control
-        control.regularly(LOOK_SECONDS, self._look_at_address)
+        control.regularly(CHECK_SECONDS, self._check_address)
         if self._idleness is not None:
-            control.regularly(min(LOOK_SECONDS, self._idleness.seconds / 4), self._look_at_idleness)
+            control.regularly(min(CHECK_SECONDS, self._idleness.seconds / 4), self._check_idleness)
 
     def worker_left(self) -> None:
         if self._idleness is not None:
@@ -61,13 +61,13 @@ class Presence:
         """Once the address is given up."""
         self._retirement.finish()
 
-    def _look_at_address(self) -> None:
+    def _check_address(self) -> None:
         if not self.retired and self._address_lock.restore() is not None:
             assert self._control is not None
             self._access.open_path(self._address_lock.path, self._address_lock.own_directory)
             self._control.listen_at(self._address_lock.listener)
 
-    def _look_at_idleness(self) -> None:
+    def _check_idleness(self) -> None:
         assert self._idleness is not None
         assert self._control is not None
         sessions = self._control.sessions
@@ -79,5 +79,5 @@ class Presence:
             _log.info("stopping: there has been no worker for %g s", self._idleness.seconds)
             self._on_idle()
         else:
-            self._look_at_address()  # somebody has connected meanwhile
+            self._check_address()  # somebody has connected meanwhile
             self._retirement.put_off()

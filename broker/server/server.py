@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 
 from broker.config.settings import Settings, Tune
-from broker.control_plane.address_lock import LOOK_SECONDS, AddressLock
+from broker.control_plane.address_lock import CHECK_SECONDS, AddressLock
 from broker.control_plane.handlers import Handlers
 from broker.control_plane.server import ControlServer
 from broker.counters.run_record import RunRecord
@@ -95,7 +95,7 @@ class Server:
             verdicts = RememberedVerdicts()
             aside = settings.set_aside
             self.repository = repository.load(
-                specs, adopted=adopted, verdicts=verdicts, set_aside=aside, tell=self._load_begins
+                specs, adopted=adopted, verdicts=verdicts, set_aside=aside, on_load_begin=self._load_begins
             )
         finally:
             own_broker.leave()
@@ -143,7 +143,7 @@ class Server:
         self.control = ControlServer(self.address_lock.listener, handlers, self._handlers.on_end, access)
         self._handlers.control = self.control
         presence.watch(self.control)
-        self.control.regularly(LOOK_SECONDS, self.intake.polling.look_at_quota)
+        self.control.regularly(CHECK_SECONDS, self.intake.polling.sample_quota)
         parts = self.intake, self.memory, self.repository, self.control.sessions, self.threads
         self.observation.watch(path, *parts, presence.message)
 

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("onesession.watch")
 
-_SHORTEST_LOOK_S = 0.05
-_LOOKS_A_LIMIT = 8
+_SHORTEST_CHECK_S = 0.05
+_CHECKS_A_LIMIT = 8
 _OVERSLEPT_NS = 5_000_000_000
 _CANCEL_NS = 1_000_000_000
 """What a graph's run has to end once it is cancelled: it looks between two operations."""
@@ -62,7 +62,7 @@ class Watch:
         self._on_hung = on_hung
         self._seen: dict[Runner, _Seen] = {}
         self._next_round_ns = 0
-        self._looked_ns = monotonic_ns()
+        self._checked_ns = monotonic_ns()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="onesession-watch", daemon=True)
 
@@ -78,9 +78,9 @@ class Watch:
         while not self._stopped.wait(pause := self._pause_s()):
             try:
                 now = monotonic_ns()
-                self._forgive(now - self._looked_ns - int(pause * 1e9))
-                self._looked_ns = now
-                self._look(now)
+                self._forgive(now - self._checked_ns - int(pause * 1e9))
+                self._checked_ns = now
+                self._check_runs(now)
             except Exception:
                 _log.exception("watching the runs failed")
 
@@ -94,9 +94,11 @@ class Watch:
         """Short limits want more looks."""
         limits = [served.limit_ns for served in _distinct(self._intake.served_signatures) if served.limit_ns]
         shortest = min(limits, default=0) / 1e9
-        return min(BEAT_SECONDS, max(_SHORTEST_LOOK_S, shortest / _LOOKS_A_LIMIT)) if limits else BEAT_SECONDS
+        return (
+            min(BEAT_SECONDS, max(_SHORTEST_CHECK_S, shortest / _CHECKS_A_LIMIT)) if limits else BEAT_SECONDS
+        )
 
-    def _look(self, now: int) -> None:
+    def _check_runs(self, now: int) -> None:
         self._record.beat(now)
         if now >= self._next_round_ns:
             self._next_round_ns = now + int(0.9 * BEAT_SECONDS * 1e9)
@@ -117,8 +119,8 @@ class Watch:
         if seen is None or seen.started != started:
             seen = self._seen[runner] = _Seen(pool, started)
         ran = now - started - seen.forgiven_ns
-        if not seen.told and is_long(served, ran):
-            seen.told = True
+        if not seen.logged and is_long(served, ran):
+            seen.logged = True
             _log.warning("%s", LongRun.of(served, ran, pool is None))
         if served.limit_ns and ran > served.limit_ns:
             if not seen.overdue:
@@ -183,12 +185,12 @@ class Watch:
 class _Seen:
     """A run that was under way at a look."""
 
-    __slots__ = ("cancelled_ns", "forgiven_ns", "given_up", "overdue", "pool", "started", "told")
+    __slots__ = ("cancelled_ns", "forgiven_ns", "given_up", "logged", "overdue", "pool", "started")
 
     def __init__(self, pool: RunnerPool | None, started: int) -> None:
         self.pool = pool
         self.started = started
-        self.told = self.overdue = self.given_up = False
+        self.logged = self.overdue = self.given_up = False
         self.cancelled_ns = self.forgiven_ns = 0
 
 

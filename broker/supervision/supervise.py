@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from broker.config.logs import log_to_stderr, write_apart
 from broker.config.settings import Settings
 from broker.host import system_calls
-from broker.observe.liveness import LOOK_SECONDS
+from broker.observe.liveness import CHECK_SECONDS
 from broker.process.broker_process import STOP_SIGNALS, StartupPipe
 from broker.process.main import log_stop, signal_end_of
 from broker.process.signals import InheritedSignals, Signals, begin_again_blocked, blocked, heeded
@@ -98,7 +98,7 @@ def _await_ready(supervisor: Supervisor, signals: Signals) -> int | None:
         supervisor.poll()
         if supervisor.ready:
             return None
-        info = signals.next(supervisor.seconds_to_next_look)
+        info = signals.next(supervisor.seconds_to_next_poll)
         if info is not None and info.si_signo in stops:
             return info.si_signo
 
@@ -108,7 +108,7 @@ def _keep(supervisor: Supervisor, signals: Signals, service: Service) -> None:
     while True:
         supervisor.poll()
         service.tick()
-        info = signals.next(min(supervisor.seconds_to_next_look, service.interval or LOOK_SECONDS))
+        info = signals.next(min(supervisor.seconds_to_next_poll, service.interval or CHECK_SECONDS))
         if info is not None and info.si_signo != signal.SIGCHLD:
             return
         reap({supervisor.pid: supervisor.take_exit_status})
@@ -134,7 +134,7 @@ def main() -> int:
     try:
         return serve(startup_pipe.settings, startup_pipe.report_ready, startup_pipe.parent)
     except BrokerError as error:
-        if startup_pipe.told:
+        if startup_pipe.reported:
             _log.critical("%s", error)
         else:
             startup_pipe.report_error(error)
@@ -180,7 +180,7 @@ def _run_command(supervisor: Supervisor, signals: Signals, address: str, command
                 _log.critical("%s; stopping %s", error, command[0])
                 _end(process)
                 raise
-            info = signals.next(supervisor.seconds_to_next_look)
+            info = signals.next(supervisor.seconds_to_next_poll)
             if info is not None and info.si_signo != signal.SIGCHLD:
                 _pass_on(info, process, witness)
             reap({process.pid: process.poll, supervisor.pid: supervisor.take_exit_status})

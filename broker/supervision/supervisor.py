@@ -1,7 +1,7 @@
 """Keeps a broker running: starts its process again whenever it ends, as `restart_policy.py` says when, and ends it
 when it makes no progress, as `observe/liveness.py` says. What ran when it ended is judged by `suspicion.py`.
 
-Blocks nobody: its owner calls `poll` after SIGCHLD, and when `seconds_to_next_look` have passed.
+Blocks nobody: its owner calls `poll` after SIGCHLD, and when `seconds_to_next_poll` have passed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Supervisor:
         self._restarts = RestartPolicy()
         self._suspicion = Suspicion()
         self._why_killed = ""  # by us
-        self._looked = self._judge_from = 0.0
+        self._checked = self._judge_from = 0.0
         self._start = Start(0.0, 0.0)
         self._longest_start_s = 0.0
         self._memory_kills = 0  # in our control group, before the broker process started
@@ -60,7 +60,7 @@ class Supervisor:
         """
         if self._next_start is None:
             self._see_to_progress()
-            self._look_at_engine()
+            self._poll_process()
         if self._next_start is not None and monotonic() >= self._next_start:
             self._next_start = None
             self._memory_kills = memory_limit.kills()
@@ -71,13 +71,13 @@ class Supervisor:
                 self._restart(str(error), None)
 
     @property
-    def seconds_to_next_look(self) -> float:
+    def seconds_to_next_poll(self) -> float:
         """When to look again, though no child has ended."""
         if self._next_start is not None:
             return max(0.0, self._next_start - monotonic())
         if not self.ready:
             return _WHILE_LOADING_SECONDS
-        return liveness.seconds_to_next_look(self._process.record, monotonic_ns())
+        return liveness.seconds_to_next_poll(self._process.record, monotonic_ns())
 
     def stuck(self, seconds: float) -> list[str]:
         """What in the broker process has made no progress for so long; nothing while it is being started."""
@@ -119,8 +119,8 @@ class Supervisor:
         return limit_again(limit, self._longest_start_s) if self._started else limit
 
     def _see_to_progress(self) -> None:
-        now, before = monotonic(), self._looked
-        self._looked = now
+        now, before = monotonic(), self._checked
+        self._checked = now
         if before and now - before > _OVERSLEPT_SECONDS:
             # We stood still, and so did it: it needs as long again.
             self._judge_from = now + (now - before)
@@ -139,7 +139,7 @@ class Supervisor:
             _log.critical("the broker's process (pid %d) is ended: %s", self._process.pid, self._why_killed)
             self._process.kill()
 
-    def _look_at_engine(self) -> None:
+    def _poll_process(self) -> None:
         broker_process = self._process
         ended = broker_process.has_ended()
         report = broker_process.report()
@@ -160,17 +160,17 @@ class Supervisor:
     def _describe_end(self) -> str:
         """How a broker process that served has ended, and what it ran; whose fault that was is noted."""
         broker_process = self._process
-        told = f"the broker's process (pid {broker_process.pid}) {broker_process.describe_end()}"
+        text = f"the broker's process (pid {broker_process.pid}) {broker_process.describe_end()}"
         if self._why_killed:
-            told += " by its parent, as it made no progress"
+            text += " by its parent, as it made no progress"
         elif self._lacked_memory():
-            told += " for want of memory (oom_kill in memory.events has risen)"
+            text += " for want of memory (oom_kill in memory.events has risen)"
         runs = broker_process.record.under_way(monotonic_ns())
         if runs:
-            told += f" while it ran {_named(runs)}"
+            text += f" while it ran {_named(runs)}"
         elif loading := broker_process.record.loading(monotonic_ns())[0]:
-            told += f" while it loaded model {loading!r}"
-        return told
+            text += f" while it loaded model {loading!r}"
+        return text
 
     def _lacked_memory(self) -> bool:
         return self._process.status == -signal.SIGKILL and memory_limit.kills() > self._memory_kills

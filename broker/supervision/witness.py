@@ -17,8 +17,8 @@ from time import sleep
 from broker.process.signals import pending_for
 
 _ANSWER_SECONDS = 1.0
-_LOOKS = 3
-_LOOK_SECONDS = (
+_CHECKS = 3
+_CHECK_SECONDS = (
     0.001  # the kernel signals the youngest of a group first, which is the witness; so it does today
 )
 
@@ -47,9 +47,9 @@ class Witness:
 
     def saw(self, number: int) -> bool:
         """Whether this signal, which was just taken, was sent to our process group. Each is asked for once."""
-        for poll in range(_LOOKS):
+        for poll in range(_CHECKS):
             if poll:
-                sleep(_LOOK_SECONDS)
+                sleep(_CHECK_SECONDS)
             with contextlib.suppress(OSError, ValueError):
                 if number in pending_for(self._pid):
                     return self.forget()

@@ -69,9 +69,9 @@ def cpu_model() -> str:
     # Hypervisors give short names to different processors: the numbers and abilities tell them apart.
     wanted = ("model name", "vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
     found = info()
-    told = " ".join(found[name] for name in wanted if name in found)
+    cpu = " ".join(found[name] for name in wanted if name in found)
     flags = found.get("flags", found.get("Features", ""))
-    return f"{told or platform.processor()} {hashlib.sha256(flags.encode()).hexdigest()[:8]}"
+    return f"{cpu or platform.processor()} {hashlib.sha256(flags.encode()).hexdigest()[:8]}"
 
 
 @cache

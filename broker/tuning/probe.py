@@ -76,7 +76,7 @@ class Probe:
             "batchable": self._joined(model, signature),
             "row_bytes": row_bytes,
             "run_us": run_us,
-            "what": _told(signature, free),
+            "what": _sizes_text(signature, free),
         }
 
     def _joined(self, model: LoadedModel, signature: Signature) -> bool:
@@ -125,7 +125,7 @@ def _measurable(model: LoadedModel) -> tuple[Signature, int, float]:
     raise NotRunnable(f"signature {name}: {reason}")
 
 
-def _told(signature: Signature, free: int) -> str:
+def _sizes_text(signature: Signature, free: int) -> str:
     sizes = [size for spec in signature.inputs for size in (spec.shape or ())[signature.batchable :]]
     return f"{signature}, free dimensions as {free}" if None in sizes else str(signature)
 

@@ -27,7 +27,7 @@ _log = logging.getLogger("onesession.tuning")
 FORMAT = 1
 PATIENCE = 3
 """A machine that is busy whenever we measure is so by nature: after as many times its record is taken for good."""
-_LOOK_SECONDS = 0.1
+_CHECK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,6 @@ def _locked(lock: int, seconds: float) -> bool:
         except BlockingIOError:
             if monotonic() >= deadline:
                 return False
-            time.sleep(_LOOK_SECONDS)
+            time.sleep(_CHECK_SECONDS)
         else:
             return True

@@ -125,12 +125,12 @@ def tuned(settings: Settings, records: Records | None = None) -> tuple[ModelSpec
     if settings.tune == Tune.AUTO.value:
         may_run = [s for s in subjects if s.spec.warmup is not False]
         missing = [s for s in may_run if not _will_do(found[s.spec.name], settings.tune_seconds)]
-        measured = measure_all(missing, switch, settings.tune_seconds, records, _told())
+        measured = measure_all(missing, switch, settings.tune_seconds, records, _progress_logger())
         found.update(measured)
     known = {name: record for name, record in found.items() if record is not None}
     choices = decide(known, switch)
     for name, choice in choices.items():
-        _tell(name, choice, known[name], logging.INFO if name in measured else logging.DEBUG)
+        _log_choice(name, choice, known[name], logging.INFO if name in measured else logging.DEBUG)
     return tuple(filled(spec, choices.get(spec.name)) for spec in settings.models)
 
 
@@ -273,7 +273,7 @@ def _will_do(record: TuningRecord | None, seconds: float) -> bool:
     return record is not None and record.will_do(seconds)
 
 
-def _tell(name: str, choice: Choice, record: TuningRecord, level: int) -> None:
+def _log_choice(name: str, choice: Choice, record: TuningRecord, level: int) -> None:
     _log.log(level, "%s: %s", name, choice)
     if record.disturbed:
         _log.log(
@@ -295,11 +295,11 @@ def _tell(name: str, choice: Choice, record: TuningRecord, level: int) -> None:
         )
 
 
-def _told() -> OnProgress:
+def _progress_logger() -> OnProgress:
     """Progress as lines of the log, one every few seconds."""
     last = monotonic()
 
-    def tell(name: str, progress: RaceProgress) -> None:
+    def log_progress(name: str, progress: RaceProgress) -> None:
         nonlocal last
         now = monotonic()
         if now - last >= _TELL_SECONDS:
@@ -312,4 +312,4 @@ def _told() -> OnProgress:
                 progress.seconds_left,
             )
 
-    return tell
+    return log_progress

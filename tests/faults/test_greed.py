@@ -78,7 +78,7 @@ def test_connections_are_counted_for_each_process_and_other_user() -> None:
 def test_the_log_is_not_theirs() -> None:
     """Of each user one refusal in a while is told."""
     peers = Peers()
-    assert [peers.may_be_told(uid) for uid in (1, 1, 2, 1, 2)] == [True, False, True, False, False]
+    assert [peers.may_be_logged(uid) for uid in (1, 1, 2, 1, 2)] == [True, False, True, False, False]
 
 
 @pytest.fixture

@@ -327,7 +327,7 @@ class InterruptOnce:
         sys.settrace(self._before)
 
     def _enter(self, frame: Any, event: str, argument: object) -> Any:
-        names = ("_look", "_look_at_all", "_settle_all", "_look_at", "_settle", "answer")
+        names = ("_look", "_check_all", "_settle_all", "_check_at", "_settle", "answer")
         return (
             self._step
             if frame.f_code.co_name in names and "aio/calls.py" in frame.f_code.co_filename

@@ -11,11 +11,11 @@ import pytest
 
 from broker.counters.run_record import LINES, STARTED_NS, RunRecord
 from broker.observe.liveness import (
-    LOOK_SECONDS,
+    CHECK_SECONDS,
     OVERDUE_SECONDS,
     QUIET_SECONDS,
     SILENT_SECONDS,
-    seconds_to_next_look,
+    seconds_to_next_poll,
     stuck,
     why_replace,
 )
@@ -84,12 +84,12 @@ def test_a_run_that_holds_the_interpreters_lock_is_ended_at_its_limit() -> None:
 def test_a_parent_looks_when_there_may_be_something_to_see() -> None:
     """Now and then while nothing runs; as soon as the limit is past and the silence long enough, if something does."""
     parents, ours = mapped_twice()
-    assert seconds_to_next_look(parents, START) == LOOK_SECONDS
+    assert seconds_to_next_poll(parents, START) == CHECK_SECONDS
     run(ours, "regex", 1)
-    assert seconds_to_next_look(parents, START) == LOOK_SECONDS
+    assert seconds_to_next_poll(parents, START) == CHECK_SECONDS
     just_before = START + int((QUIET_SECONDS - 0.1) * SECOND)
-    soon = seconds_to_next_look(parents, just_before)
-    assert soon < LOOK_SECONDS
+    soon = seconds_to_next_poll(parents, just_before)
+    assert soon < CHECK_SECONDS
     assert "'regex'" in why_replace(parents, just_before + int(soon * SECOND))
 
 

@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from worker_client.attachment.listeners import LOOK_NS
+from worker_client.attachment.listeners import CHECK_NS
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.attachment.slot import Slot
 from worker_client.binding import Binding, copied
@@ -154,13 +154,13 @@ class LoopCalls:
         self._queue: deque[SlotClaim] = deque()
         self._growing: SlotClaim | None = None
         self._woken_ns = 0  # when it was woken, if it has not looked since
-        self._patience_ns = LOOK_NS  # until it is woken once more
+        self._patience_ns = CHECK_NS  # until it is woken once more
         self._stopped = False
         self._reason: BrokerUnavailable | None = None  # why it was stopped, if the channel does not know
         if channel.join(self):
             self._event = event
-            self.loop.add_reader(event.fd, self._look)
-        self._look()  # it may have been closed before we listened
+            self.loop.add_reader(event.fd, self._on_event)
+        self._on_event()  # it may have been closed before we listened
 
     def __repr__(self) -> str:
         return f"<LoopCalls {len(self._calls)} under way, {len(self._queue)} waiting, of {self.channel!r}>"
@@ -209,7 +209,7 @@ class LoopCalls:
             self._expire_at(claim.deadline_ns)
         if len(self._queue) == 1:  # the others wait for the first
             self._serve_queue()
-            self._look_for_closed_loops()
+            self._find_closed_loops()
         elif self._growing is not None:
             self._serve_queue()
 
@@ -267,12 +267,12 @@ class LoopCalls:
 
         grown.add_done_callback(look)
 
-    def _look_for_closed_loops(self) -> None:
+    def _find_closed_loops(self) -> None:
         if self._queue and self.channel.listeners.several:
-            self._look_again_soon()
+            self._check_again_soon()
 
-    def _look_again_soon(self) -> None:
-        self.channel.arm(self.channel.listeners.look_soon(monotonic_ns()))
+    def _check_again_soon(self) -> None:
+        self.channel.arm(self.channel.listeners.check_soon(monotonic_ns()))
 
     def _expire_at(self, deadline_ns: int) -> None:
         self.deadline_ns = deadline_ns
@@ -349,7 +349,7 @@ class LoopCalls:
             del self._calls[slot]
             claim.fail(self, error)
 
-    def _look(self) -> None:
+    def _on_event(self) -> None:
         """Settle every call that is over."""
         if self._stopped:
             return
@@ -358,12 +358,12 @@ class LoopCalls:
             return
         self._woken_ns = 0
         try:
-            self._look_at_all(monotonic_ns())
+            self._check_all(monotonic_ns())
         except BaseException:
-            self._look_again_soon()  # a signal handler has raised in the middle of it: the others do not suffer
+            self._check_again_soon()  # a signal handler has raised in the middle of it: the others do not suffer
             raise
 
-    def _look_at_all(self, now: int) -> None:
+    def _check_all(self, now: int) -> None:
         if self._event is not None:
             if not self._event.clear():
                 self.channel.lose()
@@ -371,7 +371,7 @@ class LoopCalls:
                 self.channel.listeners.notify(now, besides=self)
         for slot, claim in list(self._calls.items()):
             try:
-                self._look_at(slot, claim, now)
+                self._check_at(slot, claim, now)
             except Exception as error:  # is this call's, and keeps no other from its answer
                 self._calls.pop(slot, None)
                 claim.fail(self, error)
@@ -379,11 +379,11 @@ class LoopCalls:
             self._expire(now)
         if self._queue:
             self._serve_queue()  # a slot that was given up while it ran may have come back
-            self._look_for_closed_loops()
+            self._find_closed_loops()
         if not self.channel.open:
             self.stop()
 
-    def _look_at(self, slot: Slot, claim: Sent, now: int) -> None:
+    def _check_at(self, slot: Slot, claim: Sent, now: int) -> None:
         if slot.busy and slot.words[DONE] == slot.sequence and self.channel.take_answer(slot):
             self.channel.watch(slot, claim.deadline_ns)  # for the region of its output may still be to come
         if not slot.busy and self.channel.has_region(slot):
@@ -447,10 +447,10 @@ class LoopCalls:
             return
         # Once more if it has not looked for long, as a signal handler may have raised before it did. Twice as long each
         # time: a loop that never runs again collects what it is to call.
-        self._patience_ns = 2 * self._patience_ns if self._woken_ns else LOOK_NS
+        self._patience_ns = 2 * self._patience_ns if self._woken_ns else CHECK_NS
         self._woken_ns = now
         with contextlib.suppress(RuntimeError):  # the loop has just been closed
-            self.loop.call_soon_threadsafe(self._look)
+            self.loop.call_soon_threadsafe(self._on_event)
 
     def abandon(self) -> None:
         """Give the slot of a call back; the slot of an open request goes back when the request is collected."""

@@ -459,13 +459,19 @@ def _no_answer(path: Path, op: str, timeout: float | None) -> NoReply:
 
 
 def _refused(path: Path, error: OSError) -> BrokerUnavailable:
-    told = unreachable(path, error)
-    return NotListening(str(told)) if isinstance(error, (ConnectionRefusedError, FileNotFoundError)) else told
+    unreached = unreachable(path, error)
+    return (
+        NotListening(str(unreached))
+        if isinstance(error, (ConnectionRefusedError, FileNotFoundError))
+        else unreached
+    )
 
 
 def _no_socket(path: Path, error: OSError) -> BrokerError:
     what = f"a connection to the broker at {path}"
-    return limits.told(error, 0, what) or BrokerUnavailable(f"{what} cannot be made: {error.strerror}")
+    return limits.overloaded_by(error, 0, what) or BrokerUnavailable(
+        f"{what} cannot be made: {error.strerror}"
+    )
 
 
 def _connect(sock: socket.socket, path: Path) -> None:

@@ -18,7 +18,7 @@ from worker_client.attachment.expiry import Sleeper, expire
 from worker_client.system.threads import Mutex
 from worker_client.wire.layout import NO_DEADLINE
 
-LOOK_NS = 50_000_000
+CHECK_NS = 50_000_000
 
 
 class Listener(Sleeper, Protocol):
@@ -50,7 +50,7 @@ class Listeners:
         self._all: tuple[Listener, ...] = ()  # replaced, never changed
         # A call in a signal handler may interrupt whoever holds it, and tell the loops that the channel is lost.
         self._lock = Mutex()
-        self._look_ns = NO_DEADLINE
+        self._check_ns = NO_DEADLINE
         self.several = False
         """The watcher listens, from the second loop on."""
 
@@ -85,17 +85,17 @@ class Listeners:
         for listener in self._living():
             listener.wake()
 
-    def look_soon(self, now_ns: int) -> int:
+    def check_soon(self, now_ns: int) -> int:
         """Have `expire` wake all of them, at the moment that is returned at the latest."""
-        self._look_ns = soon = min(self._look_ns, now_ns + LOOK_NS)
+        self._check_ns = soon = min(self._check_ns, now_ns + CHECK_NS)
         return soon
 
     def expire(self, now_ns: int) -> int:
         """Wake those whose deadline has passed; the earliest deadline of the others."""
-        if self._look_ns <= now_ns:
-            self._look_ns = NO_DEADLINE
+        if self._check_ns <= now_ns:
+            self._check_ns = NO_DEADLINE
             self.notify_all()
-        return min(self._look_ns, expire(self._all, now_ns, lambda listener: listener.wake()))
+        return min(self._check_ns, expire(self._all, now_ns, lambda listener: listener.wake()))
 
     def whose_turn(self, listener: Listener) -> Listener | None:
         """Who has waited for a slot for longer than `listener`, and is to be woken for the next one; if anybody."""

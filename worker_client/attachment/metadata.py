@@ -74,8 +74,12 @@ class ModelInfo:
     @classmethod
     def from_message(cls, name: str, message: dict[str, Any]) -> ModelInfo:
         signatures, unusable = _signatures(message["signatures"])
-        versions = {told["version"]: VersionInfo.from_message(told) for told in message.get("versions", ())}
-        labels = {label: VersionInfo.from_message(told) for label, told in message.get("labels", {}).items()}
+        versions = {
+            fields["version"]: VersionInfo.from_message(fields) for fields in message.get("versions", ())
+        }
+        labels = {
+            label: VersionInfo.from_message(fields) for label, fields in message.get("labels", {}).items()
+        }
         default = message["default_signature"] or ""
         timeout = message.get("timeout")
         return cls(name, message["version"], default, signatures, unusable, timeout, versions, labels)
@@ -120,7 +124,7 @@ class VersionLoading(ModelNotFound):
 
 
 def models_of(message: Mapping[str, Any]) -> dict[str, ModelInfo]:
-    return {name: ModelInfo.from_message(name, told) for name, told in message.items()}
+    return {name: ModelInfo.from_message(name, fields) for name, fields in message.items()}
 
 
 def _signatures(message: list[dict[str, Any]]) -> tuple[dict[str, SignatureInfo], dict[str, str]]:

@@ -49,7 +49,7 @@ from worker_client.wire.layout import (
     TAKEN_NS,
 )
 
-_UNWATCHED_LOOK_SECONDS = 0.001
+_UNWATCHED_CHECK_SECONDS = 0.001
 
 
 class Channel(SlotSupply):
@@ -157,13 +157,13 @@ class Channel(SlotSupply):
 
     def _block(self, slot: Slot, deadline_ns: int) -> None:
         if not self.watch(slot, deadline_ns):
-            self._look_until(slot, deadline_ns)
+            self._poll_until(slot, deadline_ns)
             return
         while slot.completed.wait():  # SYNC completed
             if not self.ours:
                 raise self.gone(slot)
 
-    def _look_until(self, slot: Slot, deadline_ns: int) -> None:
+    def _poll_until(self, slot: Slot, deadline_ns: int) -> None:
         """In place of a post, which nobody would make when the deadline passes. The broker answers all the same."""
         slot.deadline_ns = NO_DEADLINE
         while not semaphore.try_acquire(slot.completed):  # SYNC completed
@@ -171,7 +171,7 @@ class Channel(SlotSupply):
                 raise self.gone(slot)
             if monotonic_ns() >= deadline_ns:
                 raise self.deadline_exceeded(slot)
-            sleep(_UNWATCHED_LOOK_SECONDS)
+            sleep(_UNWATCHED_CHECK_SECONDS)
 
     def watch(self, slot: Slot, deadline_ns: int) -> bool:
         """Have the slot's waiter woken when `deadline_ns` passes. False if nobody can: the channel is retired."""

@@ -127,5 +127,5 @@ def _check_rows(validator: InputValidator, names: Sequence[str], counts: list[in
             f"first dimension that counts rows ({validator.signature}); leave batch_size and steps out"
         )
     if len(set(counts)) > 1:
-        told = ", ".join(f"{name!r} {count}" for name, count in zip(names, counts))
-        raise InvalidInput(f"{validator.label}: all inputs must have the same number of rows, got {told}")
+        counted = ", ".join(f"{name!r} {count}" for name, count in zip(names, counts))
+        raise InvalidInput(f"{validator.label}: all inputs must have the same number of rows, got {counted}")

@@ -80,11 +80,11 @@ class _Futures(FutureDispatcher):
 class _Bell(semaphore.ReleasedSemaphore):
     """What the dispatcher of futures waits for, in place of a semaphore."""
 
-    __slots__ = ("_look_later", "_rung")
+    __slots__ = ("_check_later", "_rung")
 
-    def __init__(self, rung: Waiter, look_later: Callable[[], None]) -> None:
+    def __init__(self, rung: Waiter, check_later: Callable[[], None]) -> None:
         self._rung = rung
-        self._look_later = look_later
+        self._check_later = check_later
 
     def acquire(self, timeout: float | None = None) -> None:
         self._rung.wait(timeout)
@@ -92,7 +92,7 @@ class _Bell(semaphore.ReleasedSemaphore):
 
     def release(self) -> None:
         if monkey.in_native_thread():
-            self._look_later()
+            self._check_later()
         else:
             self._rung.set()
 
@@ -111,7 +111,7 @@ class GreenChannel(Channel):
         deadline_ns: int,
     ) -> None:
         super().__init__(link, reply, fd, mode, deadline_ns)
-        self.bell = _Bell(hub.new_waiter(), self._look_later)
+        self.bell = _Bell(hub.new_waiter(), self._check_later)
         self._hub = hub
         self._waiters: dict[Slot, Waiter] = {}
         self._stop: Callable[[], None] | None = None  # for the hub to listen no more
@@ -161,10 +161,10 @@ class GreenChannel(Channel):
                 raise self.gone()
             if self._stop is None:
                 event = self.open_event(deadline_ns)
-                event.otherwise = self._look
-                self._stop = self._hub.listen(event.fd, self._look)
+                event.otherwise = self._on_event
+                self._stop = self._hub.listen(event.fd, self._on_event)
 
-    def _look_later(self) -> None:
+    def _check_later(self) -> None:
         if (event := self.event) is not None:
             event.set()
 
@@ -177,7 +177,7 @@ class GreenChannel(Channel):
         if self.event is not None and not self.event.ours:
             self.lose()
 
-    def _look(self) -> None:
+    def _on_event(self) -> None:
         """In the hub: wake the calls that are over; the dispatcher looks for itself."""
         event = self.event
         if event is None or not self.ours:

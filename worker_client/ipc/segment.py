@@ -63,7 +63,7 @@ class Segment:
         try:
             segment = cls(descriptor.fd, nbytes)
         except (OSError, MemoryError) as error:
-            raise limits.told(error, nbytes, what) or error from None
+            raise limits.overloaded_by(error, nbytes, what) or error from None
         descriptor.close()
         segment.fd = -1
         return segment

@@ -137,7 +137,7 @@ def attach(name: str) -> WaitableSemaphore:
 def _limit(error: OSError | MemoryError) -> Overloaded | None:
     if isinstance(error, OSError) and error.errno is None:  # posix_ipc's own text for EMFILE and ENFILE
         return limits.no_descriptor(_WHAT)
-    return limits.told(error, mmap.PAGESIZE, _WHAT)
+    return limits.overloaded_by(error, mmap.PAGESIZE, _WHAT)
 
 
 def unlink(semaphore: Semaphore) -> None:

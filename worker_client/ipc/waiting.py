@@ -25,7 +25,7 @@ WORTH_POLLING_NS = 250_000
 
 _MARGIN_NS = 20_000
 _ALWAYS_NS = 1_000_000_000
-_LOOKS = 16  # looks between two readings of the clock
+_CHECKS = 16  # looks between two readings of the clock
 
 _TRIAL_CALLS = 16
 _SETTLING_CALLS = 4  # after each switch, not counted: the other side follows one call later
@@ -269,7 +269,7 @@ def poll_word(words: memoryview, index: int, value: int, limit_ns: int) -> int:
     What it sees is a hint: the caller still acquires the semaphore that hands the memory over.
     """
     while True:
-        for _ in range(_LOOKS):
+        for _ in range(_CHECKS):
             if words[index] == value:
                 return 0
         if (now := monotonic_ns()) >= limit_ns:

@@ -42,7 +42,7 @@ class NodeConnection(Connection):
         if channel is None or not channel.open:
             self.path = self.wanted.path()
 
-    def _patience(self, deadline_ns: int, patient: bool) -> AttachPolicy:
+    def _attach_policy(self, deadline_ns: int, patient: bool) -> AttachPolicy:
         return NodeAttachPolicy(self.wanted, self.path, deadline_ns)
 
 

@@ -9,8 +9,8 @@ from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.threads import Mutex
 
-_LOOK_SECONDS = 0.001
-_EVENTLET_LOOK_SECONDS = 0.02
+_CHECK_SECONDS = 0.001
+_EVENTLET_CHECK_SECONDS = 0.02
 
 
 class Condition(threading.Condition):
@@ -27,16 +27,16 @@ class Condition(threading.Condition):
 
     def wait(self, timeout: float | None = None) -> bool:
         if monkey.in_native_thread():
-            return self._look(timeout, _LOOK_SECONDS)
+            return self._poll(timeout, _CHECK_SECONDS)
         if monkey.eventlet_has_patched():
-            return self._look(timeout, _EVENTLET_LOOK_SECONDS)
+            return self._poll(timeout, _EVENTLET_CHECK_SECONDS)
         return super().wait(timeout)
 
     def notify(self, n: int = 1) -> None:
         self._notified += 1
         super().notify(n)
 
-    def _look(self, timeout: float | None, pause: float) -> bool:
+    def _poll(self, timeout: float | None, pause: float) -> bool:
         before, end = self._notified, None if timeout is None else monotonic_ns() + int(timeout * 1e9)
         while self._notified == before and (end is None or monotonic_ns() < end):
             self.release()

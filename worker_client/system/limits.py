@@ -19,7 +19,7 @@ _SPARE_MAPS = 64
 _USUAL_STACK_BYTES = 8 << 20
 
 
-def told(error: OSError | MemoryError, nbytes: int, what: str) -> Overloaded | None:
+def overloaded_by(error: OSError | MemoryError, nbytes: int, what: str) -> Overloaded | None:
     """The error for a caller who could not have `what`, of so many bytes; None if it was no limit that said no."""
     number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
     if number in (errno.EMFILE, errno.ENFILE):
@@ -47,7 +47,7 @@ def no_thread(name: str, error: RuntimeError) -> Overloaded:
     why = f"the thread {name!r} cannot be started: {error}"
     stack = _soft(resource.RLIMIT_STACK) or _USUAL_STACK_BYTES  # to ask threading.stack_size() would set it
     if _is_past_address_space(stack):
-        return Overloaded(f"{why}; its stack takes {stack:,} bytes, but {_address_space_told()}")
+        return Overloaded(f"{why}; its stack takes {stack:,} bytes, but {_address_space_text()}")
     return Overloaded(
         f"{why}; raise the limit of processes (ulimit -u, or pids.max of the container), or lower the size of thread "
         "stacks (ulimit -s)"
@@ -77,14 +77,14 @@ def check_room(what: str) -> None:
 def _limit_of_memory(nbytes: int) -> str:
     """The one that it most probably was."""
     if _is_past_address_space(nbytes):
-        return _address_space_told()
+        return _address_space_text()
     most, maps = _most_maps(), _maps()
     if most and maps + _SPARE_MAPS > most:
         return f"it has {maps:,} of {most:,} mappings; raise vm.max_map_count, or have it map less"
     if data := _soft(resource.RLIMIT_DATA):
         return f"its data is limited to {data:,} bytes; raise RLIMIT_DATA (ulimit -d), or send less at a time"
     if _soft(resource.RLIMIT_AS):
-        return _address_space_told()
+        return _address_space_text()
     return "the kernel gives it no more memory; add memory, or lower what vm.overcommit_memory holds back"
 
 
@@ -93,7 +93,7 @@ def _is_past_address_space(nbytes: int) -> bool:
     return space > 0 and _address_space() + nbytes + _SPARE_BYTES > space
 
 
-def _address_space_told() -> str:
+def _address_space_text() -> str:
     return (
         f"its address space is limited to {_soft(resource.RLIMIT_AS):,} bytes, and {_address_space():,} are in use; "
         "raise RLIMIT_AS (ulimit -v, Odoo's limit_memory_hard), or send less at a time"

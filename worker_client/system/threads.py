@@ -36,7 +36,7 @@ def _check_memory(name: str) -> None:
             pieces.append(mmap.mmap(-1, _PIECE_BYTES, flags=flags, prot=protection))
     except (OSError, MemoryError) as error:
         what = f"the thread {name!r}"
-        raise limits.told(error, _PIECES * _PIECE_BYTES, what) or error from None
+        raise limits.overloaded_by(error, _PIECES * _PIECE_BYTES, what) or error from None
     finally:
         for piece in pieces:
             piece.close()

@@ -45,9 +45,9 @@ class TensorSpec:
         return None if None in shape else tuple(n for n in shape if n is not None)
 
     def __str__(self) -> str:
-        told = f"{name_of(self.dtype)}{format_shape(self.shape)}"
-        told = f"{told} ({self.component})" if self.component else told
-        return told if self.default is None else f"{told} = {self.default.show(self.dtype)}"
+        text = f"{name_of(self.dtype)}{format_shape(self.shape)}"
+        text = f"{text} ({self.component})" if self.component else text
+        return text if self.default is None else f"{text} = {self.default.show(self.dtype)}"
 
 
 def format_shape(shape: Shape | None) -> str:

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from broker.control_plane.address_lock import LOOK_SECONDS
+from broker.control_plane.address_lock import CHECK_SECONDS
 from broker.control_plane.locks import holder as lock_holder
 from broker.control_plane.locks import note_at
 from broker.control_plane.query import ask
@@ -93,7 +93,7 @@ def _silent(check: str, path: Path, error: str) -> Finding:
         return problem(
             check,
             f"pid {holder} serves {path}, but its socket has been removed: no worker can attach",
-            f"the broker creates it again within {LOOK_SECONDS:g} s; exclude {path.parent} from cleaners of temporary "
+            f"the broker creates it again within {CHECK_SECONDS:g} s; exclude {path.parent} from cleaners of temporary "
             "files",
         )
     if holder is not None:

@@ -58,7 +58,7 @@ def describe(effects: Iterable[Effect]) -> str:
     of_kind: dict[EffectKind, list[Effect]] = {}
     for effect in effects:
         of_kind.setdefault(effect.kind, []).append(effect)
-    return "; ".join(_told(kind, found) for kind, found in of_kind.items())
+    return "; ".join(_effects_text(kind, found) for kind, found in of_kind.items())
 
 
 _WRITES = {
@@ -75,7 +75,7 @@ _DOES = {
 }
 
 
-def _told(kind: EffectKind, effects: Sequence[Effect]) -> str:
+def _effects_text(kind: EffectKind, effects: Sequence[Effect]) -> str:
     first = effects[0]
     where = f"(op {first.op} {first.node!r})"
     if kind in _DOES:

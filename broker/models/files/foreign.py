@@ -59,9 +59,12 @@ def file_at(path: Path) -> ForeignFile:
     if checkpoint is not None:
         return _checkpoint("it is", checkpoint)
     name = path.name.lower()
-    for suffix, told in _BY_NAME.items():
+    for suffix, foreign_file in _BY_NAME.items():
         if name.endswith(suffix):
-            return ForeignFile(told.what, weights_remedy(path) if told.remedy == _WEIGHTS else told.remedy)
+            return ForeignFile(
+                foreign_file.what,
+                weights_remedy(path) if foreign_file.remedy == _WEIGHTS else foreign_file.remedy,
+            )
     return ForeignFile("it is neither a Keras file nor a frozen graph", EXPORT)
 
 
@@ -86,8 +89,8 @@ def folder_at(path: Path) -> ForeignFile:
     if models:
         return ForeignFile(holds, f"Give the path of the model: {' or '.join(map(str, models[:_SHOWN]))}")
     for child in children:
-        if child.is_file() and (told := file_at(child)).remedy != EXPORT:
-            return ForeignFile(f"{holds}; of {child.name}: {told.what}", told.remedy)
+        if child.is_file() and (foreign_file := file_at(child)).remedy != EXPORT:
+            return ForeignFile(f"{holds}; of {child.name}: {foreign_file.what}", foreign_file.remedy)
     return ForeignFile(holds, EXPORT)
 
 

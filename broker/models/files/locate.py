@@ -33,11 +33,11 @@ def locate(spec: ModelSpec) -> tuple[Path, int]:
     version = next(p for p in path.iterdir() if p.name.isdecimal() and int(p.name) == number and p.is_dir())
     taken = _model_at(spec, version)
     if taken is None:
-        told = foreign.folder_at(version)
+        foreign_file = foreign.folder_at(version)
         remedy = "Finish the copy of this version, or move it away to serve an older one"
-        if told.remedy != foreign.EXPORT:
-            remedy += f". {told.remedy}"
-        raise _refused(spec, f"its highest version {version} is not a model: {told.what}", remedy)
+        if foreign_file.remedy != foreign.EXPORT:
+            remedy += f". {foreign_file.remedy}"
+        raise _refused(spec, f"its highest version {version} is not a model: {foreign_file.what}", remedy)
     return taken, number
 
 
@@ -119,17 +119,19 @@ def _no_model(spec: ModelSpec, path: Path) -> ModelLoadError:
     if path.name in GRAPH_FILES:
         return _refused(spec, f"{path} is a file", f"Give the directory that holds it: {path.parent}")
     try:
-        told = foreign.folder_at(path) if path.is_dir() else foreign.file_at(path)
+        foreign_file = foreign.folder_at(path) if path.is_dir() else foreign.file_at(path)
     except OSError as error:
         return unreadable(spec, error, path)
-    return _foreign(spec, path, told)
+    return _foreign(spec, path, foreign_file)
 
 
-def _foreign(spec: ModelSpec, path: Path, told: foreign.ForeignFile) -> ModelLoadError:
+def _foreign(spec: ModelSpec, path: Path, foreign_file: foreign.ForeignFile) -> ModelLoadError:
     if path.is_dir():
         looked_for = "no saved_model.pb, no Keras file, no frozen graph (.pb) and no numbered versions"
-        return _refused(spec, f"{path} holds no model: {looked_for}; {told.what}", told.remedy)
-    return _refused(spec, f"{path} is not a model: {told.what}", told.remedy)
+        return _refused(
+            spec, f"{path} holds no model: {looked_for}; {foreign_file.what}", foreign_file.remedy
+        )
+    return _refused(spec, f"{path} is not a model: {foreign_file.what}", foreign_file.remedy)
 
 
 def _versions(path: Path) -> list[int]:

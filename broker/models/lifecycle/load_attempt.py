@@ -21,7 +21,7 @@ from worker_client.system.clock import monotonic
 
 _log = logging.getLogger("onesession.models")
 
-_LOOK_SECONDS = 0.1
+_CHECK_SECONDS = 0.1
 _OVERSLEPT_SECONDS = 5.0
 _GENTLY_SECONDS = 60.0
 """For so long a load is spared collections of garbage, which the others' code may need at last."""
@@ -51,10 +51,10 @@ class LoadAttempt:
         with contextlib.ExitStack() as gentle:
             gentle.enter_context(low_switch_interval())
             tell_s = TELL_SECONDS
-            looked_s = self._began_s
-            while not self._over.wait(_LOOK_SECONDS):
-                now_s, before_s = monotonic(), looked_s
-                looked_s = now_s
+            checked_s = self._began_s
+            while not self._over.wait(_CHECK_SECONDS):
+                now_s, before_s = monotonic(), checked_s
+                checked_s = now_s
                 if now_s - before_s > _OVERSLEPT_SECONDS:  # the machine, or all of us, stood still
                     self._began_s += now_s - before_s
                 seconds = now_s - self._began_s

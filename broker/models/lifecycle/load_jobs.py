@@ -16,7 +16,7 @@ from worker_client.wire.errors import Overloaded
 
 ALONE_SECONDS = 10.0
 MOST = 32
-_LOOK_SECONDS = 0.05
+_CHECK_SECONDS = 0.05
 
 
 class LoadJobs:
@@ -37,7 +37,7 @@ class LoadJobs:
         self._threads.append(thread)
         deadline = monotonic() + self.alone_s
         while thread.is_alive() and monotonic() < deadline and not stopping():
-            thread.join(_LOOK_SECONDS)
+            thread.join(_CHECK_SECONDS)
 
     def turn(self, model: str) -> threading.Lock:
         """To be held by who changes this model's versions."""

@@ -45,10 +45,10 @@ from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound, 
 
 _log = logging.getLogger("onesession.models")
 
-_FIRST_LOOK_S, _LAST_LOOK_S = 0.002, 0.05
+_FIRST_CHECK_S, _LAST_CHECK_S = 0.002, 0.05
 _UNLOAD_S = 5.0  # for which an order waits
 _UNLOAD_FIRST_S = 30.0  # where the new one has no room before
-_LEAVING_LOOK_S = 0.5
+_LEAVING_CHECK_S = 0.5
 
 
 class TableSwitch(Protocol):
@@ -165,12 +165,12 @@ class Loader:
             done(error)
 
     def _seconds_to_wait(self, next_poll: float) -> float | None:
-        waits = [_LEAVING_LOOK_S] if self._leaving else []
+        waits = [_LEAVING_CHECK_S] if self._leaving else []
         if self._poll_seconds:
             waits.append(max(0.0, next_poll - monotonic()))
         next_retry = self._retries.next_s()
         if next_retry is not None:
-            waits.append(max(_LEAVING_LOOK_S, next_retry - monotonic()))  # one of a busy model waits
+            waits.append(max(_LEAVING_CHECK_S, next_retry - monotonic()))  # one of a busy model waits
         return min(waits, default=None)
 
     # -- orders --------------------------------------------------------------------------------------------------
@@ -458,7 +458,7 @@ class Loader:
 
     def _await_end_of_requests(self, version: Version, deadline: float) -> bool:
         assert version.model is not None
-        pause = Backoff(_FIRST_LOOK_S, _LAST_LOOK_S)
+        pause = Backoff(_FIRST_CHECK_S, _LAST_CHECK_S)
         waited = threading.Event()
         while not self._table_switch.release_model(version.model):
             if self._stopping or monotonic() >= deadline:

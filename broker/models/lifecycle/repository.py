@@ -148,7 +148,7 @@ def load(
     warm: bool = True,
     verdicts: Verdicts | None = None,
     set_aside: Mapping[str, str] = MappingProxyType({}),
-    tell: Callable[[str], None] = lambda _model: None,
+    on_load_begin: Callable[[str], None] = lambda _model: None,
 ) -> Repository:
     """Load and warm every model, those included that are `adopted` as they are. `warm=False` skips the first runs: all
     signatures then count as heavy. `verdicts` knows whether rows are independent, where it was examined before.
@@ -158,7 +158,7 @@ def load(
     with its cause; so do those that are `set_aside`, each with the cause given. Raises ModelLoadError that tells every
     model if none can be loaded, InvalidInput if two share a name.
 
-    `tell` is called with the name of each model before it is loaded or warmed, and with "" at the end.
+    `on_load_begin` is called with the name of each model before it is loaded or warmed, and with "" at the end.
     """
     specs = list(specs)
     adopted = list(adopted)
@@ -167,7 +167,7 @@ def load(
     errors: list[ModelLoadError] = []
     for spec in specs:
         served = repository.served[spec.name] = ServedModel(spec)
-        tell(spec.name)
+        on_load_begin(spec.name)
         try:
             loading.load_first(served, set_aside.get(spec.name))
         except ModelLoadError as error:
@@ -182,13 +182,13 @@ def load(
             served.adopted = True
             served.versions.append(Version(model.version, model.spec, model=model))
         for served in repository.served.values():
-            tell(served.spec.name)
+            on_load_begin(served.spec.name)
             for version in served.versions:
                 if version.model is not None:
                     loading.warm_up(version, repository.new_number, warm, verdicts)
                     version.enter(VersionState.AVAILABLE)
         repository.follow()
-        tell("")
+        on_load_begin("")
     except BaseException:
         _close_quietly(repository)
         raise

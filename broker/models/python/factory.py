@@ -79,7 +79,7 @@ def _model_of(spec: ModelSpec, made: Any) -> LoadedModel:
         outputs is not None or isinstance(getattr(made, function.ATTRIBUTE, None), Signature)
     ):
         return function.adopt(spec, made, inputs, outputs)
-    raise _refused(spec, f"it returned {_told(made)}, which is not a model", _RETURNS)
+    raise _refused(spec, f"it returned {_type_text(made)}, which is not a model", _RETURNS)
 
 
 def _of_keras(spec: ModelSpec, model: Any) -> LoadedModel:
@@ -137,7 +137,7 @@ def _is_keras(made: Any) -> bool:
     return bool(modules & {"keras", "tf_keras"})
 
 
-def _told(made: Any) -> str:
+def _type_text(made: Any) -> str:
     return f"a {type(made).__module__}.{type(made).__qualname__}" if made is not None else "None"
 
 

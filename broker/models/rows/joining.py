@@ -46,7 +46,7 @@ def decide(model: LoadedModel, name: str, run: Run, warm: bool, verdicts: Verdic
         else:
             found = _examined(model, name, run, verdicts)
     if found:
-        _tell(model, name, found)
+        _log_kept_apart(model, name, found)
     return Decision(found, examined=True)
 
 
@@ -72,7 +72,7 @@ def _without_a_run(model: LoadedModel, name: str) -> Decision | None:
         return Decision("")
     unexamined: str = getattr(model, "unexamined", "")
     if unexamined:
-        _tell(model, name, unexamined)
+        _log_kept_apart(model, name, unexamined)
         return Decision(unexamined)
     return None
 
@@ -90,7 +90,7 @@ def _examined(model: LoadedModel, name: str, run: Run, verdicts: Verdicts | None
     return verdict.apart
 
 
-def _tell(model: LoadedModel, name: str, reason: str) -> None:
+def _log_kept_apart(model: LoadedModel, name: str, reason: str) -> None:
     _log.info(
         "model %r, signature %r: requests are neither joined nor split: %s", model.spec.name, name, reason
     )

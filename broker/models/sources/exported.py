@@ -105,8 +105,8 @@ def _restore(spec: ModelSpec, directory: Path, loader: Any, meta_graph: Any, ses
 
 
 def _version_remedy(meta_graph: Any) -> str:
-    told = remedy_for_versions(meta_graph)
-    return told[0].upper() + told[1:]
+    sentence = remedy_for_versions(meta_graph)
+    return sentence[0].upper() + sentence[1:]
 
 
 def remedy_for_versions(meta_graph: Any) -> str:

@@ -180,11 +180,11 @@ def _made(path: Path, target: Path, imports: Sequence[str]) -> dict[str, str]:
         if full is not None:
             return full._asdict()
         text = _own_words(error)
-        told = f"{type(error).__name__}: {text[:_MOST_CHARACTERS]}"
+        line = f"{type(error).__name__}: {text[:_MOST_CHARACTERS]}"
         if "Lambda" in text and "safe_mode" in text:
             cause = f"Keras cannot load {path}: {text.partition('. ')[0]}"
             return {"cause": cause, "remedy": keras_check.lambda_remedy(path)}
-        return {"error": told}
+        return {"error": line}
     return {}
 
 

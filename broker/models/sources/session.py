@@ -126,8 +126,8 @@ class SessionModel:
         if not self.spec.session_effects:
             session_rules.check(self.spec.name, fetches, effects.session_effects_of(graph, endpoint, targets))
         run = runner_of(self._session, endpoint, _on_caller_thread(self.spec), targets)
-        told = effects.describe(effects.effects_of(graph, endpoint, targets))
-        return AdHocSignature(signature, run, operations, told, self._compiled(names))
+        stateful = effects.describe(effects.effects_of(graph, endpoint, targets))
+        return AdHocSignature(signature, run, operations, stateful, self._compiled(names))
 
     def interrupt(self) -> bool:
         """A session that closes cancels its runs: TensorFlow looks at that between operations and in each round of a

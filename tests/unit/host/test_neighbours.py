@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.host.neighbours import LOOK_NS, Neighbours
+from broker.host.neighbours import CHECK_NS, Neighbours
 
 SECOND = 1_000_000_000
 
@@ -97,4 +97,4 @@ def test_where_the_machine_does_not_tell(tmp_path: Path) -> None:
     ):
         (tmp_path / "proc/stat").write_text(text)
         neighbours.sample(second * SECOND, 0, (), ())
-        assert (neighbours.cores, neighbours.due_ns) == (0.0, second * SECOND + LOOK_NS)
+        assert (neighbours.cores, neighbours.due_ns) == (0.0, second * SECOND + CHECK_NS)
