@@ -8,12 +8,17 @@ runs while another one does is marked in its time line (BESIDE): its worker has 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from broker.counters.run_record import STARTED_NS
+from broker.counters.run_record import STARTED_NS, RunLine
 
-if TYPE_CHECKING:
-    from broker.data_plane.runner import Runner
+
+class Marked(Protocol):
+    """A runner, as far as its runs are marked."""
+
+    line: RunLine
+
+    def mark_beside(self) -> None: ...
 
 
 class ConcurrentRuns:
@@ -21,24 +26,24 @@ class ConcurrentRuns:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._runners: tuple[Runner, ...] = ()  # replaced, never changed
+        self._runners: tuple[Marked, ...] = ()  # replaced, never changed
         self.several = False
         """There is more than one; else a run is always alone."""
 
-    def join(self, runner: Runner) -> None:
+    def join(self, runner: Marked) -> None:
         with self._lock:
             self._set((*self._runners, runner))
 
-    def leave(self, runner: Runner) -> None:
+    def leave(self, runner: Marked) -> None:
         """Its thread ends."""
         with self._lock:
             self._set(tuple(other for other in self._runners if other is not runner))
 
-    def _set(self, runners: tuple[Runner, ...]) -> None:
+    def _set(self, runners: tuple[Marked, ...]) -> None:
         self._runners = runners
         self.several = len(runners) > 1
 
-    def meets(self, runner: Runner) -> bool:
+    def meets(self, runner: Marked) -> bool:
         """Whether others run while `runner` begins; what they run is marked."""
         met = False
         for other in self._runners:

@@ -8,17 +8,14 @@ the time that a request has left.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from broker.data_plane.strings import array_of
+from broker.models.lifecycle.entry import Entry
 from broker.models.rows.closeness import same_rows, same_shapes
 from broker.models.rows.independence import rounding_explains
-
-if TYPE_CHECKING:
-    from broker.data_plane.prepared import PreparedRequest
-    from broker.data_plane.split import PreparedPart
 
 FIRST_RUNS = 64
 SECONDS = 300
@@ -26,6 +23,14 @@ _MOST_REQUESTS = 3  # of one run
 _SHARE = 4  # a check may take as long as a quarter of all joined runs took
 _FREE_NS = 20_000_000  # and so much in any case
 _SPARE = 20  # runs that must fit into the time that a request has left
+
+
+class JoinedRequest(Protocol):
+    """A prepared request, or some rows of one, that ran in one batch with others."""
+
+    feeds: tuple[np.ndarray, ...]
+    rows: int
+    ragged: Any
 
 
 class Evidence:
@@ -56,33 +61,31 @@ class Evidence:
 
     def difference(
         self,
-        prepared_requests: Sequence[PreparedRequest | PreparedPart],
+        entry: Entry,
+        joined: Sequence[JoinedRequest],
         answers: Sequence[Sequence[np.ndarray]],
     ) -> str:
         """What tells the answers of a joined run from those that some of its requests get alone; "" if nothing does."""
-        if prepared_requests[0].ragged:  # padded: by the model's settings that is harmless, though it shows
+        if joined[0].ragged:  # padded: by the model's settings that is harmless, though it shows
             return ""
         self.checked += 1
-        for number in sorted({0, self.checked % len(prepared_requests), len(prepared_requests) - 1})[
-            :_MOST_REQUESTS
-        ]:
-            reason = _difference(prepared_requests[number], answers[number])
+        for number in sorted({0, self.checked % len(joined), len(joined) - 1})[:_MOST_REQUESTS]:
+            reason = _difference(entry, joined[number], answers[number])
             if reason:
                 return reason
         return ""
 
 
-def _difference(prepared: PreparedRequest | PreparedPart, joined: Sequence[np.ndarray]) -> str:
-    served = prepared.served
-    specs = served.entry.signature.inputs
-    feeds: tuple[Any, ...] = tuple(array_of(spec.name, feed) for spec, feed in zip(specs, prepared.feeds))
+def _difference(entry: Entry, request: JoinedRequest, joined: Sequence[np.ndarray]) -> str:
+    specs = entry.signature.inputs
+    feeds: tuple[Any, ...] = tuple(array_of(spec.name, feed) for spec, feed in zip(specs, request.feeds))
     try:
-        alone = served.entry.run(*feeds)
-        if not same_shapes(alone, joined, prepared.rows):
+        alone = entry.run(*feeds)
+        if not same_shapes(alone, joined, request.rows):
             return "the shape of an answer was another among other requests than alone"
-        for spec, mine, other in zip(served.entry.signature.outputs, alone, joined):
+        for spec, mine, other in zip(entry.signature.outputs, alone, joined):
             if not same_rows(mine, other).all():
-                if rounding_explains(served.entry.run, feeds, alone, joined):
+                if rounding_explains(entry.run, feeds, alone, joined):
                     return ""
                 return f"an answer was another among other requests than alone (output {spec.name!r})"
     except Exception as error:

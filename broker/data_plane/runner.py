@@ -304,7 +304,9 @@ def _stand(
     now = monotonic_ns()
     if not evidence.due(run_ns, now, min([request.deadline_ns for request in batch])):
         return True
-    reason = evidence.difference(prepared_requests, list(cut(prepared_requests, feeds, outputs)))
+    reason = evidence.difference(
+        served.entry, prepared_requests, list(cut(prepared_requests, feeds, outputs))
+    )
     evidence.spent_ns += monotonic_ns() - now
     if reason:
         served.keep_apart(reason)
