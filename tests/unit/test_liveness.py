@@ -103,7 +103,7 @@ def test_a_slow_run_within_its_limit_is_left_alone_however_silent_the_process() 
 def test_the_first_sign_of_life_comes_before_the_first_run() -> None:
     """Else a run that takes the lock at once would leave a process that has never given any, and so counts as well."""
     record = RunRecord()
-    intake: Any = SimpleNamespace(servings=[], runners=list)
+    intake: Any = SimpleNamespace(served_signatures=[], runners=list)
     watch = Watch(intake, record, {}, lambda model, cause: None, None)
     watch.start()
     try:
