@@ -13,16 +13,23 @@ NARROW_TOLERANCE = 2e-2
 """Of types with fewer bits than float32. A row's last bits depend on the batch that it runs in, and on threads."""
 
 
+ADVICE = "use --no-check if the answers are random or depend on the rest of the batch"
+
+
 class WrongAnswer(BrokerError):
     """An arm did not answer as the model does: its times mean nothing."""
 
 
 def check(
-    expected: Mapping[str, np.ndarray], answer: Mapping[str, np.ndarray], tolerance: float, what: str
+    expected: Mapping[str, np.ndarray],
+    answer: Mapping[str, np.ndarray],
+    tolerance: float,
+    what: str,
+    advice: str = ADVICE,
 ) -> None:
     """Numbers may differ by `tolerance` times the largest expected one (or 1); the rest must be equal.
 
-    Raises WrongAnswer, which begins with `what`.
+    Raises WrongAnswer, which begins with `what` and ends with `advice`.
     """
     for name, wanted in expected.items():
         got = np.asarray(answer[name])
@@ -31,10 +38,12 @@ def check(
                 f"{what}: output {name!r} is {wanted.dtype.name}{list(wanted.shape)} when the model is called "
                 f"directly, and came as {got.dtype.name}{list(got.shape)}"
             )
-        _check_values(name, wanted, got, tolerance, what)
+        _check_values(name, wanted, got, tolerance, what, advice)
 
 
-def _check_values(name: str, wanted: np.ndarray, got: np.ndarray, tolerance: float, what: str) -> None:
+def _check_values(
+    name: str, wanted: np.ndarray, got: np.ndarray, tolerance: float, what: str, advice: str
+) -> None:
     if wanted.dtype.kind in "OSUbiu":
         wrong = wanted != got
     else:
@@ -48,6 +57,6 @@ def _check_values(name: str, wanted: np.ndarray, got: np.ndarray, tolerance: flo
         at = tuple(int(i) for i in np.argwhere(wrong)[0]) if np.ndim(wrong) else ()
         raise WrongAnswer(
             f"{what}: output {name!r} at {list(at)} is {wanted[at]} when the model is called directly, and came as "
-            f"{got[at]} ({int(np.sum(wrong))} of {wanted.size} values differ by more than --tolerance allows; "
-            "use --no-check if the answers are random or depend on the rest of the batch)"
+            f"{got[at]} ({int(np.sum(wrong))} of {wanted.size} values differ by more than the tolerance "
+            f"allows; {advice})"
         )

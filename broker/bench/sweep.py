@@ -13,13 +13,14 @@ from broker.bench.answers import TOLERANCE, check
 from broker.bench.arms import Arm, Named
 from broker.bench.arms.brokered import Brokered
 from broker.bench.arms.in_process import Call, InProcess
-from broker.bench.load.crew import Crew
 from broker.bench.load.samples import Window
 from broker.bench.load.worker import Inputs
+from broker.bench.load.worker_pool import WorkerPool
 from broker.bench.outcome import Measured, Outcome
 from broker.bench.plan import Case, Plan
 from broker.bench.stability import WINDOWS, Level, stable
 from broker.bench.subject import Served, Subject, served
+from broker.bench.turns import in_turn
 from broker.counters.counted import counted
 from broker.host import describe as machine
 from worker_client.system.clock import monotonic
@@ -78,7 +79,7 @@ class Sweep:
     def _ask_in_process(self) -> Signature:
         """Make the inputs and have the model itself answer them. Its signature."""
         assert self._subject.spec is not None
-        with Crew(InProcess(self._subject.spec, Call.BARE, self._subject.signature), 1) as alone:
+        with WorkerPool(InProcess(self._subject.spec, Call.BARE, self._subject.signature), 1) as alone:
             signature: Signature = alone.about["signature"]
             self._answer(alone, signature)
             return signature
@@ -89,7 +90,7 @@ class Sweep:
         arm: Arm = self._broker_arm(broker)
         if spec is not None:
             arm = InProcess(spec, Call.BARE, signature.name)
-        with Crew(arm, 1) as alone:
+        with WorkerPool(arm, 1) as alone:
             if spec is not None and alone.about["signature"] != signature:
                 raise InvalidInput(
                     f"{spec.source} is not what the broker serves as {spec.name!r}: its signature is "
@@ -97,7 +98,7 @@ class Sweep:
                 )
             self._answer(alone, signature)
 
-    def _answer(self, alone: Crew, signature: Signature) -> None:
+    def _answer(self, alone: WorkerPool, signature: Signature) -> None:
         questions, plan = self._questions, self._plan
         if questions.input is None:
             maker = files.made(signature, plan.seed, questions.shapes)
@@ -122,49 +123,48 @@ class Sweep:
         for workers in self._plan.workers if self._calls else ():
             for arm in self._arms_in_process(signature):
                 self._tell(0, f"memory: {arm.label}, {counted(workers, 'worker')}")
-                with Crew(arm, workers) as crew:
-                    self._measure_memory(crew)
+                with WorkerPool(arm, workers) as pool:
+                    self._measure_memory(pool)
 
-    def _measure_memory(self, crew: Crew) -> None:
+    def _measure_memory(self, pool: WorkerPool) -> None:
         for given in self._given.values():
-            crew.take(given)
-        self._memory[crew.arm.name, crew.workers] = crew.memory_bytes()
+            pool.take(given)
+        self._memory[pool.arm.name, pool.workers] = pool.memory_bytes()
 
     # --- speed ---
 
     def _measure_group(self, workers: int, cases: list[Case], broker: Served, outcome: Outcome) -> None:
-        """All cases of one number of workers, with one crew for each arm."""
+        """All cases of one number of workers, with one pool for each arm."""
         if self._over():
             outcome.left_out += [str(case) for case in cases]
             return
         with ExitStack() as stack:
             self._tell(self._share(outcome), f"starting {counted(workers, 'worker')}")
-            crews = [stack.enter_context(Crew(self._broker_arm(broker), workers, [broker.pid]))]
-            self._measure_memory(crews[0])
+            pools = [stack.enter_context(WorkerPool(self._broker_arm(broker), workers, [broker.pid]))]
+            self._measure_memory(pools[0])
             in_process = self._arms_in_process(broker.signature.name)
-            crews += [stack.enter_context(Crew(arm, workers)) for arm in in_process]
+            pools += [stack.enter_context(WorkerPool(arm, workers)) for arm in in_process]
             for case in cases:
                 if self._over():
                     outcome.left_out.append(str(case))
                     continue
-                for crew in crews:
-                    crew.take(self._given[case.rows])
-                outcome.measured += self._measure(case, crews, self._share(outcome))
+                for pool in pools:
+                    pool.take(self._given[case.rows])
+                outcome.measured += self._measure(case, pools, self._share(outcome))
 
-    def _measure(self, case: Case, crews: list[Crew], share: float) -> Iterator[Measured]:
+    def _measure(self, case: Case, pools: list[WorkerPool], share: float) -> Iterator[Measured]:
         """Windows in turns, until those of every arm are stable or the plan allows no more."""
         plan, seconds = self._plan, self._plan.window_s
-        series: dict[str, list[Window]] = {crew.arm.name: [] for crew in crews}
+        series: dict[str, list[Window]] = {pool.arm.name: [] for pool in pools}
         for number in range(plan.most_windows):
             if number >= WINDOWS and (
                 self._over() or all(self._stable(case, windows) for windows in series.values())
             ):
                 break
-            first = number % len(crews)
-            for crew in (*crews[first:], *crews[:first]):
-                self._tell(share, f"{case}: {crew.arm.label}, window {number + 1}")
+            for pool in in_turn(pools, number):
+                self._tell(share, f"{case}: {pool.arm.label}, window {number + 1}")
                 seed = [plan.seed, case.workers, case.rows, number]
-                series[crew.arm.name].append(crew.window(case.load, plan.warm_up_s, seconds, seed))
+                series[pool.arm.name].append(pool.window(case.load, plan.warm_up_s, seconds, seed))
             if (
                 number + WINDOWS < plan.most_windows
                 and seconds < plan.most_window_s
@@ -172,17 +172,17 @@ class Sweep:
             ):
                 seconds = min(2 * seconds, plan.most_window_s)
                 series = {name: [] for name in series}  # windows of one length are compared
-        for crew in crews:
-            windows = series[crew.arm.name]
+        for pool in pools:
+            windows = series[pool.arm.name]
             if windows:
                 yield Measured(
-                    crew.arm.name,
-                    crew.arm.label,
+                    pool.arm.name,
+                    pool.arm.label,
                     case,
                     Window.together(windows[-WINDOWS:]),
                     len(windows),
                     self._stable(case, windows),
-                    self._memory.get((crew.arm.name, case.workers)),
+                    self._memory.get((pool.arm.name, case.workers)),
                 )
 
     def _stable(self, case: Case, windows: Sequence[Window]) -> bool:

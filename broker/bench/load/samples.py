@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 
+T = TypeVar("T")
 STAGES = ("late", "write", "queue", "wait", "run", "copy", "wake_up", "read")
 """Of one call through the broker, end to end: sent later than planned (open loop), claim and write, in the ring, for
 its turn and its batch, the model, the outputs into the slot, until the caller saw it, copied out."""
@@ -85,7 +87,7 @@ class Window:
         """Latency of nearest rank; 0 of none."""
         if not len(self.taken_ns):
             return 0.0
-        return float(self.taken_ns[round(percentile / 100 * (len(self.taken_ns) - 1))])
+        return float(nearest_rank(self.taken_ns, percentile))
 
     @property
     def sent(self) -> float:
@@ -109,6 +111,12 @@ class Window:
         """CPU seconds of broker and workers per thousand answers."""
         answers = self.per_s * self.seconds
         return 1000 * self.cpu_s / answers if answers else 0.0
+
+
+def nearest_rank(ordered: Sequence[T] | np.ndarray, percentile: float) -> T:
+    """The sample of nearest rank. `ordered` ascends and is not empty; `percentile` from 0 to 100."""
+    sample: T = ordered[round(percentile / 100 * (len(ordered) - 1))]
+    return sample
 
 
 def _joined(arrays: list[array[int]]) -> np.ndarray:

@@ -20,6 +20,7 @@ from broker.bench.answers import check
 from broker.bench.arms import Arm, Named, Opened
 from broker.bench.load import loops
 from broker.bench.load.arrivals import planned_ns
+from broker.bench.load.forks import messages
 from broker.bench.load.loops import Moments, Record
 from broker.bench.load.samples import Tally
 from broker.bench.plan import Load
@@ -121,11 +122,11 @@ def main(connection: Connection, arm: Arm, number: int, workers: int) -> None:
             worker = Worker(opened, number, workers)
             try:
                 connection.send({"pid": os.getpid(), **opened.about})
-                _serve(connection, worker)
+                for message in messages(connection):
+                    taken = isinstance(message, Inputs)
+                    connection.send(worker.take(message) if taken else worker.run(message))
             finally:
                 worker.close()
-    except EOFError:
-        return
     except BrokerError as error:
         connection.send(_sendable(error))
     except Exception as error:
@@ -136,12 +137,3 @@ def _sendable(error: BrokerError) -> BrokerError:
     """The error without what it refers to, which may not be able to cross a pipe."""
     error.__cause__ = error.__context__ = None
     return error if type(error).__module__.startswith("worker_client") else BrokerError(str(error))
-
-
-def _serve(connection: Connection, worker: Worker) -> None:
-    while True:
-        message = connection.recv()
-        if isinstance(message, Inputs):
-            connection.send(worker.take(message))
-        else:
-            connection.send(worker.run(message))
