@@ -10,7 +10,7 @@ from rich.table import Table
 
 from benchmarks.figures import NS_PER
 from benchmarks.rates import RateSeries, RateWindow, by_beside, by_cpu, by_longest, by_others, by_p50, by_p99
-from benchmarks.sampling import Series, Spread, Window
+from benchmarks.sampling import LatencyWindow, Series, Spread
 
 Cells = dict[str, str]
 """Heading -> text."""
@@ -70,7 +70,7 @@ def _times(series: Series) -> dict[str, Any]:
     }
 
 
-def _window(window: Window) -> dict[str, Any]:
+def _window(window: LatencyWindow) -> dict[str, Any]:
     return {
         "p50_us": window.p50_ns / 1e3,
         "p90_us": window.p90_ns / 1e3,

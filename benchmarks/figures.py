@@ -46,7 +46,7 @@ class Sheet:
 
 
 @dataclass
-class Result:
+class TargetResult:
     """One target: its arms, its figures, and what a reader must know about how they were taken."""
 
     target: str

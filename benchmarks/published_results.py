@@ -19,7 +19,7 @@ class NoResults(Exception):
 
 
 @dataclass(frozen=True)
-class Measured:
+class PublishedResult:
     """One target's entry in the results, and the run that it is of."""
 
     path: Path
@@ -48,12 +48,12 @@ class Measured:
         return str(self.result.get("started") or self.run["started"])
 
 
-def newest(place: Path) -> dict[str, Measured]:
+def newest(place: Path) -> dict[str, PublishedResult]:
     """By target, in the order of their names: the newest in a folder, or all of a file. Raises NoResults."""
-    found: dict[str, Measured] = {}
+    found: dict[str, PublishedResult] = {}
     for path, document in sorted(_documents(place), key=lambda each: str(each[1]["started"])):
         for name, result in document["targets"].items():
-            found[name] = Measured(path, document, result)
+            found[name] = PublishedResult(path, document, result)
     if not found:
         raise NoResults(
             f"{place}: expected the JSON of a `python -m benchmarks` command, or a folder of such"

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
-from benchmarks.sampling import Spread, Window, per_round
+from benchmarks.sampling import LatencyWindow, Spread, per_round
+from broker.bench.load.samples import Window
 from broker.bench.stability import stable
 
 STABLE_WITHIN = 0.10
@@ -20,20 +21,26 @@ STABLE_WITHIN = 0.10
 
 @dataclass(frozen=True)
 class RateWindow:
-    """One window of a crew. `cores` are those that its whole tree of processes kept busy, `others` those that anything
-    else did: such a window tells less.
+    """One window of several workers. `cores` are the cores that the arm's whole tree of processes kept busy, `others`
+    the cores that anything else kept busy: a window with many of them says less.
 
-    `beside_per_s` are the answers of members that only made load; `batch_rows` the broker's runs by their rows;
+    `beside_per_s` are the answers of workers that only made load; `batch_rows` the broker's runs by their rows;
     `throttled_s` is for how long a quota kept the arm's processors still.
     """
 
     per_s: float
-    latency: Window
+    latency: LatencyWindow
     cores: float
     others: float = 0.0
     beside_per_s: float = 0.0
     batch_rows: dict[int, int] = field(default_factory=dict)
     throttled_s: float = 0.0
+
+    @classmethod
+    def of(cls, window: Window, beside_per_s: float, batch_rows: dict[int, int]) -> RateWindow:
+        latency = LatencyWindow.of(window.taken_ns)
+        cores = window.cpu_s / window.seconds
+        return cls(window.per_s, latency, cores, window.others, beside_per_s, batch_rows)
 
     @property
     def cpu_s_per_1000(self) -> float:

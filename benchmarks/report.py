@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import arm_report
-from benchmarks.figures import Figure, Result, Sheet, number
+from benchmarks.figures import Figure, Sheet, TargetResult, number
 from benchmarks.machine import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -36,7 +36,7 @@ def print_machine(console: Console, document: dict[str, Any]) -> None:
     )
 
 
-def print_result(console: Console, result: Result) -> None:
+def print_result(console: Console, result: TargetResult) -> None:
     console.print()
     title = f"{result.target}: {result.title}"
     console.print(
@@ -64,7 +64,7 @@ def _sheet(sheet: Sheet) -> Table:
     return table
 
 
-def _figures(result: Result) -> Table:
+def _figures(result: TargetResult) -> Table:
     table = Table(show_edge=False, pad_edge=False)
     table.add_column("figure", no_wrap=True)
     for heading in ("measured", "lowest to highest", "target"):
@@ -96,7 +96,7 @@ def _verdict(reached: bool | None) -> str:
     return "[green]reached[/]" if reached else "[red]not reached[/]"
 
 
-def to_json(result: Result) -> dict[str, Any]:
+def to_json(result: TargetResult) -> dict[str, Any]:
     return {
         "title": result.title,
         "arms": {series.name: arm_report.to_json(series) for series in result.series.values()},

@@ -12,14 +12,13 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+import numpy as np
 
-def percentile(ordered: Sequence[int], share: float) -> int:
-    """The sample of nearest rank. `ordered` ascends and is not empty; `share` from 0 to 1."""
-    return ordered[round(share * (len(ordered) - 1))]
+from broker.bench.load.samples import nearest_rank
 
 
 @dataclass(frozen=True)
-class Window:
+class LatencyWindow:
     """What one window of calls took, in nanoseconds."""
 
     p50_ns: int
@@ -29,10 +28,10 @@ class Window:
     longest_ns: int = 0
 
     @classmethod
-    def of(cls, taken_ns: Sequence[int]) -> Window:
-        ordered = sorted(taken_ns)
-        p50_ns, p90_ns, p99_ns = (percentile(ordered, share) for share in (0.5, 0.9, 0.99))
-        return cls(p50_ns, p90_ns, p99_ns, len(ordered), ordered[-1])
+    def of(cls, taken_ns: Sequence[int] | np.ndarray) -> LatencyWindow:
+        ordered = np.sort(np.asarray(taken_ns, np.int64))
+        p50_ns, p90_ns, p99_ns = (int(nearest_rank(ordered, percentile)) for percentile in (50, 90, 99))
+        return cls(p50_ns, p90_ns, p99_ns, len(ordered), int(ordered[-1]))
 
 
 @dataclass(frozen=True)
@@ -55,14 +54,14 @@ class Series:
 
     name: str
     label: str
-    windows: list[Window] = field(default_factory=list)
+    windows: list[LatencyWindow] = field(default_factory=list)
     checked: int = 0
 
     @property
     def samples(self) -> int:
         return sum(window.samples for window in self.windows)
 
-    def ns(self, pick: Callable[[Window], float]) -> Spread:
+    def ns(self, pick: Callable[[LatencyWindow], float]) -> Spread:
         return Spread.of([pick(window) for window in self.windows])
 
     @property
@@ -78,7 +77,7 @@ class Series:
         return self.ns(lambda window: window.p99_ns)
 
 
-def p50_ns(window: Window) -> float:
+def p50_ns(window: LatencyWindow) -> float:
     return window.p50_ns
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arms.brokered import address_in, crew_of
-from benchmarks.harness.timed import Answers, Crew, Flow, Member
+from benchmarks.arms.brokered import address_in, arm_workers
+from benchmarks.harness.timed import Answers, ArmWorker, ArmWorkers, Flow
 from benchmarks.workloads import Workload
 from broker import Broker
 from worker_client import aio
@@ -37,11 +37,11 @@ def awaiting(
     tasks: int,
     loop: str,
     tune: str = "off",
-) -> Iterator[Crew]:
+) -> Iterator[ArmWorkers]:
     """`tasks` at a time in one loop, "asyncio" or "uvloop"."""
     with Broker(models=models, name=address_in(directory), tune=tune) as broker:
-        member = Member(partial(_opened, workload, broker.address, model, tasks, LOOPS[loop]), workload)
-        yield crew_of([member], broker.address, model)
+        caller = ArmWorker(partial(_opened, workload, broker.address, model, tasks, LOOPS[loop]), workload)
+        yield arm_workers([caller], broker.address, model)
 
 
 def _uvloop() -> asyncio.AbstractEventLoop:

@@ -11,7 +11,8 @@ import numpy as np
 import worker_client
 from benchmarks.harness import affinity
 from benchmarks.harness.timed import Timed
-from benchmarks.workloads import Workload, WrongAnswer, strided
+from benchmarks.workloads import Workload, strided
+from broker.bench.answers import WrongAnswer
 
 
 @contextmanager

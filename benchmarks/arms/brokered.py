@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.arms import broker_call
-from benchmarks.harness.timed import Crew, Member
+from benchmarks.harness.timed import ArmWorker, ArmWorkers
 from benchmarks.workloads import Workload
 from broker import Broker
 from broker.control_plane.query import ask
@@ -26,19 +26,19 @@ def brokered(
     model: str,
     wait: str = "adaptive",
     tune: str = "off",
-) -> Iterator[Crew]:
+) -> Iterator[ArmWorkers]:
     """`predict(x)` on `model` in each worker; broker and workers wait as `wait` says.
 
     What `models` leaves open is TensorFlow's or the broker's default, or what was measured if `tune` is "remembered".
     """
     with Broker(models=models, name=address_in(directory), wait=wait, tune=tune) as broker:
-        member = Member(partial(broker_call.predict, workload, broker.address, model, wait), workload)
-        yield crew_of([member] * workers, broker.address, model)
+        worker = ArmWorker(partial(broker_call.predict, workload, broker.address, model, wait), workload)
+        yield arm_workers([worker] * workers, broker.address, model)
 
 
-def crew_of(members: list[Member], address: str, model: str) -> Crew:
+def arm_workers(workers: list[ArmWorker], address: str, model: str) -> ArmWorkers:
     """With the runs of `model`, and what the broker decided about it."""
-    return Crew(members, batches(address, model), {"models": settings(address)})
+    return ArmWorkers(workers, batches(address, model), {"models": settings(address)})
 
 
 def address_in(directory: str) -> str:

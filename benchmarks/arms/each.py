@@ -1,4 +1,4 @@
-"""Any arm of one worker, once in each process of a crew: workers that share nothing but the machine."""
+"""Any arm of one worker, once in each of several processes: workers that share nothing but the machine."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from benchmarks.harness.subject import resolve
-from benchmarks.harness.timed import Crew, Member
+from benchmarks.harness.one_worker import resolve
+from benchmarks.harness.timed import ArmWorker, ArmWorkers
 from benchmarks.workloads import Workload
 
 
 @contextmanager
-def each(workload: Workload, workers: int, factory: str, options: dict[str, Any]) -> Iterator[Crew]:
+def each(workload: Workload, workers: int, factory: str, options: dict[str, Any]) -> Iterator[ArmWorkers]:
     """`factory(workload, **options)` in each of `workers` processes."""
     if "path" in options:
         import_tensorflow()
-    member = Member(partial(resolve(factory), workload, **options), workload)
-    yield Crew([member] * workers)
+    worker = ArmWorker(partial(resolve(factory), workload, **options), workload)
+    yield ArmWorkers([worker] * workers)
 
 
 def import_tensorflow() -> None:

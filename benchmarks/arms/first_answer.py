@@ -17,9 +17,9 @@ import numpy as np
 
 import worker_client
 from benchmarks.arms.session import load
-from benchmarks.harness.lifetime import die_with_parent
 from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Workload
+from broker.bench.load.forks import die_with_parent
 
 _WHEN = struct.Struct("<q")
 _FirstAnswer = tuple[int, np.ndarray]  # nanoseconds from the fork, answer

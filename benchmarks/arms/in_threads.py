@@ -1,6 +1,6 @@
 """Threads of one process with TensorFlow in it: how web apps without a model server share a session today.
 
-A crew of one member, in which each thread is a caller in a closed loop.
+One worker process, in which each thread is a caller in a closed loop.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.arms.session import Loaded, load
-from benchmarks.harness.timed import Answers, Crew, Flow, Member
+from benchmarks.arms.session import LoadedSession, load
+from benchmarks.harness.timed import Answers, ArmWorker, ArmWorkers, Flow
 from benchmarks.workloads import Workload
 
 Call = Callable[[np.ndarray], np.ndarray]
@@ -25,18 +25,18 @@ _Answer = tuple[int, int, int, np.ndarray]
 
 
 @contextmanager
-def session_passed(workload: Workload, workers: int, path: str, threads: int) -> Iterator[Crew]:
+def session_passed(workload: Workload, workers: int, path: str, threads: int) -> Iterator[ArmWorkers]:
     """One module makes the session and hands it to the others, each on a thread of its own."""
 
     def callers() -> list[Call]:
         loaded = load(path, threads)
         return [_of(loaded)] * workers
 
-    yield _crew(workload, callers)
+    yield _workers(workload, callers)
 
 
 @contextmanager
-def singleton(workload: Workload, workers: int, path: str, threads: int) -> Iterator[Crew]:
+def singleton(workload: Workload, workers: int, path: str, threads: int) -> Iterator[ArmWorkers]:
     """Nobody holds the session: every call asks for the process' only one, which is made when it is first asked for."""
 
     def callers() -> list[Call]:
@@ -49,24 +49,24 @@ def singleton(workload: Workload, workers: int, path: str, threads: int) -> Iter
 
         return [call] * workers
 
-    yield _crew(workload, callers)
+    yield _workers(workload, callers)
 
 
 @contextmanager
-def session_per_thread(workload: Workload, workers: int, path: str, threads: int) -> Iterator[Crew]:
+def session_per_thread(workload: Workload, workers: int, path: str, threads: int) -> Iterator[ArmWorkers]:
     """A graph and a session in each thread."""
-    yield _crew(workload, lambda: [_of(load(path, threads)) for _ in range(workers)])
+    yield _workers(workload, lambda: [_of(load(path, threads)) for _ in range(workers)])
 
 
 class _Singleton:
     """Made once, at the first `get`, by whichever thread comes first."""
 
-    def __init__(self, make: Callable[[], Loaded]) -> None:
+    def __init__(self, make: Callable[[], LoadedSession]) -> None:
         self._make = make
-        self._made: Loaded | None = None
+        self._made: LoadedSession | None = None
         self._lock = threading.Lock()
 
-    def get(self) -> Loaded:
+    def get(self) -> LoadedSession:
         if self._made is None:
             with self._lock:
                 if self._made is None:
@@ -74,19 +74,19 @@ class _Singleton:
         return self._made
 
 
-def _of(loaded: Loaded) -> Call:
+def _of(loaded: LoadedSession) -> Call:
     session, feed, fetch = loaded
     run = session.run
     return lambda x: run(fetch, {feed: x})
 
 
-def _crew(workload: Workload, callers: Callable[[], list[Call]]) -> Crew:
+def _workers(workload: Workload, callers: Callable[[], list[Call]]) -> ArmWorkers:
     @contextmanager
     def flow() -> Iterator[Flow]:
         calls = callers()
         yield Flow(lambda: _answers(calls, workload.inputs))
 
-    return Crew([Member(flow, workload)])
+    return ArmWorkers([ArmWorker(flow, workload)])
 
 
 def _answers(calls: list[Call], inputs: list[np.ndarray]) -> Answers:

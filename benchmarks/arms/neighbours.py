@@ -12,10 +12,10 @@ import numpy as np
 
 from benchmarks import workloads
 from benchmarks.arms import broker_call
-from benchmarks.arms.brokered import address_in, crew_of
+from benchmarks.arms.brokered import address_in, arm_workers
 from benchmarks.arms.in_flight import in_flight
 from benchmarks.arms.session import bare
-from benchmarks.harness.timed import Crew, Flow, Member
+from benchmarks.harness.timed import ArmWorker, ArmWorkers, Flow
 from benchmarks.workloads import Workload
 from broker import Broker
 
@@ -24,30 +24,32 @@ PAUSE_S = 0.001
 
 
 @contextmanager
-def alone(workload: Workload, directory: str, light: str) -> Iterator[Crew]:
+def alone(workload: Workload, directory: str, light: str) -> Iterator[ArmWorkers]:
     """The light model on a machine that does nothing else."""
     with _broker(directory, light=light) as broker:
-        yield crew_of([_caller(workload, broker.address)], broker.address, "light")
+        yield arm_workers([_caller(workload, broker.address)], broker.address, "light")
 
 
 @contextmanager
-def in_one_broker(workload: Workload, directory: str, light: str, heavy: str, workers: int) -> Iterator[Crew]:
+def in_one_broker(
+    workload: Workload, directory: str, light: str, heavy: str, workers: int
+) -> Iterator[ArmWorkers]:
     """Both models in one broker; `workers` keep the heavy one busy: more than it runs side by side."""
     batch = _batch()
     with _broker(directory, light=light, heavy=heavy) as broker:
-        load = Member(partial(broker_call.predict, batch, broker.address, "heavy"), batch, counted=False)
-        members = [_caller(workload, broker.address), *[load] * workers]
-        yield crew_of(members, broker.address, "light")
+        load = ArmWorker(partial(broker_call.predict, batch, broker.address, "heavy"), batch, counted=False)
+        callers = [_caller(workload, broker.address), *[load] * workers]
+        yield arm_workers(callers, broker.address, "light")
 
 
 @contextmanager
 def beside_a_process(
     workload: Workload, directory: str, light: str, heavy: str, threads: int, side_by_side: int
-) -> Iterator[Crew]:
+) -> Iterator[ArmWorkers]:
     """The light model in a broker; the heavy one in a process with a session of its own, set as the broker sets it."""
-    load = Member(partial(_flat_out, _batch(), heavy, threads, side_by_side), _batch(), counted=False)
+    load = ArmWorker(partial(_flat_out, _batch(), heavy, threads, side_by_side), _batch(), counted=False)
     with _broker(directory, light=light) as broker:
-        yield crew_of([_caller(workload, broker.address), load], broker.address, "light")
+        yield arm_workers([_caller(workload, broker.address), load], broker.address, "light")
 
 
 def _broker(directory: str, **models: str) -> Broker:
@@ -55,8 +57,8 @@ def _broker(directory: str, **models: str) -> Broker:
     return Broker(models=models, name=address_in(directory), tune="remembered")
 
 
-def _caller(workload: Workload, address: str) -> Member:
-    return Member(partial(broker_call.predict, workload, address, "light"), workload, PAUSE_S)
+def _caller(workload: Workload, address: str) -> ArmWorker:
+    return ArmWorker(partial(broker_call.predict, workload, address, "light"), workload, PAUSE_S)
 
 
 def _batch() -> Workload:

@@ -7,16 +7,16 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from benchmarks.harness.subject import resolve
-from benchmarks.harness.timed import Crew
+from benchmarks.harness.one_worker import resolve
+from benchmarks.harness.timed import ArmWorkers
 from benchmarks.workloads import Workload
 
 
 @contextmanager
 def paced(
     workload: Workload, factory: str, options: dict[str, Any], pause_s: float, work_s: float
-) -> Iterator[Crew]:
-    """The crew of `factory(workload, **options)`; each member pauses and computes before each call."""
-    with resolve(factory)(workload, **options) as crew:
-        members = [replace(member, pause_s=pause_s, work_s=work_s) for member in crew.members]
-        yield replace(crew, members=members)
+) -> Iterator[ArmWorkers]:
+    """The workers of `factory(workload, **options)`; each pauses and computes before each call."""
+    with resolve(factory)(workload, **options) as arm:
+        workers = [replace(worker, pause_s=pause_s, work_s=work_s) for worker in arm.workers]
+        yield replace(arm, workers=workers)

@@ -11,7 +11,7 @@ import numpy as np
 import posix_ipc
 
 from benchmarks.harness import affinity
-from benchmarks.harness.lifetime import forked
+from benchmarks.harness.forked import forked
 from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Workload
 

@@ -10,7 +10,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from benchmarks.arms.answering import answering
-from benchmarks.harness.lifetime import forked
+from benchmarks.harness.forked import forked
 from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Workload
 

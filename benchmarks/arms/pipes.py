@@ -9,16 +9,18 @@ from multiprocessing.connection import Connection, wait
 
 from benchmarks.arms import pipe
 from benchmarks.arms.answering import answering
-from benchmarks.harness.lifetime import forked
-from benchmarks.harness.timed import Crew, Member
+from benchmarks.harness.forked import forked
+from benchmarks.harness.timed import ArmWorker, ArmWorkers
 from benchmarks.workloads import Workload
 
 
 @contextmanager
-def pipes(workload: Workload, workers: int, path: str | None, threads: int) -> Iterator[Crew]:
+def pipes(workload: Workload, workers: int, path: str | None, threads: int) -> Iterator[ArmWorkers]:
     pairs = [Pipe() for _ in range(workers)]
     with forked(_serve, [theirs for _, theirs in pairs], workload.name, path, threads):
-        yield Crew([Member(lambda end=ours: nullcontext(pipe.caller(end)), workload) for ours, _ in pairs])
+        yield ArmWorkers(
+            [ArmWorker(lambda end=ours: nullcontext(pipe.caller(end)), workload) for ours, _ in pairs]
+        )
     for pair in pairs:
         for end in pair:
             end.close()

@@ -15,15 +15,17 @@ import numpy as np
 from benchmarks.arms.each import import_tensorflow
 from benchmarks.arms.in_flight import EACH, in_flight
 from benchmarks.arms.session import making
-from benchmarks.harness.lifetime import die_with_parent
-from benchmarks.harness.timed import Answers, Crew, Flow, Member
+from benchmarks.harness.timed import Answers, ArmWorker, ArmWorkers, Flow
 from benchmarks.workloads import Workload
+from broker.bench.load.forks import die_with_parent
 
 _MAP_ROUNDS = 4  # of EACH items for each process in one map
 
 
 @contextmanager
-def pool_map(workload: Workload, workers: int, path: str, threads: int, bare: bool = False) -> Iterator[Crew]:
+def pool_map(
+    workload: Workload, workers: int, path: str, threads: int, bare: bool = False
+) -> Iterator[ArmWorkers]:
     """`pool.map(run, items)`, again and again; an answer has come when the map has."""
 
     def answers(pool: Pool) -> Answers:
@@ -37,13 +39,13 @@ def pool_map(workload: Workload, workers: int, path: str, threads: int, bare: bo
             for number, answer in enumerate(found):
                 yield number % len(inputs), began, ended, answer
 
-    yield _crew(workload, workers, (path, threads, bare), answers)
+    yield _workers(workload, workers, (path, threads, bare), answers)
 
 
 @contextmanager
 def pool_apply_async(
     workload: Workload, workers: int, path: str, threads: int, bare: bool = False
-) -> Iterator[Crew]:
+) -> Iterator[ArmWorkers]:
     """`pool.apply_async(run, (x,))` for several at a time, and `get()` in their order."""
 
     def answers(pool: Pool) -> Answers:
@@ -58,16 +60,16 @@ def pool_apply_async(
 
         return in_flight(workload.inputs, submit, receive, workers * EACH)
 
-    yield _crew(workload, workers, (path, threads, bare), answers)
+    yield _workers(workload, workers, (path, threads, bare), answers)
 
 
-def _crew(
+def _workers(
     workload: Workload,
     workers: int,
     session: tuple[str, int, bool],
     answers: Callable[[Pool], Answers],
-) -> Crew:
-    """One member: the process that has the pool."""
+) -> ArmWorkers:
+    """One worker: the process that has the pool."""
     import_tensorflow()
 
     @contextmanager
@@ -79,7 +81,7 @@ def _crew(
             made.close()
             made.join()
 
-    return Crew([Member(pool, workload)])
+    return ArmWorkers([ArmWorker(pool, workload)])
 
 
 # --- in the pool's processes ---

@@ -14,16 +14,18 @@ import numpy as np
 from benchmarks.arms.each import import_tensorflow
 from benchmarks.arms.in_flight import EACH, in_flight
 from benchmarks.arms.session import making
-from benchmarks.harness.lifetime import die_with_parent
-from benchmarks.harness.timed import Answers, Crew, Flow, Member
+from benchmarks.harness.timed import Answers, ArmWorker, ArmWorkers, Flow
 from benchmarks.workloads import Workload
+from broker.bench.load.forks import die_with_parent
 
 
 @contextmanager
-def queues(workload: Workload, workers: int, path: str, threads: int, bare: bool = False) -> Iterator[Crew]:
-    """One member: the process that feeds one queue and empties the other."""
+def queues(
+    workload: Workload, workers: int, path: str, threads: int, bare: bool = False
+) -> Iterator[ArmWorkers]:
+    """One worker: the process that feeds one queue and empties the other."""
     import_tensorflow()
-    yield Crew([Member(partial(_pipeline, workload, workers, path, threads, bare), workload)])
+    yield ArmWorkers([ArmWorker(partial(_pipeline, workload, workers, path, threads, bare), workload)])
 
 
 @contextmanager

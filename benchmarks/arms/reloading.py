@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.arms import broker_call
-from benchmarks.arms.brokered import address_in, crew_of
+from benchmarks.arms.brokered import address_in, arm_workers
 from benchmarks.arms.neighbours import PAUSE_S
-from benchmarks.harness.timed import Crew, Member, Timed
+from benchmarks.harness.timed import ArmWorker, ArmWorkers, Timed
 from benchmarks.workloads import Workload
 from broker import Broker
 from broker.control_plane.query import ask
@@ -24,26 +24,26 @@ _NOTHING = np.zeros(1, np.float32)
 
 
 @contextmanager
-def quiet(workload: Workload, directory: str, light: str, heavy: str) -> Iterator[Crew]:
+def quiet(workload: Workload, directory: str, light: str, heavy: str) -> Iterator[ArmWorkers]:
     """Both models are served, and nothing is loaded."""
     with _broker(directory, light, heavy) as broker:
-        yield crew_of([_caller(workload, broker.address)], broker.address, "light")
+        yield arm_workers([_caller(workload, broker.address)], broker.address, "light")
 
 
 @contextmanager
-def next_versions(workload: Workload, directory: str, light: str, heavy: str) -> Iterator[Crew]:
+def next_versions(workload: Workload, directory: str, light: str, heavy: str) -> Iterator[ArmWorkers]:
     """Version 2 of the heavy model takes over from version 1, then 1 from 2, and so on without a pause."""
     with _broker(directory, light, heavy) as broker:
-        reloads = Member(partial(_reload, broker.address), _silence(), counted=False)
-        yield crew_of([_caller(workload, broker.address), reloads], broker.address, "light")
+        reloads = ArmWorker(partial(_reload, broker.address), _silence(), counted=False)
+        yield arm_workers([_caller(workload, broker.address), reloads], broker.address, "light")
 
 
 @contextmanager
-def loaded_elsewhere(workload: Workload, directory: str, light: str, heavy: str) -> Iterator[Crew]:
+def loaded_elsewhere(workload: Workload, directory: str, light: str, heavy: str) -> Iterator[ArmWorkers]:
     """A process beside the broker loads and warms the heavy model over and over: what that costs on any account."""
     with _broker(directory, light, heavy) as broker:
-        loads = Member(partial(_load, str(Path(heavy, "1"))), _silence(), counted=False)
-        yield crew_of([_caller(workload, broker.address), loads], broker.address, "light")
+        loads = ArmWorker(partial(_load, str(Path(heavy, "1"))), _silence(), counted=False)
+        yield arm_workers([_caller(workload, broker.address), loads], broker.address, "light")
 
 
 def two_versions(directory: Path, source: str) -> str:
@@ -62,12 +62,12 @@ def _broker(directory: str, light: str, heavy: str) -> Broker:
     return Broker(models=models, name=address_in(directory), tune="remembered")
 
 
-def _caller(workload: Workload, address: str) -> Member:
-    return Member(partial(broker_call.predict, workload, address, "light"), workload, PAUSE_S)
+def _caller(workload: Workload, address: str) -> ArmWorker:
+    return ArmWorker(partial(broker_call.predict, workload, address, "light"), workload, PAUSE_S)
 
 
 def _silence() -> Workload:
-    """For members that answer nothing but that they have done something."""
+    """For workers whose answer only says that they have done something."""
     return Workload("silence", [_NOTHING], [_NOTHING])
 
 

@@ -17,7 +17,7 @@ DEFAULT_THREADS = 0
 """TensorFlow's default for intra-op threads: one for each core."""
 
 
-class Loaded(NamedTuple):
+class LoadedSession(NamedTuple):
     """A SavedModel with one input and one output in a Session."""
 
     session: Any
@@ -73,7 +73,7 @@ def making(fast: bool) -> Callable[[str, int], Callable[[np.ndarray], np.ndarray
     return bare if fast else runner
 
 
-def load(path: str, intra_op_threads: int = DEFAULT_THREADS) -> Loaded:
+def load(path: str, intra_op_threads: int = DEFAULT_THREADS) -> LoadedSession:
     """Imports TensorFlow."""
     import tensorflow as tf
 
@@ -87,4 +87,4 @@ def load(path: str, intra_op_threads: int = DEFAULT_THREADS) -> Loaded:
     signature = meta_graph.signature_def["serving_default"]
     (feed,) = (info.name for info in signature.inputs.values())
     (fetch,) = (info.name for info in signature.outputs.values())
-    return Loaded(session, feed, fetch)
+    return LoadedSession(session, feed, fetch)

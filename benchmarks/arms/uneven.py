@@ -13,9 +13,9 @@ import numpy as np
 
 import worker_client
 from benchmarks.arms import broker_call
-from benchmarks.arms.brokered import address_in, crew_of
+from benchmarks.arms.brokered import address_in, arm_workers
 from benchmarks.arms.neighbours import PAUSE_S
-from benchmarks.harness.timed import Crew, Member, Timed
+from benchmarks.harness.timed import ArmWorker, ArmWorkers, Timed
 from benchmarks.workloads import Workload
 from broker import Broker
 from worker_client import Client
@@ -25,19 +25,21 @@ SLOW_EVERY = 20
 
 
 @contextmanager
-def beside_uneven(workload: Workload, directory: str, light: str, kind: str, source: str) -> Iterator[Crew]:
+def beside_uneven(
+    workload: Workload, directory: str, light: str, kind: str, source: str
+) -> Iterator[ArmWorkers]:
     """Both in one broker. `kind` names the call that another worker makes over and over: one of `CALLS`."""
     models = {"light": light, "uneven": source}
     tick = np.zeros((1, 1), np.float32)
     with Broker(models=models, name=address_in(directory), tune="off") as broker:
-        load = Member(
+        load = ArmWorker(
             partial(_calls, broker.address, kind, source),
             Workload(kind, [tick], [tick]),
             PAUSE_S,
             counted=False,
         )
-        caller = Member(partial(broker_call.predict, workload, broker.address, "light"), workload, PAUSE_S)
-        yield crew_of([caller, load], broker.address, "light")
+        caller = ArmWorker(partial(broker_call.predict, workload, broker.address, "light"), workload, PAUSE_S)
+        yield arm_workers([caller, load], broker.address, "light")
 
 
 @contextmanager

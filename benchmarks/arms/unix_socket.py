@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 
 from benchmarks.arms.answering import answering
-from benchmarks.harness.lifetime import forked
+from benchmarks.harness.forked import forked
 from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Workload
 from broker.models.aligned import aligned_empty

@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.arms.answering import answering
 from benchmarks.arms.unix_socket import caller, receive
-from benchmarks.harness.lifetime import forked
-from benchmarks.harness.timed import Crew, Member
+from benchmarks.harness.forked import forked
+from benchmarks.harness.timed import ArmWorker, ArmWorkers
 from benchmarks.workloads import Workload
 from broker.models.aligned import aligned_empty
 
@@ -26,12 +26,12 @@ Answer = Callable[[np.ndarray], np.ndarray]
 @contextmanager
 def unix_sockets(
     workload: Workload, workers: int, path: str | None, threads: int, batching: bool
-) -> Iterator[Crew]:
-    """A crew of `workers` callers."""
+) -> Iterator[ArmWorkers]:
+    """`workers` callers."""
     pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM) for _ in range(workers)]
     with forked(_serve, [theirs for _, theirs in pairs], workload, path, threads, batching):
-        yield Crew(
-            [Member(lambda end=ours: nullcontext(caller(end, workload)), workload) for ours, _ in pairs]
+        yield ArmWorkers(
+            [ArmWorker(lambda end=ours: nullcontext(caller(end, workload)), workload) for ours, _ in pairs]
         )
     for pair in pairs:
         for end in pair:

@@ -11,8 +11,8 @@ import zmq
 
 from benchmarks.arms.answering import answering
 from benchmarks.arms.brokered import address_in
-from benchmarks.harness.lifetime import forked
-from benchmarks.harness.timed import Crew, Member, Timed
+from benchmarks.harness.forked import forked
+from benchmarks.harness.timed import ArmWorker, ArmWorkers, Timed
 from benchmarks.workloads import Workload
 from broker.models.aligned import aligned_empty
 
@@ -20,11 +20,11 @@ from broker.models.aligned import aligned_empty
 @contextmanager
 def zeromq(
     workload: Workload, workers: int, directory: str, path: str | None, threads: int
-) -> Iterator[Crew]:
-    """A crew of `workers` callers. Its sockets are made in the processes that use them."""
+) -> Iterator[ArmWorkers]:
+    """`workers` callers. The sockets are made in the processes that use them."""
     endpoint = f"ipc://{address_in(directory)}"
     with forked(_serve, endpoint, workload, path, threads):
-        yield Crew([Member(partial(_caller, endpoint, workload), workload)] * workers)
+        yield ArmWorkers([ArmWorker(partial(_caller, endpoint, workload), workload)] * workers)
 
 
 @contextmanager

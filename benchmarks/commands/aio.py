@@ -10,11 +10,11 @@ import click
 
 from benchmarks.arms.awaiting import LOOPS
 from benchmarks.arms.session import ONE_THREAD
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import run
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import Pace, run_bout
-from benchmarks.harness.options import common
+from benchmarks.harness.interleaved import Pace, run_interleaved
+from benchmarks.harness.options import common, count, seconds, windows
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
 from benchmarks.rates import by_cpu, ratio
@@ -27,7 +27,7 @@ QUICK = {"tasks": 20, "workers": 2, "windows": 1, "seconds": 0.1}
 
 
 @dataclass
-class Bench(Workbench):
+class AioBench(Workbench):
     tasks: int
     workers: int
     loops: tuple[str, ...]
@@ -39,8 +39,8 @@ class Bench(Workbench):
         return {"mlp": {"source": self.mlp, "intra_op_threads": ONE_THREAD}}
 
 
-def measure(bench: Bench) -> Result:
-    series = run_bout(
+def measure(bench: AioBench) -> TargetResult:
+    series = run_interleaved(
         [_sync(bench), *(_awaiting(bench, loop) for loop in bench.loops)], bench.pace, bench.progress
     )
     sync, loops = series["sync"], [series[loop] for loop in bench.loops]
@@ -56,10 +56,10 @@ def measure(bench: Bench) -> Result:
         "A worker has 64 slots at most: what is above them waits for its turn in the loop, which is part of its time.",
         *(f"{one.label}: {batches(one.batch_rows)}" for one in (sync, *loops)),
     ]
-    return Result(AIO.name, AIO.title, "us", series, figures, notes)
+    return TargetResult(AIO.name, AIO.title, "us", series, figures, notes)
 
 
-def _sync(bench: Bench) -> Arm:
+def _sync(bench: AioBench) -> Arm:
     options = {
         "directory": str(bench.directory),
         "models": bench.models,
@@ -71,7 +71,7 @@ def _sync(bench: Bench) -> Arm:
     return Arm("sync", label, "benchmarks.arms.brokered:brokered", "mlp", options, facts=facts)
 
 
-def _awaiting(bench: Bench, loop: str) -> Arm:
+def _awaiting(bench: AioBench, loop: str) -> Arm:
     options = {
         "directory": str(bench.directory),
         "models": bench.models,
@@ -87,16 +87,10 @@ AIO = Target("aio", "mlp, one row, closed loop; an event loop beside sync worker
 
 
 @click.command()
-@click.option("--tasks", default=1000, show_default=True, type=click.IntRange(1), help="Awaits at a time.")
-@click.option(
-    "--workers", default=8, show_default=True, type=click.IntRange(1), help="Sync workers beside them."
-)
-@click.option(
-    "--windows", default=15, show_default=True, type=click.IntRange(1), help="Of each arm, at most."
-)
-@click.option(
-    "--seconds", default=1.0, show_default=True, type=click.FloatRange(0.05), help="Length of a window."
-)
+@count("--tasks", 1000, "Number of concurrent awaits.")
+@count("--workers", 8, "Number of sync workers to compare with.")
+@windows(15)
+@seconds(1.0)
 @common("aio")
 def aio(
     tasks: int, workers: int, windows: int, seconds: float, seed: int, quick: bool, path: Path | None
@@ -113,7 +107,7 @@ def aio(
     run.run(
         "aio",
         [AIO],
-        lambda directory, progress: Bench(
+        lambda directory, progress: AioBench(
             directory, progress, options["tasks"], options["workers"], tuple(LOOPS), pace
         ),
         {**options, "seed": seed, "quick": quick},

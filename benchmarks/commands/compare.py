@@ -12,11 +12,11 @@ from rich.table import Table
 
 from benchmarks import report
 from benchmarks.compare.quantities import Compared, compared
-from benchmarks.compare.rule import LEVEL, MARGIN, Verdict
+from benchmarks.compare.rule import LEVEL, MARGIN, ChangeVerdict
 from benchmarks.figures import number
-from benchmarks.published_results import Measured, NoResults, newest
+from benchmarks.published_results import NoResults, PublishedResult, newest
 
-_STYLES = {Verdict.BETTER: "green", Verdict.WORSE: "red", Verdict.WITHIN_NOISE: "dim"}
+_STYLES = {ChangeVerdict.BETTER: "green", ChangeVerdict.WORSE: "red", ChangeVerdict.WITHIN_NOISE: "dim"}
 _MACHINE = ("cpu", "cores", "kernel", "python", "tensorflow", "numpy")
 _PLACE = click.Path(exists=True, path_type=Path)
 
@@ -24,9 +24,13 @@ _PLACE = click.Path(exists=True, path_type=Path)
 @click.command()
 @click.argument("old", type=_PLACE)
 @click.argument("new", type=_PLACE)
-@click.option("--arms", is_flag=True, help="Times and rates of every arm, too: of one quiet machine only.")
-@click.option("--all", "everything", is_flag=True, help="Also what is within noise.")
-@click.option("--fail-on-regression", is_flag=True, help="End with status 1 if anything became worse.")
+@click.option(
+    "--arms",
+    is_flag=True,
+    help="Also compare times and rates of every arm, which takes two runs on one quiet machine.",
+)
+@click.option("--all", "everything", is_flag=True, help="Also show figures that moved within noise.")
+@click.option("--fail-on-regression", is_flag=True, help="Exit with status 1 if any figure became worse.")
 def compare(old: Path, new: Path, arms: bool, everything: bool, fail_on_regression: bool) -> None:
     """What moved beyond noise between two runs: files of JSON, or folders of which each target's newest counts.
 
@@ -44,9 +48,9 @@ def compare(old: Path, new: Path, arms: bool, everything: bool, fail_on_regressi
     found = compared(before, after, arms)
     if not found:
         raise click.UsageError(f"{old} and {new} have no figure in common")
-    moved = [each for each in found if each.change.verdict is not Verdict.WITHIN_NOISE]
+    moved = [each for each in found if each.change.verdict is not ChangeVerdict.WITHIN_NOISE]
     _print(console, found if everything else moved)
-    worse = sum(each.change.verdict is Verdict.WORSE for each in moved)
+    worse = sum(each.change.verdict is ChangeVerdict.WORSE for each in moved)
     console.print(
         f"{len(found)} compared: {len(moved) - worse} better, {worse} worse, {len(found) - len(moved)} within noise"
     )
@@ -54,7 +58,7 @@ def compare(old: Path, new: Path, arms: bool, everything: bool, fail_on_regressi
         sys.exit(1)
 
 
-def differences(old: Mapping[str, Measured], new: Mapping[str, Measured]) -> list[str]:
+def differences(old: Mapping[str, PublishedResult], new: Mapping[str, PublishedResult]) -> list[str]:
     """What a reader must know before believing any comparison: other machines, other options."""
     lines: dict[str, None] = {}
     for target in [target for target in new if target in old]:

@@ -8,30 +8,20 @@ from typing import Any
 import click
 
 from benchmarks.harness import run
-from benchmarks.harness.bout import Pace
-from benchmarks.harness.options import common
-from benchmarks.http.comparison import T14, LoadBench
+from benchmarks.harness.interleaved import Pace
+from benchmarks.harness.options import common, count, seconds, windows
+from benchmarks.http.comparison import T14, HttpLoadBench
 
 WARM_UP_SHARE = 0.2
 QUICK = {"workers": 2, "connections": 4, "rounds": 1, "windows": 1, "seconds": 0.2}
 
 
 @click.command()
-@click.option("--workers", default=4, show_default=True, type=click.IntRange(1), help="Of gunicorn.")
-@click.option(
-    "--connections",
-    default=8,
-    show_default=True,
-    type=click.IntRange(1),
-    help="Requests under way at a time.",
-)
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Starts of each arm.")
-@click.option(
-    "--windows", default=10, show_default=True, type=click.IntRange(1), help="Of load, of each arm, at most."
-)
-@click.option(
-    "--seconds", default=2.0, show_default=True, type=click.FloatRange(0.05), help="Length of a window."
-)
+@count("--workers", 4, "Number of gunicorn workers.")
+@count("--connections", 8, "Number of concurrent requests.")
+@count("--rounds", 3, "Number of times each arm is started.")
+@windows(10)
+@seconds(2.0)
 @common("http")
 def http(quick: bool, seed: int, path: Path | None, **options: Any) -> None:
     """T14 of TARGETS.md: a Flask app on gunicorn, with a session in each worker, a dirty arbiter, a broker, no model.
@@ -46,7 +36,7 @@ def http(quick: bool, seed: int, path: Path | None, **options: Any) -> None:
     run.run(
         "http",
         [T14],
-        lambda directory, progress: LoadBench(directory, progress, *sizes, seed, quick, pace=pace),
+        lambda directory, progress: HttpLoadBench(directory, progress, *sizes, seed, quick, pace=pace),
         {**options, "seed": seed, "quick": quick},
         path,
     )

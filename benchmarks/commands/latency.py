@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from benchmarks.harness import run
-from benchmarks.harness.options import common
-from benchmarks.harness.rounds import Plan
-from benchmarks.latency.bench import Bench
+from benchmarks.harness.options import common, count
+from benchmarks.harness.rounds import RoundPlan
+from benchmarks.latency.bench import LatencyBench
 from benchmarks.latency.echo import T2
 from benchmarks.latency.first_answer import T6
 from benchmarks.latency.idle import T9
@@ -21,12 +21,19 @@ TARGETS = run.named((T1, T2, T4, T6, T9))
 
 @click.command()
 @click.option(
-    "--only", multiple=True, type=click.Choice(list(TARGETS), case_sensitive=False), help="This target only."
+    "--only",
+    multiple=True,
+    type=click.Choice(list(TARGETS), case_sensitive=False),
+    help="Measure this target only. May be given several times.",
 )
-@click.option("--rounds", default=9, show_default=True, type=click.IntRange(1), help="Windows of each arm.")
-@click.option("--calls", default=2000, show_default=True, type=click.IntRange(1), help="Calls of a window.")
+@count("--rounds", 9, "Number of windows per arm.")
+@count("--calls", 2000, "Number of calls per window.")
 @click.option(
-    "--idle-seconds", default=5.0, show_default=True, type=click.FloatRange(0.1), help="Silence of T9."
+    "--idle-seconds",
+    default=5.0,
+    show_default=True,
+    type=click.FloatRange(0.1),
+    help="Length of the idle time of T9 in seconds.",
 )
 @common("latency", quick=False)
 def latency(
@@ -39,11 +46,11 @@ def latency(
     """
     options = {"rounds": rounds, "calls": calls, "idle_seconds": idle_seconds, "seed": seed}
     chosen = [TARGETS[name] for name in TARGETS if not only or name in only]
-    plan = Plan(rounds, calls, seed)
+    plan = RoundPlan(rounds, calls, seed)
     run.run(
         "latency",
         chosen,
-        lambda directory, progress: Bench(directory, progress, plan, idle_seconds),
+        lambda directory, progress: LatencyBench(directory, progress, plan, idle_seconds),
         options,
         path,
     )

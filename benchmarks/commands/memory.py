@@ -10,12 +10,12 @@ from pathlib import Path
 
 import click
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import run
-from benchmarks.harness.options import common
+from benchmarks.harness.options import common, count
 from benchmarks.harness.run import Target
 from benchmarks.http import starts
-from benchmarks.http.bench import Bench
+from benchmarks.http.bench import HttpBench
 from benchmarks.http.contenders import KINDS
 from benchmarks.sampling import per_round, ratio
 
@@ -23,7 +23,7 @@ QUICK = {"workers": 2, "rounds": 1}
 COMPARED = ("bare", "sessions", "broker")
 
 
-def measure_memory(bench: Bench) -> Result:
+def measure_memory(bench: HttpBench) -> TargetResult:
     found = bench.started(COMPARED)
     bare, sessions, broker = (found[name] for name in COMPARED)
     over_bare = starts.per_round(lambda ours, none: ours - none, "worker_mb", broker, bare)
@@ -38,10 +38,10 @@ def measure_memory(bench: Bench) -> Result:
         f"PSS, after {bench.workers} workers have answered, with nothing else running; {bench.rounds} starts each.",
         f"Beside its workers, the broker's tree has processes of {', '.join(f'{mb:g}' for mb in last)} MB.",
     ]
-    return Result(T5.name, f"{T5.title}, {bench.workers} workers", "ms", {}, figures, notes)
+    return TargetResult(T5.name, f"{T5.title}, {bench.workers} workers", "ms", {}, figures, notes)
 
 
-def measure_first_answer(bench: Bench) -> Result:
+def measure_first_answer(bench: HttpBench) -> TargetResult:
     found = bench.started(COMPARED)
     series = {name: found[name].first_answers() for name in COMPARED}
     figures = [
@@ -49,7 +49,7 @@ def measure_first_answer(bench: Bench) -> Result:
         Figure("broker", per_round(lambda ns: ns / 1e6, series["broker"]), "ms", None, 50.0),
     ]
     notes = [f"{bench.workers} workers forked at once; `latency --only T6` has one at a time."]
-    return Result(T6.name, f"{T6.title}, {bench.workers} workers", "ms", series, figures, notes)
+    return TargetResult(T6.name, f"{T6.title}, {bench.workers} workers", "ms", series, figures, notes)
 
 
 T5 = Target("T5", "memory of a server, mlp", measure_memory)
@@ -57,8 +57,8 @@ T6 = Target("T6", "fork to first answer in gunicorn's workers, broker running", 
 
 
 @click.command()
-@click.option("--workers", default=8, show_default=True, type=click.IntRange(1), help="Of gunicorn.")
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Starts of each arm.")
+@count("--workers", 8, "Number of gunicorn workers.")
+@count("--rounds", 3, "Number of times each arm is started.")
 @common("memory")
 def memory(workers: int, rounds: int, seed: int, quick: bool, path: Path | None) -> None:
     """T5 and T6 of TARGETS.md: memory of a server with eight workers, and their time from fork to first answer.
@@ -70,7 +70,7 @@ def memory(workers: int, rounds: int, seed: int, quick: bool, path: Path | None)
     run.run(
         "memory",
         [T5, T6],
-        lambda directory, progress: Bench(
+        lambda directory, progress: HttpBench(
             directory, progress, sizes["workers"], connections, sizes["rounds"], seed, quick
         ),
         {**sizes, "seed": seed, "quick": quick},

@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from benchmarks.harness import run
-from benchmarks.harness.options import common
+from benchmarks.harness.options import common, count
 from benchmarks.harness.run import Target
 from benchmarks.node import engines
-from benchmarks.node.start import T22, Bench
+from benchmarks.node.start import T22, NodeStartBench
 
 QUICK = {"processes": 8, "rounds": 3, "racers": 4, "race_seconds": 5.0}
 ENGINE_QUICK = {"rounds": 1, "workers": 2, "rows": 1000, "batch": 250}
@@ -28,12 +28,16 @@ def node() -> None:
 
 
 @node.command()
-@click.option("--processes", default=32, show_default=True, type=click.IntRange(2), help="At once.")
+@count("--processes", 32, "Number of processes that ask at the same time.", least=2)
+@count("--rounds", 20, "Number of rounds; one process is killed in each.")
+@count("--racers", 6, "Number of processes in the race.")
 @click.option(
-    "--rounds", default=20, show_default=True, type=click.IntRange(1), help="One is killed in each."
+    "--race-seconds",
+    default=60.0,
+    show_default=True,
+    type=click.FloatRange(0),
+    help="Length of the race in seconds.",
 )
-@click.option("--racers", default=6, show_default=True, type=click.IntRange(1), help="Processes of the race.")
-@click.option("--race-seconds", default=60.0, show_default=True, type=click.FloatRange(0), help="Its length.")
 @common("node-start")
 def start(
     processes: int,
@@ -54,7 +58,7 @@ def start(
     run.run(
         "node-start",
         [T22],
-        lambda directory, progress: Bench(directory, progress, **options, seed=seed),
+        lambda directory, progress: NodeStartBench(directory, progress, **options, seed=seed),
         {**options, "seed": seed, "quick": quick},
         path,
     )
@@ -62,10 +66,10 @@ def start(
 
 def _engine(name: str, target: Target, module: str) -> click.Command:
     @click.command(name, help=f"{target.title}. Every answer is checked.")
-    @click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Of both arms.")
-    @click.option("--workers", default=4, show_default=True, type=click.IntRange(1), help="Of the engine.")
-    @click.option("--rows", default=4000, show_default=True, type=click.IntRange(1), help="Of a query.")
-    @click.option("--batch", default=250, show_default=True, type=click.IntRange(1), help="Rows of a call.")
+    @count("--rounds", 3, "Number of rounds; both arms run in each.")
+    @count("--workers", 4, "Number of the engine's workers.")
+    @count("--rows", 4000, "Number of rows per query.")
+    @count("--batch", 250, "Number of rows per call.")
     @common(f"node-{name}")
     def command(seed: int, quick: bool, path: Path | None, **given: int) -> None:
         if importlib.util.find_spec(module) is None:
@@ -77,7 +81,7 @@ def _engine(name: str, target: Target, module: str) -> click.Command:
         run.run(
             f"node-{name}",
             [target],
-            lambda directory, progress: engines.Bench(directory, progress, **options),
+            lambda directory, progress: engines.EngineBench(directory, progress, **options),
             {**options, "seed": seed, "quick": quick},
             path,
         )

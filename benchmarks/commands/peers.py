@@ -15,10 +15,10 @@ from rich.table import Table
 
 from benchmarks import report
 from benchmarks.harness import run
-from benchmarks.harness.bout import Pace
-from benchmarks.harness.options import NumbersType, common
+from benchmarks.harness.interleaved import Pace
+from benchmarks.harness.options import NumbersType, common, count, seconds
 from benchmarks.peers import summary
-from benchmarks.peers.bench import MODELS, Bench, known, target
+from benchmarks.peers.bench import MODELS, OtherSystemBench, known, target
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.environment import INSTALL_TIMEOUT_S, Environment, NotInstalled
 from benchmarks.throughput.contenders import THREADS
@@ -52,34 +52,43 @@ class ChoicesType(click.ParamType):
     type=ChoicesType("peer", tuple(PEERS)),
     default=",".join(PEERS),
     metavar="NAME,...",
-    help=f"Only these of {', '.join(PEERS)}.",
+    help=f"Measure only these of {', '.join(PEERS)}.",
 )
 @click.option(
-    "--list", "listing", is_flag=True, help="Show each with its version, and whether it is installed."
+    "--list",
+    "listing",
+    is_flag=True,
+    help="List the peers with their versions, and whether they are installed.",
 )
-@click.option("--model", type=click.Choice(MODELS), default="mlp", show_default=True, help="What is served.")
-@click.option("--workers", type=NumbersType(), default="1,8", show_default=True, help="Callers at a time.")
+@click.option("--model", type=click.Choice(MODELS), default="mlp", show_default=True, help="Model to serve.")
+@click.option(
+    "--workers",
+    type=NumbersType(),
+    default="1,8",
+    show_default=True,
+    help="Numbers of workers; each is measured.",
+)
 @click.option(
     "--threads",
     type=ChoicesType("setting", tuple(THREADS)),
     default=",".join(THREADS),
     show_default=True,
-    help="Intra-op threads of the peers' sessions: one, and TensorFlow's default.",
+    help="Intra-op threads of the peers' sessions: one, or TensorFlow's default.",
 )
-@click.option("--rounds", default=3, show_default=True, type=click.IntRange(1), help="Starts of each arm.")
-@click.option("--windows", default=3, show_default=True, type=click.IntRange(1), help="Of each start.")
-@click.option(
-    "--seconds", default=0.5, show_default=True, type=click.FloatRange(0.05), help="Length of a window."
-)
+@count("--rounds", 3, "Number of times each arm is started.")
+@count("--windows", 3, "Number of windows per start.")
+@seconds(0.5)
 @click.option(
     "--install-timeout",
     "install_timeout_s",
     default=INSTALL_TIMEOUT_S,
     show_default=True,
     type=click.FloatRange(1),
-    help="Seconds for the environment of one peer.",
+    help="Time limit in seconds for installing one peer.",
 )
-@click.option("--add", is_flag=True, help="Keep what the JSON file has of other peers and models.")
+@click.option(
+    "--add", is_flag=True, help="Keep the results of other peers and models that the JSON file has."
+)
 @common("peers")
 def peers(
     names: tuple[str, ...],
@@ -116,7 +125,7 @@ def peers(
         run.run(
             "peers",
             [target(environment, model) for environment in environments],
-            lambda directory, progress: Bench(directory, progress, *sizes, pace, quick),
+            lambda directory, progress: OtherSystemBench(directory, progress, *sizes, pace, quick),
             {"model": model, **options, **lists, "seed": seed, "quick": quick},
             new,
         )

@@ -15,6 +15,7 @@ from benchmarks import machine, report
 from benchmarks.call_path import counting, stages
 from benchmarks.call_path.counting import CallPath
 from benchmarks.call_path.recorder import Called
+from benchmarks.harness.options import count
 from benchmarks.models import exporting
 
 ECHO = "broker.models.python.echo:echo"
@@ -24,11 +25,12 @@ POLLING = 16  # the same built-in so often in a row is a polling loop, whose tur
 @click.command()
 @click.option("--model", type=click.Choice(["mlp", "echo"]), default="mlp", show_default=True)
 @click.option("--wait", type=click.Choice(["poll", "block"]), default="poll", show_default=True)
+@count("--calls", 5000, "Number of calls for the times of the stages.", least=10)
 @click.option(
-    "--calls", default=5000, show_default=True, type=click.IntRange(10), help="Calls for the stages' times."
-)
-@click.option(
-    "--json", "path", type=click.Path(dir_okay=False, path_type=Path), help="Write what was found here, too."
+    "--json",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Also write the results to this file.",
 )
 def profile(model: str, wait: str, calls: int, path: Path | None) -> None:
     """Every call between client and session for one small request, on both sides, and the time of each stage."""

@@ -7,17 +7,13 @@ from pathlib import Path
 import click
 
 from benchmarks.harness import run
-from benchmarks.harness.options import common
-from benchmarks.recovery.deaths import T11, Bench
+from benchmarks.harness.options import common, count
+from benchmarks.recovery.deaths import T11, RecoveryBench
 
 
 @click.command()
-@click.option(
-    "--kills", default=20, show_default=True, type=click.IntRange(1), help="Brokers killed, one by one."
-)
-@click.option(
-    "--callers", default=4, show_default=True, type=click.IntRange(1), help="Processes of either sort."
-)
+@count("--kills", 20, "Number of brokers to kill, one after the other.")
+@count("--callers", 4, "Number of calling processes with retries, and without.")
 @common("recovery", quick=False)
 def recovery(kills: int, callers: int, seed: int, path: Path | None) -> None:
     """T11 of TARGETS.md: how soon callers know that their broker was killed, and when the next one answers them.
@@ -28,7 +24,7 @@ def recovery(kills: int, callers: int, seed: int, path: Path | None) -> None:
     run.run(
         "recovery",
         [T11],
-        lambda directory, progress: Bench(directory, progress, kills, callers, seed),
+        lambda directory, progress: RecoveryBench(directory, progress, kills, callers, seed),
         options,
         path,
     )

@@ -10,14 +10,14 @@ import click
 
 from benchmarks.arms.neighbours import PAUSE_S
 from benchmarks.arms.reloading import two_versions
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import run
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import Pace, run_bout
-from benchmarks.harness.options import common
+from benchmarks.harness.interleaved import Pace, run_interleaved
+from benchmarks.harness.options import common, seconds, windows
 from benchmarks.harness.run import Target
 from benchmarks.rates import RateSeries, by_p50, by_p99, ratio
-from benchmarks.throughput.bench import Bench
+from benchmarks.throughput.bench import ThroughputBench
 
 QUICK = {"windows": 1, "seconds": 3.0}
 WARM_UP_S = 1.0
@@ -28,17 +28,19 @@ LABELS = {
 }
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: ThroughputBench) -> TargetResult:
     heavy = two_versions(bench.directory, bench.mobilenet)
     bench.tune(light=bench.mlp, heavy=heavy)
     options = {"directory": str(bench.directory), "light": bench.mlp, "heavy": heavy}
-    series = run_bout([_arm(name, options) for name in LABELS], bench.pace, bench.progress, steady=by_p99)
+    series = run_interleaved(
+        [_arm(name, options) for name in LABELS], bench.pace, bench.progress, steady=by_p99
+    )
     note = (
         f"One worker calls mlp about every {PAUSE_S * 1000:g} ms. Meanwhile versions 1 and 2 of mobilenet take over "
         "from each other without a pause: each is loaded, warmed, switched to, and the other drained and unloaded. "
         "beside/s are the versions loaded."
     )
-    return Result(T10.name, T10.title, "us", series, _figures(series), [note])
+    return TargetResult(T10.name, T10.title, "us", series, _figures(series), [note])
 
 
 def _arm(name: str, options: dict[str, Any]) -> Arm:
@@ -58,10 +60,8 @@ T10 = Target("T10", "p99 of one mlp worker while mobilenet gets its next version
 
 
 @click.command()
-@click.option("--windows", default=8, show_default=True, type=click.IntRange(1), help="Of each arm, at most.")
-@click.option(
-    "--seconds", default=6.0, show_default=True, type=click.FloatRange(0.5), help="Length of a window."
-)
+@windows(8)
+@seconds(6.0, least=0.5)
 @common("reload")
 def reload(windows: int, seconds: float, seed: int, quick: bool, path: Path | None) -> None:
     """T10 of TARGETS.md: what callers of one model notice while another gets its next version.
@@ -73,7 +73,7 @@ def reload(windows: int, seconds: float, seed: int, quick: bool, path: Path | No
     run.run(
         "reload",
         [T10],
-        lambda directory, progress: Bench(directory, progress, (1,), pace, quick),
+        lambda directory, progress: ThroughputBench(directory, progress, (1,), pace, quick),
         {**options, "seed": seed, "quick": quick},
         path,
     )

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import click
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import run
-from benchmarks.harness.options import common
+from benchmarks.harness.options import common, count
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
 from benchmarks.machine import ROOT
@@ -26,7 +26,7 @@ LAST_LINES = 20
 
 
 @dataclass
-class Bench(Workbench):
+class SurvivalBench(Workbench):
     """How many of each, and the seed of all."""
 
     kills: int
@@ -34,7 +34,7 @@ class Bench(Workbench):
     seed: int
 
 
-def _survive(bench: Bench, what: str, count: int, arguments: list[str]) -> tuple[int, str]:
+def _survive(bench: SurvivalBench, what: str, count: int, arguments: list[str]) -> tuple[int, str]:
     """How many were survived: all, or none if anything did not hold; and what the program said last. All that it said
     is kept in a file beside the results."""
     command = [sys.executable, "-m", *arguments, "--seed", str(bench.seed)]
@@ -59,24 +59,24 @@ def _survive(bench: Bench, what: str, count: int, arguments: list[str]) -> tuple
     )
 
 
-def _kills(bench: Bench) -> Result:
+def _kills(bench: SurvivalBench) -> TargetResult:
     arguments = ["tests.stress", "--kills", str(bench.kills)]
     survived, said = _survive(bench, "tests.stress", bench.kills, arguments)
     label = "kills; every answer right, no hang, nothing left behind"
     return _result(T12, label, survived, 1000, 10_000, said)
 
 
-def _headers(bench: Bench) -> Result:
+def _headers(bench: SurvivalBench) -> TargetResult:
     arguments = ["tests.faults.fuzz", "--headers", str(bench.headers)]
     survived, said = _survive(bench, "tests.faults.fuzz", bench.headers, arguments)
     label = "headers; other workers untouched, their answers right"
     return _result(T13, label, survived, 1_000_000, 100_000_000, said)
 
 
-def _result(target: Target, label: str, survived: int, least: int, stretch: int, said: str) -> Result:
+def _result(target: Target, label: str, survived: int, least: int, stretch: int, said: str) -> TargetResult:
     value = Spread(survived, survived, survived)
     figure = Figure(label, value, "", least, stretch, at_least=True)
-    return Result(target.name, target.title, "us", {}, [figure], [said])
+    return TargetResult(target.name, target.title, "us", {}, [figure], [said])
 
 
 T12 = Target("T12", "random SIGKILLs of workers and broker under load", _kills)
@@ -88,10 +88,13 @@ TARGETS = run.named((T12, T13))
 
 @click.command()
 @click.option(
-    "--only", multiple=True, type=click.Choice(list(TARGETS), case_sensitive=False), help="This target only."
+    "--only",
+    multiple=True,
+    type=click.Choice(list(TARGETS), case_sensitive=False),
+    help="Measure this target only. May be given several times.",
 )
-@click.option("--kills", default=1000, show_default=True, type=click.IntRange(1), help="Of T12.")
-@click.option("--headers", default=1_000_000, show_default=True, type=click.IntRange(1), help="Of T13.")
+@count("--kills", 1000, "Number of kills in T12.")
+@count("--headers", 1_000_000, "Number of hostile headers in T13.")
 @common("survival")
 def survival(
     only: tuple[str, ...], kills: int, headers: int, seed: int, quick: bool, path: Path | None
@@ -105,7 +108,7 @@ def survival(
     run.run(
         "survival",
         [TARGETS[name] for name in TARGETS if not only or name in only],
-        lambda directory, progress: Bench(directory, progress, **counts, seed=seed),
+        lambda directory, progress: SurvivalBench(directory, progress, **counts, seed=seed),
         {**counts, "seed": seed, "quick": quick},
         path,
     )

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from benchmarks import machine, report
 from benchmarks.harness.options import TargetsType
-from benchmarks.published_results import PUBLISHED, Measured, NoResults, newest
-from benchmarks.targets.catalogue import CATALOGUE, NAMES, Step, measurable, plan
+from benchmarks.published_results import PUBLISHED, NoResults, PublishedResult, newest
+from benchmarks.targets.catalogue import CATALOGUE, NAMES, CommandRun, measurable, plan
 from benchmarks.targets.table import Row, rows, summary
 
 _VERDICT = {True: "[green]reached[/]", False: "[red]not reached[/]", None: ""}
@@ -26,21 +26,23 @@ _VERDICT = {True: "[green]reached[/]", False: "[red]not reached[/]", None: ""}
 
 @click.command()
 @click.option(
-    "--only", type=TargetsType(NAMES), help="Such as T1,T5; default all that this environment can measure."
+    "--only",
+    type=TargetsType(NAMES),
+    help="Targets to measure, such as T1,T5.  [default: all that this environment can measure]",
 )
 @click.option(
-    "--quick", is_flag=True, help="Everything once and short, to see that it runs: no figures to trust."
+    "--quick", is_flag=True, help="Run everything once and briefly, as a trial; its figures mean nothing."
 )
 @click.option(
     "--from-published",
     is_flag=True,
-    help="Measure nothing: the newest results that are committed, of each target.",
+    help="Measure nothing: show the newest committed results of each target.",
 )
 @click.option(
     "--json",
     "path",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Where to write all figures; default benchmarks/results/targets-TIME.json.",
+    help="Write all figures to this file.  [default: benchmarks/results/targets-TIME.json]",
 )
 def targets(only: tuple[str, ...] | None, quick: bool, from_published: bool, path: Path | None) -> None:
     """All of TARGETS.md in one table: target, measured, reached or not, with machine, versions and commit.
@@ -68,7 +70,7 @@ def targets(only: tuple[str, ...] | None, quick: bool, from_published: bool, pat
 
 
 def _measure(
-    console: Console, steps: Sequence[Step], options: dict[str, Any]
+    console: Console, steps: Sequence[CommandRun], options: dict[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
     """The document of all runs together, and the commands that failed."""
     document: dict[str, Any] = {
@@ -107,7 +109,7 @@ def _run(command: Sequence[str]) -> int:
             raise
 
 
-def _results(path: Path, step: Step) -> dict[str, Any]:
+def _results(path: Path, step: CommandRun) -> dict[str, Any]:
     """Of the targets that a step was run for: other results of its command may be another's to give."""
     try:
         run = newest(path)
@@ -120,7 +122,7 @@ def _results(path: Path, step: Step) -> dict[str, Any]:
     }
 
 
-def print_table(console: Console, runs: Mapping[str, Measured], lines: Sequence[Row]) -> None:
+def print_table(console: Console, runs: Mapping[str, PublishedResult], lines: Sequence[Row]) -> None:
     console.print()
     for text in machines(runs):
         console.print(text, highlight=False)
@@ -154,7 +156,7 @@ def print_table(console: Console, runs: Mapping[str, Measured], lines: Sequence[
         console.print(f"something else used the machine meanwhile: {', '.join(busy)}", style="yellow")
 
 
-def machines(runs: Mapping[str, Measured]) -> list[str]:
+def machines(runs: Mapping[str, PublishedResult]) -> list[str]:
     """Each machine with its versions once, and the targets that were measured on it."""
     where: dict[str, list[str]] = {}
     for name, measured in runs.items():

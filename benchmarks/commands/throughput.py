@@ -8,17 +8,17 @@ from typing import Any
 import click
 
 from benchmarks.harness import run
-from benchmarks.harness.bout import Pace
-from benchmarks.harness.options import NumbersType, TargetsType, common
-from benchmarks.throughput.bench import Bench
-from benchmarks.throughput.company import COMPANY, SURROUNDINGS, WORK_US
+from benchmarks.harness.interleaved import Pace
+from benchmarks.harness.options import NumbersType, TargetsType, common, seconds, windows
+from benchmarks.throughput.bench import ThroughputBench
+from benchmarks.throughput.contention import CONTENTION, SURROUNDINGS, WORK_US
 from benchmarks.throughput.image import T7
 from benchmarks.throughput.neighbour import T8
 from benchmarks.throughput.rhythm import RHYTHM
 from benchmarks.throughput.small import T3
 from benchmarks.throughput.waiting import WAITING
 
-TARGETS = run.named((T3, T7, T8, WAITING, COMPANY, RHYTHM))
+TARGETS = run.named((T3, T7, T8, WAITING, CONTENTION, RHYTHM))
 BY_DEFAULT = (T3.name, T7.name, T8.name, WAITING.name)
 WARM_UP_SHARE = 0.2
 LEAST_WARM_UP_S = 0.1
@@ -38,28 +38,30 @@ QUICK = {
     type=TargetsType(TARGETS),
     default=",".join(BY_DEFAULT),
     show_default=True,
-    help=f"Some of {', '.join(TARGETS)}.",
-)
-@click.option("--workers", type=NumbersType(), default="1,2,4,8,16", show_default=True, help="The sweep.")
-@click.option(
-    "--windows", default=10, show_default=True, type=click.IntRange(1), help="Of each arm, at most."
+    help=f"Targets to measure, of {', '.join(TARGETS)}.",
 )
 @click.option(
-    "--seconds", default=1.0, show_default=True, type=click.FloatRange(0.05), help="Length of a window."
+    "--workers",
+    type=NumbersType(),
+    default="1,2,4,8,16",
+    show_default=True,
+    help="Numbers of workers; each is measured.",
 )
+@windows(10)
+@seconds(1.0)
 @click.option(
     "--beside",
     type=TargetsType(SURROUNDINGS, "surroundings"),
     default=",".join(SURROUNDINGS),
     show_default=True,
-    help="For company: these surroundings.",
+    help="Surroundings to measure for the target company.",
 )
 @click.option(
     "--work-us",
     type=NumbersType(least=0),
     default=",".join(map(str, WORK_US)),
     show_default=True,
-    help="For company: what a worker computes between two calls.",
+    help="Microseconds that a worker computes between two calls, for the target company.",
 )
 @common("throughput")
 def throughput(
@@ -87,7 +89,7 @@ def throughput(
     run.run(
         "throughput",
         [TARGETS[name] for name in names],
-        lambda directory, progress: Bench(
+        lambda directory, progress: ThroughputBench(
             directory, progress, options["workers"], pace, quick, options["beside"], options["work_us"]
         ),
         {

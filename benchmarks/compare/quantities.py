@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.compare.rule import Change, compare
-from benchmarks.published_results import Measured
+from benchmarks.published_results import PublishedResult
 from benchmarks.sampling import Spread
 
 _OF_ARMS = (("p50_us", "us, p50", False), ("p99_us", "us, p99", False), ("per_s", "a second", True))
@@ -27,7 +27,9 @@ class Compared:
     change: Change
 
 
-def compared(old: Mapping[str, Measured], new: Mapping[str, Measured], arms: bool) -> list[Compared]:
+def compared(
+    old: Mapping[str, PublishedResult], new: Mapping[str, PublishedResult], arms: bool
+) -> list[Compared]:
     """All that both have, in the order of the new one."""
     before = dict(_quantities(old, arms))
     found = []
@@ -37,7 +39,7 @@ def compared(old: Mapping[str, Measured], new: Mapping[str, Measured], arms: boo
     return found
 
 
-def _quantities(run: Mapping[str, Measured], arms: bool) -> Iterator[tuple[Key, tuple[Spread, bool]]]:
+def _quantities(run: Mapping[str, PublishedResult], arms: bool) -> Iterator[tuple[Key, tuple[Spread, bool]]]:
     for target, measured in run.items():
         for figure in measured.result["figures"]:
             key = target, figure["label"].strip(), figure["unit"]

@@ -31,7 +31,7 @@ LEVEL = 0.99
 _SEED = 1979
 
 
-class Verdict(str, Enum):
+class ChangeVerdict(str, Enum):
     BETTER = "better"
     WORSE = "worse"
     WITHIN_NOISE = "within noise"
@@ -41,7 +41,7 @@ class Verdict(str, Enum):
 class Change:
     """`ratio` is new to old, of medians, None where one of them is not positive; `interval` is that of rule 1."""
 
-    verdict: Verdict
+    verdict: ChangeVerdict
     ratio: float | None
     interval: tuple[float, float] | None
 
@@ -80,7 +80,7 @@ def _above(one: Spread, other: Spread) -> bool:
     return one.low > other.high and one.median - other.median > MARGIN * abs(other.median)
 
 
-def _verdict(rose: bool, fell: bool, higher_is_better: bool) -> Verdict:
+def _verdict(rose: bool, fell: bool, higher_is_better: bool) -> ChangeVerdict:
     if not (rose or fell):
-        return Verdict.WITHIN_NOISE
-    return Verdict.BETTER if rose == higher_is_better else Verdict.WORSE
+        return ChangeVerdict.WITHIN_NOISE
+    return ChangeVerdict.BETTER if rose == higher_is_better else ChangeVerdict.WORSE

@@ -11,11 +11,11 @@ import sys
 from time import monotonic
 
 from benchmarks.demo import load, machine, processors, report, verdict
-from benchmarks.demo.broker import Broker
-from benchmarks.demo.measured import Counters, Served
+from benchmarks.demo.broker import BrokerCommand
 from benchmarks.demo.program import DemoError, Program, messages
-from benchmarks.demo.screen import Screen, Step
-from benchmarks.demo.server import Server, WorkerStart
+from benchmarks.demo.screen import Screen, ScreenStep
+from benchmarks.demo.server import DemoServer, WorkerStart
+from benchmarks.demo.server_figures import Counters, ServerFigures
 from benchmarks.demo.verdict import Check, TestImages
 
 APP = "benchmarks.demo.app:app"
@@ -35,15 +35,15 @@ class Demo:
         self.options = options
         self.screen = screen
         self.directory = space.directory
-        self.broker = Broker(space.broker_name, space.directory / "digits")
+        self.broker = BrokerCommand(space.broker_name, space.directory / "digits")
         self.checks: list[Check] = []
 
-    def run(self) -> list[Served]:
+    def run(self) -> list[ServerFigures]:
         """Raises DemoError if it cannot go on."""
         self.train()
         self.tests = TestImages(self.directory / "test.npz")
         rounds = -(-self.options.requests // len(self.tests))
-        self.plan = load.Plan(rounds * len(self.tests), self.options.clients, LOAD_SECONDS)
+        self.plan = load.LoadPlan(rounds * len(self.tests), self.options.clients, LOAD_SECONDS)
         served = [self.serve_with_broker()]
         if not self.options.skip_comparison:
             served += [self.serve_with_sessions(), self.serve_bare()]
@@ -66,8 +66,8 @@ class Demo:
                         f"of {message['tested_on']} others"
                     )
 
-    def serve_with_broker(self) -> Served:
-        with Server(APP, self.options.workers, self.directory, self.broker) as server:
+    def serve_with_broker(self) -> ServerFigures:
+        with DemoServer(APP, self.options.workers, self.directory, self.broker) as server:
             with self.screen.step("start the broker and gunicorn") as step:
                 starts = self._start(server, step)
                 step.result = f"all {len(starts)} workers have answered"
@@ -78,7 +78,7 @@ class Demo:
                 answers, use = self._load(server, step)
                 step.result = f"{len(answers.images):,} answers to {self.plan.clients} clients"
             counters = Counters.of(self.broker.status()).since(before)
-            served = Served.of("one session for all", server, starts, answers, use, counters)
+            served = ServerFigures.of("one session for all", server, starts, answers, use, counters)
             with self.screen.step("stop gunicorn, then the broker") as step:
                 server.stop()
                 step.result = f"exit status {server.program.process.returncode}"
@@ -86,33 +86,33 @@ class Demo:
         self.checks += [verdict.of_broker(served), verdict.of_stop(server.program)]
         return served
 
-    def serve_with_sessions(self) -> Served:
+    def serve_with_sessions(self) -> ServerFigures:
         with (
             self.screen.step("the same app with a session in each worker") as step,
-            Server(APP_SESSIONS, self.options.workers, self.directory) as server,
+            DemoServer(APP_SESSIONS, self.options.workers, self.directory) as server,
         ):
             starts = self._start(server, step)
-            served = Served.of("a session in each worker", server, starts, *self._load(server, step))
+            served = ServerFigures.of("a session in each worker", server, starts, *self._load(server, step))
             step.result = "the same requests"
         self.checks.append(verdict.of_comparison(served, self.tests))
         return served
 
-    def serve_bare(self) -> Served:
+    def serve_bare(self) -> ServerFigures:
         with (
             self.screen.step("the same app without any model") as step,
-            Server(APP_BARE, self.options.workers, self.directory) as server,
+            DemoServer(APP_BARE, self.options.workers, self.directory) as server,
         ):
-            served = Served.of("bare app", server, self._start(server, step))
+            served = ServerFigures.of("bare app", server, self._start(server, step))
             step.result = "its memory is the zero to count from"
         return served
 
-    def _start(self, server: Server, step: Step) -> list[WorkerStart]:
+    def _start(self, server: DemoServer, step: ScreenStep) -> list[WorkerStart]:
         step.note("starting")
         server.wait_until_listening()
         step.note("waiting for first answers")
         return server.warm_up(self.tests.pixels(0))
 
-    def _load(self, server: Server, step: Step) -> tuple[load.Load, processors.Use]:
+    def _load(self, server: DemoServer, step: ScreenStep) -> tuple[load.LoadResult, processors.Use]:
         def show(sent: int) -> None:
             step.note(f"{sent:,} of {self.plan.requests:,} requests")
 
@@ -152,7 +152,7 @@ def main() -> int:
     return status
 
 
-def _run(demo: Demo) -> tuple[list[Served], int]:
+def _run(demo: Demo) -> tuple[list[ServerFigures], int]:
     """The demo's steps; what was measured and the exit status so far. Afterwards nothing is to be interrupted."""
     try:
         return demo.run(), 0
@@ -181,13 +181,16 @@ def _options() -> argparse.Namespace:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument(
-        "--requests", type=_count, default=6000, help="to send, rounded up to whole rounds of the test images"
+        "--requests",
+        type=_count,
+        default=6000,
+        help="number of requests to send, rounded up to a multiple of the number of test images",
     )
-    parser.add_argument("--workers", type=_count, default=4, help="of gunicorn")
+    parser.add_argument("--workers", type=_count, default=4, help="number of gunicorn workers")
+    parser.add_argument("--clients", type=_count, default=4, help="number of client processes")
     parser.add_argument(
-        "--clients", type=_count, default=4, help="client processes that send at the same time"
+        "--seed", type=int, default=1, help="random seed of the split, the weights and the training"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of the split, the weights and the training")
     parser.add_argument(
         "--skip-comparison", action="store_true", help="leave out the servers without a broker"
     )

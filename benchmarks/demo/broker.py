@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks.demo.program import ROOT, DemoError, Message
+from benchmarks.demo.program import DemoError, Message
+from benchmarks.machine import ROOT
 from worker_client.wire.address import name_prefix, socket_path
 
 _STATUS_SECONDS = 30
 
 
-class Broker:
+class BrokerCommand:
     """`broker run --model digits=MODEL --name NAME`."""
 
     def __init__(self, name: str, model: Path) -> None:

@@ -16,7 +16,7 @@ SILENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class LoadPlan:
     """How much is sent, by how many clients, and when they give up."""
 
     requests: int
@@ -25,7 +25,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Load:
+class LoadResult:
     """What came back. The arrays have one entry for each answer; `errors` one for each request without."""
 
     requests: int
@@ -45,7 +45,9 @@ class Load:
         return float(np.percentile(self.latencies_ns, percent)) / 1e6 if len(self.latencies_ns) else 0.0
 
 
-def run(address: tuple[str, int], plan: Plan, directory: Path, on_progress: Callable[[int], None]) -> Load:
+def run(
+    address: tuple[str, int], plan: LoadPlan, directory: Path, on_progress: Callable[[int], None]
+) -> LoadResult:
     """Send `plan.requests` requests to `address`. Raises DemoError if a client fails."""
     with contextlib.ExitStack() as stack:
         clients = [
@@ -55,7 +57,7 @@ def run(address: tuple[str, int], plan: Plan, directory: Path, on_progress: Call
     return _collect(plan, [_answers(directory, number) for number in range(plan.clients)])
 
 
-def _client(number: int, address: tuple[str, int], plan: Plan, directory: Path) -> Program:
+def _client(number: int, address: tuple[str, int], plan: LoadPlan, directory: Path) -> Program:
     host, port = address
     options = {
         "host": host,
@@ -91,13 +93,13 @@ def _drive(clients: list[Program], on_progress: Callable[[int], None]) -> None:
             on_progress(sum(sent.values()))
 
 
-def _collect(plan: Plan, paths: list[Path]) -> Load:
+def _collect(plan: LoadPlan, paths: list[Path]) -> LoadResult:
     parts = [dict(np.load(path)) for path in paths]
     starts, ends = zip(*(part["span_ns"] for part in parts))
     errors = [str(error) for part in parts for error in part["errors"]]
     if not any(len(part["images"]) for part in parts):
         raise DemoError(f"no request was answered; the first error: {errors[0] if errors else 'none'}")
-    return Load(
+    return LoadResult(
         requests=plan.requests,
         images=np.concatenate([part["images"] for part in parts]),
         digits=np.concatenate([part["digits"] for part in parts]),

@@ -1,6 +1,6 @@
 """A process that the demo starts: in a session of its own, with its log in a file, and ended in order.
 
-In a session of its own, since Ctrl-C shall reach only the demo, which then stops everything in the right order.
+In a session of its own, since Ctrl-C must reach only the demo, which then stops everything in the right order.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import signal
 import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
-STOP_SECONDS = 30.0
+from benchmarks.server_process import ServerProcess
+
+_LOG_LINES = 15
 
 Message = dict[str, Any]
 
@@ -26,8 +26,11 @@ class DemoError(Exception):
     """The demo cannot go on; the message says why."""
 
 
-class Program:
+class Program(ServerProcess):
     """A running process. Its stdout is one JSON object a line (`messages`) if it `talks`, else it goes to the log."""
+
+    stop_seconds = 30.0
+    ends_tree = False  # what is left behind is for `machine.Workspace` to find
 
     def __init__(
         self,
@@ -37,34 +40,17 @@ class Program:
         environment: dict[str, str] | None = None,
         talks: bool = False,
     ) -> None:
-        self.name = name
-        self.stopped_in_order = True
-        self._log = directory / f"{name}.log"
-        with open(self._log, "wb") as log:
-            self.process = subprocess.Popen(
-                list(arguments),
-                cwd=ROOT,
-                # All on the CPU: on a GPU the first session of four would take the whole device.
-                env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", **(environment or {})},
-                stdin=subprocess.PIPE if talks else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if talks else log,
-                stderr=log,
-                start_new_session=True,
-            )
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} if talks else {}
+        # All on the CPU: on a GPU the first session of four would take the whole device.
+        environment = {"CUDA_VISIBLE_DEVICES": "-1", **(environment or {})}
+        log = directory / f"{name}.log"
+        super().__init__(name, arguments, environment, log, start_new_session=True, **pipes)
 
-    @property
-    def pid(self) -> int:
-        return self.process.pid
+    def failed(self, why: str) -> DemoError:
+        return DemoError(f"{why}:\n{self.log_tail()}")
 
-    def check(self) -> None:
-        """Raises DemoError, with the end of the log, if the process has ended."""
-        status = self.process.poll()
-        if status is not None:
-            raise DemoError(f"{self.name} ended with status {status}:\n{self.log_tail()}")
-
-    def log_tail(self, lines: int = 15) -> str:
-        text = self._log.read_text("utf-8", "replace").splitlines()
-        return "\n".join(text[-lines:]) or "(it said nothing)"
+    def log_tail(self) -> str:
+        return "\n".join(self.last_lines(_LOG_LINES)) or "(no output)"
 
     def say(self, line: str) -> None:
         assert self.process.stdin is not None
@@ -73,27 +59,11 @@ class Program:
             self.process.stdin.flush()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send a signal, and SIGKILL to the whole group only if that does not help. Idempotent."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                self.stopped_in_order = False
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
+        super().stop(number)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 with contextlib.suppress(OSError):
                     pipe.close()
-
-    def __enter__(self) -> Program:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
 
 
 def messages(programs: Sequence[Program], seconds: float) -> Iterator[tuple[Program, Message]]:
@@ -128,5 +98,5 @@ def _whole_lines(buffer: bytearray) -> list[Message]:
 
 
 def _check_end(program: Program) -> None:
-    if program.process.wait(STOP_SECONDS):
+    if program.process.wait(program.stop_seconds):
         program.check()

@@ -10,16 +10,16 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.demo.load import Load
-from benchmarks.demo.measured import ARBITER, BROKER, PARENT, WORKER, Counters, Served
+from benchmarks.demo.load import LoadResult
 from benchmarks.demo.processors import BUSY_SHARE
+from benchmarks.demo.server_figures import ARBITER, BROKER, PARENT, WORKER, Counters, ServerFigures
 from benchmarks.memory import MB
 
 _BAR = 40
 _NONE = "[dim]-[/]"
 
 
-def tables(served: Sequence[Served], model_us: float) -> Iterable[RenderableType]:
+def tables(served: Sequence[ServerFigures], model_us: float) -> Iterable[RenderableType]:
     """All of them, with a sentence where a number needs one. `model_us` is what the model takes for one row."""
     brokered = served[0]
     assert brokered.counters is not None
@@ -33,7 +33,7 @@ def tables(served: Sequence[Served], model_us: float) -> Iterable[RenderableType
         yield ratios(brokered, served[1])
 
 
-def speed(served: Sequence[Served]) -> Table:
+def speed(served: Sequence[ServerFigures]) -> Table:
     """Requests and times of the servers that were loaded."""
     loads = [each.load for each in served if each.load is not None]
     table = _table("Speed", [each.title for each in served])
@@ -49,7 +49,7 @@ def speed(served: Sequence[Served]) -> Table:
     return table
 
 
-def disturbances(served: Sequence[Served]) -> Iterable[RenderableType]:
+def disturbances(served: Sequence[ServerFigures]) -> Iterable[RenderableType]:
     """Loads during which the machine was not the demo's alone."""
     for each in served:
         if each.use is not None and each.use.others_share >= BUSY_SHARE:
@@ -59,7 +59,7 @@ def disturbances(served: Sequence[Served]) -> Iterable[RenderableType]:
             )
 
 
-def memory(served: Sequence[Served]) -> Table:
+def memory(served: Sequence[ServerFigures]) -> Table:
     """PSS of each process, one column for each server."""
     table = _table(
         "Memory, MB (PSS: a page shared by n processes counts 1/n in each)", [s.title for s in served]
@@ -95,7 +95,7 @@ def about_batches(model_us: float) -> RenderableType:
     )
 
 
-def ratios(one: Served, other: Served) -> RenderableType:
+def ratios(one: ServerFigures, other: ServerFigures) -> RenderableType:
     """The comparison in one sentence."""
     assert one.load is not None
     assert other.load is not None
@@ -126,7 +126,7 @@ def _table(title: str, columns: Sequence[str]) -> Table:
     return table
 
 
-def _ms(load: Load, percent: float) -> str:
+def _ms(load: LoadResult, percent: float) -> str:
     return f"{load.percentile_ms(percent):.2f} ms"
 
 

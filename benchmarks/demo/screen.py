@@ -14,7 +14,7 @@ from rich.table import Table
 WIDTH = 100
 
 
-class Step:
+class ScreenStep:
     """One step on its way. `note` changes the moving line; `result` is what the finished line says."""
 
     status: Status
@@ -40,10 +40,10 @@ class Screen:
         self.console.print(f"\n[bold]{escape(title)}[/]\n[dim]{escape(text)}[/]\n")
 
     @contextmanager
-    def step(self, title: str, last: bool = False) -> Iterator[Step]:
+    def step(self, title: str, last: bool = False) -> Iterator[ScreenStep]:
         """`last` is the step that always comes, whatever was left out before."""
         self._step = self._steps if last else self._step + 1
-        step = Step(f"[dim]{self._step}/{self._steps}[/] {escape(title)}")
+        step = ScreenStep(f"[dim]{self._step}/{self._steps}[/] {escape(title)}")
         began, mark = monotonic(), "[bold red]✗[/]"
         try:
             with self.console.status("") as step.status:

@@ -14,14 +14,15 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
 from typing import Any
 
 from benchmarks import memory
-from benchmarks.demo.broker import Broker
-from benchmarks.demo.program import DemoError, Message, Program
+from benchmarks.demo.broker import BrokerCommand
+from benchmarks.demo.program import Message, Program
 
 START_SECONDS = 120.0
 REQUEST_SECONDS = 60.0  # a worker that imports TensorFlow may let the first request wait as long
@@ -37,14 +38,13 @@ class WorkerStart:
     since_command: float
 
 
-class Server:
+class DemoServer:
     """One gunicorn. `address` is (host, port) once it listens."""
 
-    def __init__(self, app: str, workers: int, directory: Path, broker: Broker | None = None) -> None:
+    def __init__(self, app: str, workers: int, directory: Path, broker: BrokerCommand | None = None) -> None:
         self.workers = workers
         self.address = ("", 0)
         self.arbiter_pid = 0
-        self._began = monotonic()
         self._enough = threading.Event()
         self._has_broker = broker is not None
         self._knockers: list[threading.Thread] = []
@@ -66,7 +66,7 @@ class Server:
             raise
 
     def wait_until_listening(self) -> None:
-        event = self._next_event("listening", monotonic() + START_SECONDS)
+        event = self._next_event("listening")
         self.address = tuple(event["address"])
         self.arbiter_pid = event["pid"]
 
@@ -105,7 +105,7 @@ class Server:
         self._end_knocking()
         self._inbox.close()
 
-    def __enter__(self) -> Server:
+    def __enter__(self) -> DemoServer:
         return self
 
     def __exit__(
@@ -132,24 +132,22 @@ class Server:
                 return
 
     def _first_answers(self) -> list[WorkerStart]:
-        deadline = monotonic() + START_SECONDS
         starts: dict[int, WorkerStart] = {}
         while len(starts) < self.workers:
-            event = self._next_event("answered", deadline)
-            starts[event["pid"]] = WorkerStart(event["pid"], event["seconds"], monotonic() - self._began)
+            event = self._next_event("answered")
+            starts[event["pid"]] = WorkerStart(
+                event["pid"], event["seconds"], monotonic() - self.program.began
+            )
         return list(starts.values())
 
-    def _next_event(self, kind: str, deadline: float) -> Message:
-        while monotonic() < deadline:
-            if self._failures:
-                raise DemoError(f"{self._failures[0]}\n{self.program.log_tail()}")
-            self.program.check()
-            try:
-                event: Message = json.loads(self._inbox.recv(4096))
-            except TimeoutError:
-                continue
-            if event["event"] == kind:
-                return event
-        raise DemoError(
-            f"{self.program.name}: not {kind} after {START_SECONDS:g} s\n{self.program.log_tail()}"
-        )
+    def _next_event(self, kind: str) -> Message:
+        return self.program.wait_until(partial(self._event, kind), START_SECONDS, kind)
+
+    def _event(self, kind: str) -> Message | None:
+        if self._failures:
+            raise self.program.failed(self._failures[0])
+        try:
+            event: Message = json.loads(self._inbox.recv(4096))
+        except TimeoutError:
+            return None
+        return event if event["event"] == kind else None

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.demo.load import Load
+from benchmarks.demo.load import LoadResult
 from benchmarks.demo.machine import Leftovers
-from benchmarks.demo.measured import Served
 from benchmarks.demo.program import Program
+from benchmarks.demo.server_figures import ServerFigures
 
 TOLERANCE = 1e-5  # rows in a batch may be added up in another order than single ones
 
@@ -38,24 +38,24 @@ class TestImages:
     def pixels(self, index: int) -> list[int]:
         return [int(value) for value in self.images[index]]
 
-    def accuracy(self, load: Load) -> float:
+    def accuracy(self, load: LoadResult) -> float:
         """Of the answers over HTTP."""
         return float((load.digits == self.labels[load.images]).mean())
 
-    def own_accuracy(self, load: Load) -> float:
+    def own_accuracy(self, load: LoadResult) -> float:
         """Of the model itself, on the images of the same requests."""
         return float((self.digits == self.labels)[load.images].mean())
 
-    def other_classes(self, load: Load) -> int:
+    def other_classes(self, load: LoadResult) -> int:
         """Answers with another class than the model's own."""
         return int((load.digits != self.digits[load.images]).sum())
 
-    def distance(self, load: Load) -> float:
+    def distance(self, load: LoadResult) -> float:
         """The largest difference between a probability over HTTP and the model's own."""
         return float(np.abs(load.probabilities - self.probabilities[load.images]).max())
 
 
-def of_load(load: Load, tests: TestImages) -> list[Check]:
+def of_load(load: LoadResult, tests: TestImages) -> list[Check]:
     answered, first = len(load.images), f"; the first error: {load.errors[0]}" if load.errors else ""
     own, over_http = tests.own_accuracy(load), tests.accuracy(load)
     others, distance = tests.other_classes(load), tests.distance(load)
@@ -70,7 +70,7 @@ def of_load(load: Load, tests: TestImages) -> list[Check]:
     ]
 
 
-def of_broker(served: Served) -> Check:
+def of_broker(served: ServerFigures) -> Check:
     """Each answer must have come from the one session, and from nowhere else."""
     assert served.load is not None
     assert served.counters is not None
@@ -86,7 +86,7 @@ def of_bad_request(status: int, answer: Any) -> Check:
     return Check(status == 400, f"an image of 63 pixels is answered with {status}: {message}")
 
 
-def of_comparison(served: Served, tests: TestImages) -> Check:
+def of_comparison(served: ServerFigures, tests: TestImages) -> Check:
     """What we compare with must have done the same work."""
     assert served.load is not None
     failed = [check.text for check in of_load(served.load, tests) if not check.holds]

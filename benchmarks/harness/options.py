@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 _QUICK = click.option(
-    "--quick", is_flag=True, help="Everything once and short, to see that it runs: no figures to trust."
+    "--quick", is_flag=True, help="Run everything once and briefly, as a trial; its figures mean nothing."
 )
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,16 +53,33 @@ class TargetsType(click.ParamType):
         return tuple(name for text, name in self._known.items() if text in wanted)
 
 
+def count(name: str, default: int, help: str, least: int = 1) -> Callable[[F], F]:
+    """An option that takes an integer >= `least`."""
+    return click.option(name, default=default, show_default=True, type=click.IntRange(least), help=help)
+
+
+def windows(default: int) -> Callable[[F], F]:
+    return count("--windows", default, "Number of windows per arm at most.")
+
+
+def seconds(
+    default: float, help: str = "Length of a window in seconds.", least: float = 0.05
+) -> Callable[[F], F]:
+    return click.option(
+        "--seconds", default=default, show_default=True, type=click.FloatRange(least), help=help
+    )
+
+
 def common(name: str, quick: bool = True) -> Callable[[F], F]:
     """`seed`, `quick` and `path` for the command `name`; not every command has a `quick`."""
     options = [
-        click.option("--seed", default=1, show_default=True, type=click.IntRange(0), help="Of the inputs."),
+        count("--seed", 1, "Random seed of the inputs.", least=0),
         *([_QUICK] if quick else []),
         click.option(
             "--json",
             "path",
             type=click.Path(dir_okay=False, path_type=Path),
-            help=f"Where to write all figures; default benchmarks/results/{name}-TIME.json.",
+            help=f"Write all figures to this file.  [default: benchmarks/results/{name}-TIME.json]",
         ),
     ]
 

@@ -10,7 +10,8 @@ from typing import TypeVar
 
 from benchmarks.harness.arm import Arm, ArmProcess
 from benchmarks.harness.cpu import descendants, wait_until_quiet
-from benchmarks.sampling import Series, Window
+from benchmarks.sampling import LatencyWindow, Series
+from broker.bench.turns import in_turn
 
 P = TypeVar("P", bound=ArmProcess)
 WARM_UP_SHARE = 0.1
@@ -19,7 +20,7 @@ Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
-class Plan:
+class RoundPlan:
     """How long to measure. `calls` are one window's; `warm_up` calls before each window are not counted."""
 
     rounds: int
@@ -55,7 +56,7 @@ def starting(makers: Sequence[Callable[[], P]]) -> Iterator[list[P]]:
         yield processes
 
 
-def run_rounds(arms: Sequence[Arm], plan: Plan, progress: Progress) -> dict[str, Series]:
+def run_rounds(arms: Sequence[Arm], plan: RoundPlan, progress: Progress) -> dict[str, Series]:
     """Every arm's windows, by the arm's name. Raises ArmFailed."""
     series = {arm.name: Series(arm.name, arm.label) for arm in arms}
     with running(arms, plan.seed) as processes:
@@ -66,12 +67,6 @@ def run_rounds(arms: Sequence[Arm], plan: Plan, progress: Progress) -> dict[str,
                 progress(number * len(arms) + turn, plan.rounds * len(arms), arm.label)
                 wait_until_quiet(everybody)
                 taken_ns, checked = process.window(plan.calls_of(arm), plan.warm_up_of(arm))
-                series[arm.name].windows.append(Window.of(taken_ns))
+                series[arm.name].windows.append(LatencyWindow.of(taken_ns))
                 series[arm.name].checked += checked
     return series
-
-
-def in_turn(processes: list[P], number: int) -> list[P]:
-    """Each round starts with another arm, so that none always runs after the same one."""
-    start = number % len(processes)
-    return processes[start:] + processes[:start]

@@ -16,7 +16,7 @@ from rich import progress as bars
 from rich.console import Console
 
 from benchmarks import machine, report
-from benchmarks.figures import Result
+from benchmarks.figures import TargetResult
 from benchmarks.harness.arm import ArmFailed
 from benchmarks.harness.cpu import NotQuiet
 from benchmarks.harness.rounds import Progress
@@ -30,7 +30,7 @@ class Target:
 
     name: str
     title: str
-    measure: Callable[[Any], Result]
+    measure: Callable[[Any], TargetResult]
 
 
 def named(targets: Iterable[Target]) -> dict[str, Target]:
@@ -84,7 +84,7 @@ def environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _measured(targets: Sequence[Target], make_bench: MakeBench, console: Console) -> Iterator[Result]:
+def _measured(targets: Sequence[Target], make_bench: MakeBench, console: Console) -> Iterator[TargetResult]:
     """With a progress line below what is printed meanwhile."""
     columns = (
         bars.SpinnerColumn(),

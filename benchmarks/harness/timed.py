@@ -1,4 +1,4 @@
-"""What an arm gives to be timed: one worker's call, a flow of answers, or a crew of workers."""
+"""What an arm gives to be timed: one worker's call, a flow of answers, or several workers."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ Answers = Iterator[tuple[int, int, int, np.ndarray]]
 
 @dataclass(frozen=True)
 class Flow:
-    """Many requests in flight: `answers()` submits inputs for ever, and gives what comes until it is closed."""
+    """Many requests in flight: `answers()` submits inputs and gives each answer as it comes, until it is closed."""
 
     answers: Callable[[], Answers]
 
 
 @dataclass(frozen=True)
-class Member:
-    """One process of a crew: calls in a closed loop, and before each pauses for about `pause_s`, computes for `work_s`.
+class ArmWorker:
+    """A worker process, which calls in a closed loop: it pauses for about `pause_s`, computes for `work_s`, and calls.
 
-    `open` is called in the process. Members that are not `counted` only make load for the others.
+    `open` is called in the process. Workers that are not `counted` only make load for the others.
     """
 
     open: Callable[[], AbstractContextManager[Timed | Flow]]
@@ -58,13 +58,13 @@ def no_batches() -> Mapping[int, int]:
 
 
 @dataclass(frozen=True)
-class Crew:
+class ArmWorkers:
     """`batches` gives the runs so far by their rows, where that is known; `facts` go into the results as they are."""
 
-    members: list[Member]
+    workers: list[ArmWorker]
     batches: Callable[[], Mapping[int, int]] = no_batches
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
-CrewFactory = Callable[..., AbstractContextManager[Crew]]
-"""`factory(workload, workers=n, **options)`: what the members share is open while its block runs."""
+WorkersFactory = Callable[..., AbstractContextManager[ArmWorkers]]
+"""`factory(workload, workers=n, **options)`: what the workers share is open while its block runs."""

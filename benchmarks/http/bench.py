@@ -13,7 +13,7 @@ from benchmarks.http.starts import Starts
 
 
 @dataclass
-class Bench(Workbench):
+class HttpBench(Workbench):
     """`rounds` is how often each arm is started. `quick` is for tests: brokers do not measure their settings."""
 
     workers: int

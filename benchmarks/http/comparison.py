@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from benchmarks.figures import Figure, Result
-from benchmarks.harness.bout import Pace, run_bout
+from benchmarks.figures import Figure, TargetResult
+from benchmarks.harness.interleaved import Pace, run_interleaved
 from benchmarks.harness.run import Target
 from benchmarks.http import starts
-from benchmarks.http.bench import Bench
+from benchmarks.http.bench import HttpBench
 from benchmarks.http.contenders import KINDS
 from benchmarks.http.starts import Starts
 from benchmarks.rates import RateSeries, by_cpu, by_p99, ratio
@@ -19,15 +19,15 @@ OTHERS = {"sessions": "sessions", "dirty": "dirty arbiter"}
 
 
 @dataclass(kw_only=True)
-class LoadBench(Bench):
+class HttpLoadBench(HttpBench):
     """With the load's pace."""
 
     pace: Pace
 
 
-def measure(bench: LoadBench) -> Result:
+def measure(bench: HttpLoadBench) -> TargetResult:
     started = bench.started(tuple(KINDS))
-    series = run_bout(bench.arms(KINDS), bench.pace, bench.progress)
+    series = run_interleaved(bench.arms(KINDS), bench.pace, bench.progress)
     for name, of_arm in started.items():
         series[name].facts.update(of_arm.facts)
     figures = [figure for name, label in OTHERS.items() for figure in _figures(series, started, name, label)]
@@ -37,7 +37,7 @@ def measure(bench: LoadBench) -> Result:
         "The load: all servers up, one loaded at a time.",
         "The broker's settings were remembered; on a machine where it has none it measures them first.",
     ]
-    return Result(T14.name, T14.title, "ms", series, figures, notes, bench.skipped(KINDS))
+    return TargetResult(T14.name, T14.title, "ms", series, figures, notes, bench.skipped(KINDS))
 
 
 def _figures(

@@ -23,7 +23,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Kind:
+class HttpContender:
     """One way. `app` and `conf` are modules of `apps`; `workload` is what the app answers."""
 
     label: str
@@ -34,10 +34,10 @@ class Kind:
 
 
 KINDS = {
-    "bare": Kind("no model", "bare", workload="head"),
-    "sessions": Kind("a session in each worker", "sessions"),
-    "dirty": Kind("dirty arbiter", "dirty", "conf_dirty", environment={"HTTP_DIRTY_WORKERS": "1"}),
-    "broker": Kind("broker", "brokered", "conf_broker"),
+    "bare": HttpContender("no model", "bare", workload="head"),
+    "sessions": HttpContender("a session in each worker", "sessions"),
+    "dirty": HttpContender("dirty arbiter", "dirty", "conf_dirty", environment={"HTTP_DIRTY_WORKERS": "1"}),
+    "broker": HttpContender("broker", "brokered", "conf_broker"),
 }
 
 
@@ -45,7 +45,9 @@ def arm(kind: str, setup: Setup) -> Arm:
     chosen = KINDS[kind]
     facts = {"workers": setup.workers, "connections": setup.connections}
     options = {"kind": kind, **asdict(setup)}
-    return Arm(kind, chosen.label, "benchmarks.http.served:served", chosen.workload, options, facts=facts)
+    return Arm(
+        kind, chosen.label, "benchmarks.http.server_arm:server_arm", chosen.workload, options, facts=facts
+    )
 
 
 def missing(kind: str) -> str | None:

@@ -6,36 +6,34 @@ The listening socket is ours until gunicorn has it: requests may be sent from th
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import statistics
 import sys
 from collections.abc import Mapping
 from contextlib import closing
 from time import monotonic
-from types import TracebackType
 from typing import Any
 
 from benchmarks import memory
-from benchmarks.harness.lifetime import die_with_parent, fork, wait_or_kill
 from benchmarks.http import load
-from benchmarks.http.contenders import APPS, Kind
+from benchmarks.http.contenders import APPS, HttpContender
 from benchmarks.http.exchange import BadAnswer, ask
-from benchmarks.machine import ROOT
+from benchmarks.server_process import ServerProcess, end_with_us
 from benchmarks.workloads import Checker, Workload
 
 BACKLOG = 2048  # gunicorn's own
 START_SECONDS = 90.0
-STOP_SECONDS = 20.0
 WARM_UP_REQUESTS = 50
 """Of each worker on the average, before anything is measured. No worker is left out."""
 _CONNECTIONS = 2  # for each worker, so that none waits for work
 
 
-class Server:
-    """`address` takes requests from the start; `started` is when its command was begun, on the monotonic clock."""
+class GunicornServer(ServerProcess):
+    """`address` takes requests from the start."""
 
-    def __init__(self, kind: Kind, workload: Workload, workers: int, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, kind: HttpContender, workload: Workload, workers: int, environment: Mapping[str, str]
+    ) -> None:
         self._workers = workers
         self._inputs = workload.inputs
         self._checker = Checker(workload)
@@ -43,20 +41,24 @@ class Server:
         """Of each worker by its process id: from its fork to an answer of its model."""
         with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
             self.address: tuple[str, int] = listener.getsockname()
-            listener.set_inheritable(True)
             command = [
                 *(sys.executable, "-m", "gunicorn", f"{APPS}.{kind.app}:app"),
                 *("--config", f"python:{APPS}.{kind.conf}", "--bind", f"fd://{listener.fileno()}"),
                 *("--workers", str(workers), "--log-level", "warning"),
                 *("--name", f"onesession-http-{os.getpid()}"),  # a dirty arbiter ends others of the same name
             ]
-            self.started = monotonic()
-            self.pid = fork(_execute, command, {**os.environ, **environment, **kind.environment})
+            super().__init__(
+                "gunicorn",
+                command,
+                {**environment, **kind.environment},
+                pass_fds=[listener.fileno()],
+                preexec_fn=end_with_us,
+            )
 
     def answer_first(self) -> float:
         """Seconds from the start to the first answer. Raises BadAnswer, WrongAnswer."""
         answer = ask(self.address, self._inputs[0], START_SECONDS)
-        seconds = monotonic() - self.started
+        seconds = monotonic() - self.began
         self._checker.check(0, answer.y)
         return seconds
 
@@ -92,21 +94,3 @@ class Server:
             "worker_mb": statistics.mean(each.pss_bytes for each in workers) / memory.MB,
             "others_mb": [round(each.pss_bytes / memory.MB, 1) for each in others],
         }
-
-    def stop(self) -> None:
-        os.kill(self.pid, signal.SIGTERM)
-        wait_or_kill(self.pid, STOP_SECONDS)
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
-
-def _execute(command: list[str], environment: dict[str, str]) -> None:
-    die_with_parent(signal.SIGTERM)
-    os.chdir(ROOT)
-    os.execve(command[0], command, environment)

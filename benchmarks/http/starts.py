@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import CrewProcess
+from benchmarks.harness.interleaved import WorkersProcess
 from benchmarks.harness.rounds import Progress
-from benchmarks.sampling import Series, Spread, Window
+from benchmarks.sampling import LatencyWindow, Series, Spread
 
 
 @dataclass
@@ -34,7 +34,9 @@ class Starts:
 
     def first_answers(self) -> Series:
         """Of every worker: from its fork to an answer of its model."""
-        windows = [Window.of([round(ms * 1e6) for ms in facts["first_answers_ms"]]) for facts in self.rounds]
+        windows = [
+            LatencyWindow.of([round(ms * 1e6) for ms in facts["first_answers_ms"]]) for facts in self.rounds
+        ]
         answers = sum(window.samples for window in windows)
         return Series(self.arm.name, self.arm.label, windows, answers)
 
@@ -45,11 +47,11 @@ def measure(arms: Sequence[Arm], rounds: int, seed: int, progress: Progress) -> 
     for number in range(rounds):
         for turn, arm in enumerate(arms):
             progress(number * len(arms) + turn, rounds * len(arms), f"starting {arm.label}")
-            crew = CrewProcess(arm, seed)
+            process = WorkersProcess(arm, seed)
             try:
-                found[arm.name].rounds.append(crew.await_ready()["facts"])
+                found[arm.name].rounds.append(process.await_ready()["facts"])
             finally:
-                crew.stop()
+                process.stop()
     return found
 
 

@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-from benchmarks.harness.rounds import Plan
+from benchmarks.harness.rounds import RoundPlan
 from benchmarks.harness.workbench import MODES, Workbench
 
 
 @dataclass
-class Bench(Workbench):
+class LatencyBench(Workbench):
     """`idle_seconds` is the silence in which an idle broker is watched."""
 
-    plan: Plan
+    plan: RoundPlan
     idle_seconds: float
 
     @contextmanager

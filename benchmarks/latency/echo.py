@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import affinity
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import MODES
-from benchmarks.latency.bench import Bench
+from benchmarks.latency.bench import LatencyBench
 from benchmarks.sampling import Series, per_round, ratio
 
 MODELS = {"echo": "broker.models.python.echo:echo"}
@@ -42,7 +42,7 @@ def _ping_pong(name: str, how: str, **options: bool) -> Arm:
     return Arm(name, f"semaphore ping-pong, {how}", "benchmarks.arms.ping_pong:ping_pong", "echo", options)
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: LatencyBench) -> TargetResult:
     with (
         bench.brokers("t2", MODELS) as addresses,
         bench.broker("t2-two-cores", MODELS, wait="block") as pinned,
@@ -56,7 +56,7 @@ def measure(bench: Bench) -> Result:
         "Where the scheduler may choose, two processes that block in turns end up on one core, or on two, and stay "
         "there; the arms on two cores are pinned, and so are what the target for blocking speaks of."
     )
-    return Result(T2.name, T2.title, "us", series, _figures(series), [note])
+    return TargetResult(T2.name, T2.title, "us", series, _figures(series), [note])
 
 
 def _figures(series: Mapping[str, Series]) -> list[Figure]:

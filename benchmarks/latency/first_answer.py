@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
 from benchmarks.harness.run import Target
-from benchmarks.latency.bench import Bench
+from benchmarks.latency.bench import LatencyBench
 from benchmarks.sampling import per_round, ratio
 
 MOST_ROUNDS = 3  # a session of its own takes seconds each time
@@ -35,7 +35,7 @@ def arms(path: str, address: str) -> list[Arm]:
     ]
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: LatencyBench) -> TargetResult:
     rounds = min(bench.plan.rounds, MOST_ROUNDS)
     plan = replace(bench.plan, rounds=rounds, calls=FORKS, warm_up_share=0.0)
     with bench.broker("t6", {"mlp": bench.mlp}) as broker:
@@ -45,7 +45,7 @@ def measure(bench: Bench) -> Result:
         Figure("broker", per_round(lambda ns: ns / 1e6, series["broker"]), "ms", None, 50.0),
     ]
     notes = ["The parents have numpy and worker_client imported, and the client and its model handle made."]
-    return Result(T6.name, T6.title, "ms", series, figures, notes)
+    return TargetResult(T6.name, T6.title, "ms", series, figures, notes)
 
 
 T6 = Target("T6", "fork to first answer in a worker, broker running", measure)

@@ -5,20 +5,20 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.cpu import context_switches, wait_until_quiet
 from benchmarks.harness.rounds import running
 from benchmarks.harness.run import Target
-from benchmarks.latency.bench import Bench
-from benchmarks.sampling import Series, Spread, Window
+from benchmarks.latency.bench import LatencyBench
+from benchmarks.sampling import LatencyWindow, Series, Spread
 from broker.host.usage import cpu_ns
 
 WORKERS = 8
 CALLS = 200
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: LatencyBench) -> TargetResult:
     with bench.broker("t9", {"mlp": bench.mlp}) as broker:
         assert broker.pid is not None
         arms = [_worker(number, broker.address) for number in range(WORKERS)]
@@ -26,7 +26,7 @@ def measure(bench: Bench) -> Result:
         with running(arms, bench.plan.seed) as workers:
             for process in workers:  # one that has never called proves nothing
                 taken_ns, checked = process.window(CALLS, 0)
-                series.windows.append(Window.of(taken_ns))
+                series.windows.append(LatencyWindow.of(taken_ns))
                 series.checked += checked
             pids = [process.pid for process in workers]
             wait_until_quiet([broker.pid, *pids])
@@ -36,7 +36,7 @@ def measure(bench: Bench) -> Result:
         f"Over {bench.idle_seconds:g} s, after {CALLS} calls of each worker. CPU time of all threads as the kernel "
         "counts it, in nanoseconds, not in ticks; per cent of one core."
     )
-    return Result(T9.name, T9.title, "us", {series.name: series}, figures, [note])
+    return TargetResult(T9.name, T9.title, "us", {series.name: series}, figures, [note])
 
 
 def _worker(number: int, address: str) -> Arm:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
 from benchmarks.harness.run import Target
-from benchmarks.latency.bench import Bench
+from benchmarks.latency.bench import LatencyBench
 from benchmarks.sampling import per_round
 
 CALLS_SHARE = 0.25  # these calls take longer, and the run shall not
@@ -50,7 +50,7 @@ def arms(address: str) -> list[Arm]:
     ]
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: LatencyBench) -> TargetResult:
     plan = replace(bench.plan, calls=max(1, round(bench.plan.calls * CALLS_SHARE)))
     with bench.broker("t4", MODELS) as broker:
         series = run_rounds(arms(broker.address), plan, bench.progress)
@@ -70,7 +70,7 @@ def measure(bench: Bench) -> Result:
         "In place, the input is written before the clock starts; the arm below it has the writing inside.",
         "4 images take turns, 2.4 MB, so that a copy reads memory that a core's own cache does not hold.",
     ]
-    return Result(T4.name, T4.title, "us", series, figures, notes)
+    return TargetResult(T4.name, T4.title, "us", series, figures, notes)
 
 
 T4 = Target("T4", "one row of 602 kB (224x224x3 float32) on echo_image", measure)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import MODES
-from benchmarks.latency.bench import Bench
+from benchmarks.latency.bench import LatencyBench
 from benchmarks.sampling import ratio
 
 TITLE = "predict(x) on mlp, one row, one worker"
@@ -38,7 +38,7 @@ def arms(path: str, addresses: Mapping[str, str]) -> list[Arm]:
     ]
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: LatencyBench) -> TargetResult:
     with bench.brokers("t1", {"mlp": bench.mlp}) as addresses:
         series = run_rounds(arms(bench.mlp, addresses), bench.plan, bench.progress)
     ours, session, bare = series["broker_adaptive"], series["session_run"], series["bare_callable"]
@@ -52,7 +52,7 @@ def measure(bench: Bench) -> Result:
         "Session.run and make_callable have TensorFlow's defaults; every bare callable has one intra-op thread, as "
         "the broker gives to a light model."
     )
-    return Result(T1.name, T1.title, "us", series, figures, [note])
+    return TargetResult(T1.name, T1.title, "us", series, figures, [note])
 
 
 T1 = Target("T1", TITLE, measure)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import Pace, run_bout
+from benchmarks.harness.interleaved import Pace, run_interleaved
 from benchmarks.harness.modules import run_module
-from benchmarks.harness.rounds import Plan, run_rounds
+from benchmarks.harness.rounds import RoundPlan, run_rounds
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
 from benchmarks.rates import RateSeries, by_cpu, ratio
 from benchmarks.sampling import Series
 from benchmarks.sampling import ratio as time_ratio
-from benchmarks.throughput.contenders import Place
+from benchmarks.throughput.contenders import ModelPlace
 from benchmarks.throughput.contenders import arm as contender
 
 HEAD = "benchmarks.models.functions:head"
@@ -26,13 +26,13 @@ HUGE_SHARE = 0.01  # of the calls: each takes tens of milliseconds
 
 
 @dataclass
-class Bench(Workbench):
-    plan: Plan
+class LossesBench(Workbench):
+    plan: RoundPlan
     pace: Pace
     workers: int
 
 
-def alone(bench: Bench) -> Result:
+def alone(bench: LossesBench) -> TargetResult:
     """L1. A call in the caller's own process needs no other process."""
     with bench.broker("l1", {"mlp": bench.mlp, "head": HEAD}) as broker:
         through = {"address": broker.address}
@@ -65,10 +65,10 @@ def alone(bench: Bench) -> Result:
     note = (
         "What is lost is the way there and back, whatever the model: check, copy, two hand-overs, read, copy."
     )
-    return Result(ALONE.name, ALONE.title, "us", series, figures, [note])
+    return TargetResult(ALONE.name, ALONE.title, "us", series, figures, [note])
 
 
-def huge(bench: Bench) -> Result:
+def huge(bench: LossesBench) -> TargetResult:
     """L2. What TensorFlow gives to its caller without a copy has to be copied into shared memory."""
     path = str(bench.directory / "huge")
     bench.progress(0, 1, "exporting the model")
@@ -90,7 +90,7 @@ def huge(bench: Bench) -> Result:
         _times("64 MiB answered: broker, a view / bare callable", series["in_place"], bare),
     ]
     note = "predict(x) copies the answer into shared memory and out of it; a view only into it; in process nothing is."
-    return Result(HUGE.name, HUGE.title, "ms", series, figures, [note])
+    return TargetResult(HUGE.name, HUGE.title, "ms", series, figures, [note])
 
 
 def _times(label: str, one: Series, other: Series) -> Figure:
@@ -101,16 +101,16 @@ def _huge(name: str, label: str, **options: str) -> Arm:
     return Arm(name, label, f"benchmarks.losses.arms:huge_{name}", "huge", options)
 
 
-def many(bench: Bench) -> Result:
+def many(bench: LossesBench) -> TargetResult:
     """L3. Processes that share nothing use every core; one broker's thread uses one."""
-    series = run_bout(list(_many(bench)), bench.pace, bench.progress)
-    return Result(
+    series = run_interleaved(list(_many(bench)), bench.pace, bench.progress)
+    return TargetResult(
         MANY.name, MANY.title, "us", series, list(_shares(series, bench.workers)), _why(series, bench.workers)
     )
 
 
-def _many(bench: Bench) -> Iterator[Arm]:
-    place, workers = Place(bench.mlp, str(bench.directory)), bench.workers
+def _many(bench: LossesBench) -> Iterator[Arm]:
+    place, workers = ModelPlace(bench.mlp, str(bench.directory)), bench.workers
     yield contender("broker", "one", workers, place)
     yield contender("bare_callable", "one", workers, place)
     yield contender("bare_callable", "one", 1, place)

@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import select
 import signal
 import time
 from dataclasses import dataclass, field
-from multiprocessing import Pipe
+from functools import partial
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import workloads
-from benchmarks.harness.lifetime import die_with_parent
+from broker.bench.load.forks import ForkedProcess, wait_or_kill
 from broker.control_plane.query import ask
 from worker_client import Client, node
 
@@ -30,7 +29,7 @@ MODEL = "head"
 
 
 @dataclass(frozen=True)
-class Wanted:
+class WantedBroker:
     """What every process asks for."""
 
     models: dict[str, Any]
@@ -70,25 +69,25 @@ def is_right(client: Client, number: int) -> bool:
     return bool(np.array_equal(client.model(MODEL).predict(x), workloads.head(x)))
 
 
-def play(wanted: Wanted, processes: int, rng: random.Random, kill: bool) -> Round:
+def play(wanted: WantedBroker, processes: int, rng: random.Random, kill: bool) -> Round:
     """Start so many at once; kill one of them meanwhile."""
     before = wanted.starts()
-    members = [_Member(wanted, number) for number in range(processes)]
+    callers = [_Caller(wanted, number) for number in range(processes)]
     victim = rng.randrange(processes) if kill else None
     try:
-        for member in members:
-            member.pipe.send("go")
+        for caller in callers:
+            caller.connection.send("go")
         if victim is not None:
             time.sleep(rng.random() ** 2)
-            os.kill(members[victim].pid, signal.SIGKILL)
+            os.kill(callers[victim].pid, signal.SIGKILL)
         found = Round(callers=processes, killed=int(kill))
-        for member in members:
-            if victim is None or member is not members[victim]:
-                member.judge(found)
+        for caller in callers:
+            if victim is None or caller is not callers[victim]:
+                caller.judge(found)
         found.starts = wanted.starts() - before
     finally:
-        for member in members:
-            member.end()
+        for caller in callers:
+            caller.end()
     limit = time.monotonic() + wanted.idle_seconds + 2
     while (found_files := wanted.files()) and time.monotonic() < limit:
         time.sleep(0.02)
@@ -96,23 +95,18 @@ def play(wanted: Wanted, processes: int, rng: random.Random, kill: bool) -> Roun
     return found
 
 
-class _Member:
-    def __init__(self, wanted: Wanted, number: int) -> None:
+class _Caller(ForkedProcess):
+    def __init__(self, wanted: WantedBroker, number: int) -> None:
         self.number = number
-        self.pipe, theirs = Pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            try:
-                die_with_parent()
-                self.pipe.close()
-                _call(wanted, number, theirs)
-            finally:
-                os._exit(0)
-        theirs.close()
+        super().__init__(partial(_call, wanted, number))
 
     def judge(self, found: Round) -> None:
         try:
-            answer = self.pipe.recv() if self.pipe.poll(PATIENCE_S + 10) else "it neither answers nor fails"
+            answer = (
+                self.connection.recv()
+                if self.connection.poll(PATIENCE_S + 10)
+                else "it neither answers nor fails"
+            )
         except EOFError:
             answer = "its process has ended"
         if isinstance(answer, int):
@@ -123,23 +117,12 @@ class _Member:
 
     def end(self) -> None:
         with contextlib.suppress(OSError):  # it was killed
-            self.pipe.send("end")
-        self.pipe.close()
-        if not _ends(self.pid, 10.0):
-            os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+            self.connection.send("end")
+        self.connection.close()
+        wait_or_kill(self.pid, 10.0)
 
 
-def _ends(pid: int, seconds: float) -> bool:
-    """Leaves its status to be waited for."""
-    fd = os.pidfd_open(pid)
-    try:
-        return bool(select.select([fd], [], [], seconds)[0])
-    finally:
-        os.close(fd)
-
-
-def _call(wanted: Wanted, number: int, pipe: Connection) -> None:
+def _call(wanted: WantedBroker, number: int, pipe: Connection) -> None:
     pipe.recv()
     try:
         client = wanted.client()
@@ -150,12 +133,12 @@ def _call(wanted: Wanted, number: int, pipe: Connection) -> None:
     pipe.recv()
 
 
-def race(wanted: Wanted, processes: int, seconds: float, seed: int) -> tuple[int, list[str]]:
+def race(wanted: WantedBroker, processes: int, seconds: float, seed: int) -> tuple[int, list[str]]:
     """Processes that come and go about as fast as the broker ends; how many calls were right, and every error."""
     limit = time.monotonic() + seconds
-    ends = [_racer(wanted, number, seed, limit) for number in range(processes)]
+    racers = [ForkedProcess(partial(_race, wanted, number, seed, limit)) for number in range(processes)]
     calls, errors = 0, []
-    pipes = {pipe: pid for pid, pipe in ends}
+    pipes = {racer.connection: racer.pid for racer in racers}
     while pipes:
         ready = wait(list(pipes), timeout=PATIENCE_S)
         if not ready:
@@ -173,24 +156,14 @@ def race(wanted: Wanted, processes: int, seconds: float, seed: int) -> tuple[int
     return calls, errors
 
 
-def _racer(wanted: Wanted, number: int, seed: int, limit: float) -> tuple[int, Connection]:
-    ours, theirs = Pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            die_with_parent()
-            ours.close()
-            rng = random.Random(f"{seed} {number}")
-            while time.monotonic() < limit:
-                theirs.send(_visit(wanted, rng))
-                time.sleep(wanted.idle_seconds * 2 * rng.random())
-        finally:
-            os._exit(0)
-    theirs.close()
-    return pid, ours
+def _race(wanted: WantedBroker, number: int, seed: int, limit: float, pipe: Connection) -> None:
+    rng = random.Random(f"{seed} {number}")
+    while time.monotonic() < limit:
+        pipe.send(_visit(wanted, rng))
+        time.sleep(wanted.idle_seconds * 2 * rng.random())
 
 
-def _visit(wanted: Wanted, rng: random.Random) -> str:
+def _visit(wanted: WantedBroker, rng: random.Random) -> str:
     """Attach, call, go; what went wrong."""
     try:
         with wanted.client() as client:

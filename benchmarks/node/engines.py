@@ -8,11 +8,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from benchmarks.figures import Figure, Result, Sheet
+from benchmarks.figures import Figure, Sheet, TargetResult
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
 from benchmarks.node import job
-from benchmarks.node.job import Outcome
+from benchmarks.node.job import JobOutcome
 from benchmarks.node.programs.predictors import BROKER, PER_WORKER
 from benchmarks.sampling import Spread
 
@@ -21,12 +21,12 @@ CALL_SECONDS = 4
 MB = 1_000_000
 _LABELS = {BROKER: "broker", PER_WORKER: "without"}
 
-Pair = dict[str, Outcome]
+Pair = dict[str, JobOutcome]
 Bounds = Sequence[tuple[float | None, float | None]]
 
 
 @dataclass
-class Bench(Workbench):
+class EngineBench(Workbench):
     """`workers` of the engine predict `rows` in batches of `batch`, twice."""
 
     rounds: int
@@ -56,19 +56,19 @@ class Bench(Workbench):
         return found
 
 
-def _ratio(pairs: list[Pair], of: Callable[[Outcome], float]) -> Spread:
+def _ratio(pairs: list[Pair], of: Callable[[JobOutcome], float]) -> Spread:
     return Spread.of([of(pair[BROKER]) / of(pair[PER_WORKER]) for pair in pairs])
 
 
-def _peak(outcome: Outcome) -> float:
+def _peak(outcome: JobOutcome) -> float:
     return outcome.peak_bytes
 
 
-def _told(what: str) -> Callable[[Outcome], float]:
+def _told(what: str) -> Callable[[JobOutcome], float]:
     return lambda outcome: float(outcome.told[what])
 
 
-def _queries(bench: Bench, target: Target, engine: str, bounds: Bounds) -> Result:
+def _queries(bench: EngineBench, target: Target, engine: str, bounds: Bounds) -> TargetResult:
     """Memory, and the time of two queries."""
     pairs = bench.pairs(engine, bench.wide, bench.rows, bench.workers, bench.batch, IDLE_SECONDS)
     parts = (
@@ -85,7 +85,7 @@ def _queries(bench: Bench, target: Target, engine: str, bounds: Bounds) -> Resul
     return _result(target, pairs, figures, {"first": "first query, s", "second": "second query, s"})
 
 
-def _rows(bench: Bench) -> Result:
+def _rows(bench: EngineBench) -> TargetResult:
     processes = 2 * bench.workers
     pairs = bench.pairs("beam", bench.mlp, processes, CALL_SECONDS, IDLE_SECONDS)
     figures = [
@@ -96,7 +96,7 @@ def _rows(bench: Bench) -> Result:
     return _result(BEAM, pairs, figures, {"row": "a row, s", "calls": "calls/s"})
 
 
-def _result(target: Target, pairs: list[Pair], figures: list[Figure], told: dict[str, str]) -> Result:
+def _result(target: Target, pairs: list[Pair], figures: list[Figure], told: dict[str, str]) -> TargetResult:
     rows = [
         (
             f"{round_ + 1}, {_LABELS[arm]}",
@@ -107,7 +107,7 @@ def _result(target: Target, pairs: list[Pair], figures: list[Figure], told: dict
         for arm in sorted(pair)
     ]
     sheet = Sheet("each run", ("round", "peak PSS, MB", *told.values()), rows)
-    return Result(target.name, target.title, "ms", {}, figures, sheets=[sheet])
+    return TargetResult(target.name, target.title, "ms", {}, figures, sheets=[sheet])
 
 
 SPARK = Target(

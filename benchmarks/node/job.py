@@ -30,7 +30,7 @@ _TENSORFLOW = b"libtensorflow_cc"
 
 
 @dataclass(frozen=True)
-class Outcome:
+class JobOutcome:
     """`told` is the program's last line. The peaks are of all Python processes at one moment."""
 
     told: dict[str, Any]
@@ -38,7 +38,7 @@ class Outcome:
     peak_tensorflows: int
 
 
-def run(engine: str, arguments: tuple[str, ...], place: Path) -> Outcome:
+def run(engine: str, arguments: tuple[str, ...], place: Path) -> JobOutcome:
     """`place` is a new folder for what it writes. Raises ArmFailed."""
     if obstacle := namespace.obstacle():
         raise ArmFailed(obstacle)
@@ -70,7 +70,7 @@ def run(engine: str, arguments: tuple[str, ...], place: Path) -> Outcome:
         raise ArmFailed(f"{engine} {arguments[0]}: {_tail(place / 'err')}")
     if left:
         raise ArmFailed(f"{engine} {arguments[0]}: {left} processes were left {_END_S:g} s after its end")
-    return Outcome(json.loads((place / "out").read_text().splitlines()[-1]), peak, tensorflows)
+    return JobOutcome(json.loads((place / "out").read_text().splitlines()[-1]), peak, tensorflows)
 
 
 def _watch(process: subprocess.Popen[bytes], mark: str) -> tuple[int, int]:

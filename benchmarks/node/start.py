@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
 from benchmarks.node import crowd
@@ -16,7 +16,7 @@ RACE_IDLE_SECONDS = 0.2
 
 
 @dataclass
-class Bench(Workbench):
+class NodeStartBench(Workbench):
     """`processes` at once in each of the `rounds`; then `racers` that come and go for `race_seconds`."""
 
     processes: int
@@ -25,12 +25,12 @@ class Bench(Workbench):
     race_seconds: float
     seed: int
 
-    def wanted(self, idle_seconds: float) -> crowd.Wanted:
+    def wanted(self, idle_seconds: float) -> crowd.WantedBroker:
         models = {crowd.MODEL: f"benchmarks.models.functions:{crowd.MODEL}"}
-        return crowd.Wanted(models, idle_seconds, str(self.directory / f"broker-{idle_seconds:g}.log"))
+        return crowd.WantedBroker(models, idle_seconds, str(self.directory / f"broker-{idle_seconds:g}.log"))
 
 
-def _measure(bench: Bench) -> Result:
+def _measure(bench: NodeStartBench) -> TargetResult:
     rng = random.Random(bench.seed)
     wanted = bench.wanted(IDLE_SECONDS)
     rounds = []
@@ -52,7 +52,7 @@ def _measure(bench: Bench) -> Result:
         _figure("errors in the start and end race", len(errors), 0),
     ]
     notes = [f"start and end race: {calls:,} calls, {race.starts():,} starts", *wrong[:10]]
-    return Result(T22.name, T22.title, "ms", {}, figures, notes)
+    return TargetResult(T22.name, T22.title, "ms", {}, figures, notes)
 
 
 def _figure(label: str, value: float, most: float) -> Figure:

@@ -8,6 +8,5 @@ environment         a peer's own environment: made, cached, or why not
 served, server      a peer's server and its callers, as an arm of the harness
 place, http_client  what server and callers share
 turns               arms in turns, each alone on the machine
-tree                ending what was started
 summary             one table of all
 """

@@ -8,13 +8,13 @@ from functools import cached_property, partial
 from typing import Any
 
 from benchmarks import mobilenet
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import Pace
+from benchmarks.harness.interleaved import Pace
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
 from benchmarks.peers.environment import Environment
-from benchmarks.peers.peer import Peer, Setting, Way
+from benchmarks.peers.other_system import OtherSystem, SystemSetting, Way
 from benchmarks.peers.turns import run_in_turns, start_ratio
 from benchmarks.rates import RateSeries, best, by_cpu, by_p50, ratio
 from benchmarks.sampling import Spread
@@ -27,7 +27,7 @@ _HEAD = "benchmarks.models.functions:head"
 
 
 @dataclass
-class Bench(Workbench):
+class OtherSystemBench(Workbench):
     """`threads` are names of `THREADS`. With `quick`, which is for tests, brokers do not measure their settings."""
 
     model: str
@@ -38,13 +38,13 @@ class Bench(Workbench):
     quick: bool
 
     @cached_property
-    def setting(self) -> Setting:
+    def setting(self) -> SystemSetting:
         """With the model made, and the broker's settings for it found: once for a model and a machine."""
         path = {"mlp": lambda: self.mlp, "mobilenet": self._mobilenet, "head": lambda: None}[self.model]()
         if path is not None and not self.quick:
             with self.broker("tune", {self.model: path}):
                 self.progress(0, 1, "tuned")
-        return Setting(self.model, path, str(self.directory))
+        return SystemSetting(self.model, path, str(self.directory))
 
     def _mobilenet(self) -> str:
         self.progress(0, 1, "making the heavy model")
@@ -96,7 +96,7 @@ def model_of(name: str) -> str | None:
     return (rest.partition(", ")[2] or MODELS[0]) if kind == "peer" else None
 
 
-def measure(environment: Environment, bench: Bench) -> Result:
+def measure(environment: Environment, bench: OtherSystemBench) -> TargetResult:
     peer = environment.peer
     series: dict[str, RateSeries] = {}
     skipped = _unable(environment, bench.model)
@@ -111,7 +111,7 @@ def measure(environment: Environment, bench: Bench) -> Result:
         skipped |= left_out
     figures = [figure for workers in bench.workers for figure in _figures(series, workers)]
     made = target(environment, bench.model)
-    return Result(made.name, made.title, "us", series, figures, _notes(environment), skipped)
+    return TargetResult(made.name, made.title, "us", series, figures, _notes(environment), skipped)
 
 
 def _unable(environment: Environment, model: str) -> dict[str, str]:
@@ -156,6 +156,6 @@ def _notes(environment: Environment) -> list[str]:
     return [text for text in (asked, *peer.notes) if text]
 
 
-def known(peers: Mapping[str, Peer], names: tuple[str, ...]) -> list[Peer]:
+def known(peers: Mapping[str, OtherSystem], names: tuple[str, ...]) -> list[OtherSystem]:
     """Those of these names, in the order of the catalogue."""
     return [peer for name, peer in peers.items() if name in names]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.peers.local import LOCAL
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.other_system import OtherSystem
 from benchmarks.peers.servers import (
     bentoml_http,
     grpc_prediction,
@@ -14,7 +14,7 @@ from benchmarks.peers.servers import (
     triton,
 )
 
-PEERS: dict[str, Peer] = {
+PEERS: dict[str, OtherSystem] = {
     peer.name: peer
     for peer in (
         *LOCAL,

@@ -28,7 +28,7 @@ from importlib import metadata
 from pathlib import Path
 
 from benchmarks.machine import ROOT
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.other_system import OtherSystem
 from broker.models.cache_folder import cache_folder
 
 INSTALL_TIMEOUT_S = 600.0
@@ -45,7 +45,7 @@ class NotInstalled(Exception):
 class Environment:
     """Where one peer is or would be installed. Peers without requirements run in this process' environment."""
 
-    def __init__(self, peer: Peer, cache: Path | None = None) -> None:
+    def __init__(self, peer: OtherSystem, cache: Path | None = None) -> None:
         self.peer = peer
         asked = json.dumps([peer.requirements, peer.dependencies, sys.prefix, sys.version, shared()])
         name = f"{peer.name}-{hashlib.sha256(asked.encode()).hexdigest()[:12]}"

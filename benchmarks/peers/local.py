@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.peers.peer import Peer, Setting, Way
-from benchmarks.throughput.contenders import KINDS, Place
+from benchmarks.peers.other_system import OtherSystem, SystemSetting, Way
+from benchmarks.throughput.contenders import KINDS, ModelPlace
 
 _WITH_MODEL = ("mlp", "mobilenet")
 
@@ -14,15 +14,15 @@ def _kind(name: str, label: str, workloads: tuple[str, ...] = _WITH_MODEL, **mor
     """One that `throughput` measures too. `more` are options beside its own."""
     kind = KINDS[name]
 
-    def options(setting: Setting, threads: int) -> dict[str, Any]:
-        own = kind.options(Place(setting.model, setting.directory), threads)
+    def options(setting: SystemSetting, threads: int) -> dict[str, Any]:
+        own = kind.options(ModelPlace(setting.model, setting.directory), threads)
         return {**own, **more}
 
     return Way(name, label, f"benchmarks.arms.{kind.factory}", options, workloads)
 
 
 def _in_each(factory: str, label: str, workloads: tuple[str, ...] = _WITH_MODEL) -> Way:
-    def options(setting: Setting, threads: int) -> dict[str, Any]:
+    def options(setting: SystemSetting, threads: int) -> dict[str, Any]:
         return {
             "factory": f"benchmarks.arms.{factory}",
             "options": {"path": setting.model, "threads": threads},
@@ -32,7 +32,7 @@ def _in_each(factory: str, label: str, workloads: tuple[str, ...] = _WITH_MODEL)
 
 
 def _in_threads(factory: str, label: str) -> Way:
-    def options(setting: Setting, threads: int) -> dict[str, Any]:
+    def options(setting: SystemSetting, threads: int) -> dict[str, Any]:
         return {"path": setting.model, "threads": threads}
 
     return Way(factory, label, f"benchmarks.arms.in_threads:{factory}", options, _WITH_MODEL)
@@ -44,8 +44,8 @@ _POOL_NOTE = (
     "requests in flight: their p50 is what one of these takes."
 )
 
-LOCAL: tuple[Peer, ...] = (
-    Peer(
+LOCAL: tuple[OtherSystem, ...] = (
+    OtherSystem(
         "in-process",
         "a session in each worker",
         (
@@ -55,7 +55,7 @@ LOCAL: tuple[Peer, ...] = (
             _in_each("eager:keras_call", "in process: Keras model(x)", ("mlp",)),
         ),
     ),
-    Peer(
+    OtherSystem(
         "threads",
         "sessions in the threads of one process",
         (
@@ -65,7 +65,7 @@ LOCAL: tuple[Peer, ...] = (
         ),
         notes=("Their workers are threads of one process, which call Session.run.",),
     ),
-    Peer(
+    OtherSystem(
         "multiprocessing",
         "multiprocessing",
         (
@@ -75,8 +75,8 @@ LOCAL: tuple[Peer, ...] = (
         ),
         notes=(_POOL_NOTE,),
     ),
-    Peer("pipe", "multiprocessing.Pipe", (_kind("pipes", "Pipe + pickle", _ANY),)),
-    Peer(
+    OtherSystem("pipe", "multiprocessing.Pipe", (_kind("pipes", "Pipe + pickle", _ANY),)),
+    OtherSystem(
         "unix-socket",
         "raw Unix sockets",
         (
@@ -84,5 +84,5 @@ LOCAL: tuple[Peer, ...] = (
             _kind("unix_sockets_batching", "raw Unix socket, batches", _ANY),
         ),
     ),
-    Peer("zmq", "ZeroMQ", (_kind("zeromq", "ZeroMQ", _ANY),), imports=("zmq",)),
+    OtherSystem("zmq", "ZeroMQ", (_kind("zeromq", "ZeroMQ", _ANY),), imports=("zmq",)),
 )

@@ -18,7 +18,7 @@ HOST = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class Place:
+class ServerPlace:
     """`directory` is the server's own, and short enough for Unix sockets in it. `ports` are free ones of HOST.
 
     A request is `rows` of float32 [n, *row]; an answer float32 [n, *answer].
@@ -52,7 +52,7 @@ class Place:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> Place:
+    def from_json(cls, text: str) -> ServerPlace:
         said = json.loads(text)
         lists = {name: tuple(value) for name, value in said.items() if isinstance(value, list)}
         return cls(**{**said, **lists})

@@ -13,11 +13,13 @@ from time import monotonic
 from typing import Any
 
 from benchmarks import memory
-from benchmarks.harness.arm import ENDED, Arm, ArmFailed
-from benchmarks.harness.bout import CrewProcess, Pace
+from benchmarks.harness.arm import Arm, ArmFailed
+from benchmarks.harness.interleaved import Pace, WorkersProcess
 from benchmarks.harness.rounds import Progress
 from benchmarks.rates import RateSeries, RateWindow
 from benchmarks.sampling import Spread
+from broker.bench.load.linked_process import ENDED
+from broker.bench.turns import in_turn
 
 _WRONG = "WrongAnswer"
 
@@ -36,8 +38,7 @@ class Turn:
 def order(arms: Sequence[Arm], rounds: int) -> Iterator[tuple[int, Arm]]:
     """A B C, B C A, ...: every arm once in each round, and none always after the same one's end of the round."""
     for number in range(rounds):
-        start = number % len(arms)
-        for arm in (*arms[start:], *arms[:start]):
+        for arm in in_turn(arms, number):
             yield number, arm
 
 
@@ -75,14 +76,14 @@ def _in_short(error: ArmFailed) -> str:
 
 def _turn(arm: Arm, pace: Pace) -> Turn:
     began = monotonic()
-    crew = CrewProcess(arm, pace.seed)
+    process = WorkersProcess(arm, pace.seed)
     try:
-        facts = crew.await_ready()["facts"]
+        facts = process.await_ready()["facts"]
         start_s = monotonic() - began
-        windows = [crew.rate(pace) for _ in range(pace.most)]
-        memory_mb = memory.tree_pss_bytes(crew.pid) / memory.MB
+        windows = [process.rate(pace) for _ in range(pace.most)]
+        memory_mb = memory.tree_pss_bytes(process.pid) / memory.MB
     finally:
-        crew.stop()
+        process.stop()
     return Turn(start_s, memory_mb, [window for window, _ in windows], sum(n for _, n in windows), facts)
 
 

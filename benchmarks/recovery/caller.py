@@ -11,15 +11,15 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle
-from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from time import monotonic_ns
 
 import worker_client
 from benchmarks.harness.arm import ArmFailed
-from benchmarks.harness.lifetime import fork, wait_or_kill
 from benchmarks.workloads import Checker, Workload
+from broker.bench.load.forks import ForkedProcess, wait_or_kill
 
 TIMEOUT_S = 60.0
 """Of every call: longer than a restart takes."""
@@ -36,7 +36,7 @@ class Met:
     checked: int  # answers of this caller that were compared with the expected ones
 
 
-class Progress:
+class CallerProgress:
     """A word of shared memory: the caller's answers so far, and whether it shall stop."""
 
     def __init__(self) -> None:
@@ -57,17 +57,15 @@ class Progress:
         self._words[1] = 1
 
 
-Body = Callable[[str, str, Workload, Progress], Met]
+Body = Callable[[str, str, Workload, CallerProgress], Met]
 
 
-class Caller:
-    """The handle of one. Its process ends with this one at the latest."""
+class CallerProcess(ForkedProcess):
+    """A running caller."""
 
     def __init__(self, body: Body, address: str, model: str, workload: Workload) -> None:
-        self.progress = Progress()
-        self._connection, theirs = Pipe()
-        with theirs:
-            self.pid = fork(_main, theirs, body, address, model, workload, self.progress)
+        self.progress = CallerProgress()
+        super().__init__(partial(_main, body, address, model, workload, self.progress))
 
     def await_answers(self, count: int) -> None:
         """Return when so many more calls are answered, or it has ended. Raises ArmFailed if it hangs."""
@@ -81,12 +79,12 @@ class Caller:
     @property
     def ended(self) -> bool:
         """It has said what its call met, or failed."""
-        return self._connection.poll(0)
+        return self.connection.poll(0)
 
     def result(self) -> Met:
         """Raises ArmFailed."""
         try:
-            said = self._connection.recv() if self._connection.poll(PATIENCE_S) else "it hangs"
+            said = self.connection.recv() if self.connection.poll(PATIENCE_S) else "it hangs"
         except EOFError:
             said = "it ended by itself"
         if not isinstance(said, Met):
@@ -94,12 +92,12 @@ class Caller:
         return said
 
     def close(self) -> None:
-        self._connection.close()
+        self.connection.close()
         wait_or_kill(self.pid, 0.5)
 
 
 def _main(
-    connection: Connection, body: Body, address: str, model: str, workload: Workload, progress: Progress
+    body: Body, address: str, model: str, workload: Workload, progress: CallerProgress, connection: Connection
 ) -> None:
     try:
         connection.send(body(address, model, workload, progress))
@@ -107,7 +105,7 @@ def _main(
         connection.send(traceback.format_exc())
 
 
-def told(address: str, model: str, workload: Workload, progress: Progress) -> Met:
+def told(address: str, model: str, workload: Workload, progress: CallerProgress) -> Met:
     """Meets nothing where the broker died between two of its calls: the next one waits for the next broker."""
     checker = Checker(workload)
     began = monotonic_ns()
@@ -126,7 +124,7 @@ def told(address: str, model: str, workload: Workload, progress: Progress) -> Me
     return Met(began, monotonic_ns(), None, checker.checked)
 
 
-def patient(address: str, model: str, workload: Workload, progress: Progress) -> Met:
+def patient(address: str, model: str, workload: Workload, progress: CallerProgress) -> Met:
     """Its longest call is the one that met the death: any other takes a thousandth of it."""
     checker = Checker(workload)
     longest = 0, 0

@@ -10,14 +10,15 @@ from dataclasses import dataclass
 from time import monotonic_ns
 
 from benchmarks import workloads
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import ArmFailed
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
 from benchmarks.recovery import caller
-from benchmarks.recovery.caller import Caller, Met
-from benchmarks.sampling import Series, Spread, Window, percentile
+from benchmarks.recovery.caller import CallerProcess, Met
+from benchmarks.sampling import LatencyWindow, Series, Spread
 from broker import Broker
+from broker.bench.load.samples import nearest_rank
 
 WARM_CALLS = 200
 """Of each caller before the kill; and a few after it, of those who go on."""
@@ -27,7 +28,7 @@ SETTLED = {"tune": "off"}
 
 
 @dataclass
-class Bench(Workbench):
+class RecoveryBench(Workbench):
     """`callers` of each sort call in a closed loop while a broker is killed; each of the `kills` has its own broker."""
 
     kills: int
@@ -51,21 +52,21 @@ class Death:
         return met.began_ns <= self.at_ns
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: RecoveryBench) -> TargetResult:
     workload = workloads.make("mlp", bench.seed)
     deaths = []
     for number in range(bench.kills):
         with bench.broker("t11", {"mlp": bench.mlp}, **SETTLED) as broker:
             bench.progress(number, bench.kills, "killing a broker under load")
             deaths.append(_kill(bench, broker, workload))
-    return Result(T11.name, T11.title, "ms", _series(deaths), _figures(deaths), _notes(bench, deaths))
+    return TargetResult(T11.name, T11.title, "ms", _series(deaths), _figures(deaths), _notes(bench, deaths))
 
 
-def _kill(bench: Bench, broker: Broker, workload: workloads.Workload) -> Death:
+def _kill(bench: RecoveryBench, broker: Broker, workload: workloads.Workload) -> Death:
     with ExitStack() as stack:
 
-        def start(body: caller.Body) -> Caller:
-            made = Caller(body, broker.address, "mlp", workload)
+        def start(body: caller.Body) -> CallerProcess:
+            made = CallerProcess(body, broker.address, "mlp", workload)
             stack.callback(made.close)
             return made
 
@@ -100,7 +101,7 @@ def _series(deaths: Sequence[Death]) -> dict[str, Series]:
         for series, met in ((made["told"], death.told), (made["patient"], death.patient)):
             waited = [one.ended_ns - death.at_ns for one in met if death.waited(one)]
             if waited:
-                series.windows.append(Window.of(waited))
+                series.windows.append(LatencyWindow.of(waited))
             series.checked += sum(one.checked for one in met)
     return made
 
@@ -113,24 +114,28 @@ def _figures(deaths: Sequence[Death]) -> list[Figure]:
     if not told or not answered:
         raise ArmFailed("no call waited when the brokers were killed")
     figures = [
-        Figure(f"told: half of {len(told)} waiting calls within", _all_of(told, 0.5), "ms"),
-        Figure(f"told: every one of {len(told)} waiting calls within", _all_of(told, 1), "ms", 50.0),
+        Figure(f"told: half of {len(told)} waiting calls within", _all_of(told, 50), "ms"),
+        Figure(f"told: every one of {len(told)} waiting calls within", _all_of(told, 100), "ms", 50.0),
         Figure("run again: calls that failed", Spread(*[float(len(failed))] * 3), "", 0.0),
-        Figure(f"run again: half of {len(answered)} calls answered within", _all_of(answered, 0.5), "ms"),
-        Figure(f"run again: every one of {len(answered)} calls answered within", _all_of(answered, 1), "ms"),
+        Figure(f"run again: half of {len(answered)} calls answered within", _all_of(answered, 50), "ms"),
+        Figure(
+            f"run again: every one of {len(answered)} calls answered within", _all_of(answered, 100), "ms"
+        ),
     ]
     if later:
-        figures.append(Figure(f"told: every one of {len(later)} calls begun later", _all_of(later, 1), "ms"))
+        figures.append(
+            Figure(f"told: every one of {len(later)} calls begun later", _all_of(later, 100), "ms")
+        )
     return figures
 
 
-def _all_of(values: Sequence[float], share: float) -> Spread:
+def _all_of(values: Sequence[float], percentile: float) -> Spread:
     """A percentile over all deaths, beside the quickest and the slowest call."""
     ordered = sorted(round(value * 1e6) for value in values)
-    return Spread(percentile(ordered, share) / 1e6, ordered[0] / 1e6, ordered[-1] / 1e6)
+    return Spread(nearest_rank(ordered, percentile) / 1e6, ordered[0] / 1e6, ordered[-1] / 1e6)
 
 
-def _notes(bench: Bench, deaths: Sequence[Death]) -> list[str]:
+def _notes(bench: RecoveryBench, deaths: Sequence[Death]) -> list[str]:
     how = (
         f"{len(deaths)} brokers, each with a supervisor of its own, killed once while {bench.callers} callers with "
         f"retries=0 and {bench.callers} with the default of one call in a closed loop. Times are from just before "

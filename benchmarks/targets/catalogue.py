@@ -48,21 +48,21 @@ def measurable() -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Step:
+class CommandRun:
     """One command to run, and what it is run for."""
 
     arguments: tuple[str, ...]
     targets: tuple[str, ...]
 
 
-def plan(wanted: Iterable[str], quick: bool) -> list[Step]:
+def plan(wanted: Iterable[str], quick: bool) -> list[CommandRun]:
     """The commands that measure these targets, each once, in the order of the catalogue."""
     steps: dict[tuple[str, ...], list[Line]] = {}
     for line in CATALOGUE:
         if line.target in wanted:
             steps.setdefault(line.arguments + (line.quick if quick else ()), []).append(line)
     return [
-        Step((*arguments, *_chosen(lines)), tuple(line.target for line in lines))
+        CommandRun((*arguments, *_chosen(lines)), tuple(line.target for line in lines))
         for arguments, lines in steps.items()
     ]
 

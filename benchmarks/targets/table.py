@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.figures import number
-from benchmarks.published_results import Measured
+from benchmarks.published_results import PublishedResult
 from benchmarks.targets.catalogue import CATALOGUE
 
 
@@ -27,7 +27,7 @@ class Row:
     started: str = ""
 
 
-def rows(runs: Mapping[str, Measured], wanted: Iterable[str]) -> list[Row]:
+def rows(runs: Mapping[str, PublishedResult], wanted: Iterable[str]) -> list[Row]:
     """In the order of the catalogue."""
     found: list[Row] = []
     for line in CATALOGUE:
@@ -57,7 +57,7 @@ def _bounded(figures: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [each for each in figures if each["target"] is not None or each["stretch"] is not None]
 
 
-def _row(target: str, figure: Mapping[str, Any], measured: Measured) -> Row:
+def _row(target: str, figure: Mapping[str, Any], measured: PublishedResult) -> Row:
     return Row(
         target,
         figure["label"].strip(),

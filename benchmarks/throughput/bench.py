@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from benchmarks import mobilenet
-from benchmarks.harness.bout import Pace
+from benchmarks.harness.interleaved import Pace
 from benchmarks.harness.workbench import Workbench
 
 HEADLINE = 8
@@ -17,7 +17,7 @@ MOST_IN_SWEEP = 3
 
 
 @dataclass
-class Bench(Workbench):
+class ThroughputBench(Workbench):
     """`quick` is for tests: one of each kind, so that everything has been run once."""
 
     workers: tuple[int, ...]

@@ -18,7 +18,7 @@ OWN = "own"
 
 
 @dataclass(frozen=True)
-class Place:
+class ModelPlace:
     """Where the model and the run's files are."""
 
     model: str
@@ -26,7 +26,7 @@ class Place:
 
 
 @dataclass(frozen=True)
-class Kind:
+class Contender:
     """One way. `options` are those of `factory`, from the place and the number of intra-op threads.
 
     `threads` is the setting that it is found with: TensorFlow's default where each worker has a session. `variants`
@@ -35,12 +35,12 @@ class Kind:
 
     label: str
     factory: str
-    options: Callable[[Place, int], dict[str, Any]]
+    options: Callable[[ModelPlace, int], dict[str, Any]]
     threads: str = "one"
     variants: tuple[str, ...] = tuple(THREADS)
 
 
-def arm(kind: str, threads: str, workers: int, place: Place) -> Arm:
+def arm(kind: str, threads: str, workers: int, place: ModelPlace) -> Arm:
     chosen = KINDS[kind]
     options = {"workers": workers, **chosen.options(place, THREADS.get(threads, DEFAULT_THREADS))}
     return Arm(
@@ -67,54 +67,54 @@ def missing(kind: str) -> str | None:
     return None
 
 
-def _with_model(place: Place, threads: int) -> dict[str, Any]:
+def _with_model(place: ModelPlace, threads: int) -> dict[str, Any]:
     return {"path": place.model, "threads": threads}
 
 
-def _in_each(factory: str) -> Callable[[Place, int], dict[str, Any]]:
-    def options(place: Place, threads: int) -> dict[str, Any]:
+def _in_each(factory: str) -> Callable[[ModelPlace, int], dict[str, Any]]:
+    def options(place: ModelPlace, threads: int) -> dict[str, Any]:
         return {"factory": f"benchmarks.arms.session:{factory}", "options": _with_model(place, threads)}
 
     return options
 
 
-def _sockets(place: Place, threads: int) -> dict[str, Any]:
+def _sockets(place: ModelPlace, threads: int) -> dict[str, Any]:
     return {**_with_model(place, threads), "batching": False}
 
 
-def _batching_sockets(place: Place, threads: int) -> dict[str, Any]:
+def _batching_sockets(place: ModelPlace, threads: int) -> dict[str, Any]:
     return {**_with_model(place, threads), "batching": True}
 
 
-def _zeromq(place: Place, threads: int) -> dict[str, Any]:
+def _zeromq(place: ModelPlace, threads: int) -> dict[str, Any]:
     return {**_with_model(place, threads), "directory": place.directory}
 
 
-def _broker(place: Place, threads: int) -> dict[str, Any]:
+def _broker(place: ModelPlace, threads: int) -> dict[str, Any]:
     """Told its threads. TensorFlow's default is all cores."""
     model = {"source": place.model, "intra_op_threads": threads or cores()}
     return {"directory": place.directory, "models": {"mlp": model}, "model": "mlp"}
 
 
-def _broker_own(place: Place, _: int) -> dict[str, Any]:
+def _broker_own(place: ModelPlace, _: int) -> dict[str, Any]:
     model = {"source": place.model}
     return {"directory": place.directory, "models": {"mlp": model}, "model": "mlp", "tune": "remembered"}
 
 
 KINDS = {
-    "broker_own": Kind("broker, its own settings", "brokered:brokered", _broker_own, OWN, (OWN,)),
-    "broker": Kind("broker", "brokered:brokered", _broker),
-    "session_run": Kind("in process: Session.run", "each:each", _in_each("session_run"), "default"),
-    "bare_callable": Kind("in process: bare callable", "each:each", _in_each("bare_callable")),
-    "unix_sockets": Kind("raw Unix sockets", "unix_sockets:unix_sockets", _sockets),
-    "unix_sockets_batching": Kind(
+    "broker_own": Contender("broker, its own settings", "brokered:brokered", _broker_own, OWN, (OWN,)),
+    "broker": Contender("broker", "brokered:brokered", _broker),
+    "session_run": Contender("in process: Session.run", "each:each", _in_each("session_run"), "default"),
+    "bare_callable": Contender("in process: bare callable", "each:each", _in_each("bare_callable")),
+    "unix_sockets": Contender("raw Unix sockets", "unix_sockets:unix_sockets", _sockets),
+    "unix_sockets_batching": Contender(
         "raw Unix sockets, batches", "unix_sockets:unix_sockets", _batching_sockets
     ),
-    "zeromq": Kind("ZeroMQ", "zeromq:zeromq", _zeromq),
-    "pipes": Kind("Pipe + pickle", "pipes:pipes", _with_model),
-    "pool_map": Kind("Pool.map, own sessions", "pools:pool_map", _with_model, "default"),
-    "pool_apply_async": Kind(
+    "zeromq": Contender("ZeroMQ", "zeromq:zeromq", _zeromq),
+    "pipes": Contender("Pipe + pickle", "pipes:pipes", _with_model),
+    "pool_map": Contender("Pool.map, own sessions", "pools:pool_map", _with_model, "default"),
+    "pool_apply_async": Contender(
         "Pool.apply_async, own sessions", "pools:pool_apply_async", _with_model, "default"
     ),
-    "queues": Kind("Queue pipeline, own sessions", "queues:queues", _with_model, "default"),
+    "queues": Contender("Queue pipeline, own sessions", "queues:queues", _with_model, "default"),
 }

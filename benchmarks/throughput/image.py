@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from benchmarks.arms.session import DEFAULT_THREADS, ONE_THREAD
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import run_bout
+from benchmarks.harness.interleaved import run_interleaved
 from benchmarks.harness.run import Target
 from benchmarks.rates import RateSeries, beside_best, best, by_cpu, ratio
-from benchmarks.throughput.bench import HEADLINE, Bench
+from benchmarks.throughput.bench import HEADLINE, ThroughputBench
 from benchmarks.throughput.broker_facts import batches, settings
 from broker.host.processors import cores
 
@@ -28,10 +28,10 @@ BY_HAND: list[dict[str, int]] = [
 """The sweep: what somebody tries who knows the machine. A run for each core, or all cores for one run."""
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: ThroughputBench) -> TargetResult:
     bench.tune(mobilenet=bench.mobilenet)
     arms = list(_arms(bench))
-    series = run_bout(arms, bench.longer(WINDOWS, ROUNDS), bench.progress)
+    series = run_interleaved(arms, bench.longer(WINDOWS, ROUNDS), bench.progress)
     figures = list(_figures(series, list(_by_hand(series))))
     broker = series["broker"]
     notes = [
@@ -40,10 +40,10 @@ def measure(bench: Bench) -> Result:
         f"Every request is one row of 602 kB. The broker's own settings: {settings(broker, 'mobilenet')}.",
         *(f"{one.label}: {batches(one.batch_rows)}" for one in (broker, *_by_hand(series))),
     ]
-    return Result(T7.name, T7.title, "ms", series, figures, notes)
+    return TargetResult(T7.name, T7.title, "ms", series, figures, notes)
 
 
-def _arms(bench: Bench) -> Iterator[Arm]:
+def _arms(bench: ThroughputBench) -> Iterator[Arm]:
     yield _broker(bench, "broker", "broker, its own settings", {}, tune="remembered")
     yield _sessions(bench, "sessions", "in process: Session.run", DEFAULT_THREADS)
     if not bench.quick:
@@ -52,7 +52,7 @@ def _arms(bench: Bench) -> Iterator[Arm]:
         yield _broker(bench, f"by_hand_{number + 1}", f"broker, {_spoken(fixed)}", fixed)
 
 
-def _broker(bench: Bench, name: str, label: str, fixed: dict[str, int], **more: str) -> Arm:
+def _broker(bench: ThroughputBench, name: str, label: str, fixed: dict[str, int], **more: str) -> Arm:
     options = {
         "workers": bench.headline,
         "directory": str(bench.directory),
@@ -64,7 +64,7 @@ def _broker(bench: Bench, name: str, label: str, fixed: dict[str, int], **more: 
     return Arm(name, label, "benchmarks.arms.brokered:brokered", "mobilenet", options, facts=facts)
 
 
-def _sessions(bench: Bench, name: str, label: str, threads: int) -> Arm:
+def _sessions(bench: ThroughputBench, name: str, label: str, threads: int) -> Arm:
     of_each = {"path": bench.mobilenet, "threads": threads}
     options = {
         "workers": bench.headline,

@@ -8,13 +8,13 @@ from typing import Any
 
 from benchmarks.arms.brokered import settings
 from benchmarks.arms.neighbours import PAUSE_S
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import run_bout
+from benchmarks.harness.interleaved import run_interleaved
 from benchmarks.harness.run import Target
 from benchmarks.models import exporting
 from benchmarks.rates import RateSeries, by_longest, by_p99, ratio
-from benchmarks.throughput.bench import Bench
+from benchmarks.throughput.bench import ThroughputBench
 from broker.host.processors import cores
 
 WINDOWS = 2.0
@@ -39,7 +39,7 @@ class HeavySettings:
     side_by_side: int
 
     @classmethod
-    def told_by(cls, bench: Bench, models: Mapping[str, Any]) -> HeavySettings:
+    def told_by(cls, bench: ThroughputBench, models: Mapping[str, Any]) -> HeavySettings:
         """A broker's own choice, found before as for the arms."""
         bench.tune(**models)
         with bench.broker("t8", models, tune="remembered") as broker:
@@ -82,13 +82,13 @@ def uneven_arms(light: str, directory: str) -> list[Arm]:
     ]
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: ThroughputBench) -> TargetResult:
     models = {"light": bench.mlp, "heavy": bench.mobilenet}
     how = HeavySettings(cores(), 1) if bench.quick else HeavySettings.told_by(bench, models)
     alone, *compared = arms(bench.mlp, bench.mobilenet, str(bench.directory), how)
     compared += uneven_arms(bench.mlp, str(bench.directory))
     chosen = compared if bench.quick else [alone, *compared]
-    series = run_bout(chosen, bench.longer(WINDOWS), bench.progress, steady=by_p99)
+    series = run_interleaved(chosen, bench.longer(WINDOWS), bench.progress, steady=by_p99)
     note = (
         f"One worker calls mlp about every {PAUSE_S * 1000:g} ms. mobilenet runs batches of 4 rows flat out, in both "
         f"places with {how.threads} intra-op threads and {how.side_by_side} at a time; beside/s are those batches."
@@ -98,7 +98,7 @@ def measure(bench: Bench) -> Result:
         "request would add tens of milliseconds to the call of mlp that waits. What computes in Python shares the "
         "interpreter's lock with the intake, whatever thread it has."
     )
-    return Result(T8.name, T8.title, "us", series, _figures(series), [note, uneven])
+    return TargetResult(T8.name, T8.title, "us", series, _figures(series), [note, uneven])
 
 
 def _figures(series: Mapping[str, RateSeries]) -> list[Figure]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import run_bout
+from benchmarks.harness.interleaved import run_interleaved
 from benchmarks.harness.run import Target
 from benchmarks.rates import RateSeries, by_p50, by_p99, ratio
-from benchmarks.throughput.bench import Bench
-from benchmarks.throughput.company import working
-from benchmarks.throughput.contenders import Place, arm
+from benchmarks.throughput.bench import ThroughputBench
+from benchmarks.throughput.contenders import ModelPlace, arm
+from benchmarks.throughput.contention import working
 
 WORK_MS = (0.2, 1.0, 5.0)
 PAUSE_S = 0.001
@@ -21,22 +21,24 @@ TARGETS = {"p50": 0.25, "p99": 0.40}
 TARGETED_WORKERS = 4
 
 
-def measure(bench: Bench) -> Result:
-    place = Place(bench.mlp, str(bench.directory))
+def measure(bench: ThroughputBench) -> TargetResult:
+    place = ModelPlace(bench.mlp, str(bench.directory))
     series: dict[str, RateSeries] = {}
     figures: list[Figure] = []
     workers_tried = bench.workers if bench.quick else tuple(n for n in bench.workers if n > 1)
     for work_ms in WORK_MS[:1] if bench.quick else WORK_MS:
         for workers in workers_tried:
-            found = run_bout(_arms(place, workers, work_ms), bench.aside, bench.progress, steady=by_p50)
+            found = run_interleaved(
+                _arms(place, workers, work_ms), bench.aside, bench.progress, steady=by_p50
+            )
             where = f"{workers:2} workers, {work_ms:g} ms of work"
             series |= {f"{where}: {name}": one for name, one in found.items()}
             figures += _figures(found, where, workers, work_ms)
     note = f"Each worker pauses for about {PAUSE_S * 1000:g} ms, computes, and calls once; only the call is timed."
-    return Result(RHYTHM.name, RHYTHM.title, "us", series, figures, [note])
+    return TargetResult(RHYTHM.name, RHYTHM.title, "us", series, figures, [note])
 
 
-def _arms(place: Place, workers: int, work_ms: float) -> list[Arm]:
+def _arms(place: ModelPlace, workers: int, work_ms: float) -> list[Arm]:
     made = [replace(arm(kind, threads, workers, place), name=kind) for kind, threads in KINDS.items()]
     return [working(each, work_ms / 1e3, PAUSE_S) for each in made]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import run_bout
+from benchmarks.harness.interleaved import run_interleaved
 from benchmarks.harness.run import Target
 from benchmarks.rates import RateSeries, beside_best, by_cpu, ratio
-from benchmarks.throughput.bench import HEADLINE, Bench
+from benchmarks.throughput.bench import HEADLINE, ThroughputBench
 from benchmarks.throughput.broker_facts import batches, settings
-from benchmarks.throughput.contenders import KINDS, OWN, Place, arm, missing, name
+from benchmarks.throughput.contenders import KINDS, OWN, ModelPlace, arm, missing, name
 
 COMPARED = ("broker_own", "broker", "session_run", "unix_sockets", "unix_sockets_batching")
 """What the targets compare: in one bout, so that every round compares them on the same machine."""
@@ -21,8 +21,8 @@ QUICK_ASIDE = tuple(kind for kind in ASIDE if kind not in ("bare_callable", "poo
 """Without those that are made of the same parts as another."""
 
 
-def measure(bench: Bench) -> Result:
-    place = Place(bench.mlp, str(bench.directory))
+def measure(bench: ThroughputBench) -> TargetResult:
+    place = ModelPlace(bench.mlp, str(bench.directory))
     bench.tune(mlp=bench.mlp)
     series: dict[str, RateSeries] = {}
     for workers in bench.workers:
@@ -30,14 +30,16 @@ def measure(bench: Bench) -> Result:
         all_threads = headline and not bench.quick
         compared = list(arms(COMPARED, workers, place, all_threads))
         aside = list(arms(QUICK_ASIDE if bench.quick else ASIDE, workers, place, all_threads))
-        series |= run_bout(compared, bench.pace if headline else bench.sweep, bench.progress)
-        series |= run_bout(aside, bench.aside if headline else bench.sweep, bench.progress, together=False)
+        series |= run_interleaved(compared, bench.pace if headline else bench.sweep, bench.progress)
+        series |= run_interleaved(
+            aside, bench.aside if headline else bench.sweep, bench.progress, together=False
+        )
     skipped = {KINDS[kind].label: why for kind in KINDS if (why := missing(kind))}
     figures = [*_headline(series, bench.headline), *_sweep(series, bench)]
-    return Result(T3.name, T3.title, "us", series, figures, _notes(series, bench), skipped)
+    return TargetResult(T3.name, T3.title, "us", series, figures, _notes(series, bench), skipped)
 
 
-def arms(kinds: Iterable[str], workers: int, place: Place, all_threads: bool) -> Iterator[Arm]:
+def arms(kinds: Iterable[str], workers: int, place: ModelPlace, all_threads: bool) -> Iterator[Arm]:
     """With either setting of threads, or each kind with the one that it goes with."""
     for kind in kinds:
         chosen = KINDS[kind]
@@ -60,7 +62,7 @@ def _headline(series: Mapping[str, RateSeries], workers: int) -> Iterator[Figure
         yield _over(default, _sockets(series, workers, "default"), SOCKETS)
 
 
-def _sweep(series: Mapping[str, RateSeries], bench: Bench) -> Iterator[Figure]:
+def _sweep(series: Mapping[str, RateSeries], bench: ThroughputBench) -> Iterator[Figure]:
     for workers in bench.workers:
         if workers != bench.headline:
             sessions = series[name("session_run", "default", workers)]
@@ -84,7 +86,7 @@ def _over(
     return Figure(label, beside_best(ours, *others), "x", target, stretch, at_least=True)
 
 
-def _notes(series: Mapping[str, RateSeries], bench: Bench) -> list[str]:
+def _notes(series: Mapping[str, RateSeries], bench: ThroughputBench) -> list[str]:
     brokers = [series[name("broker_own", OWN, workers)] for workers in bench.workers]
     return [
         f"threads: intra-op threads of every session. The broker's own settings: {settings(brokers[0], 'mlp')}.",

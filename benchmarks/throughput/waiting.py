@@ -6,19 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.arms.session import ONE_THREAD
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import run_bout
+from benchmarks.harness.interleaved import run_interleaved
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import MODES
 from benchmarks.rates import RateSeries, beside_best, best
-from benchmarks.throughput.bench import Bench
+from benchmarks.throughput.bench import ThroughputBench
 
 NEAR = 0.95
 """Of the better of the two: to adapt costs trials of the worse one."""
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: ThroughputBench) -> TargetResult:
     models: dict[str, Any] = {"head": {"source": "benchmarks.models.functions:head"}}
     if not bench.quick:
         models["mlp"] = {"source": bench.mlp, "intra_op_threads": ONE_THREAD}
@@ -26,13 +26,13 @@ def measure(bench: Bench) -> Result:
     for model, source in models.items():
         for workers in bench.workers:
             arms = [_arm(bench, model, source, workers, mode) for mode in MODES]
-            series |= run_bout(arms, bench.sweep, bench.progress)
+            series |= run_interleaved(arms, bench.sweep, bench.progress)
     figures = [_figure(series, model, workers) for model in models for workers in bench.workers]
     note = "head answers with a view of its input, so that what is left is the broker's own cost."
-    return Result(WAITING.name, WAITING.title, "us", series, figures, [note])
+    return TargetResult(WAITING.name, WAITING.title, "us", series, figures, [note])
 
 
-def _arm(bench: Bench, model: str, source: dict[str, Any], workers: int, mode: str) -> Arm:
+def _arm(bench: ThroughputBench, model: str, source: dict[str, Any], workers: int, mode: str) -> Arm:
     options = {
         "workers": workers,
         "directory": str(bench.directory),

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from broker.bench.load.samples import Window
-from broker.bench.plan import Case, Plan
+from broker.bench.plan import Case, SweepPlan
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
 UNSENT_SHARE = 0.01
@@ -16,7 +16,7 @@ BUSY_CORES = 0.2
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredCase:
     """One arm in one case: `window` is its last windows together, `windows` how many were made in all."""
 
     arm: str
@@ -90,21 +90,21 @@ class Measured:
 
 
 @dataclass
-class Outcome:
+class SweepOutcome:
     """All of it. `checked_against` says where the right answers came from, None if nothing was checked."""
 
     model: str
     signature: str
-    plan: Plan
+    plan: SweepPlan
     machine: dict[str, Any]
     broker: dict[str, Any]
     inputs: str
     checked_against: str | None
-    measured: list[Measured] = field(default_factory=list)
+    measured: list[MeasuredCase] = field(default_factory=list)
     left_out: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def of(self, case: Case, arm: str) -> Measured | None:
+    def of(self, case: Case, arm: str) -> MeasuredCase | None:
         return next((each for each in self.measured if each.case == case and each.arm == arm), None)
 
     @property

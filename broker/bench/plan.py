@@ -46,7 +46,7 @@ class Case:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class SweepPlan:
     """The sweep: every number of workers with every number of rows and every load.
 
     A window lasts `window_s` after `warm_up_s` that do not count; one with fewer than `least_calls` answers is made

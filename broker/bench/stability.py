@@ -13,7 +13,7 @@ from typing import NamedTuple
 WINDOWS = 3
 
 
-class Level(NamedTuple):
+class WindowLevel(NamedTuple):
     """What has to agree from one window to the next. Latency at the percentile that was asked for, in nanoseconds."""
 
     per_s: float

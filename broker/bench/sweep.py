@@ -10,16 +10,16 @@ from pathlib import Path
 
 from broker.bench import inputs as files
 from broker.bench.answers import TOLERANCE, check
-from broker.bench.arms import Arm, Named
+from broker.bench.arms import Named, WorkerArm
 from broker.bench.arms.brokered import Brokered
-from broker.bench.arms.in_process import Call, InProcess
+from broker.bench.arms.in_process import InProcessArm, InProcessCall
 from broker.bench.load.samples import Window
 from broker.bench.load.worker import Inputs
 from broker.bench.load.worker_pool import WorkerPool
-from broker.bench.outcome import Measured, Outcome
-from broker.bench.plan import Case, Plan
-from broker.bench.stability import WINDOWS, Level, stable
-from broker.bench.subject import Served, Subject, served
+from broker.bench.model_under_test import ModelUnderTest, ServedUnderTest, served
+from broker.bench.outcome import MeasuredCase, SweepOutcome
+from broker.bench.plan import Case, SweepPlan
+from broker.bench.stability import WINDOWS, WindowLevel, stable
 from broker.bench.turns import in_turn
 from broker.counters.counted import counted
 from broker.host import describe as machine
@@ -45,9 +45,14 @@ class Sweep:
     """One model, one plan. `calls` are the ways in which the same model is called in process, beside the broker."""
 
     def __init__(
-        self, subject: Subject, plan: Plan, calls: Sequence[Call], questions: Questions, tell: Tell
+        self,
+        model: ModelUnderTest,
+        plan: SweepPlan,
+        calls: Sequence[InProcessCall],
+        questions: Questions,
+        tell: Tell,
     ) -> None:
-        self._subject = subject
+        self._model = model
         self._plan = plan
         self._calls = calls
         self._questions = questions
@@ -56,16 +61,16 @@ class Sweep:
         self._memory: dict[tuple[str, int], int | None] = {}  # by arm and workers
         self._begun = monotonic()
 
-    def run(self) -> Outcome:
+    def run(self) -> SweepOutcome:
         """Raises BrokerError: for a model, broker or input that is not there or does not fit, WrongAnswer."""
-        subject = self._subject
-        if subject.address is None:
+        model = self._model
+        if model.address is None:
             self._tell(0, "loading the model for the right answers")
             signature = self._ask_in_process()
             self._measure_memory_in_process(signature.name)
             self._tell(0, "starting the broker, which may measure the model first")
-        with served(subject) as broker:
-            if subject.address is not None:
+        with served(model) as broker:
+            if model.address is not None:
                 self._ask_beside(broker)
                 self._measure_memory_in_process(broker.signature.name)
             outcome = self._outcome(broker)
@@ -78,18 +83,20 @@ class Sweep:
 
     def _ask_in_process(self) -> Signature:
         """Make the inputs and have the model itself answer them. Its signature."""
-        assert self._subject.spec is not None
-        with WorkerPool(InProcess(self._subject.spec, Call.BARE, self._subject.signature), 1) as alone:
+        assert self._model.spec is not None
+        with WorkerPool(
+            InProcessArm(self._model.spec, InProcessCall.BARE, self._model.signature), 1
+        ) as alone:
             signature: Signature = alone.about["signature"]
             self._answer(alone, signature)
             return signature
 
-    def _ask_beside(self, broker: Served) -> None:
+    def _ask_beside(self, broker: ServedUnderTest) -> None:
         """For a broker that runs: of the model itself if we have it, else of the broker, one request at a time."""
-        spec, signature = self._subject.spec, broker.signature
-        arm: Arm = self._broker_arm(broker)
+        spec, signature = self._model.spec, broker.signature
+        arm: WorkerArm = self._broker_arm(broker)
         if spec is not None:
-            arm = InProcess(spec, Call.BARE, signature.name)
+            arm = InProcessArm(spec, InProcessCall.BARE, signature.name)
         with WorkerPool(arm, 1) as alone:
             if spec is not None and alone.about["signature"] != signature:
                 raise InvalidInput(
@@ -133,7 +140,9 @@ class Sweep:
 
     # --- speed ---
 
-    def _measure_group(self, workers: int, cases: list[Case], broker: Served, outcome: Outcome) -> None:
+    def _measure_group(
+        self, workers: int, cases: list[Case], broker: ServedUnderTest, outcome: SweepOutcome
+    ) -> None:
         """All cases of one number of workers, with one pool for each arm."""
         if self._over():
             outcome.left_out += [str(case) for case in cases]
@@ -152,7 +161,7 @@ class Sweep:
                     pool.take(self._given[case.rows])
                 outcome.measured += self._measure(case, pools, self._share(outcome))
 
-    def _measure(self, case: Case, pools: list[WorkerPool], share: float) -> Iterator[Measured]:
+    def _measure(self, case: Case, pools: list[WorkerPool], share: float) -> Iterator[MeasuredCase]:
         """Windows in turns, until those of every arm are stable or the plan allows no more."""
         plan, seconds = self._plan, self._plan.window_s
         series: dict[str, list[Window]] = {pool.arm.name: [] for pool in pools}
@@ -175,7 +184,7 @@ class Sweep:
         for pool in pools:
             windows = series[pool.arm.name]
             if windows:
-                yield Measured(
+                yield MeasuredCase(
                     pool.arm.name,
                     pool.arm.label,
                     case,
@@ -188,32 +197,32 @@ class Sweep:
     def _stable(self, case: Case, windows: Sequence[Window]) -> bool:
         """Of an open loop, whose rate is planned and by chance not the same in each window, the share that was sent."""
         plan, planned = self._plan, case.load.rate is not None
-        levels = [Level(w.sent if planned else w.per_s, w.ns(plan.percentile)) for w in windows]
+        levels = [WindowLevel(w.sent if planned else w.per_s, w.ns(plan.percentile)) for w in windows]
         return stable(levels, plan.within)
 
     # --- parts ---
 
-    def _broker_arm(self, broker: Served) -> Brokered:
-        return Brokered(broker.address, self._subject.name, broker.signature.name, self._plan.timeout_s)
+    def _broker_arm(self, broker: ServedUnderTest) -> Brokered:
+        return Brokered(broker.address, self._model.name, broker.signature.name, self._plan.timeout_s)
 
-    def _arms_in_process(self, signature: str) -> list[InProcess]:
-        spec = self._subject.spec
-        return [] if spec is None else [InProcess(spec, call, signature) for call in self._calls]
+    def _arms_in_process(self, signature: str) -> list[InProcessArm]:
+        spec = self._model.spec
+        return [] if spec is None else [InProcessArm(spec, call, signature) for call in self._calls]
 
     def _over(self) -> bool:
         return monotonic() - self._begun > self._plan.limit_s
 
-    def _share(self, outcome: Outcome) -> float:
+    def _share(self, outcome: SweepOutcome) -> float:
         return len(outcome.cases) / max(1, len(list(self._plan.cases())))
 
-    def _outcome(self, broker: Served) -> Outcome:
-        questions, subject = self._questions, self._subject
-        against = "the same model in a process of its own" if subject.spec else "the broker, asked alone"
+    def _outcome(self, broker: ServedUnderTest) -> SweepOutcome:
+        questions, model = self._questions, self._model
+        against = "the same model in a process of its own" if model.spec else "the broker, asked alone"
         counts = sorted({len(given.inputs) for given in self._given.values()})
         many = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
         origin = f"from {questions.input}" if questions.input else "made from the signature"
-        outcome = Outcome(
-            subject.name,
+        outcome = SweepOutcome(
+            model.name,
             str(broker.signature),
             self._plan,
             machine.describe(),
@@ -221,7 +230,7 @@ class Sweep:
             f"{many} for each number of rows, {origin}",
             against if questions.checked else None,
         )
-        if subject.address is not None and self._calls:
+        if model.address is not None and self._calls:
             outcome.notes.append(
                 "memory in process was taken beside a running broker, which shares TensorFlow's libraries with it: "
                 "the real figure is higher"

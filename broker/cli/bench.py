@@ -25,11 +25,11 @@ from rich.progress import (
 )
 
 from broker.bench.answers import TOLERANCE
-from broker.bench.arms.in_process import Call
-from broker.bench.outcome import Outcome
-from broker.bench.plan import ARRIVALS, POISSON, Load, Plan
+from broker.bench.arms.in_process import InProcessCall
+from broker.bench.model_under_test import ModelUnderTest
+from broker.bench.outcome import SweepOutcome
+from broker.bench.plan import ARRIVALS, POISSON, Load, SweepPlan
 from broker.bench.report import markdown, plots, screen
-from broker.bench.subject import Subject
 from broker.bench.sweep import Questions, Sweep, Tell
 from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
@@ -43,8 +43,8 @@ from worker_client.system.surroundings import import_from_here
 from worker_client.wire.address import first_served, places
 from worker_client.wire.errors import InvalidInput
 
-_DEFAULT = Plan()
-_CALLS = [call.value for call in Call]
+_DEFAULT = SweepPlan()
+_CALLS = [call.value for call in InProcessCall]
 
 
 @click.command()
@@ -203,15 +203,15 @@ def bench(model: str, name: str | None, **options: Any) -> None:
     with reported_errors(), ended_by_sigterm():
         if options["plots_"] and not plots.available():
             raise InvalidInput(plots.MISSING)
-        subject = _subject(model, name, options)
+        under_test = _model_under_test(model, name, options)
         plan = _plan(options)
         questions = Questions(
             options["input_"], _shapes(options["shape"]), options["tolerance"], options["check"]
         )
-        calls = [Call(value) for value in dict.fromkeys(options["compare"])]
+        calls = [InProcessCall(value) for value in dict.fromkeys(options["compare"])]
         _announce(plan, 1 + len(calls))
         with _progress() as tell:
-            outcome = Sweep(subject, plan, calls, questions, tell).run()
+            outcome = Sweep(under_test, plan, calls, questions, tell).run()
         if output is not None:
             _write(outcome, output, options["plots_"])
     if options["as_json"]:
@@ -222,7 +222,7 @@ def bench(model: str, name: str | None, **options: Any) -> None:
         click.echo(f"written to {output}", err=True)
 
 
-def _subject(model: str, name: str | None, options: dict[str, Any]) -> Subject:
+def _model_under_test(model: str, name: str | None, options: dict[str, Any]) -> ModelUnderTest:
     """Raises InvalidInput."""
     signature = options["signature"]
     if name is not None and "=" not in model:
@@ -230,10 +230,10 @@ def _subject(model: str, name: str | None, options: dict[str, Any]) -> Subject:
             raise InvalidInput(
                 f"--compare needs the model itself, to load it in each worker: write {model}=SOURCE in place of {model}"
             )
-        return Subject(model, None, os.fspath(first_served(places(name))), signature)
+        return ModelUnderTest(model, None, os.fspath(first_served(places(name))), signature)
     (spec,) = with_settings([spec_of(model)], options["set_"])
     if name is not None:
-        return Subject(spec.name, spec, os.fspath(first_served(places(name))), signature)
+        return ModelUnderTest(spec.name, spec, os.fspath(first_served(places(name))), signature)
     with reading(spec):
         there = Path(spec.source).expanduser().exists()
     if not spec.is_function and not there and "://" not in spec.source:
@@ -243,10 +243,10 @@ def _subject(model: str, name: str | None, options: dict[str, Any]) -> Subject:
         )
     tune = options["tune"]
     chosen = {} if tune is None else {"tune": (Tune.AUTO if tune else Tune.OFF).value}
-    return Subject(spec.name, spec, None, signature, chosen)
+    return ModelUnderTest(spec.name, spec, None, signature, chosen)
 
 
-def _plan(options: dict[str, Any]) -> Plan:
+def _plan(options: dict[str, Any]) -> SweepPlan:
     rates = options["rate"] or (None,)
     loads = [
         Load(concurrency, rate, options["arrivals"])
@@ -254,7 +254,7 @@ def _plan(options: dict[str, Any]) -> Plan:
         for rate in rates
     ]
     seed = options["seed"]
-    return Plan(
+    return SweepPlan(
         workers=options["workers"],
         rows=options["rows"],
         loads=tuple(loads),
@@ -282,7 +282,7 @@ def _shapes(texts: tuple[str, ...]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def _announce(plan: Plan, arms: int) -> None:
+def _announce(plan: SweepPlan, arms: int) -> None:
     cases = counted(len(list(plan.cases())), "case")
     seconds = min(plan.most_seconds(arms), plan.limit_s)
     starts = counted(arms * len(plan.workers), "start")
@@ -308,7 +308,7 @@ def _progress() -> Iterator[Tell]:
         yield lambda share, text: bar.update(task, completed=share, description=escape(text))
 
 
-def _write(outcome: Outcome, folder: Path, wanted: bool | None) -> None:
+def _write(outcome: SweepOutcome, folder: Path, wanted: bool | None) -> None:
     """Raises InvalidInput if the folder cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)

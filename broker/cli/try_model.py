@@ -16,7 +16,7 @@ from rich.console import Console
 from broker.bench import inputs as made_up
 from broker.bench.arms import Named
 from broker.bench.arms.brokered import Brokered
-from broker.bench.subject import Served, Subject, served
+from broker.bench.model_under_test import ModelUnderTest, ServedUnderTest, served
 from broker.cli import snippets
 from broker.cli.formatting import duration
 from broker.cli.model_argument import spec_of
@@ -78,7 +78,7 @@ def _tried(spec: ModelSpec, name: str | None, file: Path | None, tune: Tune) -> 
     options = {"tune": tune.value, "drain_seconds": _DRAIN_SECONDS, "log_level": LogLevel.ERROR.value}
     with ExitStack() as stack:
         with Console(stderr=True).status(f"loading {spec.name}"):
-            broker = stack.enter_context(served(Subject(spec.name, spec, None, name, options)))
+            broker = stack.enter_context(served(ModelUnderTest(spec.name, spec, None, name, options)))
         models = ask(broker.address, "models")["models"]
         Console().print(shown(models))
         info = models[spec.name]
@@ -100,7 +100,7 @@ def _stateful(info: Mapping[str, Any], signature: Signature, name: str | None) -
     return str(found)
 
 
-def _called(broker: Served, model: str, stateful: str, file: Path | None) -> ModelFailed | None:
+def _called(broker: ServedUnderTest, model: str, stateful: str, file: Path | None) -> ModelFailed | None:
     """Call it twice, and tell what came back. The model's error if there is one."""
     signature = broker.signature
     if stateful:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.bench import model_of
-from benchmarks.published_results import Measured, natural, newest
+from benchmarks.published_results import PublishedResult, natural, newest
 from benchmarks.targets import table
 from benchmarks.targets.catalogue import NAMES
 
@@ -17,7 +17,7 @@ _THREADS = {"one": "1 thread", "default": "TensorFlow's threads"}
 PICTURES = Path(__file__).parents[1] / "pictures" / "benchmarks"
 """What docs/site/plots.py draws."""
 
-_HEAD = """# Measured
+_HEAD = """# PublishedResult
 
 Of each target the newest run in `benchmarks/published`, which has every sample's summary; how
 they are measured is told in [benchmarks](../benchmarks.md). A time says nothing about another machine: compare the rows
@@ -182,7 +182,7 @@ def _sheet(sheet: dict[str, Any]) -> Iterator[str]:
         yield f"| {' | '.join(_cell(cell) for cell in row)} |"
 
 
-def _target(name: str, measured: Measured) -> Iterator[str]:
+def _target(name: str, measured: PublishedResult) -> Iterator[str]:
     result = measured.result
     yield f"## {name}: {result['title']}\n"
     yield f"{_origin(measured)}\n"
@@ -196,7 +196,7 @@ def _target(name: str, measured: Measured) -> Iterator[str]:
         yield f"Left out: {_cell(arm)}: {_cell(why)}\n"
 
 
-def _origin(measured: Measured, up: str = "../..") -> str:
+def _origin(measured: PublishedResult, up: str = "../..") -> str:
     machine = measured.machine
     state = " with uncommitted changes" if machine["uncommitted_changes"] else ""
     path = f"benchmarks/published/{measured.path.name}"

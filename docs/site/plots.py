@@ -21,7 +21,7 @@ mpl.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 
-from benchmarks.published_results import PUBLISHED, Measured, newest  # noqa: E402
+from benchmarks.published_results import PUBLISHED, PublishedResult, newest  # noqa: E402
 
 BARS = {
     "T1": ("p50_us", "p50, us"),
@@ -44,7 +44,7 @@ _STYLE = {
 }
 
 
-def bars(measured: Measured, what: str, axis: str) -> Figure:
+def bars(measured: PublishedResult, what: str, axis: str) -> Figure:
     """A bar, or a dot, for each arm: its median, and a line from its lowest round to its highest."""
     arms = [arm for arm in measured.result["arms"].values() if what in arm]
     figure, axes = plt.subplots(figsize=(7.5, 0.6 + 0.26 * len(arms)))
@@ -64,7 +64,7 @@ def bars(measured: Measured, what: str, axis: str) -> Figure:
     return figure
 
 
-def sweep(measured: Measured) -> Figure:
+def sweep(measured: PublishedResult) -> Figure:
     """Of each model and number of rows the simulated lines and the analysed one, and what was measured."""
     points = measured.result["details"]["sweep"]
     kinds = list(dict.fromkeys((point["model"], point["rows"]) for point in points))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from benchmarks.peers.place import Place
+from benchmarks.peers.place import ServerPlace
 from tests.process.peer_servers import connect, preload
 
 __all__ = ["connect", "preload", "serve"]
 
 
-def serve(place: Place) -> None:
+def serve(place: ServerPlace) -> None:
     sys.exit("the licence has expired")

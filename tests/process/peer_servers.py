@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.peers.http_client import posting
-from benchmarks.peers.place import HOST, Place
+from benchmarks.peers.place import HOST, ServerPlace
 
 PIDS = "PEER_TEST_PIDS"
 """Names the file that the server's processes write their ids to."""
 
 
-def serve(place: Place) -> None:
+def serve(place: ServerPlace) -> None:
     """With a child that SIGTERM does not end, and that outlives its parent."""
     child = os.fork()
     if child == 0:
@@ -46,12 +46,12 @@ def preload() -> None:
 
 
 @contextmanager
-def connect(place: Place) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+def connect(place: ServerPlace) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
     with posting(place.ports[0], "/", "application/octet-stream") as post:
         yield lambda x: place.answers(post(x.tobytes()))
 
 
 @contextmanager
-def connect_wrongly(place: Place) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
+def connect_wrongly(place: ServerPlace) -> Iterator[Callable[[np.ndarray], np.ndarray]]:
     with connect(place) as call:
         yield lambda x: call(x) + 1

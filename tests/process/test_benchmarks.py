@@ -16,13 +16,13 @@ from benchmarks.__main__ import main
 from benchmarks.figures import Figure
 from benchmarks.harness import affinity
 from benchmarks.harness.arm import Arm, ArmFailed
-from benchmarks.harness.rounds import Plan, run_rounds
+from benchmarks.harness.rounds import RoundPlan, run_rounds
 from benchmarks.latency import echo
-from benchmarks.sampling import Series, Spread, Window
+from benchmarks.sampling import LatencyWindow, Series, Spread
 from benchmarks.workloads import ROWS
 from tests.brokers import wait_until
 
-TINY = Plan(rounds=2, calls=20, seed=1)
+TINY = RoundPlan(rounds=2, calls=20, seed=1)
 STALE = Arm(
     "stale", "gives another input's answer", "tests.process.wrong_arm:stale", "mlp", {"after": ROWS + 5}
 )
@@ -134,16 +134,20 @@ def test_profile_counts_the_calls_of_both_sides(tmp_path: Path) -> None:
 
 def test_ratios_are_taken_within_each_round() -> None:
     """A machine that gets twice as slow between two rounds changes no ratio."""
-    one = Series("one", "", [Window(100, 0, 0, 1), Window(200, 0, 0, 1), Window(400, 0, 0, 1)])
-    other = Series("other", "", [Window(50, 0, 0, 1), Window(100, 0, 0, 1), Window(200, 0, 0, 1)])
+    one = Series(
+        "one", "", [LatencyWindow(100, 0, 0, 1), LatencyWindow(200, 0, 0, 1), LatencyWindow(400, 0, 0, 1)]
+    )
+    other = Series(
+        "other", "", [LatencyWindow(50, 0, 0, 1), LatencyWindow(100, 0, 0, 1), LatencyWindow(200, 0, 0, 1)]
+    )
     assert sampling.ratio(one, other) == Spread(2.0, 2.0, 2.0)
 
 
 def test_percentiles_are_samples_of_nearest_rank() -> None:
     """Of 1 to 101, the middle is 51; no percentile lies outside the samples."""
-    window = Window.of(list(range(101, 0, -1)))
-    assert window == Window(51, 91, 100, 101, longest_ns=101)
-    assert Window.of([7]).p99_ns == 7
+    window = LatencyWindow.of(list(range(101, 0, -1)))
+    assert window == LatencyWindow(51, 91, 100, 101, longest_ns=101)
+    assert LatencyWindow.of([7]).p99_ns == 7
 
 
 @pytest.mark.parametrize(("value", "reached"), [(0.19, True), (0.2, True), (0.21, False)])

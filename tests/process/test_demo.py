@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from benchmarks.demo import verdict
-from benchmarks.demo.load import Load
-from benchmarks.demo.measured import Counters
+from benchmarks.demo.load import LoadResult
 from benchmarks.demo.program import DemoError, Program, messages
 from benchmarks.demo.report import batches
+from benchmarks.demo.server_figures import Counters
 
 ROOT = Path(__file__).parents[2]
 IMAGES = 5
@@ -34,7 +34,7 @@ def images(tmp_path: Path) -> verdict.TestImages:
     return verdict.TestImages(path)
 
 
-def load_of(images: verdict.TestImages, requests: int = IMAGES, **changed: object) -> Load:
+def load_of(images: verdict.TestImages, requests: int = IMAGES, **changed: object) -> LoadResult:
     """What came back if all went well, but for what is `changed`."""
     fields = {
         "images": np.arange(IMAGES),
@@ -45,10 +45,10 @@ def load_of(images: verdict.TestImages, requests: int = IMAGES, **changed: objec
         "seconds": 1.0,
         **changed,
     }
-    return Load(requests=requests, **fields)  # type: ignore[arg-type]
+    return LoadResult(requests=requests, **fields)  # type: ignore[arg-type]
 
 
-def failed(load: Load, images: verdict.TestImages) -> list[str]:
+def failed(load: LoadResult, images: verdict.TestImages) -> list[str]:
     return [check.text for check in verdict.of_load(load, images) if not check.holds]
 
 
@@ -118,7 +118,7 @@ def test_a_program_that_fails_is_reported_with_its_log(tmp_path: Path):
 
 def test_a_program_that_does_not_listen_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """SIGTERM first; when that is not enough SIGKILL, and the check of the stop fails."""
-    monkeypatch.setattr("benchmarks.demo.program.STOP_SECONDS", 0.2)
+    monkeypatch.setattr(Program, "stop_seconds", 0.2)
     code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('{}', flush=True); signal.pause()"
     program = Program("deaf", [sys.executable, "-c", code], tmp_path, talks=True)
     assert program.process.stdout is not None

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from benchmarks import workloads
 from benchmarks.__main__ import main
 from benchmarks.harness.arm import Arm, ArmFailed
-from benchmarks.harness.bout import CrewProcess, Pace
+from benchmarks.harness.interleaved import Pace, WorkersProcess
 from benchmarks.http import comparison, exchange, starts
 from benchmarks.http.contenders import KINDS, Setup, arm, missing
 from benchmarks.http.exchange import BadAnswer
@@ -35,7 +35,7 @@ def setup() -> Iterator[Setup]:
 
 def test_an_arm_is_a_real_server(setup: Setup) -> None:
     """The app without a model: its start, each worker's first answer, its memory, and a window of load."""
-    crew = CrewProcess(arm("bare", setup), PACE.seed)
+    crew = WorkersProcess(arm("bare", setup), PACE.seed)
     try:
         facts = crew.await_ready()["facts"]
         assert facts["start_s"] > 0
@@ -58,7 +58,7 @@ def test_a_wrong_answer_ends_the_run(setup: Setup) -> None:
     """An app that does not give the model's answers has no figures."""
     bare = arm("bare", setup)
     wrong = Arm(bare.name, bare.label, bare.factory, "mlp", bare.options)
-    crew = CrewProcess(wrong, PACE.seed)
+    crew = WorkersProcess(wrong, PACE.seed)
     try:
         with pytest.raises(ArmFailed, match="WrongAnswer: input 0"):
             crew.await_ready()

@@ -62,7 +62,9 @@ def test_processes_share_one_broker_which_ends_and_leaves_nothing(node: Node) ->
 
 def test_a_crowd_of_which_one_is_killed_has_one_broker(here: Node, tmp_path: Path, seed: int) -> None:
     """T22 in small."""
-    wanted = crowd.Wanted({"head": "benchmarks.models.functions:head"}, 0.5, os.fspath(tmp_path / "log"))
+    wanted = crowd.WantedBroker(
+        {"head": "benchmarks.models.functions:head"}, 0.5, os.fspath(tmp_path / "log")
+    )
     rng = random.Random(seed)
     for _ in range(3):
         found = crowd.play(wanted, 8, rng, kill=True)
@@ -75,7 +77,9 @@ def test_a_crowd_of_which_one_is_killed_has_one_broker(here: Node, tmp_path: Pat
 
 
 def test_who_comes_as_the_broker_ends_is_served_by_the_next(here: Node, tmp_path: Path, seed: int) -> None:
-    wanted = crowd.Wanted({"head": "benchmarks.models.functions:head"}, 0.2, os.fspath(tmp_path / "log"))
+    wanted = crowd.WantedBroker(
+        {"head": "benchmarks.models.functions:head"}, 0.2, os.fspath(tmp_path / "log")
+    )
     calls, errors = crowd.race(wanted, 3, 6.0, seed)
     assert errors == []
     assert calls

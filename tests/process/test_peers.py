@@ -19,12 +19,12 @@ from click.testing import CliRunner
 
 from benchmarks.__main__ import main
 from benchmarks.harness.arm import Arm, ArmFailed
-from benchmarks.harness.bout import Pace
+from benchmarks.harness.interleaved import Pace
 from benchmarks.machine import ROOT
+from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.environment import Environment, NotInstalled
 from benchmarks.peers.http_client import BadResponse, posting
-from benchmarks.peers.model_cache import PEERS
-from benchmarks.peers.peer import Peer
+from benchmarks.peers.other_system import OtherSystem
 from benchmarks.peers.turns import order, run_in_turns
 from tests.process import peer_servers
 
@@ -45,7 +45,7 @@ def arm(name: str, workers: int = 1, **options: object) -> Arm:
     return Arm(
         name,
         name,
-        "benchmarks.peers.served:served",
+        "benchmarks.peers.server_arm:server_arm",
         "head",
         {"workers": workers, **options},
         facts={"workers": 1},
@@ -158,7 +158,7 @@ def test_a_server_that_does_not_start_is_left_out_with_its_last_words(tmp_path: 
     series, skipped = run_in_turns([ends, one], 1, ONCE, lambda *_: None, needed="")
     assert series.keys() == {one.name}
     assert skipped.keys() == {ends.label}
-    assert skipped[ends.label].endswith("the server ended by itself: the licence has expired")
+    assert skipped[ends.label].endswith("the server ended with status 1: the licence has expired")
 
 
 def test_ctrl_c_ends_what_was_started(tmp_path: Path, pids: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_wrong_answer_is_no_reason_to_leave_a_peer_out(tmp_path: Path, pids: P
 
 def test_an_installation_that_takes_too_long_is_ended_and_remembered(tmp_path: Path) -> None:
     """The reason is told by the error, and to those who ask later; nothing passes for installed."""
-    peer = Peer("slow", "slow", (), requirements=("slow==1",))
+    peer = OtherSystem("slow", "slow", (), requirements=("slow==1",))
     before = set(psutil.Process().children())
     assert Environment(peer, tmp_path).absent() == "not installed yet"
     with pytest.raises(NotInstalled, match="took too long to install"):
@@ -207,7 +207,7 @@ def test_an_installation_that_takes_too_long_is_ended_and_remembered(tmp_path: P
 
 
 def test_a_peer_of_this_environment_tells_what_it_lacks(tmp_path: Path) -> None:
-    peer = Peer("nothing", "nothing", (), imports=("no_such_module",))
+    peer = OtherSystem("nothing", "nothing", (), imports=("no_such_module",))
     with pytest.raises(NotInstalled, match="No module named 'no_such_module'"):
         Environment(peer, tmp_path).install()
     assert not list(tmp_path.iterdir())
@@ -215,7 +215,7 @@ def test_a_peer_of_this_environment_tells_what_it_lacks(tmp_path: Path) -> None:
 
 def test_what_was_asked_for_is_part_of_the_environments_name(tmp_path: Path) -> None:
     """Another version goes into another folder."""
-    one, other = (Environment(Peer("p", "p", (), requirements=(f"p=={v}",)), tmp_path) for v in (1, 2))
+    one, other = (Environment(OtherSystem("p", "p", (), requirements=(f"p=={v}",)), tmp_path) for v in (1, 2))
     assert one.folder != other.folder
     assert Environment(one.peer, tmp_path).folder == one.folder
 

@@ -14,7 +14,7 @@ from benchmarks import workloads
 from benchmarks.__main__ import main
 from benchmarks.harness.arm import ArmFailed
 from benchmarks.recovery import caller
-from benchmarks.recovery.caller import Caller, Met
+from benchmarks.recovery.caller import CallerProcess, Met
 from benchmarks.recovery.deaths import Death
 from tests.brokers import serving, wait_until
 
@@ -30,7 +30,9 @@ def test_each_caller_tells_of_the_call_that_met_the_death() -> None:
     """One with retries=0 of its error, a patient one of the answer that the next broker gave; both began before."""
     workload = workloads.make("head", 1)
     with serving(models=HEAD, supervise=True) as broker:
-        callers = [Caller(body, broker.address, "head", workload) for body in (caller.told, caller.patient)]
+        callers = [
+            CallerProcess(body, broker.address, "head", workload) for body in (caller.told, caller.patient)
+        ]
         try:
             for each in callers:
                 each.await_answers(50)
@@ -65,7 +67,7 @@ def test_a_wrong_answer_is_no_figure() -> None:
     workload = workloads.make("head", 1)
     workload.answers.reverse()
     with serving(models=HEAD) as broker:
-        wrong = Caller(caller.patient, broker.address, "head", workload)
+        wrong = CallerProcess(caller.patient, broker.address, "head", workload)
         try:
             wrong.await_answers(1)
             with pytest.raises(ArmFailed, match="WrongAnswer"):

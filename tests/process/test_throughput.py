@@ -23,14 +23,15 @@ from benchmarks.__main__ import main
 from benchmarks.commands.throughput import BY_DEFAULT
 from benchmarks.figures import Figure
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.member import tally
+from benchmarks.harness.worker_loop import count
 from benchmarks.machine import ROOT
 from benchmarks.rates import RateSeries, RateWindow
-from benchmarks.sampling import Spread, Window
+from benchmarks.sampling import LatencyWindow, Spread
 from benchmarks.throughput import contenders, small
 from benchmarks.throughput.broker_facts import batches
 from benchmarks.throughput.neighbour import UNEVEN
-from benchmarks.workloads import ROWS, Checker, Workload, WrongAnswer
+from benchmarks.workloads import ROWS, Checker, Workload
+from broker.bench.answers import WrongAnswer
 
 WRONG = "tests.process.wrong_arm:stale"
 
@@ -194,7 +195,7 @@ def test_an_arm_that_cannot_run_here_is_left_out_with_its_reason(monkeypatch: py
     """Without pyzmq there is no ZeroMQ arm, and the reason says what to install."""
     monkeypatch.setitem(sys.modules, "zmq", None)
     assert "pip install pyzmq" in (contenders.missing("zeromq") or "")
-    place = contenders.Place("model", "directory")
+    place = contenders.ModelPlace("model", "directory")
     names = {arm.facts["arm"] for arm in small.arms(small.ASIDE, 2, place, all_threads=True)}
     assert names == set(small.ASIDE) - {"zeromq"}
 
@@ -218,7 +219,7 @@ def test_options_that_cannot_be_are_told(arguments: tuple[str, ...], said: str) 
 
 
 def series(name: str, *per_s: float) -> RateSeries:
-    windows = [RateWindow(rate, Window(1, 2, 3, 4), cores=0.5) for rate in per_s]
+    windows = [RateWindow(rate, LatencyWindow(1, 2, 3, 4), cores=0.5) for rate in per_s]
     return RateSeries(name, name, windows=windows)
 
 
@@ -281,7 +282,7 @@ ZERO = Workload("zero", [np.zeros(1, np.float32)], [np.zeros(1, np.float32)])
 
 def test_a_window_counts_what_is_answered_in_it() -> None:
     """Four answers between 100 and 200: the time they took is from the last one before to the last one in it."""
-    found = tally(answers_at(50, 90, 110, 130, 150, 190, 210, 230), Checker(ZERO), 100, 200)
+    found = count(answers_at(50, 90, 110, 130, 150, 190, 210, 230), Checker(ZERO), 100, 200)
     assert found.taken_ns == array("q", [10] * 4)
     assert found.per_s == pytest.approx(4 / 100e-9)
     assert found.checked == 7  # those around it as well, to the one that ends it
@@ -289,14 +290,14 @@ def test_a_window_counts_what_is_answered_in_it() -> None:
 
 def test_a_window_without_an_answer_has_the_rate_zero() -> None:
     """A worker that is stuck for a whole window is not left out of the sum."""
-    assert tally(answers_at(90, 250), Checker(ZERO), 100, 200).per_s == 0.0
+    assert count(answers_at(90, 250), Checker(ZERO), 100, 200).per_s == 0.0
 
 
 @pytest.mark.parametrize("when", [50, 150, 210])
 def test_a_wrong_answer_is_found_before_in_and_after_the_window(when: int) -> None:
     """Uncounted answers are compared like the others."""
     with pytest.raises(WrongAnswer):
-        tally(answers_at(50, 150, 210, wrong=when), Checker(ZERO), 100, 200)
+        count(answers_at(50, 150, 210, wrong=when), Checker(ZERO), 100, 200)
 
 
 def test_several_bytes_can_be_the_right_answer() -> None:

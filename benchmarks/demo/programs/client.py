@@ -96,12 +96,14 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--host", required=True)
     parser.add_argument("--port", type=int, required=True)
-    parser.add_argument("--images", required=True, help="the trainer's test.npz")
-    parser.add_argument("--answers", required=True, help="where to write an .npz")
-    parser.add_argument("--requests", type=int, required=True, help="of all clients together")
+    parser.add_argument("--images", required=True, help="path of the trainer's test.npz")
+    parser.add_argument("--answers", required=True, help="path of the .npz to write")
+    parser.add_argument(
+        "--requests", type=int, required=True, help="number of requests of all clients together"
+    )
     parser.add_argument("--first", type=int, required=True, help="number of this client's first request")
-    parser.add_argument("--step", type=int, required=True, help="how many clients there are")
-    parser.add_argument("--seconds", type=float, required=True, help="stop after this long, done or not")
+    parser.add_argument("--step", type=int, required=True, help="number of clients")
+    parser.add_argument("--seconds", type=float, required=True, help="time after which the client stops")
     return parser.parse_args()
 
 

@@ -12,7 +12,7 @@ control_socket_disable = True
 
 
 def pre_fork(server, worker):
-    web.Worker.forked_ns = time.monotonic_ns()
+    web.AppWorker.forked_ns = time.monotonic_ns()
 
 
 def post_worker_init(worker):

@@ -11,7 +11,7 @@ Predict = Callable[[list[float]], list[float]]
 WARM_UP = [0.0] * 128
 
 
-class Worker:
+class AppWorker:
     """This process: when it was forked, and how long it then took to its first answer."""
 
     forked_ns = 0
@@ -21,17 +21,17 @@ class Worker:
 
 def make(predict: Predict) -> Flask:
     app = Flask("mlp")
-    Worker.predict = staticmethod(predict)
+    AppWorker.predict = staticmethod(predict)
 
     @app.post("/mlp")
     def answer():
         y = predict(request.get_json()["x"])
-        return {"y": y, "pid": os.getpid(), "first_answer_ms": Worker.first_answer_ms}
+        return {"y": y, "pid": os.getpid(), "first_answer_ms": AppWorker.first_answer_ms}
 
     return app
 
 
 def answer_first() -> None:
     """One answer of the worker's own, before it takes requests."""
-    Worker.predict(WARM_UP)
-    Worker.first_answer_ms = (monotonic_ns() - Worker.forked_ns) / 1e6
+    AppWorker.predict(WARM_UP)
+    AppWorker.first_answer_ms = (monotonic_ns() - AppWorker.forked_ns) / 1e6

@@ -13,14 +13,14 @@ from contextlib import contextmanager
 import numpy as np
 
 from benchmarks.peers.http_client import posting
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.place import HOST, Place
+from benchmarks.peers.other_system import OtherSystem
+from benchmarks.peers.place import HOST, ServerPlace
 from benchmarks.peers.servers.way import Call, way
 
-_SERVICE = "benchmarks.peers.servers.bentoml_app:Model"
+_SERVICE = "benchmarks.peers.servers.bentoml_app:BentoModel"
 
 
-def serve(place: Place) -> None:
+def serve(place: ServerPlace) -> None:
     os.environ |= {
         "ONESESSION_PEER_PLACE": place.to_json(),
         "BENTOML_HOME": place.directory,
@@ -35,7 +35,7 @@ def preload() -> None:
 
 
 @contextmanager
-def connect(place: Place) -> Iterator[Call]:
+def connect(place: ServerPlace) -> Iterator[Call]:
     with posting(place.ports[0], "/predict", "application/json") as post:
 
         def call(x: np.ndarray) -> np.ndarray:
@@ -44,6 +44,6 @@ def connect(place: Place) -> Iterator[Call]:
         yield call
 
 
-PEER = Peer(
+PEER = OtherSystem(
     "bentoml", "BentoML", (way("bentoml", "BentoML, HTTP", connect),), requirements=("bentoml==1.4.39",)
 )

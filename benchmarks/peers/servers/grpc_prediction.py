@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.place import Place
+from benchmarks.peers.other_system import OtherSystem
+from benchmarks.peers.place import ServerPlace
 from benchmarks.peers.servers.way import Call, way
 
 _THREADS = 8
@@ -23,7 +23,7 @@ _MODEL = "model"
 _LARGEST = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 
 
-def serve(place: Place) -> None:
+def serve(place: ServerPlace) -> None:
     import grpc
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -52,7 +52,7 @@ def preload() -> None:
 
 
 @contextmanager
-def connect(place: Place) -> Iterator[Call]:
+def connect(place: ServerPlace) -> Iterator[Call]:
     import grpc
     from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
@@ -84,7 +84,7 @@ def _array(proto: Any) -> np.ndarray:
     )
 
 
-PEER = Peer(
+PEER = OtherSystem(
     "grpc",
     "gRPC PredictionService",
     (way("grpc", "gRPC PredictionService, Unix socket", connect),),

@@ -12,18 +12,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.place import HOST, Place
+from benchmarks.peers.other_system import OtherSystem
+from benchmarks.peers.place import HOST, ServerPlace
 from benchmarks.peers.servers.way import Call, way
 
-_APP = f"{__name__}:Model"
+_APP = f"{__name__}:DirtyModel"
 _PLACE = "ONESESSION_PEER_PLACE"
 
 
-def serve(place: Place) -> None:
+def serve(place: ServerPlace) -> None:
     from gunicorn.app.base import BaseApplication
 
-    class Server(BaseApplication):
+    class DirtyApplication(BaseApplication):
         def load_config(self) -> None:
             for name, value in _settings(place).items():
                 self.cfg.set(name, value)
@@ -32,10 +32,10 @@ def serve(place: Place) -> None:
             return _http
 
     os.environ[_PLACE] = place.to_json()
-    Server().run()
+    DirtyApplication().run()
 
 
-def _settings(place: Place) -> dict[str, Any]:
+def _settings(place: ServerPlace) -> dict[str, Any]:
     def post_worker_init(_worker: Any) -> None:
         """The arbiter names its socket in the environment of the workers: for the callers."""
         made = Path(place.socket + ".new")
@@ -56,11 +56,11 @@ def _settings(place: Place) -> dict[str, Any]:
     }
 
 
-class Model:
+class DirtyModel:
     """A `gunicorn.dirty.DirtyApp` by its methods: this module is read where there is no gunicorn, too."""
 
     def init(self) -> None:
-        self._place = Place.from_json(os.environ[_PLACE])
+        self._place = ServerPlace.from_json(os.environ[_PLACE])
         self._run = self._place.callable()
 
     def __call__(self, _action: str, raw: bytes) -> bytes:
@@ -81,7 +81,7 @@ def preload() -> None:
 
 
 @contextmanager
-def connect(place: Place) -> Iterator[Call]:
+def connect(place: ServerPlace) -> Iterator[Call]:
     from gunicorn.dirty.client import DirtyClient
 
     client = DirtyClient(Path(place.socket).read_text())
@@ -91,7 +91,7 @@ def connect(place: Place) -> Iterator[Call]:
         client.close()
 
 
-PEER = Peer(
+PEER = OtherSystem(
     "gunicorn-dirty",
     "gunicorn's dirty arbiter",
     (way("gunicorn_dirty", "dirty arbiter", connect),),

@@ -7,15 +7,15 @@ import litserve
 import numpy as np
 from fastapi import Body, Response
 
-from benchmarks.peers.place import HOST, Place
+from benchmarks.peers.place import HOST, ServerPlace
 
 # LitServe looks at the annotations of these methods, so they must not be text (no `annotations` from the future).
 Raw = Annotated[bytes, Body(media_type="application/octet-stream")]
 
 
-class Model(litserve.LitAPI):
+class LitServeModel(litserve.LitAPI):
     def setup(self, device: str) -> None:
-        self._place = Place.from_json(os.environ["ONESESSION_PEER_PLACE"])
+        self._place = ServerPlace.from_json(os.environ["ONESESSION_PEER_PLACE"])
         self._run = self._place.callable()
 
     def decode_request(self, request: Raw) -> np.ndarray:
@@ -29,6 +29,6 @@ class Model(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    place = Place.from_json(os.environ["ONESESSION_PEER_PLACE"])
-    server = litserve.LitServer(Model(), accelerator="cpu", workers_per_device=1, timeout=30)
+    place = ServerPlace.from_json(os.environ["ONESESSION_PEER_PLACE"])
+    server = litserve.LitServer(LitServeModel(), accelerator="cpu", workers_per_device=1, timeout=30)
     server.run(host=HOST, port=place.ports[0], generate_client_file=False, log_level="warning")

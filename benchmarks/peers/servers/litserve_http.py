@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.peers.http_client import posting
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.place import Place
+from benchmarks.peers.other_system import OtherSystem
+from benchmarks.peers.place import ServerPlace
 from benchmarks.peers.servers.way import Call, way
 
 
-def serve(place: Place) -> None:
+def serve(place: ServerPlace) -> None:
     os.environ["ONESESSION_PEER_PLACE"] = place.to_json()
     os.execv(sys.executable, [sys.executable, "-m", "benchmarks.peers.servers.litserve_app"])
 
@@ -23,11 +23,11 @@ def preload() -> None:
 
 
 @contextmanager
-def connect(place: Place) -> Iterator[Call]:
+def connect(place: ServerPlace) -> Iterator[Call]:
     with posting(place.ports[0], "/predict", "application/octet-stream") as post:
         yield lambda x: place.answers(post(x.tobytes()))
 
 
-PEER = Peer(
+PEER = OtherSystem(
     "litserve", "LitServe", (way("litserve", "LitServe, HTTP", connect),), requirements=("litserve==0.2.19",)
 )

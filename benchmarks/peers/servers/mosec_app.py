@@ -7,15 +7,15 @@ import os
 import numpy as np
 from mosec import Server, Worker
 
-from benchmarks.peers.place import Place
+from benchmarks.peers.place import ServerPlace
 
 
-class Model(Worker):
+class MosecModel(Worker):
     resp_mime_type = "application/octet-stream"
 
     def __init__(self) -> None:
         super().__init__()
-        self._place = Place.from_json(os.environ["ONESESSION_PEER_PLACE"])
+        self._place = ServerPlace.from_json(os.environ["ONESESSION_PEER_PLACE"])
         self._run = self._place.callable()
 
     def deserialize(self, data: bytes) -> np.ndarray:
@@ -30,5 +30,5 @@ class Model(Worker):
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(Model, num=1)
+    server.append_worker(MosecModel, num=1)
     server.run()

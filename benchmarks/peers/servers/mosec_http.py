@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from benchmarks.peers.http_client import posting
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.place import HOST, Place
+from benchmarks.peers.other_system import OtherSystem
+from benchmarks.peers.place import HOST, ServerPlace
 from benchmarks.peers.servers.way import Call, way
 
 _PLACE = "ONESESSION_PEER_PLACE"
 
 
-def serve(place: Place) -> None:
+def serve(place: ServerPlace) -> None:
     """As a script of its own: mosec starts its workers by importing the main module again."""
     os.environ[_PLACE] = place.to_json()
     arguments = [
@@ -30,9 +30,9 @@ def preload() -> None:
 
 
 @contextmanager
-def connect(place: Place) -> Iterator[Call]:
+def connect(place: ServerPlace) -> Iterator[Call]:
     with posting(place.ports[0], "/inference", "application/octet-stream") as post:
         yield lambda x: place.answers(post(x.tobytes()))
 
 
-PEER = Peer("mosec", "Mosec", (way("mosec", "Mosec, HTTP", connect),), requirements=("mosec==0.9.8",))
+PEER = OtherSystem("mosec", "Mosec", (way("mosec", "Mosec, HTTP", connect),), requirements=("mosec==0.9.8",))

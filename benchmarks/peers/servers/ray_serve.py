@@ -9,23 +9,23 @@ from contextlib import contextmanager
 from typing import Any
 
 from benchmarks.peers.http_client import posting
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.place import HOST, Place
+from benchmarks.peers.other_system import OtherSystem
+from benchmarks.peers.place import HOST, ServerPlace
 from benchmarks.peers.servers.way import Call, way
 
 _OBJECT_STORE_BYTES = 80_000_000
 _AT_A_TIME = 64
 
 
-def serve(place: Place) -> None:
+def serve(place: ServerPlace) -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
     from ray import serve as serving
     from starlette.responses import Response
 
     @serving.deployment(num_replicas=1, max_ongoing_requests=_AT_A_TIME)
-    class Model:
-        def __init__(self, place: Place) -> None:
+    class RayModel:
+        def __init__(self, place: ServerPlace) -> None:
             self._place = place
             self._run = place.callable()
 
@@ -42,7 +42,7 @@ def serve(place: Place) -> None:
     )
     try:
         serving.start(http_options={"host": HOST, "port": place.ports[0], "access_log": False})
-        serving.run(Model.bind(place))
+        serving.run(RayModel.bind(place))
         signal.pause()
     finally:
         serving.shutdown()
@@ -54,12 +54,12 @@ def preload() -> None:
 
 
 @contextmanager
-def connect(place: Place) -> Iterator[Call]:
+def connect(place: ServerPlace) -> Iterator[Call]:
     with posting(place.ports[0], "/", "application/octet-stream") as post:
         yield lambda x: place.answers(post(x.tobytes()))
 
 
-PEER = Peer(
+PEER = OtherSystem(
     "ray-serve",
     "Ray Serve",
     (way("ray_serve", "Ray Serve, HTTP", connect),),

@@ -15,15 +15,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.peer import Peer
-from benchmarks.peers.place import HOST, Place
+from benchmarks.peers.other_system import OtherSystem
+from benchmarks.peers.place import HOST, ServerPlace
 from benchmarks.peers.servers.way import Call, way
 
 _MODEL = "model"
 _LARGEST_BATCH = 64
 
 
-def serve(place: Place) -> None:
+def serve(place: ServerPlace) -> None:
     from pytriton.decorators import batch
     from pytriton.model_config import ModelConfig, Tensor
     from pytriton.triton import Triton, TritonConfig, TritonSecurityConfig
@@ -76,7 +76,7 @@ def preload() -> None:
 
 
 @contextmanager
-def connect_http(place: Place) -> Iterator[Call]:
+def connect_http(place: ServerPlace) -> Iterator[Call]:
     from tritonclient import http
 
     with _client(http.InferenceServerClient(f"{HOST}:{place.ports[0]}")) as client:
@@ -84,7 +84,7 @@ def connect_http(place: Place) -> Iterator[Call]:
 
 
 @contextmanager
-def connect_grpc(place: Place) -> Iterator[Call]:
+def connect_grpc(place: ServerPlace) -> Iterator[Call]:
     from tritonclient import grpc
 
     with _client(grpc.InferenceServerClient(f"{HOST}:{place.ports[1]}")) as client:
@@ -92,7 +92,7 @@ def connect_grpc(place: Place) -> Iterator[Call]:
 
 
 @contextmanager
-def connect_shared_memory(place: Place) -> Iterator[Call]:
+def connect_shared_memory(place: ServerPlace) -> Iterator[Call]:
     """gRPC says where the tensors are, in two regions of the worker's own."""
     from tritonclient import grpc
     from tritonclient.utils import InferenceServerException, shared_memory
@@ -146,7 +146,7 @@ def _binary(module: Any, client: Any, x_name: str, y_name: str) -> Call:
     return call
 
 
-PEER = Peer(
+PEER = OtherSystem(
     "triton",
     "PyTriton (Triton)",
     (

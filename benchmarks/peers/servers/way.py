@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.peers.peer import Setting, Way
-from benchmarks.peers.place import Place
+from benchmarks.peers.other_system import SystemSetting, Way
+from benchmarks.peers.place import ServerPlace
 
 Call = Callable[[np.ndarray], np.ndarray]
-Connect = Callable[[Place], AbstractContextManager[Call]]
+Connect = Callable[[ServerPlace], AbstractContextManager[Call]]
 
 
 def way(name: str, label: str, connect: Connect) -> Way:
     """`connect` is of the module that has `serve`."""
 
-    def options(setting: Setting, threads: int) -> dict[str, Any]:
+    def options(setting: SystemSetting, threads: int) -> dict[str, Any]:
         return {
             "module": connect.__module__,
             "connect": connect.__name__,
@@ -27,4 +27,4 @@ def way(name: str, label: str, connect: Connect) -> Way:
             "threads": threads,
         }
 
-    return Way(name, label, "benchmarks.peers.served:served", options)
+    return Way(name, label, "benchmarks.peers.server_arm:server_arm", options)

@@ -35,7 +35,7 @@ class Opened(Protocol):
         ...
 
 
-class Arm(Protocol):
+class WorkerArm(Protocol):
     """Sent to the master and from there to its workers: plain values."""
 
     @property

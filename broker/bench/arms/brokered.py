@@ -31,12 +31,12 @@ class Brokered:
         """Nothing: a worker imports nothing that is worth sharing."""
 
     @contextmanager
-    def open(self) -> Iterator[Handle]:
+    def open(self) -> Iterator[BrokeredModel]:
         with connect(self.address, timeout=self.timeout, retries=0) as client:
-            yield Handle(client.model(self.model, signature=self.signature))
+            yield BrokeredModel(client.model(self.model, signature=self.signature))
 
 
-class Handle:
+class BrokeredModel:
     """The model as this worker sees it. Its broker must not be another one meanwhile, so nothing is run again."""
 
     about: Mapping[str, Any] = {}

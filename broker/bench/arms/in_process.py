@@ -19,7 +19,7 @@ from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature
 
 
-class Call(Enum):
+class InProcessCall(Enum):
     """How an app calls a model of its own."""
 
     SESSION = "session"
@@ -31,18 +31,18 @@ class Call(Enum):
 
 
 _LABELS = {
-    Call.SESSION: "in process: Session.run",
-    Call.SIGNATURE: "in process: signature",
-    Call.BARE: "in process: bare callable",
+    InProcessCall.SESSION: "in process: Session.run",
+    InProcessCall.SIGNATURE: "in process: signature",
+    InProcessCall.BARE: "in process: bare callable",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class InProcess:
+class InProcessArm:
     """`signature` may be None for the model's default one."""
 
     spec: ModelSpec
-    call: Call
+    call: InProcessCall
     signature: str | None = None
 
     @property
@@ -59,24 +59,24 @@ class InProcess:
             from broker.models.sources import session  # noqa: F401
 
     @contextmanager
-    def open(self) -> Iterator[Loaded]:
+    def open(self) -> Iterator[LoadedSignature]:
         """Raises BrokerError if the model cannot be loaded, or cannot be called this way."""
         spec = self.spec
-        if self.call is Call.SESSION and spec.intra_op_threads is None:
+        if self.call is InProcessCall.SESSION and spec.intra_op_threads is None:
             spec = replace(
                 spec, intra_op_threads=cores(), caller_thread=None
             )  # which is TensorFlow's default
         model = load_model(spec)
         try:
-            yield Loaded(model, self.signature or model.default_signature, _run(self, model))
+            yield LoadedSignature(model, self.signature or model.default_signature, _run(self, model))
         finally:
             model.close()
 
 
-def _run(arm: InProcess, model: LoadedModel) -> Run:
+def _run(arm: InProcessArm, model: LoadedModel) -> Run:
     name = arm.signature or model.default_signature
     run = model.callable(name)  # which knows whether there is such a signature
-    if arm.call is Call.BARE:
+    if arm.call is InProcessCall.BARE:
         return run
     plain_run = getattr(model, "plain_run", None)
     if plain_run is None:
@@ -84,7 +84,7 @@ def _run(arm: InProcess, model: LoadedModel) -> Run:
             f"model {arm.spec.name!r} is a Python function, which has no session of its own; "
             "compare it with --compare bare"
         )
-    if arm.call is Call.SESSION:
+    if arm.call is InProcessCall.SESSION:
         found: Run = plain_run(name)
         return found
     from broker.bench.arms import eager
@@ -92,7 +92,7 @@ def _run(arm: InProcess, model: LoadedModel) -> Run:
     return eager.signature_run(arm.spec, model.signatures[name])
 
 
-class Loaded:
+class LoadedSignature:
     """One signature of a model of this process."""
 
     def __init__(self, model: LoadedModel, name: str, run: Run) -> None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import Any
 
 from broker.bench.load.arrivals import MOST_CALLS
-from broker.bench.load.samples import Tally
+from broker.bench.load.samples import CallSamples
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError
 
@@ -32,13 +32,13 @@ class Caller:
     stamps: Callable[[], Stamps] | None = None
 
 
-class Record:
+class WindowRecord:
     """Takes down what comes between `start_ns` and `end_ns`. `answers` keeps the last answer to each input."""
 
     def __init__(self, start_ns: int, end_ns: int, inputs: int) -> None:
         self.start_ns = start_ns
         self.end_ns = end_ns
-        self.tally = Tally()
+        self.samples = CallSamples()
         self.answers: list[Any] = [None] * inputs
         self._first = self._last = start_ns
 
@@ -46,46 +46,46 @@ class Record:
         """A call of the closed loop, which counts if it ends in the window."""
         self._count(ended_ns)
         if self.start_ns < ended_ns <= self.end_ns:
-            self.tally.taken_ns.append(ended_ns - began_ns)
+            self.samples.taken_ns.append(ended_ns - began_ns)
 
     def answered_as_planned(self, planned_ns: int, ended_ns: int) -> None:
         """A call of the open loop, which counts if it was to begin in the window, whenever it ends."""
         self._count(ended_ns)
         if planned_ns >= self.start_ns:
-            self.tally.taken_ns.append(ended_ns - planned_ns)
+            self.samples.taken_ns.append(ended_ns - planned_ns)
 
     def failed(self, error: BrokerError) -> None:
         if monotonic_ns() > self.start_ns:
-            self.tally.failures[type(error).__name__] += 1
+            self.samples.failures[type(error).__name__] += 1
 
     def left_out(self, planned_ns: int) -> None:
         """A call of the open loop whose turn did not come before the end."""
         if planned_ns >= self.start_ns:
-            self.tally.unsent += 1
-            self.tally.taken_ns.append(self.end_ns - planned_ns)
+            self.samples.unsent += 1
+            self.samples.taken_ns.append(self.end_ns - planned_ns)
 
     def looked_at(self, planned_ns: int, began_ns: int, ended_ns: int, stamps: Stamps) -> None:
         if ended_ns > self.start_ns:
             submitted, taken, started, finished, completed, woken, rows = stamps
             moments = (planned_ns, began_ns, submitted, taken, started, finished, completed, woken, ended_ns)
-            self.tally.stages_ns.extend(after - before for before, after in pairwise(moments))
-            self.tally.stages_ns.append(rows)
+            self.samples.stages_ns.extend(after - before for before, after in pairwise(moments))
+            self.samples.stages_ns.append(rows)
 
-    def done(self) -> Tally:
+    def done(self) -> CallSamples:
         """The rate is that between the last answer before the window and the last in it: no call counts in part."""
-        if self.tally.answered:
-            self.tally.per_s = self.tally.answered * 1e9 / (self._last - self._first)
-        return self.tally
+        if self.samples.answered:
+            self.samples.per_s = self.samples.answered * 1e9 / (self._last - self._first)
+        return self.samples
 
     def _count(self, ended_ns: int) -> None:
         if ended_ns <= self.start_ns:
             self._first = ended_ns
         elif ended_ns <= self.end_ns:
             self._last = ended_ns
-            self.tally.answered += 1
+            self.samples.answered += 1
 
 
-def closed(caller: Caller, inputs: Sequence[Any], record: Record) -> None:
+def closed(caller: Caller, inputs: Sequence[Any], record: WindowRecord) -> None:
     """Call again as soon as there is an answer, until the window ends."""
     clock, call, look = monotonic_ns, caller.call, caller.look or caller.call
     stamps, many, end = caller.stamps, len(inputs), record.end_ns
@@ -123,7 +123,7 @@ class Moments:
             yield found
 
 
-def planned(caller: Caller, inputs: Sequence[Any], record: Record, moments: Moments) -> None:
+def planned(caller: Caller, inputs: Sequence[Any], record: WindowRecord, moments: Moments) -> None:
     """Call at the planned moments, or at once where they have passed; what is not sent by the end is told so."""
     clock, call, look = monotonic_ns, caller.call, caller.look or caller.call
     stamps, many, end = caller.stamps, len(inputs), record.end_ns

@@ -1,4 +1,4 @@
-"""What a window of calls says: each worker's tally, and all of them together. Pure."""
+"""What a window of calls says: each worker's samples, and all of them together. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ its turn and its batch, the model, the outputs into the slot, until the caller s
 
 
 @dataclass
-class Tally:
+class CallSamples:
     """What one thread of a worker did in a window.
 
     `taken_ns` has every request of the window: closed loop from its sending, open loop from its planned moment. Of the
@@ -51,18 +51,18 @@ class Window:
     """Cores that anything else kept busy."""
 
     @classmethod
-    def of(cls, tallies: Iterable[Tally], seconds: float, cpu_s: float, others: float) -> Window:
-        tallies = list(tallies)
-        taken = _joined([tally.taken_ns for tally in tallies])
-        stages = _joined([tally.stages_ns for tally in tallies]).reshape(-1, len(STAGES) + 1)
+    def of(cls, samples: Iterable[CallSamples], seconds: float, cpu_s: float, others: float) -> Window:
+        samples = list(samples)
+        taken = _joined([samples.taken_ns for samples in samples])
+        stages = _joined([samples.stages_ns for samples in samples]).reshape(-1, len(STAGES) + 1)
         return cls(
             seconds,
             np.sort(taken),
             stages,
-            per_s=sum(tally.per_s for tally in tallies),
-            unsent=sum(tally.unsent for tally in tallies),
-            checked=sum(tally.checked for tally in tallies),
-            failures=sum((tally.failures for tally in tallies), Counter()),
+            per_s=sum(samples.per_s for samples in samples),
+            unsent=sum(samples.unsent for samples in samples),
+            checked=sum(samples.checked for samples in samples),
+            failures=sum((samples.failures for samples in samples), Counter()),
             cpu_s=cpu_s,
             others=others,
         )

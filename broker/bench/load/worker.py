@@ -3,7 +3,7 @@
 master                                    worker (forked)
                 <------ pipe ------       ready: pid and what the arm tells of the model
 Inputs          ------- pipe ----->       answers each once, checks it; the answers, if they are wanted
-Run             ------- pipe ----->       calls until the window ends; a Tally of each thread
+WindowOrder             ------- pipe ----->       calls until the window ends; a CallSamples of each thread
 the end         ------------------>       closes what it has open and ends
 """
 
@@ -17,12 +17,12 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from broker.bench.answers import check
-from broker.bench.arms import Arm, Named, Opened
+from broker.bench.arms import Named, Opened, WorkerArm
 from broker.bench.load import loops
 from broker.bench.load.arrivals import planned_ns
 from broker.bench.load.forks import messages
-from broker.bench.load.loops import Moments, Record
-from broker.bench.load.samples import Tally
+from broker.bench.load.loops import Moments, WindowRecord
+from broker.bench.load.samples import CallSamples
 from broker.bench.plan import Load
 from worker_client.wire.errors import BrokerError
 
@@ -39,7 +39,7 @@ class Inputs:
 
 
 @dataclass(frozen=True)
-class Run:
+class WindowOrder:
     """A window, from `start_ns` to `end_ns`; calls begin at `begin_ns`. `seed` makes the plan of an open loop."""
 
     load: Load
@@ -49,7 +49,7 @@ class Run:
     seed: list[int]
 
 
-class Worker:
+class BenchWorker:
     """One of `workers`, at its number."""
 
     def __init__(self, opened: Opened, number: int, workers: int) -> None:
@@ -72,8 +72,8 @@ class Worker:
         self._check(answers)
         return [self._opened.named(answer) for answer in answers] if given.wanted else []
 
-    def run(self, run: Run) -> list[Tally]:
-        """A Tally of each thread. Raises WrongAnswer."""
+    def run(self, run: WindowOrder) -> list[CallSamples]:
+        """A CallSamples of each thread. Raises WrongAnswer."""
         count = run.load.concurrency
         while len(self._callers) < count:
             self._callers.append(self._opened.caller())
@@ -84,18 +84,18 @@ class Worker:
             loops = [self._threads.submit(self._loop, number, run, moments) for number in range(count)]
             records = [loop.result() for loop in loops]
         for record in records:
-            record.tally.checked = self._check(record.answers)
+            record.samples.checked = self._check(record.answers)
         return [record.done() for record in records]
 
-    def _loop(self, number: int, run: Run, moments: Moments | None) -> Record:
-        record = Record(run.start_ns, run.end_ns, len(self._prepared))
+    def _loop(self, number: int, run: WindowOrder, moments: Moments | None) -> WindowRecord:
+        record = WindowRecord(run.start_ns, run.end_ns, len(self._prepared))
         if moments is None:
             loops.closed(self._callers[number], self._prepared, record)
         else:
             loops.planned(self._callers[number], self._prepared, record, moments)
         return record
 
-    def _moments(self, run: Run) -> Moments | None:
+    def _moments(self, run: WindowOrder) -> Moments | None:
         if run.load.rate is None:
             return None
         seconds = (run.end_ns - run.begin_ns) / 1e9
@@ -115,11 +115,11 @@ class Worker:
         return checked
 
 
-def main(connection: Connection, arm: Arm, number: int, workers: int) -> None:
+def main(connection: Connection, arm: WorkerArm, number: int, workers: int) -> None:
     """Until the master closes the pipe. What fails is told to it, and ends this worker."""
     try:
         with arm.open() as opened:
-            worker = Worker(opened, number, workers)
+            worker = BenchWorker(opened, number, workers)
             try:
                 connection.send({"pid": os.getpid(), **opened.about})
                 for message in messages(connection):

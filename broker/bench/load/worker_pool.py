@@ -7,11 +7,11 @@ from collections.abc import Iterable
 from types import TracebackType
 from typing import Any
 
-from broker.bench.arms import Arm, Named
+from broker.bench.arms import Named, WorkerArm
 from broker.bench.load.linked_process import LinkedProcess
 from broker.bench.load.processor_use import used_between
 from broker.bench.load.samples import Window
-from broker.bench.load.worker import Inputs, Run
+from broker.bench.load.worker import Inputs, WindowOrder
 from broker.bench.plan import Load
 from broker.host import usage as processes
 from worker_client.system.clock import monotonic_ns
@@ -29,7 +29,7 @@ _ENTRY = "from broker.bench.load.master import main; sys.exit(main())"
 class WorkerPool(LinkedProcess):
     """`workers` workers of one arm. `beside` are processes whose CPU time and memory are the arm's as well."""
 
-    def __init__(self, arm: Arm, workers: int, beside: Iterable[int] = ()) -> None:
+    def __init__(self, arm: WorkerArm, workers: int, beside: Iterable[int] = ()) -> None:
         self.arm = arm
         self.workers = workers
         self.about: dict[str, Any] = {}
@@ -66,10 +66,10 @@ class WorkerPool(LinkedProcess):
         begin = monotonic_ns() + _LEAD_NS
         start = begin + int(warm_up_s * 1e9)
         end = start + int(seconds * 1e9)
-        self.send(Run(load, begin, start, end, seed))
+        self.send(WindowOrder(load, begin, start, end, seed))
         use = used_between([*self._pids, *self._beside], start, end)
-        tallies = self.receive(STUCK_SECONDS)
-        return Window.of([tally for each in tallies for tally in each], seconds, use.cpu_s, use.others)
+        samples = self.receive(STUCK_SECONDS)
+        return Window.of([samples for each in samples for samples in each], seconds, use.cpu_s, use.others)
 
     def memory_bytes(self) -> int | None:
         """PSS of master, workers and the processes beside them. None where the kernel does not let us read it."""

@@ -1,10 +1,10 @@
-"""An Outcome as a Markdown page."""
+"""An SweepOutcome as a Markdown page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from broker.bench.outcome import Outcome
+from broker.bench.outcome import SweepOutcome
 from broker.bench.report import rows
 
 _HOW = """\
@@ -14,7 +14,7 @@ planned moment, so that a stall counts for all those that it kept waiting. Laten
 and out of shared memory included. CPU and memory are those of the workers and the broker together, memory as PSS."""
 
 
-def page(outcome: Outcome, command: str, plots: Sequence[str] = ()) -> str:
+def page(outcome: SweepOutcome, command: str, plots: Sequence[str] = ()) -> str:
     """`command` is what made it, `plots` the names of pictures beside the page."""
     parts = [f"# Benchmark of {outcome.model}\n", f"`{command}`\n"]
     parts += [_table(["", ""], [[name, text] for name, text in rows.facts(outcome)], 2)]

@@ -1,4 +1,4 @@
-"""Plots of an Outcome as PNG files, with matplotlib, which the extra `bench` brings."""
+"""Plots of an SweepOutcome as PNG files, with matplotlib, which the extra `bench` brings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from broker.bench.load.samples import STAGES
-from broker.bench.outcome import Measured, Outcome
+from broker.bench.outcome import MeasuredCase, SweepOutcome
 from broker.bench.report.rows import BROKER
 from broker.counters.counted import counted
 from worker_client.wire.errors import BrokerError
@@ -23,7 +23,7 @@ def available() -> bool:
     return find_spec("matplotlib") is not None
 
 
-def write(outcome: Outcome, folder: Path) -> list[str]:
+def write(outcome: SweepOutcome, folder: Path) -> list[str]:
     """Their names, in `folder`. Raises BrokerError without matplotlib."""
     if not available():
         raise BrokerError(MISSING)
@@ -48,7 +48,7 @@ def write(outcome: Outcome, folder: Path) -> list[str]:
     return written
 
 
-def _against_workers(outcome: Outcome, label: str, picks: list[tuple[str, Any]]) -> Any:
+def _against_workers(outcome: SweepOutcome, label: str, picks: list[tuple[str, Any]]) -> Any:
     """A picture for each number of rows, a line for each arm and load."""
     figure, axes = _figure(sorted({case.rows for case in outcome.cases}))
     for rows, axis in axes.items():
@@ -66,7 +66,7 @@ def _against_workers(outcome: Outcome, label: str, picks: list[tuple[str, Any]])
     return figure
 
 
-def _percentiles(outcome: Outcome) -> Any:
+def _percentiles(outcome: SweepOutcome) -> Any:
     """Of the most workers: latency up to the share of requests, drawn as HdrHistogram's plots are, by nines."""
     most = max(case.workers for case in outcome.cases)
     figure, axes = _figure(sorted({case.rows for case in outcome.cases}))
@@ -84,7 +84,7 @@ def _percentiles(outcome: Outcome) -> Any:
     return figure
 
 
-def _stages(outcome: Outcome) -> Any:
+def _stages(outcome: SweepOutcome) -> Any:
     """Stacked: where the time of a call through the broker goes."""
     found = [each for each in outcome.measured if each.arm == BROKER and each.window.stages_us]
     if not found:
@@ -112,19 +112,19 @@ def _figure(panels: list[int], width: float = _WIDTH) -> tuple[Any, dict[int, An
     return figure, dict(zip(panels, axes))
 
 
-def _lines(outcome: Outcome, rows: int) -> dict[str, list[Measured]]:
-    found: dict[str, list[Measured]] = {}
+def _lines(outcome: SweepOutcome, rows: int) -> dict[str, list[MeasuredCase]]:
+    found: dict[str, list[MeasuredCase]] = {}
     for each in outcome.measured:
         if each.case.rows == rows:
             found.setdefault(_name(outcome, each), []).append(each)
     return found
 
 
-def _name(outcome: Outcome, each: Measured) -> str:
+def _name(outcome: SweepOutcome, each: MeasuredCase) -> str:
     return each.label + _load(outcome, each)
 
 
-def _load(outcome: Outcome, each: Measured) -> str:
+def _load(outcome: SweepOutcome, each: MeasuredCase) -> str:
     """Only where there are several."""
     return f", {each.case.load}" if len({case.load for case in outcome.cases}) > 1 else ""
 

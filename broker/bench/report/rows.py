@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from broker.bench.load.samples import STAGES
-from broker.bench.outcome import Outcome
+from broker.bench.outcome import SweepOutcome
 from broker.bench.plan import Case, Load
 
 MB = 1e6
@@ -14,7 +14,7 @@ _CASE = ("workers", "rows")
 
 
 @dataclass(frozen=True)
-class Table:
+class ReportTable:
     """`left` is how many columns, from the first, hold words."""
 
     title: str
@@ -23,14 +23,14 @@ class Table:
     left: int = 1
 
 
-def tables(outcome: Outcome) -> list[Table]:
+def tables(outcome: SweepOutcome) -> list[ReportTable]:
     """Those that have a line: for each load one of speed, of the comparison, and of the stages."""
     loads = dict.fromkeys(case.load for case in outcome.cases)
     made = [make(outcome, load) for make in (_speed, _beside, _stages) for load in loads]
     return [table for table in made if table.lines]
 
 
-def _speed(outcome: Outcome, load: Load) -> Table:
+def _speed(outcome: SweepOutcome, load: Load) -> ReportTable:
     columns = ("req/s", "rows/s", "p50", "p99", "p99.9", "CPU s/1000", "memory", "")
     lines = [
         [
@@ -49,10 +49,10 @@ def _speed(outcome: Outcome, load: Load) -> Table:
         for each in outcome.measured
         if each.case == case
     ]
-    return Table(f"Requests and latency: {load}", (*_CASE, "arm", *columns), lines, len(_CASE) + 1)
+    return ReportTable(f"Requests and latency: {load}", (*_CASE, "arm", *columns), lines, len(_CASE) + 1)
 
 
-def _beside(outcome: Outcome, load: Load) -> Table:
+def _beside(outcome: SweepOutcome, load: Load) -> ReportTable:
     """The broker beside each other arm, in the same case and in turns with it."""
     lines = []
     for case in _cases(outcome, load):
@@ -71,10 +71,10 @@ def _beside(outcome: Outcome, load: Load) -> Table:
                     ]
                 )
     columns = (*_CASE, "beside", "req/s", "p50", "p99", "CPU", "memory")
-    return Table(f"The broker as a multiple of the others: {load}", columns, lines, len(_CASE) + 1)
+    return ReportTable(f"The broker as a multiple of the others: {load}", columns, lines, len(_CASE) + 1)
 
 
-def _stages(outcome: Outcome, load: Load) -> Table:
+def _stages(outcome: SweepOutcome, load: Load) -> ReportTable:
     lines = []
     for each in outcome.measured:
         stages = each.window.stages_us
@@ -82,10 +82,10 @@ def _stages(outcome: Outcome, load: Load) -> Table:
             cells = [duration(stages[stage]) for stage in STAGES]
             lines.append([*_case(each.case), *cells, f"{each.window.batch_rows or 0:.1f}"])
     columns = (*_CASE, *(stage.replace("_", "-") for stage in STAGES), "batch rows")
-    return Table(f"Where the time of a call goes (means): {load}", columns, lines, len(_CASE))
+    return ReportTable(f"Where the time of a call goes (means): {load}", columns, lines, len(_CASE))
 
 
-def _cases(outcome: Outcome, load: Load) -> list[Case]:
+def _cases(outcome: SweepOutcome, load: Load) -> list[Case]:
     return [case for case in outcome.cases if case.load == load]
 
 
@@ -93,7 +93,7 @@ def _case(case: Case) -> list[str]:
     return [str(case.workers), str(case.rows or "-")]
 
 
-def notes(outcome: Outcome) -> list[str]:
+def notes(outcome: SweepOutcome) -> list[str]:
     """What a reader of the figures must know, each as a sentence."""
     found = list(outcome.notes)
     if any(each.window.failures for each in outcome.measured):
@@ -115,7 +115,7 @@ def notes(outcome: Outcome) -> list[str]:
     return found
 
 
-def facts(outcome: Outcome) -> list[tuple[str, str]]:
+def facts(outcome: SweepOutcome) -> list[tuple[str, str]]:
     """What was measured, where and how: each with a name."""
     plan, machine, broker = outcome.plan, outcome.machine, outcome.broker
     threads = broker["intra_op_threads"]

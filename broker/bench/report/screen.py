@@ -1,4 +1,4 @@
-"""An Outcome on the terminal."""
+"""An SweepOutcome on the terminal."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as RichTable
 
-from broker.bench.outcome import Outcome
+from broker.bench.outcome import SweepOutcome
 from broker.bench.report import rows
 
 
-def show(outcome: Outcome, console: Console) -> None:
+def show(outcome: SweepOutcome, console: Console) -> None:
     for name, text in rows.facts(outcome):
         console.print(f"[bold]{name:<10}[/]{escape(text)}", highlight=False, soft_wrap=True)
     for table in rows.tables(outcome):
@@ -21,7 +21,7 @@ def show(outcome: Outcome, console: Console) -> None:
         console.print(escape(note), style="yellow", highlight=False, soft_wrap=True)
 
 
-def _rich(table: rows.Table) -> RichTable:
+def _rich(table: rows.ReportTable) -> RichTable:
     shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, padding=0)
     for number, title in enumerate(table.columns):
         words = number < table.left and title not in ("workers", "rows")

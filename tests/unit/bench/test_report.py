@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from broker.bench.load.samples import STAGES, Tally, Window
-from broker.bench.outcome import Measured, Outcome
-from broker.bench.plan import Case, Load, Plan
+from broker.bench.load.samples import STAGES, CallSamples, Window
+from broker.bench.outcome import MeasuredCase, SweepOutcome
+from broker.bench.plan import Case, Load, SweepPlan
 from broker.bench.report import markdown, plots, rows, screen
 from tests.workers import in_child
 
@@ -21,19 +21,21 @@ from tests.workers import in_child
 def window(
     per_s: float, latency_us: list[int], stages: bool = False, unsent: int = 0, failed: int = 0
 ) -> Window:
-    tally = Tally(per_s=per_s, unsent=unsent, failures=Counter({"Overloaded": failed} if failed else {}))
-    tally.taken_ns = array("q", [us * 1000 for us in latency_us])
+    samples = CallSamples(
+        per_s=per_s, unsent=unsent, failures=Counter({"Overloaded": failed} if failed else {})
+    )
+    samples.taken_ns = array("q", [us * 1000 for us in latency_us])
     if stages:
-        tally.stages_ns = array("q", [*[1000 * number for number in range(len(STAGES))], 4])
-    return Window.of([tally], seconds=1.0, cpu_s=0.5, others=0.0)
+        samples.stages_ns = array("q", [*[1000 * number for number in range(len(STAGES))], 4])
+    return Window.of([samples], seconds=1.0, cpu_s=0.5, others=0.0)
 
 
-def outcome(load: Load = Load(), **ours: int) -> Outcome:  # noqa: B008 - frozen
+def outcome(load: Load = Load(), **ours: int) -> SweepOutcome:  # noqa: B008 - frozen
     case = Case(2, 8, load)
-    made = Outcome(
+    made = SweepOutcome(
         "digits",
         "serving_default(x: float32[?, 64]) -> (y: float32[?, 10])",
-        Plan(workers=(2,), rows=(8,), loads=(load,), seed=42),
+        SweepPlan(workers=(2,), rows=(8,), loads=(load,), seed=42),
         {
             "cpu": "a | b",
             "cores": 2,
@@ -48,8 +50,10 @@ def outcome(load: Load = Load(), **ours: int) -> Outcome:  # noqa: B008 - frozen
         "the same model in a process of its own",
     )
     made.measured = [
-        Measured("broker", "broker", case, window(2000, [100, 200, 300], True, **ours), 3, True, 60_000_000),
-        Measured(
+        MeasuredCase(
+            "broker", "broker", case, window(2000, [100, 200, 300], True, **ours), 3, True, 60_000_000
+        ),
+        MeasuredCase(
             "session", "in process: Session.run", case, window(1000, [400, 400, 800]), 10, False, 240_000_000
         ),
     ]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from broker.bench.stability import Level, agree, stable
+from broker.bench.stability import WindowLevel, agree, stable
 
-STEADY = [Level(1000, 50), Level(1050, 51), Level(1020, 52)]
+STEADY = [WindowLevel(1000, 50), WindowLevel(1050, 51), WindowLevel(1020, 52)]
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
@@ -16,8 +16,8 @@ def test_fewer_than_three_windows_are_never_stable(count: int) -> None:
 
 def test_only_the_last_three_count() -> None:
     """A slow start is forgotten; what is bad at the end is not."""
-    assert stable([Level(1, 1), Level(100_000, 1), *STEADY], within=0.1)
-    assert not stable([*STEADY, Level(2000, 50)], within=0.1)
+    assert stable([WindowLevel(1, 1), WindowLevel(100_000, 1), *STEADY], within=0.1)
+    assert not stable([*STEADY, WindowLevel(2000, 50)], within=0.1)
 
 
 def test_rate_and_latency_must_both_agree() -> None:
@@ -37,4 +37,4 @@ def test_the_share_counts_from_the_lowest() -> None:
 
 def test_nothing_agrees_with_nothing() -> None:
     """Windows without an answer are alike, and say nothing."""
-    assert not stable([Level(0, 0)] * 3, within=0.1)
+    assert not stable([WindowLevel(0, 0)] * 3, within=0.1)

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from benchmarks.__main__ import main
-from benchmarks.compare.rule import LEAST_ROUNDS, Verdict, compare, ratio_interval
+from benchmarks.compare.rule import LEAST_ROUNDS, ChangeVerdict, compare, ratio_interval
 from benchmarks.sampling import Spread
 
 ROUNDS = (1.00, 1.02, 0.98, 1.01, 0.99, 1.03, 0.97)
@@ -28,16 +28,16 @@ def scaled(factor: float) -> Spread:
 @pytest.mark.parametrize(
     ("factor", "higher_is_better", "verdict"),
     [
-        (1.0, True, Verdict.WITHIN_NOISE),
-        (1.08, True, Verdict.WITHIN_NOISE),  # certain, and too little to speak of between two runs
-        (1.5, True, Verdict.BETTER),
-        (1.5, False, Verdict.WORSE),
-        (0.6, True, Verdict.WORSE),
-        (0.6, False, Verdict.BETTER),
+        (1.0, True, ChangeVerdict.WITHIN_NOISE),
+        (1.08, True, ChangeVerdict.WITHIN_NOISE),  # certain, and too little to speak of between two runs
+        (1.5, True, ChangeVerdict.BETTER),
+        (1.5, False, ChangeVerdict.WORSE),
+        (0.6, True, ChangeVerdict.WORSE),
+        (0.6, False, ChangeVerdict.BETTER),
     ],
 )
 def test_a_figure_moves_when_its_interval_leaves_the_margin(
-    factor: float, higher_is_better: bool, verdict: Verdict
+    factor: float, higher_is_better: bool, verdict: ChangeVerdict
 ) -> None:
     """Up or down, and whether that is good depends on the figure."""
     assert compare(scaled(1), scaled(factor), higher_is_better).verdict is verdict
@@ -46,7 +46,7 @@ def test_a_figure_moves_when_its_interval_leaves_the_margin(
 def test_a_wide_spread_hides_a_change() -> None:
     """Twice the median is nothing where the rounds differ by more than that."""
     wild = spread(1.0, 9.0, 2.0, 7.0, 0.5)
-    assert compare(wild, spread(2.0, 18.0, 4.0, 14.0, 1.0), True).verdict is Verdict.WITHIN_NOISE
+    assert compare(wild, spread(2.0, 18.0, 4.0, 14.0, 1.0), True).verdict is ChangeVerdict.WITHIN_NOISE
 
 
 def test_the_interval_is_that_of_the_ratio_of_medians() -> None:
@@ -66,23 +66,23 @@ def test_rounds_of_one_kind_seldom_differ() -> None:
     apart = [
         compare(spread(*old), spread(*new * 1.5), True).verdict for old, new in zip(runs[::2], runs[1::2])
     ]
-    assert alike.count(Verdict.WITHIN_NOISE) >= 98
-    assert apart.count(Verdict.BETTER) >= 90
+    assert alike.count(ChangeVerdict.WITHIN_NOISE) >= 98
+    assert apart.count(ChangeVerdict.BETTER) >= 90
 
 
 @pytest.mark.parametrize(
     ("old", "new", "verdict"),
     [
-        ((1.0, 0.9, 1.1), (1.2, 1.05, 1.3), Verdict.WITHIN_NOISE),  # the ranges overlap
-        ((1.0, 0.9, 1.1), (1.3, 1.2, 1.4), Verdict.WORSE),
-        ((1.0, 0.99, 1.01), (1.05, 1.04, 1.06), Verdict.WITHIN_NOISE),  # apart, by less than the margin
-        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), Verdict.WITHIN_NOISE),
-        ((0.0, 0.0, 0.0), (0.4, 0.3, 0.5), Verdict.WORSE),
-        ((-2.0, -3.0, -1.0), (5.0, 4.0, 6.0), Verdict.WORSE),
+        ((1.0, 0.9, 1.1), (1.2, 1.05, 1.3), ChangeVerdict.WITHIN_NOISE),  # the ranges overlap
+        ((1.0, 0.9, 1.1), (1.3, 1.2, 1.4), ChangeVerdict.WORSE),
+        ((1.0, 0.99, 1.01), (1.05, 1.04, 1.06), ChangeVerdict.WITHIN_NOISE),  # apart, by less than the margin
+        ((0.0, 0.0, 0.0), (0.0, 0.0, 0.0), ChangeVerdict.WITHIN_NOISE),
+        ((0.0, 0.0, 0.0), (0.4, 0.3, 0.5), ChangeVerdict.WORSE),
+        ((-2.0, -3.0, -1.0), (5.0, 4.0, 6.0), ChangeVerdict.WORSE),
     ],
 )
 def test_without_enough_rounds_ranges_decide(
-    old: tuple[float, float, float], new: tuple[float, float, float], verdict: Verdict
+    old: tuple[float, float, float], new: tuple[float, float, float], verdict: ChangeVerdict
 ) -> None:
     """As for results from before rounds were kept, and for values that have no ratio."""
     change = compare(Spread(*old), Spread(*new), higher_is_better=False)
@@ -93,7 +93,7 @@ def test_without_enough_rounds_ranges_decide(
 def test_few_rounds_have_no_interval() -> None:
     few = spread(*ROUNDS[: LEAST_ROUNDS - 1])
     assert compare(few, scaled(3), True).interval is None
-    assert compare(few, scaled(3), True).verdict is Verdict.BETTER
+    assert compare(few, scaled(3), True).verdict is ChangeVerdict.BETTER
 
 
 # --- the command ---

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from benchmarks.harness.lifetime import forked
+from benchmarks.harness.forked import forked
 from benchmarks.harness.surroundings import QUIET, Surroundings, group_for, throttled_s
 from broker.host.usage import cpu_ns
 from tests.brokers import wait_until

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from benchmarks.__main__ import main
-from benchmarks.published_results import PUBLISHED, Measured, newest
+from benchmarks.published_results import PUBLISHED, PublishedResult, newest
 from benchmarks.targets.catalogue import CATALOGUE, NAMES, plan
 from benchmarks.targets.table import rows, summary
 
@@ -73,7 +73,7 @@ def test_a_missed_bound_is_a_missed_target() -> None:
     reached = {**figure, "value": 1, "target": 2.0, "reached": True, "bound": "at most"}
     machine = {"commit": "c" * 40, "uncommitted_changes": True}
     runs = {
-        name: Measured(Path("x.json"), {"machine": machine, "started": "2026"}, {"figures": figures})
+        name: PublishedResult(Path("x.json"), {"machine": machine, "started": "2026"}, {"figures": figures})
         for name, figures in {"T1": [reached], "T2": [reached, missed]}.items()
     }
     table = rows(runs, ("T1", "T2", "T3"))
@@ -95,7 +95,7 @@ def test_older_results_tell_their_bound_by_whether_it_was_reached() -> None:
     measured = {"machine": {"commit": "c" * 40, "uncommitted_changes": False}, "started": "2026"}
     for target, reached, bound in ((4.0, True, ">= 4"), (4.0, False, "<= 4"), (6.0, True, "<= 6")):
         figures = [{**figure, "target": target, "reached": reached}]
-        runs = {"T1": Measured(Path("x.json"), measured, {"figures": figures})}
+        runs = {"T1": PublishedResult(Path("x.json"), measured, {"figures": figures})}
         assert rows(runs, ["T1"])[0].bound == bound
 
 

@@ -6,15 +6,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from benchmarks.figures import Figure, Result
+from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.bout import run_bouts
+from benchmarks.harness.interleaved import run_interleaved_in
 from benchmarks.harness.run import Target
 from benchmarks.harness.surroundings import QUIET, Surroundings
 from benchmarks.harness.workbench import MODES
 from benchmarks.rates import RateSeries, by_p99, by_throttled, ratio
-from benchmarks.throughput.bench import Bench
-from benchmarks.throughput.contenders import Place, arm
+from benchmarks.throughput.bench import ThroughputBench
+from benchmarks.throughput.contenders import ModelPlace, arm
 
 SURROUNDINGS = {
     each.name: each
@@ -40,23 +40,23 @@ THREADS = {SOCKETS: "one", SESSIONS: "default"}
 Cells = dict[str, dict[str, RateSeries]]
 
 
-def measure(bench: Bench) -> Result:
+def measure(bench: ThroughputBench) -> TargetResult:
     several = [SURROUNDINGS[name] for name in bench.beside]
-    place = Place(bench.mlp, str(bench.directory))
+    place = ModelPlace(bench.mlp, str(bench.directory))
     series: dict[str, RateSeries] = {}
     figures: list[Figure] = []
     for work_us in bench.work_us:
         for workers in bench.workers:
-            found = run_bouts(arms(place, workers, work_us), several, bench.sweep, bench.progress)
+            found = run_interleaved_in(arms(place, workers, work_us), several, bench.sweep, bench.progress)
             for each in several:
                 cell = found[each.name]
                 where = f"{workers:2} workers, {_work(work_us)}{each.label}"
                 series |= {f"{where}: {name}": _told(one, each) for name, one in cell.items()}
                 figures += _figures(cell, where, each)
-    return Result(COMPANY.name, COMPANY.title, "us", series, figures, [_NOTE])
+    return TargetResult(CONTENTION.name, CONTENTION.title, "us", series, figures, [_NOTE])
 
 
-def arms(place: Place, workers: int, work_us: int, modes: Sequence[str] = tuple(MODES)) -> list[Arm]:
+def arms(place: ModelPlace, workers: int, work_us: int, modes: Sequence[str] = tuple(MODES)) -> list[Arm]:
     made = [_waiting(place, workers, mode) for mode in modes]
     made += [replace(arm(kind, threads, workers, place), name=kind) for kind, threads in THREADS.items()]
     return [working(each, work_us / 1e6) for each in made]
@@ -68,7 +68,7 @@ def working(arm: Arm, work_s: float, pause_s: float = 0.0) -> Arm:
     return replace(arm, factory="benchmarks.arms.paced:paced", options=options)
 
 
-def _waiting(place: Place, workers: int, mode: str) -> Arm:
+def _waiting(place: ModelPlace, workers: int, mode: str) -> Arm:
     made = arm("broker", "one", workers, place)
     return replace(made, name=mode, label=f"broker, {MODES[mode]}", options={**made.options, "wait": mode})
 
@@ -105,4 +105,4 @@ _NOTE = (
     "stopped and continued as the kernel would, and no throttled time is known."
 )
 
-COMPANY = Target("company", "waiting beside other work, mlp, one row, closed loop", measure)
+CONTENTION = Target("company", "waiting beside other work, mlp, one row, closed loop", measure)

@@ -1,4 +1,4 @@
-"""gunicorn with one of the apps as an arm: its crew is one process that makes the load."""
+"""gunicorn with one of the apps as an arm: its only worker makes the load."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from functools import partial
 from typing import Any
 
 from benchmarks.harness.cpu import descendants, wait_until_quiet
-from benchmarks.harness.timed import Crew, Flow, Member
+from benchmarks.harness.timed import ArmWorker, ArmWorkers, Flow
 from benchmarks.http import load
 from benchmarks.http.contenders import KINDS
 from benchmarks.http.exchange import Address
-from benchmarks.http.server import Server
+from benchmarks.http.server import GunicornServer
 from benchmarks.workloads import Workload
 
 
 @contextmanager
-def served(
+def server_arm(
     workload: Workload, kind: str, workers: int, connections: int, directory: str, model: str, tune: str
-) -> Iterator[Crew]:
+) -> Iterator[ArmWorkers]:
     """The facts are of this start: seconds, milliseconds of each worker, MB."""
     environment = {
         "HTTP_MODEL": model,
@@ -27,7 +27,7 @@ def served(
         "TMPDIR": directory,  # where a dirty arbiter has its sockets and its pid file
         "XDG_RUNTIME_DIR": directory,
     }
-    with Server(KINDS[kind], workload, workers, environment) as server:
+    with GunicornServer(KINDS[kind], workload, workers, environment) as server:
         start_s = server.answer_first()
         server.warm_up()
         wait_until_quiet(descendants())
@@ -37,7 +37,9 @@ def served(
             **server.memory(),
             "warm_up_checked": server.checked,
         }
-        yield Crew([Member(partial(_load, server.address, workload, connections), workload)], facts=facts)
+        yield ArmWorkers(
+            [ArmWorker(partial(_load, server.address, workload, connections), workload)], facts=facts
+        )
 
 
 @contextmanager

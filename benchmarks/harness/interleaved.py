@@ -8,9 +8,10 @@ from functools import partial
 
 from benchmarks.harness.arm import Arm, ArmProcess
 from benchmarks.harness.cpu import descendants, wait_until_quiet
-from benchmarks.harness.rounds import Progress, in_turn, starting
+from benchmarks.harness.rounds import Progress, starting
 from benchmarks.harness.surroundings import QUIET, Surroundings, group_for, throttled_s
 from benchmarks.rates import RateSeries, RateWindow, by_rate
+from broker.bench.turns import in_turn
 from broker.host.cgroup import Group
 
 
@@ -24,10 +25,10 @@ class Pace:
     seed: int
 
 
-class CrewProcess(ArmProcess):
+class WorkersProcess(ArmProcess):
     """An arm with several workers, running."""
 
-    subject = "benchmarks.harness.crew"
+    module = "benchmarks.harness.several_workers"
 
     def rate(self, pace: Pace) -> tuple[RateWindow, int]:
         """A window, and how many answers were checked in it and in its warm-up. Raises ArmFailed."""
@@ -35,7 +36,7 @@ class CrewProcess(ArmProcess):
         return message["window"], message["checked"]
 
 
-def run_bout(
+def run_interleaved(
     arms: Sequence[Arm],
     pace: Pace,
     progress: Progress,
@@ -48,10 +49,10 @@ def run_bout(
     `together`: all go on until the last of them is stable, so that they can be compared within each round; else each
     stops when it is.
     """
-    return run_bouts(arms, [QUIET], pace, progress, together=together, steady=steady)[QUIET.name]
+    return run_interleaved_in(arms, [QUIET], pace, progress, together=together, steady=steady)[QUIET.name]
 
 
-def run_bouts(
+def run_interleaved_in(
     arms: Sequence[Arm],
     several: Sequence[Surroundings],
     pace: Pace,
@@ -64,12 +65,14 @@ def run_bouts(
     found: dict[str, dict[str, RateSeries]] = {}
     with (
         group_for(several) as group,
-        starting([partial(CrewProcess, arm, pace.seed, group and group.folder) for arm in arms]) as crews,
+        starting(
+            [partial(WorkersProcess, arm, pace.seed, group and group.folder) for arm in arms]
+        ) as processes,
     ):
         facts = {}
-        for done, crew in enumerate(crews):
-            progress(done, len(crews), f"starting {crew.arm.label}")
-            facts[crew.arm.name] = crew.await_ready()["facts"]
+        for done, process in enumerate(processes):
+            progress(done, len(processes), f"starting {process.arm.label}")
+            facts[process.arm.name] = process.await_ready()["facts"]
         everybody = descendants()
         for each in several:
             series = found[each.name] = {
@@ -77,38 +80,40 @@ def run_bouts(
                 for arm in arms
             }
             with each.imposed(everybody, group):
-                _run_rounds(crews, series, pace, progress, together, partial(_measure, everybody, group))
+                _run_rounds(processes, series, pace, progress, together, partial(_measure, everybody, group))
     return found
 
 
 def _run_rounds(
-    crews: list[CrewProcess],
+    processes: list[WorkersProcess],
     series: dict[str, RateSeries],
     pace: Pace,
     progress: Progress,
     together: bool,
-    measure: Callable[[CrewProcess, Pace, RateSeries], None],
+    measure: Callable[[WorkersProcess, Pace, RateSeries], None],
 ) -> None:
     for number in range(pace.most):
-        going_on = _going_on(crews, series, together)
+        going_on = _going_on(processes, series, together)
         if not going_on:
             break
-        for turn, crew in enumerate(in_turn(going_on, number)):
-            progress(number * len(crews) + turn, pace.most * len(crews), _what(crew.arm))
-            measure(crew, pace, series[crew.arm.name])
+        for turn, process in enumerate(in_turn(going_on, number)):
+            progress(number * len(processes) + turn, pace.most * len(processes), _what(process.arm))
+            measure(process, pace, series[process.arm.name])
 
 
-def _going_on(crews: list[CrewProcess], series: dict[str, RateSeries], together: bool) -> list[CrewProcess]:
-    unstable = [crew for crew in crews if not series[crew.arm.name].stable]
-    return crews if unstable and together else unstable
+def _going_on(
+    processes: list[WorkersProcess], series: dict[str, RateSeries], together: bool
+) -> list[WorkersProcess]:
+    unstable = [process for process in processes if not series[process.arm.name].stable]
+    return processes if unstable and together else unstable
 
 
 def _measure(
-    everybody: Iterable[int], group: Group | None, crew: CrewProcess, pace: Pace, series: RateSeries
+    everybody: Iterable[int], group: Group | None, process: WorkersProcess, pace: Pace, series: RateSeries
 ) -> None:
     wait_until_quiet(everybody)
     before = throttled_s(group)
-    window, checked = crew.rate(pace)
+    window, checked = process.rate(pace)
     series.windows.append(replace(window, throttled_s=throttled_s(group) - before))
     series.checked += checked
 

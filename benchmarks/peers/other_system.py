@@ -9,7 +9,7 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Setting:
+class SystemSetting:
     """What all peers of a run have in common. `model` is the SavedModel, None where `workload` needs none."""
 
     workload: str
@@ -17,7 +17,7 @@ class Setting:
     directory: str
 
 
-Options = Callable[[Setting, int], dict[str, Any]]
+Options = Callable[[SystemSetting, int], dict[str, Any]]
 """An arm's options, from the setting and the number of intra-op threads."""
 
 
@@ -36,7 +36,7 @@ class Way:
 
 
 @dataclass(frozen=True)
-class Peer:
+class OtherSystem:
     """`requirements` are pinned, and go into an environment of the peer's own; without any it runs in ours.
 
     `imports` are the modules without which it cannot run in ours. Without `dependencies` the requirements are all that

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.demo.load import Load
+from benchmarks.demo.load import LoadResult
 from benchmarks.demo.processors import Use
 from benchmarks.demo.program import Message
-from benchmarks.demo.server import Server, WorkerStart
+from benchmarks.demo.server import DemoServer, WorkerStart
 from benchmarks.memory import ProcessMemory
 
 BROKER = "broker (TensorFlow)"
@@ -40,7 +40,7 @@ class Counters:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServerFigures:
     """One server's figures. Those of the load are missing for the bare app, those of the broker without one."""
 
     title: str
@@ -48,7 +48,7 @@ class Served:
     arbiter_pid: int
     starts: Sequence[WorkerStart]
     processes: Sequence[ProcessMemory]
-    load: Load | None
+    load: LoadResult | None
     use: Use | None
     counters: Counters | None
 
@@ -56,12 +56,12 @@ class Served:
     def of(
         cls,
         title: str,
-        server: Server,
+        server: DemoServer,
         starts: Sequence[WorkerStart],
-        load: Load | None = None,
+        load: LoadResult | None = None,
         use: Use | None = None,
         counters: Counters | None = None,
-    ) -> Served:
+    ) -> ServerFigures:
         """Takes the memory of the running server as well."""
         root, arbiter = server.program.pid, server.arbiter_pid
         return cls(title, root, arbiter, starts, server.memory(), load, use, counters)

@@ -1,6 +1,6 @@
-"""The process of one arm: opens the arm, then runs windows of calls when it is told to.
+"""The process of an arm of one worker: opens the arm, then runs a window of calls at each message.
 
-rounds (another process)                     this process
+rounds.py (another process)                  this process
 {"run": (calls, warm-up)}  -- socket -->     calls, each timed, each answer checked
                            <-- socket --     {"taken_ns": array, "checked": n} or {"error": text}
 end of the socket          ----------->      closes the arm and ends
@@ -14,14 +14,15 @@ import sys
 import traceback
 from array import array
 from collections.abc import Callable
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from time import perf_counter_ns
 from typing import Any
 
 from benchmarks import workloads
-from benchmarks.harness.lifetime import die_with_parent
 from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Checker, Workload
+from broker.bench.load.forks import die_with_parent, messages
 
 
 def run_window(timed: Timed, workload: Workload, checker: Checker, calls: int) -> array[int]:
@@ -48,11 +49,8 @@ def serve(connection: Connection, spec: dict[str, Any]) -> None:
     with resolve(spec["factory"])(workload, **spec["options"]) as timed:
         run_window(timed, workload, checker, len(workload.inputs))  # first use is not what is measured
         connection.send({"ready": True})
-        while True:
-            try:
-                calls, warm_up = connection.recv()["run"]
-            except EOFError:
-                return
+        for message in messages(connection):
+            calls, warm_up = message["run"]
             run_window(timed, workload, checker, warm_up)
             checked = checker.checked
             taken = run_window(timed, workload, checker, calls)
@@ -74,10 +72,8 @@ def main(serve: Callable[[Connection, dict[str, Any]], None] = serve) -> None:
         serve(connection, json.loads(sys.argv[2]))
     except Exception:
         traceback.print_exc()
-        try:
+        with suppress(BrokenPipeError):
             connection.send({"error": traceback.format_exc(limit=-3)})
-        except BrokenPipeError:
-            pass
         sys.exit(1)
 
 

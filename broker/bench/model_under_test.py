@@ -24,7 +24,7 @@ _SOCKET = "b.sock"
 
 
 @dataclass(frozen=True)
-class Subject:
+class ModelUnderTest:
     """`address` of a running broker that serves `name`, or None to start one for `spec`, with `options` of Broker.
 
     `spec` may be None beside an address: the model is then known to its broker only.
@@ -38,7 +38,7 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedUnderTest:
     """The model as its broker has it. `told` is what the broker says of it, but for its signatures."""
 
     address: str
@@ -48,19 +48,19 @@ class Served:
 
 
 @contextmanager
-def served(subject: Subject) -> Iterator[Served]:
+def served(model: ModelUnderTest) -> Iterator[ServedUnderTest]:
     """Raises BrokerError if there is no such broker, or if it cannot be started; ModelNotFound."""
-    if subject.address is not None:
-        yield _asked(subject, subject.address)
+    if model.address is not None:
+        yield _asked(model, model.address)
         return
-    assert subject.spec is not None
+    assert model.spec is not None
     folder = tempfile.mkdtemp(
         prefix="onesession-bench-", dir="/tmp"
     )  # short enough for a socket, as $TMPDIR may not be
     path = Path(folder, _SOCKET)
     try:
-        with Broker([subject.spec], name=os.fspath(path), supervise=False, **subject.options) as broker:
-            yield _asked(subject, broker.address)
+        with Broker([model.spec], name=os.fspath(path), supervise=False, **model.options) as broker:
+            yield _asked(model, broker.address)
     finally:
         # No other broker will have this address, and so remove what one leaves that had to be killed.
         sweep(name_prefix(path))
@@ -68,19 +68,19 @@ def served(subject: Subject) -> Iterator[Served]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _asked(subject: Subject, address: str) -> Served:
+def _asked(model: ModelUnderTest, address: str) -> ServedUnderTest:
     models = ask(address, "models")["models"]
-    told = models.get(subject.name)
+    told = models.get(model.name)
     if told is None:
         known = ", ".join(sorted(models)) or "none"
-        raise ModelNotFound(f"the broker at {address} has no model {subject.name!r}; it serves {known}")
+        raise ModelNotFound(f"the broker at {address} has no model {model.name!r}; it serves {known}")
     found = {each["name"]: each for each in told["signatures"]}
-    name = subject.signature or told["default_signature"]
+    name = model.signature or told["default_signature"]
     if name not in found:
         reason = told["left_out"].get(name)
         known = ", ".join(sorted(found)) or "none"
         raise ModelNotFound(
-            f"model {subject.name!r} has no signature {name!r}; it has {known}"
+            f"model {model.name!r} has no signature {name!r}; it has {known}"
             + (f" ({name!r} was left out: {reason})" if reason else "")
         )
     kept = (
@@ -93,7 +93,7 @@ def _asked(subject: Subject, address: str) -> Served:
         "onednn",
         "light",
     )
-    return Served(
+    return ServedUnderTest(
         address,
         ask(address, "status")["status"]["pid"],
         Signature.from_message(found[name]),
