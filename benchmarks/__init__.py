@@ -1,1 +1,1 @@
-"""What the project is measured with, and the demo. Not part of the distribution."""
+"""The benchmarks of the project, and the demo. Not part of the distribution."""

@@ -1,4 +1,4 @@
-"""`python -m benchmarks COMMAND`: what the project is measured with, each command a file of `commands/`."""
+"""`python -m benchmarks COMMAND`: the benchmarks of the project. Each command is a file of `commands/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a target asks for beside what was measured."""
+"""Figures with their targets, and the result of one target."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Sheet:
-    """A table of its own, for what is no arm and no figure: the first column says what, the others are numbers."""
+    """A table for values that are neither arms nor figures: the first column names the row, the others are numbers."""
 
     title: str
     headings: tuple[str, ...]
@@ -47,7 +47,7 @@ class Sheet:
 
 @dataclass
 class TargetResult:
-    """One target: its arms, its figures, and what a reader must know about how they were taken."""
+    """One target: its arms, its figures, and notes on how they were measured."""
 
     target: str
     title: str
@@ -62,7 +62,7 @@ class TargetResult:
 
 
 def number(value: float) -> str:
-    """With three digits that say something."""
+    """With three significant digits."""
     return f"{value:.3f}" if abs(value) < 1 else f"{value:.2f}" if abs(value) < 100 else f"{value:,.0f}"
 
 

@@ -1,4 +1,4 @@
-"""What the figures were taken on, and whether something else used the machine meanwhile."""
+"""The machine and the commit of the figures, and whether other programs used the machine meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from broker.host.usage import busy_s
 
 ROOT = Path(__file__).parents[1]
 _RESULTS = "benchmarks/published"
-"""Which runs rewrite: what is written there changes nothing that is measured."""
+"""Runs rewrite these files; changes there do not affect what is measured."""
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -45,7 +45,7 @@ class OtherLoad:
         self._own = own_s()
 
     def share(self) -> float:
-        """As a share of all cores."""
+        """The CPU time of others as a share of all cores."""
         for orphan in set(psutil.Process().children()) - self._there_before:
             with suppress(ChildProcessError):
                 os.waitpid(orphan.pid, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""What processes take of the machine's memory: PSS, where each shared page counts by 1/n for each of its n users.
+"""The memory of processes: PSS, where each shared page counts by 1/n for each of its n users.
 
 The sum over a tree is what the tree costs, which neither the sum of RSS (shared pages counted n times) nor of USS (not
 counted at all) is. A page that a process outside the tree maps as well is counted in part, so two trees that share

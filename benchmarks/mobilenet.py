@@ -21,7 +21,7 @@ from benchmarks.harness.modules import run_module
 IMAGE_SHAPE = (224, 224, 3)
 IMAGES = 4
 TOLERANCE = 1e-3
-"""Of an answer. The answers to two images differ by 0.1 and more, those of two batch sizes by 1e-6."""
+"""Tolerance of an answer. Answers to two images differ by 0.1 and more, answers in two batch sizes by 1e-6."""
 
 _FORMAT = 1
 _EXAMPLES = "examples.npz"

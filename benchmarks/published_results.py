@@ -1,4 +1,4 @@
-"""Results as they lie on disk: one file, or of each target the newest in a folder."""
+"""Results on disk: one file, or the newest result of each target in a folder."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NEEDED = {"targets", "machine", "started"}
 
 
 class NoResults(Exception):
-    """There is nothing here that a benchmark wrote."""
+    """There are no results here that a benchmark wrote."""
 
 
 @dataclass(frozen=True)
 class PublishedResult:
-    """One target's entry in the results, and the run that it is of."""
+    """One target's entry in the results, and the run that it belongs to."""
 
     path: Path
     run: dict[str, Any]
@@ -28,7 +28,7 @@ class PublishedResult:
 
     @property
     def machine(self) -> dict[str, Any]:
-        """Where it was taken; results that were put together of several keep each one's own."""
+        """The machine it was measured on; results that were merged from several runs keep the machine of each."""
         found: dict[str, Any] = self.result.get("machine") or self.run["machine"]
         return found
 
@@ -39,7 +39,7 @@ class PublishedResult:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Those of the command that measured it; `targets` keeps them with each."""
+        """The options of the command that measured it; `targets` keeps them with each result."""
         found: dict[str, Any] = self.result.get("options") or self.run.get("options", {})
         return found
 
@@ -49,7 +49,7 @@ class PublishedResult:
 
 
 def newest(place: Path) -> dict[str, PublishedResult]:
-    """By target, in the order of their names: the newest in a folder, or all of a file. Raises NoResults."""
+    """The results by target, ordered by name: the newest in a folder, or all in a file. Raises NoResults."""
     found: dict[str, PublishedResult] = {}
     for path, document in sorted(_documents(place), key=lambda each: str(each[1]["started"])):
         for name, result in document["targets"].items():

@@ -1,7 +1,7 @@
-"""What windows of several workers at once say: answers a second, their times, and the CPU time they cost.
+"""Results of windows of several workers: answers per second, their times, and the CPU time they cost.
 
-Windows are repeated until they are stable (`broker.bench.stability`), as long as the plan allows. What did not get
-there is told as not stable, and its spread says how far off it is.
+Windows are repeated until they are stable (`broker.bench.stability`), as long as the plan allows. An arm that does not
+become stable is reported as such, and its spread shows by how much.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def by_beside(window: RateWindow) -> float:
 
 @dataclass
 class RateSeries:
-    """One arm's windows. `steady` picks what has to become stable; `facts` are what the table says beside the label."""
+    """One arm's windows. `steady` picks the value that has to become stable; `facts` are shown beside the label."""
 
     name: str
     label: str

@@ -20,7 +20,7 @@ BUSY = 0.05  # other load, as a share of all cores, from which on the reader is 
 
 
 def console() -> Console:
-    """As wide as the terminal; wide enough for the tables where the output is no terminal."""
+    """A console as wide as the terminal; wide enough for the tables where the output is not a terminal."""
     made = Console()
     return made if made.is_terminal else Console(width=130)
 

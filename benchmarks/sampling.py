@@ -19,7 +19,7 @@ from broker.bench.load.samples import nearest_rank
 
 @dataclass(frozen=True)
 class LatencyWindow:
-    """What one window of calls took, in nanoseconds."""
+    """How long the calls of one window took, in nanoseconds."""
 
     p50_ns: int
     p90_ns: int

@@ -13,8 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import psutil
 from typing_extensions import Self
@@ -22,8 +21,10 @@ from typing_extensions import Self
 from benchmarks.machine import ROOT
 from broker.bench.load.forks import die_with_parent
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 T = TypeVar("T")
-S = TypeVar("S")
 
 KILL_SECONDS = 5.0
 _PAUSE_SECONDS = 0.01
@@ -49,7 +50,7 @@ class ServerProcess:
         log: Path | None = None,
         **options: Any,
     ) -> None:
-        """`log` gets what it writes; without one that goes where our own output goes. `options` are those of Popen."""
+        """`log` is the file for its output; without one it inherits stdout and stderr. `options` are those of Popen."""
         self.name = name
         self.stopped_in_order = True
         self.log = log
@@ -90,7 +91,7 @@ class ServerProcess:
         return ServerFailed(f"{why}: {' | '.join(self.last_lines(_SAID_LINES)) or '(no output)'}")
 
     def last_lines(self, count: int) -> list[str]:
-        """Of its log."""
+        """The last lines of its log."""
         if self.log is None:
             return []
         return [line.strip() for line in self.log.read_text("utf-8", "replace").splitlines()[-count:]]
@@ -121,9 +122,7 @@ class ServerProcess:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

@@ -1,6 +1,6 @@
-"""What every arm of a target is asked, and what it must answer.
+"""The inputs that every arm of a target gets, and the right answers.
 
-Several inputs take turns, so that an answer left from the call before is found out.
+Several inputs take turns, so that an answer left from the previous call is detected.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Checker:
 
 
 def make(name: str, seed: int) -> Workload:
-    """`name` may say how many rows each input shall have: "mlp:16"."""
+    """`name` may include the number of rows of each input: "mlp:16"."""
     kind, _, rows = name.partition(":")
     if rows:
         return Workload(name, *_of_rows(kind, np.random.default_rng(seed), int(rows)))
@@ -117,13 +117,13 @@ def _image_copy(rng: np.random.Generator) -> Pairs:
 
 
 def _huge(rng: np.random.Generator) -> Pairs:
-    """Of the answers a sample, as the arms take it."""
+    """Samples of the answers, as the arms take them."""
     inputs = _rows(rng, 2)
     return inputs, [huge_model.answer(x) for x in inputs]
 
 
 def _mobilenet(rng: np.random.Generator) -> Pairs:
-    """Those that were kept with the model, whatever the seed: nothing but the model knows their answers."""
+    """The examples that are kept with the model, whatever the seed: only the model can compute their answers."""
     return mobilenet.examples()
 
 
@@ -133,7 +133,7 @@ def _mobilenet_batch(rng: np.random.Generator) -> Pairs:
 
 
 def head(rows: np.ndarray) -> np.ndarray:
-    """The first ten values of each row, a view: an answer that belongs to its row, whoever it is batched with."""
+    """The first ten values of each row, a view: an answer that belongs to its row, in whatever batch it runs."""
     return rows[:, :10]
 
 

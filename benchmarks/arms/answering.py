@@ -1,4 +1,4 @@
-"""What answers at the other end of a pipe or a socket: the same as in the broker that it is compared with."""
+"""The callable at the other end of a pipe or a socket: the same that the broker in the comparison runs."""
 
 from __future__ import annotations
 

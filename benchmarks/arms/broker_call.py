@@ -53,7 +53,7 @@ def in_place(workload: Workload, address: str, model: str, fill: bool) -> Iterat
 
 
 def verify_transfer(client: worker_client.Client, workload: Workload) -> None:
-    """`echo_image` does not look at its input, so see that inputs arrive at a model that does. Raises WrongAnswer."""
+    """`echo_image` does not read its input, so check that inputs arrive at a model that does. Raises WrongAnswer."""
     model = client.model("strided")
     for x in workload.inputs:
         with model.request(rows=1) as request:

@@ -37,7 +37,7 @@ def brokered(
 
 
 def arm_workers(workers: list[ArmWorker], address: str, model: str) -> ArmWorkers:
-    """With the runs of `model`, and what the broker decided about it."""
+    """The workers with the batches of `model`, and the settings that the broker chose for it."""
     return ArmWorkers(workers, batches(address, model), {"models": settings(address)})
 
 
@@ -46,7 +46,7 @@ def address_in(directory: str) -> str:
 
 
 def batches(address: str, model: str) -> Callable[[], Mapping[int, int]]:
-    """Asks for the model's runs so far, by their rows."""
+    """A function that asks the broker for the model's runs so far, by their rows."""
 
     def count() -> Mapping[int, int]:
         total: Counter[int] = Counter()
@@ -58,7 +58,7 @@ def batches(address: str, model: str) -> Callable[[], Mapping[int, int]]:
 
 
 def settings(address: str) -> dict[str, Any]:
-    """What the broker says of its models, but for their signatures."""
+    """What the broker reports about its models, except their signatures."""
     models = ask(address, "models")["models"]
     return {
         name: {key: value for key, value in model.items() if key != "signatures"}

@@ -1,4 +1,4 @@
-"""From fork() to the first answer in a worker, as a prefork server makes one. The child takes the time itself.
+"""The time from fork() to the first answer in a worker of a prefork server. The child process measures it.
 
 Both parents have numpy and the client imported, as a preloaded app would. Neither has TensorFlow: a process that has
 cannot fork workers that use it.

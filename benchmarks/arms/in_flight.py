@@ -1,4 +1,4 @@
-"""Many requests in flight from one process: what a producer does that feeds a pool."""
+"""Many requests in flight from one process, as a producer that feeds a pool has them."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def session_passed(workload: Workload, workers: int, path: str, threads: int) ->
 
 @contextmanager
 def singleton(workload: Workload, workers: int, path: str, threads: int) -> Iterator[ArmWorkers]:
-    """Nobody holds the session: every call asks for the process' only one, which is made when it is first asked for."""
+    """Every call asks for the process' only session, which is made at the first call."""
 
     def callers() -> list[Call]:
         only = _Singleton(partial(load, path, threads))
@@ -90,7 +90,7 @@ def _workers(workload: Workload, callers: Callable[[], list[Call]]) -> ArmWorker
 
 
 def _answers(calls: list[Call], inputs: list[np.ndarray]) -> Answers:
-    """Those of all threads, as they come. The threads end when it is closed."""
+    """The answers of all threads, as they come. The threads end when the generator is closed."""
     came: SimpleQueue[_Answer | BaseException] = SimpleQueue()
     done = threading.Event()
     threads = [threading.Thread(target=_loop, args=(call, inputs, came, done)) for call in calls]

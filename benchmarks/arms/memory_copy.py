@@ -1,4 +1,4 @@
-"""One copy of the input into shared memory: the least that a call can cost which is given an array."""
+"""One copy of the input into shared memory: the least cost of a call with an array."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def beside_a_process(
 
 
 def _broker(directory: str, **models: str) -> Broker:
-    """With its own settings, measured before."""
+    """A broker with its own settings, which were measured before."""
     return Broker(models=models, name=address_in(directory), tune="remembered")
 
 

@@ -1,4 +1,4 @@
-"""Two processes and two POSIX semaphores: the machine's own cost of a round trip, with nothing said."""
+"""Two processes and two POSIX semaphores: the machine's own cost of a round trip that carries no data."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _poll(semaphore: posix_ipc.Semaphore) -> None:
 
 
 def _semaphore(name: str) -> posix_ipc.Semaphore:
-    """Without a name from the start: the child inherits it."""
+    """A semaphore whose name is removed at once: the child process inherits it."""
     made = posix_ipc.Semaphore(f"/onesession.bench.{os.getpid()}.{name}", posix_ipc.O_CREX, mode=0o600)
     made.unlink()
     return made

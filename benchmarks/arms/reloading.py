@@ -57,7 +57,7 @@ def two_versions(directory: Path, source: str) -> str:
 
 
 def _broker(directory: str, light: str, heavy: str) -> Broker:
-    """With its own settings, measured before."""
+    """A broker with its own settings, which were measured before."""
     models = {"light": light, "heavy": {"source": heavy, "versions": [1]}}
     return Broker(models=models, name=address_in(directory), tune="remembered")
 

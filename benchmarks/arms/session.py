@@ -1,4 +1,4 @@
-"""TensorFlow in the caller's own process: what a worker pays that has a session to itself."""
+"""TensorFlow in the caller's own process: the cost for a worker that has its own session."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def bare(path: str, threads: int = ONE_THREAD) -> Callable[[np.ndarray], np.ndar
 
 
 def making(fast: bool) -> Callable[[str, int], Callable[[np.ndarray], np.ndarray]]:
-    """What makes a function of one array of a path and a number of threads: `bare`, or else `runner`."""
+    """`bare` if `fast`, else `runner`: both make a function of one array from a path and a number of threads."""
     return bare if fast else runner
 
 

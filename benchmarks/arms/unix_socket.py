@@ -1,4 +1,4 @@
-"""A raw Unix socket: frames of a fixed size, received into place, nothing pickled. The leanest that a socket can be."""
+"""A raw Unix socket: frames of a fixed size, received into place, nothing pickled. The least that a socket costs."""
 
 from __future__ import annotations
 

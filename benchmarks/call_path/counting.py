@@ -26,7 +26,7 @@ POST = "Semaphore.release"
 
 @dataclass(frozen=True)
 class CallPath:
-    """What one request calls: in the worker, in the broker until the worker has its answer, and there after that."""
+    """The calls of one request: in the worker, in the broker until the worker has its answer, and there after that."""
 
     worker: list[Called]
     broker: list[Called]
@@ -83,7 +83,7 @@ class _IntakeRecorder:
             raise TimeoutError("the intake does not come to rest")
 
     def _look(self, call: Called) -> None:
-        """Told each Python call before it is recorded. While it idles, the intake looks again and again."""
+        """Called before each Python call is recorded. While idle, the intake thread polls repeatedly."""
         if call.name.endswith("._idle"):
             if any(called.name == POST for called in self._recorder.calls):
                 self.request = self._recorder.calls

@@ -1,4 +1,4 @@
-"""The calls that a thread makes, in their order, as `sys.setprofile` tells them. Exact, whatever else runs."""
+"""The calls that a thread makes, in their order, as `sys.setprofile` reports them. Exact, whatever else runs."""
 
 from __future__ import annotations
 

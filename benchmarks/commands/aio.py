@@ -21,7 +21,7 @@ from benchmarks.rates import by_cpu, ratio
 from benchmarks.throughput.broker_facts import batches
 
 LEAST = 0.8
-"""Of the sync workers' answers a second."""
+"""The least share of the sync workers' answers per second."""
 WARM_UP_SHARE = 0.3
 QUICK = {"tasks": 20, "workers": 2, "windows": 1, "seconds": 0.1}
 
@@ -35,7 +35,7 @@ class AioBench(Workbench):
 
     @property
     def models(self) -> dict[str, Any]:
-        """With one intra-op thread, which is best for a light model: all arms alike, and nothing to be tuned."""
+        """The models of all arms, with one intra-op thread: best for a light model, so that it needs no tuning."""
         return {"mlp": {"source": self.mlp, "intra_op_threads": ONE_THREAD}}
 
 

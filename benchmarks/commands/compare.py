@@ -59,7 +59,7 @@ def compare(old: Path, new: Path, arms: bool, everything: bool, fail_on_regressi
 
 
 def differences(old: Mapping[str, PublishedResult], new: Mapping[str, PublishedResult]) -> list[str]:
-    """What a reader must know before believing any comparison: other machines, other options."""
+    """Differences that make a comparison doubtful: other machines, other options."""
     lines: dict[str, None] = {}
     for target in [target for target in new if target in old]:
         was, now = old[target].machine, new[target].machine

@@ -19,7 +19,7 @@ from benchmarks.harness.options import count
 from benchmarks.models import exporting
 
 ECHO = "broker.models.python.echo:echo"
-POLLING = 16  # the same built-in so often in a row is a polling loop, whose turns tell nothing
+POLLING = 16  # the same built-in so often in a row is a polling loop, whose count means nothing
 
 
 @click.command()

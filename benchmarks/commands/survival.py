@@ -27,7 +27,7 @@ LAST_LINES = 20
 
 @dataclass
 class SurvivalBench(Workbench):
-    """How many of each, and the seed of all."""
+    """The number of kills and of headers, and their seed."""
 
     kills: int
     headers: int
@@ -35,8 +35,8 @@ class SurvivalBench(Workbench):
 
 
 def _survive(bench: SurvivalBench, what: str, count: int, arguments: list[str]) -> tuple[int, str]:
-    """How many were survived: all, or none if anything did not hold; and what the program said last. All that it said
-    is kept in a file beside the results."""
+    """How many were survived: all, or none if any check failed; and the end of the program's output. A file beside the
+    results keeps all of it."""
     command = [sys.executable, "-m", *arguments, "--seed", str(bench.seed)]
     said: list[str] = []
     RESULTS.mkdir(exist_ok=True)

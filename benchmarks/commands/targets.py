@@ -100,7 +100,7 @@ def _measure(
 
 
 def _run(command: Sequence[str]) -> int:
-    """Its status. If this process is told to end, so is the command, which then stops what it has started."""
+    """Its exit status. If this process is asked to end, it ends the command, which then stops what it has started."""
     with subprocess.Popen(command, cwd=machine.ROOT) as running:
         try:
             return running.wait()
@@ -110,7 +110,7 @@ def _run(command: Sequence[str]) -> int:
 
 
 def _results(path: Path, step: CommandRun) -> dict[str, Any]:
-    """Of the targets that a step was run for: other results of its command may be another's to give."""
+    """The results of the targets that a step was run for: another step may be run for other targets of its command."""
     try:
         run = newest(path)
     except NoResults:

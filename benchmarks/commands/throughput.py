@@ -76,7 +76,7 @@ def throughput(
     path: Path | None,
 ) -> None:
     """T3, T7 and T8 of TARGETS.md, and waiting: many workers at once beside the other ways to serve them. If they are
-    asked for: company (waiting beside other work; an hour) and rhythm (that of a web server; T26).
+    asked for: company (waiting under contention; an hour) and rhythm (that of a web server; T26).
 
     Every arm runs in processes of its own, in windows that take turns until the last three are alike; every answer is
     checked. Takes about a quarter of an hour on two cores, which should have nothing else to do.

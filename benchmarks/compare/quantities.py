@@ -1,4 +1,4 @@
-"""What two runs have in common and can be compared by: figures, and if asked for the times and rates of arms."""
+"""The quantities that two runs have in common: figures, and on request the times and rates of arms."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 The rule, for one figure in two runs, of which each has a value for every round:
 
 1.  With at least 5 positive values in both, the ratio of their medians, new to old, has a bootstrap interval: both
-    runs' values are drawn anew, with replacement, 4,000 times, and the middle 99 % of the ratios are kept (Efron,
+    runs' values are resampled with replacement 4,000 times, and the middle 99 % of the ratios are kept (Efron,
     "Bootstrap methods: another look at the jackknife", Annals of Statistics 7, 1979; intervals of a ratio as the answer
     to "how much faster" are Kalibera and Jones', "Rigorous benchmarking in reasonable time", ISMM 2013). The figure has
     moved if all of the interval is more than 10 % away from 1.
@@ -47,7 +47,7 @@ class Change:
 
 
 def compare(old: Spread, new: Spread, higher_is_better: bool) -> Change:
-    """What became of a figure."""
+    """The change of a figure between two runs."""
     ratio = new.median / old.median if old.median > 0 and new.median > 0 else None
     if _enough(old) and _enough(new):
         interval = ratio_interval(old.rounds, new.rounds)
@@ -67,7 +67,7 @@ def ratio_interval(old: tuple[float, ...], new: tuple[float, ...]) -> tuple[floa
 
 
 def _medians(rng: np.random.Generator, values: tuple[float, ...]) -> np.ndarray:
-    """Of samples drawn anew: float64 [RESAMPLES]."""
+    """The medians of resampled values: float64 [RESAMPLES]."""
     drawn = rng.choice(np.array(values), size=(RESAMPLES, len(values)))
     return np.asarray(np.median(drawn, axis=1))
 

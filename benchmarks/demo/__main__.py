@@ -118,7 +118,7 @@ class Demo:
 
         show(0)
         with processors.watched(server.program.pid) as use:
-            answers = load.run(server.address, self.plan, self.directory, show)
+            answers = load.run(server.address, self.plan, self.tests.images, show)
         return answers, use
 
 

@@ -1,4 +1,4 @@
-"""The demo's broker, as its user sees it: the command that runs it, and what it says of itself."""
+"""The demo's broker, as its user sees it: the command that runs it, and what its commands print."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class BrokerCommand:
         ]
 
     def status(self) -> Message:
-        """What `broker status --json` prints. Raises DemoError."""
+        """The output of `broker status --json`. Raises DemoError."""
         return self._ask("status")
 
     def models(self) -> Message:
-        """What `broker models --json` prints. Raises DemoError."""
+        """The output of `broker models --json`. Raises DemoError."""
         return self._ask("models")
 
     def _ask(self, what: str) -> Message:
@@ -44,6 +44,6 @@ class BrokerCommand:
 
 
 def traces(name: str) -> tuple[list[Path], str]:
-    """Where the broker of this name can leave something: its files, and how its names in /dev/shm start."""
+    """What a broker of this name can leave behind: its files, and the prefix of its names in /dev/shm."""
     path = socket_path(name)
     return [path, path.with_name(f"{path.name}.lock")], name_prefix(path).lstrip("/")

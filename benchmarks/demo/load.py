@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from functools import partial
+from multiprocessing.connection import Connection, wait
+from typing import Any, cast
 
 import numpy as np
 
-from benchmarks.demo.program import DemoError, Program, messages
+from benchmarks.demo import client
+from benchmarks.demo.program import DemoError
+from broker.bench.load.forks import ForkedProcess, forked_processes
+from worker_client.wire.errors import BrokerError
 
 SILENCE_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
 class LoadPlan:
-    """How much is sent, by how many clients, and when they give up."""
+    """The number of requests, the number of clients, and when they give up."""
 
     requests: int
     clients: int
@@ -46,65 +50,65 @@ class LoadResult:
 
 
 def run(
-    address: tuple[str, int], plan: LoadPlan, directory: Path, on_progress: Callable[[int], None]
+    address: client.Address, plan: LoadPlan, images: np.ndarray, on_progress: Callable[[int], None]
 ) -> LoadResult:
     """Send `plan.requests` requests to `address`. Raises DemoError if a client fails."""
-    with contextlib.ExitStack() as stack:
-        clients = [
-            stack.enter_context(_client(number, address, plan, directory)) for number in range(plan.clients)
-        ]
-        _drive(clients, on_progress)
-    return _collect(plan, [_answers(directory, number) for number in range(plan.clients)])
+    bodies = [json.dumps({"pixels": image.astype(int).tolist()}).encode() for image in images]
+    clients = [
+        partial(
+            client.run,
+            address=address,
+            bodies=bodies,
+            requests=range(number, plan.requests, plan.clients),
+            seconds=plan.seconds,
+        )
+        for number in range(plan.clients)
+    ]
+    try:
+        with forked_processes(clients) as processes:
+            for process in processes:
+                process.receive(SILENCE_SECONDS)
+            for process in processes:
+                process.connection.send("go")
+            return _collect(plan, list(_answers(processes, on_progress)))
+    except (BrokerError, ConnectionError) as error:
+        raise DemoError(f"a client failed: {error}") from None
 
 
-def _client(number: int, address: tuple[str, int], plan: LoadPlan, directory: Path) -> Program:
-    host, port = address
-    options = {
-        "host": host,
-        "port": port,
-        "images": directory / "test.npz",
-        "answers": _answers(directory, number),
-        "requests": plan.requests,
-        "first": number,
-        "step": plan.clients,
-        "seconds": plan.seconds,
-    }
-    arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-    command = [sys.executable, "-m", "benchmarks.demo.programs.client", *arguments]
-    return Program(f"client {number + 1}", command, directory, talks=True)
+def _answers(
+    processes: Sequence[ForkedProcess], on_progress: Callable[[int], None]
+) -> Iterator[client.ClientAnswers]:
+    """Follow all clients to their end."""
+    sent = dict.fromkeys(processes, 0)
+    running = {process.connection: process for process in processes}
+    while running:
+        ready = wait(list(running), SILENCE_SECONDS)
+        if not ready:
+            raise DemoError(f"the clients have said nothing for {SILENCE_SECONDS:g} s")
+        for each in ready:
+            process = running[cast(Connection, each)]
+            message = process.receive(SILENCE_SECONDS)
+            if isinstance(message, client.ClientAnswers):
+                del running[process.connection]
+                yield message
+            else:
+                sent[process] = message
+                on_progress(sum(sent.values()))
 
 
-def _answers(directory: Path, number: int) -> Path:
-    return directory / f"answers-{number}.npz"
+def _collect(plan: LoadPlan, parts: Sequence[client.ClientAnswers]) -> LoadResult:
+    def joined(of: Callable[[client.ClientAnswers], list[Any]]) -> np.ndarray:
+        return np.array([each for part in parts for each in of(part)])
 
-
-def _drive(clients: list[Program], on_progress: Callable[[int], None]) -> None:
-    """Let all begin together once all are ready, and follow them to their end."""
-    ready: set[Program] = set()
-    sent = dict.fromkeys(clients, 0)
-    for client, message in messages(clients, SILENCE_SECONDS):
-        if "ready" in message:
-            ready.add(client)
-            if len(ready) == len(clients):
-                for each in clients:
-                    each.say("go")
-        else:
-            sent[client] = message["sent"]
-            on_progress(sum(sent.values()))
-
-
-def _collect(plan: LoadPlan, paths: list[Path]) -> LoadResult:
-    parts = [dict(np.load(path)) for path in paths]
-    starts, ends = zip(*(part["span_ns"] for part in parts))
-    errors = [str(error) for part in parts for error in part["errors"]]
-    if not any(len(part["images"]) for part in parts):
+    errors = [error for part in parts for error in part.errors]
+    if not any(part.images for part in parts):
         raise DemoError(f"no request was answered; the first error: {errors[0] if errors else 'none'}")
     return LoadResult(
         requests=plan.requests,
-        images=np.concatenate([part["images"] for part in parts]),
-        digits=np.concatenate([part["digits"] for part in parts]),
-        probabilities=np.concatenate([part["probabilities"] for part in parts]),
-        latencies_ns=np.concatenate([part["latencies_ns"] for part in parts]),
+        images=joined(lambda part: part.images),
+        digits=joined(lambda part: part.digits),
+        probabilities=joined(lambda part: part.probabilities),
+        latencies_ns=joined(lambda part: part.latencies_ns),
         errors=errors,
-        seconds=float(max(ends) - min(starts)) / 1e9,
+        seconds=(max(part.end_ns for part in parts) - min(part.start_ns for part in parts)) / 1e9,
     )

@@ -25,7 +25,7 @@ _PR_SET_CHILD_SUBREAPER = 36
 
 @dataclass
 class Leftovers:
-    """What is there and should not be."""
+    """What was left behind."""
 
     processes: list[str] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
@@ -87,13 +87,13 @@ def one_interrupt() -> Iterator[None]:
 
 
 def ignore_interrupts() -> None:
-    """From now on all is being stopped anyway, in bounded time. (A handler, since SIG_IGN would be inherited.)"""
+    """Ignore signals while everything is stopped, in bounded time. (By a handler: children would inherit SIG_IGN.)"""
     for number in STOP_SIGNALS:
         signal.signal(number, lambda _number, _frame: None)
 
 
 def _end_processes() -> list[str]:
-    """End what still runs below us; the command lines of those that had not ended by themselves."""
+    """End all processes below this one; returns the command lines of those that had not ended by themselves."""
     _ended, left = psutil.wait_procs(psutil.Process().children(recursive=True), timeout=GRACE_SECONDS)
     found = [_command(process) for process in left]
     for ask in (psutil.Process.terminate, psutil.Process.kill):

@@ -1,4 +1,4 @@
-"""Who used the processors during a load: the server, and programs that have nothing to do with the demo.
+"""The use of the processors during a load: by the server, and by programs that have nothing to do with the demo.
 
 Requests a second depend on what else runs on the machine; the server's own CPU time for a request hardly does.
 """
@@ -16,7 +16,7 @@ from benchmarks.machine import own_s
 from broker.host.usage import busy_s, cpu_s
 
 BUSY_SHARE = 0.1
-"""From this share of the processors on, other programs are worth a warning."""
+"""The demo warns if other programs use this share of the processors or more."""
 
 
 class Use:

@@ -5,7 +5,6 @@ In a session of its own, since Ctrl-C must reach only the demo, which then stops
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
@@ -40,11 +39,11 @@ class Program(ServerProcess):
         environment: dict[str, str] | None = None,
         talks: bool = False,
     ) -> None:
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE} if talks else {}
+        pipe = {"stdout": subprocess.PIPE} if talks else {}
         # All on the CPU: on a GPU the first session of four would take the whole device.
         environment = {"CUDA_VISIBLE_DEVICES": "-1", **(environment or {})}
         log = directory / f"{name}.log"
-        super().__init__(name, arguments, environment, log, start_new_session=True, **pipes)
+        super().__init__(name, arguments, environment, log, start_new_session=True, **pipe)
 
     def failed(self, why: str) -> DemoError:
         return DemoError(f"{why}:\n{self.log_tail()}")
@@ -52,22 +51,14 @@ class Program(ServerProcess):
     def log_tail(self) -> str:
         return "\n".join(self.last_lines(_LOG_LINES)) or "(no output)"
 
-    def say(self, line: str) -> None:
-        assert self.process.stdin is not None
-        with contextlib.suppress(BrokenPipeError):  # it has ended: `messages` reports that
-            self.process.stdin.write(f"{line}\n".encode())
-            self.process.stdin.flush()
-
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         super().stop(number)
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
 
 
 def messages(programs: Sequence[Program], seconds: float) -> Iterator[tuple[Program, Message]]:
-    """What the programs say, as it comes, until each has ended. Raises DemoError if one fails or takes longer."""
+    """The programs' messages, as they come, until each has ended. Raises DemoError if one fails or is silent."""
     with selectors.DefaultSelector() as selector:
         for program in programs:
             selector.register(_stdout(program), selectors.EVENT_READ, (program, bytearray()))

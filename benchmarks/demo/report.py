@@ -26,7 +26,7 @@ def tables(served: Sequence[ServerFigures], model_us: float) -> Iterable[Rendera
     yield speed([each for each in served if each.load is not None])
     yield from disturbances(served)
     yield memory(served)
-    if brokered.counters.batches:  # none if the app went around the broker, which a check then tells
+    if brokered.counters.batches:  # none if the app went around the broker, which a check then reports
         yield batches(brokered.counters)
         yield about_batches(model_us)
     if len(served) > 1:
@@ -77,7 +77,7 @@ def memory(served: Sequence[ServerFigures]) -> Table:
 
 
 def batches(counters: Counters) -> Table:
-    """How many rows the broker's runs had."""
+    """The numbers of rows of the broker's runs."""
     table = _table("Batches that the broker ran", ["runs", "share", ""])
     total, most = sum(counters.batches.values()), max(counters.batches.values())
     for rows, runs in sorted(counters.batches.items()):

@@ -1,4 +1,4 @@
-"""What the demo shows while it runs: a line for each step, moving as long as it runs, with its time when it is done."""
+"""The demo's output while it runs: a line for each step, animated while the step runs, with its time at the end."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """gunicorn with one of the demo's apps, under `broker run` or alone: started, warmed up, measured, stopped.
 
-What it tells comes from programs/hooks.py as datagrams, so nothing here sleeps and hopes: `listening` with the port
+programs/hooks.py reports its events as datagrams, so nothing here waits for a fixed time: `listening` with the port
 that the kernel chose, and `answered` from each worker with the time from its fork to its first answer.
 """
 
@@ -95,7 +95,7 @@ class DemoServer:
             return response.status, body.decode("utf-8", "replace")
 
     def memory(self) -> list[memory.ProcessMemory]:
-        """Of every process of this tree, parents first."""
+        """The memory of every process of this tree, parents first."""
         return memory.tree(self.program.pid)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:

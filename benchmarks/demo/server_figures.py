@@ -1,4 +1,4 @@
-"""What the demo has found out about one way of serving."""
+"""The figures of one way of serving."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WORKER = "gunicorn worker"
 
 @dataclass(frozen=True)
 class Counters:
-    """What the broker has counted for the demo's one signature."""
+    """The broker's counters of the demo's only signature."""
 
     pid: int
     requests: int
@@ -30,7 +30,7 @@ class Counters:
 
     @classmethod
     def of(cls, status: Message) -> Counters:
-        """From what `broker status --json` prints, where JSON has made strings of the rows."""
+        """From the output of `broker status --json`, in which the numbers of rows are strings."""
         found = status["models"]["digits"]["serving_default"]
         batches = Counter({int(rows): runs for rows, runs in found["batch_rows"].items()})
         return cls(status["pid"], found["requests"], batches)
@@ -41,7 +41,7 @@ class Counters:
 
 @dataclass(frozen=True)
 class ServerFigures:
-    """One server's figures. Those of the load are missing for the bare app, those of the broker without one."""
+    """One server's figures. The bare app has none of a load, and a server without a broker none of a broker."""
 
     title: str
     root_pid: int
@@ -76,7 +76,7 @@ class ServerFigures:
 
     @property
     def worker_pss_bytes(self) -> float:
-        """Of the mean worker."""
+        """The PSS of the mean worker."""
         return statistics.mean(process.pss_bytes for process in self.workers)
 
     @property
@@ -101,7 +101,7 @@ class ServerFigures:
         return self.use.server_seconds * 1e6 / len(self.load.images)
 
     def by_role(self) -> dict[str, int]:
-        """PSS of every process, under what it is."""
+        """PSS of every process, by its role."""
         names = {worker.pid: f"{WORKER} {number}" for number, worker in enumerate(self.workers, start=1)}
         if self.counters is not None:
             names |= {self.counters.pid: BROKER, self.root_pid: PARENT}

@@ -1,4 +1,4 @@
-"""What must hold for the demo to have succeeded. Each check is what a reader would ask."""
+"""The checks that must hold for the demo to have succeeded."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ class TestImages:
         return [int(value) for value in self.images[index]]
 
     def accuracy(self, load: LoadResult) -> float:
-        """Of the answers over HTTP."""
+        """The accuracy of the answers over HTTP."""
         return float((load.digits == self.labels[load.images]).mean())
 
     def own_accuracy(self, load: LoadResult) -> float:
-        """Of the model itself, on the images of the same requests."""
+        """The accuracy of the model itself, on the images of the same requests."""
         return float((self.digits == self.labels)[load.images].mean())
 
     def other_classes(self, load: LoadResult) -> int:
@@ -87,7 +87,7 @@ def of_bad_request(status: int, answer: Any) -> Check:
 
 
 def of_comparison(served: ServerFigures, tests: TestImages) -> Check:
-    """What we compare with must have done the same work."""
+    """The server that the broker is compared with must have given the same answers."""
     assert served.load is not None
     failed = [check.text for check in of_load(served.load, tests) if not check.holds]
     return Check(not failed, f"{served.title}: {'; '.join(failed) or 'the same answers'}")
@@ -97,7 +97,7 @@ def of_stop(program: Program) -> Check:
     """SIGTERM must be enough, and the exit status must say that all went well."""
     status = program.process.returncode
     how = f"ended with status {status}" if program.stopped_in_order else "had to be killed"
-    return Check(program.stopped_in_order and status == 0, f"{program.name}, told to stop, {how}")
+    return Check(program.stopped_in_order and status == 0, f"{program.name}, asked to stop, {how}")
 
 
 def of_machine(left: Leftovers) -> Check:

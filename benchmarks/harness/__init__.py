@@ -1,1 +1,1 @@
-"""How arms are run: each in a process of its own, in short windows that take turns, on a machine that is quiet."""
+"""How arms are run: each in a process of its own, in short windows that take turns, on a quiet machine."""

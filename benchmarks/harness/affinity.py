@@ -1,7 +1,7 @@
 """Two processes on two cores, where the comparison is about waking one core from another.
 
-Nothing is pinned but where an arm says so. Two processes that block in turns stay where they were first put: on one
-core (a switch, 5 us here) or on two (a wake-up, 40 to 60 us), as chance has it, and so do other processes' loads.
+Only arms that ask for it are pinned. Two processes that wait for each other in turn stay where the kernel first put
+them, by chance on one core (a switch, 5 us here) or on two (a wake-up, 40 to 60 us).
 """
 
 from __future__ import annotations

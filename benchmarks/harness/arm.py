@@ -17,7 +17,7 @@ WINDOW_TIMEOUT_S = 120.0
 
 
 class ArmFailed(Exception):
-    """An arm could not be run, or answered wrongly. There is no figure then, and no run."""
+    """An arm could not be run, or answered wrongly. The run ends then, without figures."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class ArmProcess(LinkedProcess):
     """An arm, running. Its windows are run one at a time."""
 
     module = "benchmarks.harness.one_worker"
-    """What the arm's process runs."""
+    """The module that the arm's process runs."""
 
     def __init__(self, arm: Arm, seed: int, group: Path | None = None) -> None:
         """`group` is the folder of a control group that the arm is put into."""

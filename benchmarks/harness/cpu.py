@@ -1,7 +1,7 @@
 """Context switches of other processes, and waiting until they use no CPU time.
 
-An arm that polls goes on doing so for a while after its last call. The next arm's window must not begin before that
-has ended, or it would measure two programs.
+An arm that polls continues to poll for a while after its last call. The next arm's window must not begin before that
+has ended: it would measure two programs.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _QUIET_NS = 300_000  # CPU time that all of them together may use within a look:
 
 
 class NotQuiet(Exception):
-    """Something of ours kept a core busy for longer than anything of ours should."""
+    """A process of this run kept a core busy for longer than any should."""
 
 
 def context_switches(pid: int) -> int:
-    """Of all threads that live, voluntary or not."""
+    """The context switches of all its living threads, voluntary or not."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         for line in (task / "status").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Arms with several workers each, in turns: a window of each in every round, until all of them are stable."""
+"""Interleaved runs of arms with several workers each: a window of each in every round, until all of them are stable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from broker.host.cgroup import Group
 
 @dataclass(frozen=True)
 class Pace:
-    """One window's length, what goes before it uncounted, and the most windows of one arm."""
+    """The length of a window, the warm-up before it, which does not count, and the maximum windows per arm."""
 
     seconds: float
     warm_up_s: float
@@ -46,8 +46,8 @@ def run_interleaved(
 ) -> dict[str, RateSeries]:
     """Every arm's windows, by the arm's name. Raises ArmFailed.
 
-    `together`: all go on until the last of them is stable, so that they can be compared within each round; else each
-    stops when it is.
+    `together`: all continue until the last of them is stable, so that they can be compared within each round; otherwise
+    each stops when it is stable.
     """
     return run_interleaved_in(arms, [QUIET], pace, progress, together=together, steady=steady)[QUIET.name]
 

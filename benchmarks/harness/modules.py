@@ -1,7 +1,8 @@
-"""A module of this package in a process of its own, for what a process can do only once, or must forget."""
+"""Modules: whether one can be imported here; one of this package run in a process of its own."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
@@ -11,6 +12,15 @@ from benchmarks.harness.arm import ArmFailed
 from benchmarks.machine import ROOT
 
 TIMEOUT_S = 600.0
+
+
+def missing(module: str, requirement: str) -> str | None:
+    """Why this module cannot be imported here, if so, and what to install."""
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        return f"{error} (pip install {requirement})"
+    return None
 
 
 def run_module(task: str, module: str, *arguments: str, env: Mapping[str, str] | None = None) -> str:

@@ -1,4 +1,4 @@
-"""Arms in turns: round after round, one window of each, so that a drifting machine meets all of them alike."""
+"""Arms in turn: in every round one window of each, so that a drifting machine affects all of them alike."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from broker.bench.turns import in_turn
 P = TypeVar("P", bound=ArmProcess)
 WARM_UP_SHARE = 0.1
 Progress = Callable[[int, int, str], None]
-"""Told the windows done, those in all, and what is measured."""
+"""Called with the number of finished windows, the number of all windows, and what is measured."""
 
 
 @dataclass(frozen=True)
 class RoundPlan:
-    """How long to measure. `calls` are one window's; `warm_up` calls before each window are not counted."""
+    """How long to measure. `calls` is the number of calls per window; a share of it comes before, as warm-up."""
 
     rounds: int
     calls: int
@@ -37,7 +37,7 @@ class RoundPlan:
 
 @contextmanager
 def running(arms: Sequence[Arm], seed: int) -> Iterator[list[ArmProcess]]:
-    """The arms' processes, all ready. They start side by side: that is not what is measured here."""
+    """The arms' processes, all ready. They start at the same time: their start is not measured here."""
     with starting([partial(ArmProcess, arm, seed) for arm in arms]) as processes:
         for process in processes:
             process.await_ready()
@@ -48,12 +48,7 @@ def running(arms: Sequence[Arm], seed: int) -> Iterator[list[ArmProcess]]:
 def starting(makers: Sequence[Callable[[], P]]) -> Iterator[list[P]]:
     """The processes, all stopped when the block ends."""
     with ExitStack() as stack:
-        processes = []
-        for make in makers:
-            process = make()
-            stack.callback(process.stop)
-            processes.append(process)
-        yield processes
+        yield [stack.enter_context(make()) for make in makers]
 
 
 def run_rounds(arms: Sequence[Arm], plan: RoundPlan, progress: Progress) -> dict[str, Series]:

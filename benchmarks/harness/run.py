@@ -26,7 +26,7 @@ MakeBench = Callable[[Path, Progress], Any]
 
 @dataclass(frozen=True)
 class Target:
-    """One line of TARGETS.md. `measure` is given the command's own Workbench."""
+    """One line of TARGETS.md. `measure` gets the command's own Workbench."""
 
     name: str
     title: str
@@ -71,7 +71,7 @@ def run(
 
 @contextmanager
 def environment(**variables: str) -> Iterator[None]:
-    """For arms and brokers alike: no GPU, and no settings but those that brokers find in this run."""
+    """Set variables for arms and brokers while the block runs."""
     before = {name: os.environ.get(name) for name in variables}
     os.environ.update(variables)
     try:
@@ -85,7 +85,7 @@ def environment(**variables: str) -> Iterator[None]:
 
 
 def _measured(targets: Sequence[Target], make_bench: MakeBench, console: Console) -> Iterator[TargetResult]:
-    """With a progress line below what is printed meanwhile."""
+    """The results, one after the other, with a progress line below what is printed meanwhile."""
     columns = (
         bars.SpinnerColumn(),
         bars.TextColumn("{task.description}"),

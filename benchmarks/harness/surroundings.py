@@ -1,4 +1,4 @@
-"""What is on the machine beside an arm: other busy processes, and the limit of a control group.
+"""The load on the machine beside an arm: other busy processes, and the limit of a control group.
 
 The limit is a real one where a group can be made (versions 1 and 2). Elsewhere it is imitated as the kernel does it:
 the arm's processes are stopped once they have used up what they may in a period, and go on with the next.
@@ -20,9 +20,9 @@ from broker.host.cgroup import Group, groups
 from broker.host.usage import cpu_s
 
 PERIOD_S = 0.1
-"""Of a quota, as it is unless somebody changes it."""
+"""The period of a quota: the kernel's default."""
 _LOOK_S = 0.002
-_NOTICED_S = 1.5  # a broker looks at its limits every second
+_NOTICED_S = 1.5  # a broker reads its limits every second
 
 
 @dataclass(frozen=True)
@@ -53,13 +53,13 @@ QUIET = Surroundings("quiet", "quiet")
 
 @contextmanager
 def group_for(surroundings: Iterable[Surroundings]) -> Iterator[Group | None]:
-    """For the arms, if one of these needs it and it can be made."""
+    """A control group for the arms, if one of these surroundings needs one and it can be made."""
     with _own_group() if any(each.quota for each in surroundings) else nullcontext() as group:
         yield group
 
 
 def throttled_s(group: Group | None) -> float:
-    """For how long its processors have stood still by its quota so far, summed over them."""
+    """How long its quota has stopped its processors so far, summed over the processors."""
     if group is None:
         return 0.0
     return quota.throttled_s(group)
@@ -85,7 +85,7 @@ def _own_group() -> Iterator[Group | None]:
 
 
 def _remove(folder: Path) -> None:
-    for _ in range(100):  # a process that has just ended is a member for a moment
+    for _ in range(100):  # a process that has just ended stays in the group for a moment
         with suppress(OSError):
             folder.rmdir()
             return

@@ -1,4 +1,4 @@
-"""What an arm gives to be timed: one worker's call, a flow of answers, or several workers."""
+"""What the harness times: one worker's call, a flow of answers, or several workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every target of a run is given: where to put things and whom to tell about it. Commands add to it."""
+"""What every target of a run gets: a directory for its files, a function that shows progress. Commands add to it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from benchmarks.models import exporting
 from broker import Broker
 
 MODES = {"adaptive": "adaptive, the default", "poll": "polling, both sides", "block": "blocking, both sides"}
-"""How broker and worker wait for each other, and what the tables call it."""
+"""How broker and worker wait for each other, and the label of that in the tables."""
 
 
 @dataclass
 class Workbench:
-    """`directory` is removed after the run; brokers have their sockets there, out of everybody's way."""
+    """`directory` is removed after the run; brokers have their sockets there."""
 
     directory: Path
     progress: Progress

@@ -1,4 +1,4 @@
-"""What the targets that start gunicorn are given: beside place and progress, which arms, how large, how often."""
+"""What the targets that start gunicorn get: the workbench, the arms, their size, and how often to start them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class HttpBench(Workbench):
     _started: dict[tuple[str, ...], dict[str, Starts]] = field(default_factory=dict, init=False)
 
     def arms(self, kinds: Iterable[str]) -> list[Arm]:
-        """Those that can run here."""
+        """The arms that can run here."""
         setup = Setup(
             self.workers, self.connections, str(self.directory), self.mlp, "off" if self.quick else "auto"
         )

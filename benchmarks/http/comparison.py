@@ -20,7 +20,7 @@ OTHERS = {"sessions": "sessions", "dirty": "dirty arbiter"}
 
 @dataclass(kw_only=True)
 class HttpLoadBench(HttpBench):
-    """With the load's pace."""
+    """The bench with the pace of the load."""
 
     pace: Pace
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 
+from benchmarks.harness import modules
 from benchmarks.harness.arm import Arm
 
 APPS = "benchmarks.http.apps"
@@ -13,7 +13,7 @@ APPS = "benchmarks.http.apps"
 
 @dataclass(frozen=True)
 class Setup:
-    """What all arms have in common. `tune` is the broker's setting of that name."""
+    """The options that all arms have in common. `tune` is the broker's setting of that name."""
 
     workers: int
     connections: int
@@ -24,7 +24,7 @@ class Setup:
 
 @dataclass(frozen=True)
 class HttpContender:
-    """One way. `app` and `conf` are modules of `apps`; `workload` is what the app answers."""
+    """One way to serve the model. `app` and `conf` are modules of `apps`; the app answers the inputs of `workload`."""
 
     label: str
     app: str
@@ -52,9 +52,4 @@ def arm(kind: str, setup: Setup) -> Arm:
 
 def missing(kind: str) -> str | None:
     """Why this kind cannot run here, if so."""
-    if kind == "dirty":
-        try:
-            importlib.import_module("gunicorn.dirty")
-        except ImportError as error:
-            return f"{error} (pip install 'gunicorn>=25')"
-    return None
+    return modules.missing("gunicorn.dirty", "'gunicorn>=25'") if kind == "dirty" else None

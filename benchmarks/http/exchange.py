@@ -21,7 +21,7 @@ class BadAnswer(Exception):
 
 @dataclass(frozen=True)
 class Answer:
-    """float32 [1, 10], and what the worker says of itself."""
+    """`y` is float32 [1, 10]; the worker adds its pid and the time to its first answer."""
 
     y: np.ndarray
     pid: int
@@ -29,7 +29,7 @@ class Answer:
 
 
 def request(x: np.ndarray) -> bytes:
-    """For float32 [1, 128]."""
+    """The request for an input float32 [1, 128]."""
     body = json.dumps({"x": x[0].tolist()}).encode()
     head = f"POST /mlp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return f"{head}\r\n\r\n".encode() + body

@@ -48,7 +48,7 @@ class _Exchange:
 
 
 def answers(address: Address, inputs: list[np.ndarray], connections: int) -> Answers:
-    """Submits the inputs in turn, for ever, `connections` at a time. Raises BadAnswer."""
+    """Submit the inputs in turn, without end, `connections` at a time. Raises BadAnswer."""
     for exchange, answer in exchanges(address, inputs, connections):
         yield exchange.index, exchange.began_ns, exchange.ended_ns, answer.y
 

@@ -1,6 +1,7 @@
 """gunicorn with one of the apps: started, asked, looked at, ended. It ends with this process, however that ends.
 
-The listening socket is ours until gunicorn has it: requests may be sent from the first moment, and wait in its queue.
+This process makes the listening socket and gunicorn inherits it: requests can be sent from the start, and wait in its
+queue.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from benchmarks.workloads import Checker, Workload
 BACKLOG = 2048  # gunicorn's own
 START_SECONDS = 90.0
 WARM_UP_REQUESTS = 50
-"""Of each worker on the average, before anything is measured. No worker is left out."""
+"""Average number of warm-up requests per worker. Each worker gets at least one."""
 _CONNECTIONS = 2  # for each worker, so that none waits for work
 
 
@@ -38,7 +39,7 @@ class GunicornServer(ServerProcess):
         self._inputs = workload.inputs
         self._checker = Checker(workload)
         self.first_answers_ms: dict[int, float] = {}
-        """Of each worker by its process id: from its fork to an answer of its model."""
+        """The time of each worker, by its process id, from its fork to an answer of its model."""
         with socket.create_server(("127.0.0.1", 0), backlog=BACKLOG) as listener:
             self.address: tuple[str, int] = listener.getsockname()
             command = [
@@ -85,7 +86,7 @@ class GunicornServer(ServerProcess):
         return self._checker.checked
 
     def memory(self) -> dict[str, Any]:
-        """PSS in MB of the whole tree, of the mean worker, and of each process that is no worker."""
+        """PSS in MB of the whole tree, of the mean worker, and of each process that is not a worker."""
         processes = memory.tree(self.pid)
         workers = [each for each in processes if each.pid in self.first_answers_ms]
         others = [each for each in processes if each.pid not in self.first_answers_ms]

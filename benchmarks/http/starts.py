@@ -1,4 +1,4 @@
-"""Arms started one at a time, in turns, with nothing else running: what a start takes, and the memory after it.
+"""Arms started one at a time, in turn, with nothing else running: how long a start takes, and the memory after it.
 
 Memory is the sum of PSS of the whole tree, after the warm-up and with no request under way. Trees that share libraries
 must not be looked at side by side (`benchmarks/memory.py`), which is why no two arms ever run here together.
@@ -28,12 +28,12 @@ class Starts:
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For the tables and the JSON: the medians, and what each start said."""
+        """The facts for the tables and the JSON: the medians, and those of each start."""
         medians = {f"{fact}_median": self.of(fact).median for fact in ("memory_mb", "start_s")}
         return {**medians, "starts": self.rounds}
 
     def first_answers(self) -> Series:
-        """Of every worker: from its fork to an answer of its model."""
+        """The time of every worker from its fork to an answer of its model."""
         windows = [
             LatencyWindow.of([round(ms * 1e6) for ms in facts["first_answers_ms"]]) for facts in self.rounds
         ]
@@ -47,11 +47,8 @@ def measure(arms: Sequence[Arm], rounds: int, seed: int, progress: Progress) -> 
     for number in range(rounds):
         for turn, arm in enumerate(arms):
             progress(number * len(arms) + turn, rounds * len(arms), f"starting {arm.label}")
-            process = WorkersProcess(arm, seed)
-            try:
+            with WorkersProcess(arm, seed) as process:
                 found[arm.name].rounds.append(process.await_ready()["facts"])
-            finally:
-                process.stop()
     return found
 
 

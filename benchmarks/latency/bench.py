@@ -1,4 +1,4 @@
-"""What every target of `latency` is given: beside place and progress, how long to measure."""
+"""What every target of `latency` gets: the workbench, and how long to measure."""
 
 from __future__ import annotations
 

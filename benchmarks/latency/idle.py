@@ -1,4 +1,4 @@
-"""T9: what a broker and its workers cost when nobody calls."""
+"""T9: the CPU use of a broker and its workers while there are no calls."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def measure(bench: LatencyBench) -> TargetResult:
         arms = [_worker(number, broker.address) for number in range(WORKERS)]
         series = Series("workers", f"{WORKERS} workers in turn, before the silence")
         with running(arms, bench.plan.seed) as workers:
-            for process in workers:  # one that has never called proves nothing
+            for process in workers:  # an idle worker that has never called proves nothing
                 taken_ns, checked = process.window(CALLS, 0)
                 series.windows.append(LatencyWindow.of(taken_ns))
                 series.checked += checked

@@ -11,7 +11,7 @@ from benchmarks.harness.run import Target
 from benchmarks.latency.bench import LatencyBench
 from benchmarks.sampling import per_round
 
-CALLS_SHARE = 0.25  # these calls take longer, and the run shall not
+CALLS_SHARE = 0.25  # these calls take longer, so there are fewer
 MODELS = {
     "echo": "broker.models.python.echo:echo",
     "echo_image": "benchmarks.models.functions:echo_image",

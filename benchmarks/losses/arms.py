@@ -1,4 +1,4 @@
-"""What the broker is compared with where it loses, and its own arms with answers of 64 MiB."""
+"""Arms that are faster than the broker, and the broker's arms with answers of 64 MiB."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmarks.workloads import Workload
 
 @contextmanager
 def function(workload: Workload) -> Iterator[Timed]:
-    """A model of a microsecond, called as what it is: a Python function."""
+    """A model that takes a microsecond, called as a Python function."""
     yield Timed(workloads.head)
 
 

@@ -21,7 +21,7 @@ from benchmarks.throughput.contenders import arm as contender
 HEAD = "benchmarks.models.functions:head"
 PREDICT = "benchmarks.arms.broker_call:predict"
 HUGE_BYTES = 1 << 29
-"""Of shared memory that a worker may have, for answers of 64 MiB."""
+"""Shared memory that a worker may have, for answers of 64 MiB."""
 HUGE_SHARE = 0.01  # of the calls: each takes tens of milliseconds
 
 
@@ -161,7 +161,7 @@ def _why(series: Mapping[str, RateSeries], workers: int) -> list[str]:
     def cpu_us(name: str) -> float:
         return 1000 * series[name].of(by_cpu).median
 
-    told = (
+    cpu = (
         f"CPU for an answer: bare callable {cpu_us('bare_callable-one-1'):.1f} us in one process, "
         f"{cpu_us(f'bare_callable-one-{workers}'):.1f} us in {workers}; broker {cpu_us(f'broker-one-{workers}'):.1f} "
         f"us, its workers' included; Session.run {cpu_us(f'session_run-default-{workers}'):.1f} us."
@@ -170,7 +170,7 @@ def _why(series: Mapping[str, RateSeries], workers: int) -> list[str]:
         "Where more processes take more CPU for the same answer than one, the cores are threads of one physical core, "
         "and no transport can reach what the callable does not reach without one."
     )
-    return [told, why]
+    return [cpu, why]
 
 
 ALONE = Target("L1", "where the broker loses: one worker, and a callable in its own process", alone)

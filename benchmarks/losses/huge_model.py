@@ -17,7 +17,7 @@ def sample(y: np.ndarray) -> np.ndarray:
 
 
 def answer(x: np.ndarray) -> np.ndarray:
-    """What `sample` gives of the model's answer."""
+    """The model's answer as `sample` reads it."""
     return np.repeat(x[:, :1], LOOKS, axis=1)
 
 

@@ -15,7 +15,7 @@ from broker.models.python.function import signature
     inputs={"x": ("float32", [None, 128])}, outputs={"y": ("float32", [None, 10])}, independent_rows=True
 )
 def head(x: np.ndarray) -> np.ndarray:
-    """The first ten values of each row. As cheap as `echo`, whose answer does not tell which row it belongs to."""
+    """The first ten values of each row: as cheap as `echo`, but the answer shows which row it belongs to."""
     return workloads.head(x)
 
 
@@ -25,7 +25,7 @@ def head(x: np.ndarray) -> np.ndarray:
     independent_rows=True,
 )
 def echo_image(x: np.ndarray) -> np.ndarray:
-    """As `echo` for rows of 602,112 bytes: large requests, small answers."""
+    """The same as `echo` for rows of 602,112 bytes: large requests, small answers."""
     return echo(x)
 
 

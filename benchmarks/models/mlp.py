@@ -13,7 +13,7 @@ def mlp_weights() -> list[np.ndarray]:
 
 
 def mlp_answer(x: np.ndarray) -> np.ndarray:
-    """What `mlp` must answer for float32 [n, 128]: float32 [n, 10], to about 1e-6."""
+    """The right answer of `mlp` for float32 [n, 128]: float32 [n, 10], to about 1e-6."""
     w1, b1, w2, b2 = mlp_weights()
     logits = np.maximum(x @ w1 + b1, 0) @ w2 + b2
     e = np.exp(logits - logits.max(axis=1, keepdims=True))

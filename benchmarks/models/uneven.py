@@ -2,7 +2,7 @@
 
 Exported by exporting.py, as `mlp` is.
 
-jpegs           an empty string is no image
+jpegs           an empty string is not an image
 convolutional   one pixel is soon computed
 unexported      what a signature computes is nothing beside other tensors of its graph
 """

@@ -30,7 +30,7 @@ MODEL = "head"
 
 @dataclass(frozen=True)
 class WantedBroker:
-    """What every process asks for."""
+    """The broker that every process asks for."""
 
     models: dict[str, Any]
     idle_seconds: float
@@ -40,19 +40,19 @@ class WantedBroker:
         return node.shared(self.models, idle_seconds=self.idle_seconds, log=self.log, timeout=PATIENCE_S)
 
     def starts(self) -> int:
-        """How many brokers have begun to load: each says so, once it has the address."""
+        """How many brokers have begun to load: each logs it once it has the address."""
         log = Path(self.log)
         return log.read_text().count("loading ") if log.exists() else 0
 
     def files(self) -> list[str]:
-        """What there is of its broker."""
+        """The files of its broker that exist."""
         path = Path(self.client().address)
         return sorted(each.name for each in path.parent.glob(f"{path.stem}.*"))
 
 
 @dataclass
 class Round:
-    """What became of one round."""
+    """The result of one round."""
 
     callers: int = 0
     killed: int = 0
@@ -64,7 +64,7 @@ class Round:
 
 
 def is_right(client: Client, number: int) -> bool:
-    """One call, with an answer that nobody else can have got."""
+    """One call, whose answer no other call has."""
     x = np.random.default_rng(number).normal(size=(1 + number % 3, 128)).astype(np.float32)
     return bool(np.array_equal(client.model(MODEL).predict(x), workloads.head(x)))
 

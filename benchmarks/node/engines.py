@@ -64,8 +64,8 @@ def _peak(outcome: JobOutcome) -> float:
     return outcome.peak_bytes
 
 
-def _told(what: str) -> Callable[[JobOutcome], float]:
-    return lambda outcome: float(outcome.told[what])
+def _reported(what: str) -> Callable[[JobOutcome], float]:
+    return lambda outcome: float(outcome.report[what])
 
 
 def _queries(bench: EngineBench, target: Target, engine: str, bounds: Bounds) -> TargetResult:
@@ -73,8 +73,8 @@ def _queries(bench: EngineBench, target: Target, engine: str, bounds: Bounds) ->
     pairs = bench.pairs(engine, bench.wide, bench.rows, bench.workers, bench.batch, IDLE_SECONDS)
     parts = (
         ("peak PSS: broker / a model per worker", _peak),
-        ("first query", _told("first")),
-        ("second query", _told("second")),
+        ("first query", _reported("first")),
+        ("second query", _reported("second")),
     )
     figures = [
         Figure(label, _ratio(pairs, of), "x", *bound)
@@ -89,24 +89,26 @@ def _rows(bench: EngineBench) -> TargetResult:
     processes = 2 * bench.workers
     pairs = bench.pairs("beam", bench.mlp, processes, CALL_SECONDS, IDLE_SECONDS)
     figures = [
-        Figure("a row: broker / MultiProcessShared", _ratio(pairs, _told("row")), "x", 0.10),
-        Figure(f"calls of {processes} processes", _ratio(pairs, _told("calls")), "x", 5, at_least=True),
+        Figure("a row: broker / MultiProcessShared", _ratio(pairs, _reported("row")), "x", 0.10),
+        Figure(f"calls of {processes} processes", _ratio(pairs, _reported("calls")), "x", 5, at_least=True),
         Figure("peak PSS", _ratio(pairs, _peak), "x"),
     ]
     return _result(BEAM, pairs, figures, {"row": "a row, s", "calls": "calls/s"})
 
 
-def _result(target: Target, pairs: list[Pair], figures: list[Figure], told: dict[str, str]) -> TargetResult:
+def _result(
+    target: Target, pairs: list[Pair], figures: list[Figure], reported: dict[str, str]
+) -> TargetResult:
     rows = [
         (
             f"{round_ + 1}, {_LABELS[arm]}",
             f"{pair[arm].peak_bytes / MB:,.0f}",
-            *(f"{pair[arm].told[each]:.4g}" for each in told),
+            *(f"{pair[arm].report[each]:.4g}" for each in reported),
         )
         for round_, pair in enumerate(pairs)
         for arm in sorted(pair)
     ]
-    sheet = Sheet("each run", ("round", "peak PSS, MB", *told.values()), rows)
+    sheet = Sheet("each run", ("round", "peak PSS, MB", *reported.values()), rows)
     return TargetResult(target.name, target.title, "ms", {}, figures, sheets=[sheet])
 
 

@@ -31,9 +31,9 @@ _TENSORFLOW = b"libtensorflow_cc"
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """`told` is the program's last line. The peaks are of all Python processes at one moment."""
+    """`report` is the program's last line. The peaks are of all Python processes at one moment."""
 
-    told: dict[str, Any]
+    report: dict[str, Any]
     peak_bytes: int
     peak_tensorflows: int
 

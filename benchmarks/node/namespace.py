@@ -1,4 +1,4 @@
-"""A network namespace: an engine that listens on all interfaces does so where there is nobody."""
+"""A network namespace: an engine that listens on all interfaces can be reached by no other host there."""
 
 from __future__ import annotations
 

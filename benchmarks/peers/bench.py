@@ -1,4 +1,4 @@
-"""What the measurement of every peer is given, and the measurement: the peer's ways and the broker, in turns."""
+"""The measurement of a peer, and what it gets: the ways to call the peer take turns with the broker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from benchmarks.sampling import Spread
 from benchmarks.throughput.contenders import OWN, THREADS
 
 MODELS = ("mlp", "mobilenet", "head")
-"""The reference models, and a function of no weight, for what lies between alone."""
+"""The reference models, and a function that costs nothing, to measure only the transport."""
 BROKER = "broker"
 _HEAD = "benchmarks.models.functions:head"
 
@@ -39,7 +39,7 @@ class OtherSystemBench(Workbench):
 
     @cached_property
     def setting(self) -> SystemSetting:
-        """With the model made, and the broker's settings for it found: once for a model and a machine."""
+        """The setting, after the model has been made and the broker has measured its settings for it."""
         path = {"mlp": lambda: self.mlp, "mobilenet": self._mobilenet, "head": lambda: None}[self.model]()
         if path is not None and not self.quick:
             with self.broker("tune", {self.model: path}):
@@ -79,7 +79,7 @@ def _arm(
 
 
 def target(environment: Environment, model: str) -> Target:
-    """Of one peer, whose environment is made already, or says why it is not there."""
+    """The target of one peer, whose environment was made before, or says why it could not be made."""
     peer = environment.peer
     title = f"{peer.label}, beside the broker; {model}"
     return Target(target_name(peer.name, model), title, partial(measure, environment))
@@ -91,7 +91,7 @@ def target_name(peer: str, model: str) -> str:
 
 
 def model_of(name: str) -> str | None:
-    """The model of a target of this name; None if it is no peer's."""
+    """The model of a target of this name; None if it is not the target of a peer."""
     kind, _, rest = name.partition(" ")
     return (rest.partition(", ")[2] or MODELS[0]) if kind == "peer" else None
 
@@ -140,7 +140,7 @@ def _figures(series: Mapping[str, RateSeries], workers: int) -> Iterator[Figure]
 
 
 def _ratios(broker: RateSeries, other: RateSeries, workers: int) -> Iterator[tuple[str, Spread, bool]]:
-    """What they are of, and whether more is better. One caller says what a call takes, several what it costs."""
+    """What each ratio compares, and whether more is better: the latency with one worker, rate and cost with several."""
     if workers == 1:
         yield "p50", ratio(broker, other, by_p50), False
         return
@@ -157,5 +157,5 @@ def _notes(environment: Environment) -> list[str]:
 
 
 def known(peers: Mapping[str, OtherSystem], names: tuple[str, ...]) -> list[OtherSystem]:
-    """Those of these names, in the order of the catalogue."""
+    """The peers of these names, in the order of the catalogue."""
     return [peer for name, peer in peers.items() if name in names]

@@ -43,7 +43,7 @@ class NotInstalled(Exception):
 
 
 class Environment:
-    """Where one peer is or would be installed. Peers without requirements run in this process' environment."""
+    """The folder of one peer's installation. Peers without requirements run in this process' environment."""
 
     def __init__(self, peer: OtherSystem, cache: Path | None = None) -> None:
         self.peer = peer
@@ -139,7 +139,7 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def _run(command: list[str], limit: float) -> None:
-    """In a group of its own, all of which is ended at the limit or when we are. Raises NotInstalled."""
+    """Run it in its own process group, which is killed at the limit or when this process ends. Raises NotInstalled."""
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from benchmarks.harness import modules
+
 
 @dataclass(frozen=True)
 class SystemSetting:
-    """What all peers of a run have in common. `model` is the SavedModel, None where `workload` needs none."""
+    """What all peers of a run have in common. `model` is the SavedModel, or None where `workload` needs none."""
 
     workload: str
     model: str | None
@@ -25,7 +26,7 @@ Options = Callable[[SystemSetting, int], dict[str, Any]]
 class Way:
     """One way to call a peer: an arm for each number of workers and of threads. `factory` as in `harness.arm.Arm`.
 
-    `workloads` are those that it can answer.
+    `workloads` are the workloads that it can answer.
     """
 
     name: str
@@ -53,14 +54,10 @@ class OtherSystem:
 
     @property
     def version(self) -> str:
-        """As it was asked for; empty where it needs no environment of its own."""
+        """Its pinned requirements; empty where it needs no environment of its own."""
         return ", ".join(self.requirements)
 
     def missing(self) -> str | None:
-        """What this environment lacks for it, if anything."""
-        for module in self.imports:
-            try:
-                importlib.import_module(module)
-            except ImportError as error:
-                return f"{error} (pip install 'onesession[dev]')"
-        return None
+        """Which module this environment lacks for it, if any."""
+        why = (modules.missing(module, "'onesession[dev]'") for module in self.imports)
+        return next(filter(None, why), None)

@@ -1,4 +1,4 @@
-"""What a peer's server and its callers have to know of each other: files, ports, the model."""
+"""What a peer's server and its callers have in common: files, ports, the model."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ServerPlace:
         return answering(self.workload, self.model, self.threads)
 
     def rows(self, raw: bytes) -> np.ndarray:
-        """What a request's bytes say. float32 [n, *row]"""
+        """The rows in the bytes of a request. float32 [n, *row]"""
         return np.frombuffer(raw, np.float32).reshape(-1, *self.row)
 
     def answers(self, raw: bytes) -> np.ndarray:
@@ -59,7 +59,7 @@ class ServerPlace:
 
 
 def free_ports() -> tuple[int, ...]:
-    """Different ones, which nobody listened on a moment ago."""
+    """Different ports on which no process listened a moment ago."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.create_server((HOST, 0))) for _ in range(_PORTS)]
         return tuple(each.getsockname()[1] for each in sockets)

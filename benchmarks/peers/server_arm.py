@@ -85,7 +85,7 @@ def _status(pid: int) -> int | None:
 
 
 def _call_until_answered(module: str, connect: str, place: ServerPlace, x: np.ndarray, log: Path) -> None:
-    """In a process of its own: some clients (gRPC) do not survive a fork, and the workers are forked later."""
+    """The body of a process of its own: some clients (gRPC) do not survive a fork, and the workers are forked later."""
     os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
     limit = time.monotonic() + START_TIMEOUT_S
     while True:

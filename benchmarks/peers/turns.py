@@ -1,4 +1,4 @@
-"""Arms in turns, each alone on the machine: started, measured, ended, then the next, round after round.
+"""Arms in turn, each alone on the machine: one is started, measured and ended, then the next one, round after round.
 
 Other commands keep all arms up and measure a window of each in every round. Some peers never rest (LitServe polls its
 queues, Ray its own services): up beside the broker they would slow it down, and it them. Started afresh each time they
@@ -26,7 +26,7 @@ _WRONG = "WrongAnswer"
 
 @dataclass(frozen=True)
 class Turn:
-    """What one start of an arm gave: seconds until every worker had all its first answers, PSS, windows."""
+    """One start of an arm: seconds until every worker had all its first answers, PSS, windows."""
 
     start_s: float
     memory_mb: float
@@ -69,21 +69,18 @@ def run_in_turns(
 
 
 def _in_short(error: ArmFailed) -> str:
-    """What it raised; of what it wrote only the last line, if it ended without a word to us."""
+    """The error; with the last line that the arm wrote if it ended without sending one."""
     cause, *said = str(error).splitlines()
     return f"{cause}: {said[-1]}" if said and cause.endswith(ENDED) else cause
 
 
 def _turn(arm: Arm, pace: Pace) -> Turn:
     began = monotonic()
-    process = WorkersProcess(arm, pace.seed)
-    try:
+    with WorkersProcess(arm, pace.seed) as process:
         facts = process.await_ready()["facts"]
         start_s = monotonic() - began
         windows = [process.rate(pace) for _ in range(pace.most)]
         memory_mb = memory.tree_pss_bytes(process.pid) / memory.MB
-    finally:
-        process.stop()
     return Turn(start_s, memory_mb, [window for window, _ in windows], sum(n for _, n in windows), facts)
 
 
@@ -98,6 +95,6 @@ def _add(series: RateSeries, turn: Turn) -> None:
 
 
 def start_ratio(one: RateSeries, other: RateSeries, fact: str) -> Spread:
-    """Of a fact of the starts, within each round."""
+    """The ratio of a fact of the starts, within each round."""
     pairs = zip(one.facts["starts"], other.facts["starts"], strict=True)
     return Spread.of([a[fact] / b[fact] for a, b in pairs])

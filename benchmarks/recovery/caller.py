@@ -1,7 +1,7 @@
-"""Who calls when the broker is killed: each caller is a process, in a closed loop, and tells of the call that met it.
+"""The callers of a broker that is killed: each is a process in a closed loop, and reports the call that met the death.
 
 `told`      calls with retries=0, which end with BrokerUnavailable; it stops at the first
-`patient`   calls as applications make them, which are run again on the next broker; it stops when it is told to
+`patient`   calls as applications make them, which are run again on the next broker; it stops when `progress` says so
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmarks.workloads import Checker, Workload
 from broker.bench.load.forks import ForkedProcess, wait_or_kill
 
 TIMEOUT_S = 60.0
-"""Of every call: longer than a restart takes."""
+"""Timeout of every call: longer than a restart takes."""
 PATIENCE_S = 90.0
 
 
@@ -37,7 +37,7 @@ class Met:
 
 
 class CallerProgress:
-    """A word of shared memory: the caller's answers so far, and whether it shall stop."""
+    """Two words of shared memory: the number of the caller's answers so far, and whether it must stop."""
 
     def __init__(self) -> None:
         self._words = memoryview(mmap.mmap(-1, mmap.PAGESIZE)).cast("Q")

@@ -21,7 +21,7 @@ from broker import Broker
 from broker.bench.load.samples import nearest_rank
 
 WARM_CALLS = 200
-"""Of each caller before the kill; and a few after it, of those who go on."""
+"""Calls of each caller before the kill, and after it of the callers that continue."""
 CALLS_AFTER = 20
 SETTLED = {"tune": "off"}
 """The settings of the model are not what is measured."""

@@ -43,13 +43,13 @@ NAMES = tuple(line.target for line in CATALOGUE)
 
 
 def measurable() -> tuple[str, ...]:
-    """Those that can be measured in this environment."""
+    """The targets that can be measured in this environment."""
     return tuple(line.target for line in CATALOGUE if not line.needs or find_spec(line.needs))
 
 
 @dataclass(frozen=True)
 class CommandRun:
-    """One command to run, and what it is run for."""
+    """One command to run, and the targets that it is run for."""
 
     arguments: tuple[str, ...]
     targets: tuple[str, ...]

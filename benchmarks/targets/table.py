@@ -1,4 +1,4 @@
-"""Targets beside what was measured: figures that have a bound, and targets that nobody has measured. Pure."""
+"""Targets beside measured values: figures that have a bound, and targets that have not been measured. Pure."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Row:
 
 
 def rows(runs: Mapping[str, PublishedResult], wanted: Iterable[str]) -> list[Row]:
-    """In the order of the catalogue."""
+    """The rows in the order of the catalogue."""
     found: list[Row] = []
     for line in CATALOGUE:
         if line.target in wanted:

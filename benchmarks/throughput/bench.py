@@ -1,4 +1,4 @@
-"""What every target of `throughput` is given: beside place and progress, how many workers and how long to measure."""
+"""What every target of `throughput` gets: the workbench, the numbers of workers, and how long to measure."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from benchmarks.harness.interleaved import Pace
 from benchmarks.harness.workbench import Workbench
 
 HEADLINE = 8
-"""The number of workers that the targets speak of."""
+"""The number of workers that the targets are for."""
 MOST_ASIDE = 6
 MOST_IN_SWEEP = 3
-"""Windows of an arm at most, half as long, where no target hangs on it."""
+"""Maximum windows of an arm, half as long, where no target depends on it."""
 
 
 @dataclass
 class ThroughputBench(Workbench):
-    """`quick` is for tests: one of each kind, so that everything has been run once."""
+    """`quick` is for tests: it runs one arm of each kind."""
 
     workers: tuple[int, ...]
     pace: Pace
@@ -28,30 +28,30 @@ class ThroughputBench(Workbench):
 
     @property
     def headline(self) -> int:
-        """The number of workers for the targets: theirs, or what comes next to it."""
+        """The number of workers for the targets, or the number nearest to it."""
         return min(self.workers, key=lambda number: (abs(number - HEADLINE), number))
 
     @property
     def aside(self) -> Pace:
-        """For arms that no target speaks of."""
+        """The pace for arms that have no target."""
         return self._less(MOST_ASIDE)
 
     @property
     def sweep(self) -> Pace:
-        """For numbers of workers that no target speaks of."""
+        """The pace for numbers of workers that have no target."""
         return self._less(MOST_IN_SWEEP)
 
     def _less(self, most: int) -> Pace:
         return replace(self.pace, seconds=self.pace.seconds / 2, most=min(self.pace.most, most))
 
     def longer(self, times: float, more: int = 1) -> Pace:
-        """For models whose runs take longer; `more` times as many rounds."""
+        """The pace for models whose runs take longer; with `more` times as many rounds."""
         if self.quick:
             return self.pace
         return replace(self.pace, seconds=self.pace.seconds * times, most=self.pace.most * more)
 
     def tune(self, **models: str) -> None:
-        """Let a broker find its settings for these, with nothing else running; brokers of arms then remember them."""
+        """Let a broker measure its settings for these models while nothing else runs; brokers of arms then use them."""
         if not self.quick:
             with self.broker("tune", models):
                 self.progress(0, 1, "tuned")

@@ -1,4 +1,4 @@
-"""What a broker tells of an arm beside its speed, as text: which batches it formed, and which settings it had found."""
+"""Facts about the broker of an arm, as text: which batches it formed, and which settings it had measured."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from benchmarks.rates import RateSeries
 
-_SHARE = 0.02  # sizes that are rarer are left to the JSON
+_SHARE = 0.02  # rarer sizes are only in the JSON
 _SETTINGS = ("intra_op_threads", "max_concurrency", "max_batch_size", "caller_thread", "onednn")
 
 
@@ -26,5 +26,5 @@ def batches(batch_rows: Mapping[int, int]) -> str:
 
 def settings(series: RateSeries, model: str) -> str:
     """`intra_op_threads 1, max_concurrency 2, ...`"""
-    told = series.facts["models"][model]
-    return ", ".join(f"{name} {told[name]}" for name in _SETTINGS if name in told)
+    facts = series.facts["models"][model]
+    return ", ".join(f"{name} {facts[name]}" for name in _SETTINGS if name in facts)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.arms.session import DEFAULT_THREADS, ONE_THREAD
+from benchmarks.harness import modules
 from benchmarks.harness.arm import Arm
 from broker.host.processors import cores
 
 THREADS = {"one": ONE_THREAD, "default": DEFAULT_THREADS}
 """Intra-op threads of every session: what is best for a light model, and TensorFlow's default."""
 OWN = "own"
-"""In place of them, what the broker found out: nothing else does."""
+"""Instead of these: the setting that the broker chose by measuring. Only the broker can."""
 
 
 @dataclass(frozen=True)
 class ModelPlace:
-    """Where the model and the run's files are."""
+    """The paths of the model and of the run's files."""
 
     model: str
     directory: str
@@ -27,10 +27,10 @@ class ModelPlace:
 
 @dataclass(frozen=True)
 class Contender:
-    """One way. `options` are those of `factory`, from the place and the number of intra-op threads.
+    """One way to serve them. `options` makes the options of `factory` from the place and the intra-op threads.
 
-    `threads` is the setting that it is found with: TensorFlow's default where each worker has a session. `variants`
-    are all that it is measured with where there is time.
+    `threads` is the setting that users have: TensorFlow's default where each worker has a session. `variants` are all
+    the settings that are measured where there is time.
     """
 
     label: str
@@ -59,12 +59,7 @@ def name(kind: str, threads: str, workers: int) -> str:
 
 def missing(kind: str) -> str | None:
     """Why this kind cannot run here, if so."""
-    if kind == "zeromq":
-        try:
-            importlib.import_module("zmq")
-        except ImportError as error:
-            return f"{error} (pip install pyzmq)"
-    return None
+    return modules.missing("zmq", "pyzmq") if kind == "zeromq" else None
 
 
 def _with_model(place: ModelPlace, threads: int) -> dict[str, Any]:
@@ -91,7 +86,7 @@ def _zeromq(place: ModelPlace, threads: int) -> dict[str, Any]:
 
 
 def _broker(place: ModelPlace, threads: int) -> dict[str, Any]:
-    """Told its threads. TensorFlow's default is all cores."""
+    """A broker whose number of threads is given. TensorFlow's default is all cores."""
     model = {"source": place.model, "intra_op_threads": threads or cores()}
     return {"directory": place.directory, "models": {"mlp": model}, "model": "mlp"}
 

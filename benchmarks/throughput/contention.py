@@ -1,5 +1,5 @@
-"""Waiting beside other work: three ways to wait and two ways without a broker, quiet, beside busy processes and under a
-quota, with workers that do nothing but call and workers that compute."""
+"""Waiting under contention: three ways to wait and two ways without a broker, on a quiet machine, beside busy processes
+and under a quota, with workers that only call and workers that also compute."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SURROUNDINGS = {
     )
 }
 WORK_US = (0, 100, 1000)
-"""What a worker computes between two calls."""
+"""Microseconds that a worker computes between two calls."""
 
 RATE, P99 = 0.95, 1.2
 """T15: beside the better of polling and blocking in the same cell."""
@@ -51,7 +51,7 @@ def measure(bench: ThroughputBench) -> TargetResult:
             for each in several:
                 cell = found[each.name]
                 where = f"{workers:2} workers, {_work(work_us)}{each.label}"
-                series |= {f"{where}: {name}": _told(one, each) for name, one in cell.items()}
+                series |= {f"{where}: {name}": _labelled(one, each) for name, one in cell.items()}
                 figures += _figures(cell, where, each)
     return TargetResult(CONTENTION.name, CONTENTION.title, "us", series, figures, [_NOTE])
 
@@ -77,7 +77,7 @@ def _work(work_us: int) -> str:
     return f"{work_us} us of work between calls, " if work_us else ""
 
 
-def _told(series: RateSeries, surroundings: Surroundings) -> RateSeries:
+def _labelled(series: RateSeries, surroundings: Surroundings) -> RateSeries:
     series.label = f"{series.label}, {surroundings.label}"
     return series
 

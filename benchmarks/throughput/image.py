@@ -15,9 +15,9 @@ from benchmarks.throughput.broker_facts import batches, settings
 from broker.host.processors import cores
 
 WINDOWS = 1.5
-"""How many times longer than the others: a call takes tens of milliseconds."""
+"""Its windows are this many times longer than others: a call takes tens of milliseconds."""
 ROUNDS = 2
-"""How many times more than others have at the most: a few per cent are at stake."""
+"""It has this many times more rounds than others, since a difference of a few per cent counts."""
 
 BY_HAND: list[dict[str, int]] = [
     {"intra_op_threads": 1, "max_concurrency": cores(), "max_batch_size": 1},
@@ -25,7 +25,7 @@ BY_HAND: list[dict[str, int]] = [
     {"intra_op_threads": 1, "max_concurrency": cores()},
     {"intra_op_threads": cores(), "max_concurrency": 1},
 ]
-"""The sweep: what somebody tries who knows the machine. A run for each core, or all cores for one run."""
+"""Settings that an expert would try on this machine: one run per core, or all cores for one run."""
 
 
 def measure(bench: ThroughputBench) -> TargetResult:

@@ -1,4 +1,4 @@
-"""T8: what a light model's callers notice of a heavy model in the same broker, beyond what any busy machine costs."""
+"""T8: how much a heavy model in the same broker delays a light model's callers, beyond the cost of a busy machine."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchmarks.throughput.bench import ThroughputBench
 from broker.host.processors import cores
 
 WINDOWS = 2.0
-"""How many times longer than the others: a p99 needs a thousand calls and more."""
+"""Its windows are this many times longer than others: a p99 needs a thousand calls and more."""
 
 UNEVEN = {
     "jpegs": "JPEGs to decode, where an empty string is illegal",
@@ -27,20 +27,20 @@ UNEVEN = {
     "one_in_twenty": "a function of which one request in twenty takes 100 ms",
     "in_python": "a function that computes in Python",
 }
-"""Models that warm-up takes for lighter than they are, if it can say anything; and one whose threads do not help."""
+"""Models that warm-up takes for lighter than they are, and one that threads do not help."""
 FUNCTIONS = ("one_in_twenty", "in_python")
 
 
 @dataclass(frozen=True)
 class HeavySettings:
-    """How the broker runs the heavy model, so that the other process can run it alike."""
+    """How the broker runs the heavy model, so that the other process can run it in the same way."""
 
     threads: int
     side_by_side: int
 
     @classmethod
-    def told_by(cls, bench: ThroughputBench, models: Mapping[str, Any]) -> HeavySettings:
-        """A broker's own choice, found before as for the arms."""
+    def chosen_by(cls, bench: ThroughputBench, models: Mapping[str, Any]) -> HeavySettings:
+        """The settings that a broker chooses for it."""
         bench.tune(**models)
         with bench.broker("t8", models, tune="remembered") as broker:
             heavy = settings(broker.address)["heavy"]
@@ -84,7 +84,7 @@ def uneven_arms(light: str, directory: str) -> list[Arm]:
 
 def measure(bench: ThroughputBench) -> TargetResult:
     models = {"light": bench.mlp, "heavy": bench.mobilenet}
-    how = HeavySettings(cores(), 1) if bench.quick else HeavySettings.told_by(bench, models)
+    how = HeavySettings(cores(), 1) if bench.quick else HeavySettings.chosen_by(bench, models)
     alone, *compared = arms(bench.mlp, bench.mobilenet, str(bench.directory), how)
     compared += uneven_arms(bench.mlp, str(bench.directory))
     chosen = compared if bench.quick else [alone, *compared]

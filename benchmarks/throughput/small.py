@@ -14,11 +14,11 @@ from benchmarks.throughput.broker_facts import batches, settings
 from benchmarks.throughput.contenders import KINDS, OWN, ModelPlace, arm, missing, name
 
 COMPARED = ("broker_own", "broker", "session_run", "unix_sockets", "unix_sockets_batching")
-"""What the targets compare: in one bout, so that every round compares them on the same machine."""
+"""The arms that the targets compare: in one interleaved run, so that they meet the same conditions."""
 ASIDE = tuple(kind for kind in KINDS if kind not in COMPARED)
 SOCKETS = "raw Unix sockets"
 QUICK_ASIDE = tuple(kind for kind in ASIDE if kind not in ("bare_callable", "pool_apply_async"))
-"""Without those that are made of the same parts as another."""
+"""The others, without arms that consist of the same parts as another arm."""
 
 
 def measure(bench: ThroughputBench) -> TargetResult:
@@ -40,7 +40,7 @@ def measure(bench: ThroughputBench) -> TargetResult:
 
 
 def arms(kinds: Iterable[str], workers: int, place: ModelPlace, all_threads: bool) -> Iterator[Arm]:
-    """With either setting of threads, or each kind with the one that it goes with."""
+    """Each kind with both settings of threads, or with the one that its users have."""
     for kind in kinds:
         chosen = KINDS[kind]
         for threads in chosen.variants if all_threads else (chosen.threads,):
@@ -49,7 +49,7 @@ def arms(kinds: Iterable[str], workers: int, place: ModelPlace, all_threads: boo
 
 
 def _headline(series: Mapping[str, RateSeries], workers: int) -> Iterator[Figure]:
-    """What the targets speak of, and the same with threads made equal."""
+    """The figures that have targets, and the same with equal numbers of threads."""
     own, sessions = series[name("broker_own", OWN, workers)], series[name("session_run", "default", workers)]
     yield _over(own, [sessions], "Session.run", 8.0)
     yield _over(series[name("broker", "one", workers)], _sockets(series, workers, "one"), SOCKETS, 1.1, 1.4)

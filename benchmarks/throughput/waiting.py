@@ -1,4 +1,4 @@
-"""Whether waiting adapts: against always polling and always blocking, from an idle core to eight workers on each."""
+"""Adaptive waiting compared with always polling and always blocking, from an idle core to eight workers per core."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmarks.rates import RateSeries, beside_best, best
 from benchmarks.throughput.bench import ThroughputBench
 
 NEAR = 0.95
-"""Of the better of the two: to adapt costs trials of the worse one."""
+"""The least share of the better one's rate: adapting costs trials of the worse one."""
 
 
 def measure(bench: ThroughputBench) -> TargetResult:

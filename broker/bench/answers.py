@@ -1,4 +1,4 @@
-"""Whether an answer is right: compared with that of the same model, asked alone and in process."""
+"""Checks answers: they are compared with the answers of the same model, called alone and in process."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from worker_client.wire.errors import BrokerError
 
 TOLERANCE = 1e-4
 NARROW_TOLERANCE = 2e-2
-"""Of types with fewer bits than float32. A row's last bits depend on the batch that it runs in, and on threads."""
+"""Tolerance of types with fewer bits than float32. A row's last bits depend on its batch and on threads."""
 
 
 ADVICE = "use --no-check if the answers are random or depend on the rest of the batch"
 
 
 class WrongAnswer(BrokerError):
-    """An arm did not answer as the model does: its times mean nothing."""
+    """An arm did not give the model's answer, so that its times mean nothing."""
 
 
 def check(

@@ -1,4 +1,4 @@
-"""What the model is asked: made from its signature, or read from a file of the user's."""
+"""The inputs of the model: generated from its signature, or read from a file of the user."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature, TensorSpec, format_shape
 
 MOST_INPUTS = 8
-"""Different inputs that take turns, so that an answer left from the call before is found out."""
+"""Different inputs that take turns, so that an answer left from the previous call is detected."""
 MOST_BYTES = 64 << 20
-"""Of all inputs of one number of rows together: larger ones are fewer."""
+"""Maximum size of all inputs of one number of rows together: there are fewer large ones."""
 FREE_SIZE = 64
-"""What a free dimension other than the rows is made, where it is not told."""
+"""The size of a free dimension other than the rows, where none is given."""
 _LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz ", np.uint8)
 
 Arrays = Mapping[str, np.ndarray]
@@ -35,7 +35,7 @@ def has_rows(signature: Signature) -> bool:
 
 
 def made(signature: Signature, seed: int, shapes: Mapping[str, tuple[int, ...]]) -> Maker:
-    """Random ones, the same for a seed: floats in [0, 1), whole numbers 0 and 1, strings of 16 letters.
+    """Random inputs, the same for the same seed: floats in [0, 1), integers 0 and 1, strings of 16 letters.
 
     `shapes` has whole shapes without the rows, by input; other free dimensions are 64. Raises InvalidInput where that
     does not fit, or where only the user can know what an input is.
@@ -82,8 +82,8 @@ def from_file(path: Path, signature: Signature) -> Maker:
         return lambda _rows: [arrays]
     lengths = {name: len(array) for name, array in arrays.items()}
     if len(set(lengths.values())) > 1 or not min(lengths.values()):
-        told = ", ".join(f"{name} has {count}" for name, count in lengths.items())
-        raise InvalidInput(f"{path}: all inputs need the same number of rows, at least one; {told}")
+        counts = ", ".join(f"{name} has {count}" for name, count in lengths.items())
+        raise InvalidInput(f"{path}: all inputs need the same number of rows, at least one; {counts}")
     total = next(iter(lengths.values()))
 
     def cut(rows: int) -> list[Arrays]:

@@ -39,17 +39,17 @@ class ModelUnderTest:
 
 @dataclass(frozen=True)
 class ServedUnderTest:
-    """The model as its broker has it. `told` is what the broker says of it, but for its signatures."""
+    """The model as its broker serves it. `facts` is what the broker reports about it, except its signatures."""
 
     address: str
     pid: int
     signature: Signature
-    told: dict[str, Any]
+    facts: dict[str, Any]
 
 
 @contextmanager
 def served(model: ModelUnderTest) -> Iterator[ServedUnderTest]:
-    """Raises BrokerError if there is no such broker, or if it cannot be started; ModelNotFound."""
+    """Raises BrokerError if there is no such broker or it cannot be started, and ModelNotFound."""
     if model.address is not None:
         yield _asked(model, model.address)
         return
@@ -70,14 +70,14 @@ def served(model: ModelUnderTest) -> Iterator[ServedUnderTest]:
 
 def _asked(model: ModelUnderTest, address: str) -> ServedUnderTest:
     models = ask(address, "models")["models"]
-    told = models.get(model.name)
-    if told is None:
+    facts = models.get(model.name)
+    if facts is None:
         known = ", ".join(sorted(models)) or "none"
         raise ModelNotFound(f"the broker at {address} has no model {model.name!r}; it serves {known}")
-    found = {each["name"]: each for each in told["signatures"]}
-    name = model.signature or told["default_signature"]
+    found = {each["name"]: each for each in facts["signatures"]}
+    name = model.signature or facts["default_signature"]
     if name not in found:
-        reason = told["left_out"].get(name)
+        reason = facts["left_out"].get(name)
         known = ", ".join(sorted(found)) or "none"
         raise ModelNotFound(
             f"model {model.name!r} has no signature {name!r}; it has {known}"
@@ -97,5 +97,5 @@ def _asked(model: ModelUnderTest, address: str) -> ServedUnderTest:
         address,
         ask(address, "status")["status"]["pid"],
         Signature.from_message(found[name]),
-        {key: told[key] for key in kept},
+        {key: facts[key] for key in kept},
     )

@@ -1,4 +1,4 @@
-"""What came out of a sweep, and how it is written as JSON."""
+"""The outcome of a sweep, and its JSON."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from broker.bench.plan import Case, SweepPlan
 
 PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9, 100.0)
 UNSENT_SHARE = 0.01
-"""Of the planned requests, those that may be left at the end of a window whose rate counts as reached."""
+"""The share of the planned requests that may be unsent at the end of a window whose rate counts as reached."""
 BUSY_CORES = 0.2
-"""Cores that others use from which on a figure counts as disturbed."""
+"""A figure counts as disturbed if other programs use this many cores or more."""
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,17 @@ class MeasuredCase:
 
     @property
     def notes(self) -> list[str]:
-        """What a reader of this line must know."""
-        told = []
+        """Notes on this line."""
+        notes = []
         if not self.rate_reached:
-            told.append(
+            notes.append(
                 f"rate not reached: {self.per_s:,.0f} of {self.case.load.rate:,.10g}/s; {self.window.unsent:,} "
                 "requests had not been sent when their window ended, and latency grows with its length"
             )
         if self.window.failures:
             failed = ", ".join(f"{count} {name}" for name, count in sorted(self.window.failures.items()))
-            told.append(f"failed: {failed}")
-        return told
+            notes.append(f"failed: {failed}")
+        return notes
 
     def to_json(self) -> dict[str, Any]:
         window = self.window

@@ -1,4 +1,4 @@
-"""What is measured, and for how long at most."""
+"""The plan of a sweep: its cases, and how long they may take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ARRIVALS = (POISSON, CONSTANT)
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How requests come. `concurrency` is how many calls a worker has under way at most, each in a thread of its own.
+    """How requests are sent. `concurrency` is the maximum number of concurrent calls per worker, each in a thread.
 
     Closed loop, without a `rate`: each thread calls again as soon as it is answered. Open loop: `rate` requests a
     second in all, at moments planned beforehand (`load/arrivals.py`), whether or not the one before is answered.
@@ -69,12 +69,12 @@ class SweepPlan:
     seed: int = 0
 
     def cases(self) -> Iterator[Case]:
-        """Workers outermost: their processes are the dearest to change."""
+        """The number of workers changes least often: starting workers takes the most time."""
         for workers in self.workers:
             for load in self.loads:
                 for rows in self.rows:
                     yield Case(workers, rows, load)
 
     def most_seconds(self, arms: int) -> float:
-        """How long the windows of all cases take at most, if none has to be made longer."""
+        """The longest time that the windows of all cases take, if none has to be made longer."""
         return len(list(self.cases())) * arms * self.most_windows * (self.window_s + self.warm_up_s)

@@ -2,7 +2,7 @@
 
 The rule of Triton's perf_analyzer (`inference_profiler.cc`, DetermineStability; docs/measurements_metrics.md): the last
 three windows have answers, and neither their throughput nor their latency differs by more than a share from the lowest
-to the highest. What is reported is those three together; where the windows never agree, it is told.
+to the highest. The report has those three together, and says where the windows never agreed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ WINDOWS = 3
 
 
 class WindowLevel(NamedTuple):
-    """What has to agree from one window to the next. Latency at the percentile that was asked for, in nanoseconds."""
+    """The values that have to agree from one window to the next. Latency at the chosen percentile, in nanoseconds."""
 
     per_s: float
     latency_ns: float

@@ -27,13 +27,13 @@ from worker_client.system.clock import monotonic
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import Signature
 
-Tell = Callable[[float, str], None]
-"""Told the share that is done, from 0 to 1, and what is measured now."""
+OnProgress = Callable[[float, str], None]
+"""Called with the finished share, from 0 to 1, and with what is measured now."""
 
 
 @dataclass(frozen=True)
 class Questions:
-    """Where inputs come from and what becomes of the answers. `input` None: made from the signature."""
+    """Where inputs come from, and whether answers are checked. `input` None: generated from the signature."""
 
     input: Path | None = None
     shapes: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
@@ -50,13 +50,13 @@ class Sweep:
         plan: SweepPlan,
         calls: Sequence[InProcessCall],
         questions: Questions,
-        tell: Tell,
+        on_progress: OnProgress,
     ) -> None:
         self._model = model
         self._plan = plan
         self._calls = calls
         self._questions = questions
-        self._tell = tell
+        self._on_progress = on_progress
         self._given: dict[int, Inputs] = {}  # by rows
         self._memory: dict[tuple[str, int], int | None] = {}  # by arm and workers
         self._begun = monotonic()
@@ -65,10 +65,10 @@ class Sweep:
         """Raises BrokerError: for a model, broker or input that is not there or does not fit, WrongAnswer."""
         model = self._model
         if model.address is None:
-            self._tell(0, "loading the model for the right answers")
+            self._on_progress(0, "loading the model for the right answers")
             signature = self._ask_in_process()
             self._measure_memory_in_process(signature.name)
-            self._tell(0, "starting the broker, which may measure the model first")
+            self._on_progress(0, "starting the broker, which may measure the model first")
         with served(model) as broker:
             if model.address is not None:
                 self._ask_beside(broker)
@@ -76,7 +76,7 @@ class Sweep:
             outcome = self._outcome(broker)
             for workers, cases in groupby(self._plan.cases(), lambda case: case.workers):
                 self._measure_group(workers, list(cases), broker, outcome)
-        self._tell(1, "done")
+        self._on_progress(1, "done")
         return outcome
 
     # --- the right answers ---
@@ -92,7 +92,7 @@ class Sweep:
             return signature
 
     def _ask_beside(self, broker: ServedUnderTest) -> None:
-        """For a broker that runs: of the model itself if we have it, else of the broker, one request at a time."""
+        """For a running broker: ask the model itself if there is one, else the broker, one request at a time."""
         spec, signature = self._model.spec, broker.signature
         arm: WorkerArm = self._broker_arm(broker)
         if spec is not None:
@@ -129,7 +129,7 @@ class Sweep:
         """Before our broker is there, which has TensorFlow's libraries as well: a shared page counts in part."""
         for workers in self._plan.workers if self._calls else ():
             for arm in self._arms_in_process(signature):
-                self._tell(0, f"memory: {arm.label}, {counted(workers, 'worker')}")
+                self._on_progress(0, f"memory: {arm.label}, {counted(workers, 'worker')}")
                 with WorkerPool(arm, workers) as pool:
                     self._measure_memory(pool)
 
@@ -148,7 +148,7 @@ class Sweep:
             outcome.left_out += [str(case) for case in cases]
             return
         with ExitStack() as stack:
-            self._tell(self._share(outcome), f"starting {counted(workers, 'worker')}")
+            self._on_progress(self._share(outcome), f"starting {counted(workers, 'worker')}")
             pools = [stack.enter_context(WorkerPool(self._broker_arm(broker), workers, [broker.pid]))]
             self._measure_memory(pools[0])
             in_process = self._arms_in_process(broker.signature.name)
@@ -162,7 +162,7 @@ class Sweep:
                 outcome.measured += self._measure(case, pools, self._share(outcome))
 
     def _measure(self, case: Case, pools: list[WorkerPool], share: float) -> Iterator[MeasuredCase]:
-        """Windows in turns, until those of every arm are stable or the plan allows no more."""
+        """Windows in turn, until those of every arm are stable or the plan allows no more."""
         plan, seconds = self._plan, self._plan.window_s
         series: dict[str, list[Window]] = {pool.arm.name: [] for pool in pools}
         for number in range(plan.most_windows):
@@ -171,7 +171,7 @@ class Sweep:
             ):
                 break
             for pool in in_turn(pools, number):
-                self._tell(share, f"{case}: {pool.arm.label}, window {number + 1}")
+                self._on_progress(share, f"{case}: {pool.arm.label}, window {number + 1}")
                 seed = [plan.seed, case.workers, case.rows, number]
                 series[pool.arm.name].append(pool.window(case.load, plan.warm_up_s, seconds, seed))
             if (
@@ -195,7 +195,7 @@ class Sweep:
                 )
 
     def _stable(self, case: Case, windows: Sequence[Window]) -> bool:
-        """Of an open loop, whose rate is planned and by chance not the same in each window, the share that was sent."""
+        """An open loop, whose planned rate varies by chance, is judged by the share of requests that were sent."""
         plan, planned = self._plan, case.load.rate is not None
         levels = [WindowLevel(w.sent if planned else w.per_s, w.ns(plan.percentile)) for w in windows]
         return stable(levels, plan.within)
@@ -226,7 +226,7 @@ class Sweep:
             str(broker.signature),
             self._plan,
             machine.describe(),
-            broker.told,
+            broker.facts,
             f"{many} for each number of rows, {origin}",
             against if questions.checked else None,
         )

@@ -30,7 +30,7 @@ from broker.bench.model_under_test import ModelUnderTest
 from broker.bench.outcome import SweepOutcome
 from broker.bench.plan import ARRIVALS, POISSON, Load, SweepPlan
 from broker.bench.report import markdown, plots, screen
-from broker.bench.sweep import Questions, Sweep, Tell
+from broker.bench.sweep import OnProgress, Questions, Sweep
 from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
 from broker.cli.numbers import FLOATS, INTEGERS
@@ -210,8 +210,8 @@ def bench(model: str, name: str | None, **options: Any) -> None:
         )
         calls = [InProcessCall(value) for value in dict.fromkeys(options["compare"])]
         _announce(plan, 1 + len(calls))
-        with _progress() as tell:
-            outcome = Sweep(under_test, plan, calls, questions, tell).run()
+        with _progress() as on_progress:
+            outcome = Sweep(under_test, plan, calls, questions, on_progress).run()
         if output is not None:
             _write(outcome, output, options["plots_"])
     if options["as_json"]:
@@ -293,7 +293,7 @@ def _announce(plan: SweepPlan, arms: int) -> None:
 
 
 @contextmanager
-def _progress() -> Iterator[Tell]:
+def _progress() -> Iterator[OnProgress]:
     """A progress bar on the terminal; nothing if stderr is not a terminal."""
     columns = (
         SpinnerColumn(),

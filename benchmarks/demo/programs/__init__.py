@@ -1,1 +1,1 @@
-"""What the demo runs in processes of its own. Nothing here is imported by the demo's process."""
+"""Programs that the demo runs in processes of their own. The demo's process imports none of them."""

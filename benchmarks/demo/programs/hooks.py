@@ -1,4 +1,4 @@
-"""gunicorn's configuration in the demo: tells the demo where it listens, and when each worker has first answered.
+"""gunicorn's configuration in the demo: reports to the demo where it listens, and when each worker has first answered.
 
 Each event is one JSON datagram to the socket $DEMO_INBOX. Apps need none of this.
 """

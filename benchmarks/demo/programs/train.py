@@ -74,7 +74,7 @@ def _export(model, path: Path) -> None:
 
 
 def _answers(path: Path, images: np.ndarray) -> np.ndarray:
-    """What TensorFlow answers with the SavedModel as it stands on disk."""
+    """TensorFlow's answers with the SavedModel on disk."""
     serve = tf.saved_model.load(str(path)).signatures["serving_default"]
     return serve(x=tf.constant(images))["probabilities"].numpy()
 

@@ -20,7 +20,7 @@ X = np.random.default_rng(1).normal(size=(1, 128)).astype(np.float32)
 
 
 class Shared:
-    """What MultiProcessShared keeps in one process."""
+    """The object that MultiProcessShared keeps in one process."""
 
     def __init__(self, model: str) -> None:
         self._predict = predictor(PER_WORKER, model, 0)
@@ -84,15 +84,15 @@ def at_once(arm: str, model: str, idle_seconds: float, processes: int, seconds: 
 
 
 def main(arm: str, model: str, processes: int, seconds: int, idle_seconds: int) -> None:
-    keeper, told = os.pipe()
-    holder = os.fork()  # keeps what is shared; its own clients are not forked
+    reader, writer = os.pipe()
+    holder = os.fork()  # keeps the shared object; its own clients are not forked
     if holder == 0:
         predict = of_arm(arm, model, idle_seconds)
         calls(predict, 0.5)
         alone = statistics.median(calls(predict, seconds))
-        os.write(told, json.dumps(alone).encode())
+        os.write(writer, json.dumps(alone).encode())
         signal.pause()
-    alone = json.loads(os.read(keeper, 100))
+    alone = json.loads(os.read(reader, 100))
     rate = at_once(arm, model, idle_seconds, processes, seconds) / seconds
     os.kill(holder, signal.SIGKILL)
     os.waitpid(holder, 0)

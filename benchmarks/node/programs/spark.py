@@ -43,7 +43,7 @@ def main(arm: str, model: str, rows: int, workers: int, batch: int, idle_seconds
     spark = session(workers)
     try:
         frame = data(spark, rows, workers)
-        frame.agg(f.sum(f.col("x")[0])).collect()  # Spark's own start is no part of a query
+        frame.agg(f.sum(f.col("x")[0])).collect()  # Spark's own start is not part of a query
         make = functools.partial(make_predict, arm, model, idle_seconds)
         udf = predict_batch_udf(
             make, return_type=FloatType(), batch_size=batch, input_tensor_shapes=[[wide.WIDTH]]

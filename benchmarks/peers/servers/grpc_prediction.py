@@ -69,7 +69,7 @@ def connect(place: ServerPlace) -> Iterator[Call]:
 
 
 def _fill(proto: Any, array: np.ndarray) -> None:
-    """As `tf.make_tensor_proto` does, without the checks of it that cost more than the copy."""
+    """Fill the proto as `tf.make_tensor_proto` does, without its checks, which cost more than the copy."""
     from tensorflow.core.framework import types_pb2
 
     proto.dtype = types_pb2.DT_FLOAT

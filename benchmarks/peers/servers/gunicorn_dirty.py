@@ -57,7 +57,7 @@ def _settings(place: ServerPlace) -> dict[str, Any]:
 
 
 class DirtyModel:
-    """A `gunicorn.dirty.DirtyApp` by its methods: this module is read where there is no gunicorn, too."""
+    """A `gunicorn.dirty.DirtyApp` by its methods: this module is also imported where gunicorn is not installed."""
 
     def init(self) -> None:
         self._place = ServerPlace.from_json(os.environ[_PLACE])
@@ -71,7 +71,7 @@ class DirtyModel:
 
 
 def _http(_environ: Any, start_response: Any) -> list[bytes]:
-    """gunicorn serves something, though nobody asks for it here."""
+    """gunicorn needs an app, although no client calls it here."""
     start_response("204 No Content", [])
     return []
 

@@ -16,7 +16,7 @@ _PLACE = "ONESESSION_PEER_PLACE"
 
 
 def serve(place: ServerPlace) -> None:
-    """As a script of its own: mosec starts its workers by importing the main module again."""
+    """Run a script of its own: mosec starts its workers by importing the main module again."""
     os.environ[_PLACE] = place.to_json()
     arguments = [
         *("--address", HOST, "--port", str(place.ports[0]), "--path", f"{place.directory}/ipc"),

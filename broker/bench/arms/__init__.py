@@ -19,7 +19,7 @@ class Opened(Protocol):
 
     @property
     def about(self) -> Mapping[str, Any]:
-        """What it can tell of the model."""
+        """Facts about the model."""
         ...
 
     def prepared(self, inputs: Named) -> Any:
@@ -45,9 +45,9 @@ class WorkerArm(Protocol):
     def label(self) -> str: ...
 
     def prepare(self) -> None:
-        """In the master, before it forks."""
+        """Called in the master, before it forks."""
         ...
 
     def open(self) -> AbstractContextManager[Opened]:
-        """In a worker."""
+        """Called in a worker."""
         ...

@@ -27,7 +27,7 @@ class InProcessCall(Enum):
     SIGNATURE = "signature"
     """`tf.saved_model.load(path).signatures[name]`, arrays in, arrays out."""
     BARE = "bare"
-    """What the broker itself runs: the session's callable on the caller's thread, or the Python function."""
+    """The callable that the broker itself runs: the session's on the caller's thread, or the Python function."""
 
 
 _LABELS = {

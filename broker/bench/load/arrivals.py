@@ -1,7 +1,7 @@
 """When the requests of an open loop are meant to be sent. Pure: the same seed gives the same plan.
 
-A request's time counts from the moment that the plan has for it, not from when a caller held up by the one before got
-round to sending it. Else a stall of the server would hide the requests that it kept from being sent: "coordinated
+A request's time counts from its planned moment, not from the moment at which a caller that waited for the previous
+answer sent it. Otherwise a stall of the server would hide the requests that it kept from being sent: "coordinated
 omission" (Gil Tene, "How NOT to Measure Latency"; wrk2's README; HdrHistogram's recordValueWithExpectedInterval).
 """
 
@@ -12,7 +12,7 @@ import numpy as np
 from broker.bench.plan import POISSON, Load
 
 MOST_CALLS = 1_000_000
-"""Of one thread in one window, planned or not: what bounds a load besides the time."""
+"""Maximum calls of one thread in one window, planned or not: a bound of the load besides the time."""
 
 
 def planned_ns(load: Load, worker: int, workers: int, seconds: float, seed: list[int]) -> np.ndarray:

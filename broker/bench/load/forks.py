@@ -65,7 +65,7 @@ def wait_or_kill(pid: int, seconds: float) -> None:
 
 
 def messages(connection: Connection) -> Iterator[Any]:
-    """What the other end sends, until it closes."""
+    """The messages of the other end, until it closes."""
     while True:
         try:
             message = connection.recv()

@@ -9,9 +9,12 @@ import tempfile
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from worker_client.wire.errors import BrokerError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 STOP_SECONDS = 20.0
 ENDED = "ended by itself"
@@ -46,6 +49,12 @@ class LinkedProcess:
     @property
     def pid(self) -> int:
         return self._process.pid
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def send(self, message: Any) -> None:
         """Raises what `failed` makes."""

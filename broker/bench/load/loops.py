@@ -1,4 +1,4 @@
-"""What one thread of a worker does in a window: the closed loop and the open one. Both end in time and in number."""
+"""The loops of one thread of a worker in a window, closed and open. Time and number of calls are bounded in both."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError
 
 LOOKED_AT = 13
-"""Of so many calls, one has its stages looked at: with a prime, each input has its turn."""
+"""The stages of every 13th call are recorded: with a prime number, each input has its turn."""
 _PR_SET_TIMERSLACK = 29
 
 Stamps = tuple[int, int, int, int, int, int, int]
@@ -25,7 +25,7 @@ Stamps = tuple[int, int, int, int, int, int, int]
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """What one thread calls. `look` does the same as `call`, and leaves the stamps of its answer in `stamps`."""
+    """The calls of one thread. `look` does the same as `call`, and leaves the stamps of its answer in `stamps`."""
 
     call: Callable[[Any], Any]
     look: Callable[[Any], Any] | None = None
@@ -33,7 +33,7 @@ class Caller:
 
 
 class WindowRecord:
-    """Takes down what comes between `start_ns` and `end_ns`. `answers` keeps the last answer to each input."""
+    """Records the answers between `start_ns` and `end_ns`. `answers` keeps the last answer to each input."""
 
     def __init__(self, start_ns: int, end_ns: int, inputs: int) -> None:
         self.start_ns = start_ns
@@ -124,7 +124,7 @@ class Moments:
 
 
 def planned(caller: Caller, inputs: Sequence[Any], record: WindowRecord, moments: Moments) -> None:
-    """Call at the planned moments, or at once where they have passed; what is not sent by the end is told so."""
+    """Call at the planned moments, or at once where they have passed; requests without time count as unsent."""
     clock, call, look = monotonic_ns, caller.call, caller.look or caller.call
     stamps, many, end = caller.stamps, len(inputs), record.end_ns
     wake_exactly()

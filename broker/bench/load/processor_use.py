@@ -1,4 +1,4 @@
-"""How much of the machine some processes used during a window, and how much everything else."""
+"""How much of the machine some processes used during a window, and how much everything else used."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a window of calls says: each worker's samples, and all of them together. Pure."""
+"""The samples of a window of calls: of each worker, and of all of them together. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 T = TypeVar("T")
 STAGES = ("late", "write", "queue", "wait", "run", "copy", "wake_up", "read")
-"""Of one call through the broker, end to end: sent later than planned (open loop), claim and write, in the ring, for
-its turn and its batch, the model, the outputs into the slot, until the caller saw it, copied out."""
+"""The stages of one call through the broker, end to end: sent later than planned (open loop), claim and write, in
+the ring, for its turn and its batch, the model, the outputs into the slot, until the caller saw it, copied out."""
 
 
 @dataclass

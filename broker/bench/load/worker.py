@@ -1,7 +1,7 @@
-"""A worker of a crew: opens its arm, answers each input once, and makes its share of the load in every window.
+"""A worker of a pool: opens its arm, answers each input once, and makes its share of the load in every window.
 
 master                                    worker (forked)
-                <------ pipe ------       ready: pid and what the arm tells of the model
+                <------ pipe ------       ready: pid and what the arm knows of the model
 Inputs          ------- pipe ----->       answers each once, checks it; the answers, if they are wanted
 WindowOrder             ------- pipe ----->       calls until the window ends; a CallSamples of each thread
 the end         ------------------>       closes what it has open and ends
@@ -29,13 +29,13 @@ from worker_client.wire.errors import BrokerError
 
 @dataclass(frozen=True)
 class Inputs:
-    """What is sent from now on. `expected` has the right answers, None where they are not known."""
+    """The inputs of all later calls. `expected` has the right answers, None where they are not known."""
 
     inputs: Sequence[Named]
     expected: Sequence[Named] | None
     tolerance: float
     wanted: bool = False
-    """Whether to return the answers."""
+    """True if the answers are to be returned."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class BenchWorker:
 
 
 def main(connection: Connection, arm: WorkerArm, number: int, workers: int) -> None:
-    """Until the master closes the pipe. What fails is told to it, and ends this worker."""
+    """Runs until the master closes the pipe. An error is sent to the master, and ends this worker."""
     try:
         with arm.open() as opened:
             worker = BenchWorker(opened, number, workers)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Any
 
 from broker.bench.arms import Named, WorkerArm
@@ -19,9 +18,9 @@ from worker_client.system.surroundings import program, python_path
 from worker_client.wire.errors import BrokerError
 
 START_SECONDS = 180.0
-"""For all workers to load their model."""
+"""Time for all workers to load their model."""
 STUCK_SECONDS = 90.0
-"""For answers past the end of a window: a call's own deadline is 60 s by default."""
+"""Time for answers after the end of a window: a call's own deadline is 60 s by default."""
 _LEAD_NS = 10_000_000  # for the message to reach every worker
 _ENTRY = "from broker.bench.load.master import main; sys.exit(main())"
 
@@ -51,11 +50,6 @@ class WorkerPool(LinkedProcess):
         self._pids += [each["pid"] for each in said]
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.stop()
-
     def take(self, inputs: Inputs) -> list[Named]:
         """The first worker's answers, if they are wanted; all have checked theirs. Raises BrokerError."""
         answers: list[Named] = self.ask(inputs, START_SECONDS)[0]
@@ -76,7 +70,7 @@ class WorkerPool(LinkedProcess):
         return processes.total_pss_bytes([*self._pids, *self._beside])
 
     def failed(self, why: str) -> BrokerError:
-        """With the last lines that its processes have written."""
+        """The error, with the last lines that its processes have written."""
         return BrokerError(
             "\n".join([f"the workers of the arm {self.arm.label!r}: their master {why}", *self.last_lines()])
         )

@@ -1,4 +1,4 @@
-"""An SweepOutcome as a Markdown page."""
+"""A SweepOutcome as a Markdown page."""
 
 from __future__ import annotations
 

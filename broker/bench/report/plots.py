@@ -67,7 +67,7 @@ def _against_workers(outcome: SweepOutcome, label: str, picks: list[tuple[str, A
 
 
 def _percentiles(outcome: SweepOutcome) -> Any:
-    """Of the most workers: latency up to the share of requests, drawn as HdrHistogram's plots are, by nines."""
+    """Latency over the share of requests, with the largest number of workers, by nines as in HdrHistogram's plots."""
     most = max(case.workers for case in outcome.cases)
     figure, axes = _figure(sorted({case.rows for case in outcome.cases}))
     for rows, axis in axes.items():

@@ -24,7 +24,7 @@ class ReportTable:
 
 
 def tables(outcome: SweepOutcome) -> list[ReportTable]:
-    """Those that have a line: for each load one of speed, of the comparison, and of the stages."""
+    """The tables that have a line: for each load the tables of speed, of the comparison, and of the stages."""
     loads = dict.fromkeys(case.load for case in outcome.cases)
     made = [make(outcome, load) for make in (_speed, _beside, _stages) for load in loads]
     return [table for table in made if table.lines]
@@ -53,7 +53,7 @@ def _speed(outcome: SweepOutcome, load: Load) -> ReportTable:
 
 
 def _beside(outcome: SweepOutcome, load: Load) -> ReportTable:
-    """The broker beside each other arm, in the same case and in turns with it."""
+    """The broker compared with each other arm in the same case, which took turns with it."""
     lines = []
     for case in _cases(outcome, load):
         ours = outcome.of(case, BROKER)
@@ -94,7 +94,7 @@ def _case(case: Case) -> list[str]:
 
 
 def notes(outcome: SweepOutcome) -> list[str]:
-    """What a reader of the figures must know, each as a sentence."""
+    """Notes on the figures, each a sentence."""
     found = list(outcome.notes)
     if any(each.window.failures for each in outcome.measured):
         found.append("* some requests failed; they count for nothing else")
@@ -116,7 +116,7 @@ def notes(outcome: SweepOutcome) -> list[str]:
 
 
 def facts(outcome: SweepOutcome) -> list[tuple[str, str]]:
-    """What was measured, where and how: each with a name."""
+    """The facts about the measurement, each with a name."""
     plan, machine, broker = outcome.plan, outcome.machine, outcome.broker
     threads = broker["intra_op_threads"]
     settings = [

@@ -1,4 +1,4 @@
-"""An SweepOutcome on the terminal."""
+"""A SweepOutcome on the terminal."""
 
 from __future__ import annotations
 
