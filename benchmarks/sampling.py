@@ -44,6 +44,11 @@ class Spread:
     rounds: tuple[float, ...] = field(default=(), compare=False)
 
     @classmethod
+    def exact(cls, value: float) -> Spread:
+        """Of a value that was measured once."""
+        return cls(value, value, value)
+
+    @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
         return cls(median(values), min(values), max(values), tuple(values))
 

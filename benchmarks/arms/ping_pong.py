@@ -11,9 +11,9 @@ import numpy as np
 import posix_ipc
 
 from benchmarks.harness import affinity
-from benchmarks.harness.forked import forked
 from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Workload
+from broker.bench.load.forks import forked
 
 _GIVE_UP_NS = 50_000_000  # without a ping for so long, a poller blocks: the next window is another arm's
 _LOOKS = 64

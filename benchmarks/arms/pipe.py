@@ -10,9 +10,9 @@ from multiprocessing.connection import Connection
 import numpy as np
 
 from benchmarks.arms.answering import answering
-from benchmarks.harness.forked import forked
 from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Workload
+from broker.bench.load.forks import forked
 
 
 @contextmanager

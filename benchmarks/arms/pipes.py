@@ -9,9 +9,9 @@ from multiprocessing.connection import Connection, wait
 
 from benchmarks.arms import pipe
 from benchmarks.arms.answering import answering
-from benchmarks.harness.forked import forked
 from benchmarks.harness.timed import ArmWorker, ArmWorkers
 from benchmarks.workloads import Workload
+from broker.bench.load.forks import forked
 
 
 @contextmanager

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 
 from benchmarks.arms.answering import answering
-from benchmarks.harness.forked import forked
 from benchmarks.harness.timed import Timed
 from benchmarks.workloads import Workload
+from broker.bench.load.forks import forked
 from broker.models.aligned import aligned_empty
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from benchmarks.arms.answering import answering
 from benchmarks.arms.unix_socket import caller, receive
-from benchmarks.harness.forked import forked
 from benchmarks.harness.timed import ArmWorker, ArmWorkers
 from benchmarks.workloads import Workload
+from broker.bench.load.forks import forked
 from broker.models.aligned import aligned_empty
 
 Answer = Callable[[np.ndarray], np.ndarray]

@@ -11,9 +11,9 @@ import zmq
 
 from benchmarks.arms.answering import answering
 from benchmarks.arms.brokered import address_in
-from benchmarks.harness.forked import forked
 from benchmarks.harness.timed import ArmWorker, ArmWorkers, Timed
 from benchmarks.workloads import Workload
+from broker.bench.load.forks import forked
 from broker.models.aligned import aligned_empty
 
 

@@ -16,9 +16,9 @@ from rich.table import Table
 from benchmarks import report
 from benchmarks.harness import run
 from benchmarks.harness.interleaved import Pace
-from benchmarks.harness.options import NumbersType, common, count, seconds
+from benchmarks.harness.options import NamesType, NumbersType, common, count, seconds
 from benchmarks.peers import summary
-from benchmarks.peers.bench import MODELS, OtherSystemBench, known, target
+from benchmarks.peers.bench import MODELS, OtherSystemBench, target
 from benchmarks.peers.catalogue import PEERS
 from benchmarks.peers.environment import INSTALL_TIMEOUT_S, Environment, NotInstalled
 from benchmarks.throughput.contenders import THREADS
@@ -27,29 +27,11 @@ WARM_UP_SHARE = 0.2
 QUICK = {"workers": (2,), "threads": ("one",), "rounds": 1, "windows": 1, "seconds": 0.1}
 
 
-class ChoicesType(click.ParamType):
-    """Some of several names: `pipe,zmq`."""
-
-    def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        self.name = name
-        self._known = known
-
-    def convert(self, value: Any, param: Any, context: Any) -> tuple[str, ...]:
-        if isinstance(value, tuple):
-            return value
-        chosen = [text.strip().lower() for text in value.split(",")]
-        if unknown := [text for text in chosen if text not in self._known]:
-            self.fail(
-                f"no {self.name} {', '.join(unknown)}; there are {', '.join(self._known)}", param, context
-            )
-        return tuple(name for name in self._known if name in chosen)
-
-
 @click.command()
 @click.option(
     "--only",
     "names",
-    type=ChoicesType("peer", tuple(PEERS)),
+    type=NamesType(PEERS, "peer"),
     default=",".join(PEERS),
     metavar="NAME,...",
     help=f"Measure only these of {', '.join(PEERS)}.",
@@ -70,7 +52,7 @@ class ChoicesType(click.ParamType):
 )
 @click.option(
     "--threads",
-    type=ChoicesType("setting", tuple(THREADS)),
+    type=NamesType(THREADS, "setting"),
     default=",".join(THREADS),
     show_default=True,
     help="Intra-op threads of the peers' sessions: one, or TensorFlow's default.",
@@ -110,7 +92,7 @@ def peers(
     cores, which should have nothing else to do.
     """
     console = report.console()
-    environments = [Environment(peer) for peer in known(PEERS, names)]
+    environments = [Environment(PEERS[name]) for name in names]
     if listing:
         console.print(_listing(environments))
         return

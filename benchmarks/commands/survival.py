@@ -74,8 +74,7 @@ def _headers(bench: SurvivalBench) -> TargetResult:
 
 
 def _result(target: Target, label: str, survived: int, least: int, stretch: int, said: str) -> TargetResult:
-    value = Spread(survived, survived, survived)
-    figure = Figure(label, value, "", least, stretch, at_least=True)
+    figure = Figure(label, Spread.exact(survived), "", least, stretch, at_least=True)
     return TargetResult(target.name, target.title, "us", {}, [figure], [said])
 
 

@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import machine, report
-from benchmarks.harness.options import TargetsType
+from benchmarks.harness.options import NamesType
 from benchmarks.published_results import PUBLISHED, NoResults, PublishedResult, newest
 from benchmarks.targets.catalogue import CATALOGUE, NAMES, CommandRun, measurable, plan
 from benchmarks.targets.table import Row, rows, summary
@@ -27,7 +27,7 @@ _VERDICT = {True: "[green]reached[/]", False: "[red]not reached[/]", None: ""}
 @click.command()
 @click.option(
     "--only",
-    type=TargetsType(NAMES),
+    type=NamesType(NAMES),
     help="Targets to measure, such as T1,T5.  [default: all that this environment can measure]",
 )
 @click.option(

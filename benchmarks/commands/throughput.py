@@ -9,7 +9,7 @@ import click
 
 from benchmarks.harness import run
 from benchmarks.harness.interleaved import Pace
-from benchmarks.harness.options import NumbersType, TargetsType, common, seconds, windows
+from benchmarks.harness.options import NamesType, NumbersType, common, seconds, windows
 from benchmarks.throughput.bench import ThroughputBench
 from benchmarks.throughput.contention import CONTENTION, SURROUNDINGS, WORK_US
 from benchmarks.throughput.image import T7
@@ -35,7 +35,7 @@ QUICK = {
 @click.option(
     "--target",
     "names",
-    type=TargetsType(TARGETS),
+    type=NamesType(TARGETS),
     default=",".join(BY_DEFAULT),
     show_default=True,
     help=f"Targets to measure, of {', '.join(TARGETS)}.",
@@ -51,7 +51,7 @@ QUICK = {
 @seconds(1.0)
 @click.option(
     "--beside",
-    type=TargetsType(SURROUNDINGS, "surroundings"),
+    type=NamesType(SURROUNDINGS, "surroundings"),
     default=",".join(SURROUNDINGS),
     show_default=True,
     help="Surroundings to measure for the target company.",

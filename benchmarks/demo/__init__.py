@@ -2,9 +2,10 @@
 
 __main__                    the steps in order
 app                         the web app: what a user writes
-programs/                   what else runs in processes of its own: trainer, clients, what app.py is compared with
+programs/                   the trainer, and the apps that app.py is compared with
 program, server, broker     how the demo starts those, follows and ends them
-load, processors, measured  what is sent, what comes back, what it costs
+load, client                what is sent, and what comes back
+processors, server_figures  what it costs
 verdict, machine            what must hold, and what must not be left behind
 report, screen              the tables; the lines while it runs
 """

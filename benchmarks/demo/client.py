@@ -76,14 +76,15 @@ def _send(
             report_ns = now_ns + REPORT_EVERY_NS
         image = request % len(bodies)
         try:
-            status, body = _post(address, bodies[image])
+            status, body = post(address, bodies[image])
             answers.keep(image, status, body, monotonic_ns() - now_ns)
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
             answers.errors.append(f"{type(error).__name__}: {error}")
 
 
-def _post(address: Address, body: bytes) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection(*address, timeout=TIMEOUT_S)
+def post(address: Address, body: bytes, timeout_s: float = TIMEOUT_S) -> tuple[int, bytes]:
+    """One request: the status and the body of the response."""
+    connection = http.client.HTTPConnection(*address, timeout=timeout_s)
     try:
         connection.request("POST", "/digit", body, {"Content-Type": "application/json"})
         response = connection.getresponse()

@@ -17,16 +17,15 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from time import monotonic
-from types import TracebackType
 from typing import Any
 
 from benchmarks import memory
+from benchmarks.demo import client
 from benchmarks.demo.broker import BrokerCommand
 from benchmarks.demo.program import Message, Program
 
 START_SECONDS = 120.0
 REQUEST_SECONDS = 60.0  # a worker that imports TensorFlow may let the first request wait as long
-_HEADERS = {"Content-Type": "application/json"}
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class DemoServer:
         self.arbiter_pid = 0
         self._enough = threading.Event()
         self._has_broker = broker is not None
-        self._knockers: list[threading.Thread] = []
+        self._warmers: list[threading.Thread] = []
         self._failures: list[str] = []
         path = directory / "inbox.sock"
         path.unlink(missing_ok=True)
@@ -73,53 +72,46 @@ class DemoServer:
     def warm_up(self, pixels: list[int]) -> list[WorkerStart]:
         """Send requests until every worker has answered one; how long each took from its fork to there."""
         for _ in range(self.workers):
-            thread = threading.Thread(target=self._knock, args=(pixels,), daemon=True)
+            thread = threading.Thread(target=self._warm, args=(pixels,), daemon=True)
             thread.start()
-            self._knockers.append(thread)
+            self._warmers.append(thread)
         starts = self._first_answers()
-        self._end_knocking()
+        self._end_warm_up()
         return starts
 
     def post(self, pixels: list[int]) -> tuple[int, Any]:
         """One request: the status and the answer."""
-        connection = http.client.HTTPConnection(*self.address, timeout=REQUEST_SECONDS)
+        body = json.dumps({"pixels": pixels}).encode()
+        status, answer = client.post(self.address, body, REQUEST_SECONDS)
         try:
-            connection.request("POST", "/digit", json.dumps({"pixels": pixels}), _HEADERS)
-            response = connection.getresponse()
-            body = response.read()
-        finally:
-            connection.close()
-        try:
-            return response.status, json.loads(body)
+            return status, json.loads(answer)
         except ValueError:
-            return response.status, body.decode("utf-8", "replace")
+            return status, answer.decode("utf-8", "replace")
 
     def memory(self) -> list[memory.ProcessMemory]:
         """The memory of every process of this tree, parents first."""
         return memory.tree(self.program.pid)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Ends gunicorn first: a knocker may be waiting for an answer that will not come."""
+        """Ends gunicorn first: a thread may be waiting for an answer that will not come."""
         self._enough.set()
         self.program.stop(number)
-        self._end_knocking()
+        self._end_warm_up()
         self._inbox.close()
 
     def __enter__(self) -> DemoServer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
         # At SIGTERM gunicorn lets workers finish their start, which takes long where each imports TensorFlow.
         self.stop(signal.SIGINT if kind is not None and not self._has_broker else signal.SIGTERM)
 
-    def _end_knocking(self) -> None:
+    def _end_warm_up(self) -> None:
         self._enough.set()
-        while self._knockers:
-            self._knockers.pop().join()
+        while self._warmers:
+            self._warmers.pop().join()
 
-    def _knock(self, pixels: list[int]) -> None:
+    def _warm(self, pixels: list[int]) -> None:
         """The pause leaves the processors to the workers that are still starting."""
         while not self._enough.wait(0.005):
             try:

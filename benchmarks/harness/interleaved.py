@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 from benchmarks.harness.arm import Arm, ArmProcess
 from benchmarks.harness.cpu import descendants, wait_until_quiet
@@ -37,19 +38,10 @@ class WorkersProcess(ArmProcess):
 
 
 def run_interleaved(
-    arms: Sequence[Arm],
-    pace: Pace,
-    progress: Progress,
-    *,
-    together: bool = True,
-    steady: Callable[[RateWindow], float] = by_rate,
+    arms: Sequence[Arm], pace: Pace, progress: Progress, **options: Any
 ) -> dict[str, RateSeries]:
-    """Every arm's windows, by the arm's name. Raises ArmFailed.
-
-    `together`: all continue until the last of them is stable, so that they can be compared within each round; otherwise
-    each stops when it is stable.
-    """
-    return run_interleaved_in(arms, [QUIET], pace, progress, together=together, steady=steady)[QUIET.name]
+    """Every arm's windows on a quiet machine, by the arm's name. Raises ArmFailed."""
+    return run_interleaved_in(arms, [QUIET], pace, progress, **options)[QUIET.name]
 
 
 def run_interleaved_in(
@@ -61,7 +53,11 @@ def run_interleaved_in(
     together: bool = True,
     steady: Callable[[RateWindow], float] = by_rate,
 ) -> dict[str, dict[str, RateSeries]]:
-    """The same arms, started once, in each of these surroundings; by their names."""
+    """The same arms, started once, in each of these surroundings; by their names.
+
+    `together`: all continue until the last of them is stable, so that they can be compared within each round; otherwise
+    each stops when it is stable.
+    """
     found: dict[str, dict[str, RateSeries]] = {}
     with (
         group_for(several) as group,

@@ -32,12 +32,11 @@ class NumbersType(click.ParamType):
         return tuple(dict.fromkeys(int(text) for text in texts))
 
 
-class TargetsType(click.ParamType):
+class NamesType(click.ParamType):
     """`T3,T7`, in any case: some of `names`, in their order."""
 
-    name = "targets"
-
     def __init__(self, names: Iterable[str], what: str = "target") -> None:
+        self.name = what
         self._known = {name.lower(): name for name in names}
         self._what = what
 

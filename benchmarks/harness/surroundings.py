@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.harness.forked import forked
+from broker.bench.load.forks import forked
 from broker.host import quota
 from broker.host.cgroup import Group, groups
 from broker.host.usage import cpu_s

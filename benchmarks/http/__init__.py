@@ -3,7 +3,7 @@
 command, bench      what is measured, how long, and with what
 apps/               the app, its models, gunicorn's configuration: what a user writes
 contenders          the arms
-server, served      gunicorn started, followed and ended; as an arm of the harness
+server, server_arm  gunicorn started, followed and ended; as an arm of the harness
 exchange, load      one request; many of them
 starts              arms started one at a time, on a machine that is otherwise quiet: memory, time to the first answer
 comparison          T14

@@ -62,7 +62,7 @@ def _idle(broker: int, workers: Sequence[int], seconds: float) -> list[Figure]:
     )
 
     def figure(label: str, value: float, unit: str, *bounds: float | None) -> Figure:
-        return Figure(label, Spread(value, value, value), unit, *(bounds or (None,)))
+        return Figure(label, Spread.exact(value), unit, *(bounds or (None,)))
 
     return [
         figure("broker: CPU", 100 * broker_ns / took, "%", 0.1, 0.0),

@@ -56,7 +56,7 @@ def _measure(bench: NodeStartBench) -> TargetResult:
 
 
 def _figure(label: str, value: float, most: float) -> Figure:
-    return Figure(label, Spread(value, value, value), "", most)
+    return Figure(label, Spread.exact(value), "", most)
 
 
 T22 = Target("T22", "one broker a node, started by whoever comes first", _measure)

@@ -1,12 +1,13 @@
 """`python -m benchmarks peers`: the same model through every other way to serve it, each beside the broker.
 
 command, bench      what is measured, how long, against what
-peer, catalogue     a peer; all of them
-local               those that run in this environment
-servers/            those with a server, one a file: how it is installed, started and called
+other_system        a peer: what it needs, and its arms
+catalogue           all peers
+local               the peers that run in this environment
+servers/            the peers with a server, a file each: how it is installed, started and called
 environment         a peer's own environment: made, cached, or why not
-served, server      a peer's server and its callers, as an arm of the harness
+server_arm, server  a peer's server and its callers, as an arm of the harness; the server's process
 place, http_client  what server and callers share
-turns               arms in turns, each alone on the machine
+turns               arms in turn, each alone on the machine
 summary             one table of all
 """

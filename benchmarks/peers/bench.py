@@ -14,7 +14,7 @@ from benchmarks.harness.interleaved import Pace
 from benchmarks.harness.run import Target
 from benchmarks.harness.workbench import Workbench
 from benchmarks.peers.environment import Environment
-from benchmarks.peers.other_system import OtherSystem, SystemSetting, Way
+from benchmarks.peers.other_system import SystemSetting, Way
 from benchmarks.peers.turns import run_in_turns, start_ratio
 from benchmarks.rates import RateSeries, best, by_cpu, by_p50, ratio
 from benchmarks.sampling import Spread
@@ -154,8 +154,3 @@ def _notes(environment: Environment) -> list[str]:
     peer = environment.peer
     asked = f"Its own environment: {peer.version}." if environment.own else ""
     return [text for text in (asked, *peer.notes) if text]
-
-
-def known(peers: Mapping[str, OtherSystem], names: tuple[str, ...]) -> list[OtherSystem]:
-    """The peers of these names, in the order of the catalogue."""
-    return [peer for name, peer in peers.items() if name in names]

@@ -103,7 +103,7 @@ def _series(deaths: Sequence[Death]) -> dict[str, Series]:
             if waited:
                 series.windows.append(LatencyWindow.of(waited))
             series.checked += sum(one.checked for one in met)
-    return made
+    return {name: series for name, series in made.items() if series.windows}
 
 
 def _figures(deaths: Sequence[Death]) -> list[Figure]:
@@ -116,7 +116,7 @@ def _figures(deaths: Sequence[Death]) -> list[Figure]:
     figures = [
         Figure(f"told: half of {len(told)} waiting calls within", _all_of(told, 50), "ms"),
         Figure(f"told: every one of {len(told)} waiting calls within", _all_of(told, 100), "ms", 50.0),
-        Figure("run again: calls that failed", Spread(*[float(len(failed))] * 3), "", 0.0),
+        Figure("run again: calls that failed", Spread.exact(float(len(failed))), "", 0.0),
         Figure(f"run again: half of {len(answered)} calls answered within", _all_of(answered, 50), "ms"),
         Figure(
             f"run again: every one of {len(answered)} calls answered within", _all_of(answered, 100), "ms"

@@ -53,6 +53,17 @@ def fork(body: Callable[..., Any], *arguments: Any) -> int:
         os._exit(status)
 
 
+@contextmanager
+def forked(body: Callable[..., Any], *arguments: Any) -> Iterator[int]:
+    """Run `body(*arguments)` in a forked child while the block runs; then kill it. Gives its process id."""
+    pid = fork(body, *arguments)
+    try:
+        yield pid
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def wait_or_kill(pid: int, seconds: float) -> None:
     """Wait so long for a child process that is about to end; then kill it."""
     limit = monotonic() + seconds

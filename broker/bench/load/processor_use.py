@@ -17,11 +17,6 @@ class ProcessorUse(NamedTuple):
     cpu_s: float
     others: float
 
-    @property
-    def cores(self) -> float:
-        """The cores that the processes kept busy."""
-        return self.cpu_s / self.seconds
-
 
 def used_between(pids: Collection[int], start_ns: int, end_ns: int) -> ProcessorUse:
     """Between two moments to come, on the monotonic clock. Returns at the second one."""
