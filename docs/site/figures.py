@@ -17,7 +17,7 @@ _THREADS = {"one": "1 thread", "default": "TensorFlow's threads"}
 PICTURES = Path(__file__).parents[1] / "pictures" / "benchmarks"
 """What docs/site/plots.py draws."""
 
-_HEAD = """# PublishedResult
+_HEAD = """# Measured
 
 Of each target the newest run in `benchmarks/published`, which has every sample's summary; how
 they are measured is told in [benchmarks](../benchmarks.md). A time says nothing about another machine: compare the rows

@@ -3,7 +3,7 @@
 master                                    worker (forked)
                 <------ pipe ------       ready: pid and what the arm knows of the model
 Inputs          ------- pipe ----->       answers each once, checks it; the answers, if they are wanted
-WindowOrder             ------- pipe ----->       calls until the window ends; a CallSamples of each thread
+WindowOrder             ------- pipe ----->       calls until the window ends; the CallSamples of each thread
 the end         ------------------>       closes what it has open and ends
 """
 
@@ -73,7 +73,7 @@ class BenchWorker:
         return [self._opened.named(answer) for answer in answers] if given.wanted else []
 
     def run(self, run: WindowOrder) -> list[CallSamples]:
-        """A CallSamples of each thread. Raises WrongAnswer."""
+        """The CallSamples of each thread. Raises WrongAnswer."""
         count = run.load.concurrency
         while len(self._callers) < count:
             self._callers.append(self._opened.caller())

@@ -1,4 +1,4 @@
-"""Plots of an SweepOutcome as PNG files, with matplotlib, which the extra `bench` brings."""
+"""Plots of a SweepOutcome as PNG files, with matplotlib, which the extra `bench` brings."""
 
 from __future__ import annotations
 
