@@ -3,7 +3,7 @@
 worker_pool.py (bench)                       this process                       worker.py (forked)
 arm, number of workers ----- socket ----->   prepares the arm, forks  ------>   open it
                        <---- socket ------   pids, what the arm knows <------
-Inputs, Run            ------------------>   to each of them          ------>
+Inputs, WindowOrder    ------------------>   to each of them          ------>
                        <------------------   all their replies        <------
 the end                ------------------>   lets them end            ------>
 """

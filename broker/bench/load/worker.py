@@ -3,7 +3,7 @@
 master                                    worker (forked)
                 <------ pipe ------       ready: pid and what the arm knows of the model
 Inputs          ------- pipe ----->       answers each once, checks it; the answers, if they are wanted
-WindowOrder             ------- pipe ----->       calls until the window ends; the CallSamples of each thread
+WindowOrder     ------- pipe ----->       calls until the window ends; the CallSamples of each thread
 the end         ------------------>       closes what it has open and ends
 """
 
