@@ -15,7 +15,7 @@ from benchmarks.harness import run
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import Pace, run_interleaved
 from benchmarks.harness.options import common, count, seconds, windows
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import Workbench
 from benchmarks.rates import by_cpu, ratio
 from benchmarks.throughput.broker_facts import batches
@@ -83,7 +83,7 @@ def _awaiting(bench: AioBench, loop: str) -> Arm:
     return Arm(loop, label, "benchmarks.arms.awaiting:awaiting", "mlp", options, facts={"workers": 1})
 
 
-AIO = Target("aio", "mlp, one row, closed loop; an event loop beside sync workers", measure)
+AIO = MeasuredTarget("aio", "mlp, one row, closed loop; an event loop beside sync workers", measure)
 
 
 @click.command()

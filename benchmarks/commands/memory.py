@@ -13,7 +13,7 @@ import click
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import run
 from benchmarks.harness.options import common, count
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.http import starts
 from benchmarks.http.bench import HttpBench
 from benchmarks.http.contenders import KINDS
@@ -52,8 +52,8 @@ def measure_first_answer(bench: HttpBench) -> TargetResult:
     return TargetResult(T6.name, f"{T6.title}, {bench.workers} workers", "ms", series, figures, notes)
 
 
-T5 = Target("T5", "memory of a server, mlp", measure_memory)
-T6 = Target("T6", "fork to first answer in gunicorn's workers, broker running", measure_first_answer)
+T5 = MeasuredTarget("T5", "memory of a server, mlp", measure_memory)
+T6 = MeasuredTarget("T6", "fork to first answer in gunicorn's workers, broker running", measure_first_answer)
 
 
 @click.command()

@@ -9,7 +9,7 @@ import click
 
 from benchmarks.harness import run
 from benchmarks.harness.options import common, count
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.node import engines
 from benchmarks.node.start import T22, NodeStartBench
 
@@ -64,7 +64,7 @@ def start(
     )
 
 
-def _engine(name: str, target: Target, module: str) -> click.Command:
+def _engine(name: str, target: MeasuredTarget, module: str) -> click.Command:
     @click.command(name, help=f"{target.title}. Every answer is checked.")
     @count("--rounds", 3, "Number of rounds; both arms run in each.")
     @count("--workers", 4, "Number of the engine's workers.")

@@ -15,7 +15,7 @@ from benchmarks.harness import run
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import Pace, run_interleaved
 from benchmarks.harness.options import common, seconds, windows
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.rates import RateSeries, by_p50, by_p99, ratio
 from benchmarks.throughput.bench import ThroughputBench
 
@@ -56,7 +56,7 @@ def _figures(series: Mapping[str, RateSeries]) -> list[Figure]:
     ]
 
 
-T10 = Target("T10", "p99 of one mlp worker while mobilenet gets its next version", measure)
+T10 = MeasuredTarget("T10", "p99 of one mlp worker while mobilenet gets its next version", measure)
 
 
 @click.command()

@@ -15,7 +15,7 @@ import click
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import run
 from benchmarks.harness.options import common, count
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import Workbench
 from benchmarks.machine import ROOT
 from benchmarks.report import RESULTS
@@ -73,13 +73,15 @@ def _headers(bench: SurvivalBench) -> TargetResult:
     return _result(T13, label, survived, 1_000_000, 100_000_000, said)
 
 
-def _result(target: Target, label: str, survived: int, least: int, stretch: int, said: str) -> TargetResult:
+def _result(
+    target: MeasuredTarget, label: str, survived: int, least: int, stretch: int, said: str
+) -> TargetResult:
     figure = Figure(label, Spread.exact(survived), "", least, stretch, at_least=True)
     return TargetResult(target.name, target.title, "us", {}, [figure], [said])
 
 
-T12 = Target("T12", "random SIGKILLs of workers and broker under load", _kills)
-T13 = Target("T13", "hostile headers written into a live channel", _headers)
+T12 = MeasuredTarget("T12", "random SIGKILLs of workers and broker under load", _kills)
+T13 = MeasuredTarget("T13", "hostile headers written into a live channel", _headers)
 
 
 TARGETS = run.named((T12, T13))

@@ -25,7 +25,7 @@ MakeBench = Callable[[Path, Progress], Any]
 
 
 @dataclass(frozen=True)
-class Target:
+class MeasuredTarget:
     """One line of TARGETS.md. `measure` gets the command's own Workbench."""
 
     name: str
@@ -33,13 +33,13 @@ class Target:
     measure: Callable[[Any], TargetResult]
 
 
-def named(targets: Iterable[Target]) -> dict[str, Target]:
+def named(targets: Iterable[MeasuredTarget]) -> dict[str, MeasuredTarget]:
     return {target.name: target for target in targets}
 
 
 def run(
     command: str,
-    targets: Sequence[Target],
+    targets: Sequence[MeasuredTarget],
     make_bench: MakeBench,
     options: dict[str, Any],
     path: Path | None,
@@ -84,7 +84,9 @@ def environment(**variables: str) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _measured(targets: Sequence[Target], make_bench: MakeBench, console: Console) -> Iterator[TargetResult]:
+def _measured(
+    targets: Sequence[MeasuredTarget], make_bench: MakeBench, console: Console
+) -> Iterator[TargetResult]:
     """The results, one after the other, with a progress line below what is printed meanwhile."""
     columns = (
         bars.SpinnerColumn(),

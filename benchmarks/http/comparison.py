@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.interleaved import Pace, run_interleaved
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.http import starts
 from benchmarks.http.bench import HttpBench
 from benchmarks.http.contenders import KINDS
@@ -58,4 +58,4 @@ def _figures(
     yield Figure(f"CPU beyond the app without a model: broker / {label}", over, "x")
 
 
-T14 = Target("T14", "a Flask app that calls mlp, on gunicorn's sync workers", measure)
+T14 = MeasuredTarget("T14", "a Flask app that calls mlp, on gunicorn's sync workers", measure)

@@ -8,7 +8,7 @@ from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import affinity
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import MODES
 from benchmarks.latency.bench import LatencyBench
 from benchmarks.sampling import Series, per_round, ratio
@@ -74,4 +74,4 @@ def _figures(series: Mapping[str, Series]) -> list[Figure]:
     ]
 
 
-T2 = Target("T2", "predict(x) on echo, one row, one worker", measure)
+T2 = MeasuredTarget("T2", "predict(x) on echo, one row, one worker", measure)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.latency.bench import LatencyBench
 from benchmarks.sampling import per_round, ratio
 
@@ -48,4 +48,4 @@ def measure(bench: LatencyBench) -> TargetResult:
     return TargetResult(T6.name, T6.title, "ms", series, figures, notes)
 
 
-T6 = Target("T6", "fork to first answer in a worker, broker running", measure)
+T6 = MeasuredTarget("T6", "fork to first answer in a worker, broker running", measure)

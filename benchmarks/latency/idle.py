@@ -9,7 +9,7 @@ from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.cpu import context_switches, wait_until_quiet
 from benchmarks.harness.rounds import running
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.latency.bench import LatencyBench
 from benchmarks.sampling import LatencyWindow, Series, Spread
 from broker.host.usage import cpu_ns
@@ -72,4 +72,4 @@ def _idle(broker: int, workers: Sequence[int], seconds: float) -> list[Figure]:
     ]
 
 
-T9 = Target("T9", f"CPU of an idle broker with {WORKERS} attached workers", measure)
+T9 = MeasuredTarget("T9", f"CPU of an idle broker with {WORKERS} attached workers", measure)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.latency.bench import LatencyBench
 from benchmarks.sampling import per_round
 
@@ -73,4 +73,4 @@ def measure(bench: LatencyBench) -> TargetResult:
     return TargetResult(T4.name, T4.title, "us", series, figures, notes)
 
 
-T4 = Target("T4", "one row of 602 kB (224x224x3 float32) on echo_image", measure)
+T4 = MeasuredTarget("T4", "one row of 602 kB (224x224x3 float32) on echo_image", measure)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.rounds import run_rounds
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import MODES
 from benchmarks.latency.bench import LatencyBench
 from benchmarks.sampling import ratio
@@ -55,4 +55,4 @@ def measure(bench: LatencyBench) -> TargetResult:
     return TargetResult(T1.name, T1.title, "us", series, figures, [note])
 
 
-T1 = Target("T1", TITLE, measure)
+T1 = MeasuredTarget("T1", TITLE, measure)

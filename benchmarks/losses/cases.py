@@ -10,7 +10,7 @@ from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import Pace, run_interleaved
 from benchmarks.harness.modules import run_module
 from benchmarks.harness.rounds import RoundPlan, run_rounds
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import Workbench
 from benchmarks.rates import RateSeries, by_cpu, ratio
 from benchmarks.sampling import Series
@@ -173,6 +173,6 @@ def _why(series: Mapping[str, RateSeries], workers: int) -> list[str]:
     return [cpu, why]
 
 
-ALONE = Target("L1", "where the broker loses: one worker, and a callable in its own process", alone)
-HUGE = Target("L2", "where the broker loses: answers of 64 MiB", huge)
-MANY = Target("L3", "where the broker loses: many workers and a model of a few microseconds", many)
+ALONE = MeasuredTarget("L1", "where the broker loses: one worker, and a callable in its own process", alone)
+HUGE = MeasuredTarget("L2", "where the broker loses: answers of 64 MiB", huge)
+MANY = MeasuredTarget("L3", "where the broker loses: many workers and a model of a few microseconds", many)

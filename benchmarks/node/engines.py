@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from benchmarks.figures import Figure, Sheet, TargetResult
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import Workbench
 from benchmarks.node import job
 from benchmarks.node.job import JobOutcome
@@ -68,7 +68,7 @@ def _reported(what: str) -> Callable[[JobOutcome], float]:
     return lambda outcome: float(outcome.report[what])
 
 
-def _queries(bench: EngineBench, target: Target, engine: str, bounds: Bounds) -> TargetResult:
+def _queries(bench: EngineBench, target: MeasuredTarget, engine: str, bounds: Bounds) -> TargetResult:
     """Memory, and the time of two queries."""
     pairs = bench.pairs(engine, bench.wide, bench.rows, bench.workers, bench.batch, IDLE_SECONDS)
     parts = (
@@ -97,7 +97,7 @@ def _rows(bench: EngineBench) -> TargetResult:
 
 
 def _result(
-    target: Target, pairs: list[Pair], figures: list[Figure], reported: dict[str, str]
+    target: MeasuredTarget, pairs: list[Pair], figures: list[Figure], reported: dict[str, str]
 ) -> TargetResult:
     rows = [
         (
@@ -112,14 +112,14 @@ def _result(
     return TargetResult(target.name, target.title, "ms", {}, figures, sheets=[sheet])
 
 
-SPARK = Target(
+SPARK = MeasuredTarget(
     "T23",
     "Spark: one broker a node against a model per worker",
     lambda bench: _queries(bench, SPARK, "spark", ((0.60, 0.5), (1.3, None), (1.0, 0.8))),
 )
-RAY = Target(
+RAY = MeasuredTarget(
     "Ray",
     "one broker a node against a model per worker",
     lambda bench: _queries(bench, RAY, "ray", ((None, None),) * 3),
 )
-BEAM = Target("Beam", "one broker a node against Beam's MultiProcessShared", _rows)
+BEAM = MeasuredTarget("Beam", "one broker a node against Beam's MultiProcessShared", _rows)

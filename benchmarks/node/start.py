@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass
 
 from benchmarks.figures import Figure, TargetResult
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import Workbench
 from benchmarks.node import crowd
 from benchmarks.sampling import Spread
@@ -59,4 +59,4 @@ def _figure(label: str, value: float, most: float) -> Figure:
     return Figure(label, Spread.exact(value), "", most)
 
 
-T22 = Target("T22", "one broker a node, started by whoever comes first", _measure)
+T22 = MeasuredTarget("T22", "one broker a node, started by whoever comes first", _measure)

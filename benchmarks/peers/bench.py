@@ -11,7 +11,7 @@ from benchmarks import mobilenet
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import Pace
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import Workbench
 from benchmarks.peers.environment import Environment
 from benchmarks.peers.other_system import SystemSetting, Way
@@ -78,11 +78,11 @@ def _arm(
     return Arm(f"{name}-{workers}", label, factory, workload, options, 1.0, facts, *python)
 
 
-def target(environment: Environment, model: str) -> Target:
+def target(environment: Environment, model: str) -> MeasuredTarget:
     """The target of one peer, whose environment was made before, or says why it could not be made."""
     peer = environment.peer
     title = f"{peer.label}, beside the broker; {model}"
-    return Target(target_name(peer.name, model), title, partial(measure, environment))
+    return MeasuredTarget(target_name(peer.name, model), title, partial(measure, environment))
 
 
 def target_name(peer: str, model: str) -> str:

@@ -12,7 +12,7 @@ from time import monotonic_ns
 from benchmarks import workloads
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import ArmFailed
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import Workbench
 from benchmarks.recovery import caller
 from benchmarks.recovery.caller import CallerProcess, Met
@@ -145,4 +145,4 @@ def _notes(bench: RecoveryBench, deaths: Sequence[Death]) -> list[str]:
     return [how, *sorted(f"failed: {error}" for error in errors)]
 
 
-T11 = Target("T11", "broker killed (SIGKILL) under load, supervised", measure)
+T11 = MeasuredTarget("T11", "broker killed (SIGKILL) under load, supervised", measure)

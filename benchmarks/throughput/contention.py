@@ -9,7 +9,7 @@ from dataclasses import replace
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import run_interleaved_in
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.surroundings import QUIET, Surroundings
 from benchmarks.harness.workbench import MODES
 from benchmarks.rates import RateSeries, by_p99, by_throttled, ratio
@@ -105,4 +105,4 @@ _NOTE = (
     "stopped and continued as the kernel would, and no throttled time is known."
 )
 
-CONTENTION = Target("company", "waiting beside other work, mlp, one row, closed loop", measure)
+CONTENTION = MeasuredTarget("company", "waiting beside other work, mlp, one row, closed loop", measure)

@@ -8,7 +8,7 @@ from benchmarks.arms.session import DEFAULT_THREADS, ONE_THREAD
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import run_interleaved
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.rates import RateSeries, beside_best, best, by_cpu, ratio
 from benchmarks.throughput.bench import HEADLINE, ThroughputBench
 from benchmarks.throughput.broker_facts import batches, settings
@@ -98,4 +98,6 @@ def _spoken(fixed: Mapping[str, int]) -> str:
     return f"{threads} thread{'s' * (threads > 1)}, {runs} side by side" + (f", batch {rows}" if rows else "")
 
 
-T7 = Target("T7", f"mobilenet, rows/s of one-row requests; the targets are for {HEADLINE} workers", measure)
+T7 = MeasuredTarget(
+    "T7", f"mobilenet, rows/s of one-row requests; the targets are for {HEADLINE} workers", measure
+)

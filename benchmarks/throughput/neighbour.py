@@ -11,7 +11,7 @@ from benchmarks.arms.neighbours import PAUSE_S
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import run_interleaved
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.models import exporting
 from benchmarks.rates import RateSeries, by_longest, by_p99, ratio
 from benchmarks.throughput.bench import ThroughputBench
@@ -115,4 +115,4 @@ def _figures(series: Mapping[str, RateSeries]) -> list[Figure]:
     return figures
 
 
-T8 = Target("T8", "p99 of one mlp worker while mobilenet runs flat out", measure)
+T8 = MeasuredTarget("T8", "p99 of one mlp worker while mobilenet runs flat out", measure)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import run_interleaved
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.rates import RateSeries, by_p50, by_p99, ratio
 from benchmarks.throughput.bench import ThroughputBench
 from benchmarks.throughput.contenders import ModelPlace, arm
@@ -52,4 +52,4 @@ def _figures(found: Mapping[str, RateSeries], where: str, workers: int, work_ms:
         yield Figure(f"{where}: {name}, broker / bare callable", ratio(ours, bare, pick), "x")
 
 
-RHYTHM = Target("rhythm", "mlp, one row, in the rhythm of a web server", measure)
+RHYTHM = MeasuredTarget("rhythm", "mlp, one row, in the rhythm of a web server", measure)

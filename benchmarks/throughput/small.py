@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import run_interleaved
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.rates import RateSeries, beside_best, by_cpu, ratio
 from benchmarks.throughput.bench import HEADLINE, ThroughputBench
 from benchmarks.throughput.broker_facts import batches, settings
@@ -97,4 +97,4 @@ def _notes(series: Mapping[str, RateSeries], bench: ThroughputBench) -> list[str
     ]
 
 
-T3 = Target("T3", f"mlp, one row, closed loop; the targets are for {HEADLINE} workers", measure)
+T3 = MeasuredTarget("T3", f"mlp, one row, closed loop; the targets are for {HEADLINE} workers", measure)

@@ -9,7 +9,7 @@ from benchmarks.arms.session import ONE_THREAD
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import run_interleaved
-from benchmarks.harness.run import Target
+from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import MODES
 from benchmarks.rates import RateSeries, beside_best, best
 from benchmarks.throughput.bench import ThroughputBench
@@ -58,4 +58,4 @@ def _figure(series: Mapping[str, RateSeries], model: str, workers: int) -> Figur
     return Figure(label, beside_best(adaptive, *others), "x", NEAR, at_least=True)
 
 
-WAITING = Target("waiting", "broker and workers waiting for each other in three ways", measure)
+WAITING = MeasuredTarget("waiting", "broker and workers waiting for each other in three ways", measure)
