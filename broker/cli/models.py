@@ -14,6 +14,7 @@ from rich.tree import Tree
 
 from broker.cli.options import reported_errors, running_option
 from broker.control_plane.query import ask
+from broker.observe.formatting import joined, state_of
 from worker_client.wire.signature import Signature
 
 _STYLES = {"AVAILABLE": "green", "END": "dim", "LOADING": "yellow", "START": "yellow", "UNLOADING": "yellow"}
@@ -50,23 +51,10 @@ def _show(branch: Tree, info: dict[str, Any], version: dict[str, Any]) -> None:
     leaf = branch.add(", ".join(_facts(info, version)))
     for signature in version["signatures"]:
         stateful = "stateful" if signature["stateful"] else ""
-        marks = [_state(signature), _joined(info, signature), stateful, signature["note"]]
+        marks = [state_of(signature), joined(info, signature), stateful, signature["note"]]
         leaf.add(escape(f"{Signature.from_message(signature)}  {', '.join(m for m in marks if m)}"))
     for left_out, reason in version["left_out"].items():
         leaf.add(escape(f"{left_out}: left out, {reason}"))
-
-
-def _state(described: dict[str, Any]) -> str:
-    """`heavy (long run)`"""
-    return f"{'light' if described['light'] else 'heavy'} ({described['why'] or 'not served yet'})"
-
-
-def _joined(info: dict[str, Any], signature: dict[str, Any]) -> str:
-    """`joined, up to 64 rows a run`, or why not."""
-    if not signature["batchable"]:
-        return f"kept apart: {signature['apart']}"
-    rows = info["max_batch_size"]
-    return f"joined, up to {rows} rows a run" if rows > 1 else "not joined: max_batch_size = 1"
 
 
 def _facts(info: dict[str, Any], version: dict[str, Any]) -> Iterator[str]:
@@ -81,7 +69,7 @@ def _facts(info: dict[str, Any], version: dict[str, Any]) -> Iterator[str]:
     if labels:
         yield escape(f"label {', '.join(labels)}")
     if state == "AVAILABLE":
-        yield _state(version)
+        yield state_of(version)
         yield f"{version['p50_us']:.0f} us a row" if version["p50_us"] is not None else "not measured"
         if version["memory_bytes"]:
             yield f"{version['memory_bytes'] / (1 << 20):.0f} MiB"

@@ -6,11 +6,11 @@ handed to `predict` as they are: it makes arrays of the right dtype, and refuses
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from broker.observe.calling import literal, needed, optional, selected
 from worker_client.wire.dtypes import STRING, name_of
 from worker_client.wire.signature import Signature, TensorSpec
 
@@ -47,13 +47,13 @@ def snippets(subject: CalledSignature) -> str:
 
 
 def _flask(subject: CalledSignature) -> str:
-    method = "post" if _sent(subject.signature) else "get"
+    method = "post" if needed(subject.signature) else "get"
     return f"""\
 {_imports(subject.signature)}import worker_client
 from flask import Flask, request
 
 app = Flask(__name__)
-model = worker_client.connect().model({_model(subject)})
+model = worker_client.connect().model({_selected(subject)})
 
 
 @app.errorhandler(worker_client.InvalidInput)
@@ -68,7 +68,7 @@ def predict():
 
 
 def _fastapi(subject: CalledSignature) -> str:
-    sent = bool(_sent(subject.signature))
+    sent = bool(needed(subject.signature))
     method, argument = ("post", ", sent: dict[str, Any]") if sent else ("get", "")
     typing = "from typing import Any\n" if sent else ""
     return f"""\
@@ -82,7 +82,7 @@ from fastapi.responses import JSONResponse
 @asynccontextmanager
 async def lifespan(app: FastAPI):
     async with worker_client.aio.connect() as client:
-        app.state.model = client.model({_model(subject)})
+        app.state.model = client.model({_selected(subject)})
         yield
 
 
@@ -101,7 +101,7 @@ async def predict(request: Request{argument}):
 
 
 def _django(subject: CalledSignature) -> str:
-    sent = bool(_sent(subject.signature))
+    sent = bool(needed(subject.signature))
     decorators = "@csrf_exempt\n@require_POST\n" if sent else ""
     imports = (
         "from django.views.decorators.csrf import csrf_exempt\n"
@@ -113,7 +113,7 @@ def _django(subject: CalledSignature) -> str:
 {"import json" + chr(10) * 2 if sent else ""}{_imports(subject.signature)}import worker_client
 from django.http import HttpRequest, JsonResponse
 {imports}
-model = worker_client.connect().model({_model(subject)})
+model = worker_client.connect().model({_selected(subject)})
 
 
 {decorators}def predict(request: HttpRequest) -> JsonResponse:  # urls.py: path("predict", views.predict)
@@ -121,29 +121,28 @@ model = worker_client.connect().model({_model(subject)})
 """
 
 
-def _model(subject: CalledSignature) -> str:
-    named = "" if subject.is_default else f", signature={_text(subject.signature.name)}"
-    return f"{_text(subject.name)}{named}"
+def _selected(subject: CalledSignature) -> str:
+    return selected(subject.name, subject.signature, subject.is_default)
 
 
 def _imports(signature: Signature) -> str:
-    needed = any(spec.dtype.kind == "c" for spec in _sent(signature)) or any(
+    numpy = any(spec.dtype.kind == "c" for spec in needed(signature)) or any(
         spec.dtype == STRING and not _is_list(spec) for spec in signature.outputs
     )
-    return "import numpy as np\n" if needed else ""
+    return "import numpy as np\n" if numpy else ""
 
 
 def _body(signature: Signature, predict: str, request: str = "", wrapped: bool = False) -> str:
     """Of the view. `request` is the expression for the JSON that was sent, "" where `sent` is an argument. With
     `wrapped` the view makes its responses itself, also for a wrong request."""
-    sent = _sent(signature)
+    sent = needed(signature)
     call = [f"answer = {predict}(", *_indented(_inputs(sent)), ")"] if sent else [f"answer = {predict}({{}})"]
     answer = ["{", *_indented(_outputs(signature)), "}"]
     if wrapped:
         call = ["try:", *_indented(call), "except worker_client.InvalidInput as error:"]
         call.append('    return JsonResponse({"error": str(error)}, status=400)')
         answer = ["JsonResponse(", *_indented(answer), ")"]
-    lines = [*_optional(signature), *([f"sent = {request}"] if request and sent else []), *call]
+    lines = [*optional(signature), *([f"sent = {request}"] if request and sent else []), *call]
     lines += [f"return {answer[0]}", *answer[1:]]
     return "\n".join(_indented(lines))
 
@@ -152,35 +151,24 @@ def _indented(lines: Iterable[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
 
-def _sent(signature: Signature) -> list[TensorSpec]:
-    """The inputs that a call needs."""
-    return [spec for spec in signature.inputs if spec.default is None]
-
-
 def _inputs(specs: Iterable[TensorSpec]) -> Iterator[str]:
     yield "{"
     for spec in specs:
-        value = f"sent[{_text(spec.name)}]"
+        value = f"sent[{literal(spec.name)}]"
         if spec.dtype.kind == "c":  # JSON has none: texts such as "1+2j"
-            value = f"np.asarray({value}, {_text(name_of(spec.dtype))})"
-        yield f"    {_text(spec.name)}: {value},  # {spec}"
+            value = f"np.asarray({value}, {literal(name_of(spec.dtype))})"
+        yield f"    {literal(spec.name)}: {value},  # {spec}"
     yield "}"
-
-
-def _optional(signature: Signature) -> Iterator[str]:
-    for spec in signature.inputs:
-        if spec.default is not None:
-            yield f"# may be sent as well: {_text(spec.name)}, {spec}"
 
 
 def _outputs(signature: Signature) -> Iterator[str]:
     for spec in signature.outputs:
-        yield f"{_text(spec.name)}: {_as_json(spec)},  # {spec}"
+        yield f"{literal(spec.name)}: {_as_json(spec)},  # {spec}"
 
 
 def _as_json(spec: TensorSpec) -> str:
     """The expression for lists that JSON can say."""
-    array = f"answer[{_text(spec.name)}]"
+    array = f"answer[{literal(spec.name)}]"
     if spec.dtype == STRING:  # of bytes that are UTF-8; others raise UnicodeDecodeError
         if _is_list(spec):
             return f"[text.decode() for text in {array}]"
@@ -196,8 +184,3 @@ def _as_json(spec: TensorSpec) -> str:
 
 def _is_list(spec: TensorSpec) -> bool:
     return spec.shape is not None and len(spec.shape) == 1
-
-
-def _text(name: str) -> str:
-    """A Python literal, in the quotes that formatters want."""
-    return json.dumps(name, ensure_ascii=not name.isprintable())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -12,10 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli import formatting as wording
 from broker.cli.options import reported_errors, running_option
 from broker.control_plane.query import ask
-from broker.observe.summary import Figures, figures, shown
+from broker.observe import formatting as wording
+from broker.observe.summary import Figures, document, figures, label_of, shown
 
 
 @click.command()
@@ -40,7 +39,7 @@ def stats(name: str | None, seconds: float | None, as_json: bool) -> None:
         now = ask(name, "stats")["stats"]
     found = figures(now, before)
     if as_json:
-        click.echo(json.dumps(_document(now, found), indent=2))
+        click.echo(json.dumps(document(now, found), indent=2))
         return
     found = shown(found, now)
     console = Console()
@@ -61,22 +60,6 @@ def stats(name: str | None, seconds: float | None, as_json: bool) -> None:
         if not refused["model"]:
             kinds = ", ".join(f"{times:,} {kind}" for kind, times in refused["errors"].items())
             console.print(escape(f"refused without a model: {kinds}"), highlight=False)
-
-
-def _document(now: dict[str, Any], found: list[Figures]) -> dict[str, Any]:
-    rest = {key: value for key, value in now.items() if key != "signatures"}
-    return {**rest, "signatures": [figure.to_message() for figure in found]}
-
-
-def label_of(figure: Figures, found: list[Figures]) -> str:
-    """As short as possible: with the version or the signature only if a model has several."""
-    same = [each for each in found if each.model == figure.model]
-    label = figure.model
-    if len({each.signature for each in same}) > 1:
-        label += f":{figure.signature}"
-    if len({each.version for each in same}) > 1:
-        label += f"@{figure.version}"
-    return label
 
 
 def requests_table(found: list[Figures]) -> Table:

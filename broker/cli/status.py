@@ -13,13 +13,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from broker.cli.formatting import how_they_wait
 from broker.cli.options import reported_errors, running_option
 from broker.control_plane import node_brokers
 from broker.control_plane.awaited_start import AwaitedStart
 from broker.control_plane.local_brokers import address_of
 from broker.control_plane.node_brokers import NodeBroker
 from broker.control_plane.query import ask
+from broker.observe.formatting import how_they_wait
 from worker_client.ipc import node_files
 from worker_client.system.clock import monotonic
 from worker_client.wire.address import first_served, places

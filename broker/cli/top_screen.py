@@ -11,10 +11,9 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from broker.cli import formatting as wording
-from broker.cli.stats import label_of
 from broker.counters.counted import counted
-from broker.observe.summary import Figures, figures, shown
+from broker.observe import formatting as wording
+from broker.observe.summary import Figures, figures, label_of, shown
 
 _KEPT = 60
 _LABEL_WIDTH = 18  # where there is no room for more

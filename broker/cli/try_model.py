@@ -18,7 +18,6 @@ from broker.bench.arms import Named
 from broker.bench.arms.brokered import Brokered
 from broker.bench.model_under_test import ModelUnderTest, ServedUnderTest, served
 from broker.cli import snippets
-from broker.cli.formatting import duration
 from broker.cli.model_argument import spec_of
 from broker.cli.models import shown
 from broker.cli.options import reported_errors
@@ -27,6 +26,7 @@ from broker.config.logs import LogLevel
 from broker.config.settings import Tune
 from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec
+from broker.observe.formatting import duration
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.surroundings import import_from_here
 from worker_client.wire.dtypes import name_of

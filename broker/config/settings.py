@@ -154,7 +154,7 @@ class Settings:
     metrics_port: int | None = setting(
         None,
         IntegerCheck(0, 65535),
-        "Offer /metrics, /livez and /readyz over HTTP at this port. 0: any that is free.",
+        "Offer a page, /metrics, /livez and /readyz over HTTP at this port. 0: any that is free.",
         metavar="PORT",
     )
     metrics_host: str = setting(

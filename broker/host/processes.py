@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
+_LONGEST_TITLE = 80
 _PF_EXITING = 0x4  # of the flags in /proc/PID/stat
 
 
@@ -51,3 +52,19 @@ def ancestors(pid: int) -> Iterator[int]:
 def _parent(pid: int) -> int:
     found = re.search(r"^PPid:\s+(\d+)$", read(pid, "status") or "", re.MULTILINE)
     return int(found[1]) if found else 0
+
+
+def title_of(pid: int) -> str:
+    """What a process calls itself, such as `gunicorn: worker [app]`; of a command only the names of its program and of
+    Python's script or module, since its other words may be secrets. Empty if nothing can be read.
+
+    Reading it may take as long as the process holds its memory's lock, so threads that others wait for must not.
+    """
+    words = (read(pid, "cmdline") or "").rstrip("\0 ").split("\0")
+    if len(words) == 1:
+        return words[0][:_LONGEST_TITLE]
+    program = os.path.basename(words[0])
+    script = words[2] if words[1] == "-m" and len(words) > 2 else words[1]
+    if not program.startswith("python") or script.startswith("-"):
+        return program[:_LONGEST_TITLE]
+    return f"{program} {os.path.basename(script)}"[:_LONGEST_TITLE]

@@ -1,28 +1,39 @@
-"""The HTTP endpoint: /metrics for Prometheus, /livez and /readyz (also as /healthz) for whoever sends requests.
+"""The HTTP endpoint: /metrics for Prometheus, /livez and /readyz (also as /healthz) for whoever sends requests, and a
+page for people with the same as /status.json.
 
 It takes its address before the models are loaded, so that an address in use is told at once, and answers when they
 are: until then a connection is refused, and afterwards until the broker has stopped. One thread for each connection, of
 which there are so many at most: the oldest gives way to the next, so that slow clients keep nobody else out.
+
+A site that a browser has open could have its own name lead to a loopback address, and read what is served there (DNS
+rebinding). So at such an address the page is for requests that name it by a number or as localhost. Metrics and health
+are for all: their clients are configured by name, and are no browsers.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ipaddress
+import json
 import os
 import socket
 import stat
 import threading
+from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import ThreadingMixIn, UnixStreamServer
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from broker.observe.health import Health
 from worker_client.wire.errors import BrokerError
+
+if TYPE_CHECKING:
+    from broker.observe.page.view import View
 
 _SOCKET_SECONDS = 5.0  # for a client that does not send, or does not read
 _BACKLOG = 64
@@ -53,10 +64,10 @@ class MetricsEndpoint:
         """Where it answers: `http://HOST:PORT` or `unix:PATH`."""
         return [server.address for server in self._servers]
 
-    def start(self, registry: CollectorRegistry, health: Health) -> None:
+    def start(self, registry: CollectorRegistry, health: Health, view: View) -> None:
         """Answer from now on."""
         for server in self._servers:
-            server.open(registry, health)
+            server.open(registry, health, view)
             thread = threading.Thread(target=server.serve_forever, name="onesession-http", daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -87,6 +98,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
     block_on_close = False
     registry: CollectorRegistry
     health: Health
+    view: View
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__("", _Handler, bind_and_activate=False)
@@ -103,9 +115,15 @@ class _Server(ThreadingMixIn, UnixStreamServer):
         host, port = self.socket.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
-    def open(self, registry: CollectorRegistry, health: Health) -> None:
+    @property
+    def is_loopback(self) -> bool:
+        host = "" if self.socket.family == socket.AF_UNIX else self.socket.getsockname()[0]
+        return bool(host) and ipaddress.ip_address(host.partition("%")[0]).is_loopback
+
+    def open(self, registry: CollectorRegistry, health: Health, view: View) -> None:
         self.registry = registry
         self.health = health
+        self.view = view
         self.socket.listen(_BACKLOG)
 
     def end(self) -> None:
@@ -157,27 +175,67 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
     timeout = _SOCKET_SECONDS
 
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        if self.command in ("GET", "HEAD"):
+            return True
+        text = f"{self.command} is not possible here, only GET\n"
+        self._answer(HTTPStatus.METHOD_NOT_ALLOWED, text, Allow="GET, HEAD")
+        return False
+
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]
-        if path == "/metrics":
-            self._metrics()
-        elif path == "/livez":
-            self._health(self.server.health.why_not_alive())
-        elif path in ("/readyz", "/healthz"):
-            self._health(self.server.health.why_not_ready())
-        elif path == "/":
-            self._answer(HTTPStatus.OK, "/metrics\n/livez\n/readyz\n")
-        else:
-            self._answer(
-                HTTPStatus.NOT_FOUND, f"there is no {path}; there are /metrics, /livez and /readyz\n"
-            )
+        answers: dict[str, Callable[[], None]] = {
+            "/": self._page,
+            "/status.json": self._status,
+            "/metrics": self._metrics,
+            "/livez": lambda: self._health(self.server.health.why_not_alive()),
+            "/readyz": lambda: self._health(self.server.health.why_not_ready()),
+        }
+        answers["/healthz"] = answers["/readyz"]
+        answers.get(path, self._nothing)()
 
     def do_HEAD(self) -> None:
         self.do_GET()
 
+    def _nothing(self) -> None:
+        self._answer(
+            HTTPStatus.NOT_FOUND,
+            f"there is no {self.path.partition('?')[0]}; there are /, /status.json, /metrics, /livez and /readyz\n",
+        )
+
     def _metrics(self) -> None:
         encode, kind = choose_encoder(self.headers.get("Accept", ""))
         self._send(HTTPStatus.OK, kind, encode(self.server.registry))
+
+    def _page(self) -> None:
+        from broker.observe.page.html import POLICY
+
+        self._view(
+            "text/html; charset=utf-8",
+            self.server.view.page,
+            **{"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"},
+        )
+
+    def _status(self) -> None:
+        self._view("application/json", lambda: json.dumps(self.server.view.message()))
+
+    def _view(self, kind: str, make: Callable[[], str], **headers: str) -> None:
+        from broker.observe.page.view import TooBusy
+
+        if self.server.is_loopback and not _is_local(self.headers.get("Host", "")):
+            self._answer(
+                HTTPStatus.MISDIRECTED_REQUEST,
+                f"this page is not for names of other machines: use {self.server.address}\n",
+            )
+            return
+        try:
+            body = make().encode(errors="replace")
+        except TooBusy:
+            self._answer(HTTPStatus.SERVICE_UNAVAILABLE, "the last answer is still being put together\n")
+            return
+        self._send(HTTPStatus.OK, kind, body, **{"Cache-Control": "no-store", **headers})
 
     def _health(self, why_not: str) -> None:
         if why_not:
@@ -185,13 +243,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(HTTPStatus.OK, "ok\n")
 
-    def _answer(self, status: HTTPStatus, text: str) -> None:
-        self._send(status, "text/plain; charset=utf-8", text.encode())
+    def _answer(self, status: HTTPStatus, text: str, **headers: str) -> None:
+        self._send(status, "text/plain; charset=utf-8", text.encode(), **headers)
 
-    def _send(self, status: HTTPStatus, kind: str, body: bytes) -> None:
+    def _send(self, status: HTTPStatus, kind: str, body: bytes, **headers: str) -> None:
         self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(body)))
+        always = {"Content-Type": kind, "Content-Length": str(len(body)), "X-Content-Type-Options": "nosniff"}
+        for name, value in {**always, **headers}.items():
+            self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
@@ -205,6 +264,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """A line for each scrape would be noise."""
+
+
+def _is_local(host: str) -> bool:
+    """Whether a Host header names a number, or this machine; old clients send none."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    name = name.strip("[]").rstrip(".").lower()
+    if not name or name == "localhost" or name.endswith(".localhost"):
+        return True
+    with contextlib.suppress(ValueError):
+        return bool(ipaddress.ip_address(name))
+    return False
 
 
 def _bound(host: str, port: int) -> socket.socket:

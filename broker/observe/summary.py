@@ -99,6 +99,23 @@ def shown(found: list[Figures], now: Message) -> list[Figures]:
     ]
 
 
+def label_of(figure: Figures, found: list[Figures]) -> str:
+    """As short as possible: with the version or the signature only if a model has several."""
+    same = [each for each in found if each.model == figure.model]
+    label = figure.model
+    if len({each.signature for each in same}) > 1:
+        label += f":{figure.signature}"
+    if len({each.version for each in same}) > 1:
+        label += f"@{figure.version}"
+    return label
+
+
+def document(now: Message, found: list[Figures]) -> Message:
+    """What `onesession stats --json` prints: the broker's answer with these figures in place of the counters."""
+    rest = {key: value for key, value in now.items() if key != "signatures"}
+    return {**rest, "signatures": [figure.to_message() for figure in found]}
+
+
 def _key(signature: Message) -> tuple[str, int, str]:
     return signature["model"], signature["version"], signature["signature"]
 

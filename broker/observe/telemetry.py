@@ -44,6 +44,7 @@ class Observation:
         if settings.metrics_port is not None or settings.metrics_socket is not None:
             from broker.observe import prometheus  # noqa: F401 - so that `start` need not wait for it
             from broker.observe.http import MetricsEndpoint
+            from broker.observe.page import view  # noqa: F401
 
             self._endpoint = MetricsEndpoint(
                 settings.metrics_host, settings.metrics_port, settings.metrics_socket
@@ -77,10 +78,12 @@ class Observation:
         """Answer at the endpoint from now on."""
         if self._endpoint is not None:
             from broker.observe import prometheus
+            from broker.observe.page.view import View
 
             assert self._health is not None
             registry = prometheus.registry(self._statistics.message, own_version())
-            self._endpoint.start(registry, self._health)
+            view = View(own_version(), self._statistics.message, self._described)
+            self._endpoint.start(registry, self._health, view)
 
     def begin_stop(self) -> None:
         """From now on it is not ready."""
@@ -95,15 +98,17 @@ class Observation:
         if self._endpoint is not None:
             self._endpoint.after_fork_in_child()
 
+    def _described(self) -> dict[str, Message]:
+        """Of every model. Any thread may ask."""
+        return with_present_state(self._repository.describe(), self._intake.served_signatures)
+
     # -- control thread ------------------------------------------------------------------------------------------
 
     def by_op(self) -> dict[str, Handler]:
         return {"models": self._models, "status": self._status_of, "stats": self._stats, "trace": self._trace}
 
     def _models(self, session: Peer, message: Message) -> Reply:
-        return {
-            "models": with_present_state(self._repository.describe(), self._intake.served_signatures)
-        }, None
+        return {"models": self._described()}, None
 
     def _status_of(self, session: Peer, message: Message) -> Reply:
         return {"status": self._status.message()}, None

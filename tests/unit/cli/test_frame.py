@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from broker.cli.stats import label_of
 from broker.cli.top_screen import History, frame
 from broker.counters.histogram import Histogram
 from broker.counters.thread_counters import STAGES
-from broker.observe.summary import figures, shown
+from broker.observe.summary import figures, label_of, shown
 
 
 def worker(channel: int, pid: int, requests: int) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker.cli import formatting as wording
+from broker.observe import formatting as wording
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,16 @@ from prometheus_client import CollectorRegistry
 from broker.observe import http as endpoint
 from broker.observe.health import Health
 from broker.observe.http import MetricsEndpoint
+from broker.observe.page.view import View
+
+NO_VIEW = View("0", dict, dict)
+"""Of no broker: what is asked here is answered without it."""
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
     made = MetricsEndpoint("127.0.0.1", 0)
-    made.start(CollectorRegistry(), Health({}))
+    made.start(CollectorRegistry(), Health({}), NO_VIEW)
     yield made.addresses[0]
     made.close()
 
@@ -59,7 +63,7 @@ def test_the_end_waits_for_no_poll(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     hourly = partialmethod(endpoint._Server.serve_forever, poll_interval=3600)
     monkeypatch.setattr(endpoint._Server, "serve_forever", hourly)
     made = MetricsEndpoint("127.0.0.1", 0, str(tmp_path / "metrics"))
-    made.start(CollectorRegistry(), Health({}))
+    made.start(CollectorRegistry(), Health({}), NO_VIEW)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.connect(str(tmp_path / "metrics"))
         with urlopen(f"{made.addresses[0]}/livez", timeout=30) as answer:

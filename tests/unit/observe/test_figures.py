@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from broker.cli import formatting as wording
 from broker.counters.histogram import Histogram
 from broker.counters.thread_counters import STAGES
+from broker.observe import formatting as wording
 from broker.observe.summary import figures
 
 

@@ -1,4 +1,4 @@
-"""What a broker says of itself as people read it: numbers few characters wide, and how workers wait."""
+"""What a broker says of itself as people read it: numbers few characters wide, how workers wait, what signatures do."""
 
 from __future__ import annotations
 
@@ -66,3 +66,16 @@ def how_they_wait(waiting: Mapping[str, Any]) -> str:
         "quota": f"a quota of {waiting['quota'] or 0:g} cores",
     }.get(waiting["reason"], waiting["reason"])
     return f"{_WAYS[waiting['polling']]} ({why})"
+
+
+def state_of(described: Mapping[str, Any]) -> str:
+    """`heavy (long run)`, of a signature or a version."""
+    return f"{'light' if described['light'] else 'heavy'} ({described['why'] or 'not served yet'})"
+
+
+def joined(info: Mapping[str, Any], signature: Mapping[str, Any]) -> str:
+    """`joined, up to 64 rows a run`, or why not. `info` describes the model."""
+    if not signature["batchable"]:
+        return f"kept apart: {signature['apart']}"
+    rows = info["max_batch_size"]
+    return f"joined, up to {rows} rows a run" if rows > 1 else "not joined: max_batch_size = 1"
