@@ -31,9 +31,11 @@ from broker.bench.outcome import SweepOutcome
 from broker.bench.plan import ARRIVALS, POISSON, Load, SweepPlan
 from broker.bench.report import markdown, plots, screen
 from broker.bench.sweep import OnProgress, Questions, Sweep
+from broker.cli.completion import BrokerName
 from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
 from broker.cli.numbers import FLOATS, INTEGERS
+from broker.cli.option_groups import OF_BENCH, GroupedCommand
 from broker.cli.options import reported_errors
 from broker.cli.sigterm import ended_by_sigterm
 from broker.config.settings import Tune
@@ -47,10 +49,11 @@ _DEFAULT = SweepPlan()
 _CALLS = [call.value for call in InProcessCall]
 
 
-@click.command()
+@click.command(cls=GroupedCommand, groups=OF_BENCH)
 @click.argument("model", metavar="[NAME=]SOURCE | NAME")
 @click.option(
     "--name",
+    type=BrokerName(),
     metavar="NAME|PATH",
     help="Measure a running broker, given by its name or socket path. MODEL then names a model that it serves; "
     "write NAME=SOURCE to use --compare as well.  [default: start a broker for SOURCE]",

@@ -13,6 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from broker.cli.completion import BrokerName
 from broker.cli.model_settings import with_settings
 from broker.config.file import Configuration, read
 from broker.config.logs import LogLevel
@@ -30,6 +31,7 @@ Function = Callable[..., Any]
 def name_option(function: Function) -> Function:
     return click.option(
         "--name",
+        type=BrokerName(),
         metavar="NAME|PATH",
         help='The broker\'s name or socket path.  [default: $BROKER_ADDRESS, else "default"]',
     )(function)
@@ -46,6 +48,7 @@ def running_option(function: Function) -> Function:
 
     return click.option(
         "--name",
+        type=BrokerName(),
         metavar="NAME|PATH",
         help='The broker\'s name or socket path.  [default: $BROKER_ADDRESS, else "default", else the only one]',
     )(called)

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from broker.cli.completion import served_models
 from broker.cli.options import reported_errors, running_option
 from broker.control_plane.query import ask
 from broker.models.version_policy import WHAT_A_POLICY_IS, Policy
@@ -15,7 +16,7 @@ from worker_client.wire.errors import InvalidInput
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@click.argument("models", nargs=-1, metavar="[MODEL]...", shell_complete=served_models)
 @running_option
 @click.option(
     "--version",

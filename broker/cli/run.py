@@ -8,13 +8,14 @@ import sys
 
 import click
 
+from broker.cli.option_groups import OF_SETTINGS, GroupedCommand
 from broker.cli.options import CommandError, reported_errors, settings_options
 from broker.config.logs import log_to_stderr
 from broker.config.settings import Settings
 from broker.supervision import supervise as supervisor
 
 
-@click.command(context_settings={"ignore_unknown_options": True})
+@click.command(cls=GroupedCommand, groups=OF_SETTINGS, context_settings={"ignore_unknown_options": True})
 @settings_options
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(settings: Settings, command: tuple[str, ...]) -> None:

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from broker.cli.option_groups import OF_SETTINGS, GroupedCommand
 from broker.cli.options import reported_errors, setting_option, settings_options
 from broker.config.logs import log_to_stderr
 from broker.config.settings import Settings
@@ -16,7 +17,7 @@ from broker.supervision import supervise as supervisor
 from worker_client.wire.address import socket_path
 
 
-@click.command()
+@click.command(cls=GroupedCommand, groups=OF_SETTINGS)
 @settings_options
 @setting_option("idle_seconds", show_default=False)
 @click.option("--supervise", is_flag=True, help="Start the broker again when its process dies.")

@@ -11,14 +11,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from broker.cli.top_view import HELP, TopView
 from broker.counters.counted import counted
+from broker.host.processes import titles_of
 from broker.observe import formatting as wording
-from broker.observe.summary import Figures, figures, label_of, shown
+from broker.observe.summary import Figures, figures, label_of
 
 _KEPT = 60
 _LABEL_WIDTH = 18  # where there is no room for more
 _LEAST_SPARKS = 6
 _NUMBERS_WIDTH = 41  # of a model's line: all but its label and its two sparklines
+_WORKER_NUMBERS_WIDTH = 50  # of a worker's line: all but its name
 _LINES_AROUND = 9  # header, titles and footer
 _LEAST_LINES = 2  # of each table
 
@@ -34,6 +37,7 @@ class History:
         self.figures: list[Figures] = []
         self.cpu_share = 0.0
         self.per_second: dict[Hashable, float] = {}  # of each worker's channel
+        self.titles: dict[int, str] = {}  # of each worker's process
         self.loads: dict[Hashable, deque[float]] = {}
         self.lateness: dict[Hashable, deque[float]] = {}
 
@@ -52,25 +56,32 @@ class History:
             / max(seconds, 1e-3)
             for worker in now["workers"]
         }
+        self.titles = titles_of(
+            [worker["pid"] for worker in now["workers"]], now["process"].get("pid_namespace", "")
+        )
         for figure in self.figures:
             key = figure.model, figure.version, figure.signature
             self.loads.setdefault(key, deque(maxlen=_KEPT)).append(figure.per_second)
             self.lateness.setdefault(key, deque(maxlen=_KEPT)).append(figure.us("total", 0.99))
 
 
-def frame(history: History, width: int, height: int, note: str = "") -> RenderableType:
+def frame(
+    history: History, width: int, height: int, note: str = "", view: TopView | None = None
+) -> RenderableType:
     """At most `height` lines (at least 13), readable in 80 columns or more. `note` says what is wrong, if anything."""
+    view = view or TopView()
     if history.now is None:
-        return Group(Text(note or "waiting for the broker"), _footer(""))
+        return Group(Text(note or "waiting for the broker"), _footer("", view))
+    if view.help:
+        return Group(_help(), _footer(note, view))
     room = max(2 * _LEAST_LINES, height - _LINES_AROUND)
-    models = min(
-        len(shown(history.figures, history.now)), room - min(len(history.now["workers"]), _LEAST_LINES)
-    )
+    figures = view.chosen(history.figures, history.now)
+    models = min(len(figures), room - min(len(history.now["workers"]), _LEAST_LINES))
     return Group(
         *_header(history.now, history.cpu_share, sum(f.per_second for f in history.figures)),
-        _models(history, width, max(_LEAST_LINES, models)),
-        _workers(history, max(_LEAST_LINES, room - models)),
-        _footer(note or "; ".join(run["text"] for run in history.now.get("long_runs", ()))),
+        _models(history, figures, bool(view.sort), width, max(_LEAST_LINES, models)),
+        _workers(history, width, max(_LEAST_LINES, room - models)),
+        _footer(note or "; ".join(run["text"] for run in history.now.get("long_runs", ())), view),
     )
 
 
@@ -93,7 +104,9 @@ def _header(now: Message, cpu_share: float, per_second: float) -> list[Text]:
         f"shared {wording.size(memory['bytes'])} of {wording.size(memory['limit'])}"
     )
     third = "slots: " + ", ".join(f"{count} {state}" for state, count in slots.items() if count)
-    waits = [f"{model} {queue['rows']} rows" for model, queue in now["queues"].items() if queue["rows"]]
+    waits = [
+        f"{model} {counted(queue['rows'], 'row')}" for model, queue in now["queues"].items() if queue["rows"]
+    ]
     if waits:
         third += "   waiting: " + ", ".join(waits)
     third += f"   workers {wording.how_they_wait(now['waiting'])}" if now.get("waiting") else ""
@@ -102,11 +115,10 @@ def _header(now: Message, cpu_share: float, per_second: float) -> list[Text]:
     return lines
 
 
-def _models(history: History, width: int, lines: int) -> Table:
-    assert history.now is not None
-    figures = shown(history.figures, history.now)
+def _models(history: History, figures: list[Figures], is_sorted: bool, width: int, lines: int) -> Table:
+    """In the order given; where not all fit, and the user has chosen none, in that of their load."""
     labels = {id(figure): label_of(figure, figures) for figure in figures}
-    if len(figures) > lines:
+    if len(figures) > lines and not is_sorted:
         figures = sorted(figures, key=lambda figure: -figure.per_second)
     fitting, more = _fitting(figures, lines)
     longest = max((len(labels[id(figure)]) for figure in fitting), default=0)
@@ -133,14 +145,16 @@ def _models(history: History, width: int, lines: int) -> Table:
     return table
 
 
-def _workers(history: History, lines: int) -> Table:
+def _workers(history: History, width: int, lines: int) -> Table:
     assert history.now is not None
-    table = _table("worker", "req/s", "in flight", "slots", "shared", "requests")
+    table = _table(
+        "worker", "req/s", "in flight", "slots", "shared", "requests", width=width - _WORKER_NUMBERS_WIDTH
+    )
     busiest = sorted(history.now["workers"], key=lambda worker: -history.per_second[worker["channel"]])
     fitting, more = _fitting(busiest, lines)
     for worker in fitting:
         table.add_row(
-            str(worker["pid"]),
+            escape(f"{worker['pid']} {history.titles.get(worker['pid'], '')}".strip()),
             wording.number(history.per_second[worker["channel"]]),
             *(str(worker["in_flight"]), str(worker["slots"])),
             wording.size(worker["shared_memory_bytes"]),
@@ -159,7 +173,16 @@ def _table(first: str, *others: str, width: int = _LABEL_WIDTH) -> Table:
     return table
 
 
-def _footer(note: str) -> RenderableType:
+def _help() -> Table:
+    table = _table("key", "")
+    for key, what in HELP:
+        table.add_row(key, what)
+    return table
+
+
+def _footer(note: str, view: TopView) -> RenderableType:
+    keys = "  ".join(part for part in ("q quits, h helps", view.describe()) if part)
     return Group(
-        Text(note, style="bold red", no_wrap=True, overflow="ellipsis"), Text("q quits", style="dim")
+        Text(note, style="bold red", no_wrap=True, overflow="ellipsis"),
+        Text(keys, style="dim", no_wrap=True, overflow="ellipsis"),
     )

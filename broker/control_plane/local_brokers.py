@@ -52,6 +52,11 @@ def found(directory: Path | None = None) -> list[LocalBroker]:
     return [_ask_status(path, pid) for path, pid in _live(directory or runtime_directory())]
 
 
+def names() -> list[str]:
+    """Of all that live at names of this user's. None of them is asked."""
+    return [path.stem for path, _ in _live(runtime_directory())]
+
+
 def address_of(name: str | None) -> str | None:
     """`name`; where none is given, none stands in the environment and no broker is called `default`, the only one that
     there is. Those that a node's workers share are left out: they come and go by themselves.

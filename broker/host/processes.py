@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 PROC = Path("/proc")
@@ -68,3 +68,15 @@ def title_of(pid: int) -> str:
     if not program.startswith("python") or script.startswith("-"):
         return program[:_LONGEST_TITLE]
     return f"{program} {os.path.basename(script)}"[:_LONGEST_TITLE]
+
+
+def pid_namespace() -> str:
+    """In which this process's ids mean what they mean; empty if it is not known."""
+    return link("self", "ns/pid") or ""
+
+
+def titles_of(pids: Iterable[int], namespace: str) -> dict[int, str]:
+    """Of processes whose ids are of this namespace: none, if that is another than ours."""
+    if not namespace or namespace != pid_namespace():
+        return {}
+    return {pid: title_of(pid) for pid in pids}

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from broker.counters.failures import SignatureKey
 from broker.counters.histogram import Histogram
 from broker.counters.thread_counters import STAGES, ThreadCounters
+from broker.host.processes import pid_namespace
 from broker.host.usage import cpu_s, resident_bytes
 from broker.observe.long_runs import long_runs
 from worker_client.system.clock import monotonic_ns
@@ -94,11 +95,12 @@ class Statistics:
         }
 
 
-def _process() -> dict[str, float]:
+def _process() -> dict[str, Any]:
     return {
         "cpu_seconds": cpu_s([os.getpid()]),
         "resident_bytes": resident_bytes(),
         "threads": threading.active_count(),
+        "pid_namespace": pid_namespace(),
     }
 
 

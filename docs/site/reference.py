@@ -40,8 +40,8 @@ _SETTINGS_HEAD = """
 All settings; [configuration](../configuration.md) says where and how to set them. The broker refuses to start with a
 wrong value, and its message says what would be right.
 """
-WIDTH = 100
-"""Columns of the commands' help."""
+WIDTH = 88
+"""Columns of the commands' help: what the site shows beside its two menus on a screen of 1,280 pixels."""
 
 
 def pages() -> dict[Path, str]:

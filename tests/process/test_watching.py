@@ -197,18 +197,46 @@ def terminal(broker: TestBroker) -> Iterator[Terminal]:
     made.close()
 
 
-@pytest.mark.parametrize("key", [b"q", b"\x03"], ids=["q", "Ctrl-C"])
+@pytest.mark.parametrize(("key", "status"), [(b"q", 0), (b"\x03", 130)], ids=["q", "Ctrl-C"])
 def test_top_shows_the_broker_and_ends(
-    broker: TestBroker, client: Client, loaded: dict[str, Any], terminal: Terminal, key: bytes
+    broker: TestBroker, client: Client, loaded: dict[str, Any], terminal: Terminal, key: bytes, status: int
 ):
     """On a screen of its own; the terminal is as it was afterwards."""
-    terminal.read_until(f"broker {broker.pid}.*double.*picky.*{os.getpid()}.*q quits")
+    terminal.read_until(f"broker {broker.pid}.*double.*picky.*{os.getpid()} python.*q quits")
     terminal.press(key)
-    assert terminal.end() == 0
+    assert terminal.end() == status
     assert "Traceback" not in terminal.text
     assert "\x1b[?1049h" in terminal.text  # another screen, and a cursor that is shown again
     assert terminal.text.rfind("\x1b[?25h") > terminal.text.rfind("\x1b[?25l")
     assert termios.tcgetattr(terminal.slave) == terminal.before
+
+
+def test_top_has_keys(broker: TestBroker, client: Client, loaded: dict[str, Any], terminal: Terminal):
+    """They sort, filter and help; an arrow does nothing."""
+    terminal.read_until("double.*picky.*q quits, h helps")
+    terminal.press(b"\x1b[A")
+    terminal.press(b"h")
+    terminal.read_until("sort by the next of")
+    terminal.press(b"h")
+    terminal.press(b"ss")
+    terminal.read_until("sorted by load")
+    terminal.text = ""
+    terminal.press(b"/pick\r")
+    terminal.read_until('picky.*only "pick"')
+    terminal.text = ""
+    terminal.read_until("picky.*q quits")
+    assert "double" not in terminal.text
+    terminal.press(b"q")
+    assert terminal.end() == 0
+
+
+def test_top_takes_its_view_from_options(broker: TestBroker, client: Client, loaded: dict[str, Any]):
+    """The same as by keys."""
+    words = ("top", "--once", "--interval", "0.1", "--name", broker.address)
+    text = run(*words, "--filter", "PICK", "--sort", "p99")
+    assert "picky" in text
+    assert "double" not in text
+    assert 'sorted by p99, only "PICK"' in text
 
 
 def test_top_once(broker: TestBroker, client: Client, loaded: dict[str, Any]):

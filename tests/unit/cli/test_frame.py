@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from typing import Any
 
 import pytest
@@ -140,7 +141,7 @@ def test_however_much_there_is_it_fits():
         assert len([line for line in lines if line.startswith("and ") and line.endswith(" more")]) == 2
         assert row(lines, "a-model-with-a-lo")[1] == "3000k"
         assert row(lines, "model") == ["model", "req/s", "p50", "p99", "rows/run", "fail/s"]
-        assert lines[-1] == "q quits"
+        assert lines[-1] == "q quits, h helps"
 
 
 def called(signature_name: str, requests: int) -> dict[str, Any]:
@@ -170,3 +171,15 @@ def test_a_long_name_takes_the_room_there_is() -> None:
     wide = Console(width=130, height=24, file=io.StringIO())
     wide.print(frame(history, 130, 24))
     assert name in wide.file.getvalue()  # type: ignore[attr-defined]
+
+
+def test_workers_go_by_their_titles() -> None:
+    """Where process ids mean here what they mean to the broker; elsewhere a number is all."""
+    pid = os.getpid()
+    for namespace, has_title in ((os.readlink("/proc/self/ns/pid"), True), ("pid:[1]", False)):
+        now = answer(100.0, 50, worker(1, pid, 40))
+        now["process"]["pid_namespace"] = namespace
+        history = History()
+        history.add(now)
+        (line,) = [line for line in drawn(history) if line.startswith(str(pid))]
+        assert ("python" in line) is has_title
