@@ -19,6 +19,7 @@ from broker.control_plane.awaited_start import AwaitedStart
 from broker.control_plane.local_brokers import address_of
 from broker.control_plane.node_brokers import NodeBroker
 from broker.control_plane.query import ask
+from broker.counters.counted import counted
 from broker.observe.formatting import how_they_wait
 from worker_client.ipc import node_files
 from worker_client.system.clock import monotonic
@@ -63,8 +64,9 @@ def status(name: str | None, as_json: bool, wait_seconds: float | None) -> None:
     console.print(_models(found["models"]))
     for model, queue in found["queues"].items():
         if queue["rows"]:
-            held = f", {queue['held']} requests held until there is room" if queue["held"] else ""
-            console.print(escape(f"{model}: {queue['rows']} rows wait ({_mib(queue['bytes'])} MiB){held}"))
+            held = f", {counted(queue['held'], 'request')} held until there is room" if queue["held"] else ""
+            rows = counted(queue["rows"], "row")
+            console.print(escape(f"{model}: waiting: {rows} ({_mib(queue['bytes'])} MiB){held}"))
     for run in found.get("long_runs", ()):
         console.print(escape(run["text"]))
     console.print(_workers(found["workers"]))

@@ -13,6 +13,7 @@ import click
 
 from broker.cli.options import reported_errors, running_option
 from broker.control_plane.query import ask
+from broker.counters.counted import counted
 from broker.observe.chrome_trace import to_events
 from worker_client.system.clock import monotonic
 from worker_client.wire.errors import BrokerError
@@ -58,8 +59,10 @@ def trace(name: str | None, seconds: float, output: Path) -> None:
     events = to_events(runs, pid)
     output.write_text(json.dumps({"traceEvents": events, "displayTimeUnit": "ns"}, separators=(",", ":")))
     requests = len({tuple(request[:4]) for run in runs for request in run[-1]})
-    more = f"; {lost} runs came too fast and were lost" if lost else ""
-    click.echo(f"{requests} requests in {len(runs)} runs written to {output}{more}", err=True)
+    more = f"; lost, as they came too fast: {counted(lost, 'run')}" if lost else ""
+    click.echo(
+        f"{counted(requests, 'request')} in {counted(len(runs), 'run')} written to {output}{more}", err=True
+    )
 
 
 def _writable(path: Path) -> Path:

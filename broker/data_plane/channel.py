@@ -7,6 +7,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any
 
 from broker.config.settings import Settings
+from broker.counters.counted import counted
 from broker.counters.failures import Failures
 from broker.data_plane.region import InputRegion
 from broker.data_plane.served_signature import ServedSignature
@@ -138,7 +139,7 @@ class Channel:
         """Another block of slots. Raises Overloaded at `max_slots` or past a budget."""
         settings = self._settings
         if len(self.slots) >= settings.max_slots:
-            raise Overloaded(f"a worker has at most {settings.max_slots} slots; raise max_slots")
+            raise Overloaded(f"a worker has at most {counted(settings.max_slots, 'slot')}; raise max_slots")
         count = min(settings.slots, settings.max_slots - len(self.slots))
         segment = self._account.new_segment(block_bytes(count, settings.region_bytes, settings.region_bytes))
         semaphores = len(self._semaphores)

@@ -15,6 +15,7 @@ from itertools import count
 
 import numpy as np
 
+from broker.counters.counted import counted
 from broker.counters.run_record import STARTED_NS, RunLine, RunRecord
 from broker.counters.thread_counters import ThreadCounters
 from broker.data_plane.concurrent_runs import ConcurrentRuns
@@ -149,7 +150,9 @@ class Runner:
         split_request = request.complete(use, outputs, started, finished, prepared.rows)
         # From here on the slot is its worker's: what is counted is off the request's way.
         if served.divisible and prepared.group is not None and not _all_have(prepared.rows, outputs):
-            served.keep_apart(f"{prepared.rows} rows had an answer of {other_rows(prepared.rows, outputs)}")
+            served.keep_apart(
+                f"{counted(prepared.rows, 'row')} had an answer of {other_rows(prepared.rows, outputs)}"
+            )
         ended = monotonic_ns()
         served.ran(prepared.rows, finished - started, ended - started, ended, self.waits)
         counters = served.all_counters.get(self.number) or served.new_counters(self.number)

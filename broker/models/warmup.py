@@ -9,6 +9,7 @@ from statistics import median
 
 import numpy as np
 
+from broker.counters.counted import counted
 from broker.models.aligned import aligned_zeros
 from broker.models.examples import Feeds, aligned, with_rows
 from broker.models.model import Run
@@ -173,7 +174,7 @@ def _warm_batches(
                 us = _timed_us(run, feeds)
         except _RUN_ERRORS as error:
             what = "zeros" if example is None else "examples"
-            return tuple(taken), f"a batch of {rows} rows of {what} failed: {error}"
+            return tuple(taken), f"a batch of {counted(rows, 'row')} of {what} failed: {error}"
         taken.append((rows, us))
     return tuple(taken), None
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from broker.counters.counted import counted
 from broker.data_plane.tracer import TracedRequest, TracedRun
 
 Event = dict[str, Any]
@@ -66,7 +67,7 @@ def _of_run(run: TracedRun, pid: int, thread: int, zero: int) -> Iterator[Event]
         "padding": run.padding,
         "requests": len(run.requests),
     }
-    title = f"{run.model}: {run.rows} rows"
+    title = f"{run.model}: {counted(run.rows, 'row')}"
     yield _slice(title, "batch", pid, thread, run.begun_ns, run.ended_ns, zero, about)
     steps = (("join", run.begun_ns, run.started_ns), ("run", run.started_ns, run.finished_ns))
     for name, begin, end in (*steps, ("copy", run.finished_ns, run.ended_ns)):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from broker.counters.counted import counted
+
 _SPARKS = "▁▂▃▄▅▆▇█"
 _WAYS = {"freely": "poll", "yielding": "poll and yield", "no": "block"}
 
@@ -62,8 +64,8 @@ def _short(value: float) -> str:
 def how_they_wait(waiting: Mapping[str, Any]) -> str:
     """`block (others use 1.3 of 2 cores)`, of `Polling.message`."""
     why = {
-        "others": f"others use {waiting['busy_neighbours']:.1f} of {waiting['cores']} cores",
-        "quota": f"a quota of {waiting['quota'] or 0:g} cores",
+        "others": f"others use {waiting['busy_neighbours']:.1f} of {counted(waiting['cores'], 'core')}",
+        "quota": f"a quota of {waiting['quota'] or 0:g} {'core' if waiting['quota'] == 1 else 'cores'}",
     }.get(waiting["reason"], waiting["reason"])
     return f"{_WAYS[waiting['polling']]} ({why})"
 

@@ -114,5 +114,5 @@ def test_a_worker_without_ml_dtypes_uses_what_it_can(broker: TestBroker) -> None
 def test_a_model_that_loses_rows_is_told_so_only_where_it_did(client: Client) -> None:
     """One row is answered; for two, ModelFailed counts what was given and returned."""
     np.testing.assert_array_equal(client.model("loses_rows").predict(ROW), ROW)
-    with pytest.raises(ModelFailed, match="with 1 rows for 2 rows of input"):
+    with pytest.raises(ModelFailed, match="with 1 row for 2 rows of input"):
         client.model("loses_rows").predict(np.ones((2, 4), np.float32))

@@ -169,8 +169,9 @@ class SlotSupply(Attachment):
 
     def all_in_flight(self) -> Overloaded:
         """What a call is told that got no slot."""
+        slots = "the only slot" if len(self.slots) == 1 else f"all {len(self.slots)} slots"
         return Overloaded(
-            f"all {len(self.slots)} slots of this worker were in flight until the deadline; "
+            f"{slots} of this worker {'was' if len(self.slots) == 1 else 'were'} in flight until the deadline; "
             f"{self._no_more_slots or _MAX_SLOTS_ADVICE}"
         )
 

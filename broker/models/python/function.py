@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from broker.counters.counted import counted
 from broker.models import examples
 from broker.models.errors import RAISED_BY_CODE, ModelLoadError
 from broker.models.model import DEFAULT_SIGNATURE, AdHocSignature, LoadedModel, Run, no_such_signature
@@ -330,6 +331,6 @@ def _in_order(source: str, made: Signature, result: Any) -> Sequence[Any]:
 def _wrong_rows(source: str, made: Signature, outputs: Sequence[np.ndarray], rows: int) -> ModelFailed:
     name, have = next((s.name, len(o)) for s, o in zip(made.outputs, outputs, strict=True) if len(o) != rows)
     return ModelFailed(
-        f"{source} returned {name!r} with {have} rows for {rows} rows of input; a model whose first "
-        "dimensions are all free must return one row for each input row"
+        f"{source} returned {name!r} with {counted(have, 'row')} for {counted(rows, 'row')} of input; a model whose "
+        "first dimensions are all free must return one row for each input row"
     )

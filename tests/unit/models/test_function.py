@@ -100,7 +100,7 @@ def test_an_object_with_a_call_is_a_model(module):
         (X[:, :1], r"returned 'y' with shape \[2, 1\], but its signature says float32\[\?, 2\]"),
         (X[0], r"returned 'y' with shape \[2\], but its signature says"),
         (np.float32(1), r"returned 'y' with shape \[\], but its signature says"),
-        (X[:1], "returned 'y' with 1 rows for 2 rows of input"),
+        (X[:1], "returned 'y' with 1 row for 2 rows of input"),
         (None, "returned 'y' as object, but its signature says float32"),
         ([[1], [2, 3]], "returned 'y', which is not an array"),
         ((X, X), r"returned 2 outputs, but its signature says 1: \['y'\]"),
