@@ -10,6 +10,7 @@ from benchmarks.peers.bench import model_of
 from benchmarks.published_results import PublishedResult, natural, newest
 from benchmarks.targets import table
 from benchmarks.targets.catalogue import NAMES
+from broker.counters.counted import counted
 
 SCALING = "scaling"
 """Has a page of its own."""
@@ -253,7 +254,7 @@ def _arms(arms: dict[str, dict[str, Any]]) -> Iterator[str]:
 
 
 def _label(arm: dict[str, Any]) -> str:
-    details = [f"{arm['workers']} workers"] if "workers" in arm else []
+    details = [counted(arm["workers"], "worker")] if "workers" in arm else []
     if arm.get("threads"):
         details.append(f"threads: {arm['threads']}")
     return f"{arm['label']} ({', '.join(details)})" if details else str(arm["label"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,3 +39,25 @@ def test_every_plot_is_committed_and_shown() -> None:
     text = "".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))
     for name in drawn:
         assert f"pictures/benchmarks/{name}.svg)" in text
+
+
+def test_an_arm_has_one_hue() -> None:
+    """In all of its rows; the broker's is the same in every plot, and nobody else's."""
+    arms = [{"label": label} for label in ("broker", "a", "b", "a", "broker, its own settings", "c")]
+    hues = plots.hues_of(arms)
+    assert hues["broker"] == hues["broker, its own settings"] == plots.OURS
+    assert len({hues[label] for label in ("a", "b", "c", "broker")}) == 4
+    assert plots.OURS not in plots.HUES
+
+
+@pytest.mark.parametrize("name", sorted({*plots.BARS, figures.SCALING}))
+def test_a_plot_says_what_was_measured_where_and_when(name: str) -> None:
+    """Title, machine and date; where it is of latency, the p99 beside the p50."""
+    measured = newest(PUBLISHED)[name]
+    text = (figures.PICTURES / f"{name}.svg").read_text()
+    said = {html.unescape(each) for each in re.findall(r"<text[^>]*>([^<]*)</text>", text)}
+    assert measured.result["title"] in said
+    assert f"{measured.machine['cpu']}, {measured.machine['cores']} cores, {measured.started[:10]}" in said
+    if plots.BARS.get(name, ("",))[0] == "p50_us":
+        dashed = text.count("stroke-dasharray")
+        assert dashed == len(measured.result["arms"])

@@ -45,6 +45,8 @@ def expressions() -> Iterator[tuple[str, str]]:
     for panel in panels(dashboard):
         for target in panel.get("targets", []):
             yield f"panel {panel['title']}", target["expr"]
+    for annotation in dashboard["annotations"]["list"]:
+        yield f"annotation {annotation['name']}", annotation["expr"]
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
             yield f"variable {variable['name']}", variable["definition"]
@@ -101,6 +103,26 @@ def test_the_dashboard_is_whole():
     ]
     assert len(set(places)) == len(places)
     assert max(x for x, _ in places) < 24
+
+
+def test_every_panel_is_described():
+    """In a sentence; no two have the same."""
+    dashboard = json.loads((FOLDER / "grafana.json").read_text())
+    described = [panel.get("description", "") for panel in panels(dashboard)]
+    assert len(set(described)) == len(described) > 15
+    for text in described:
+        assert len(text) > 20
+        assert text.endswith(".")
+
+
+def test_restarts_and_reloads_are_marked():
+    """As annotations, of the instances and models that are chosen."""
+    dashboard = json.loads((FOLDER / "grafana.json").read_text())
+    found = {each["name"]: each for each in dashboard["annotations"]["list"] if each["enable"]}
+    assert {"Starts and restarts", "Reloads"} <= found.keys()
+    assert "onesession_start_time_seconds" in found["Starts and restarts"]["expr"]
+    assert "onesession_model_state" in found["Reloads"]["expr"]
+    assert all('instance=~"$instance"' in each["expr"] for each in found.values())
 
 
 def test_every_metric_is_explained():
