@@ -4,9 +4,9 @@ The contract. Requests join a batch if they are of one group (same signature, sa
 a request larger than the limit runs by itself. Whoever asks gets a batch of what waits by now: nothing waits for
 company, unless its group has a `Delay`.
 
-Workers take turns. The batch belongs to the worker whose turn it is: its first waiting request is in it, and the room
-that is left is shared out among the others of that group, one request of each worker after the other. So a worker
-waits for one batch of each other worker that waits, however long their queues are; within one group and with no
+Workers take turns (`turns.py`). The batch belongs to the worker whose turn it is: its first waiting request is in it,
+and the room that is left is shared out among the others of that group, one request of each worker after the other. So a
+worker waits for one batch of each other worker that waits, however long their queues are; within one group and with no
 more workers than rows in a batch, it waits for none. A worker's requests of one group and priority keep their order.
 
 Bulk requests fill the room that interactive ones leave, and have a batch of their own when no interactive one
@@ -20,6 +20,7 @@ from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
 from broker.scheduling.request import BULK, INTERACTIVE, Delay, QueuedRequest
+from broker.scheduling.turns import Turns
 
 BULK_EVERY = 8
 
@@ -50,11 +51,7 @@ class Batcher(Generic[T]):
 
     def __init__(self) -> None:
         self._groups: dict[Hashable, _Group[T]] = {}
-        # For each priority, the workers in turn, each with the groups it waits in, in turn.
-        self._turns: tuple[OrderedDict[Hashable, OrderedDict[Hashable, _Group[T]]], ...] = (
-            OrderedDict(),
-            OrderedDict(),
-        )
+        self._turns: tuple[Turns[_Group[T]], ...] = (Turns(), Turns())  # for each priority
         self._count = 0
         self._alone = 0
         self._since_bulk = 0
@@ -81,11 +78,7 @@ class Batcher(Generic[T]):
         lane = lanes.get(worker)
         if lane is None:
             lane = lanes[worker] = deque()
-            turns = self._turns[level]
-            groups = turns.get(worker)
-            if groups is None:
-                groups = turns[worker] = OrderedDict()
-            groups[key] = group
+            self._turns[level].enter(worker, key, group)
         lane.append(item)
         group.rows += item.rows
         self._count += 1
@@ -93,7 +86,7 @@ class Batcher(Generic[T]):
     def next_batch(self, now_ns: int) -> list[T]:
         """The next batch; empty if nothing waits, or if all that waits is held for company."""
         for level in self._levels():
-            for worker, groups in self._turns[level].items():
+            for worker, groups in self._turns[level]:
                 for key, group in groups.items():
                     if group.delay is None or group.hold_until(now_ns) <= now_ns:
                         return self._take(level, worker, key, group)
@@ -103,8 +96,8 @@ class Batcher(Generic[T]):
         """Take out all that is wanted, each worker's in order. All of a group are, or none."""
         removed: list[T] = []
         for level, turns in enumerate(self._turns):
-            for worker, groups in list(turns.items()):
-                for key, group in list(groups.items()):
+            for worker, groups in turns.items():
+                for key, group in groups:
                     lanes = group.lanes[level]
                     while worker in lanes and wanted(lanes[worker][0]):
                         removed.append(self._pop(level, worker, key, group))
@@ -124,7 +117,7 @@ class Batcher(Generic[T]):
         room = group.limit - batch[0].rows
         for other in (INTERACTIVE, BULK):
             room = self._fill(batch, room, other, key, group)
-        self._pass_turn(level, worker, key)
+        self._turns[level].had_turn(worker, key)
         if level == BULK or not self._turns[BULK]:
             self._since_bulk = 0
         else:
@@ -151,24 +144,11 @@ class Batcher(Generic[T]):
         lanes = group.lanes[level]
         lane = lanes[worker]
         item = lane.popleft()
-        turns = self._turns[level]
-        groups = turns[worker]
         if lane:
             lanes.move_to_end(worker)
-            if len(groups) == 1:  # it has had its turn; with others it keeps it, or those might wait for ever
-                turns.move_to_end(worker)
         else:
             del lanes[worker]
-            del groups[key]
-            if not groups:
-                del turns[worker]
+        self._turns[level].served(worker, key, bool(lane))
         group.rows -= item.rows
         self._count -= 1
         return item
-
-    def _pass_turn(self, level: int, worker: Hashable, key: Hashable) -> None:
-        groups = self._turns[level].get(worker)
-        if groups is not None:
-            self._turns[level].move_to_end(worker)
-            if key in groups:
-                groups.move_to_end(key)
