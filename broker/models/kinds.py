@@ -13,6 +13,8 @@ HUB_FILE = "tfhub_module.pb"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
 _FROZEN_SUFFIXES = (".pb", ".pbtxt", ".graphdef")
+_LITE_SUFFIX = ".tflite"
+_LITE_IDENTIFIER = b"TFL3"
 
 
 class SourceKind(Enum):
@@ -21,6 +23,7 @@ class SourceKind(Enum):
     SAVED_MODEL = "a SavedModel"
     KERAS = "a Keras file"
     FROZEN = "a frozen graph"
+    LITE = "a LiteRT file"
 
 
 def kind_of(path: Path) -> SourceKind | None:
@@ -31,6 +34,8 @@ def kind_of(path: Path) -> SourceKind | None:
         return None
     if path.name.endswith(".weights.h5"):
         return None
+    if path.suffix == _LITE_SUFFIX:
+        return SourceKind.LITE
     if path.suffix in _KERAS_SUFFIXES or is_hdf5(path):
         return SourceKind.KERAS
     return SourceKind.FROZEN if path.suffix in _FROZEN_SUFFIXES else None
@@ -40,6 +45,12 @@ def is_hdf5(path: Path) -> bool:
     """By its first bytes. Raises OSError."""
     with path.open("rb") as file:
         return file.read(len(_HDF5)) == _HDF5
+
+
+def is_lite(path: Path) -> bool:
+    """By the identifier that stands behind the first offset of a LiteRT file. Raises OSError."""
+    with path.open("rb") as file:
+        return file.read(8)[4:] == _LITE_IDENTIFIER
 
 
 def is_hub_module(directory: Path) -> bool:

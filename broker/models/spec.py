@@ -60,10 +60,10 @@ _TENSORS = takes.form("a mapping of names to tensors, such as ['x=input:0']", gi
 class ModelSpec:
     """One model to serve.
 
-    `source` is the path of a SavedModel directory, of a directory of numbered versions, of a Keras file (.keras, .h5)
-    or of a frozen graph (.pb); or a TensorFlow Hub handle that is in its cache; or `module:function` for a Python
-    callable (write a relative path that contains a colon as `./odd:name`). Raises InvalidInput, which names the field
-    and the values that it takes.
+    `source` is the path of a SavedModel directory, of a directory of numbered versions, of a Keras file (.keras, .h5),
+    of a frozen graph (.pb) or of a LiteRT file (.tflite); or a TensorFlow Hub handle that is in its cache; or
+    `module:function` for a Python callable (write a relative path that contains a colon as `./odd:name`). Raises
+    InvalidInput, which names the field and the values that it takes.
 
     How it is opened: `tags` select the MetaGraph inside a SavedModel. `inputs` and `outputs` map names to tensors of
     the graph (`{"x": "input:0"}` or `["x=input:0"]`), for a frozen graph and a session, which have no signature.

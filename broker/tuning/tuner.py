@@ -19,6 +19,7 @@ from broker.config.settings import Settings, Tune
 from broker.models.errors import ModelLoadError
 from broker.models.files import damage
 from broker.models.files.locate import locate, weight_bytes
+from broker.models.kinds import SourceKind, kind_of
 from broker.models.lifecycle.loading import check_characters
 from broker.models.spec import OFF, ModelSpec
 from broker.tuning import machine
@@ -90,6 +91,13 @@ class TunedModel:
         """Raises ModelLoadError, or OSError if its files cannot be read."""
         directory, _ = locate(spec)
         damage.check(spec, directory)
+        if kind_of(directory) is SourceKind.LITE:
+            raise ModelLoadError.of(
+                spec.name,
+                spec.source,
+                "it is a LiteRT file, which no session runs, so there is nothing to measure",
+                "Set intra_op_threads or max_concurrency if you know better than one thread and one run",
+            )
         content = content_digest(directory)
         circumstances = {
             "machine": machine.describe(),

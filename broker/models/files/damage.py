@@ -6,7 +6,7 @@ from pathlib import Path
 
 from broker.models.errors import ModelLoadError
 from broker.models.files import keras_check
-from broker.models.kinds import SourceKind, kind_of
+from broker.models.kinds import SourceKind, is_lite, kind_of
 from broker.models.spec import ModelSpec
 
 
@@ -17,6 +17,15 @@ def check(spec: ModelSpec, path: Path) -> None:
         problem = keras_check.problem_with(path)
         if problem is not None:
             raise ModelLoadError.of(spec.name, spec.source, *problem)
+        return
+    if kind is SourceKind.LITE:
+        if not is_lite(path):
+            raise ModelLoadError.of(
+                spec.name,
+                spec.source,
+                f"{path} is damaged: it does not begin as a LiteRT file does",
+                "Copy or convert the model again",
+            )
         return
     graph = path / "saved_model.pb" if kind is SourceKind.SAVED_MODEL else path
     if graph.suffix == ".pb" and graph.is_file() and not _is_message(graph.read_bytes()):

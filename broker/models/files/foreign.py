@@ -30,11 +30,6 @@ class ForeignFile(NamedTuple):
 _BY_NAME = {
     ".weights.h5": ForeignFile("it holds weights without a model", _WEIGHTS),
     ".ckpt": ForeignFile("it is a checkpoint: weights without a graph", _WEIGHTS),
-    ".tflite": ForeignFile(
-        "it is a TensorFlow Lite model, which TensorFlow's session cannot run",
-        "Serve the SavedModel or Keras file that it was converted from, or a Python function that runs it, "
-        "module:function (with tf.lite.Interpreter)",
-    ),
     ".onnx": ForeignFile("it is an ONNX model", _RUN_IT.format(how="with onnxruntime")),
     ".pt": ForeignFile("it is a PyTorch model", _RUN_IT.format(how="with torch")),
     ".pth": ForeignFile("it is a PyTorch model", _RUN_IT.format(how="with torch")),
@@ -65,7 +60,7 @@ def file_at(path: Path) -> ForeignFile:
                 foreign_file.what,
                 weights_remedy(path) if foreign_file.remedy == _WEIGHTS else foreign_file.remedy,
             )
-    return ForeignFile("it is neither a Keras file nor a frozen graph", EXPORT)
+    return ForeignFile("it is not a Keras file, a frozen graph or a LiteRT file", EXPORT)
 
 
 def weights_remedy(path: Path) -> str:

@@ -19,8 +19,8 @@ def locate(spec: ModelSpec) -> tuple[Path, int]:
     """The SavedModel directory or the file that `kind_of` knows, and its version. Raises ModelLoadError.
 
     A directory of numbered versions, as TensorFlow Serving lays them out (`digits/1`, `digits/2`), gives the
-    highest number; anything else is version 1. A directory may hold one Keras file or frozen graph in place of a
-    SavedModel. A handle of TensorFlow Hub is looked up in its cache.
+    highest number; anything else is version 1. A directory may hold one file that is a model in place of a SavedModel.
+    A handle of TensorFlow Hub is looked up in its cache.
     """
     path = _path(spec)
     versions = sorted(_versions(path)) if path.is_dir() and kind_of(path) is None else []
@@ -74,7 +74,7 @@ def _path(spec: ModelSpec) -> Path:
         raise _refused(
             spec,
             f"{path} does not exist" + ("" if path.is_absolute() else f" (looked in {Path.cwd()})"),
-            "Give the path of a SavedModel directory, a Keras file or a frozen graph, "
+            "Give the path of a SavedModel directory, a Keras file, a frozen graph or a LiteRT file, "
             "or module:function for a Python callable",
         ) from None
     except OSError as error:
@@ -127,7 +127,7 @@ def _no_model(spec: ModelSpec, path: Path) -> ModelLoadError:
 
 def _foreign(spec: ModelSpec, path: Path, foreign_file: foreign.ForeignFile) -> ModelLoadError:
     if path.is_dir():
-        looked_for = "no saved_model.pb, no Keras file, no frozen graph (.pb) and no numbered versions"
+        looked_for = "no saved_model.pb, no Keras file, no frozen graph (.pb), no .tflite file and no numbered versions"
         return _refused(
             spec, f"{path} holds no model: {looked_for}; {foreign_file.what}", foreign_file.remedy
         )

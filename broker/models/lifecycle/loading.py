@@ -23,6 +23,7 @@ from broker.models.model import LoadedModel
 from broker.models.python import folder as python_folder
 from broker.models.python import function
 from broker.models.rows.joining import Verdicts
+from broker.models.sources import lite
 from broker.models.spec import ModelSpec
 from broker.models.tf import library_pages
 from broker.models.version_policy import Policy, fingerprint, numbered
@@ -41,6 +42,8 @@ def _load_function(spec: ModelSpec) -> Callable[[ModelSpec], LoadedModel]:
     if python_folder.holds_python(spec.source):
         return python_folder.load
     check_characters(spec)
+    if lite.holds_lite(spec):
+        return lite.load
     ours = "tensorflow" not in sys.modules  # so this is a broker's own process
     try:
         from broker.models.sources import session

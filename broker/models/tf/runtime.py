@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 from broker.host.interpreter import low_switch_interval
 from broker.models.tf import keras_later
@@ -26,6 +27,7 @@ __all__ = [
     "c_api_util",
     "config_pb2",
     "function_pb2",
+    "lite",
     "loader_impl",
     "nested_structure_coder",
     "onednn_enabled",
@@ -45,3 +47,10 @@ def onednn_enabled() -> bool:
         return bool(_pywrap_util_port.IsMklEnabled())
     except (ImportError, AttributeError):  # no part of TensorFlow's public face
         return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") not in ("0", "false")
+
+
+def lite() -> tuple[Any, Any]:
+    """TensorFlow's interpreter of LiteRT files, and their schema. Raises ImportError once TensorFlow has none."""
+    with tensorflow_import(), keras_later.left_out():
+        from tensorflow.lite.python import interpreter, schema_py_generated
+    return interpreter.Interpreter, schema_py_generated

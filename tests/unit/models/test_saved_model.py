@@ -134,8 +134,8 @@ def test_a_path_that_does_not_exist(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert refusal("models/digits") == (
         "model 'm' from 'models/digits' cannot be loaded: models/digits does not exist (looked in "
-        f"{tmp_path}). Give the path of a SavedModel directory, a Keras file or a frozen graph, or module:function for "
-        "a Python callable"
+        f"{tmp_path}). Give the path of a SavedModel directory, a Keras file, a frozen graph or a LiteRT file, or "
+        "module:function for a Python callable"
     )
     assert f"{tmp_path / 'gone'} does not exist. Give" in refusal(tmp_path / "gone")
 
@@ -144,7 +144,7 @@ def test_an_empty_directory(tmp_path):
     """What is missing is named, and how to export."""
     text = refusal(tmp_path)
     assert (
-        f"{tmp_path} holds no model: no saved_model.pb, no Keras file, no frozen graph (.pb) and no numbered"
+        f"{tmp_path} holds no model: no saved_model.pb, no Keras file, no frozen graph (.pb), no .tflite file and no"
         in text
     )
     assert "; it is empty. Export a model with" in text
@@ -155,8 +155,10 @@ def test_an_empty_directory(tmp_path):
     ("name", "says"),
     [
         ("saved_model.pb", "Give the directory that holds it: "),
-        ("weights.bin", "weights.bin is not a model: it is neither a Keras file nor a frozen graph"),
-        ("model.tflite", "it is a TensorFlow Lite model, which TensorFlow's session cannot run"),
+        (
+            "weights.bin",
+            "weights.bin is not a model: it is not a Keras file, a frozen graph or a LiteRT file",
+        ),
         ("model.onnx", "it is an ONNX model"),
         ("net.weights.h5", "it holds weights without a model"),
         ("model.ckpt-1000.index", "it is a checkpoint: weights without a graph"),
