@@ -139,7 +139,7 @@ _OPTIONS: tuple[Function, ...] = (
         "--model",
         multiple=True,
         metavar="NAME=SOURCE",
-        help="A SavedModel, Keras, frozen graph or .tflite file, or module:function to serve. May be given several times.",
+        help="A SavedModel, Keras, frozen graph or .tflite file, or module:function. May be given several times.",
     ),
     click.option(
         "--set",

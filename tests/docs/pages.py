@@ -5,6 +5,7 @@
     <!-- file: NAME.py -->        a program: written to the place and run by python
     <!-- elsewhere -->            starts a broker at an address that another block has: give it a directory of its own
     <!-- needs: tensorflow -->    runs in a process with TensorFlow and a session (tests/docs/with_session.py)
+    <!-- needs: MODULE -->        runs where that module can be imported
 
 A block whose first line is `# NAME` is a file that others use: it is written to the place, under that name, as well.
 """

@@ -144,6 +144,31 @@ def test_many_callers_at_once(client: Client, files: Mapping[str, Path]) -> None
     assert not wrong
 
 
+def test_runs_side_by_side(files: Mapping[str, Path]) -> None:
+    """Each run has an interpreter of its own, whose sizes and inputs no other run sets meanwhile."""
+    model = load_model(ModelSpec("m", str(files["dependent"])))
+    run = model.callable("serving_default")
+    sizes = [RNG.standard_normal((rows, 3)).astype(np.float32) for rows in (1, 200_000, 70_000, 5)]
+    wanted = [run(x)[0] for x in sizes]
+    wrong: list[object] = []
+
+    def call(number: int) -> None:
+        try:
+            wrong.extend(
+                number for _ in range(20) if not np.array_equal(run(sizes[number])[0], wanted[number])
+            )
+        except worker_client.ModelFailed as error:
+            wrong.append(error)
+
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(len(sizes))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    model.close()
+    assert not wrong
+
+
 def test_state_is_shared(client: Client, broker: TestBroker) -> None:
     """What one call writes, the next one reads, of whichever worker and signature; once for each call, in order."""
     add, get = client.model("counter", signature="add"), client.model("counter", signature="get")
