@@ -1,4 +1,4 @@
-"""`connect()`, which returns a client, and the client, which makes handles on models."""
+"""`connect()` and the client that it returns, which makes handles on models."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def connect(
 
 
 def checked_wait(wait: Any) -> WaitMode:
-    """Raises InvalidInput for what is none of its ways."""
+    """The wait mode named `wait`. Raises InvalidInput for any other value."""
     try:
         return WaitMode(wait)
     except ValueError:

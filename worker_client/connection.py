@@ -1,4 +1,4 @@
-"""From an address to a live channel: attaches at first use, after a fork, and after the broker was away.
+"""From an address to a live channel: attaches at first use, after a fork, and after the broker went away.
 
 One thread attaches at a time, without holding a lock. The other threads wait for it until their own deadlines; if it
 fails, the next one tries. `attachment/retry_policy.py` decides how long a call waits for a missing broker.
@@ -52,7 +52,7 @@ class Connection:
     """
 
     def __init__(self, path: Path, mode: WaitMode, places: tuple[Path, ...] = ()) -> None:
-        """`places`: where else the broker may come to be, as `address.places` has them."""
+        """`places`: all paths at which the broker may appear (`address.places`)."""
         self.path = path
         self._places = places
         self.mode = mode
@@ -60,10 +60,10 @@ class Connection:
         self._link: ControlLink | None = None
         self._channel: Channel | None = None
         self._attaching: _Turn | None = None
-        self.closings = 0  # how often it was closed: who waits for a channel gives up when this changes
+        self.closings = 0  # how often it was closed; calls that wait for a channel give up when this changes
         self._met_a_broker = False  # in the life of this process, or before the fork
-        self._missing_since_ns = 0  # 0 while it is not missing
-        self._hub = green.hub()  # which the channel is made in, if greenlets use it
+        self._missing_since_ns = 0  # when the broker was first missed; 0 while it is not missing
+        self._hub = green.hub()  # the hub in which the channel is made, if greenlets use it
         fork.register(self, Connection.after_fork_in_child)
 
     def __copy__(self) -> Connection:
@@ -82,7 +82,7 @@ class Connection:
 
     @property
     def _changed(self) -> Condition:
-        """Attached, closed, or the next one's turn to attach."""
+        """Notified when the connection is attached or closed, and when the next thread may attach."""
         condition: Condition = self.__dict__.setdefault("_condition", Condition())
         return condition
 
@@ -197,7 +197,8 @@ class Connection:
     # -- native threads under gevent and eventlet ------------------------------------------------------------------
 
     def _channel_of_hub(self, deadline_ns: int, patient: bool, closings: int) -> Channel:
-        """`channel` for a native thread: made by a greenlet of the main thread, where all that is part of it runs."""
+        """`channel` for a native thread. A greenlet of the main thread makes the channel, because all its parts run
+        there."""
         try:
             channel: Channel = run_in_greenlet(
                 self._hub, lambda: self.channel(deadline_ns, patient, closings), deadline_ns
@@ -305,7 +306,7 @@ class Connection:
         return link
 
     def _drop(self) -> None:
-        """Let go of what is there of an earlier channel."""
+        """Release what is left of an earlier channel."""
         with self._changed:
             link, self._link = self._link, None
             channel, self._channel = self._channel, None
@@ -317,12 +318,12 @@ class Connection:
         return BrokerUnavailable(f"the client was closed while the call waited for the broker at {self.path}")
 
     def _enter(self) -> None:
-        """Make it this process's, if it was another's."""
+        """Take the connection over if this process was forked from the one that used it."""
         if self._process is not fork.here():
             self.after_fork_in_child()
 
     def after_fork_in_child(self) -> None:
-        """The channel belongs to the parent; the child must not keep its socket open."""
+        """Drop the channel, which belongs to the parent: the child must not keep the parent's socket open."""
         self._process = fork.here()
         self.__dict__.pop("_condition", None)
         self.__dict__.pop("_reruns", None)
@@ -336,7 +337,7 @@ class Connection:
             channel.after_fork_in_child()
 
     def __del__(self) -> None:
-        if sys.is_finalizing():  # the watcher thread cannot end any more; the kernel closes what it has
+        if sys.is_finalizing():  # the watcher thread can no longer end; the kernel closes its descriptors
             return
         if self._process.word[0]:
             self._drop()
@@ -352,7 +353,7 @@ def connection_to(path: str, mode: str) -> Connection:
 
 
 class _Turn:
-    """To attach: the thread that has it."""
+    """A turn to attach, and the thread that has it."""
 
     __slots__ = ("thread",)
 
@@ -361,7 +362,8 @@ class _Turn:
 
 
 def _refuse_models(channel: Channel, path: Path) -> None:
-    """The broker is in this process: what runs its models shall not call it. Others pay nothing for that."""
+    """Make calls from the threads that run the models of a broker in this process fail. Other channels pay nothing for
+    this check."""
     submit = channel.submit
 
     def submit_if_no_model(*arguments: Any) -> None:

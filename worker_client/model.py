@@ -30,11 +30,11 @@ from worker_client.wire.signature import Signature, TensorSpec, label_of
 Priority = Literal["interactive", "bulk"]
 INTERACTIVE_PRIORITY: Final = "interactive"
 PRIORITIES = {INTERACTIVE_PRIORITY: 0, "bulk": BULK}
-"""Each with what it adds to the signature's id in a request."""
+"""Each priority with the number that it adds to the signature's id in a request."""
 
 
 _COMING_NS = 10_000_000
-"""How often to look whether the version has come that a call waits for."""
+"""How often to check whether the version that a call waits for is loaded."""
 
 _PLUMBING = frozenset(
     ("attempts", "bind", "bound", "bound_by", "deadline", "missed", "models_changed", "options", "unbind")
@@ -67,9 +67,9 @@ class Model:
         self.attempts = Attempts(retries)
         self.strict = strict
         self.on_answer: Callable[[Timings], object] | None = None
-        """Called with the timings of each answer to `predict`, by whoever waited for it."""
+        """Called with the timings of each answer to `predict`, on the thread that waited for the answer."""
         self._given_timeout = timeout
-        self._seconds = timeout or timeouts.DEFAULT_SECONDS  # of a call that says nothing else, once bound
+        self._seconds = timeout or timeouts.DEFAULT_SECONDS  # default timeout of a call, once bound
         self._connection = connection
         self._binding: Binding | None = None
 
@@ -98,7 +98,7 @@ class Model:
         return face(super().__dir__(), _PLUMBING)
 
     def _described(self) -> str:
-        """Name, version and signature: as wanted before the first call, as the broker has them after it."""
+        """Name, version and signature: as requested before the first call, as the broker reports them after it."""
         binding = self._binding
         if binding is not None:
             validator = binding.validator
@@ -125,7 +125,7 @@ class Model:
     @property
     def current_version(self) -> int:
         """The number of the version that a call would get now, as the broker last reported it. The broker reports a new
-        version as soon as that takes calls, so for a moment a call may already get the new one."""
+        version as soon as it takes calls, so for a moment a call may already get the new one."""
         self.bound_by(None)
         return self._info().called(self.version).version
 
@@ -173,14 +173,14 @@ class Model:
     ) -> Any:
         """Run the model on `inputs` and return private copies of its outputs.
 
-        `inputs` is an ndarray (or anything numpy makes one of) for a signature with one input, else {name: array};
-        the first dimension counts rows. Other dtypes of the same kind are cast as they are copied (float64 or uint8 to
-        float32; never a float to a whole number), unless the handle is `strict`. Inputs with a default may be left out,
-        and count for nothing if just one other is left. The answer is an ndarray if an array went in and the signature
-        has one output, else {name: ndarray}. To type checkers an array's answer is an array: where a model has several
-        outputs, a dict of inputs says so. `timeout` in seconds overrides the client's.
+        `inputs` is an ndarray (or anything numpy can convert to one) for a signature with one input, else {name:
+        array}; the first dimension counts rows. Other dtypes of the same kind are cast as they are copied (float64 or
+        uint8 to float32; never a float to an integer), unless the handle is `strict`. Inputs with a default may be left
+        out; if only one input has no default, an array stands for that input. The answer is an ndarray if an array went
+        in and the signature has one output, else {name: ndarray}. Type checkers see an array as the answer to an array;
+        if a model has several outputs, pass a dict of inputs. `timeout` in seconds overrides the client's.
 
-        `batch_size`, `verbose` and `steps` are those of `keras.Model.predict`: more rows than `batch_size` are sent as
+        `batch_size`, `verbose` and `steps` are as in `keras.Model.predict`: more rows than `batch_size` are sent as
         several requests, a few at a time, and returned as one answer; `steps` limits the number of requests; `verbose`
         is ignored. Without a `batch_size` all rows are one request. Other arguments of Keras raise InvalidInput.
         """
@@ -202,7 +202,7 @@ class Model:
                 slot = channel.claim(layout.nbytes, deadline)
                 try:
                     views = slot.input.write_layout(layout)
-                    if len(arrays) == 1:  # the usual case costs half without a loop
+                    if len(arrays) == 1:  # the usual case; without a loop it costs half as much
                         views[0][...] = arrays[0]
                     else:
                         for view, array in zip(views, arrays):
@@ -230,7 +230,8 @@ class Model:
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> np.ndarray: ...
 
     def __call__(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """`predict(inputs)`, as a Keras model is called. Raises InvalidInput if `training` is true."""
+        """Call `predict(inputs)`, so that the handle can be called like a Keras model. Raises InvalidInput if
+        `training` is true."""
         check_call(training, mask)
         return self.predict(inputs)
 
@@ -271,11 +272,11 @@ class Model:
                 raise limits.no_memory(error) from None
 
     def _sender(self, deadline_ns: int) -> Callable[[Any], CallFuture]:
-        """`submit` for parts of one call, which have its deadline."""
+        """`submit` for the parts of one call, which share its deadline."""
         return lambda inputs: self.submit(inputs, (deadline_ns - monotonic_ns()) / 1e9)
 
     def _send(self, call: PendingCall, form: Any) -> None:
-        """Write the call's inputs into a slot and submit it, for an answer as to inputs of this form."""
+        """Write the call's inputs into a slot and submit it. `form` decides the form of the answer."""
         binding = self.binding() or self.bind(call.deadline_ns)
         channel = binding.channel
         arrays, layout = binding.validator.prepare(call.inputs)
@@ -285,8 +286,8 @@ class Model:
             views = slot.input.write_layout(layout)
             for view, array in zip(views, arrays):
                 view[...] = array
-            sent = dict(zip(binding.validator.names, views))  # the caller's own may change from now on
-            if binding.validator.defaults:  # the next version may have others
+            sent = dict(zip(binding.validator.names, views))  # the caller may change its own arrays from now on
+            if binding.validator.defaults:  # the next version may have other defaults
                 sent = {name: sent[name] for name in binding.validator.given(before)}
             call.inputs = sent
         except BaseException:
@@ -300,7 +301,8 @@ class Model:
             raise
 
     def _send_again(self, call: PendingCall, form: Any, closings: int) -> None:
-        """`_send` on the next broker. `closings`: as of when the call was made, which ends if the client is closed."""
+        """`_send` on the next broker. `closings`: the count when the call was made; the call fails if the client was
+        closed since."""
         self._connection.channel(call.deadline_ns, closings=closings)
         if not call.cancelled:  # while it waited for the broker
             self._send(call, form)
@@ -328,12 +330,12 @@ class Model:
         return NO_DEADLINE if seconds >= 1e9 else monotonic_ns() + int(seconds * 1e9)
 
     def binding(self) -> Binding | None:
-        """The Bound of this process, if it is attached and its broker is alive."""
+        """This process's Binding, if it is attached and its broker is alive."""
         binding = self._binding
         return binding if binding is not None and binding.channel.alive[0] else None
 
     def bound_by(self, timeout: float | None) -> tuple[Binding, int]:
-        """This process's Bound, made now if needed, and the deadline of a call that starts now."""
+        """This process's Binding, made now if needed, and the deadline of a call that starts now."""
         binding = self.binding()
         if binding is not None:
             return binding, self.deadline(timeout)
@@ -344,10 +346,10 @@ class Model:
         return binding, self.deadline(timeout) - (monotonic_ns() - start)
 
     def bind(self, deadline_ns: int) -> Binding:
-        """A new Bound, on the current broker or one that starts before the deadline.
+        """A new Binding, on the current broker or one that starts before the deadline.
 
-        The list that the broker last sent may be older than what the caller knows, which may just have reloaded the
-        model. So the broker is asked before a call is refused.
+        The list that the broker last sent may be out of date, for example if the caller has just reloaded the model. So
+        the broker is asked before a call is refused.
         """
         asked = False
         while True:
@@ -363,7 +365,7 @@ class Model:
                     raise
                 sleep(_COMING_NS / 1e9)
                 continue
-            except (ModelNotFound, ModelFailed):  # not there, or set aside, as far as this process was told
+            except (ModelNotFound, ModelFailed):  # missing or set aside, according to the last list
                 if asked:
                     raise
                 asked = True
@@ -400,7 +402,7 @@ class Model:
         return models[self.name]
 
     def _signature_info(self, deadline_ns: int) -> tuple[int, SignatureInfo]:
-        """With the number of the version that it is of."""
+        """The signature's info, with the number of its version."""
         model = self._info(deadline_ns).called(self.version)
         name = self.signature_name or model.default_signature
         if name in model.unusable:

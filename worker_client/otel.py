@@ -68,14 +68,14 @@ class _Traced:
 
     @contextmanager
     def span(self) -> Iterator[Span]:
-        """A span of a call, as the current one. An exception that leaves it is recorded."""
+        """A span for a call, made the current one. An exception raised inside it is recorded."""
         with self._tracer.start_as_current_span(
             self._title, kind=SpanKind.CLIENT, attributes=self._attributes
         ) as span:
             yield span
 
     def add_stages(self, timings: Timings, span: Span | None = None) -> None:
-        """The stages of an answer, as children of this span, or of the current one."""
+        """Add the stages of an answer as children of `span`, or of the current one."""
         span = span or trace.get_current_span()
         if not span.is_recording():
             return
@@ -88,7 +88,7 @@ class _Traced:
 
 
 class TracedModel(_Traced):
-    """Made by `traced`."""
+    """A traced handle on a model. Made by `traced`."""
 
     def __init__(self, model: Model, tracer: Tracer) -> None:
         super().__init__(model.name, _attributes(model), tracer)
@@ -141,7 +141,7 @@ class TracedModel(_Traced):
 
 
 class TracedAsyncModel(_Traced):
-    """Made by `traced` of a model for asyncio."""
+    """A traced handle on a model for asyncio. Made by `traced`."""
 
     def __init__(self, model: AsyncModel, tracer: Tracer) -> None:
         super().__init__(model.name, {"onesession.model": model.name}, tracer)

@@ -33,7 +33,7 @@ class WritableInputs:
         self._inputs: dict[str, np.ndarray] = {}
 
     def _check_process(self) -> None:
-        """Raises BrokerUnavailable in a child of the process that made it."""
+        """Raises BrokerUnavailable in a child of the process that made the request."""
         if not self._process.word[0]:
             raise fork.not_ours("the request")
 
@@ -78,7 +78,7 @@ class Request(WritableInputs):
         self._slot: Slot | None = None
         self._moved = False  # the inputs are in an earlier broker's slot, or in `_first`
         self._first: Slot | None = (
-            None  # that they were written into, where strings have since needed a larger one
+            None  # slot the inputs were written into, if strings have since needed a larger one
         )
 
     def __enter__(self) -> Request:
@@ -141,7 +141,7 @@ class Request(WritableInputs):
         return Result(binding.output_names, slot.result(), slot)
 
     def _write_strings(self, slot: Slot, deadline: int) -> Slot:
-        """The slot that holds all inputs now."""
+        """Write the inputs, in a larger slot if they need one. Returns the slot that holds all inputs."""
         tensors, layout = self._binding.validator.prepare(self._inputs)
         if layout.nbytes > slot.input.nbytes:
             larger = self._binding.channel.claim(layout.nbytes, deadline)
@@ -155,7 +155,7 @@ class Request(WritableInputs):
         return slot
 
     def _move(self, deadline: int) -> None:
-        """Take a slot of the next broker; or stay in this one, if it is the model that is not what it was."""
+        """Take a slot of the next broker, or keep this one if only the model was replaced."""
         channel = self._binding.channel
         self._bind_again(deadline)
         if self._binding.channel is channel:
@@ -175,8 +175,8 @@ class Request(WritableInputs):
 
 
 def no_input(name: str, inputs: Mapping[str, Any]) -> KeyError:
-    """The error for an input that the request does not have; after its block it has none."""
-    there = f"there are {', '.join(inputs)}" if inputs else "a request has inputs inside its block only"
+    """The error for an input that the request does not have. After its block a request has no inputs."""
+    there = f"there are {', '.join(inputs)}" if inputs else "a request has inputs only inside its block"
     return KeyError(f"no input {name!r}; {there}")
 
 
@@ -196,8 +196,9 @@ def check_same(signature: Signature, binding: Binding) -> None:
 
 
 class Result(Mapping[str, np.ndarray]):
-    """The outputs of one run by name: read-only views of shared memory, valid inside the request's block. Strings, of
-    which there are no views, are arrays of bytes objects. In a child forked meanwhile it raises BrokerUnavailable."""
+    """The outputs of one run by name: read-only views of shared memory, valid inside the request's block. Strings are
+    returned as arrays of bytes objects, because there are no views of strings. In a child forked meanwhile it raises
+    BrokerUnavailable."""
 
     __slots__ = ("_arrays", "_names", "_process", "_sequence", "_slot")
 

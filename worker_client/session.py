@@ -1,6 +1,6 @@
 """`client.session("m")` in place of a `tf.compat.v1.Session`: the graph's tensors by name, run by the broker.
 
-fetches, feed_dict --names--> endpoint (asked of the broker once, then known by number) --> predict --> same form back
+fetches, feed_dict --names--> endpoint (requested from the broker once, then known by number) --> predict --> same form
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Names = tuple[str, ...]
 class Session:
     """Runs any tensors of a served model's graph, as `tf.compat.v1.Session.run` does. Thread-safe, usable after fork.
 
-    Tensors and operations are named as in the graph, "logits:0" and "init"; objects with such a name do as well. At the
-    first run of a set of feeds and fetches the broker makes a callable for it, which later runs refer to by number. A
-    session can be copied and pickled like a model, and so can its callables if their fetches can. Unknown names raise
-    InvalidInput with TensorFlow's message. A worker cannot feed or change variables for itself alone, because all
-    workers share them.
+    Tensors and operations are named as in the graph, "logits:0" and "init"; objects with such a name are accepted as
+    well. At the first run of a set of feeds and fetches the broker makes a callable for it, which later runs refer to
+    by number. A session can be copied and pickled like a model, and so can its callables if their fetches can. Unknown
+    names raise InvalidInput with TensorFlow's message. A worker cannot feed or change variables for itself alone,
+    because all workers share them.
     """
 
     def __init__(
@@ -57,9 +57,10 @@ class Session:
         *,
         timeout: float | None = None,
     ) -> Any:
-        """The values of `fetches` in the form they were given: ndarrays, numpy scalars, None for operations.
+        """The values of `fetches`, in the same form as `fetches`: ndarrays, numpy scalars, None for operations.
 
-        Raises InvalidInput (a ValueError; also a TypeError where TensorFlow raises one), and what `Model.predict` does.
+        Raises InvalidInput (a ValueError; also a TypeError where TensorFlow raises one), and the errors of
+        `Model.predict`.
         """
         _check_unsupported(options=options, run_metadata=run_metadata)
         names, build = flatten(fetches)
@@ -119,13 +120,13 @@ class FeedsAndFetches(Model):
         return self.name, self._given_timeout, self.priority, self.retries, self._feeds, self._fetches
 
     def run(self, values: Sequence[Any], timeout: float | None) -> list[Any]:
-        """The values of the fetches, None for those that are operations."""
+        """The values of the fetches; None for each operation."""
         arrays = [_as_fed(self.name, spec, value) for spec, value in zip(self.signature.inputs, values)]
         outputs = self.predict(dict(zip(self._feeds, arrays)), timeout=timeout)
         return [_as_fetched(outputs.get(name)) for name in self._fetches]
 
     def models_changed(self, before: Models, now: Models) -> None:
-        """Binds again, which asks the broker, only if the version has changed."""
+        """Bind again only if the version has changed, because binding asks the broker."""
         old, new = before.get(self.name), now.get(self.name)
         if old is None or new is None or old.version != new.version:
             self.unbind()
@@ -159,12 +160,12 @@ class _Callable:
 
 
 def _flat_feeds(feed_dict: Mapping[Any, Any]) -> dict[str, Any]:
-    """{name: value}; a key may be a tuple of tensors, its value a sequence of as many."""
+    """{name: value}. A key may be a tuple of tensors; its value is then a sequence of the same length."""
     feeds: dict[str, Any] = {}
     for key, value in feed_dict.items():
         keys, values = (key, value) if isinstance(key, tuple) else ((key,), (value,))
         if len(keys) != len(values):
-            raise InvalidInput(f"the feed {key!r} wants {len(keys)} values, got {len(values)}")
+            raise InvalidInput(f"the feed {key!r} expects {len(keys)} values, got {len(values)}")
         for each, its in zip(keys, values):
             feeds[_feed_name(each)] = its
     return feeds
@@ -178,14 +179,14 @@ def _feed_name(key: Any) -> str:
 
 
 def _as_fed(model: str, spec: TensorSpec, value: Any) -> np.ndarray:
-    """As TensorFlow converts feeds: to the tensor's own dtype."""
+    """Convert `value` to the tensor's own dtype, as TensorFlow converts feeds."""
     if type(value) is np.ndarray and value.dtype == spec.dtype:
         return value
     try:
         return np.asarray(value, dtype=spec.dtype)
     except (TypeError, ValueError, OverflowError) as error:
         raise WrongType(
-            f"model {model!r}: tensor {spec.name!r} wants {spec}; the {type(value).__name__} given cannot be fed: "
+            f"model {model!r}: tensor {spec.name!r} expects {spec}; the {type(value).__name__} given cannot be fed: "
             f"{error}"
         ) from None
 
@@ -197,4 +198,4 @@ def _as_fetched(value: np.ndarray | None) -> Any:
 def _check_unsupported(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None:
-            raise InvalidInput(f"{name} is TensorFlow's own and does not reach the broker; leave it out")
+            raise InvalidInput(f"{name} is an option of TensorFlow that the broker does not support; leave it out")

@@ -67,11 +67,11 @@ def server_seconds() -> float | None:
 
 
 def _gunicorn_seconds() -> float | None:
-    """gunicorn's `timeout`, where gunicorn was not told of the broker.
+    """gunicorn's `timeout`, for a gunicorn that is not configured to start the broker.
 
-    gunicorn's arbiter sends SIGABRT to a worker that overstays it; the handler of that signal is a method of the
+    gunicorn's arbiter sends SIGABRT to a worker that exceeds its timeout; the handler of that signal is a method of the
     worker object (gunicorn/workers/base.py, `init_signals`), which knows its configuration. The asgi worker has that
-    handler in its loop; there one call that waits does not let the worker overstay.
+    handler in its loop; there a call that waits does not make the worker exceed its timeout.
     """
     worker = getattr(signal.getsignal(signal.SIGABRT), "__self__", None)
     if not any(base.__module__ == "gunicorn.workers.base" for base in type(worker).__mro__):
@@ -80,7 +80,7 @@ def _gunicorn_seconds() -> float | None:
 
 
 def _uwsgi_seconds() -> float | None:
-    """uWSGI's `harakiri`. The module is there in its workers only, with the options as they were written."""
+    """uWSGI's `harakiri`. The module `uwsgi` exists only in uWSGI's workers, with the options as they were written."""
     return _positive(getattr(sys.modules.get("uwsgi"), "opt", {}).get("harakiri"))
 
 

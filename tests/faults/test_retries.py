@@ -367,7 +367,7 @@ def test_the_next_broker_may_have_other_models(
             assert isinstance(lost.exception(PATIENCE_S), ModelNotFound)
         with pytest.raises(BrokerUnavailable, match="other inputs or outputs"):
             request.run()
-        with pytest.raises(InvalidInput, match="wants shape"):
+        with pytest.raises(InvalidInput, match="expects shape"):
             client.model("double").predict(ROW)
         request.__exit__(None, None, None)
 

@@ -84,7 +84,7 @@ def test_a_missing_answer_fails(images: verdict.TestImages):
 
 def test_a_bad_request_must_be_refused():
     """400 with the message holds; an answer or a crash does not."""
-    assert verdict.of_bad_request(400, {"error": "input 'x' wants ..."}).holds
+    assert verdict.of_bad_request(400, {"error": "input 'x' expects ..."}).holds
     assert not verdict.of_bad_request(200, {"digit": 1}).holds
     assert not verdict.of_bad_request(500, "Internal Server Error").holds
 

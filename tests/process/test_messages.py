@@ -278,7 +278,7 @@ def test_a_missed_deadline_names_the_model(running: TestBroker) -> None:
     ("taken", "started", "said"),
     [
         (False, False, ", and the broker has not taken it yet"),
-        (True, False, ", all of it for the model's turn: others were before it"),
+        (True, False, ", all of it in the model's queue behind other calls"),
         (True, True, ", and the model has been running it for "),
     ],
 )

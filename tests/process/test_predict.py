@@ -144,16 +144,16 @@ def test_other_dtypes_of_the_same_kind_are_cast(client: Client, dtype: str) -> N
         answer = answer["y"] if isinstance(answer, dict) else answer
         assert answer.dtype == np.float32
         np.testing.assert_array_equal(answer, want)
-    with pytest.raises(InvalidInput, match="wants dtype float32"):
+    with pytest.raises(InvalidInput, match="expects dtype float32"):
         client.model("double", strict=True).predict(x)
 
 
 @pytest.mark.parametrize(
     ("inputs", "says"),
     [
-        (np.zeros((1, 4), complex), "input 'x' wants dtype float32, got complex128"),
+        (np.zeros((1, 4), complex), "input 'x' expects dtype float32, got complex128"),
         ([[1e300] * 4], "cannot be converted: overflow"),
-        (np.zeros((1, 5), np.float32), r"input 'x' wants shape \[\?, 4\], got \[1, 5\]"),
+        (np.zeros((1, 5), np.float32), r"input 'x' expects shape \[\?, 4\], got \[1, 5\]"),
         (np.zeros(4, np.float32), r"pass x\[None\] for one row"),
         ({"z": 1}, "no input z"),
         ({}, "input x is missing"),

@@ -160,7 +160,7 @@ def test_a_request_in_place(client: Client) -> None:
             same(result["label"], b"a" * size, b"b")
             np.testing.assert_array_equal(result["y"], [[2] * 4, [4, 2 * size, 4, 4]])
         request["label"][0] = 7
-        with pytest.raises(InvalidInput, match=r"input 'label' wants string\[\?\].*element \[0\] is int"):
+        with pytest.raises(InvalidInput, match=r"input 'label' expects string\[\?\].*element \[0\] is int"):
             request.run()
 
 
@@ -184,14 +184,14 @@ def test_in_forked_workers(broker: TestBroker, client: Client) -> None:
 @pytest.mark.parametrize(
     ("model", "inputs", "says"),
     [
-        ("measure", ["a", 7], r"input 'text' wants string\[\?\], bytes or str; .* element \[1\] is int"),
+        ("measure", ["a", 7], r"input 'text' expects string\[\?\], bytes or str; .* element \[1\] is int"),
         ("measure", np.array([1.5]), r"the ndarray given cannot be converted: its dtype is float64"),
         ("measure", [["a"], ["b", "c"]], r"element \[0\] is list"),
-        ("measure", [["a"]], r"wants shape \[\?\], got \[1, 1\]"),
+        ("measure", [["a"]], r"expects shape \[\?\], got \[1, 1\]"),
         ("measure", "one", r"pass x\[None\] for one row"),
         ("measure", ["\ud800"], "surrogates not allowed"),
         ("measure", None, "element .* is NoneType"),
-        ("mixed", {"x": np.array([["a"] * 4]), "label": ["a"]}, "input 'x' wants dtype float32, got str"),
+        ("mixed", {"x": np.array([["a"] * 4]), "label": ["a"]}, "input 'x' expects dtype float32, got str"),
     ],
 )
 def test_wrong_input_is_refused_before_anything_is_sent(

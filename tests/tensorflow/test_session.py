@@ -133,13 +133,13 @@ def test_values_are_converted_as_tensorflow_does(session: Session, tensorflow_se
     """Lists, and arrays of another dtype, become the tensor's dtype."""
     for value in (ROWS[:1].tolist(), ROWS[:1].astype(np.float64), np.ones((1, 128), np.int64)):
         same(session.run(Y, {X: value}), tensorflow_session.run(Y, {X: value}))
-    with pytest.raises(InvalidInput, match=r"wants shape \[\?, 128\], got \[1, 3\]"):
+    with pytest.raises(InvalidInput, match=r"expects shape \[\?, 128\], got \[1, 3\]"):
         session.run(Y, {X: np.ones((1, 3), np.float32)})
 
 
 def test_what_cannot_be_converted(session: Session) -> None:
     """A TypeError that names both sides."""
-    with pytest.raises(TypeError, match="wants float32.* the str given cannot be fed"):
+    with pytest.raises(TypeError, match="expects float32.* the str given cannot be fed"):
         session.run(Y, {X: "text"})
 
 

@@ -105,7 +105,7 @@ def test_a_number_takes_the_signatures_dtype():
     assert scalar.prepare(3)[0][0].dtype == np.float32
     assert scalar.prepare(np.float32(3))[0][0].shape == ()
     assert scalar.prepare(np.float64(3))[0][0].shape == ()
-    assert "wants dtype float32, got complex128" in refused(scalar, np.complex128(3))
+    assert "expects dtype float32, got complex128" in refused(scalar, np.complex128(3))
 
 
 def test_a_subclass_of_ndarray_is_an_array():
@@ -138,7 +138,7 @@ PREFIX = "model 'digits' version 3, signature 'serving'"
 def test_the_wrong_dtype(one: InputValidator):
     """The error names the input, both dtypes and the conversion."""
     assert refused(one, np.ones((2, 3), complex)) == (
-        f"{PREFIX}: input 'x' wants dtype float32, got complex128; convert it with .astype('float32')"
+        f"{PREFIX}: input 'x' expects dtype float32, got complex128; convert it with .astype('float32')"
     )
 
 
@@ -178,7 +178,7 @@ def test_a_cast_of_the_same_kind(given: Any, wanted: str):
 )
 def test_no_cast_to_another_kind(given: str, wanted: Any):
     """What numpy does not call a cast of the same kind is refused, and never done in silence."""
-    told = f"wants dtype {np.dtype(wanted).name}, got {np.dtype(given).name}"
+    told = f"expects dtype {np.dtype(wanted).name}, got {np.dtype(given).name}"
     assert told in refused(validator(x=(wanted, (None,))), np.empty(3, given))
 
 
@@ -242,23 +242,23 @@ def test_a_strict_handle_casts_nothing():
     assert strict.prepare(X)
     assert strict.prepare([[1, 2, 3]])
     for given in ("float64", "uint8", "float16"):
-        assert f"wants dtype float32, got {given}; convert it with" in refused(strict, X.astype(given))
+        assert f"expects dtype float32, got {given}; convert it with" in refused(strict, X.astype(given))
     assert refused(strict, X.astype(X.dtype.newbyteorder("S"))) == (
-        f"{PREFIX}: input 'x' wants dtype float32, got float32 of foreign byte order; "
+        f"{PREFIX}: input 'x' expects dtype float32, got float32 of foreign byte order; "
         "convert it with .astype('float32')"
     )
 
 
 def test_the_wrong_shape(one: InputValidator):
     """The error names the input, the shape wanted with ? where it is free, and the shape that came."""
-    expected = f"{PREFIX}: input 'x' wants shape [?, 3], got [2, 4]"
+    expected = f"{PREFIX}: input 'x' expects shape [?, 3], got [2, 4]"
     assert refused(one, np.ones((2, 4), np.float32)) == expected
 
 
 def test_a_missing_batch_dimension(one: InputValidator):
     """Where one row came without its batch dimension, the error says how to add it."""
     assert refused(one, np.ones(3, np.float32)) == (
-        f"{PREFIX}: input 'x' wants shape [?, 3], got [3]; the first dimension counts rows: pass x[None] for one row"
+        f"{PREFIX}: input 'x' expects shape [?, 3], got [3]; the first dimension counts rows: pass x[None] for one row"
     )
     assert one.prepare(np.ones(3, np.float32)[None])
 
@@ -295,8 +295,8 @@ def test_a_missing_input(two: InputValidator):
 
 def test_which_of_several_inputs(two: InputValidator):
     """With several inputs the error names the one that does not fit."""
-    assert "input 'x' wants shape" in refused(two, {"ids": IDS, "x": X[:, :2]})
-    assert "input 'ids' wants dtype int64, got float32" in refused(
+    assert "input 'x' expects shape" in refused(two, {"ids": IDS, "x": X[:, :2]})
+    assert "input 'ids' expects dtype int64, got float32" in refused(
         two, {"ids": IDS.astype("float32"), "x": X}
     )
 
@@ -309,14 +309,14 @@ def test_which_of_several_inputs(two: InputValidator):
 def test_what_is_no_array(one: InputValidator, value: Any):
     """What cannot be converted is refused with its type, numpy's reason, and what is wanted."""
     message = refused(one, value)
-    given = f"input 'x' wants float32[?, 3]; the {type(value).__name__} given cannot be converted: "
-    assert given in message or "input 'x' wants shape [?, 3], got []" in message
+    given = f"input 'x' expects float32[?, 3]; the {type(value).__name__} given cannot be converted: "
+    assert given in message or "input 'x' expects shape [?, 3], got []" in message
 
 
 @pytest.mark.parametrize("value", [[300], [-1], [2**70]])
 def test_a_number_that_does_not_fit_its_type(value: list[int]):
     """A Python number outside the range of an integer input is refused rather than wrapped."""
-    assert "input 'x' wants uint8[?]; the list given" in refused(validator(x=("uint8", (None,))), value)
+    assert "input 'x' expects uint8[?]; the list given" in refused(validator(x=("uint8", (None,))), value)
 
 
 def test_a_rank_that_no_slot_can_carry():
@@ -350,7 +350,7 @@ def test_zero_copy_requests_share_the_layouts(one: InputValidator, two: InputVal
 
 def test_zero_copy_requests_are_checked(two: InputValidator):
     """`layout_of` refuses what `prepare` would."""
-    with pytest.raises(InvalidInput, match=r"input 'x' wants shape \[\?, 3\], got \[2, 4\]"):
+    with pytest.raises(InvalidInput, match=r"input 'x' expects shape \[\?, 3\], got \[2, 4\]"):
         two.layout_of([(2,), (2, 4)])
 
 
@@ -394,7 +394,7 @@ def test_what_is_given_goes_before_the_default(lenient: InputValidator):
     """A value of the caller's is checked like any other."""
     assert lenient.prepare({"x": X, "temperature": 4})[0][0] == 4.0
     assert lenient.given({"x": X, "temperature": 4}) == ("temperature", "x")
-    assert "input 'temperature' wants shape []" in refused(lenient, {"x": X, "temperature": [1.0, 2.0]})
+    assert "input 'temperature' expects shape []" in refused(lenient, {"x": X, "temperature": [1.0, 2.0]})
 
 
 def test_the_others_are_missing_all_the_same(lenient: InputValidator):

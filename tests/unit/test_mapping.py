@@ -136,10 +136,10 @@ def test_an_error_of_submit_cancels_the_rest(calls: Calls, variant: Any):
 
     def submit(inputs: int) -> Future[Any]:
         if inputs == 2:
-            raise InvalidInput("wants shape [?, 3]")
+            raise InvalidInput("expects shape [?, 3]")
         return calls.submit(inputs)
 
-    with pytest.raises(InvalidInput, match="wants shape"):
+    with pytest.raises(InvalidInput, match="expects shape"):
         next(variant(submit, range(5), 4))
     assert calls.cancelled == [0, 1]
 

@@ -1,10 +1,10 @@
 """The worker's end of its channel: submits slots, waits for them.
 
-    claim -> Slot.lay, write -> submit -> wait -> Slot.result -> release
-                                   \\-> (timeout, cancel, exception) abandon: back when the broker let go of it
+    claim -> write_layout -> submit -> wait -> Slot.result -> release
+                                   \\-> (timeout, cancel, exception) abandon: free again once the broker completes it
 
-Any thread may call. A slot belongs to the thread that claimed it (`attachment/supply.py`); the ring's tail to whoever
-holds `_push_lock`. All of it belongs to the process that attached (`attachment/attachment.py`).
+Any thread may call. A slot belongs to the thread that claimed it (`attachment/supply.py`); the ring's tail belongs to
+the thread that holds `_push_lock`. The whole channel belongs to the process that attached (`attachment/attachment.py`).
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ _UNWATCHED_CHECK_SECONDS = 0.001
 
 
 class Channel(SlotSupply):
-    """One attached worker process. Made by `Connection`; closed when its control connection ends."""
+    """The channel of one attached worker process. Made by `Connection`; closed when its control connection ends."""
 
     def __init__(
         self, link: ControlLink, reply: control.Message, fd: Descriptor, mode: WaitMode, deadline_ns: int
     ) -> None:
         super().__init__(link, reply, fd, deadline_ns)
-        # Last, as these refer to us: what fails before is freed at once.
+        # These come last because they refer to this object: if anything above fails, it is freed at once.
         losses = Losses()
         self._waiting = {
             POLL_FREELY: PollOrBlock(mode, losses=losses),
@@ -75,18 +75,18 @@ class Channel(SlotSupply):
 
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
         """Hand a written slot to the broker."""
-        # Polling needs a core, and no other call of this process that could use it.
+        # Poll only if no other call of this process is in flight, because that call could use the core.
         alone = len(self._free) + 1 == len(self.slots) and notify == NOTIFY_SLOT
         waiting = slot.waiting = self._waiting.get(self._words[POLL_WORD]) if alone else None
         slot.prepare(signature_id, deadline_ns, notify, monotonic_ns(), waiting.poll_ns if waiting else 0)
-        # Looked at after `notify` is set, by which a closing channel chooses whom to wake.
+        # Check after `notify` is set, because a closing channel uses `notify` to choose what to wake.
         if not self.alive[0]:
             raise self.gone()
         with self._push_lock:
             self._ring.push(slot)
 
     def wait(self, slot: Slot, deadline_ns: int) -> None:
-        """Return when the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""
+        """Wait until the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""
         words = slot.words
         start = words[SUBMITTED_NS]
         waiting = slot.waiting
@@ -100,7 +100,7 @@ class Channel(SlotSupply):
             else:
                 gave_up_ns = poll_word(words, DONE, slot.sequence, limit)
                 if gave_up_ns and waiting.begins_to_poll:
-                    # The broker may be waiting for the very processor that we poll on. Make room, and try once more.
+                    # The broker may be waiting for the processor that we poll on. Leave it, and poll once more.
                     leave_processor()
                     limit = min(monotonic_ns() + waiting.poll_ns, deadline_ns)
                     gave_up_ns = poll_word(words, DONE, slot.sequence, limit)
@@ -120,17 +120,17 @@ class Channel(SlotSupply):
         while True:
             if not self.process.word[
                 0
-            ]:  # a signal handler has forked, and the child came back to its parent's call
+            ]:  # a signal handler forked, and the child returned into its parent's call
                 raise self.gone(slot)
             if slot.words[DONE] != slot.sequence:
                 self._block(slot, deadline_ns)
             else:
                 try:
                     slot.completed.acquire(0)  # SYNC completed
-                except Busy:  # its post comes right after DONE
+                except Busy:  # the broker posts right after it stores DONE
                     self._block(slot, deadline_ns)
             while slot.extra_posts:
-                # This post may be the deadline thread's or the closing channel's, so it hands nothing over.
+                # This post may come from the watcher or from the closing channel, so it hands nothing over.
                 slot.extra_posts -= 1
                 if slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
                     continue
@@ -145,14 +145,14 @@ class Channel(SlotSupply):
                     return
 
     def take_answer(self, slot: Slot) -> bool:
-        """Acquire the answer to a call that nobody waits for in `wait`, if it is there."""
+        """Acquire the answer, if it is there, to a call for which no thread is in `wait`."""
         while slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
             if not slot.extra_posts:
                 slot.busy = False
                 slot.woken_ns = monotonic_ns()
                 slot.deadline_ns = NO_DEADLINE
                 return True
-            slot.extra_posts -= 1  # the deadline thread's, late from the slot's last use
+            slot.extra_posts -= 1  # a late post of the watcher, for the slot's last use
         return False
 
     def _block(self, slot: Slot, deadline_ns: int) -> None:
@@ -164,7 +164,8 @@ class Channel(SlotSupply):
                 raise self.gone(slot)
 
     def _poll_until(self, slot: Slot, deadline_ns: int) -> None:
-        """In place of a post, which nobody would make when the deadline passes. The broker answers all the same."""
+        """Poll for the answer or the deadline, because no thread would post when the deadline passes. The broker still
+        answers."""
         slot.deadline_ns = NO_DEADLINE
         while not semaphore.try_acquire(slot.completed):  # SYNC completed
             if not self.ours:
@@ -174,7 +175,8 @@ class Channel(SlotSupply):
             sleep(_UNWATCHED_CHECK_SECONDS)
 
     def watch(self, slot: Slot, deadline_ns: int) -> bool:
-        """Have the slot's waiter woken when `deadline_ns` passes. False if nobody can: the channel is retired."""
+        """Arrange that the slot's waiter is woken when `deadline_ns` passes. False if that is impossible: the channel
+        is retired."""
         slot.expired_ns = 0
         slot.deadline_ns = deadline_ns
         return self.arm(deadline_ns)
@@ -189,14 +191,14 @@ class Channel(SlotSupply):
         return DeadlineExceeded(self._late(slot, waited))
 
     def _late(self, slot: Slot, waited_ms: float) -> str:
-        """Which call it was, and how far it came."""
+        """The message: which call it was, and how far it got."""
         words = slot.words
         label, _ = self.run_limits.get(slot.signature_id & ~BULK, ("", 0.0))
         started_ns = words[STARTED_NS] & ~JOINED
         if started_ns >= words[SUBMITTED_NS]:
             where = f"and the model has been running it for {(monotonic_ns() - started_ns) / 1e6:.0f} ms"
         elif words[TAKEN_NS] >= words[SUBMITTED_NS]:
-            where = "all of it for the model's turn: others were before it"
+            where = "all of it in the model's queue behind other calls"
         else:
             where = "and the broker has not taken it yet"
         what = f"{label}{label and ': '}no answer within the call's timeout"
@@ -205,11 +207,11 @@ class Channel(SlotSupply):
     # -- called by the watcher thread ----------------------------------------------------------------------------------
 
     def expire(self, now_ns: int) -> int:
-        """Wake the calls whose deadline has passed; the earliest deadline of the others."""
+        """Wake the calls whose deadline has passed. Returns the earliest deadline of the others."""
         return min(expire(self.slots, now_ns, self._post), self.listeners.expire(now_ns))
 
     def answered(self) -> None:
-        """The event is set, and several loops wait."""
+        """Notify the loops: the event is set, and several loops wait."""
         event = self.event
         if event is not None:
             if not event.clear():
@@ -218,14 +220,14 @@ class Channel(SlotSupply):
 
     def _post(self, slot: Slot) -> None:
         if not self._ring_for(slot):
-            slot.extra_posts += 1  # before the post: the waiter counts it off
+            slot.extra_posts += 1  # before the post: the waiter subtracts it
             slot.completed.release()
             self._ring_for(
                 slot
-            )  # it may be a future's by now, whose answer was counted off in place of this post
+            )  # the slot may belong to a future by now, whose answer was taken for this post
 
     def _ring_for(self, slot: Slot) -> bool:
-        """Wake who looks after calls that nobody waits for in `wait`. False if this is none."""
+        """Wake the thread or loop that completes this call. False if a thread is in `wait` for it instead."""
         if slot.notify == NOTIFY_BELL:
             self.bell.release()
         elif slot.notify == NOTIFY_EVENT and (event := self.event) is not None:
@@ -235,14 +237,14 @@ class Channel(SlotSupply):
         return True
 
     def accept_output(self, message: control.Message, fd: Descriptor) -> None:
-        """The broker bound a slot to a new output region; its next completion says from when on."""
+        """The broker bound a slot to a new output region, which is used from the completion that names it."""
         region: Segment | BrokerError
         try:
             region = self._mapped(fd, message["nbytes"])
         except BrokerLost:
             return
         except BrokerError as error:
-            region = error  # of that call alone
+            region = error  # only that call fails
         with self._slow:
             self._output_regions[message["slot"]] = message["region"], region
             self._slow.notify_all()
@@ -259,7 +261,7 @@ class Channel(SlotSupply):
         return found is not None and found[0] == number
 
     def await_region(self, slot: Slot, deadline_ns: int) -> None:
-        """Bind the output region that the completion names, if the slot has another one yet."""
+        """Bind the output region that the completion names, if the slot still has another one."""
         number = slot.words[OUTPUT_REGION]
         if number == slot.output.number:
             return
@@ -269,7 +271,7 @@ class Channel(SlotSupply):
             while (found := self._output_regions.get(slot.index)) is None or found[0] != number:
                 left = (deadline_ns - monotonic_ns()) / 1e9
                 if not self.open:
-                    raise self._gone_with(slot)  # the answer had come
+                    raise self._gone_with(slot)  # the answer had arrived
                 if left <= 0:
                     raise self.deadline_exceeded(slot)
                 self._slow.wait(min(left, threading.TIMEOUT_MAX))
@@ -280,7 +282,7 @@ class Channel(SlotSupply):
             del self._output_regions[slot.index]
 
     def close(self) -> None:
-        """The control connection is gone: every waiting call wakes and finds the channel closed."""
+        """Close the channel when the control connection has ended: every waiting call wakes and finds it closed."""
         self.alive[0] = 0
         for slot in self.slots:
             self._post(slot)
@@ -288,7 +290,7 @@ class Channel(SlotSupply):
         self._wake_all()
 
     def retire(self) -> None:
-        """The link lost a descriptor: no call begins here any more. Those under way are answered, while it can be."""
+        """Begin no more calls, because the link lost a descriptor. Calls under way are answered as long as possible."""
         self.alive[0] = 0
         self._wake_all()
 
@@ -300,33 +302,33 @@ class Channel(SlotSupply):
             self._slow.notify_all()
 
     def lose(self) -> None:
-        """The event's descriptor was closed under us."""
+        """Report that other code closed the event's descriptor."""
         self._link.lose()
 
     def leave(self) -> None:
-        """Have the broker hang up, where the socket to tell it is lost."""
+        """Ask the broker through the ring to hang up, because the socket is lost."""
         with self._push_lock:
             self._ring.leave()
         self.close()
 
     def after_fork_in_child(self) -> None:
-        """Let go of the parent's memory and descriptors."""
+        """Release the parent's memory and descriptors."""
         event, self.event = self.event, None
         if event is not None:
-            event.after_fork_in_child()  # first, so that nothing can take it out of an epoll that the parent shares
+            event.after_fork_in_child()  # first, so that nothing can remove it from an epoll that the parent shares
         self.dispose()
 
     def dispose(self) -> None:
-        """Let go of the memory, of which each slot in use and each result keeps its part. The channel is closed."""
+        """Release the memory; each slot in use and each result keeps its part. The channel must be closed."""
         self.__dict__.pop("submit", None)
-        self.event = None  # closed when the loop that listens to it has ended that, too
+        self.event = None  # it is closed once the loop no longer listens to it
         self.slots = []
         self._free = deque()
         self._abandoned = []
         self._output_regions = {}
         self._left_block = None
         self._segments = []
-        # For threads that are still on their way out of here.
+        # For threads that are still leaving a method of this object.
         self.bell = semaphore.ReleasedSemaphore()
         self._words = memoryview(bytearray(RING_END)).cast("Q")
         self._ring = RingProducer(self._words, self.bell, self.bell)

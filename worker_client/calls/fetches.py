@@ -1,6 +1,6 @@
 """The fetches of `Session.run`: any nesting of tensor names, flattened for the wire and rebuilt afterwards.
 
-Follows tensorflow/python/client/session.py, `_FetchMapper`: strings and whatever has a name stand for tensors and
+Follows tensorflow/python/client/session.py, `_FetchMapper`: strings and objects with a name stand for tensors and
 operations; lists, tuples, namedtuples, dicts and attrs classes nest them; the answer has the same form, with None for
 operations.
 """
@@ -16,7 +16,7 @@ Build = Callable[[Sequence[Any]], Any]
 
 
 class WrongType(InvalidInput, TypeError):
-    """What TensorFlow answers with a TypeError."""
+    """Invalid input for which TensorFlow raises TypeError."""
 
 
 def graph_name(element: Any) -> str | None:
@@ -28,7 +28,8 @@ def graph_name(element: Any) -> str | None:
 
 
 def flatten(fetches: Any) -> tuple[tuple[str, ...], Build]:
-    """The names in `fetches`, each once, and what makes the answer of their values. Raises WrongType."""
+    """The names in `fetches`, each once, and the function that builds the answer from their values. Raises WrongType.
+    """
     names: dict[str, int] = {}
     build = _visit(fetches, names)
     return tuple(names), build

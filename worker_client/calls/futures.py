@@ -1,9 +1,9 @@
 """Calls made through futures: one thread per channel completes them.
 
 submit -> slot in the ring, NOTIFY_BELL      broker: completes the slot, rings the channel's bell
-deadline thread, closing channel: ring the bell too
-dispatcher: acquire bell -> look at every slot in flight -> set results, errors, expiries
-the broker goes away -> what it has not answered goes to `Call.on_lost`, with the inputs as they stand in the slot
+watcher thread, closing channel: ring the bell too
+dispatcher: acquire bell -> check every slot in flight -> set results, errors, expiries
+the broker goes away -> unanswered calls go to `PendingCall.on_lost`, with the inputs still in the slot
 """
 
 from __future__ import annotations
@@ -49,25 +49,26 @@ class CallFuture(Future[Any]):
         self._process = call.process
         super().__init__()
         self.timings: Timings | None = None
-        """Where its time went, once it has a result of its broker."""
+        """The timings of the call, once it has a result from its broker."""
         self._call: PendingCall | None = call
-        self._right_to_end = [True]  # taken by whoever ends it, so that one does
+        self._right_to_end = [True]  # popped by the thread that ends the future, so that only one thread does
 
     @property
     def _condition(self) -> threading.Condition:
-        """What every method of a future, and `concurrent.futures.wait`, takes first."""
+        """The condition that every method of a future, and `concurrent.futures.wait`, acquires first."""
         if not self._process.word[0]:
             self._leave_parent()
         return self._own_condition
 
     @_condition.setter
     def _condition(self, condition: threading.Condition) -> None:
-        """The one that the constructor has made, or one with a real lock where that is a library's."""
+        """Keep the constructor's condition, or replace it by one with a real lock if gevent or eventlet patched its
+        lock."""
         real = isinstance(condition._lock, Mutex)  # type: ignore[attr-defined]  # noqa: SLF001
         self._own_condition = condition if real else threading.Condition(Mutex())
 
     def _leave_parent(self) -> None:
-        """In a child: end, without the locks and the callbacks, which are the parent's."""
+        """End the future in a child, without the parent's locks and callbacks."""
         self._own_condition = threading.Condition(Mutex())
         self._process = fork.here()
         self._waiters: list[Any] = []
@@ -82,7 +83,7 @@ class CallFuture(Future[Any]):
         if cancelled:
             if call is not None:
                 call.cancel_use()
-            self._begin_to_end()  # it need not be in a broker's hands, who would end it
+            self._begin_to_end()  # no broker may have the call, so nothing else would end it
         return cancelled
 
     def result(self, timeout: float | None = None) -> Any:
@@ -103,9 +104,9 @@ class CallFuture(Future[Any]):
         return self._exception
 
     def _await(self, timeout: float | None) -> None:
-        """Wait for the end, or until `timeout` has passed. An exception that a signal handler raises meanwhile comes
-        out and leaves no lock held. `Condition` cannot promise that: its `__enter__` and `wait` are Python code, in the
-        middle of which a handler may run."""
+        """Wait for the end, or until `timeout` has passed. An exception that a signal handler raises meanwhile
+        propagates and leaves no lock held. `Condition` cannot guarantee that: its `__enter__` and `wait` are Python
+        code that a handler may interrupt."""
         condition, end = self._condition, _End()
         with condition._lock:  # type: ignore[attr-defined]  # noqa: SLF001
             if self._state in _ENDED:
@@ -119,11 +120,11 @@ class CallFuture(Future[Any]):
 
     def add_done_callback(self, fn: Callable[[Future[Any]], Any]) -> None:
         if (call := self._call) is not None:
-            call.kept = self  # who waits by a callback need not keep the future
+            call.kept = self  # code that only waits for a callback need not keep the future
         super().add_done_callback(fn)
 
     def end(self, value: Any, error: BaseException | None) -> None:
-        """The call is over: keep no memory alive. Does nothing to a future that has ended or is cancelled."""
+        """Set the outcome, and keep no memory alive. Does nothing to a future that has ended or is cancelled."""
         self._call = None
         if not self._begin_to_end():
             return
@@ -141,10 +142,10 @@ class CallFuture(Future[Any]):
 
 
 class _End:
-    """Waits for the end of a future; its methods are those that `concurrent.futures` asks of a future's waiters."""
+    """Waits for the end of a future, with the methods that `concurrent.futures` calls on a future's waiters."""
 
     def __init__(self) -> None:
-        # A library's locks may be released by any thread, unlike its queues; a native thread hears of neither.
+        # Any thread may release a patched lock, unlike a patched queue; neither wakes a native thread.
         self._heard = monkey.simple_queue() if monkey.in_native_thread() else None
         self._running = threading.Lock()
         self._running.acquire()
@@ -167,12 +168,12 @@ class _End:
 
 
 class PendingCall:
-    """What a future stands for: enough to make its result, and to run it again on another broker. A future that nobody
-    keeps is a request that nobody waits for: cancelled.
+    """The call behind a future: enough to make its result, and to run it again on another broker. If nothing keeps the
+    future, the request is cancelled.
 
     `on_lost` takes over a call whose broker went away. `send_again` then waits for the next one, binds, writes `inputs`
-    into a slot and gives it to a dispatcher. `finish` makes the future's result of the views of the outputs; it belongs
-    to the broker that the call was last sent to, as do `inputs` and `slot`.
+    into a slot and gives it to a dispatcher. `finish` makes the future's result from the views of the outputs.
+    `finish`, `inputs` and `slot` belong to the broker to which the call was last sent.
     """
 
     __slots__ = (
@@ -207,7 +208,7 @@ class PendingCall:
         self.inputs = inputs
         self.deadline_ns = deadline_ns
         self.attempts = attempts
-        self.sequence = 0  # of the use of the slot; 0 while it is in none
+        self.sequence = 0  # the number of the slot's use; 0 while the call has no slot
         self.kept: CallFuture | None = None
         self.future: Callable[[], CallFuture | None] = lambda: None
 
@@ -227,26 +228,26 @@ class PendingCall:
         return future is None or future.cancelled()
 
     def enter(self, slot: Slot) -> None:
-        """It is about to be submitted in this slot."""
-        self.sequence = 0  # another thread may cancel meanwhile: never a use of the one slot in the other
+        """Note the slot in which the call is about to be submitted."""
+        self.sequence = 0  # another thread may cancel meanwhile: it must never combine one slot with another slot's use
         self.slot = slot
         self.sequence = slot.sequence + 1
 
     def leave(self) -> None:
-        """It was not submitted: the slot's next use is another call's."""
+        """Note that the call was not submitted: another call may use the slot next."""
         self.sequence = 0
 
     def cancel_use(self) -> None:
-        """Tell the broker, if it has the call; means nothing to a later use of the slot."""
+        """Cancel the request if the broker has it. A later use of the slot is not affected."""
         if self.sequence and self.process.word[0]:
             self.slot.cancel(self.sequence)
 
     def lose(self, lost: BrokerLost) -> None:
-        """Count a broker's end. Raises what the call is told if it shall not be run again."""
+        """Count the loss of a broker. Raises the error the caller sees if the call must not be run again."""
         self.attempts = self.attempts.after(lost)
 
     def end(self, value: Any, error: BaseException | None, timings: Timings | None = None) -> None:
-        """The future's result, or its error."""
+        """Set the future's result, or its error."""
         if isinstance(error, MemoryError):
             error = limits.no_memory(error)
         future, self.kept = self.future(), None
@@ -261,13 +262,13 @@ class FutureDispatcher:
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         self._calls: dict[Slot, PendingCall] = {}
-        self._without_region: set[Slot] = set()  # answered, in a region that is still to come
+        self._without_region: set[Slot] = set()  # answered, but the region of the answer has not arrived yet
         self._lock = threading.RLock()
         self._starting = False
         self._thread: threading.Thread | None = None
 
     def submit(self, call: PendingCall, slot: Slot, signature_id: int) -> None:
-        """Submit a written slot, and see to its release in any case. Any thread."""
+        """Submit a written slot, and make sure that it is released. Any thread may call."""
         entered = False
         try:
             call.enter(slot)
@@ -276,17 +277,17 @@ class FutureDispatcher:
             entered = True
             self.start(call.deadline_ns)
             if call.deadline_ns != NO_DEADLINE:
-                # Before it is submitted: right after, it may be another call's slot.
+                # Before it is submitted: right afterwards the slot may belong to another call.
                 self._channel.watch(slot, call.deadline_ns)
             self._channel.submit(slot, signature_id, call.deadline_ns, NOTIFY_BELL)
             if monotonic_ns() >= call.deadline_ns:
-                self._channel.bell.release()  # the deadline thread may have rung before there was a call to look at
+                self._channel.bell.release()  # the watcher may have rung before the call was in the ring
         except BaseException as error:
             if not entered or self._take(call):
                 call.leave()
                 self._channel.release(slot)
             elif isinstance(error, BrokerUnavailable):
-                return  # the dispatcher, at its end, has seen to the call already
+                return  # the dispatcher has already ended the call, as it ended itself
             raise
 
     @property
@@ -294,7 +295,7 @@ class FutureDispatcher:
         return self._thread is not None and not self._starting
 
     def start(self, deadline_ns: int) -> None:
-        """The thread, if it does not run yet."""
+        """Start the thread, if it does not run yet."""
         if self.started:
             return
         with self._lock:
@@ -312,7 +313,7 @@ class FutureDispatcher:
                     self._starting = False
 
     def join(self) -> None:
-        """Wait for the thread's end, which the channel's closing brings about."""
+        """Wait for the thread, which ends when the channel is closed."""
         if self._thread is not None and monkey.may_join(self._thread):
             self._thread.join()
 
@@ -323,9 +324,9 @@ class FutureDispatcher:
             if not channel.ours:
                 break
             self._settle_all()
-        if not channel.ours:  # we are a greenlet, and so was copied by a fork
+        if not channel.ours:  # this is a greenlet, which a fork has copied
             return
-        self._settle_all()  # what was answered before the end
+        self._settle_all()  # calls that were answered before the end
         for call in list(self._calls.values()):
             self._lose(call)
 
@@ -336,9 +337,9 @@ class FutureDispatcher:
     def _settle(self, call: PendingCall, now_ns: int) -> None:
         slot = call.slot
         error: Exception | None = None
-        with self._lock:  # a `submit` that is broken off now gives the slot to whoever claims it next
+        with self._lock:  # a `submit` that is interrupted now releases the slot to another call
             if self._calls.get(slot) is not call or not (slot.busy or slot in self._without_region):
-                return  # not submitted yet, so `done` tells of the slot's last use; or not submitted at all
+                return  # not submitted yet, so `done` is about the slot's last use; or not submitted at all
             answered = slot in self._without_region or self._channel.take_answer(slot)
             if answered and (self._channel.has_region(slot) or not self._channel.open):
                 pass
@@ -354,7 +355,7 @@ class FutureDispatcher:
         self._finish(call, error)
 
     def _finish(self, call: PendingCall, error: Exception | None) -> None:
-        """Give the slot back first: a future's callbacks may well submit the next call."""
+        """End the future. The slot is released first, because the future's callbacks may submit the next call."""
         value = timings = None
         try:
             if error is None and not call.slot.busy and not call.cancelled:
@@ -362,7 +363,7 @@ class FutureDispatcher:
                 outputs = call.slot.result()
                 timings = Timings.of(call.slot)
                 value = call.finish(outputs)
-        except Exception as raised:  # what the broker reports; no memory for the copy
+        except Exception as raised:  # an error that the broker reports, or no memory for the copy
             error = raised
         if isinstance(error, ModelReplaced):
             error = self._leave_slot(call, error)
@@ -373,7 +374,8 @@ class FutureDispatcher:
             call.end(value, error, timings)
 
     def _leave_slot(self, call: PendingCall, moved: ModelReplaced) -> Exception:
-        """The channel is open, and the slot another call's next: the inputs are kept elsewhere. The call's error."""
+        """Copy the inputs and release the slot, because the channel is open and another call may use it. Returns the
+        call's error."""
         try:
             call.inputs = {name: view.copy() for name, view in call.inputs.items()}
         except MemoryError as error:
@@ -382,7 +384,7 @@ class FutureDispatcher:
         return moved
 
     def _lose(self, call: PendingCall) -> None:
-        """The channel is closed. The slot is not given back, as its inputs may be wanted once more."""
+        """Handle a call whose channel is closed. The slot is not released, because its inputs may be needed again."""
         if not self._take(call):
             return
         error = self._channel.gone(call.slot)
@@ -392,7 +394,7 @@ class FutureDispatcher:
             call.end(None, error)
 
     def _take(self, call: PendingCall) -> bool:
-        """Take a call off the list. True for one thread only, which then sees to its slot."""
+        """Remove a call from the list. True for one thread only, which must then release its slot."""
         with self._lock:
             if self._calls.get(call.slot) is not call:
                 return False

@@ -19,13 +19,14 @@ from worker_client.wire.tensors import TensorLayout, lay_out
 
 _REMEMBERED = 256
 _NUMBERS = (
-    "biufc"  # kinds of dtypes; numpy takes everything for a cast to those of ml_dtypes, which are others
+    "biufc"  # kinds of dtypes; numpy accepts any cast to the dtypes of ml_dtypes, which have other kinds
 )
 Arrays = tuple[np.ndarray, ...]
 
 
 class InputValidator:
-    """Turns inputs for one signature into arrays in wire order and their layout. Thread-safe. `strict` casts none."""
+    """Turns inputs for one signature into arrays in wire order and their layout. Thread-safe. With `strict` it casts
+    nothing."""
 
     __slots__ = ("_alone", "_layouts", "defaults", "label", "names", "signature", "strict")
 
@@ -45,7 +46,7 @@ class InputValidator:
         self._layouts: dict[Any, TensorLayout] = {}
 
     def _only_input(self) -> TensorSpec | None:
-        """The input that an array stands for: the one there is, or the one that has no default."""
+        """The input that a bare array stands for: the only input, or the only one without a default."""
         specs = self.signature.inputs
         wanted = specs if len(specs) == 1 else [spec for spec in specs if spec.name not in self.defaults]
         return wanted[0] if len(wanted) == 1 else None
@@ -54,7 +55,7 @@ class InputValidator:
         """Arrays and layout of `inputs`: an array (of the one input that has no default) or {name: array}. The arrays
         may be of other dtypes than the layout, and are cast as they are copied.
 
-        Raises InvalidInput that names the input, what was expected and what came.
+        Raises InvalidInput, which names the input, what was expected and what was given.
         """
         if type(inputs) is np.ndarray and len(self.names) == 1:
             arrays: Arrays = (inputs,)
@@ -79,7 +80,7 @@ class InputValidator:
         return self._layouts.get(key[0] if len(key) == 1 else key) or self._remember(key, shapes)
 
     def given(self, inputs: Any) -> tuple[str, ...]:
-        """The names of those that `inputs` gives; the others have their defaults."""
+        """The names of the inputs that `inputs` gives; the others have their defaults."""
         if not self.defaults:
             return self.names
         if isinstance(inputs, Mapping):
@@ -87,7 +88,7 @@ class InputValidator:
         return self.names if self._alone is None else (self._alone.name,)
 
     def fill(self, inputs: Mapping[str, Any]) -> None:
-        """Write the defaults into what an app writes in place, where it has their shape."""
+        """Write each default into the array that the app writes in place, if the array has the default's shape."""
         for name, value in self.defaults.items():
             if inputs[name].shape == value.shape:
                 inputs[name][...] = value
@@ -126,21 +127,22 @@ class InputValidator:
         return tuple(self._as_array(spec, inputs[spec.name]) for spec in specs)
 
     def _as_array(self, spec: TensorSpec, value: Any) -> np.ndarray:
-        """An array as it is; lists, numbers and the like take the input's dtype, if that keeps their values."""
+        """Arrays stay as they are; lists, numbers and the like are converted to the input's dtype, if that keeps their
+        values."""
         if isinstance(value, (np.ndarray, np.generic)):
             return np.asarray(value)
         try:
             return _converted(value, spec.dtype)
         except (TypeError, ValueError, ArithmeticError) as error:
             raise InvalidInput(
-                f"{self.label}: input {spec.name!r} wants {spec}; the {type(value).__name__} given "
+                f"{self.label}: input {spec.name!r} expects {spec}; the {type(value).__name__} given "
                 f"cannot be converted: {error}"
             ) from None
 
     def _check(self, spec: TensorSpec, array: np.ndarray) -> None:
         if array.dtype != spec.dtype and (self.strict or not _casts(array.dtype, spec.dtype)):
             raise InvalidInput(
-                f"{self.label}: input {spec.name!r} wants dtype {spec.dtype.name}, got {array.dtype.name}"
+                f"{self.label}: input {spec.name!r} expects dtype {spec.dtype.name}, got {array.dtype.name}"
                 f"{'' if array.dtype.isnative else ' of foreign byte order'}; "
                 f"convert it with .astype({spec.dtype.name!r})"
             )
@@ -149,7 +151,7 @@ class InputValidator:
     def _check_shape(self, spec: TensorSpec, shape: tuple[int, ...]) -> None:
         if not spec.accepts(shape):
             raise InvalidInput(
-                f"{self.label}: input {spec.name!r} wants shape {format_shape(spec.shape)}, "
+                f"{self.label}: input {spec.name!r} expects shape {format_shape(spec.shape)}, "
                 f"got {format_shape(shape)}{_missing_batch_dimension(spec, shape)}"
             )
 
@@ -162,7 +164,8 @@ def _casts(given: np.dtype, wanted: np.dtype) -> bool:
 
 
 def _converted(value: Any, wanted: np.dtype) -> np.ndarray:
-    """Raises TypeError, ValueError or ArithmeticError for what would become something else."""
+    """`value` as an array of dtype `wanted`. Raises TypeError, ValueError or ArithmeticError if a value would change.
+    """
     array = np.asarray(value)
     if array.dtype == wanted or not array.size or wanted.kind not in _NUMBERS:
         return np.asarray(value, dtype=wanted)
@@ -177,7 +180,7 @@ def _converted(value: Any, wanted: np.dtype) -> np.ndarray:
 
 
 def _out_of_list(spec: TensorSpec, inputs: Any) -> Any:
-    """The array in `[array]`, as Keras models are given their one input; a list of rows as it is."""
+    """The array in `[array]`, a form that Keras models accept for their only input; a list of rows stays as it is."""
     if type(inputs) in (list, tuple) and len(inputs) == 1 and isinstance(inputs[0], np.ndarray):
         shape = inputs[0].shape
         if spec.accepts(shape) and not spec.accepts((1, *shape)):

@@ -19,21 +19,21 @@ from worker_client.wire.errors import InvalidInput
 from worker_client.wire.strings import Strings
 
 IN_FLIGHT = 8
-"""Parts of one call that are under way at a time: enough to keep a broker busy, and little to hold in memory."""
+"""How many parts of one call are under way at a time: enough to keep a broker busy, and little memory."""
 
 _OF_KERAS = {
-    "callbacks": "they run beside the model, in the broker's process; go over model.map(batches) and call them here",
-    "max_queue_size": "leave it out; model.map(batches, max_in_flight=...) takes a generator",
-    "workers": "leave it out; model.map(batches, max_in_flight=...) takes a generator",
-    "use_multiprocessing": "leave it out; model.map(batches, max_in_flight=...) takes a generator",
+    "callbacks": "callbacks would have to run in the broker's process; iterate over model.map(batches) and call them
+    here", "max_queue_size": "leave it out; model.map(batches, max_in_flight=...) takes a generator", "workers": "leave
+    it out; model.map(batches, max_in_flight=...) takes a generator", "use_multiprocessing": "leave it out;
+    model.map(batches, max_in_flight=...) takes a generator",
 }
 
 
 class Parts:
-    """The inputs of one call, cut into batches. Knows no broker: whoever made it sends the parts.
+    """The inputs of one call, cut into batches. It does not know the broker: the code that made it sends the parts.
 
-    Raises InvalidInput for what has no rows to be cut along, and for arguments that only Keras can follow (WrongType
-    for those that `predict` does not know).
+    Raises InvalidInput for inputs without rows to cut along, and for arguments that only Keras supports (WrongType for
+    arguments that `predict` does not know).
     """
 
     def __init__(
@@ -48,12 +48,12 @@ class Parts:
         _refuse({**others, **({} if callbacks is None else {"callbacks": callbacks})})
         given = validator.given(inputs)
         fitted = dict(zip(validator.names, map(_sliceable, validator.prepare(inputs)[0])))
-        self._arrays = {name: fitted[name] for name in given}  # the others have their defaults in each part
+        self._arrays = {name: fitted[name] for name in given}  # the other inputs have their defaults in each part
         self._one_output = len(validator.signature.outputs) == 1 and not isinstance(inputs, Mapping)
         counts = [array.shape[0] if array.ndim else 1 for array in self._arrays.values()]
         self._rows = max(counts, default=0)
         self._size = _size(batch_size, steps, self._rows)
-        self.whole = self._rows <= self._size  # and may go over as it is
+        self.whole = self._rows <= self._size  # the call may be sent as it is
         if not self.whole:
             _check_rows(validator, given, counts, self._size)
         if steps is not None:
@@ -65,7 +65,7 @@ class Parts:
             yield {name: array[start:end] for name, array in self._arrays.items()}
 
     def join(self, answers: Iterable[Mapping[str, np.ndarray]]) -> Any:
-        """The parts' answers, in their order, as the one answer of all."""
+        """The answers to the parts, in order, joined to one answer."""
         several = list(answers)
         try:
             joined = {name: np.concatenate([answer[name] for answer in several]) for name in several[0]}
@@ -75,14 +75,14 @@ class Parts:
 
 
 def _sliceable(tensor: Any) -> np.ndarray:
-    """Strings, which are encoded already, as the array of bytes objects that they were made of."""
+    """An array that can be sliced. Strings, which are already encoded, become an array of bytes objects again."""
     if isinstance(tensor, Strings):
         return np.array(tensor.items, object).reshape(tensor.shape)
     return np.asarray(tensor)
 
 
 def check_call(training: Any, mask: Any) -> None:
-    """Raises InvalidInput for a `model(x, training=True)`, or one with a mask."""
+    """Raises InvalidInput for `model(x, training=True)` and for a mask."""
     if training:
         raise InvalidInput(
             "training=True is not supported: the broker serves the model as it was exported; leave it out"
@@ -98,12 +98,12 @@ def _refuse(arguments: Mapping[str, Any]) -> None:
                 f"predict() got an unexpected keyword argument {name!r}; it takes batch_size, steps, verbose, timeout"
             )
         raise InvalidInput(
-            f"predict({name}=...) is Keras's own and does not reach the broker: {_OF_KERAS[name]}"
+            f"predict({name}=...) is supported only by Keras, not by the broker: {_OF_KERAS[name]}"
         )
 
 
 def _size(batch_size: Any, steps: Any, rows: int) -> int:
-    """Rows of a batch. Without a size, `steps` batches are all there is, as in Keras."""
+    """Rows of a batch. Without a `batch_size` all rows are cut into `steps` batches, as in Keras."""
     if steps is not None:
         _whole("steps", steps)
     return max(1, -(-rows // steps)) if batch_size is None else _whole("batch_size", batch_size)

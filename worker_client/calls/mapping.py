@@ -16,8 +16,8 @@ Submit = Callable[[Any], "Future[Any]"]
 
 
 def ordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Iterator[Any]:
-    """Answers in the order of `batches`, of which at most `max_in_flight` are taken ahead of the answers."""
-    _check(max_in_flight)  # now, not at the first answer
+    """Answers in the order of `batches`. At most `max_in_flight` batches are read ahead of the answers."""
+    _check(max_in_flight)  # when it is called, not at the first answer
     return _ordered(submit, batches, max_in_flight)
 
 
@@ -36,7 +36,7 @@ def _ordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Iter
 
 
 def unordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> Iterator[tuple[int, Any]]:
-    """(index of the batch, answer) as the answers come."""
+    """Yields (index of the batch, answer) as the answers arrive."""
     _check(max_in_flight)
     return _unordered(submit, batches, max_in_flight)
 
@@ -60,7 +60,7 @@ def _unordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> It
 
 
 def _first(pending: deque[Future[Any]]) -> Any:
-    answer = pending[0].result()  # still pending meanwhile: an interrupted wait cancels it with the rest
+    answer = pending[0].result()  # it stays in `pending`, so that an interrupted wait cancels it with the rest
     pending.popleft()
     return answer
 
@@ -69,7 +69,7 @@ def _next(
     done: queue.SimpleQueue[Future[Any]], pending: dict[Future[Any], int], process: fork.Process
 ) -> tuple[int, Any]:
     if not process.word[0]:
-        raise fork.not_ours("the call")  # no callback of the parent's futures is called here
+        raise fork.not_ours("the call")  # the callbacks of the parent's futures are not called in a child
     future = done.get()
     return pending.pop(future), future.result()
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 class RetryThread:
-    """Of one connection. `add` and `close` may come from any thread."""
+    """The retries of one connection. Any thread may call `add` and `close`."""
 
     def __init__(self) -> None:
         self._calls: list[PendingCall] = []
-        self._current: dict[threading.Thread, PendingCall] = {}  # each thread's, which waits or is about to
+        self._current: dict[threading.Thread, PendingCall] = {}  # the call that each thread handles
         self._lock = threading.RLock()
 
     def add(self, call: PendingCall, lost: BrokerLost) -> None:
@@ -50,8 +50,8 @@ class RetryThread:
             call.end(None, refused)
 
     def close(self, error: BrokerUnavailable) -> list[threading.Thread]:
-        """Take no call any more of those that are there; their futures get `error`. The threads that may still be
-        busy with one: they end when the connection's closing reaches them."""
+        """End the futures of all queued calls with `error`. Returns the threads that may still be busy with a call; they
+        end when they notice that the connection is closed."""
         with self._lock:
             calls, self._calls = self._calls, []
             threads = list(self._current)

@@ -1,8 +1,7 @@
-"""Inputs that contain strings: they are encoded before a slot is claimed, because only then the required size is known.
+"""Inputs that contain strings: they are encoded before a slot is claimed, because only then is the required size known.
 
-What an app writes in place, `request["text"][...]`, cannot be shared memory where it is strings. It is an array of
-objects of the app's own, and encoded into the slot by each run.
-"""
+Strings that an app writes in place, `request["text"][...]`, cannot be in shared memory. The app writes them into an
+array of objects of its own, which each run encodes into the slot. """
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ def fitter_of(model: str, version: int, info: SignatureInfo, strict: bool) -> In
 
 
 class StringInputValidator(InputValidator):
-    """The layouts it gives are as large as the strings need, rounded up so that there are few of them."""
+    """Returns layouts that are as large as the strings need, rounded up so that there are few different ones."""
 
     __slots__ = ()
 
@@ -50,7 +49,7 @@ class StringInputValidator(InputValidator):
     def _as_array(self, spec: TensorSpec, value: Any) -> Any:
         if spec.dtype != STRING:
             return super()._as_array(spec, value)
-        if isinstance(value, StringView):  # what was sent before, to be sent once more
+        if isinstance(value, StringView):  # inputs that were sent before and are sent again
             value = value.read()
         try:
             array = np.asarray(value) if isinstance(value, np.ndarray) else np.asarray(value, object)
@@ -59,23 +58,23 @@ class StringInputValidator(InputValidator):
             return encode(array)
         except (TypeError, ValueError) as error:
             raise InvalidInput(
-                f"{self.label}: input {spec.name!r} wants {spec}, bytes or str; the {type(value).__name__} given "
+                f"{self.label}: input {spec.name!r} expects {spec}, bytes or str; the {type(value).__name__} given "
                 f"cannot be converted: {error}"
             ) from None
 
 
 def in_place(views: Mapping[str, Any]) -> dict[str, Any]:
-    """What an app writes through: the views, and arrays of empty strings in place of those of strings."""
+    """The arrays that an app writes into: the views, and an array of empty strings in place of each StringView."""
     return {name: blank(view.shape) if isinstance(view, StringView) else view for name, view in views.items()}
 
 
 def has_views(inputs: Mapping[str, np.ndarray]) -> bool:
-    """Whether any of what an app writes through is in a slot's memory."""
+    """Whether any array that an app writes into is in a slot's memory."""
     return any(array.dtype != STRING for array in inputs.values())
 
 
 def write(slot: Slot, tensors: Sequence[Any], layout: TensorLayout, *, moved: bool) -> None:
-    """Fill a slot: the strings and, if the arrays were written into another slot, those, too."""
+    """Fill a slot: write the strings and, if the arrays were written into another slot, the arrays as well."""
     for view, tensor in zip(slot.input.write_layout(layout), tensors):
         if moved or isinstance(tensor, Strings):
             view[...] = tensor

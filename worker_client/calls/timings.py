@@ -4,7 +4,7 @@
     |<------------------------------------------- total ------------------------------------------------>|
 
 All are CLOCK_MONOTONIC, which all processes of a machine share. The broker counts the same stages up to `completed` in
-its metrics; the wake-up is seen here alone.
+its metrics; only the worker sees the wake-up.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Timings(NamedTuple):
     completed_ns: int
     woken_ns: int
     batch_rows: int
-    """Rows of the batch in which it ran; of the largest, if it ran in several."""
+    """Rows of the batch in which the call ran, or of the largest batch if it ran in several."""
 
     @classmethod
     def of(cls, slot: Slot) -> Timings:
-        """Of the answer that the slot holds."""
+        """The timings of the answer that the slot holds."""
         words = slot.words
         return cls(
             *(words[SUBMITTED_NS], words[TAKEN_NS], words[STARTED_NS], words[FINISHED_NS]),
@@ -47,27 +47,27 @@ class Timings(NamedTuple):
 
     @property
     def queue_us(self) -> float:
-        """In the submission ring, until the broker took it."""
+        """Time in the submission ring, until the broker took the request."""
         return (self.taken_ns - self.submitted_ns) / 1000
 
     @property
     def wait_us(self) -> float:
-        """For its turn, for others of its batch, for their inputs to be joined."""
+        """Time spent waiting for its turn, for other requests of its batch, and for their inputs to be joined."""
         return (self.started_ns - self.taken_ns) / 1000
 
     @property
     def run_us(self) -> float:
-        """The model's run; all of them, where it ran in parts."""
+        """Time of the model's run, or of all runs if the request ran in parts."""
         return (self.finished_ns - self.started_ns) / 1000
 
     @property
     def copy_us(self) -> float:
-        """Of the outputs into the slot, after those of others in its batch."""
+        """Time to copy the outputs into the slot, after those of the requests before it in the batch."""
         return (self.completed_ns - self.finished_ns) / 1000
 
     @property
     def wake_up_us(self) -> float:
-        """Until the caller saw that the answer was there."""
+        """Time until the caller saw the answer."""
         return (self.woken_ns - self.completed_ns) / 1000
 
     @property
