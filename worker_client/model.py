@@ -286,7 +286,9 @@ class Model:
             views = slot.input.write_layout(layout)
             for view, array in zip(views, arrays):
                 view[...] = array
-            sent = dict(zip(binding.validator.names, views))  # the caller may change its own arrays from now on
+            sent = dict(
+                zip(binding.validator.names, views)
+            )  # the caller may change its own arrays from now on
             if binding.validator.defaults:  # the next version may have other defaults
                 sent = {name: sent[name] for name in binding.validator.given(before)}
             call.inputs = sent

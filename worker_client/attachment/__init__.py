@@ -1,5 +1,4 @@
-"""What a process holds of the broker it is attached to: the control connection, slots in shared memory, the list of
-models.
+"""A process's attachment to its broker: the control connection, slots in shared memory, the list of models.
 
-Also decides what happens to calls when the broker goes away.
+This package also decides what happens to calls when the broker goes away.
 """

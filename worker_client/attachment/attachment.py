@@ -1,8 +1,8 @@
-"""What a process holds of a broker it is attached to: memory, ring and control connection; and the errors of calls when
-these have ended.
+"""A process's attachment to a broker: memory, ring and control connection, and the errors of calls after these have
+ended.
 
-All of it belongs to the process that attached. In forked children it is closed, because `alive` is wiped there.
-"""
+An attachment belongs to the process that attached. In forked children it is closed, because the kernel wipes `alive`
+there."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ from worker_client.wire.layout import BULK
 
 
 class Attachment:
-    """Of one process to one broker."""
+    """The attachment of one process to one broker."""
 
     def __init__(self, link: ControlLink, reply: control.Message, fd: Descriptor, deadline_ns: int) -> None:
         self._link = link
         self._segments = [self._mapped(fd, reply["nbytes"])]
-        self.alive = fork.new_word()  # 0 when it is closed, and in a child: what every call looks at first
+        self.alive = fork.new_word()  # 0 when it is closed, and in a child; every call checks it first
         self.process = link.process
         self.epoch: int = reply["epoch"]
         self.model_cache = ModelCache(reply["models"])
-        self.run_once: dict[int, str] = {}  # stateful signatures that were bound, with what a run does
-        self.run_limits: dict[int, tuple[str, float]] = {}  # all that were bound: name, max_run_seconds
+        self.run_once: dict[int, str] = {}  # bound stateful signatures, with the effects of a run
+        self.run_limits: dict[int, tuple[str, float]] = {}  # all bound signatures: name, max_run_seconds
         self.event: Event | None = None
         self._event_lock = threading.Lock()
         self.listeners = Listeners()  # event loops
@@ -50,7 +50,8 @@ class Attachment:
             self._opened(reply["submitted"], deadline_ns),
             self._opened(reply["doorbell"], deadline_ns),
         )
-        # A signal handler may call while its thread holds it, at moments when another push does no harm.
+        # A signal handler may push while its thread holds this lock, but only at moments when a second push does no
+        # harm.
         self._push_lock = Mutex()
 
     @property
@@ -59,7 +60,7 @@ class Attachment:
 
     @property
     def ours(self) -> bool:
-        """False in a child of the process that attached."""
+        """Whether this is the process that attached; False in its children."""
         return self.process.word[0] != 0
 
     def ask_for_models(self, timeout: float | None) -> None:
@@ -68,8 +69,8 @@ class Attachment:
         self.model_cache.update(reply["models"])
 
     def open_event(self, deadline_ns: int) -> Event:
-        """What calls with NOTIFY_EVENT set when they are done, run out of time or lose the broker. Raises BrokerLost if
-        it was closed by somebody else."""
+        """The event that is set when calls with NOTIFY_EVENT are done, run out of time or lose the broker. Raises
+        BrokerLost if other code closed it."""
         event = self.event
         if event is not None and not event.ours:
             self._link.lose()
@@ -80,26 +81,28 @@ class Attachment:
                 raise no_descriptor("the event of the loop")
             event = Event(received[-1])
             event.otherwise = self._link.lose
-            with self._event_lock:  # two loops may have asked at a time
+            with self._event_lock:  # two loops may have asked at the same time
                 event = self.event = self.event or event
         return event
 
     def join(self, listener: Listener) -> bool:
-        """Have an event loop woken for its calls. True if it has to listen to the event itself."""
+        """Arrange that an event loop is woken for its calls. True if the loop has to listen to the event itself."""
         itself = self.listeners.join(listener)
         if not itself and (event := self.event) is not None:
             self._link.watch_event(event)
         return itself
 
     def arm(self, deadline_ns: int) -> bool:
-        """Have `Channel.expire` called at `deadline_ns` at the latest. False if nobody can: the channel is retired."""
+        """Arrange that `Channel.expire` is called at `deadline_ns` at the latest. False if that is impossible: the
+        channel is retired."""
         return deadline_ns >= self._link.next_wake_ns or self._link.arm(deadline_ns)
 
     def _ask(
         self, message: control.Message, deadline_ns: int, brings: bool = False
     ) -> tuple[control.Message, Received]:
-        """Over the control socket, for a call that is attached. Raises DeadlineExceeded, and what the broker says;
-        Overloaded where the answer `brings` a descriptor and there is no number left for it."""
+        """Send a request over the control socket for an attached call. Raises DeadlineExceeded and the errors that the
+        broker reports; Overloaded if the answer `brings` a descriptor and this process has no descriptor number left.
+        """
         if brings:
             check_room(f"the answer to {message['op']!r}")
         try:
@@ -111,7 +114,8 @@ class Attachment:
         try:
             return semaphore.attach(name)
         except semaphore.NoSuchSemaphore:
-            self._ask({"op": "status"}, deadline_ns)  # raises BrokerLost if the broker took it along
+            # raises BrokerLost if the broker has ended and removed it
+            self._ask({"op": "status"}, deadline_ns)
             raise
 
     def _mapped(self, descriptor: Descriptor, nbytes: int) -> Segment:
@@ -121,18 +125,19 @@ class Attachment:
             if error.errno != errno.EBADF:
                 what = f"the memory of the broker at {self._link.path}"
                 raise BrokerUnavailable(f"{what} cannot be mapped: {error.strerror}") from None
-            self._link.lose()  # somebody closed it on its way from the watcher to us
+            self._link.lose()  # other code closed it on its way from the watcher to this thread
             raise self._link.gone() from None
 
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def gone(self, slot: Slot | None = None) -> BrokerError:
-        """Why the channel is closed, for the call in `slot`: only one whose run had begun may have ended the broker."""
+        """Why the channel is closed, for the call in `slot`: only a call whose run had begun may have ended the
+        broker."""
         if slot is None or not slot.busy:
             return self._link.gone()
         number = slot.signature_id & ~BULK
         began = last_run.began(slot.words)
-        # What is stateful is rather not run than run twice: there, what was taken counts as begun.
+        # A stateful call must not run twice, so it counts as begun as soon as the broker has taken it.
         ran = began or (number in self.run_once and self._ring.is_taken(slot))
         error = self._link.gone(ran)
         if not ran or not isinstance(error, BrokerLost):
@@ -144,26 +149,28 @@ class Attachment:
         return self._not_again(error, slot.signature_id)
 
     def _gone_with(self, slot: Slot) -> BrokerUnavailable:
-        """For a call that the broker had taken."""
+        """The error of a call that the broker had taken."""
         return self._not_again(self._link.gone(ran=True), slot.signature_id)
 
     def answer_lost(self, slot: Slot) -> BrokerUnavailable:
-        """The channel closed after an answer, and before the region that holds it came."""
+        """The error of a call that was answered, but whose output region had not arrived when the channel closed."""
         return self._gone_with(slot)
 
     def disconnected(self) -> BrokerError:
-        """The broker has dropped a call without a run, as it ends the connection. Returns the call's error."""
+        """The broker dropped a call without running it, because it ends the connection. Returns the call's error."""
         self.alive[0] = 0
         return self._link.gone()
 
     def break_off(self, why: str, signature_id: int) -> BrokerUnavailable:
-        """An answer was not to what was asked: believe nothing more that comes here. Returns the call's error."""
+        """Close the channel, because an answer belongs to another request: nothing on it can be trusted. Returns the
+        call's error."""
         self.alive[0] = 0
         self._link.break_off(why)
         return self._not_again(ForeignAnswer(why), signature_id)
 
     def _not_again(self, error: BrokerUnavailable, signature_id: int) -> BrokerUnavailable:
-        """The error of a call that may have been run: no BrokerLost, which has it run again, if it is stateful."""
+        """The error of a call that may have been run. If it is stateful, that is not BrokerLost, which would run it
+        again."""
         effects = self.run_once.get(signature_id & ~BULK)
         if effects is None or not isinstance(error, BrokerLost):
             return error

@@ -10,17 +10,17 @@ from worker_client.wire.layout import NO_DEADLINE
 
 class Sleeper(Protocol):
     deadline_ns: int
-    """When to wake it; the sleeper's word."""
+    """When to wake it. Only the sleeper writes this."""
     expired_ns: int
-    """The deadline that it was woken for; the watcher's word. The other stays as it is, for the sleeper may have set
-    its next one by now."""
+    """The deadline for which it was woken. Only the watcher writes this; it does not touch `deadline_ns`, because the
+    sleeper may have set its next deadline by now."""
 
 
 S = TypeVar("S", bound=Sleeper)
 
 
 def expire(sleepers: Iterable[S], now_ns: int, wake: Callable[[S], object]) -> int:
-    """Wake those whose deadline has passed; the earliest deadline of the others."""
+    """Wake the sleepers whose deadline has passed. Returns the earliest deadline of the others."""
     earliest = NO_DEADLINE
     for sleeper in sleepers:
         deadline_ns = sleeper.deadline_ns

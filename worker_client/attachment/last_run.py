@@ -9,18 +9,19 @@ from worker_client.wire.layout import BESIDE, JOINED, STARTED_NS, SUBMITTED_NS
 
 
 def began(words: memoryview) -> bool:
-    """The request ran when the process ended, and did not only wait."""
+    """Whether the request was running, not only waiting, when the process ended."""
     return (words[STARTED_NS] & ~JOINED) >= words[SUBMITTED_NS]
 
 
 def was_alone(words: memoryview, sequence: int) -> bool:
-    """No other request ran in the meantime: of several, one is guilty, and they are run again, one by one."""
+    """Whether no other request ran at the same time. If several ran, only one is guilty, so they are run again one by
+    one."""
     return not words[STARTED_NS] & JOINED and words[BESIDE] != sequence
 
 
 def without_end(words: memoryview, label: str, limit_seconds: float) -> ModelFailed | None:
-    """The error of a call whose run had begun and was past its limit, so that the process was ended for it, or for
-    another one that ran at the time (`was_alone`)."""
+    """The error of a call whose run exceeded its limit, so that the process was ended because of this run, or because
+    of another one that ran at the same time (`was_alone`)."""
     if not limit_seconds or monotonic_ns() - (words[STARTED_NS] & ~JOINED) < limit_seconds * 1e9:
         return None
     return ModelFailed(

@@ -9,10 +9,10 @@
                           |                 +--> closed       -> Channel.close: every waiting call wakes
                           +--> a deadline passed              -> Channel.expire: that call wakes
 
-What the app does to our descriptors, which it may close and use the numbers of (`system/descriptor.py`), ends the link
-as if the broker had gone: the calls attach again. The watcher looks whether they are ours whenever it wakes, others
-before they write. While it sleeps in poll(2), the kernel keeps the connection for it, so that what is under way is
-answered, but nobody can wake it: then the broker is asked by way of the ring to hang up (`Channel.leave`).
+The app may close our descriptors and reuse their numbers (`system/descriptor.py`). That ends the link as if the broker
+had gone: the calls attach again. The watcher checks the descriptors whenever it wakes, other threads check them before
+they write. While the watcher sleeps in poll(2), the kernel keeps the connection open, so calls under way are answered,
+but no thread can wake the watcher: then the ring asks the broker to hang up (`Channel.leave`).
 
 The lifeline is a pipe that ends when the broker's process begins to end, which can be long before its sockets do.
 The watcher keeps the deadlines of blocked calls on the monotonic clock. It is armed only when an earlier one comes,
@@ -56,14 +56,15 @@ _BACKLOG_PAUSE = 0.005  # seconds, for a broker that takes no more connections, 
 
 
 Received = list[Descriptor]
-"""What came with a reply. They close themselves, whatever became of who had asked: its time may have passed, or a
-signal handler raised, just when the reply came."""
+"""The descriptors that came with a reply. They close themselves if the caller has gone: its timeout may have passed,
+or a signal handler may have raised, just when the reply came."""
 
 _Reply = tuple[control.Message, Received] | None
 
 
 class Attached(Protocol):
-    """What a link wakes: the channel that was made with it. The watcher thread calls, `retire` and `leave` any."""
+    """The channel that a link wakes. Only the watcher thread calls these methods, except `retire` and `leave`, which
+    any thread may call."""
 
     model_cache: ModelCache
 
@@ -72,19 +73,19 @@ class Attached(Protocol):
         ...
 
     def answered(self) -> None:
-        """The event that the link watches is set."""
+        """Handle that the event which the link watches is set."""
         ...
 
     def expire(self, now_ns: int) -> int:
-        """Wake the calls whose deadline has passed; the earliest deadline of the others."""
+        """Wake the calls whose deadline has passed. Returns the earliest deadline of the others."""
         ...
 
     def retire(self) -> None:
-        """Begin no call any more; those under way may still be answered."""
+        """Begin no more calls; calls under way may still be answered."""
         ...
 
     def leave(self) -> None:
-        """Have the broker hang up by way of the ring, as nobody can wake the watcher."""
+        """Ask the broker through the ring to hang up, because no thread can wake the watcher."""
         ...
 
     def close(self) -> None:
@@ -93,21 +94,19 @@ class Attached(Protocol):
 
 
 class ControlLink:
-    """Thread-safe. `channel` is set once, before any message for it can come."""
+    """A worker's control connection. Thread-safe. `channel` is set once, before any message for it can arrive."""
 
     def __init__(self, path: Path, sock: OwnSocket) -> None:
         self.path = path
         self.process = fork.here()
         self.closed = False
         self.channel: Attached | None = None
-        self.models: control.Message | None = None  # what was pushed last
+        self.models: control.Message | None = None  # the last models message that the broker pushed
         self.next_wake_ns = NO_DEADLINE
-        self.ended_ns = (
-            0  # when the broker's end was noticed; 0 as long as it is there, or if the end is ours
-        )
-        self._ours = ""  # why the end is ours
-        self._broken = ""  # why the connection was broken off
-        self._lost = False  # a descriptor of ours was closed, or is another's by now
+        self.ended_ns = 0  # when the broker's end was noticed; 0 while it is there, or if this side closed
+        self._ours = ""  # why this side closed the connection
+        self._broken = ""  # why the connection was aborted
+        self._lost = False  # other code closed one of our descriptors, or reused its number
         self._sock = sock
         self._lifeline: Descriptor | None = None
         self._event: Event | None = None  # the channel's, which owns it
@@ -117,7 +116,7 @@ class ControlLink:
         self._waiting: dict[int, queue.SimpleQueue[_Reply]] = {}
         self._send_lock = Mutex()  # a signal handler may call while its thread holds it
         self._half_sent = (
-            0  # the thread of whose message a half is in the socket; short ones go whole, or not at all
+            0  # the thread whose message is half sent; short messages are sent whole or not at all
         )
         self._close_lock = Mutex()
         fork.register(self, ControlLink.after_fork_in_child)
@@ -130,15 +129,14 @@ class ControlLink:
 
     @classmethod
     def connect(cls, path: Path, timeout: float | None) -> ControlLink:
-        """Raises NotListening if nobody listens, NoReply if the connection is not taken in time, BrokerError if
-        somebody
-        listens whom we must not trust."""
+        """Connect to the broker at `path`. Raises NotListening if no process listens, NoReply if the connection is not
+        accepted in time, BrokerError if the process that listens must not be trusted."""
         close_left()
         try:
             own = OwnSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         except OSError as error:
             raise _no_socket(path, error) from None
-        fork.register(own, OwnSocket.close)  # a fork may come before there is a link
+        fork.register(own, OwnSocket.close)  # the process may fork before there is a link
         sock = own.sock
         try:
             sock.settimeout(timeout)
@@ -164,7 +162,7 @@ class ControlLink:
             raise
 
     def gone(self, ran: bool = False) -> BrokerUnavailable:
-        """Why nothing more comes on this connection. `ran`: the call that asks had been handed to the broker."""
+        """Why the connection has ended. `ran`: the call that gets this error had been handed to the broker."""
         if not self.process.word[0]:
             return fork.not_ours("the call")
         if self._ours:
@@ -176,7 +174,7 @@ class ControlLink:
         return BrokerLost(f"the broker at {self.path} went away while the call was under way", ran)
 
     def request(self, message: control.Message, timeout: float | None) -> tuple[control.Message, Received]:
-        """Send, wait for the reply, and raise the error it may carry: all within `timeout` seconds, else NoReply."""
+        """Send a message, wait for the reply, and raise the error in it. Raises NoReply after `timeout` seconds."""
         if not self.process.word[0]:
             raise self.gone()
         number = next(self._ids)
@@ -197,7 +195,7 @@ class ControlLink:
         return reply
 
     def send(self, message: control.Message, deadline_ns: int) -> None:
-        """Raises NoReply if the broker does not read what is sent until the deadline."""
+        """Send a message. Raises NoReply if the broker does not read it before the deadline."""
         if not self.process.word[0]:
             raise self.gone()
         data, sent, me = control.encode(message), 0, threading.get_ident()
@@ -218,17 +216,17 @@ class ControlLink:
                 if monotonic_ns() >= deadline_ns:
                     raise _no_answer(self.path, message["op"], 0)
                 time.sleep(_BACKLOG_PAUSE)
-        except OSError:  # the watcher is about to see it; a greenlet that tries again would not let it
+        except OSError:  # the watcher would see it soon, but a greenlet that tries again would not let it run
             self._note_end()
             raise self.gone() from None
         finally:
-            if 0 < sent < len(data):  # what comes next would be taken for its other half
+            if 0 < sent < len(data):  # the next message would be taken for its second half
                 self._broken = f"half of {message['op']!r} was sent when its call was over"
                 self.closed = True
                 self._wake()
 
     def hold_lifeline(self, timeout: float | None) -> None:
-        """Have the broker's end told by its lifeline as well."""
+        """Watch the broker's lifeline as well, to notice its end earlier."""
         _, fds = self.request({"op": "lifeline"}, timeout)
         with self._close_lock:
             if not self.closed and fds and not fds[-1].missing:
@@ -236,7 +234,7 @@ class ControlLink:
         self._wake()
 
     def watch_event(self, event: Event) -> None:
-        """Have `Channel.answered` called whenever it is set, as long as the channel is there."""
+        """Arrange that `Channel.answered` is called whenever the event is set, until the channel is closed."""
         with self._close_lock:
             if self.closed or self._event is event:
                 return
@@ -244,12 +242,14 @@ class ControlLink:
         self._wake()
 
     def arm(self, deadline_ns: int) -> bool:
-        """Have `Channel.expire` called at `deadline_ns` at the latest. False if nobody can be woken for that."""
+        """Arrange that `Channel.expire` is called at `deadline_ns` at the latest. False if the watcher cannot be woken
+        for that."""
         self.next_wake_ns = deadline_ns
         return self._wake()
 
     def close(self) -> None:
-        """Close from this side; returns when the watcher has ended (unless it is the caller, or nothing may wait)."""
+        """Close from this side. Returns when the watcher has ended, unless the caller is the watcher or must not
+        wait."""
         if not self.process.word[0]:
             self.after_fork_in_child()
             return
@@ -263,33 +263,34 @@ class ControlLink:
         close_left()
 
     def break_off(self, why: str) -> None:
-        """The broker sent what cannot be right. It learns of it if the socket has room; calls meet a lost broker."""
+        """Abort the connection, because the broker sent something wrong. The broker is notified if the socket has
+        room; calls get BrokerLost."""
         if not self.process.word[0]:
             return
         _log.error("broker at %s: %s; the connection is closed", self.path, why)
         if not self.closed:
             self._broken = why
-            with contextlib.suppress(OSError):  # a short message is taken whole if there is room at all
+            with contextlib.suppress(OSError):  # a short message is sent whole if there is any room
                 if self._sock.ours:
                     control.send_some(self._sock.sock, control.encode({"op": "foreign", "why": why}))
         self.closed = True
         self._wake()
 
     def lose(self) -> None:
-        """A descriptor of the channel was closed under us: end as if the broker had gone."""
+        """End as if the broker had gone, because other code closed a descriptor of the channel."""
         if self.process.word[0]:
             self._note_loss()
             self._wake()
 
     def after_fork_in_child(self) -> None:
-        """Let go of the parent's connection without closing it for the parent."""
+        """Release the parent's connection without closing it for the parent."""
         self.closed = True
         self.channel = None
         self._sock.close()
         self._close_descriptors()
 
     def _wake(self) -> bool:
-        """False if the watcher cannot be woken, as it waits for what is no more."""
+        """Wake the watcher. False if that is impossible, because the descriptor it waits for was closed."""
         if not self.process.word[0]:
             return True
         with self._close_lock:
@@ -301,19 +302,20 @@ class ControlLink:
             try:
                 write(self._wakeup.fd, b"\0")
             except BlockingIOError:
-                pass  # it was woken, and by far
-            except BrokenPipeError:  # its end of the pipe was closed
+                pass  # the pipe is full, so the watcher will wake
+            except BrokenPipeError:  # the watcher's end of the pipe was closed
                 self._note_loss()
                 return False
         return True
 
     def _ends(self) -> list[Descriptor | OwnSocket | Event]:
-        """All that the link has: the watcher's, and the one that wakes it, whose loss would wake it for ever."""
+        """All descriptors of the link: those that the watcher polls and the one that wakes it, whose loss would wake
+        it endlessly."""
         ends = (self._sock, self._woken, self._wakeup, self._lifeline, self._event)
         return [end for end in ends if end is not None]
 
     def _is_whole(self, *ends: Descriptor | OwnSocket | Event) -> bool:
-        """Whether all of them are ours still. If not, the link is at its end: no call begins any more."""
+        """Whether all of them are still ours. If not, the link ends, and no call begins any more."""
         if not self._lost and all(end.ours for end in ends):
             return True
         self._note_loss()
@@ -328,7 +330,7 @@ class ControlLink:
             self._wake()
 
     def _note_loss(self) -> None:
-        """A descriptor was closed: no call begins here any more."""
+        """Begin no more calls, because a descriptor was closed."""
         self._lost = True
         if self.closed:
             return
@@ -351,12 +353,12 @@ class ControlLink:
         poll = monkey.poll()
         poll.register(self._sock.sock.fileno(), monkey.POLLIN)
         poll.register(self._woken.fd, monkey.POLLIN)
-        # Never ready, but so the kernel keeps both ends while we sleep.
+        # This end is never ready, but while it is polled the kernel keeps both ends open.
         poll.register(self._wakeup.fd, monkey.POLLIN)
         try:
             while not self.closed:
                 ready = self._poll(poll)
-                if not self.process.word[0]:  # we are a greenlet, and so was copied by a fork
+                if not self.process.word[0]:  # this is a greenlet, which a fork has copied
                     break
                 if not self._is_whole(*self._ends()):
                     break
@@ -376,10 +378,10 @@ class ControlLink:
             self._end()
 
     def _poll(self, poll: monkey.Poll) -> list[int]:
-        """The numbers that are ready; there may be none."""
+        """The descriptor numbers that are ready, possibly none."""
         try:
             return [fd for fd, _event in poll.poll(self._milliseconds_left())]
-        except OSError:  # eventlet's, if one of them was closed and opened again
+        except OSError:  # eventlet raises it if a descriptor was closed and its number reused
             if self._is_whole(*self._ends()):
                 raise
             return []
@@ -391,7 +393,7 @@ class ControlLink:
         return min(max(0, -(-left // 1_000_000)), 1 << 30)
 
     def _keep_deadlines(self) -> None:
-        # The order matters: a call that blocks after our look finds NO_DEADLINE here, or our result, and arms us.
+        # The order matters: a call that blocks after `expire` finds NO_DEADLINE, or the result, and arms the watcher.
         self.next_wake_ns = NO_DEADLINE
         if self.channel is not None:
             earliest = self.channel.expire(monotonic_ns())
@@ -405,7 +407,7 @@ class ControlLink:
                 self._deliver(*item)
         except (OSError, control.ProtocolError):
             return False
-        except MemoryError:  # a part of what was sent may be lost
+        except MemoryError:  # a part of the message may be lost
             self._broken = "this process has no memory for what came"
             return False
         return True
@@ -416,7 +418,7 @@ class ControlLink:
         if waiting is not None:
             waiting.put((message, received))
         elif message.get("op") == "models":
-            self.models = message["models"]  # first, for it may come before there is a channel
+            self.models = message["models"]  # first, because the message may arrive before there is a channel
             if self.channel is not None:
                 self.channel.model_cache.update(message["models"])
         elif message.get("op") == "output" and self.channel is not None and len(fds) == 1:
@@ -428,7 +430,7 @@ class ControlLink:
         if not self.closed:
             self.ended_ns = monotonic_ns()
         self.closed = True
-        # One that is lost: whoever closes ours may be at it still.
+        # If a descriptor is lost, the code that closed it may still be closing others.
         lost = self._lost or not all(end.ours for end in self._ends())
         with left_to_callers() if lost else contextlib.nullcontext():
             self._close_all()
@@ -475,7 +477,8 @@ def _no_socket(path: Path, error: OSError) -> BrokerError:
 
 
 def _connect(sock: socket.socket, path: Path) -> None:
-    """Connect within the socket's time-out. A full backlog refuses at once: more workers come at a time than fit."""
+    """Connect within the socket's timeout. A full backlog refuses at once, if more workers connect at a time than
+    fit."""
     limit = monotonic_ns() + int((sock.gettimeout() or 0) * 1e9)
     while True:
         try:

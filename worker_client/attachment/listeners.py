@@ -3,10 +3,11 @@
 one      the channel's event -> that loop                                    (no thread is in between)
 several  the channel's event -> the watcher thread -> each loop for which there is something
 
-The event says only that there is something to look at, and whoever reads it has unset it for the others. So who does
-tells all of them, the first loop, which goes on listening itself, as well as the watcher. A loop that blocks or has
-ended delays no other: what listens for them all is the watcher, which never waits for one. Nobody is told that a loop
-was closed, so while one waits for a slot, the watcher looks now and then whether another has left some.
+The event says only that there is something to check, and reading it unsets it for the others. So the reader notifies
+all loops, whether it is the watcher or the first loop, which goes on listening itself. A loop that blocks or has ended
+delays no other loop, because the watcher listens for all of them and never waits for one. asyncio does not report that
+a loop was closed, so while a loop waits for a slot, the watcher checks from time to time whether a closed loop has left
+slots.
 """
 
 from __future__ import annotations
@@ -22,40 +23,42 @@ CHECK_NS = 50_000_000
 
 
 class Listener(Sleeper, Protocol):
-    """One loop's calls on the channel. Its deadline is not that of what the broker has, which stands in the slots."""
+    """One loop's calls on the channel. Its deadline is that of queued calls; the deadlines of submitted calls are in
+    their slots."""
 
     loop: asyncio.AbstractEventLoop
 
     @property
     def woken(self) -> bool:
-        """It is about to look."""
+        """Whether the loop has been woken and has not checked yet."""
 
     def has_work(self, now_ns: int) -> bool:
-        """Any thread: whether it should look."""
+        """Whether the loop should check its calls. Any thread may call."""
 
     def wake(self) -> None:
-        """Any thread: have it look, in its loop."""
+        """Have the loop check its calls. Any thread may call."""
 
     def oldest_claim(self) -> int | None:
-        """Any thread: the number of the claim that has waited longest for a slot."""
+        """The number of the claim that has waited longest for a slot. Any thread may call."""
 
     def abandon(self) -> None:
-        """Any thread, when the loop is closed: give back the slots of calls that nobody awaits any more."""
+        """Release the slots of calls that no task awaits any more, when the loop is closed. Any thread may call."""
 
 
 class Listeners:
-    """Any thread may call."""
+    """The loops that listen to one channel. Any thread may call."""
 
     def __init__(self) -> None:
         self._all: tuple[Listener, ...] = ()  # replaced, never changed
-        # A call in a signal handler may interrupt whoever holds it, and tell the loops that the channel is lost.
+        # A call in a signal handler may interrupt the thread that holds it, and notify the loops that the channel is
+        # lost.
         self._lock = Mutex()
         self._check_ns = NO_DEADLINE
         self.several = False
-        """The watcher listens, from the second loop on."""
+        """Whether there has been a second loop: from then on the watcher listens."""
 
     def join(self, listener: Listener) -> bool:
-        """Whether it is the first, and has to listen itself."""
+        """Add a loop. True if it is the first one, and has to listen to the event itself."""
         with self._lock:
             gone = [other for other in self._all if other.loop.is_closed()]
             others = [other for other in self._all if other not in gone]
@@ -70,13 +73,13 @@ class Listeners:
             self._all = tuple(other for other in self._all if other is not listener)
 
     def notify(self, now_ns: int, besides: Listener | None = None) -> None:
-        """Wake those for whom there is something."""
+        """Wake the loops that have something to check."""
         for listener in self._living():
             if listener is not besides and listener.has_work(now_ns):
                 listener.wake()
 
     def notify_waiting(self) -> None:
-        """Wake those that wait for a slot."""
+        """Wake the loops that wait for a slot."""
         for listener in self._living():
             if listener.oldest_claim() is not None:
                 listener.wake()
@@ -86,19 +89,20 @@ class Listeners:
             listener.wake()
 
     def check_soon(self, now_ns: int) -> int:
-        """Have `expire` wake all of them, at the moment that is returned at the latest."""
+        """Have `expire` wake all loops soon. Returns the latest time at which it does."""
         self._check_ns = soon = min(self._check_ns, now_ns + CHECK_NS)
         return soon
 
     def expire(self, now_ns: int) -> int:
-        """Wake those whose deadline has passed; the earliest deadline of the others."""
+        """Wake the loops whose deadline has passed. Returns the earliest deadline of the others."""
         if self._check_ns <= now_ns:
             self._check_ns = NO_DEADLINE
             self.notify_all()
         return min(self._check_ns, expire(self._all, now_ns, lambda listener: listener.wake()))
 
     def whose_turn(self, listener: Listener) -> Listener | None:
-        """Who has waited for a slot for longer than `listener`, and is to be woken for the next one; if anybody."""
+        """The loop that has waited longest for a slot, if longer than `listener`: it must be woken for the next
+        slot."""
         if len(self._all) < 2:
             return None
         turn, first = None, listener.oldest_claim()

@@ -1,4 +1,4 @@
-"""What the broker reports about its models."""
+"""The broker's report about its models."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _COMING = ("START", "LOADING")
 
 @dataclass(frozen=True, slots=True)
 class SignatureInfo:
-    """A signature and the number under which requests name it; the number holds for one attachment. A run may take
-    `max_run_seconds`; 0 sets no limit."""
+    """A signature and the number under which requests name it; the number holds for one attachment. `max_run_seconds`
+    limits a run; 0 sets no limit."""
 
     id: int
     signature: Signature
     stateful: str = ""
-    """What a run does besides computing ("writes variable 'counter'"), "" if nothing. A call that the broker had taken
-    when it went away is then not run again."""
+    """What a run does besides computing ("writes variable 'counter'"), or "". A stateful call that the broker had
+    taken when it went away is not run again."""
     max_run_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class VersionInfo:
-    """One version of a model, or what a label stands for. `state` is START, LOADING, AVAILABLE, UNLOADING or END, and
-    `cause` why it is in it, where that needs saying. Only an AVAILABLE one has signatures.
+    """One version of a model, or the version that a label stands for. `state` is START, LOADING, AVAILABLE, UNLOADING
+    or END; `cause` says why, where that is not obvious. Only an AVAILABLE version has signatures.
 
-    `signatures` maps names to signatures, `unusable` those that this process cannot call to the reason why (bfloat16
-    without ml_dtypes).
+    `signatures` maps names to signatures. `unusable` maps the names of signatures that this process cannot call to the
+    reason (bfloat16 without ml_dtypes).
     """
 
     version: int
@@ -43,7 +43,7 @@ class VersionInfo:
     signatures: dict[str, SignatureInfo]
     unusable: dict[str, str]
     set_aside: bool = False
-    """It ended the broker's process again and again, so the broker serves without it."""
+    """Whether it ended the broker's process repeatedly, so that the broker no longer serves it."""
 
     @classmethod
     def from_message(cls, message: dict[str, Any]) -> VersionInfo:
@@ -58,9 +58,9 @@ class VersionInfo:
 
 @dataclass(frozen=True, slots=True)
 class ModelInfo:
-    """One served model. `version`, `default_signature`, `signatures` and `unusable` are those that calls get which name
-    no version; `version` is None while there is none. `versions` are all that the broker knows, `labels` what each
-    label stands for. `timeout` in seconds is its calls' default, None if it has none."""
+    """One served model. `version`, `default_signature`, `signatures` and `unusable` apply to calls that name no
+    version; `version` is None while no version is served. `versions` holds all versions that the broker knows,
+    `labels` the version that each label stands for. `timeout` is the default of calls in seconds, or None."""
 
     name: str
     version: int | None
@@ -85,8 +85,8 @@ class ModelInfo:
         return cls(name, message["version"], default, signatures, unusable, timeout, versions, labels)
 
     def called(self, version: int | str | None) -> VersionInfo:
-        """What calls get that name this version, or this label. Raises ModelNotFound; Coming where it pays to wait;
-        ModelFailed where the broker has set it aside."""
+        """The version for calls that name this version or label. Raises ModelNotFound; VersionLoading if a version is
+        being loaded; ModelFailed if the broker has set it aside."""
         if version is None:
             if self.version is None:
                 raise self._nothing_there()
@@ -120,7 +120,7 @@ class ModelInfo:
 
 @shown_as_documented
 class VersionLoading(ModelNotFound):
-    """The model has no version now, and will have one shortly."""
+    """No version of the model can be called yet, but one is being loaded."""
 
 
 def models_of(message: Mapping[str, Any]) -> dict[str, ModelInfo]:

@@ -1,9 +1,9 @@
 """The models that the broker serves, as it last reported them. It reports them when this process attaches, and at every
 change.
 
-watcher thread: "models" message --> update --+--> handles whose model changed bind anew at their next call
-caller: a number that stands for nothing,     |    (so a call that nothing changed for never asks)
-        a name that is unknown ---------------+
+watcher thread: "models" message --> update --+--> handles whose model changed bind again at their next call
+caller: a signature number no longer valid,    |    (so a call whose model did not change never asks)
+                an unknown name -----------------------+
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Models = Mapping[str, ModelInfo]
 
 
 class BoundHandle(Protocol):
-    """What is bound to numbers of the model cache."""
+    """A handle that is bound to signature numbers of the model cache."""
 
     def models_changed(self, before: Models, now: Models) -> None: ...
 
@@ -26,13 +26,15 @@ class BoundHandle(Protocol):
 
 
 class ModelCache:
-    """Of one channel. Any thread. No lock: the watcher is a thread also where gevent has patched all locks."""
+    """The models known to one channel. Any thread may call. It has no lock, because gevent may have patched all locks,
+    and the watcher uses it as well."""
 
     def __init__(self, message: Mapping[str, Any]) -> None:
         self.models: Models = models_of(message)
         self.updates = 0
         self.stale = False
-        """A number turned out to be out of date, or a name to be unknown: the next one to bind asks the broker."""
+        """A number turned out to be out of date, or a name to be unknown: the next handle that binds asks the
+        broker."""
         self._handles: dict[int, weakref.ref[BoundHandle]] = {}
 
     def __repr__(self) -> str:
@@ -46,13 +48,13 @@ class ModelCache:
             handle.models_changed(before, self.models)
 
     def expire(self) -> None:
-        """A request was told that its number stands for nothing any more."""
+        """Unbind all handles, because the broker reported that a signature number is no longer valid."""
         self.stale = True
         for handle in self._there():
             handle.unbind()
 
     def enter(self, handle: BoundHandle, updates: int) -> bool:
-        """Have the handle told of changes from now on. False if there was one since `updates`: bind once more."""
+        """Notify the handle of changes from now on. False if there was a change since `updates`: bind again."""
         key = id(handle)
         if key not in self._handles:
             self._handles[key] = weakref.ref(handle, lambda _: self._handles.pop(key, None))

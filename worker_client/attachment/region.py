@@ -14,25 +14,25 @@ from worker_client.wire.layout import INPUT_BYTES, OUTPUT_HEAD
 from worker_client.wire.strings import StringView
 from worker_client.wire.tensors import TensorLayout, read_table, views
 
-_CACHED = 64  # layouts a region remembers; shapes beyond that start over
+_CACHED = 64  # layouts that a region remembers; one more clears the cache
 
 
 class InputRegion:
-    """Where the inputs of a slot go."""
+    """The region into which the inputs of a slot are written."""
 
     __slots__ = ("_layout", "_views", "_words", "memory", "nbytes")
 
     def __init__(self, memory: memoryview, words: memoryview) -> None:
-        """`words` are the header's."""
+        """`words` are the words of the slot's header."""
         self.nbytes = len(memory)
         self.memory = memory
         self._words = words
-        self._layout: TensorLayout | None = None  # whose table stands at the head
+        self._layout: TensorLayout | None = None  # the layout whose table is at the head
         self._views: dict[TensorLayout, tuple[Any, ...]] = {}
 
     def write_layout(self, layout: TensorLayout) -> tuple[Any, ...]:
-        """Views to write the inputs through, arrays and StringViews, of a layout that fits. Its table, and
-        the table's length in the request line, are written if another stands there."""
+        """Views into which the inputs are written, arrays and StringViews, for a layout that fits. Writes the layout's
+        table, and its length into the request line, unless they are already there."""
         arrays = self._views.get(layout)
         if arrays is None:
             if len(self._views) >= _CACHED:
@@ -46,23 +46,24 @@ class InputRegion:
 
 
 class OutputRegion:
-    """Where the answers of a slot come; `number` is the broker's, from 1."""
+    """The region in which the answers of a slot arrive. The broker numbers the regions from 1."""
 
     __slots__ = ("_strings", "arrays", "body", "head", "memory", "number")
 
     def __init__(self, number: int, memory: memoryview) -> None:
         self.number = number
         self.head = memory[:OUTPUT_HEAD].cast("Q")
-        """Whose answer it is: ANSWER_SEQUENCE, ANSWER_SIGNATURE."""
+        """Which request the answer belongs to: ANSWER_SEQUENCE, ANSWER_SIGNATURE."""
         self.body = memory[OUTPUT_HEAD:]
         """The table, or the error message, and the tensors."""
         self.arrays: dict[bytes, tuple[np.ndarray, ...]] = {}
-        """By table: the views of outputs without strings among them."""
+        """By table: the views of outputs that include no strings."""
         self.memory = memory
-        self._strings: dict[bytes, tuple[Any, ...]] = {}  # with strings among them, which are read each time
+        # views of outputs that include strings, which are read each time
+        self._strings: dict[bytes, tuple[Any, ...]] = {}
 
     def read(self, table: bytes) -> tuple[np.ndarray, ...]:
-        """The outputs behind a table that was not seen before, or behind one with strings. Raises ValueError."""
+        """The outputs that a new table, or a table with strings, describes. Raises ValueError."""
         found = self._strings.get(table)
         if found is None:
             found = views(read_table(table, len(self.memory), OUTPUT_HEAD), self.memory)

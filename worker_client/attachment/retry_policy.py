@@ -1,9 +1,9 @@
-"""What happens when the broker is missing: the errors that say how it is missing, how often a call is run again, and
-how long it waits for the broker to come back.
+"""What happens when the broker is missing: the errors that tell the cases apart, how often a call is run again, and how
+long it waits for the broker to come back.
 
 The code that makes a call catches BrokerLost and asks the call's `Attempts` whether it may be run again:
 
-| what the call has lost                            | run again on the next broker                          |
+| the call has lost                                 | run again on the next broker                          |
 |---------------------------------------------------|-------------------------------------------------------|
 | its version of the model; nothing was run         | always                                                |
 | its broker, before its run began                  | as often as that happens, but not with `retries=0`    |
@@ -15,13 +15,13 @@ follows:
 
 | at the address                       | no broker met yet, or `retries=0` | a broker was met, and is not long gone |
 |--------------------------------------|-----------------------------------|----------------------------------------|
-| nobody listens                       | fails at once                     | tries again until the deadline         |
+| no process listens                   | fails at once                     | tries again until the deadline         |
 | hangs up instead of answering        | one more try                      | tries again until the deadline         |
 | listens, but does not answer in time | DeadlineExceeded                  | BrokerUnavailable                      |
 
 A broker listens before it has loaded its models, and the parent that restarts one keeps its address open meanwhile. So
-a call fails at once only if nobody starts or restarts a broker. "Not long gone" means that when the call began, the
-broker had been missing for less than RETURN_SECONDS. A supervisor has restarted the broker by then; without one, a
+a call fails at once only if no broker is being started or restarted. "Not long gone" means that when the call began,
+the broker had been missing for less than RETURN_SECONDS. A supervisor has restarted the broker by then; without one, a
 worker should not spend the whole timeout of every call on waiting.
 """
 
@@ -41,26 +41,26 @@ _LAST_PAUSE_SECONDS = 0.05
 
 @shown_as_documented
 class NotListening(BrokerUnavailable):
-    """Nobody listens at the address."""
+    """No process listens at the address."""
 
 
 @shown_as_documented
 class NoReply(BrokerUnavailable):
-    """Somebody listens there, but did not answer in time."""
+    """A process listens at the address, but did not answer in time."""
 
 
 @shown_as_documented
 class BrokerLost(BrokerUnavailable):
-    """The broker was there and went away. `ran`: it had been given the call, and may have run it."""
+    """The broker was there and went away. `ran`: the broker had the call and may have run it."""
 
     def __init__(self, message: str, ran: bool = False) -> None:
         super().__init__(message)
         self.ran = ran
         self.verdict: ModelFailed | None = None
-        """What the call is told that is not run again, if its run had no end, though others ran beside it."""
+        """The error for a call that is not run again, if its run exceeded its limit while others ran beside it."""
 
     def repeated(self, retries: int) -> str:
-        """What the call is told that has met the same after so many more runs."""
+        """The error for a call that lost its broker again after `retries` more runs."""
         times = "once more" if retries == 1 else f"{retries} times more"
         return (
             f"{self}; it was run {times} (retries={retries}), with the same end: perhaps the request is what ends the "
@@ -70,12 +70,12 @@ class BrokerLost(BrokerUnavailable):
 
 @shown_as_documented
 class ModelReplaced(BrokerLost):
-    """The broker is there, but the version that the call was for is not: bind again. Nothing was run."""
+    """The broker is there, but the version that the call was bound to is not: bind again. Nothing was run."""
 
 
 @shown_as_documented
 class ForeignAnswer(BrokerLost):
-    """What stands in the slot is an answer to something else. It is never returned; its channel is closed."""
+    """The slot holds an answer to another request. It is never returned, and its channel is closed."""
 
     def __init__(self, message: str) -> None:
         super().__init__(f"{message}: its channel was closed", ran=True)
@@ -85,8 +85,8 @@ class ForeignAnswer(BrokerLost):
 
 
 class Attempts:
-    """How often a call may be run again. It never changes, so that all calls of a handle begin with the same one; what
-    is left after a loss is another, as it is with urllib3's Retry."""
+    """How often a call may be run again. It is immutable, so all calls of a handle begin with the same object; a loss
+    makes a new object with fewer attempts left, as in urllib3's Retry."""
 
     __slots__ = ("left", "retries")
 
@@ -98,7 +98,8 @@ class Attempts:
         return f"<Attempts: {self.left} of {self.retries} left>"
 
     def after(self, lost: BrokerLost) -> Attempts:
-        """What is left. Raises what the call is told if it may not be run again: BrokerUnavailable, or the verdict."""
+        """The attempts left after a loss. Raises the error the caller sees if the call may not be run again:
+        BrokerUnavailable, or the verdict."""
         if isinstance(lost, ModelReplaced):
             return self
         if not self.retries:
@@ -113,9 +114,9 @@ class Attempts:
 
 
 class AttachPolicy:
-    """One call's wait for a broker to attach to: what follows on each try. Knows no clock.
+    """One call's wait for a broker to attach to: decides what follows each try. It does not read a clock.
 
-    `expected`: the right column of the table above.
+    `expected`: the right column of the second table above applies.
     """
 
     __slots__ = ("_backoff", "_deadline_ns", "_expected", "_hangups", "_path")
@@ -128,7 +129,8 @@ class AttachPolicy:
         self._hangups = 0
 
     def pause_s(self, error: BrokerUnavailable, now_ns: int) -> float:
-        """How long to pause before the next try, after one that failed with `error`. Raises the error of the call."""
+        """How long to pause before the next try, after a try that failed with `error`. Raises the error of the call if
+        there is no next try."""
         left_s = (self._deadline_ns - now_ns) / 1e9
         if not self._expected:
             return self._pause_of_a_stranger(error, left_s)

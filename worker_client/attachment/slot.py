@@ -82,31 +82,31 @@ class Slot:
         self.on_disconnect = on_disconnect
         self.sequence = int.from_bytes(
             os.urandom(7), "little"
-        )  # so that no other slot, of whomever, has the same
-        self.signature_id = 0  # of the request line
+        )  # random, so that no other slot of any worker has the same
+        self.signature_id = 0  # as in the request line
         self.busy = False  # in the ring or the broker's hands: its completion is not yet acquired
-        self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the deadline thread reads it
-        self.expired_ns = 0  # which deadline the deadline thread has woken for; only he writes it
+        self.deadline_ns = NO_DEADLINE  # of the wait that blocks now; the watcher reads it
+        self.expired_ns = 0  # the deadline for which the watcher has woken it; only the watcher writes it
         self.extra_posts = 0  # posts that did not come from the broker
-        self.missing_ns = 0  # since when an abandoned slot is known to miss a post
+        self.missing_ns = 0  # since when a post for an abandoned slot has been missing
         self.notify = NOTIFY_SLOT
-        self.woken_ns = 0  # when its caller, or who looks for him, acquired the last answer
+        self.woken_ns = 0  # when the last answer was acquired
         self.waiting: PollOrBlock | None = (
-            None  # how its caller waits; None: it blocks, as polling is no choice
+            None  # how its caller waits; None: it blocks, because polling is not possible
         )
 
     def bind_input(self, memory: memoryview) -> None:
-        """Use another input region, larger than the one before."""
+        """Use another, larger input region."""
         self.input = InputRegion(memory, self.words)
 
     def set_aside(self) -> None:
-        """For a slot that the broker has given a region which cannot be mapped: too small for any request, it must grow
-        at its next use, and goes back first."""
+        """Mark a slot whose new region cannot be mapped. It becomes too small for any request, so its next use asks
+        the broker for its first regions again, and then grows it."""
         self.unmapped = True
         self.bind_input(memoryview(b""))
 
     def go_back(self, region: int) -> None:
-        """Use the regions again that it began with; `region` is the broker's number of the output's."""
+        """Use the first regions of the slot again; `region` is the broker's number of the output region."""
         self.input = InputRegion(self.first[0], self.words)
         self.output = OutputRegion(region, self.first[1])
         self.unmapped = False
@@ -127,12 +127,12 @@ class Slot:
         return bool(self.words[DONE] == self.sequence)
 
     def cancel(self, sequence: int) -> None:
-        """Tell the broker that nobody waits for this use of the slot; it may then skip the run."""
+        """Notify the broker that no caller waits for this use of the slot; it may then skip the run."""
         self.words[CANCELLED] = sequence
 
     def result(self) -> tuple[np.ndarray, ...]:
-        """Views of the outputs, valid until the slot is used again; arrays of bytes objects where they are strings.
-        Raises what the broker reports, and ForeignAnswer for an answer that is not to this use of the slot."""
+        """Views of the outputs, valid until the slot is used again; strings are arrays of bytes objects. Raises the
+        error that the broker reports, and ForeignAnswer for an answer to another use of the slot."""
         words, region = self.words, self.output
         head = region.head
         if head[ANSWER_SEQUENCE] != self.sequence or head[ANSWER_SIGNATURE] != self.signature_id:

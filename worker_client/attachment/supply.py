@@ -1,4 +1,4 @@
-"""The slots of one attached process: the free ones, getting more or larger ones, and abandoned ones that come back
+"""The slots of one attached process: free slots, requests for more or larger slots, and abandoned slots that come back
 late.
 
 Any thread may claim a slot, which then belongs to that thread until it releases it. If the broker has not completed the
@@ -32,7 +32,7 @@ from worker_client.wire.layout import (
     output_offset,
 )
 
-_OPENED_SECONDS = 0.1  # how long to try to say that the semaphores are opened
+_OPENED_SECONDS = 0.1  # how long to try to report that the semaphores are open
 _MAX_SLOTS_ADVICE = "send less at a time or raise the broker's max_slots"
 _POST_OVERDUE_NS = 100_000_000
 
@@ -47,9 +47,10 @@ class SlotSupply(Attachment):
         self._free: deque[Slot] = deque()
         self._abandoned: list[Slot] = []
         self._grower = 0  # the thread that asks for more slots
-        self._slow = Condition()  # wakes those who wait for a slot or for an output region
+        self._slow = Condition()  # wakes threads that wait for a slot or for an output region
         self._claimers = 0
-        self._left_block: tuple[control.Message, Received] | None = None  # for which there was no room
+        # a block that could not be mapped yet
+        self._left_block: tuple[control.Message, Received] | None = None
         self._no_more_slots = ""  # why the broker refused another block
         self._output_regions: dict[int, tuple[int, Segment | BrokerError]] = {}  # announced, not bound yet
         self._add_block(reply["block"], self._segments[0], deadline_ns, (reply["bell"], reply["submitted"]))
@@ -60,7 +61,8 @@ class SlotSupply(Attachment):
             self._reap()
         free = self._free
         try:
-            # In place of pop(): CPython runs signal handlers after calls only, so none can come between and lose it.
+            # Not pop(): CPython runs signal handlers only after calls, so here no handler can run in between and lose
+            # the slot.
             slot = free[-1]
             del free[-1]
         except IndexError:
@@ -76,7 +78,7 @@ class SlotSupply(Attachment):
         return slot
 
     def claim_at_once(self, nbytes: int) -> Slot | None:
-        """A slot that is free and large enough, if there is one."""
+        """A free slot that is large enough, or None."""
         if self._abandoned:
             self._reap()
         free = self._free
@@ -98,8 +100,8 @@ class SlotSupply(Attachment):
         return None
 
     def make_room(self, nbytes: int, deadline_ns: int) -> None:
-        """Have a slot of this size among the free ones, if the broker gives it; waits for no slot in use. It is handed
-        to nobody, since the event loop that has asked may be closed meanwhile: the next one to claim has it."""
+        """Ask the broker for a free slot of this size, without waiting for a slot in use. The slot stays free for the
+        next claim, because the event loop that asked may be closed meanwhile."""
         slot = self.claim_at_once(0)
         if slot is None and self._more_slots(deadline_ns):
             slot = self.claim_at_once(0)
@@ -114,21 +116,21 @@ class SlotSupply(Attachment):
 
     @property
     def is_growing(self) -> bool:
-        """A thread asks for more slots; event loops that wait for one are woken when it is done."""
+        """Whether a thread is asking for more slots; event loops that wait for a slot are woken when it is done."""
         return self._grower != 0
 
     @property
     def has_free(self) -> bool:
-        """A slot is free, or may be by now."""
+        """Whether a slot is free, or may be free by now."""
         return bool(self._free or self._abandoned)
 
     @property
     def may_grow(self) -> bool:
-        """`claim` would not have to wait for a slot in use."""
+        """Whether `claim` would not have to wait for a slot in use."""
         return bool(self._free) or (len(self.slots) < self.max_slots and not self._no_more_slots)
 
     def release(self, slot: Slot) -> None:
-        """Give a slot back, whatever became of it."""
+        """Give a slot back, in whatever state it is."""
         if slot.busy or slot.extra_posts:
             if not self.ours:
                 return
@@ -140,7 +142,7 @@ class SlotSupply(Attachment):
                 self._reap()
         else:
             self._free.append(slot)
-        if not self.alive[0]:  # nobody claims it any more, and handles may keep the closed channel
+        if not self.alive[0]:  # no call claims it any more, and handles may keep the closed channel alive
             self._free.clear()
             self._abandoned.clear()
         elif self._claimers:
@@ -168,7 +170,7 @@ class SlotSupply(Attachment):
                 self._claimers -= 1
 
     def all_in_flight(self) -> Overloaded:
-        """What a call is told that got no slot."""
+        """The error for a call that got no slot."""
         slots = "the only slot" if len(self.slots) == 1 else f"all {len(self.slots)} slots"
         return Overloaded(
             f"{slots} of this worker {'was' if len(self.slots) == 1 else 'were'} in flight until the deadline; "
@@ -180,17 +182,17 @@ class SlotSupply(Attachment):
         if left <= 0:
             raise self.all_in_flight()
         with self._slow:
-            # What another thread was asking for may have come, or been refused, just before we listen.
+            # The slots that another thread asked for may have come, or been refused, just before this thread waits.
             settled = not self._grower and not self._no_more_slots and len(self.slots) < self.max_slots
             if not self._free and self.open and not settled:
-                # Abandoned slots come back without a notification, so look for them now and then.
+                # Abandoned slots come back without a notification, so check them from time to time.
                 self._slow.wait(min(left, 0.05) if self._abandoned else min(left, threading.TIMEOUT_MAX))
 
     # -- more, and larger ones -----------------------------------------------------------------------------------------
 
     def _more_slots(self, deadline_ns: int) -> bool:
-        """Ask for another block, one thread at a time. False if there are as many slots as there may be, or if another
-        thread asks already."""
+        """Ask for another block, one thread at a time. False if the maximum is reached, or if another thread is
+        already asking."""
         me = threading.get_ident()
         try:
             with self._slow:
@@ -207,7 +209,7 @@ class SlotSupply(Attachment):
                 self._no_more_slots = f"more could not be made: {error}"
                 return False
             except DeadlineExceeded:
-                if self._no_more_slots:  # the broker's last word, for which there was time
+                if self._no_more_slots:  # the broker refused earlier, within the deadline
                     return False
                 raise
             try:
@@ -226,13 +228,15 @@ class SlotSupply(Attachment):
                 self.listeners.notify_waiting()
 
     def _map_block(self, reply: control.Message, received: Received, deadline_ns: int) -> None:
-        """The broker gives it once: what cannot be mapped now is kept for the next time."""
+        """Map a new block. The broker sends a block only once, so a block that cannot be mapped now is kept for the
+        next time."""
         self._left_block = reply, received
         try:
             completed = self._open_all(reply["block"], deadline_ns)
             segment = self._mapped(received[-1], reply["nbytes"])
         except BrokerError:
-            if not self.open:  # who keeps the error keeps its traceback, and so would keep what came
+            # a caller that keeps the error keeps its traceback, and would keep the descriptors
+            if not self.open:
                 self._left_block = None
                 for descriptor in received:
                     descriptor.close()
@@ -256,7 +260,7 @@ class SlotSupply(Attachment):
         memory = segment.bytes[start:]
         first = block[
             "first"
-        ]  # slots before it may be missing here: an interrupted call never saw their block
+        ]  # earlier slots may be missing here: an interrupted call never received their block
         for index, each in enumerate(completed or self._open_all(block, deadline_ns)):
             header = memory[header_offset(index) :][:SLOT_HEADER]
             region_in = memory[input_offset(index, *sizes) :][: block["input_bytes"]]
@@ -284,7 +288,8 @@ class SlotSupply(Attachment):
         except (Overloaded, InvalidInput):
             raise  # refused: nothing has changed
         except BaseException:
-            slot.bind_input(memoryview(b""))  # the broker may have bound another: the next use must ask again
+            # the broker may have bound another region: the next use must ask again
+            slot.bind_input(memoryview(b""))
             raise
         try:
             slot.bind_input(self._mapped(received[-1], reply["nbytes"]).bytes)
@@ -293,7 +298,8 @@ class SlotSupply(Attachment):
             raise
 
     def _check_output(self, slot: Slot) -> None:
-        """The last call that used the slot may have left before it was found that its answer could not be mapped."""
+        """Set the slot aside if the answer to its last call could not be mapped; that call may have left before it was
+        noticed."""
         found = self._output_regions.get(slot.index)
         if found is not None and isinstance(found[1], BrokerError):
             slot.set_aside()
@@ -306,7 +312,7 @@ class SlotSupply(Attachment):
             self._ring.ring_again()
         for _ in range(len(self._abandoned)):
             try:
-                slot = self._abandoned[0]  # taken out to be looked at, so by one thread at a time
+                slot = self._abandoned[0]  # removed while it is checked, so that only one thread checks it
                 del self._abandoned[0]
             except IndexError:
                 return
@@ -316,10 +322,10 @@ class SlotSupply(Attachment):
                 (self._abandoned if slot.busy or slot.extra_posts else self._free).append(slot)
 
     def _recover(self, slot: Slot) -> None:
-        """Acquire the posts that are still to come for an abandoned slot: the broker's, if it is busy, and our own.
+        """Acquire the posts that are still outstanding for an abandoned slot: the broker's, if it is busy, and our own.
 
-        They look alike, so the slot is free only when all are there: what is left over would be taken for the answer to
-        the slot's next use.
+        The posts look alike, so the slot is free only when all of them have arrived: a post left over would be taken
+        for the answer to the slot's next use.
         """
         while slot.done if slot.busy else slot.extra_posts:
             now = monotonic_ns()
@@ -331,6 +337,6 @@ class SlotSupply(Attachment):
             elif not slot.missing_ns or now - slot.missing_ns < _POST_OVERDUE_NS:
                 slot.missing_ns = slot.missing_ns or now
                 return
-            else:  # a signal handler has raised just after one was acquired: it comes no more
+            else:  # a signal handler raised just after a post was acquired: that post will not come again
                 slot.extra_posts = 0
                 slot.busy = False

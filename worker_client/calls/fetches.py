@@ -28,8 +28,7 @@ def graph_name(element: Any) -> str | None:
 
 
 def flatten(fetches: Any) -> tuple[tuple[str, ...], Build]:
-    """The names in `fetches`, each once, and the function that builds the answer from their values. Raises WrongType.
-    """
+    """Each name in `fetches`, and a function that builds the answer from their values. Raises WrongType."""
     names: dict[str, int] = {}
     build = _visit(fetches, names)
     return tuple(names), build

@@ -229,7 +229,9 @@ class PendingCall:
 
     def enter(self, slot: Slot) -> None:
         """Note the slot in which the call is about to be submitted."""
-        self.sequence = 0  # another thread may cancel meanwhile: it must never combine one slot with another slot's use
+        self.sequence = (
+            0  # another thread may cancel meanwhile: it must never combine one slot with another slot's use
+        )
         self.slot = slot
         self.sequence = slot.sequence + 1
 

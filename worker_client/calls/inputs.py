@@ -164,8 +164,7 @@ def _casts(given: np.dtype, wanted: np.dtype) -> bool:
 
 
 def _converted(value: Any, wanted: np.dtype) -> np.ndarray:
-    """`value` as an array of dtype `wanted`. Raises TypeError, ValueError or ArithmeticError if a value would change.
-    """
+    """`value` as an array of this dtype. Raises TypeError, ValueError or ArithmeticError if a value would change."""
     array = np.asarray(value)
     if array.dtype == wanted or not array.size or wanted.kind not in _NUMBERS:
         return np.asarray(value, dtype=wanted)

@@ -22,10 +22,10 @@ IN_FLIGHT = 8
 """How many parts of one call are under way at a time: enough to keep a broker busy, and little memory."""
 
 _OF_KERAS = {
-    "callbacks": "callbacks would have to run in the broker's process; iterate over model.map(batches) and call them
-    here", "max_queue_size": "leave it out; model.map(batches, max_in_flight=...) takes a generator", "workers": "leave
-    it out; model.map(batches, max_in_flight=...) takes a generator", "use_multiprocessing": "leave it out;
-    model.map(batches, max_in_flight=...) takes a generator",
+    "callbacks": "they cannot run in the broker's process; iterate over model.map(batches) and call them here",
+    "max_queue_size": "leave it out; model.map(batches, max_in_flight=...) takes a generator",
+    "workers": "leave it out; model.map(batches, max_in_flight=...) takes a generator",
+    "use_multiprocessing": "leave it out; model.map(batches, max_in_flight=...) takes a generator",
 }
 
 
@@ -48,7 +48,8 @@ class Parts:
         _refuse({**others, **({} if callbacks is None else {"callbacks": callbacks})})
         given = validator.given(inputs)
         fitted = dict(zip(validator.names, map(_sliceable, validator.prepare(inputs)[0])))
-        self._arrays = {name: fitted[name] for name in given}  # the other inputs have their defaults in each part
+        # the other inputs have their defaults in each part
+        self._arrays = {name: fitted[name] for name in given}
         self._one_output = len(validator.signature.outputs) == 1 and not isinstance(inputs, Mapping)
         counts = [array.shape[0] if array.ndim else 1 for array in self._arrays.values()]
         self._rows = max(counts, default=0)

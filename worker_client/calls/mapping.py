@@ -60,7 +60,9 @@ def _unordered(submit: Submit, batches: Iterable[Any], max_in_flight: int) -> It
 
 
 def _first(pending: deque[Future[Any]]) -> Any:
-    answer = pending[0].result()  # it stays in `pending`, so that an interrupted wait cancels it with the rest
+    answer = pending[
+        0
+    ].result()  # it stays in `pending`, so that an interrupted wait cancels it with the rest
     pending.popleft()
     return answer
 

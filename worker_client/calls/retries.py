@@ -50,7 +50,8 @@ class RetryThread:
             call.end(None, refused)
 
     def close(self, error: BrokerUnavailable) -> list[threading.Thread]:
-        """End the futures of all queued calls with `error`. Returns the threads that may still be busy with a call; they
+        """End the futures of all queued calls with `error`. Returns the threads that may still be busy with a call;
+        they
         end when they notice that the connection is closed."""
         with self._lock:
             calls, self._calls = self._calls, []

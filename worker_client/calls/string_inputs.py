@@ -1,7 +1,7 @@
 """Inputs that contain strings: they are encoded before a slot is claimed, because only then is the required size known.
 
 Strings that an app writes in place, `request["text"][...]`, cannot be in shared memory. The app writes them into an
-array of objects of its own, which each run encodes into the slot. """
+array of objects of its own, which each run encodes into the slot."""
 
 from __future__ import annotations
 
