@@ -2,9 +2,9 @@
 
 begin -> a free slot, or the end of the queue -> written, submitted with NOTIFY_EVENT
                                                  broker: completes the slot, sets the channel's event
-deadline thread, closing channel: set the event too
-event readable -> look at every slot in flight -> answers are copied out, the tasks that await them go on
-                                               -> each slot that is free now goes to the first in the queue
+watcher thread, closing channel: set the event too
+event readable -> check every slot in flight -> answers are copied out, the tasks that await them go on
+                                               -> each free slot goes to the first call in the queue
 
 A task wakes once, when its answer is there; nothing before that needs a task. Calls get slots in the order in which
 they began, so no call starves. Each event loop has its own LoopCalls; `attachment/listeners.py` says how they share a
@@ -39,7 +39,7 @@ _numbers = count()  # of claims, in the order in which they were made
 
 
 class SlotClaim:
-    """Waits for a slot. `over` gets the slot."""
+    """A claim that waits for a slot. `over` gets the slot."""
 
     __slots__ = ("deadline_ns", "nbytes", "number", "over", "slot")
 
@@ -48,14 +48,14 @@ class SlotClaim:
         self.over = over
         self.nbytes = nbytes
         self.deadline_ns = deadline_ns
-        self.slot: Slot | None = None  # while the broker has it
+        self.slot: Slot | None = None  # the slot, while the broker has it
 
     def enter(self, calls: LoopCalls, slot: Slot) -> None:
-        """The slot is ours."""
+        """Take over a slot that was claimed."""
         self.over.set_result(slot)
 
     def fail(self, calls: LoopCalls, error: BaseException) -> None:
-        """The broker will not answer, or not in time."""
+        """Fail, because the broker will not answer, or not in time."""
         if isinstance(error, MemoryError):
             error = limits.no_memory(error)
         if not self.over.done():
@@ -68,7 +68,7 @@ class AsyncRun(SlotClaim):
     __slots__ = ()
 
     def answer(self, calls: LoopCalls, slot: Slot) -> None:
-        """The broker has answered: the result in the slot may be read."""
+        """Take the broker's answer: the result in the slot may be read."""
         if not self.over.done():
             self.over.set_result(None)
 
@@ -89,13 +89,13 @@ class AsyncCall(SlotClaim):
         given: tuple[str, ...],
     ) -> None:
         super().__init__(over, layout.nbytes, deadline_ns)
-        self.given = given  # the inputs that are no defaults
+        self.given = given  # the names of the inputs that the caller gave
         self.binding = binding
         self.arrays = arrays
         self.layout = layout
         self.form = form
         self.sent: dict[str, Any] | None = None
-        self.timed = False  # its caller wants its timings
+        self.timed = False  # whether its caller needs its timings
         self.timings: Timings | None = None
 
     def enter(self, calls: LoopCalls, slot: Slot) -> None:
@@ -111,7 +111,7 @@ class AsyncCall(SlotClaim):
     def answer(self, calls: LoopCalls, slot: Slot) -> None:
         try:
             value = copied(self.binding, slot.result(), self.form)
-        except Exception as error:  # what the broker reports; no memory for the copy
+        except Exception as error:  # an error that the broker reports, or no memory for the copy
             self.fail(calls, error)
             return
         if self.timed:
@@ -124,7 +124,7 @@ class AsyncCall(SlotClaim):
     def fail(self, calls: LoopCalls, error: BaseException) -> None:
         slot, self.slot = self.slot, None
         if slot is not None:
-            if isinstance(error, BrokerLost):  # the caller may have written to his own arrays meanwhile
+            if isinstance(error, BrokerLost):  # the caller may have changed its own arrays meanwhile
                 try:
                     self.sent = self._copy(slot)
                 except MemoryError as lack:
@@ -138,29 +138,29 @@ class AsyncCall(SlotClaim):
 
 
 Sent: TypeAlias = AsyncRun | AsyncCall
-"""What the broker answers; a claim as such only waits for its slot."""
+"""The claims that the broker answers; a plain SlotClaim only waits for its slot."""
 
 
 class LoopCalls:
-    """Belongs to the loop that made it. All methods are called there, except those of `Listener`."""
+    """The calls of one event loop. All methods are called in that loop, except those of `Listener`."""
 
     def __init__(self, channel: Channel, event: Event) -> None:
         self.channel = channel
         self.loop = asyncio.get_running_loop()
-        self.deadline_ns = NO_DEADLINE  # the earliest of those that wait for a slot
+        self.deadline_ns = NO_DEADLINE  # the earliest deadline of the queued claims
         self.expired_ns = 0
-        self._event: Event | None = None  # if it is us who listens
+        self._event: Event | None = None  # if this loop listens to the event itself
         self._calls: dict[Slot, Sent] = {}
         self._queue: deque[SlotClaim] = deque()
         self._growing: SlotClaim | None = None
-        self._woken_ns = 0  # when it was woken, if it has not looked since
-        self._patience_ns = CHECK_NS  # until it is woken once more
+        self._woken_ns = 0  # when it was woken, if it has not checked since
+        self._patience_ns = CHECK_NS  # how long until it is woken once more
         self._stopped = False
-        self._reason: BrokerUnavailable | None = None  # why it was stopped, if the channel does not know
+        self._reason: BrokerUnavailable | None = None  # why it was stopped, if the channel is not closed
         if channel.join(self):
             self._event = event
             self.loop.add_reader(event.fd, self._on_event)
-        self._on_event()  # it may have been closed before we listened
+        self._on_event()  # the channel may have been closed before this loop listened
 
     def __repr__(self) -> str:
         return f"<LoopCalls {len(self._calls)} under way, {len(self._queue)} waiting, of {self.channel!r}>"
@@ -180,7 +180,7 @@ class LoopCalls:
         return slot
 
     def release(self, slot: Slot) -> None:
-        """Give a slot back, whatever happened to its request."""
+        """Give a slot back, in whatever state its request is."""
         turn = self.channel.listeners.whose_turn(self)
         if turn is None and self._queue and not (slot.busy or slot.extra_posts):
             claim, fits = self._queue[0], self._queue[0].nbytes <= slot.input.nbytes
@@ -194,7 +194,8 @@ class LoopCalls:
         if self._queue and not self.loop.is_closed():
             if turn is None:
                 self._serve_queue()
-            else:  # they have a moment to take it, and do not keep us waiting if their loop is blocked
+            # the other loop gets a moment to take the slot, but cannot keep this one waiting if it is blocked
+            else:
                 self.loop.call_soon(self._serve_queue)
 
     def _begin(self, claim: SlotClaim) -> None:
@@ -207,14 +208,14 @@ class LoopCalls:
         self._queue.append(claim)
         if claim.deadline_ns < self.deadline_ns:
             self._expire_at(claim.deadline_ns)
-        if len(self._queue) == 1:  # the others wait for the first
+        if len(self._queue) == 1:  # later claims wait for the first
             self._serve_queue()
             self._find_closed_loops()
         elif self._growing is not None:
             self._serve_queue()
 
     def _serve_queue(self) -> None:
-        """Give the slots that are free to those who wait, and ask for more while there may be."""
+        """Give the free slots to the queued claims, and ask for more slots while more are allowed."""
         while self._queue and self.channel.open:
             claim = self._queue[0]
             if claim.over.done():  # cancelled, or out of time
@@ -232,7 +233,8 @@ class LoopCalls:
             return
 
     def _serve_smaller(self) -> None:
-        """What is free is too small for the first, who waits for more: meanwhile it is for those behind."""
+        """Give free slots that are too small for the first claim, which waits for a larger one, to the claims behind
+        it."""
         for claim in list(self._queue)[1:]:
             if claim.over.done():
                 continue
@@ -243,11 +245,11 @@ class LoopCalls:
             claim.enter(self, slot)
 
     def _grow_for(self, claim: SlotClaim) -> None:
-        """Another block of slots, or a larger region, is asked for over the control socket, which blocks. The claim
-        stays the first in the queue: what is free meanwhile, or there when the answer comes, is its own."""
+        """Ask for another block of slots, or a larger region, in a thread, because the control socket blocks. The claim
+        stays first in the queue: it gets the next slot that fits, even before the answer comes."""
         try:
             grown = self.loop.run_in_executor(None, self.channel.make_room, claim.nbytes, claim.deadline_ns)
-        except RuntimeError as error:  # an executor that was shut down; no more threads
+        except RuntimeError as error:  # the executor was shut down, or cannot start a thread
             self._queue.remove(claim)
             claim.fail(
                 self, Overloaded(f"the event loop could not start a thread to ask for more memory: {error}")
@@ -257,7 +259,8 @@ class LoopCalls:
 
         def look(grown: asyncio.Future[None]) -> None:
             self._growing = None
-            error = None if grown.cancelled() else grown.exception()  # taken in any case, or asyncio logs it
+            # retrieved in any case, or asyncio logs it
+            error = None if grown.cancelled() else grown.exception()
             if grown.cancelled() or self._stopped:
                 error = self._gone()
             if error is not None and claim in self._queue:
@@ -279,7 +282,7 @@ class LoopCalls:
         self.channel.arm(deadline_ns)
 
     def _expire(self, now_ns: int) -> None:
-        """Fail those that wait for a slot and whose deadline has passed, and look again at the next one's."""
+        """Fail the queued claims whose deadline has passed, and arm the watcher for the next deadline."""
         earliest = NO_DEADLINE
         for claim in list(self._queue):
             if claim.over.done():
@@ -297,10 +300,10 @@ class LoopCalls:
     # -- calls ---------------------------------------------------------------------------------------------------
 
     def begin(self, binding: Binding, inputs: Any, deadline_ns: int, form: Any) -> AsyncCall:
-        """Send `inputs` as soon as there is a slot; the answer has the form that belongs to these inputs.
+        """Send `inputs` as soon as there is a slot. `form`, the caller's inputs, decides the form of the answer.
 
-        Raises InvalidInput or BrokerUnavailable; every other error is the outcome of `over`. A caller that stops
-        awaiting it must `give_up` the call.
+        Raises InvalidInput or BrokerUnavailable; every other error is set on `over`. A caller that stops awaiting
+        `over` must call `give_up`.
         """
         try:
             arrays, layout = binding.validator.prepare(inputs)
@@ -312,8 +315,8 @@ class LoopCalls:
         return call
 
     def give_up(self, call: AsyncCall) -> None:
-        """Nobody awaits the call any more: cancel its request, if there is one. If its loop is closed, the garbage
-        collector calls this, in any thread."""
+        """Cancel the request of a call that no task awaits any more. If its loop is closed, the garbage collector calls
+        this, in any thread."""
         slot, call.slot = call.slot, None
         if slot is not None and self._calls.pop(slot, None) is not None:
             self.release(slot)
@@ -321,7 +324,7 @@ class LoopCalls:
             call.over.cancel()
 
     async def run(self, slot: Slot, signature_id: int, deadline_ns: int) -> None:
-        """Submit a written slot; return when its result may be read. Raises DeadlineExceeded and the like.
+        """Submit a written slot, and wait until its result may be read. Raises DeadlineExceeded and the like.
 
         A task that is cancelled cancels its request when it releases the slot.
         """
@@ -334,14 +337,14 @@ class LoopCalls:
             slot.deadline_ns = NO_DEADLINE
 
     def submit(self, claim: Sent, slot: Slot, signature_id: int) -> None:
-        """Hand the claim's slot, which is written, to the broker."""
+        """Hand the claim's written slot to the broker."""
         self._calls[slot] = claim
         claim.slot = slot
         slot.notify = NOTIFY_EVENT
         try:
             if self._stopped:
                 raise self._gone()
-            # Before it is submitted: the channel may turn out to be lost.
+            # Before the slot is submitted, because this may find that the channel is lost.
             if claim.deadline_ns != NO_DEADLINE:
                 self.channel.watch(slot, claim.deadline_ns)
             self.channel.submit(slot, signature_id, claim.deadline_ns, NOTIFY_EVENT)
@@ -350,7 +353,7 @@ class LoopCalls:
             claim.fail(self, error)
 
     def _on_event(self) -> None:
-        """Settle every call that is over."""
+        """Settle every call that has ended."""
         if self._stopped:
             return
         if not self.channel.ours:
@@ -360,7 +363,8 @@ class LoopCalls:
         try:
             self._check_all(monotonic_ns())
         except BaseException:
-            self._check_again_soon()  # a signal handler has raised in the middle of it: the others do not suffer
+            # a signal handler raised in the middle of the check: the other calls must still be checked
+            self._check_again_soon()
             raise
 
     def _check_all(self, now: int) -> None:
@@ -372,20 +376,20 @@ class LoopCalls:
         for slot, claim in list(self._calls.items()):
             try:
                 self._check_at(slot, claim, now)
-            except Exception as error:  # is this call's, and keeps no other from its answer
+            except Exception as error:  # only this call fails, and the others still get their answers
                 self._calls.pop(slot, None)
                 claim.fail(self, error)
         if now >= self.deadline_ns:
             self._expire(now)
         if self._queue:
-            self._serve_queue()  # a slot that was given up while it ran may have come back
+            self._serve_queue()  # a slot that was abandoned while it ran may have come back
             self._find_closed_loops()
         if not self.channel.open:
             self.stop()
 
     def _check_at(self, slot: Slot, claim: Sent, now: int) -> None:
         if slot.busy and slot.words[DONE] == slot.sequence and self.channel.take_answer(slot):
-            self.channel.watch(slot, claim.deadline_ns)  # for the region of its output may still be to come
+            self.channel.watch(slot, claim.deadline_ns)  # because its output region may not have arrived yet
         if not slot.busy and self.channel.has_region(slot):
             self._settle(slot, claim)
         elif now >= claim.deadline_ns:
@@ -408,13 +412,14 @@ class LoopCalls:
         claim.fail(self, error)
 
     def stop(self, error: BrokerUnavailable | None = None) -> None:
-        """The channel is closed or closing, for the reason in `error`."""
+        """End all calls, because the channel is closed or closing, for the reason in `error`."""
         if self._stopped:
             return
         self._stopped, self._reason = True, error
         self.channel.listeners.leave(self)
-        event, self._event = self._event, None  # closed when nobody refers to it any more
-        # A child's loop may share its epoll with the parent's; under a number that was taken the app may have a reader.
+        event, self._event = self._event, None  # it is closed when nothing refers to it any more
+        # A child's loop may share its epoll with the parent's, and the app may have a reader for a number that it
+        # reused.
         if event is not None and self.channel.ours and not event.taken:
             self.loop.remove_reader(event.fd)
         self.deadline_ns = NO_DEADLINE
@@ -445,15 +450,15 @@ class LoopCalls:
         now = monotonic_ns()
         if self._woken_ns and now - self._woken_ns <= self._patience_ns:
             return
-        # Once more if it has not looked for long, as a signal handler may have raised before it did. Twice as long each
-        # time: a loop that never runs again collects what it is to call.
+        # Wake it once more if it has not checked for long, because a signal handler may have raised before it did. The
+        # pause doubles each time, because a loop that never runs again only collects callbacks.
         self._patience_ns = 2 * self._patience_ns if self._woken_ns else CHECK_NS
         self._woken_ns = now
-        with contextlib.suppress(RuntimeError):  # the loop has just been closed
+        with contextlib.suppress(RuntimeError):  # the loop was closed just now
             self.loop.call_soon_threadsafe(self._on_event)
 
     def abandon(self) -> None:
-        """Give the slot of a call back; the slot of an open request goes back when the request is collected."""
+        """Release the slots of calls. The slot of an open request is released when the request is garbage-collected."""
         self._stopped = True
         self._event = None
         self._queue.clear()

@@ -41,7 +41,7 @@ from worker_client.wire.signature import Signature
 def connect(
     address: str | os.PathLike[str] | None = None, *, timeout: float | None = None, retries: int = 1
 ) -> AsyncClient:
-    """As `worker_client.connect`. Asks nothing of the broker yet, so it may be called before there is a loop."""
+    """Like `worker_client.connect`. Does not contact the broker yet, so it may be called before there is a loop."""
     return AsyncClient(sync.connect(address, timeout=timeout, retries=retries, wait="block"))
 
 
@@ -49,8 +49,8 @@ class AsyncClient:
     """A process's access to one broker, for any number of event loops, at the same time or one after the other. If it
     is made before a fork, it works in every child.
 
-    The loops share a channel, so a loop that runs a single request does not have to attach. A copy is the same client;
-    a pickle holds address and options, and all that are unpickled in one process are the same client.
+    The loops share a channel, so a loop that runs a single request does not have to attach. A copy is the same client.
+    A pickle holds the address and the options; unpickling it several times in one process returns the same client.
     """
 
     def __init__(self, client: sync.Client) -> None:
@@ -58,7 +58,7 @@ class AsyncClient:
         self._calls: dict[asyncio.AbstractEventLoop, LoopCalls] = {}
         self._attaching: dict[asyncio.AbstractEventLoop, asyncio.Future[None]] = {}
         self._closings = 0
-        self._ended = False  # its `async with` block is over
+        self._ended = False  # whether its `async with` block has ended
 
     def __repr__(self) -> str:
         return f"<AsyncClient {[*self._calls.values()] or self._client!r}>"
@@ -110,7 +110,7 @@ class AsyncClient:
             if calls.loop is loop:
                 calls.stop(_closed())
             else:
-                with contextlib.suppress(RuntimeError):  # it is closed
+                with contextlib.suppress(RuntimeError):  # the loop is closed
                     calls.loop.call_soon_threadsafe(calls.stop, _closed())
         if everyone or not _has_no_threads(loop):
             await loop.run_in_executor(None, self._client.close)
@@ -157,8 +157,8 @@ class AsyncClient:
     async def _attach(
         self, model: Model, deadline: Callable[[], int], bind: Callable[[], tuple[Binding, int]]
     ) -> tuple[Binding, LoopCalls, int]:
-        """Bind the model's handle, in a thread, and listen to its channel. One task of a loop at a time; the others
-        wait for it until their own deadlines, and then, all at once, mostly find it done."""
+        """Bind the model's handle, in a thread, and listen to its channel. One task of a loop does so at a time; the
+        others wait for it until their own deadlines, and then usually find it done."""
         loop = _loop_with_threads()
         deadline_ns = deadline()
         closings = self._closings
@@ -193,10 +193,10 @@ class AsyncClient:
                 mine.set_result(None)
 
     def _join_at_once(self, binding: Binding | None) -> LoopCalls | None:
-        """For a loop that comes to a channel which others have: an `async_to_sync` makes one for each request."""
+        """Join a channel that other loops use already: `async_to_sync` makes a loop for each request."""
         event = binding.channel.event if binding is not None else None
         if binding is None or event is None or not binding.channel.open or not event.ours:
-            return None  # `_attach` finds out what is wrong with it
+            return None  # `_attach` finds out what is wrong
         _loop_with_threads()
         return self._join(binding.channel, event)
 
@@ -210,7 +210,8 @@ class AsyncClient:
 
 
 class AsyncModel:
-    """One model at one signature. Errors as for `Model`; cancelling a task cancels its request."""
+    """One model at one signature. Calls raise the same errors as those of `Model`. Cancelling a task cancels its
+    request."""
 
     def __init__(self, client: AsyncClient, model: Model) -> None:
         self._client = client
@@ -278,7 +279,7 @@ class AsyncModel:
         timeout: float | None = None,
         **others: Any,
     ) -> Any:
-        """As `Model.predict`: ndarray -> ndarray, or {name: array} -> {name: array}; private copies."""
+        """Like `Model.predict`: ndarray -> ndarray, or {name: array} -> {name: array}; returns private copies."""
         model = self._model
         binding = model.binding()
         calls = self._client.calls_of(binding)
@@ -317,7 +318,7 @@ class AsyncModel:
         return running_loop().create_task(self.predict(inputs, timeout=timeout))
 
     def request(self, rows: int | None = 1, shapes: dict[str, tuple[int, ...]] | None = None) -> AsyncRequest:
-        """As `Model.request`, in an `async with` block: inputs are written and results read in shared memory."""
+        """Like `Model.request`, for an `async with` block: inputs are written and results are read in shared memory."""
         client = self._client
         return AsyncRequest(client.ready, client.attach_again, self._model, rows, shapes or {})
 
@@ -375,7 +376,7 @@ def _model_of(
 
 
 def running_loop() -> asyncio.AbstractEventLoop:
-    """Raises BrokerError if no asyncio loop is running."""
+    """The running loop. Raises BrokerError if no asyncio loop is running."""
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
@@ -387,7 +388,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 
 def _loop_with_threads() -> asyncio.AbstractEventLoop:
-    """The running loop. Raises BrokerError for one whose executor would never run."""
+    """The running loop. Raises BrokerError for a loop whose executor would never run."""
     loop = running_loop()
     if _has_no_threads(loop):
         raise BrokerError(
@@ -399,7 +400,8 @@ def _loop_with_threads() -> asyncio.AbstractEventLoop:
 
 
 def _keeps_time(loop: asyncio.AbstractEventLoop) -> bool:
-    """Not so in a test suite that freezes its clock, or has one of its own: there each task waits in a thread."""
+    """Whether the loop's clock runs with the monotonic clock. Test suites may freeze or replace it; then each task
+    waits in a thread."""
     return abs(loop.time() - monotonic()) < 1.0
 
 

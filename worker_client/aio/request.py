@@ -1,4 +1,4 @@
-"""A request of an event loop whose inputs and outputs are in shared memory."""
+"""A request for event loops, with inputs and outputs in shared memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from worker_client.wire.tensors import TensorLayout
 class AsyncRequest(WritableInputs):
     """Made by `AsyncModel.request`. Holds a slot inside its `async with` block.
 
-    When its broker goes away, the inputs, including strings, stay where they are, like those of `Request`.
+    When its broker goes away, the inputs, including strings, stay where they are, as with `Request`.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class AsyncRequest(WritableInputs):
                 raise limits.no_memory(error) from None
             before, _, slot = self._held
             binding, calls = await self._attach_again(self._model, deadline)
-            if binding.channel is before.channel:  # it is the model that is not what it was
+            if binding.channel is before.channel:  # only the model was replaced
                 check_same(before.validator.signature, binding)
                 self._held = binding, calls, slot
             else:
@@ -106,7 +106,7 @@ class AsyncRequest(WritableInputs):
         return Result(binding.output_names, slot.result(), slot)
 
     async def _write_strings(self, binding: Binding, calls: LoopCalls, slot: Slot, deadline: int) -> Slot:
-        """The slot that holds all inputs now."""
+        """Write the inputs, in a larger slot if they need one. Returns the slot that holds all inputs."""
         tensors, layout = binding.validator.prepare(self._inputs)
         if layout.nbytes > slot.input.nbytes:
             larger = await calls.claim(layout.nbytes, deadline)
@@ -122,7 +122,7 @@ class AsyncRequest(WritableInputs):
     async def _claim(
         self, binding: Binding, calls: LoopCalls, deadline: int
     ) -> tuple[Binding, LoopCalls, Slot]:
-        """A slot of this broker, or of the next one if that goes away."""
+        """A slot of this broker, or of the next one if this one goes away."""
         assert self._layout is not None
         signature = (
             self._held[0].validator.signature if self._held is not None else binding.validator.signature

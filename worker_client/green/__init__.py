@@ -1,1 +1,1 @@
-"""Waiting in a process that gevent or eventlet has patched: a call lets the other greenlets run."""
+"""Waiting in a process that gevent or eventlet has patched: a call lets the other greenlets run meanwhile."""

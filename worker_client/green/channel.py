@@ -1,11 +1,11 @@
 """Under monkey patching by gevent or eventlet: a call lets the other greenlets run while it waits.
 
 submit -> slot in the ring, NOTIFY_EVENT     broker: completes the slot, sets the channel's event
-event readable -> the hub looks at every waiting call -> the greenlets whose call is over go on
+event readable -> the hub checks every waiting call -> the greenlets whose call has ended go on
 
-Everything else that may wait (locks, the control socket, the watcher and the dispatcher, which are greenlets then)
-goes through modules that have been patched. Semaphores are what cannot be: a greenlet never waits on one. A process
-without either library, or with one that has patched nothing, pays two looks into `sys.modules` when it attaches.
+Everything else that may wait (locks, the control socket, and the watcher and the dispatcher, which are greenlets then)
+goes through modules that have been patched. Semaphores cannot be patched, so a greenlet never waits on one. A process
+without either library, or with a library that has patched nothing, pays two look-ups in `sys.modules` when it attaches.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ MakeChannel = Callable[[ControlLink, control.Message, Descriptor, WaitMode, int]
 
 
 def hub() -> Hub | None:
-    """Of the thread that asks, if greenlets run there."""
+    """The hub of the calling thread, if greenlets run there."""
     if monkey.in_native_thread():
         return None
     if monkey.gevent_has_patched():
@@ -46,13 +46,13 @@ def hub() -> Hub | None:
 
 
 def channel_type() -> MakeChannel:
-    """What this process attaches with."""
+    """The class, or factory, of the channels that this process makes."""
     here = hub()
     return Channel if here is None else lambda *arguments: GreenChannel(here, *arguments)
 
 
 def _part_of_hub(hub: Hub, function: Callable[[], None], deadline_ns: int) -> None:
-    """Run what changes the event loop in its own thread."""
+    """Run a function that changes the event loop, in the loop's own thread."""
     if not monkey.in_native_thread():
         function()
         return
@@ -66,7 +66,7 @@ def _part_of_hub(hub: Hub, function: Callable[[], None], deadline_ns: int) -> No
 
 
 class _Futures(FutureDispatcher):
-    """Whose thread is a greenlet of the hub."""
+    """A dispatcher whose thread is a greenlet of the hub."""
 
     def __init__(self, channel: Channel, hub: Hub) -> None:
         super().__init__(channel)
@@ -78,7 +78,7 @@ class _Futures(FutureDispatcher):
 
 
 class _Bell(semaphore.ReleasedSemaphore):
-    """What the dispatcher of futures waits for, in place of a semaphore."""
+    """The object that the dispatcher of futures waits for, in place of a semaphore."""
 
     __slots__ = ("_check_later", "_rung")
 
@@ -98,8 +98,8 @@ class _Bell(semaphore.ReleasedSemaphore):
 
 
 class GreenChannel(Channel):
-    """A channel of the main thread's hub, in which all that is part of it runs. Calls of native threads, the library's
-    own pool, block there."""
+    """A channel of the main thread's hub, which runs all its parts. Calls in native threads, such as those of the
+    library's own pool, block their thread."""
 
     def __init__(
         self,
@@ -114,7 +114,7 @@ class GreenChannel(Channel):
         self.bell = _Bell(hub.new_waiter(), self._check_later)
         self._hub = hub
         self._waiters: dict[Slot, Waiter] = {}
-        self._stop: Callable[[], None] | None = None  # for the hub to listen no more
+        self._stop: Callable[[], None] | None = None  # makes the hub stop listening
         self._listening = threading.Lock()
         self.futures = _Futures(self, hub)
 
@@ -131,7 +131,7 @@ class GreenChannel(Channel):
             return
         waiter = self._waiters[slot] = self._hub.new_waiter()
         try:
-            # Nothing is missed: the hub, which looks, runs only when we wait.
+            # Nothing is missed, because the hub, which checks, runs only while this greenlet waits.
             while self.ours and not self.take_answer(slot):
                 if not self.open:
                     raise self.gone(slot)
@@ -141,7 +141,7 @@ class GreenChannel(Channel):
                     raise self.deadline_exceeded(slot)
                 waiter.wait(left)
                 waiter.clear()
-        finally:  # what a timeout or a kill() raises comes out of `wait`; the caller then gives the slot back
+        finally:  # a timeout or a kill() raises out of `wait`; the caller then releases the slot
             del self._waiters[slot]
         if not self.ours:  # a greenlet that a fork has copied
             raise self.gone(slot)
@@ -151,8 +151,9 @@ class GreenChannel(Channel):
     def dispose(self) -> None:
         self._stop_listening()
         super().dispose()
-        if self.ours:  # in a child they are copies of the parent's, and sleep on
-            for waiter in list(self._waiters.values()):  # the event was set for them, and is heard no more
+        if self.ours:  # in a child the waiters are copies of the parent's, and stay asleep
+            # the event was set for them, but the hub no longer listens to it
+            for waiter in list(self._waiters.values()):
                 waiter.set()
 
     def _listen(self, deadline_ns: int) -> None:
@@ -178,7 +179,7 @@ class GreenChannel(Channel):
             self.lose()
 
     def _on_event(self) -> None:
-        """In the hub: wake the calls that are over; the dispatcher looks for itself."""
+        """Wake the calls that have ended; the dispatcher checks its own. The hub calls this."""
         event = self.event
         if event is None or not self.ours:
             self._stop_listening()

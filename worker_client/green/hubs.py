@@ -1,4 +1,5 @@
-"""The event loops of gevent and of eventlet, as far as a channel needs them. Neither is imported before that."""
+"""The event loops of gevent and of eventlet, as far as a channel needs them. Neither library is imported before a
+channel needs it."""
 
 from __future__ import annotations
 
@@ -15,13 +16,13 @@ _READ = 1  # libev's
 
 
 class Waiter(Protocol):
-    """What one greenlet at a time waits for."""
+    """An object for which one greenlet at a time waits."""
 
     def wait(self, timeout: float | None = None) -> Any:
         """Let other greenlets run until it is set, or `timeout` seconds have passed."""
 
     def set(self) -> None:
-        """Any greenlet, and the hub itself."""
+        """Wake the greenlet that waits. Any greenlet may call, and the hub itself."""
 
     def clear(self) -> None: ...
 
@@ -30,21 +31,21 @@ class Hub(Protocol):
     """The hub of the thread that made this object."""
 
     def spawn(self, function: Callable[[], None]) -> bool:
-        """Have it run in a greenlet, asked by any thread. False if that cannot be done."""
+        """Have `function` run in a greenlet. Any thread may call. False if that is impossible."""
 
     def new_waiter(self) -> Waiter: ...
 
     def listen(self, fd: int, on_readable: Callable[[], None]) -> Callable[[], None]:
-        """Have the hub call `on_readable` whenever `fd` is readable; what ends that."""
+        """Have the hub call `on_readable` whenever `fd` is readable. Returns a function that ends this."""
 
 
 class NoGreenlet(Exception):
-    """There is no hub that another thread could have run something."""
+    """No hub can run a function for another thread."""
 
 
 def run_in_greenlet(hub: Hub | None, function: Callable[[], Any], deadline_ns: int) -> Any:
-    """Have a greenlet of `hub` run it, for the native thread that calls, and return or raise what comes of it. Raises
-    NoGreenlet, or DeadlineExceeded if the hub does not get to it in time."""
+    """Have a greenlet of `hub` run `function` for the native thread that calls; return its value or raise its error.
+    Raises NoGreenlet, or DeadlineExceeded if the hub does not run it in time."""
     outcome: queue.SimpleQueue[tuple[Any, BaseException | None]] = monkey.simple_queue()
 
     def run() -> None:
@@ -60,7 +61,7 @@ def run_in_greenlet(hub: Hub | None, function: Callable[[], Any], deadline_ns: i
     except queue.Empty:
         raise DeadlineExceeded(
             "no greenlet of the main thread could do its part of a native thread's call within the call's timeout: the "
-            "event loop does not run; let the main thread wait by way of gevent"
+            "event loop does not run; let the main thread wait through gevent"
         ) from None
     if error is not None:
         raise error
@@ -103,7 +104,7 @@ class EventletHub:
         self._hub = get_hub()
 
     def spawn(self, function: Callable[[], None]) -> bool:
-        """Nothing of eventlet's wakes a hub from another thread."""
+        """False: eventlet has no way to wake a hub from another thread."""
         return False
 
     def new_waiter(self) -> Waiter:
@@ -115,25 +116,26 @@ class EventletHub:
         def stop() -> None:
             with contextlib.suppress(
                 KeyError
-            ):  # who opened another file under this number has had it removed
+            ):  # code that opened another file under this number had it removed
                 self._hub.remove(listener)
 
         return stop
 
 
 def _ignore(*_: object) -> None:
-    """For a descriptor that is closed while the hub listens: we stop first."""
+    """Does nothing. The hub calls it if a descriptor is closed while the hub listens; the channel stops listening
+    first."""
 
 
 class _EventletWaiter:
-    """Not `eventlet.event.Event`, which is set once and for all, nor threading's, which costs as much as a call."""
+    """A waiter for eventlet. `eventlet.event.Event` can be set only once, and threading's costs as much as a call."""
 
     __slots__ = ("_greenlet", "_hub", "_set")
 
     def __init__(self, hub: Any) -> None:
         self._hub = hub
         self._set = False
-        self._greenlet: Any = None  # that waits now
+        self._greenlet: Any = None  # the greenlet that waits now
 
     def wait(self, timeout: float | None = None) -> None:
         if self._set:
@@ -158,6 +160,6 @@ class _EventletWaiter:
         self._set = False
 
     def _wake(self) -> None:
-        """In the hub. Who waited may have been killed or timed out meanwhile, and wait for something else."""
+        """Resume the greenlet that waits, if it has not been killed or timed out meanwhile. The hub calls this."""
         if self._greenlet is not None:
             self._greenlet.switch()
