@@ -102,7 +102,7 @@ def test_a_model_file_that_its_broker_may_not_read(place: Path) -> None:
     ("mount", "said"),
     [
         ("mount -t tmpfs -o ro tmpfs /dev/shm", "/dev/shm is mounted read-only"),
-        ("mount -t tmpfs tmpfs /dev && touch /dev/null", "there is no /dev/shm here"),
+        ("mount -t tmpfs tmpfs /dev && touch /dev/null", "there is no /dev/shm, in which"),
     ],
     ids=["read-only", "missing"],
 )

@@ -2,8 +2,8 @@
 change.
 
 watcher thread: "models" message --> update --+--> handles whose model changed bind again at their next call
-caller: a signature number no longer valid,    |    (so a call whose model did not change never asks)
-                an unknown name -----------------------+
+caller: a signature number no longer valid,   |    (so a call whose model did not change never asks)
+        an unknown name ----------------------+
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
 """How two processes meet and wake each other: segments, the ring, semaphores, events, the files beside a socket.
 
-The broker stands on it as well.
+The broker uses this package as well.
 """

@@ -22,5 +22,5 @@ class Backoff:
         return pause
 
     def reset(self) -> None:
-        """The last try was a success: begin with `first_s` again."""
+        """Begin with `first_s` again, after a try that succeeded."""
         self._next_s = self.first_s

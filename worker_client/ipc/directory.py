@@ -13,9 +13,10 @@ from worker_client.wire.errors import BrokerError
 
 
 def check_directory(directory: Path, ours: bool | None = None) -> None:
-    """One that is `ours` is made, and must be nobody else's; any other must exist. Raises BrokerError.
+    """Check that a directory is safe. If it is `ours`, it is created, and must belong to nobody else; any other must
+    exist. Raises BrokerError.
 
-    Without `ours` that is the runtime directory.
+    By default only the runtime directory is ours.
     """
     ours = directory == runtime_directory() if ours is None else ours
     if ours:
@@ -49,7 +50,8 @@ def check_directory(directory: Path, ours: bool | None = None) -> None:
 
 
 def _check_link(directory: Path) -> None:
-    """Whoever makes a link in /tmp chooses where a socket goes, and which directory is opened to others."""
+    """Raises BrokerError for a link made by another user, who could choose where the socket goes, and which directory
+    is opened to others."""
     with contextlib.suppress(OSError):
         found = directory.lstat()
         if stat.S_ISLNK(found.st_mode) and found.st_uid not in (0, os.geteuid()):
@@ -60,12 +62,13 @@ def _check_link(directory: Path) -> None:
 
 
 def _make(directory: Path) -> None:
-    """Root's lets others pass, who may be allowed to use a broker there; they cannot list it."""
+    """Create the directory. Other users may pass through root's directory to brokers that let them in, but cannot list
+    it."""
     try:
         directory.mkdir(mode=0o700)
         if is_system(directory):
             directory.chmod(0o711)
-    except FileExistsError:  # something else is there, which is told next
+    except FileExistsError:  # something else is there, which the next check reports
         pass
     except OSError as error:
         raise BrokerError(

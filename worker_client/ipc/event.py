@@ -1,8 +1,8 @@
 """A wake-up that an event loop can wait for, set by any thread of either process.
 
-It is a pipe, and no eventfd, since it has an inode by which the worker knows its descriptor again
-(`system/descriptor.py`). Each side opens it for itself: a worker cannot make the broker's end block, and the broker
-sees when nobody has the worker's end any more.
+It is a pipe, not an eventfd, because a pipe has an inode by which the worker recognises its descriptor
+(`system/descriptor.py`). Each side opens it separately: a worker cannot make the broker's end block, and the broker
+notices when no process has the worker's end open.
 
     broker   EventSource   write only   --->  pipe  --->   Event   read and write   worker
 """
@@ -18,19 +18,19 @@ from worker_client.system.descriptor import Descriptor
 from worker_client.system.threads import Mutex
 
 _SET = b"\1"
-_MANY = 512  # sets that are taken back at a time
+_MANY = 512  # how many sets one read clears
 _FLAGS = os.O_CLOEXEC | os.O_NONBLOCK
 
 
 class Event:
-    """The worker's end. Setting it twice wakes once; it tells nothing but that there is something to look at."""
+    """The worker's end. Setting it twice wakes once; it only says that there is something to check."""
 
     __slots__ = ("_descriptor", "_lock", "otherwise")
 
     def __init__(self, descriptor: Descriptor) -> None:
         self._descriptor = descriptor
         self.otherwise: Callable[[], object] = lambda: None
-        """Called in place of setting it if the descriptor was closed by somebody else."""
+        """Called instead of setting the event if other code closed the descriptor."""
         self._lock = Mutex()  # so that no thread sets a descriptor that another has just closed
 
     @property
@@ -39,12 +39,12 @@ class Event:
 
     @property
     def ours(self) -> bool:
-        """False once it is closed, by us or by somebody who took the number for his."""
+        """False once the descriptor is closed, by us or by other code."""
         return self._descriptor.ours
 
     @property
     def taken(self) -> bool:
-        """Whoever listens to this number now is somebody else."""
+        """Whether other code uses this number now."""
         return self._descriptor.taken
 
     def set(self) -> None:
@@ -54,12 +54,12 @@ class Event:
                 try:
                     write(self.fd, _SET)
                 except BlockingIOError:
-                    pass  # it is set, and by far
+                    pass  # the pipe is full, so the event is set
         if not ours:
             self.otherwise()
 
     def clear(self) -> bool:
-        """False if it is not ours any more."""
+        """Unset the event. False if the descriptor is no longer ours."""
         if not self.ours:
             return False
         try:
@@ -74,12 +74,12 @@ class Event:
             self._descriptor.close()
 
     def after_fork_in_child(self) -> None:
-        """Close without the lock: none of the threads that may hold it is here."""
+        """Close without the lock, because no thread that may hold it exists in the child."""
         self._descriptor.close()
 
 
 class EventSource:
-    """The broker's end. Raises OSError where no descriptor is left, and without /proc."""
+    """The broker's end. Raises OSError if no descriptor is left, or if there is no /proc."""
 
     __slots__ = ("_fd", "_lock")
 
@@ -89,7 +89,7 @@ class EventSource:
         self._lock = threading.Lock()
 
     def set(self) -> bool:
-        """False if the worker's end is closed: nobody was told."""
+        """Wake the worker. False if the worker's end is closed."""
         with self._lock:
             if self._fd >= 0:
                 try:
@@ -101,7 +101,7 @@ class EventSource:
         return True
 
     def lend(self) -> DuplicatedFd:
-        """The worker's end, on its way there."""
+        """A descriptor of the worker's end, to be sent to the worker."""
         return DuplicatedFd(os.open(f"/proc/self/fd/{self._fd}", os.O_RDWR | _FLAGS))
 
     def close(self) -> None:
@@ -115,7 +115,7 @@ class EventSource:
 
 
 class DuplicatedFd:
-    """A descriptor on its way to the other process."""
+    """A descriptor to be sent to the other process."""
 
     __slots__ = ("fd",)
 
@@ -124,11 +124,11 @@ class DuplicatedFd:
 
     @classmethod
     def copy(cls, fd: int) -> DuplicatedFd:
-        """A second descriptor of what `fd` is of."""
+        """A second descriptor for the same file as `fd`."""
         return cls(os.dup(fd))
 
     def detach_fd(self) -> int:
-        """The descriptor, now the caller's to close."""
+        """The descriptor, which the caller must now close."""
         fd, self.fd = self.fd, -1
         return fd
 

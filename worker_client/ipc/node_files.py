@@ -1,17 +1,17 @@
 """The files of a node broker, beside its socket, and the lock that says that it is being started or is ending.
 
-    node-DIGEST.sock            as of any broker, with its .sock.lock
-    node-DIGEST.start           under flock(2) while somebody starts it, or it ends; what is noted in it is below
-    node-DIGEST.toml            what it serves: the file of `broker serve --config`
-    node-DIGEST.log             its stderr, unless its log is elsewhere
+    node-DIGEST.sock            the socket, as for any broker, with its .sock.lock
+    node-DIGEST.start           locked with flock(2) while a process starts the broker, or while it ends; see below
+    node-DIGEST.toml            its models and settings: the file for `broker serve --config`
+    node-DIGEST.log             its stderr, unless another log file is set
 
-The lock goes from whoever starts a broker to the broker's own process, by inheritance, and that lets it go once it is
-ready. So no starter's death lets a second one start, and the kernel gives it back when the broker's process dies, too.
-What the next holder finds noted then says what became of the start:
+The process that starts a broker passes the lock on to the broker's own process, by inheritance, and the broker releases
+it once it is ready. So if the starting process dies, no second broker is started, and if the broker's process dies, the
+kernel releases the lock. The record that the next holder finds in the .start file then says how the start ended:
 
-    nothing      it was ready once, or nobody has started it
-    starting     its process has died before it was ready
-    failed       the same, and the reason was found already
+    nothing      the broker was ready once, or was never started
+    starting     its process died before it was ready
+    failed       the same, and the reason is already known
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from worker_client.wire.errors import BrokerError
 
 _SOCKET = re.compile(r"node-[0-9a-f]{16}\.sock")
 LOCK_FD = 3
-"""Under which number a broker's process inherits the lock."""
+"""The descriptor number under which a broker's process inherits the lock."""
 _NOTE_BYTES = 4096
 _LONGEST_ERROR = 3000
 
 
 def directory() -> Path:
-    """The runtime directory, unless another user's broker lets us in there without letting us write."""
+    """The runtime directory, unless it belongs to another user, whose broker may let us in without letting us write."""
     place, uid = runtime_directory(), os.geteuid()
     try:
         found = place.stat()
@@ -70,21 +70,22 @@ def of_log(path: Path) -> Path:
 
 
 def listens(path: Path) -> bool:
-    """Whether somebody can be connected to there."""
+    """Whether a process accepts connections at this path."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         sock.setblocking(False)
         try:
             sock.connect(os.fspath(path))
         except (FileNotFoundError, ConnectionRefusedError):
             return False
-        except OSError:  # so many connect that they do not fit; or what the next who connects is told
+        except OSError:  # the backlog is full, or another error that the next connect reports
             pass
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class StartRecord:
-    """Of a start. `at` is the machine's monotonic clock in seconds; `log_at` where in the log this start begins."""
+    """The record of a start. `at` is its time on the monotonic clock in seconds, `log_at` the position in the log at
+    which it begins."""
 
     log: str = ""
     log_at: int = 0
@@ -94,7 +95,7 @@ class StartRecord:
 
 
 class StartLock:
-    """Held. `release` gives it back for all who have inherited it, `close` leaves it to them."""
+    """A held start lock. `release` unlocks it for all processes that inherited it; `close` leaves it to them."""
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
@@ -102,7 +103,8 @@ class StartLock:
 
     @classmethod
     def take(cls, path: Path) -> StartLock | None:
-        """Of the broker whose socket is at `path`. None if somebody has it. Raises BrokerError."""
+        """Take the lock of the broker whose socket is at `path`. None if another process holds it. Raises
+        BrokerError."""
         lock = of_start(path)
         while True:
             held = cls(above_standard(_open(lock)))
@@ -118,11 +120,11 @@ class StartLock:
             except BaseException:
                 held.close()
                 raise
-            held.close()  # whoever held it has removed the file meanwhile
+            held.close()  # the previous holder has removed the file meanwhile
 
     @staticmethod
     def peek(path: Path) -> StartRecord | None:
-        """What is noted there, read without the lock."""
+        """The record in the lock's file, read without taking the lock."""
         try:
             return _parse(of_start(path).read_bytes())
         except OSError:
@@ -130,14 +132,14 @@ class StartLock:
 
     @staticmethod
     def is_held(path: Path) -> bool:
-        """By whoever starts the broker, or the broker that ends."""
+        """Whether the lock is held, by a process that starts the broker or by a broker that ends."""
         return is_held(of_start(path))
 
     def read(self) -> StartRecord | None:
         return _parse(os.pread(self.fd, _NOTE_BYTES, 0))
 
     def write(self, note: StartRecord, path: Path) -> None:
-        """Raises BrokerError where there is no room for it."""
+        """Write the record. Raises BrokerError if the disk has no room for it."""
         text = json.dumps({**asdict(note), "error": note.error[:_LONGEST_ERROR]})
         try:
             os.pwrite(self.fd, text.encode()[:_NOTE_BYTES].ljust(_NOTE_BYTES), 0)
@@ -145,7 +147,7 @@ class StartLock:
             raise cannot_be_written(of_start(path), error) from None
 
     def forget_start(self) -> None:
-        """Leave no note. Raises OSError."""
+        """Erase the record. Raises OSError."""
         os.pwrite(self.fd, b" " * _NOTE_BYTES, 0)
 
     def release(self) -> None:
@@ -167,7 +169,7 @@ def _parse(text: bytes) -> StartRecord | None:
 
 
 def above_standard(fd: int) -> int:
-    """The same under a number that nothing in a process which we start is to have; `fd` itself is closed then."""
+    """The same file under a number above those that a process which we start uses; `fd` itself is closed then."""
     if fd > LOCK_FD:
         return fd
     try:

@@ -1,10 +1,10 @@
 """Which threads of this process run a broker's models, so that a model that calls its own broker gets an error at once.
 
-It would wait for an answer that only its own thread could give, or another that waits for it. A broker in this process
-says so here; this side never imports it.
+Such a call would wait for an answer that only its own thread could give, or a thread that waits for it. A broker in
+this process registers here, because worker_client never imports it.
 
-In a process that is the broker's alone, whatever calls it belongs to a model, on whichever thread: one that the model
-has started and waits for, say. An application that serves from its own process has other threads, which may call.
+In a process that only runs the broker, every call comes from a model, on whatever thread, for example on a thread that
+the model started and waits for. An application that serves from its own process has other threads, which may call.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 
 from worker_client.wire.errors import BrokerError
 
-_paths: set[tuple[int, str]] = set()  # each with the process that serves there
+_paths: set[tuple[int, str]] = set()  # (pid, path) of the brokers that serve in this process
 _threads: dict[tuple[int, int], str] = {}
-_alone: set[int] = set()  # processes that are a broker's, and nothing else
+_alone: set[int] = set()  # processes that only run a broker
 
 
 def be_alone() -> None:
-    """This process is a broker's from now on, and nothing else."""
+    """Declare that this process only runs a broker from now on."""
     _alone.add(os.getpid())
 
 
 def serve(path: Path) -> None:
-    """A broker of this process has this address."""
+    """Declare that a broker in this process serves at this address."""
     _paths.add((os.getpid(), os.path.realpath(path)))
 
 
@@ -35,7 +35,7 @@ def end(path: Path) -> None:
 
 
 def enter(doing: str) -> None:
-    """Models run on this thread from now on."""
+    """Declare that models run on this thread from now on."""
     _threads[os.getpid(), threading.get_ident()] = doing
 
 
@@ -44,18 +44,18 @@ def leave() -> None:
 
 
 def is_at(path: Path) -> bool:
-    """A broker of this process has this address, by whichever name."""
+    """Whether a broker in this process serves at this address, by whatever name."""
     return bool(_paths) and (os.getpid(), os.path.realpath(path)) in _paths
 
 
 def check(path: Path) -> None:
-    """Raises BrokerError where models run, if the broker at this address is the one it runs them for."""
+    """Raises BrokerError on a thread that runs models for the broker at this address."""
     if is_at(path):
         check_thread(path)
 
 
 def check_thread(path: Path) -> None:
-    """The same, where a broker of this process is known to have this address."""
+    """Like `check`, for an address at which a broker in this process is known to serve."""
     pid = os.getpid()
     doing = _threads.get((pid, threading.get_ident()), "")
     if doing or pid in _alone:

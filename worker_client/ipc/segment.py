@@ -1,7 +1,7 @@
 """A shared-memory segment: created by the broker, mapped by both sides, without a name.
 
-It is a `memfd`, whose descriptor the broker passes over the control socket, and whose size is sealed before that: a
-worker that could cut off the file would have the broker die of SIGBUS at the next byte it touches.
+It is a `memfd`. The broker seals its size and then passes its descriptor over the control socket: if a worker could
+truncate the file, the broker would die of SIGBUS at the next byte that it touches.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from worker_client.system.refusal import is_refusal
 from worker_client.wire.errors import Overloaded
 
 _FLAGS = os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING
-_NO_EXECUTION = 8  # MFD_NOEXEC_SEAL, which vm.memfd_noexec=2 demands and kernels before 6.3 do not know
+_NO_EXECUTION = 8  # MFD_NOEXEC_SEAL, which vm.memfd_noexec=2 requires and kernels before 6.3 do not know
 _CHUNK = 1 << 20
 _SEALS = fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL
 
@@ -34,9 +34,10 @@ class Segment:
 
     @classmethod
     def create(cls, name: str, nbytes: int) -> Segment:
-        """Create and map a segment; `name` shows in /proc/PID/maps. Raises Overloaded if it cannot be had.
+        """Create and map a segment; `name` shows in /proc/PID/maps. Raises Overloaded if the memory is not available.
 
-        All pages are taken now: what the memory limit cannot give later would end a process in the middle of a write.
+        All pages are allocated now, because a page that the memory limit refuses later would end a process in the
+        middle of a write.
         """
         try:
             fd = _new_file(name.lstrip("/"))
@@ -54,12 +55,12 @@ class Segment:
     @classmethod
     def attach(cls, descriptor: Descriptor, nbytes: int) -> Segment:
         """Map a segment that the other side created, and close its descriptor. It stays open if the segment cannot be
-        mapped: Overloaded names the limit; OSError, if somebody has closed it."""
+        mapped. Raises Overloaded, which names the limit; OSError if other code closed the descriptor."""
         what = f"a segment of {nbytes:,} bytes of the broker's memory"
         if descriptor.missing:
             raise limits.no_descriptor(what)
         if not descriptor.ours:
-            raise OSError(errno.EBADF, "the descriptor of a segment was closed by somebody else")
+            raise OSError(errno.EBADF, "other code of this program closed the descriptor of a segment")
         try:
             segment = cls(descriptor.fd, nbytes)
         except (OSError, MemoryError) as error:
@@ -69,7 +70,7 @@ class Segment:
         return segment
 
     def detach_fd(self) -> int:
-        """The descriptor, now the caller's to close."""
+        """The descriptor, which the caller must now close."""
         fd, self.fd = self.fd, -1
         return fd
 
@@ -79,7 +80,7 @@ class Segment:
             self.fd = -1
 
     def close(self) -> None:
-        """Let go of the memory: at once, or with the last numpy view on it."""
+        """Release the memory, at once or with the last numpy view of it."""
         self.close_fd()
         self.bytes.release()
 

@@ -1,11 +1,12 @@
 """POSIX semaphores between processes.
 
-Nobody waits on one with a time limit: POSIX measures that on the realtime clock, which may be set at any time. A
-waiter with a deadline is woken by a post from the thread that keeps the deadlines on the monotonic clock.
+No thread waits on a semaphore with a time limit, because POSIX measures that on the realtime clock, which may be set at
+any time. A waiter with a deadline is woken by a post from the thread that keeps the deadlines on the monotonic clock.
 
-glibc keeps a table of the open ones under a lock of its own, which a fork copies as it stands: a child forked while
-another thread was opening or closing one would wait for that lock for ever. So the interpreter's lock is held over
-both: os.fork holds it as well, and a child forked without it, while a thread of Python had it, runs no Python at all.
+glibc keeps a table of the open semaphores under a lock of its own, which a fork copies as it is: a child forked while
+another thread was opening or closing a semaphore would wait for that lock forever. So this module holds the
+interpreter's lock while it opens or closes one: os.fork holds it as well, and a child that C code forked while a Python
+thread held it runs no Python at all.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Interrupted = posix_ipc.SignalError
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.sem_wait.argtypes = [ctypes.c_void_p]
 
-_libc_holding_the_lock = ctypes.PyDLL(None, use_errno=True)  # the interpreter's, as posix_ipc does
+_libc_holding_the_lock = ctypes.PyDLL(None, use_errno=True)  # the interpreter's lock, as posix_ipc does
 _sem_open = _libc_holding_the_lock.sem_open
 _sem_open.restype = ctypes.c_void_p
 _sem_open.argtypes = [ctypes.c_char_p, ctypes.c_int]
@@ -39,7 +40,8 @@ _sem_close.argtypes = [ctypes.c_void_p]
 
 
 class Semaphore(posix_ipc.Semaphore):
-    """Closed with the last reference to it, so never under a thread that waits; posix_ipc itself never closes one."""
+    """A semaphore that is closed with the last reference to it, so never while a thread waits; posix_ipc itself never
+    closes one."""
 
     __slots__ = ()
 
@@ -51,10 +53,10 @@ class Semaphore(posix_ipc.Semaphore):
 
 
 class WaitableSemaphore(Semaphore):
-    """One that the main thread may block on.
+    """A semaphore on which the main thread may block.
 
-    posix_ipc discards what a signal handler raises while it waits, all but KeyboardInterrupt. gunicorn's handlers
-    raise SystemExit, Celery's SoftTimeLimitExceeded; so the wait itself goes to libc without it.
+    posix_ipc discards any exception that a signal handler raises while it waits, except KeyboardInterrupt. gunicorn's
+    handlers raise SystemExit, Celery's SoftTimeLimitExceeded; so `wait` calls libc directly.
     """
 
     __slots__ = ("_handle",)
@@ -70,7 +72,8 @@ class WaitableSemaphore(Semaphore):
             raise Closed(f"semaphore {name} went away")
 
     def wait(self) -> bool:
-        """Block for a post. True if a signal came in its place: its handler runs, and what it raises comes out."""
+        """Block until there is a post. True if a signal came instead: its handler runs, and its exception
+        propagates."""
         if not _libc.sem_wait(self._handle):
             return False
         if ctypes.get_errno() != errno.EINTR:
@@ -85,12 +88,12 @@ class WaitableSemaphore(Semaphore):
 
 
 class ReleasedSemaphore(Semaphore):
-    """In place of one that was let go: posts go nowhere, and a wait ends at once."""
+    """Takes the place of a semaphore that was released: posts do nothing, and a wait ends at once."""
 
     __slots__ = ()
 
     def __init__(self) -> None:
-        """Opens nothing."""
+        """Does not open a semaphore."""
 
     def acquire(self, timeout: float | None = None) -> None: ...
 
@@ -120,7 +123,8 @@ class NoSuchSemaphore(BrokerError):
 
 
 def attach(name: str) -> WaitableSemaphore:
-    """Open a semaphore that the broker created. Raises Missing, Overloaded, or BrokerError for another user's."""
+    """Open a semaphore that the broker created. Raises NoSuchSemaphore, Overloaded, or BrokerError for another user's
+    semaphore."""
     try:
         return WaitableSemaphore(name)
     except posix_ipc.ExistentialError:
@@ -151,7 +155,7 @@ def unlink(semaphore: Semaphore) -> None:
 def drain(semaphore: Semaphore, most: int = 1000) -> bool:
     """Take the posts that are there now. True if there was one.
 
-    At most so many: whoever posts faster than we take must not keep us here.
+    Takes at most `most` posts: a process that posts faster than this one takes must not keep it here.
     """
     found = False
     for _ in range(most):
@@ -170,7 +174,7 @@ def try_acquire(semaphore: Semaphore) -> bool:
 
 
 def acquire(semaphore: Semaphore) -> None:
-    """Block for a post. Not for the main thread, which needs `WaitableSemaphore.wait`."""
+    """Block until there is a post. The main thread must use `WaitableSemaphore.wait` instead."""
     while True:
         try:
             semaphore.acquire()

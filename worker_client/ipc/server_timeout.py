@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 VARIABLE = "BROKER_SERVER_TIMEOUT"
-"""Seconds after which the server gives up a worker that does not come back."""
+"""Seconds after which the server gives up a worker that does not respond."""
 
 
 def set_timeout(seconds: float) -> None:
-    """To all processes that this one starts from now on; 0 if the server has none."""
+    """Set the timeout for all processes that this one starts from now on; 0 if the server has none."""
     if seconds > 0:
         os.environ[VARIABLE] = f"{seconds:g}"
     else:
@@ -17,7 +17,7 @@ def set_timeout(seconds: float) -> None:
 
 
 def known_timeout() -> float | None:
-    """In seconds; None where nobody has told of one."""
+    """The timeout in seconds; None if the parent process has not set one."""
     try:
         seconds = float(os.environ.get(VARIABLE, ""))
     except ValueError:

@@ -1,16 +1,17 @@
 """How long to poll before blocking.
 
-Waking a blocked process costs tens of microseconds if its core sleeps, polling costs a core. On a quiet machine polling
-is several times faster; where the two processes share a core it is the other way round, since each poll keeps the
-other side from running. No formula tells which is the case, so the worker, who alone sees the whole latency of a
-call, tries both and keeps the better (`PollOrBlock`), and tells the broker with each request, which then polls for
-the next one or not (`PollBudget`).
+Waking a blocked process costs tens of microseconds if its core sleeps; polling costs a core. On a quiet machine polling
+is several times faster. If the two processes share a core, blocking is faster, because each poll keeps the other side
+from running. No formula tells which is the case. Only the worker sees the whole latency of a call, so it tries both,
+keeps the better one (`PollOrBlock`), and reports its choice to the broker with each request. The broker then decides
+whether to poll for the next request (`PollBudget`).
 
-While the broker counts more active workers than cores they are a crowd, and nobody polls; unless they keep the broker
-busy. Then a worker may poll that gives way between two looks (`poll_giving_way`): the others run meanwhile, and the
-broker is spared the system call that wakes it, the dearest part of an answer. All gain by that, but least who does it:
-who blocks among them is served first. So each keeps to it, unless to block is four times as fast for itself, as it is
-where another program does not let go of the processor that it was given.
+While the broker counts more active workers than cores, the machine is oversubscribed, and no worker polls unless the
+workers keep the broker busy. Then a worker may poll and yield the processor between two checks (`poll_giving_way`): the
+others run meanwhile, and the broker saves the system call that wakes the worker, the most expensive part of an answer.
+Everyone benefits, but a worker that yields benefits least, because a worker that blocks among them is served first. So
+a worker goes on polling unless blocking is four times as fast for itself, for example because another program does not
+release the processor that the worker yielded to it.
 """
 
 from __future__ import annotations
@@ -25,28 +26,28 @@ WORTH_POLLING_NS = 250_000
 
 _MARGIN_NS = 20_000
 _ALWAYS_NS = 1_000_000_000
-_CHECKS = 16  # looks between two readings of the clock
+_CHECKS = 16  # checks between two readings of the clock
 
 _TRIAL_CALLS = 16
 _SETTLING_CALLS = 4  # after each switch, not counted: the other side follows one call later
 _COUNTED_CALLS = _TRIAL_CALLS - _SETTLING_CALLS
 _FIRST_INTERVAL = 32
 _LAST_INTERVAL = 8192
-_PAUSE_NS = 100_000_000  # after as long without a call the machine may be another
+_PAUSE_NS = 100_000_000  # after a pause this long the load of the machine may have changed
 _PAUSE_INTERVAL = 128
 _CLIP_NS = 4 * WORTH_POLLING_NS
-_SHARED_GAIN = 2  # a shift: in a crowd the latency of polling counts a quarter
+_SHARED_GAIN = 2  # a shift: if oversubscribed, the latency of polling counts a quarter
 
 LOST_NS = 500_000
-"""A poller looks at its clock every few microseconds, and those who yield to each other do so within some hundred. One
-whose clock jumps by more has lost its processor to others: their time slices begin at 0.7 ms."""
-_PAUSE_SHIFT = 3  # who lost its processor blocks for 8 times as long
+"""A poller reads its clock every few microseconds, and pollers that yield to each other within some hundred. If the
+clock jumps by more, the poller has lost its processor to another process: time slices begin at 0.7 ms."""
+_PAUSE_SHIFT = 3  # a poller that lost its processor blocks for 8 times as long
 _MOST_SHIFT = 12
 _LONGEST_PAUSE_NS = 5_000_000_000
 
 
 class WaitMode(str, Enum):
-    """`adaptive` is for use; the other two are the arms that benchmarks compare it with."""
+    """How a call waits. `adaptive` is for use; the other two are the alternatives that benchmarks compare it with."""
 
     ADAPTIVE = "adaptive"
     POLL = "poll"
@@ -54,7 +55,7 @@ class WaitMode(str, Enum):
 
 
 class Losses:
-    """Until when not to poll, after polls that lost their processor.
+    """How long not to poll after polls that lost their processor.
 
     The pause is 8 times what was lost, and doubles if the next loss comes before polling went well for as long.
     """
@@ -77,12 +78,12 @@ class Losses:
 
 
 class PollOrBlock:
-    """The worker's choice, made anew from measured latencies: a two-armed bandit with ever rarer trials.
+    """The worker's choice, revised from measured latencies: a two-armed bandit with increasingly rare trials.
 
     `poll_ns` is how long to poll for the next answer; 0 means block at once. After every `interval` calls the other way
-    is tried for a few; it is kept if it was clearly faster on average, else the interval doubles. Should the
-    latency double meanwhile, a trial comes at once. One thread at a time; when
-    threads race, a sample is lost.
+    is tried for a few calls. It is kept if it was clearly faster on average; otherwise the interval doubles. If the
+    latency doubles meanwhile, a trial begins at once. One thread at a time uses it; when threads race, a sample is
+    lost.
     """
 
     __slots__ = (
@@ -107,7 +108,7 @@ class PollOrBlock:
         self, mode: WaitMode = WaitMode.ADAPTIVE, oversubscribed: bool = False, losses: Losses | None = None
     ) -> None:
         """`losses` may be shared with others that wait on the same processors."""
-        self.oversubscribed = oversubscribed  # who polls must give way
+        self.oversubscribed = oversubscribed  # a worker that polls must yield
         self._losses = losses or Losses()
         self._gain = _SHARED_GAIN if oversubscribed else 0
         self._adaptive = mode is WaitMode.ADAPTIVE
@@ -129,11 +130,11 @@ class PollOrBlock:
 
     @property
     def begins_to_poll(self) -> bool:
-        """It blocked until a few calls ago: the two sides may still share a processor."""
+        """Whether it blocked until a few calls ago: the two sides may still share a processor."""
         return self._polling and self._settling > 0
 
     def observe(self, latency_ns: int, now_ns: int) -> None:
-        """Learn how long the last call took, from submission to answer, which came now."""
+        """Learn how long the last call took, from its submission to its answer at `now_ns`."""
         if not self._adaptive:
             return
         if now_ns - self._last_ns > _PAUSE_NS:
@@ -152,7 +153,7 @@ class PollOrBlock:
         sample = latency_ns if latency_ns < self._clip_ns else self._clip_ns  # noqa: FURB136 - min() is a call
         if self._trial:
             self._total_ns += sample
-            if not self._left or self._total_ns > _COUNTED_CALLS * self._mean_ns:  # it cannot win any more
+            if not self._left or self._total_ns > _COUNTED_CALLS * self._mean_ns:  # it can no longer win
                 self._end_trial()
         else:
             self._mean_ns += (sample - self._mean_ns) >> 4
@@ -165,12 +166,12 @@ class PollOrBlock:
                 self._begin_trial()
 
     def lost(self, lost_ns: int, now_ns: int) -> None:
-        """A poll ended so much later than it should have: its processor was taken from it. Followed by `observe`."""
+        """Note that a poll ended `lost_ns` late, because its processor was taken from it. `observe` must follow."""
         if self._adaptive:
             self._losses.add(lost_ns, now_ns)
 
     def _block(self, latency_ns: int) -> None:
-        """Learn what blocking takes, for the trial of polling that comes when that may be tried again."""
+        """Learn how long blocking takes, for the trial of polling that follows once polling is allowed again."""
         if self._polling:
             self._polling = self._trial = False
             self._interval = _FIRST_INTERVAL
@@ -223,19 +224,19 @@ class PollOrBlock:
         self._set_poll_ns()
 
     def _set_poll_ns(self) -> None:
-        """Long enough for the answer as it came so far, so that a poll in vain stays cheap."""
+        """Set the polling time: long enough for a usual answer, so that an unsuccessful poll stays cheap."""
         if not self._adaptive:
             self.poll_ns = _ALWAYS_NS if self._polling else 0
         else:
             self.poll_ns = 2 * self._latency_ns(self._mean_ns) + _MARGIN_NS if self._polling else 0
 
     def _latency_ns(self, mean_ns: int) -> int:
-        """Of polling, where that is what `mean_ns` has been learnt from."""
+        """The latency that the weighted mean `mean_ns` of polling stands for."""
         return mean_ns << self._gain
 
 
 class PollBudget:
-    """How long the broker polls for the next request, from how long the last ones took to come."""
+    """How long the broker polls for the next request, computed from how long it waited for the last ones."""
 
     __slots__ = ("_expected_ns", "losses", "mode")
 
@@ -245,7 +246,7 @@ class PollBudget:
         self._expected_ns = _MARGIN_NS
 
     def budget_ns(self, wanted: bool) -> int:
-        """Nanoseconds to poll; 0 means block at once. `wanted`: the last worker polls, and there are cores for it."""
+        """Nanoseconds to poll; 0 means block at once. `wanted`: the last worker polls, and there are enough cores."""
         if self.mode is not WaitMode.ADAPTIVE:
             return _ALWAYS_NS if self.mode is WaitMode.POLL else 0
         if not wanted or self._expected_ns > WORTH_POLLING_NS:
@@ -253,7 +254,7 @@ class PollBudget:
         return 2 * self._expected_ns + _MARGIN_NS
 
     def lost(self, lost_ns: int, now_ns: int) -> None:
-        """The broker was so much longer off its processor than it should have been, where it polled or yielded."""
+        """Note that the broker was off its processor `lost_ns` longer than expected while it polled or yielded."""
         if lost_ns > LOST_NS and self.mode is WaitMode.ADAPTIVE:
             self.losses.add(lost_ns, now_ns)
 
@@ -264,9 +265,9 @@ class PollBudget:
 
 
 def poll_word(words: memoryview, index: int, value: int, limit_ns: int) -> int:
-    """Poll until `words[index]` is `value` (0) or CLOCK_MONOTONIC passes `limit_ns` (what it reads then).
+    """Poll until `words[index]` is `value` (returns 0) or CLOCK_MONOTONIC passes `limit_ns` (returns its reading).
 
-    What it sees is a hint: the caller still acquires the semaphore that hands the memory over.
+    The value is only a hint: the caller must still acquire the semaphore that hands the memory over.
     """
     while True:
         for _ in range(_CHECKS):
@@ -277,7 +278,7 @@ def poll_word(words: memoryview, index: int, value: int, limit_ns: int) -> int:
 
 
 def poll_giving_way(words: memoryview, index: int, value: int, limit_ns: int) -> int:
-    """`poll_word` for a crowd: whoever else could use this processor does, and other threads of this process."""
+    """`poll_word` for oversubscribed processors: it yields to other processes and to other threads of this process."""
     while words[index] != value:
         if (now := monotonic_ns()) >= limit_ns:
             return now

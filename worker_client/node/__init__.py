@@ -9,12 +9,12 @@ y = client.model("digits").predict(x)
                         connect  listens ---------------------------------------------------+
                            | nobody                                                         |
                            v                                                                |
-                        start lock  another's: wait                                         |
-                           | ours: look again, start `broker serve`, which inherits the lock
+                        start lock  held by another process: wait                                         |
+                           | ours: check again, start `broker serve`, which inherits the lock
 
 The address is computed from the models and settings (`wanted.py`), so the same line leads to the same broker in every
 process of a node, and other models or settings lead to another broker. A process that finds no broker starts it
-(`starting.py`), at its first call or after the broker's death. A broker that has had no worker for `idle_seconds` ends.
+(`starting.py`), at its first call or after the broker's death. A broker without workers for `idle_seconds` ends.
 """
 
 from __future__ import annotations
@@ -46,14 +46,13 @@ def shared(
     """A client of this node's broker for `models`. The first call starts the broker if none is running.
 
     `models` and `settings` are those of `broker.Broker`, except that models cannot be function objects. Processes that
-    want the same models (with unchanged files), settings and `job`, as the same user and with the same onesession,
+    ask for the same models (with unchanged files), settings and `job`, as the same user and with the same onesession,
     share one broker. The process that starts it determines `idle_seconds` and `log`. `log` is a file; by default it is
     next to the socket and removed with the broker. `timeout` and `retries` are those of `worker_client.connect`.
 
     Nothing is started or sent before the first call, which waits for the broker within its timeout, as does every later
     call that finds none. The client is a value: pickled and sent to another node, it uses the broker of that node. All
-    clients of a process that want the same broker share one connection; `close` closes it for all of them, so do not
-    call it.
+    clients of the same broker in a process share one connection; `close` closes it for all of them, so do not call it.
 
     Raises InvalidInput. Calls raise BrokerUnavailable with the broker's own message if it cannot start.
     """

@@ -41,7 +41,7 @@ def shared(
 
 
 class _NodeClient(AsyncClient):
-    """Pickled it is what is wanted, and so on another node that node's."""
+    """Pickles as the models and settings, so on another node it uses the broker of that node."""
 
     def __init__(self, key: _Key) -> None:
         wanted, timeout, retries = key

@@ -18,7 +18,7 @@ _of_process: dict[Wanted, NodeConnection] = {}
 
 
 class NodeConnection(Connection):
-    """Like its base, but knows the models and settings, and so how to start the broker."""
+    """A connection that knows the models and settings, and so can start the broker."""
 
     def __init__(self, wanted: Wanted, path: Path, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
         super().__init__(path, mode)
@@ -37,7 +37,7 @@ class NodeConnection(Connection):
         return super().channel(deadline_ns, patient, closings)
 
     def locate(self) -> None:
-        """Look for the address again unless attached: a model may have been changed since."""
+        """Compute the address again unless attached: a model's files may have changed since."""
         channel = self._channel
         if channel is None or not channel.open:
             self.path = self.wanted.path()
@@ -68,8 +68,7 @@ class NodeAttachPolicy(AttachPolicy):
 
 
 def connection_to(wanted: Wanted) -> NodeConnection:
-    """The connection of this process, which has one channel for all calls and unpickled handles that want the same
-    broker."""
+    """The connection of this process, which has one channel for all calls and unpickled handles for the same broker."""
     connection = _of_process.get(wanted)
     if connection is None:
         return _of_process.setdefault(wanted, NodeConnection(wanted, wanted.path()))

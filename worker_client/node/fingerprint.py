@@ -1,7 +1,7 @@
-"""Whether a model's files are the same as before, by what the file system says of them: nothing is read.
+"""Whether a model's files are the same as before, judged by file system metadata: no file is read.
 
-Name, size, times and inode of each file. A file that is written anew has another change time, whatever else about it
-was put back; one that only looks changed costs a second broker, and no answer.
+The fingerprint covers name, size, times and inode of each file. A file that is rewritten gets another change time, even
+if all other metadata is restored. A file that only seems changed costs a second broker, but no wrong answer.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 
 def fingerprint(path: str) -> bytes:
-    """Of a file or a folder. What cannot be inspected counts as such: why is for the broker to say."""
+    """The fingerprint of a file or a folder. A path that cannot be read is included with its error; the broker reports
+    why."""
     digest = hashlib.sha256()
     for line in _facts(path, set()):
         digest.update(os.fsencode(line) + b"\n")
@@ -28,7 +29,7 @@ def _facts(path: str, above: set[tuple[int, int]]) -> Iterator[str]:
     times = "" if os.path.isdir(path) else f" {found.st_size} {found.st_mtime_ns} {found.st_ctime_ns}"
     yield f"{path} {found.st_mode} {found.st_ino}{times}"
     place = found.st_dev, found.st_ino
-    if not os.path.isdir(path) or place in above:  # a link to a folder that it stands in
+    if not os.path.isdir(path) or place in above:  # a link to a folder that contains it
         return
     try:
         names = sorted(os.listdir(path))

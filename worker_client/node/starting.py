@@ -1,7 +1,7 @@
 """Start the node's broker, once: one attempt of a call that found no broker at its address.
 
-Any number of processes may try at the same time. At most one of them has the lock at a time, looks again, and starts a
-process that inherits the lock (`ipc/node_files.py`); all of them keep trying to connect. For a while after a failed
+Any number of processes may try at the same time. At most one of them holds the lock at a time, checks again, and starts
+a process that inherits the lock (`ipc/node_files.py`); all of them keep trying to connect. For a while after a failed
 start, every caller gets the broker's own error message.
 """
 
@@ -29,15 +29,17 @@ from worker_client.system.surroundings import program, python_path
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 
 FAILED_SECONDS = 30.0
-"""For so long nobody starts a broker again that could not start."""
-_STALE_SECONDS = 600.0  # so long after a start that nobody has waited for, its failure is no news
-_MOST_STARTS = 2  # of processes that die without a word: killed, perhaps for want of memory
+"""How long no process tries again to start a broker that could not start."""
+_STALE_SECONDS = 600.0  # after this time the failure of a start is ignored, if no call waited for it
+_MOST_STARTS = 2  # of processes that die without a message, perhaps killed for lack of memory
 _LONGEST_LOG = 1 << 20
 _LAST_WORDS = 1 << 16
-_OF_ANOTHER = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")  # the unit of systemd that started us
+# they belong to the systemd unit that started this process
+_OF_ANOTHER = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 
-# An engine's worker kills its children when it ends, and theirs, those in other sessions included. So a process that
-# is there only for that forks the broker's, before anything else, and ends; it closes what it was not meant to have.
+# A worker of Spark, Ray or the like kills its children and their children when it ends, even those in other sessions.
+# So an intermediate process forks the broker's process and ends at once. The broker's process closes the descriptors
+# that it should not inherit.
 _LAUNCHER = """
 import os, sys
 if os.fork(): os._exit(0)
@@ -55,8 +57,8 @@ _launchers: list[int] = []
 
 
 def start(wanted: Wanted, path: Path) -> None:
-    """Start the broker at `path` if it is to be started, and by us. Does not wait for it. Raises BrokerUnavailable with
-    the reason why the last one could not start, BrokerError."""
+    """Start the broker at `path`, unless it runs or another process starts it. Does not wait for it. Raises
+    BrokerUnavailable with the reason why the last start failed, or BrokerError."""
     _reap()
     check_directory(path.parent, ours=True)
     lock = StartLock.take(path)
@@ -82,7 +84,7 @@ def start(wanted: Wanted, path: Path) -> None:
 
 
 def _next(lock: StartLock, wanted: Wanted, path: Path) -> StartRecord:
-    """What is to be noted of the next start. Raises BrokerUnavailable if there must be none now."""
+    """The record of the next start. Raises BrokerUnavailable if no start is allowed now."""
     now = monotonic_ns() / 1e9
     last = _recent(lock.read(), now)
     if last is not None:
@@ -96,14 +98,15 @@ def _next(lock: StartLock, wanted: Wanted, path: Path) -> StartRecord:
 
 
 def _recent(note: StartRecord | None, now: float) -> StartRecord | None:
-    """The last start, if how it ended still matters: not after the machine's restart, or long after it."""
+    """The record of the last start, or None if it no longer matters: after a restart of the machine, or after a long
+    time."""
     if note is None:
         return None
     return note if 0 <= now - note.at < (FAILED_SECONDS if note.error else _STALE_SECONDS) else None
 
 
 def _last_words(note: StartRecord) -> str:
-    """What it wrote before it ended: the message of the command `broker`, or the end of a traceback."""
+    """The last message of the broker's log: the error of the command `broker`, or the end of a traceback."""
     try:
         with open(note.log, "rb") as log:
             log.seek(max(note.log_at, _size(note.log) - _LAST_WORDS))
@@ -119,11 +122,11 @@ def _last_words(note: StartRecord) -> str:
 def _died_silently(note: StartRecord) -> str:
     if note.starts < _MOST_STARTS:
         return ""
-    return f"its process ended {note.starts} times before it was ready, without a word; was it killed?"
+    return f"its process ended {note.starts} times before it was ready, without a message; was it killed?"
 
 
 def _size(log: str) -> int:
-    """Where a start's output begins. An old log that has become long is begun anew."""
+    """The position in the log where a start's output begins. A log that has become long is truncated."""
     with contextlib.suppress(OSError):
         size = os.stat(log).st_size
         if size <= _LONGEST_LOG:
@@ -193,7 +196,7 @@ def _reap() -> None:
     for pid in list(_launchers):
         try:
             ended = os.waitpid(pid, os.WNOHANG)[0] != 0
-        except ChildProcessError:  # somebody else has waited for it, or it is our parent's
+        except ChildProcessError:  # other code has waited for it, or it is our parent's child
             ended = True
         if ended:
             with contextlib.suppress(ValueError):  # another thread was faster

@@ -1,4 +1,4 @@
-"""Settings as lines of TOML: what a broker's configuration can hold, and nothing else."""
+"""Settings as lines of TOML, limited to the values that a broker's configuration can hold."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker_client.wire.errors import InvalidInput
 
 
 def table(header: tuple[str, ...], values: Mapping[str, Any]) -> Iterator[str]:
-    """The lines of one table, its keys in order. Raises InvalidInput. None is left out: it is the default."""
+    """The lines of one table, sorted by key. None, which means the default, is left out. Raises InvalidInput."""
     if header:
         yield f"[{'.'.join(map(_text, header))}]"
     for key, value in sorted(values.items()):

@@ -1,9 +1,9 @@
-"""What a process wants of its node's broker: the text of its configuration, and the address that follows from it.
+"""The broker that a process asks for on its node: the text of its configuration, and the address computed from it.
 
     user, version and protocol of onesession, Python's environment, configuration, job, the models' files  ->  digest
 
-The files are looked at anew whenever a process attaches, and on the node where it does: one that attaches after a
-model was changed finds no broker with the old one.
+The files are checked whenever a process attaches, on the node where it attaches: a process that attaches after a model
+was changed does not get a broker with the old model.
 """
 
 from __future__ import annotations
@@ -30,12 +30,13 @@ from worker_client.wire.layout import PROTOCOL
 _FUNCTION = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _PATHS = ("source", "warmup", "op_libraries")
 _TUNE = {"tune": "remembered"}
-"""Unless it is set: a broker that is started because somebody waits measures nothing."""
+"""The default for `tune`: a broker that is started by a waiting call does not spend time on measurements."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A value: equal ones share a connection in each process, and a broker on each node."""
+    """Models and settings of a node broker, as a value: equal ones share a connection in each process, and a broker on
+    each node."""
 
     config: str
     files: tuple[str, ...]
@@ -52,7 +53,8 @@ class Wanted:
         log: str | os.PathLike[str] | None,
         settings: Mapping[str, Any],
     ) -> Wanted:
-        """Raises InvalidInput; what the broker says of the settings comes with the first call."""
+        """Make the value from the arguments of `node.shared`. Raises InvalidInput; the broker checks the settings at
+        the first call."""
         if not isinstance(models, Mapping) or not models:
             raise InvalidInput(
                 f"models must be a dict such as {{'digits': '/models/digits'}}, got {models!r}"
@@ -76,7 +78,8 @@ class Wanted:
         return cls("\n".join(lines) + "\n", tuple(files), float(seconds), job, place)
 
     def path(self) -> Path:
-        """Of the broker's socket, as the files are now. Raises BrokerError where no socket can have that path."""
+        """The path of the broker's socket for the files as they are now. Raises BrokerError if no socket can have that
+        path."""
         digest = hashlib.sha256()
         identity = (os.geteuid(), _version(), PROTOCOL, sys.prefix, self.config, self.job)
         digest.update(repr(identity).encode(errors="surrogateescape"))
@@ -101,7 +104,7 @@ def _model(name: Any, value: Any, files: list[str]) -> dict[str, Any]:
 
 
 def _from_here(value: Any, files: list[str]) -> Any:
-    """With absolute paths, for the broker stands elsewhere; `files` gets them."""
+    """`value` with absolute paths, because the broker runs in another directory. The paths are appended to `files`."""
     if isinstance(value, (list, tuple)):
         return [_from_here(each, files) for each in value]
     if not isinstance(value, (str, os.PathLike)):

@@ -1,4 +1,4 @@
-"""What the kernel and the interpreter give to this process, and where they refuse: clock, forks, descriptors, threads.
+"""Access to the kernel and the interpreter, and their limits: clock, forks, descriptors, threads.
 
-The broker stands on it as well.
+The broker uses this package as well.
 """

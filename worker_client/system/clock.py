@@ -1,9 +1,9 @@
-"""The clock that deadlines and pauses are read on: CLOCK_MONOTONIC, which both sides share.
+"""The clock for deadlines and pauses: CLOCK_MONOTONIC, which both sides share.
 
-Test suites freeze `time`: freezegun puts a function of its own wherever a module holds `time.monotonic_ns`, which it
-knows by identity, and `mock.patch` replaces it in the module `time`. Deadlines read there would lie in 1970, or never
-pass. So these are functions of a second `time` module, which nobody else holds; they cost what the first one's cost.
-time-machine leaves the monotonic clock alone.
+Test suites freeze `time`: freezegun replaces `time.monotonic_ns` in every module that holds it, and `mock.patch`
+replaces it in the module `time`. Deadlines read from such a clock would be in 1970, or never pass. So these are
+functions of a second `time` module, which no other code holds; they cost the same. time-machine does not change the
+monotonic clock.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ _EVENTLET_CHECK_SECONDS = 0.02
 
 
 class Condition(threading.Condition):
-    """As threading's, in processes that nobody has patched. In others its lock is a real one, under which no greenlet
-    may let another run, and some look whether they were notified instead of waiting for it:
+    """Like `threading.Condition`, in processes that are not patched. In patched ones its lock is a real lock, under
+    which no greenlet may switch to another, and some waiters poll for the notification:
 
-    - a native thread, which what greenlets tell each other does not reach;
-    - every greenlet of eventlet's, which cannot be woken by another thread.
+    - a native thread, which notifications between greenlets do not reach;
+    - every greenlet of eventlet, which another thread cannot wake.
     """
 
     def __init__(self) -> None:

@@ -1,21 +1,21 @@
-"""Descriptors that an app may close under us, and whose numbers it then gets for files of its own.
+"""Descriptors that an app may close, and whose numbers it may then reuse for its own files.
 
 A daemon that closes "all" descriptors (`os.closerange`, python-daemon), or an app that closes one of its own twice,
-closes ours as well, and the kernel gives the number to whatever is opened next. A byte that we write to wake ourselves
-would then go into the app's file, and our `close` would close it. So the number alone is never believed: what it leads
-to is remembered when it is made (device and inode), and compared right before each read, write or close.
+closes ours as well, and the kernel gives the number to whatever is opened next. A byte that we write to wake a thread
+would then go into the app's file, and our `close` would close it. So the number alone is never trusted: the device and
+inode behind it are stored when the descriptor is made, and compared right before each read, write or close.
 
-That is why all that we keep are sockets and pipes, each of which has an inode of its own: eventfds share one among all
-of them. The other ways were worse: kcmp(2) wants a permission that containers do not give, /proc/self/fdinfo a mounted
-/proc and three system calls, and a high number is closed all the same by a loop up to the limit.
+For that reason we keep only sockets and pipes, each of which has its own inode; all eventfds share one. The
+alternatives were worse: kcmp(2) needs a permission that containers do not give, /proc/self/fdinfo needs a mounted /proc
+and three system calls, and a loop up to the limit closes high numbers as well.
 
-The look is one fstat(2), about a microsecond. A call of the sync client touches no descriptor, so it pays nothing. What
-is not seen is a thread that closes and opens in the very moment between look and use.
+The check is one fstat(2), about a microsecond. A call of the sync client touches no descriptor, so it pays nothing. The
+check misses a thread that closes and opens just between check and use.
 
-That moment comes when an app closes all descriptors one by one: our watcher wakes at the first of them, ends, and would
-close the others while the app is still at it. So whoever finds a descriptor closed by somebody else closes none itself
-(`left_to_callers`). Those that are still ours afterwards are closed by the next call that attaches or closes the
-client, on a thread that does nothing else meanwhile.
+That can happen when an app closes all descriptors one by one: our watcher wakes at the first of them, ends, and would
+close the others while the app is still closing. So a thread that finds a descriptor closed by other code closes none
+itself (`left_to_callers`). The next call that attaches or closes the client closes those that are still ours, on its
+own thread.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ import socket
 import threading
 from collections.abc import Iterator
 
-_FIRST = 3  # the numbers below are standard input, output and error, wherever somebody else writes
+_FIRST = 3  # the numbers below are standard input, output and error, which other code writes to
 _NONE = -1
 
 Identity = tuple[int, int]
 
-_closing_nothing: set[int] = set()  # threads
+_closing_nothing: set[int] = set()  # ids of threads
 _left: list[tuple[int, Identity]] = []
 
 
 @contextlib.contextmanager
 def left_to_callers() -> Iterator[None]:
-    """What the block closes on this thread stays open until `close_left`."""
+    """Descriptors that the block closes on this thread stay open until `close_left`."""
     thread = threading.get_ident()
     _closing_nothing.add(thread)
     try:
@@ -48,7 +48,7 @@ def left_to_callers() -> Iterator[None]:
 
 
 def close_left() -> None:
-    """Close what was left and is ours still."""
+    """Close the descriptors that were left open and are still ours."""
     while _left:
         try:
             fd, identity = _left.pop()
@@ -63,17 +63,17 @@ def _close(fd: int, identity: Identity | None) -> None:
     if threading.get_ident() in _closing_nothing:
         _left.append((fd, identity))
         return
-    with contextlib.suppress(OSError):  # somebody has just closed it
+    with contextlib.suppress(OSError):  # other code has just closed it
         os.close(fd)
 
 
 class Descriptor:
-    """Owns a number for as long as it leads to what it led to when this was made. It is above 2."""
+    """A descriptor number above 2, owned as long as it refers to the same file as when this object was made."""
 
     __slots__ = ("__weakref__", "_identity", "fd")
 
     def __init__(self, fd: int) -> None:
-        """`fd` is ours from now on; -1 for one that never came. Raises OSError."""
+        """Take ownership of `fd`; -1 stands for a descriptor that did not arrive. Raises OSError."""
         self.fd = _NONE
         self.fd = above_standard(fd)
         self._identity = identity_of(self.fd)
@@ -87,16 +87,16 @@ class Descriptor:
 
     @property
     def taken(self) -> bool:
-        """The number may be somebody else's: it leads to something that is not ours, or we have closed it ourselves."""
+        """Whether other code may use the number: it refers to another file, or we have closed it ourselves."""
         return self.fd < 0 or identity_of(self.fd) not in (None, self._identity)
 
     @property
     def missing(self) -> bool:
-        """It never came, for want of a free number."""
+        """Whether it did not arrive, because no number was free."""
         return self._identity is None
 
     def close(self) -> None:
-        """Close it, unless it is closed, or somebody else's by now."""
+        """Close it, unless it is closed or other code uses the number by now."""
         fd, self.fd = self.fd, _NONE
         _close(fd, self._identity)
 
@@ -105,7 +105,7 @@ class Descriptor:
 
 
 class OwnSocket:
-    """A socket that touches its number only as long as that is its own: `sock` may be used while `ours`."""
+    """A socket that uses its number only as long as it owns it: `sock` may be used while `ours`."""
 
     __slots__ = ("__weakref__", "_identity", "sock")
 
@@ -122,11 +122,11 @@ class OwnSocket:
 
     def close(self) -> None:
         if not self.ours:
-            self.sock.detach()  # or the collector would close the number
+            self.sock.detach()  # otherwise the garbage collector would close the number
         elif threading.get_ident() in _closing_nothing:
             _close(self.sock.detach(), self._identity)
         else:
-            with contextlib.suppress(OSError):  # somebody has just closed it
+            with contextlib.suppress(OSError):  # other code has just closed it
                 self.sock.close()
 
     def __del__(self) -> None:
@@ -134,7 +134,7 @@ class OwnSocket:
 
 
 def identity_of(fd: int) -> Identity | None:
-    """What a number leads to now; None if to nothing."""
+    """Device and inode of the file behind a number; None if there is none."""
     try:
         status = os.fstat(fd)
     except OSError:
@@ -143,7 +143,7 @@ def identity_of(fd: int) -> Identity | None:
 
 
 def above_standard(fd: int) -> int:
-    """The same under a number above 2; `fd` itself is closed if it has to move. Raises OSError."""
+    """The same file under a number above 2; `fd` itself is closed if the number changes. Raises OSError."""
     if not 0 <= fd < _FIRST:
         return fd
     try:
@@ -153,7 +153,7 @@ def above_standard(fd: int) -> int:
 
 
 def new_pipe() -> tuple[Descriptor, Descriptor]:
-    """Its read and its write end, which block nobody. Raises OSError."""
+    """The read end and the write end of a new non-blocking pipe. Raises OSError."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         first = Descriptor(read_end)

@@ -1,20 +1,21 @@
 """Which process this is, known without any hook.
 
 A fork copies whatever a process has: its channels, its descriptors, locks held by threads that the child does not have.
-Only os.fork tells Python of it; uWSGI and C libraries fork without a word. So what belongs to one process carries a
-word of memory that the kernel wipes in every child (MADV_WIPEONFORK, Linux 4.14), and looks at it before it touches
-what the processes share:
+Only os.fork notifies Python of a fork; uWSGI and C libraries fork without doing so. So each object that belongs to one
+process holds a word of memory that the kernel wipes in every child (MADV_WIPEONFORK, Linux 4.14), and checks it before
+it touches anything that the processes share:
 
-    new_word()        reads 1 in the process that made it, until that writes 0, and 0 in every child
-    here()            this process; its word reads 0 in what a child has inherited of it
-    register()        what a child lets go of when it first notices that it is one: at a call, or at os.fork. The one
-                      registry of client and broker
+    new_word()        reads 1 in the process that made it, until that process writes 0, and 0 in every child
+    here()            this process; the word of an inherited Process object reads 0 in a child
+    register()        what a child releases when it first notices the fork: at a call, or at os.fork. Client and broker
+    share
+                      this one registry
 
-Where the kernel wipes nothing, the pid is compared, which costs a system call each time.
+If the kernel does not support this, the pid is compared, which costs a system call each time.
 
-Python's own state is copied as well: the interpreter's lock with those that waited for it, which as a rule hangs a
-child as soon as it has a second thread, and we start one. CPython wants PyOS_AfterFork_Child called by whoever forks;
-where that was not done, it is done when the fork is noticed, while the child has one thread still.
+Python's own state is copied as well, with the interpreter's lock and its waiters. That usually hangs a child as soon as
+it has a second thread, and we start one. CPython requires the code that forks to call PyOS_AfterFork_Child. If that was
+not done, this module does it when it notices the fork, while the child still has one thread.
 """
 
 from __future__ import annotations
@@ -35,11 +36,11 @@ _WIPE_ON_FORK = 18
 _NO_ADVICE = -1
 _NUM_THREADS = 20  # the field of proc(5)'s stat, counted from 1
 
-_libc = ctypes.PyDLL(None)  # it keeps the interpreter's lock
+_libc = ctypes.PyDLL(None)  # PyDLL keeps the interpreter's lock
 
 
 class Word(Protocol):
-    """`word[0]` is what it says."""
+    """A word of memory; `word[0]` is its value."""
 
     def __getitem__(self, index: int, /) -> int: ...
 
@@ -47,7 +48,7 @@ class Word(Protocol):
 
 
 class _PidWord:
-    """A word for kernels that wipe nothing."""
+    """A word for kernels that cannot wipe memory at a fork."""
 
     __slots__ = ("_pid", "_value")
 
@@ -63,7 +64,7 @@ class _PidWord:
 
 
 def new_word() -> Word:
-    """1 in this process, 0 in every child."""
+    """A word that reads 1 in this process and 0 in every child."""
     if not _wipes:
         return _PidWord()
     try:
@@ -81,7 +82,8 @@ def _wiped_page() -> mmap.mmap:
 
 
 def _kernel_wipes() -> bool:
-    """Some emulators take any advice and follow none, so one that does not exist must be refused."""
+    """Whether the kernel wipes pages at a fork. Some emulators accept any advice and follow none, so invalid advice
+    must be refused."""
     try:
         page = _wiped_page()
     except OSError:
@@ -97,7 +99,7 @@ _wipes = _kernel_wipes()
 
 
 class Process:
-    """One process. What it makes refers to it; `word[0]` is 0 once that is looked at in another."""
+    """One process. Objects made in it refer to it; in a child `word[0]` reads 0."""
 
     __slots__ = ("_entered", "_entering", "_heirs", "word")
 
@@ -108,16 +110,17 @@ class Process:
         self._entered = False
 
     def heir(self) -> Process:
-        """In a child: the same for all its threads. No lock decides who makes it: nothing inherited is waited for."""
+        """The child's own Process, the same for all its threads. It is made without a lock, because a child must not
+        wait for an inherited one."""
         return self._heirs.setdefault("", Process())
 
     @property
     def is_left(self) -> bool:
-        """A child has begun to let go of it."""
+        """Whether a child has begun to release it."""
         return bool(self._heirs)
 
     def enter(self) -> None:
-        """Let go of what is the parent's. The first thread does, the others wait for it."""
+        """Release what belongs to the parent. The first thread does so, and the others wait for it."""
         with self._entering:
             if not self._entered:
                 self._entered = True
@@ -135,7 +138,7 @@ def _release() -> None:
         if owner is not None:
             try:
                 after_fork_in_child(owner)
-            except Exception as error:  # the others let go all the same
+            except Exception as error:  # the other owners are released all the same
                 failed = failed or error
     if failed is not None:
         raise failed
@@ -162,9 +165,9 @@ def _enter() -> Process:
 
 
 def _tell_python() -> None:
-    """Of a fork that it does not know of. It forgets all other threads, so there must be none.
+    """Notify Python of a fork that it does not know of. Python then forgets all other threads, so there must be none.
 
-    Nothing here lets go of the interpreter's lock: that is where a child hangs.
+    Nothing here releases the interpreter's lock, because that is where a child hangs.
     """
     if _threads() != 1:
         return
@@ -172,12 +175,12 @@ def _tell_python() -> None:
     api.PyInterpreterState_Get.restype = api.PyInterpreterState_Main.restype = ctypes.c_void_p
     if (
         api.PyInterpreterState_Get() == api.PyInterpreterState_Main()
-    ):  # it ends a process that forked in another
+    ):  # PyOS_AfterFork_Child ends a process that forked in another interpreter
         api.PyOS_AfterFork_Child()
 
 
 def _threads() -> int:
-    """Of this process, as the kernel counts them; 0 if it does not say."""
+    """The number of threads of this process, as the kernel counts them; 0 if unknown."""
     fd = _libc.open(b"/proc/self/stat", os.O_RDONLY | os.O_CLOEXEC)
     if fd < 0:
         return 0
@@ -189,16 +192,16 @@ def _threads() -> int:
 
 
 def register(owner: Owner, after_fork_in_child: Callable[[Owner], object]) -> None:
-    """Have `after_fork_in_child(owner)` called in every child and its children, as long as the owner lives. It may wait
-    for nothing, and must not touch what the parent goes on using."""
-    here()  # what a child makes before it notices is its own
+    """Have `after_fork_in_child(owner)` called in every child and its children, as long as the owner lives. The
+    function must not wait, and must not touch anything that the parent still uses."""
+    here()  # objects that a child makes before it notices the fork are its own
     key = id(owner)
     reference = weakref.ref(owner, lambda _, owners=_owners: owners.pop(key, None))  # type: ignore[misc]
     _owners[key] = reference, after_fork_in_child
 
 
 def unregister(owner: Any) -> None:
-    """It has nothing any more that a child would have to let go of."""
+    """Remove an owner that no longer has anything to release in a child."""
     _owners.pop(id(owner), None)
 
 
@@ -208,5 +211,5 @@ def not_ours(what: str) -> BrokerUnavailable:
     )
 
 
-# No more than an early look: a child that never calls would else hold its parent's connections open.
+# This is only an early check: otherwise a child that never calls would hold its parent's connections open.
 os.register_at_fork(after_in_child=_enter)

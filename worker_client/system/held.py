@@ -1,5 +1,5 @@
-"""Files that are locked with flock(2): opening one, and whether somebody holds it. The latter by the kernel's list of
-locks, as trying would hold it for a moment."""
+"""Files that are locked with flock(2): opening one, and checking whether it is locked. The check reads the kernel's
+list of locks, because trying to lock the file would hold the lock for a moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LOCKS = Path("/proc/locks")
 
 
 def is_held(lock: Path) -> bool:
-    """By whomever, as far as that can be seen from here."""
+    """Whether any process holds the lock, as far as this process can see."""
     try:
         return is_listed(os.stat(lock), _LOCKS.read_text())
     except OSError:
@@ -19,17 +19,18 @@ def is_held(lock: Path) -> bool:
 
 
 def is_listed(found: os.stat_result, locks: str) -> bool:
-    """With its device: each tmpfs counts its inodes from 1."""
+    """Whether a file is in the kernel's list of locks. Its device counts as well, because each tmpfs numbers its inodes
+    from 1."""
     device = f"{os.major(found.st_dev):02x}:{os.minor(found.st_dev):02x}"
     return f" {device}:{found.st_ino} " in locks
 
 
 def open_lock(lock: Path) -> int:
-    """The file, made for this user alone if it is not there. Raises OSError."""
+    """Open the file; create it for this user alone if it does not exist. Raises OSError."""
     flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     while True:
         try:
-            # Not O_CREAT for one that is there: fs.protected_regular refuses that to root, in a directory like /tmp.
+            # No O_CREAT for a file that exists: fs.protected_regular refuses that to root in a directory like /tmp.
             return os.open(lock, flags)
         except FileNotFoundError:
             pass

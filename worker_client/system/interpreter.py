@@ -42,7 +42,7 @@ def _is_named_so(path: str) -> bool:
 
 
 def _candidates() -> Iterator[str]:
-    """The environment's own before those that it was made from."""
+    """Possible paths: interpreters of the environment before those from which it was made."""
     base: str = getattr(sys, "_base_executable", None) or ""
     folders = [os.path.join(prefix, "bin") for prefix in (sys.prefix, sys.exec_prefix)]
     if os.path.isabs(base) and _is_named_so(base):
@@ -58,7 +58,8 @@ def _version() -> str:
 
 
 def _is_like_ours(path: str) -> bool:
-    """The same version with the same packages; what else this process can import, it is told (`python_path`)."""
+    """Whether it is the same version with the same packages. `python_path` passes on what else this process can
+    import."""
     try:
         done = subprocess.run(
             [path, "-c", _WHICH], stdin=subprocess.DEVNULL, capture_output=True, timeout=_SECONDS, check=False

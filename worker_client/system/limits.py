@@ -1,7 +1,7 @@
 """Finds out which limit of this process, or of the machine, made the kernel refuse something.
 
-A server that limits its workers (Odoo's limit_memory_hard, `ulimit -v`, a daemon's `ulimit -n`) means them to survive a
-request that is too large. So a refusal is reported as a limit, by its name, and fails only that call.
+A server that limits its workers (Odoo's limit_memory_hard, `ulimit -v`, a daemon's `ulimit -n`) expects them to survive
+a request that is too large. So a refusal is reported with the name of the limit, and fails only that call.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from pathlib import Path
 
 from worker_client.wire.errors import Overloaded
 
-_SPARE_BYTES = 1 << 20  # what the kernel adds: a stack that grows, a page at either end
+_SPARE_BYTES = 1 << 20  # memory that the kernel adds: a growing stack, a page at either end
 _SPARE_MAPS = 64
 _USUAL_STACK_BYTES = 8 << 20
 
 
 def overloaded_by(error: OSError | MemoryError, nbytes: int, what: str) -> Overloaded | None:
-    """The error for a caller who could not have `what`, of so many bytes; None if it was no limit that said no."""
+    """The error for a caller that could not get `what`, of `nbytes` bytes; None if the cause was not a limit."""
     number = errno.ENOMEM if isinstance(error, MemoryError) else error.errno
     if number in (errno.EMFILE, errno.ENFILE):
         return no_descriptor(what, number)
@@ -36,16 +36,16 @@ def overloaded_by(error: OSError | MemoryError, nbytes: int, what: str) -> Overl
 
 
 def no_memory(error: MemoryError) -> Overloaded:
-    """For a call whose inputs or answer could not be converted or copied."""
+    """The error for a call whose inputs or answer could not be converted or copied."""
     nbytes = getattr(error, "_total_size", 0)  # numpy's
-    what = f"what a call brings or gets ({error})" if str(error) else "what a call brings or gets"
+    what = f"the inputs or outputs of a call ({error})" if str(error) else "the inputs or outputs of a call"
     return Overloaded(f"this process has no room for {what}: {_limit_of_memory(nbytes)}")
 
 
 def no_thread(name: str, error: RuntimeError) -> Overloaded:
-    """For a thread that could not be started."""
+    """The error for a thread that could not be started."""
     why = f"the thread {name!r} cannot be started: {error}"
-    stack = _soft(resource.RLIMIT_STACK) or _USUAL_STACK_BYTES  # to ask threading.stack_size() would set it
+    stack = _soft(resource.RLIMIT_STACK) or _USUAL_STACK_BYTES  # threading.stack_size() would set it
     if _is_past_address_space(stack):
         return Overloaded(f"{why}; its stack takes {stack:,} bytes, but {_address_space_text()}")
     return Overloaded(
@@ -55,7 +55,7 @@ def no_thread(name: str, error: RuntimeError) -> Overloaded:
 
 
 def no_descriptor(what: str, number: int = errno.EMFILE) -> Overloaded:
-    """For `what` that needs a descriptor."""
+    """The error for `what`, which needs a descriptor."""
     if number == errno.ENFILE:
         return Overloaded(f"{what}: the machine has no descriptor left; raise fs.file-max")
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -66,7 +66,7 @@ def no_descriptor(what: str, number: int = errno.EMFILE) -> Overloaded:
 
 
 def check_room(what: str) -> None:
-    """Raises Overloaded if no descriptor could come now: better than to find out when the other side has sent it."""
+    """Raises Overloaded if this process could not receive a descriptor now, before the other side sends one."""
     try:
         os.close(os.open("/", os.O_PATH | os.O_CLOEXEC))
     except OSError as error:
@@ -75,7 +75,7 @@ def check_room(what: str) -> None:
 
 
 def _limit_of_memory(nbytes: int) -> str:
-    """The one that it most probably was."""
+    """The text about the memory limit that was most probably reached."""
     if _is_past_address_space(nbytes):
         return _address_space_text()
     most, maps = _most_maps(), _maps()
@@ -101,13 +101,13 @@ def _address_space_text() -> str:
 
 
 def _soft(limit: int) -> int:
-    """0 if there is none."""
+    """The soft limit; 0 if there is none."""
     soft, _ = resource.getrlimit(limit)
     return 0 if soft == resource.RLIM_INFINITY else soft
 
 
 def _address_space() -> int:
-    """Bytes, as RLIMIT_AS counts them; 0 if nobody tells."""
+    """The address space in use in bytes, as RLIMIT_AS counts it; 0 if unknown."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[0]) * mmap.PAGESIZE
     except (OSError, ValueError):

@@ -1,8 +1,8 @@
-"""Shared pages mapped without a descriptor: Python's mmap keeps one of its own for each mapping until 3.13, where
-`trackfd=False` has it keep none.
+"""Shared pages mapped without a descriptor. Before Python 3.13, which has `trackfd=False`, Python's mmap keeps a
+descriptor of its own for each mapping.
 
-A worker with 64 calls in flight maps up to 130 segments, and its broker as many for each such worker: of the 1,024
-descriptors that a process usually has they would be most.
+A worker with 64 calls in flight maps up to 130 segments, and its broker as many for each such worker. They would need
+most of the 1,024 descriptors that a process usually has.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
 def map_shared(fd: int, nbytes: int) -> memoryview:
-    """All of the file, to read and write. It is unmapped with the last view of it; `fd` stays the caller's.
+    """Map the whole file for reading and writing. It is unmapped with the last view of it; `fd` still belongs to the
+    caller.
 
-    Raises OSError. The file must have that size: past its end there would be SIGBUS.
+    Raises OSError. The file must have that size: an access beyond its end would raise SIGBUS.
     """
     if os.fstat(fd).st_size < nbytes or nbytes <= 0:
         raise ValueError(f"a segment of {os.fstat(fd).st_size:,} bytes cannot be mapped as {nbytes:,}")
@@ -46,6 +47,6 @@ def _array(fd: int, nbytes: int) -> Any:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
     array = (ctypes.c_ubyte * nbytes).from_address(address)
-    # Not at the interpreter's end, where threads may still use it: then it goes with the process.
+    # Not at the interpreter's end, when threads may still use it: the end of the process unmaps it.
     weakref.finalize(array, _libc.munmap, address, nbytes).atexit = False
     return array

@@ -1,4 +1,4 @@
-"""Detects whether gevent or eventlet patched this process. Imports neither, so processes without them pay only for one
+"""Detects whether gevent or eventlet patched this process. Imports neither, so a process without them pays only for one
 or two checks."""
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 
 def gevent_has_patched() -> bool:
-    """Threads are greenlets, and locks wait for greenlets."""
+    """Whether threads are greenlets of gevent, and locks wait for greenlets."""
     return _has_patched("gevent.monkey", "is_module_patched", "threading")
 
 
@@ -23,18 +23,19 @@ def eventlet_has_patched() -> bool:
 
 
 def in_native_thread() -> bool:
-    """Of a patched process: a thread of the library's own pool, or another that has no part in the main thread's event
-    loop. What greenlets tell each other does not reach it, and it must not touch their loop."""
+    """Whether this is a native thread of a patched process: one of the library's own pool, or another outside the main
+    thread's event loop. Notifications between greenlets do not reach it, and it must not touch their loop."""
     return _thread.get_native_id() != os.getpid() and (gevent_has_patched() or eventlet_has_patched())
 
 
 def simple_queue() -> queue.SimpleQueue[Any]:
-    """One from which the caller's thread, or greenlet, may take what any thread puts in."""
+    """A queue from which the calling thread, or greenlet, may take items that any thread puts in."""
     return _queue.SimpleQueue() if in_native_thread() else queue.SimpleQueue()
 
 
 def in_hub() -> bool:
-    """Where nothing may wait: in gevent's event loop itself, where the garbage collector runs as well."""
+    """Whether this code runs in gevent's event loop itself, where nothing may wait. The garbage collector may run
+    there."""
     if not gevent_has_patched():
         return False
     import gevent
@@ -44,7 +45,7 @@ def in_hub() -> bool:
 
 
 def may_join(thread: threading.Thread) -> bool:
-    """Whether the caller may wait for the end of one of ours, which is a greenlet's if threading was patched."""
+    """Whether the caller may wait for the end of one of our threads, which is a greenlet if threading was patched."""
     return thread is not threading.current_thread() and not in_hub() and not in_native_thread()
 
 
@@ -52,7 +53,7 @@ POLLIN = 1
 
 
 class Poll(Protocol):
-    """`select.poll`, as far as it is used."""
+    """The part of `select.poll` that is used."""
 
     def register(self, fd: int, events: int, /) -> None: ...
 
@@ -60,7 +61,7 @@ class Poll(Protocol):
 
 
 def poll() -> Poll:
-    """A `select.poll`, in place of which eventlet leaves only `select.select`."""
+    """A `select.poll`, or a replacement under eventlet, which leaves only `select.select`."""
     return select.poll() if hasattr(select, "poll") else _SelectPoll()
 
 

@@ -1,7 +1,7 @@
-"""Leaving a processor to others, for now or for good.
+"""Leaving a processor to other threads, for a moment or permanently.
 
-Two processes that wake each other in turns are drawn to one processor, where neither can poll for the other; left to
-itself the scheduler may take a second to part them. A poller that finds nothing yields its processor at once: the other
+The scheduler tends to put two processes that wake each other in turn on one processor, where neither can poll for the
+other, and it may take a second to separate them. A poller that finds nothing leaves its processor at once: the other
 side then runs there, and stays there.
 """
 
@@ -15,7 +15,8 @@ from worker_client.system.refusal import is_refusal
 _libc = ctypes.CDLL(None)
 
 give_way = _libc.sched_yield
-"""Let others run first that wait for this processor. os.sched_yield would keep the threads of this process from it."""
+"""Let threads that wait for this processor run first. os.sched_yield would keep other threads of this process from
+running."""
 
 
 _may_leave = True
@@ -24,7 +25,7 @@ _may_leave = True
 def leave_processor() -> None:
     """Move this thread to another of the processors it may use, if there is one. Its affinity stays as it is.
 
-    A call can do without: where it is refused, nothing happens, and it is not asked for again.
+    This is optional: if the system refuses it, nothing happens, and it is not tried again.
     """
     global _may_leave
     if not _may_leave:
@@ -35,5 +36,6 @@ def leave_processor() -> None:
         if others and len(others) < len(allowed):
             os.sched_setaffinity(0, others)
             os.sched_setaffinity(0, allowed)
-    except OSError as error:  # a filter of system calls; or a control group has just got other processors
+    # a filter of system calls refused it, or a control group just got other processors
+    except OSError as error:
         _may_leave = not is_refusal(error)

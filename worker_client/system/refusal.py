@@ -1,7 +1,7 @@
-"""System calls that a hardened host refuses: by a seccomp filter, which answers EPERM or ENOSYS.
+"""System calls that a hardened host refuses with a seccomp filter, which returns EPERM or ENOSYS.
 
-What is optional is done without. What is needed is named, since the error by itself says neither which call it was nor
-who refused it.
+An optional call is skipped. For a required call the error names the call and the filter, because the bare error names
+neither.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ _ERRORS = (errno.EPERM, errno.ENOSYS)
 
 
 def is_refusal(error: OSError) -> bool:
-    """Of the call as such. EACCES and the like are about a file, and another file may do."""
+    """Whether the call itself was refused. EACCES and the like are about a file, and the call may succeed with another
+    file."""
     return error.errno in _ERRORS
 
 
 def refused(call: str, purpose: str, error: OSError) -> BrokerError:
-    """The error for a call that cannot be done without."""
+    """The error for a required system call that was refused."""
     return BrokerError(
         f"the system call {call} is refused here ({error.strerror}), and {purpose} needs it; allow it in the seccomp "
         f"filter (systemd: SystemCallFilter={call}; containers: the seccomp profile)"

@@ -1,4 +1,4 @@
-"""/dev/shm, where the broker's semaphores and one of its locks are: what is wrong with it when it refuses a file."""
+"""/dev/shm, which holds the broker's semaphores and one of its locks: why a file cannot be created there."""
 
 from __future__ import annotations
 
@@ -8,17 +8,18 @@ from pathlib import Path
 
 FOLDER = Path("/dev/shm")
 _READ_ONLY = (
-    "/dev/shm is mounted read-only, and the broker's semaphores are there: remount it with rw, or give the container "
-    "a tmpfs there (--tmpfs /dev/shm)"
+    "/dev/shm is mounted read-only, but the broker creates its semaphores there: remount it with rw, or give the "
+    "container a tmpfs there (--tmpfs /dev/shm)"
 )
 _MISSING = (
-    "there is no /dev/shm here, in which the broker's semaphores would be: mount a tmpfs "
+    "there is no /dev/shm, in which the broker creates its semaphores: mount a tmpfs "
     "(mount -t tmpfs tmpfs /dev/shm)"
 )
 
 
 def why_not(error: OSError) -> str:
-    """What `error`, met when a file was made there, says of the folder itself; empty if it is about that file."""
+    """What is wrong with /dev/shm if `error` occurred when a file was created there; empty if only that file is the
+    problem."""
     if not FOLDER.is_dir():
         return _MISSING
     if error.errno == errno.EROFS or (error.errno is None and _is_read_only()):

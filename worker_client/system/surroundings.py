@@ -1,4 +1,4 @@
-"""Where a process of ours finds itself: its working directory, which may be gone, and what it can import."""
+"""The surroundings of a process: its working directory, which may be gone, and the modules that it can import."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def directory() -> str | None:
 
 
 def import_from_here() -> None:
-    """Let models be `module:function` of the project that we stand in."""
+    """Let models be `module:function` of the project in the working directory."""
     here = directory()
     if here is not None:
         sys.path.insert(0, here)
 
 
 def program(statement: str) -> str:
-    """For `python -c`: run a statement that imports from our packages.
+    """A program for `python -c` that runs a statement which imports from our packages.
 
-    They come from where this process has them, whatever stands first in the working directory or in $PYTHONPATH: an app
-    may well have a `broker.py` of its own. Its own modules come in the order that it has given them.
+    Our packages are imported from the place from which this process has them, even if the working directory or
+    $PYTHONPATH has others: an app may have a `broker.py` of its own. The order of the app's own modules is kept.
     """
     package = sys.modules[__name__.partition(".")[0]]
     ours = os.path.abspath(os.path.join(package.__path__[0], os.pardir))
@@ -36,6 +36,6 @@ def program(statement: str) -> str:
 
 
 def python_path() -> str:
-    """For $PYTHONPATH: what this process can import, one that we start can."""
+    """A value for $PYTHONPATH with which a process that we start can import what this process can."""
     here = directory()
     return os.pathsep.join(dict.fromkeys(filter(None, (entry or here for entry in sys.path))))

@@ -1,4 +1,4 @@
-"""Threads, of which a process, a user and a container may have only so many, and which take memory to begin."""
+"""Starting threads, whose number is limited per process, user and container, and which need memory to start."""
 
 from __future__ import annotations
 
@@ -9,28 +9,29 @@ import threading
 from worker_client.system import limits
 
 Mutex = _thread.RLock
-"""A lock that is a real one also where gevent or eventlet has patched threading: theirs can leave a native thread
-waiting for ever for what another thread has released. What is done under it must let no other greenlet run."""
+"""A real lock, even if gevent or eventlet has patched threading: with a patched lock a native thread may wait forever
+for a lock that another thread has released. Code that holds it must not switch to another greenlet."""
 
 _PIECES = 4
-_PIECE_BYTES = 1 << 20  # as CPython takes memory for its objects
+_PIECE_BYTES = 1 << 20  # the size in which CPython allocates memory for its objects
 
 
 def start(thread: threading.Thread) -> None:
-    """Raises Overloaded where the system gives no more threads, or no memory for one; it may be started once there is
-    some again."""
+    """Start a thread. Raises Overloaded if the system gives no more threads, or no memory for one; the thread can be
+    started again later."""
     _check_memory(thread.name)
     try:
         thread.start()
-    except RuntimeError as error:  # of pthread_create(3): EAGAIN
+    except RuntimeError as error:  # pthread_create(3) returned EAGAIN
         raise limits.no_thread(thread.name, error) from None
 
 
 def _check_memory(name: str) -> None:
-    """A thread that has none for its first frame dies without a word, and `Thread.start` waits for it for ever."""
+    """Raises Overloaded if memory is too short. A thread without memory for its first frame dies silently, and
+    `Thread.start` would wait for it forever."""
     pieces = []
     try:
-        for number in range(_PIECES):  # which the kernel cannot join to one mapping
+        for number in range(_PIECES):  # pieces that the kernel cannot join to one mapping
             protection = mmap.PROT_READ if number % 2 else mmap.PROT_READ | mmap.PROT_WRITE
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
             pieces.append(mmap.mmap(-1, _PIECE_BYTES, flags=flags, prot=protection))
