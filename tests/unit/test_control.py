@@ -231,7 +231,7 @@ def test_descriptors_that_did_not_come(ends: Ends, files: list[int], count: Any)
 def test_too_many_descriptors(ends: Ends, files: list[int]):
     """A peer that sends descriptors which no message wants is refused before it has used up our table."""
     ends.feed(b"\0", (files[0],) * MAX_FDS)
-    with pytest.raises(ProtocolError, match="more descriptors than messages that want them"):
+    with pytest.raises(ProtocolError, match="more descriptors than the messages announce"):
         ends.feed(b"\0", (files[0],))
 
 

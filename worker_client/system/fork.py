@@ -8,8 +8,7 @@ it touches anything that the processes share:
     new_word()        reads 1 in the process that made it, until that process writes 0, and 0 in every child
     here()            this process; the word of an inherited Process object reads 0 in a child
     register()        what a child releases when it first notices the fork: at a call, or at os.fork. Client and broker
-    share
-                      this one registry
+                      share this one registry
 
 If the kernel does not support this, the pid is compared, which costs a system call each time.
 

@@ -1,4 +1,4 @@
-"""What worker and broker agree on, as bytes: layout, tensors, states, control messages, errors. No threads, no waiting.
+"""The bytes that worker and broker exchange: layout, tensors, states, control messages, errors. No threads, no waiting.
 
 Read `layout` first, then `tensors`, `states`, `control`.
 """

@@ -1,15 +1,15 @@
 """How to find a broker: one rule for broker, workers and command line.
 
-Anything with a slash is the path of the socket itself. A name such as `default` stands for NAME.sock in the first of
+An address with a slash is the path of the socket itself. A name such as `default` stands for NAME.sock in the first of
 
-    $RUNTIME_DIRECTORY             systemd's, where the unit says RuntimeDirectory=onesession
-    $XDG_RUNTIME_DIR/onesession    a user's login session
-    /run/onesession                of services: root's, or that of the user to whom it belongs
-    /tmp/onesession-UID            where there is none of these
+    $RUNTIME_DIRECTORY             set by systemd for a unit with RuntimeDirectory=onesession
+    $XDG_RUNTIME_DIR/onesession    for a user's login session
+    /run/onesession                for services of root, or of the user who owns it
+    /tmp/onesession-UID            if none of these exists
 
-That is where a broker serves. Who looks for one, and has only the last of them, looks for a broker of root's that lets
-him in as well. Which directory is whose does not depend on modes that others may change, so no broker of root's takes
-the names of another user's away.
+A broker serves there. A client for which only the last directory remains also looks for a broker of root that lets it
+in. Which directory belongs to which user does not depend on modes that others may change, so a broker of root never
+takes over the names of another user's brokers.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _LONGEST_PATH = 107  # sun_path holds 108 bytes, the last of them a zero
 
 
 def runtime_directory() -> Path:
-    """Where this user's brokers serve by name. Whether it exists, and is safe, is for the broker to see to."""
-    # A web server's unit has a RuntimeDirectory of its own, in which no broker is.
+    """The directory in which this user's brokers serve by name. The broker checks that it exists and is safe."""
+    # A web server's unit may have another RuntimeDirectory, which holds no broker.
     for entry in os.environ.get("RUNTIME_DIRECTORY", "").split(":"):
         if os.path.isabs(entry) and os.path.basename(entry) == _FOLDER:
             return Path(entry)
@@ -48,7 +48,7 @@ def runtime_directory() -> Path:
 
 
 def is_system(directory: Path) -> bool:
-    """Whether it is root's, for services."""
+    """Whether it is root's directory for services."""
     return directory == _SYSTEM and os.geteuid() == 0
 
 
@@ -64,16 +64,16 @@ def _belongs_to(path: Path, uid: int) -> bool:
 
 
 def places(address: str | os.PathLike[str] | None = None) -> tuple[Path, ...]:
-    """Where to look for the broker at `address`: `socket_path`, and for a name perhaps the same name of root's. Raises
-    InvalidInput."""
+    """The paths at which the broker at `address` may be: `socket_path`, and for a name perhaps the same name in root's
+    directory. Raises InvalidInput."""
     path = socket_path(address)
     is_name = "/" not in os.fspath(address or os.environ.get(VARIABLE) or DEFAULT)
     return (path, _SYSTEM / path.name) if is_name and path.parent == _of_user() else (path,)
 
 
 def first_served(places: tuple[Path, ...]) -> Path:
-    """The first of them where a socket stands that is meant for us, in a directory that only this user, or root, may
-    write to. The first of all if there is none: others may have made the directory that would be ours."""
+    """The first path with a socket that this user may use, in a directory of this user, or of root. If there is none,
+    the first path: another user may have created the directory that would be ours."""
     return next((path for path in places if len(places) > 1 and _is_for_us(path)), places[0])
 
 
@@ -87,13 +87,13 @@ def _is_for_us(path: Path) -> bool:
 
 
 def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
-    """The socket of the broker at `address`: a name, a path, or None for $BROKER_ADDRESS, else "default". Raises
-    InvalidInput."""
+    """The path of the socket of the broker at `address`: a name, a path, or None for $BROKER_ADDRESS, else "default".
+    Raises InvalidInput."""
     given: object = address or os.environ.get(VARIABLE) or DEFAULT
     text = os.fspath(given) if isinstance(given, os.PathLike) else given
     if not isinstance(text, str):
         raise InvalidInput(
-            f'a broker is found by a name such as "default", or the path of a socket, got {text!r}'
+            f'a broker address must be a name such as "default" or the path of a socket, got {text!r}'
         )
     if "/" in text:
         path = _absolute(text)
@@ -120,13 +120,13 @@ def _absolute(text: str) -> Path:
 
 
 def name_prefix(path: Path) -> str:
-    """The start of every IPC name of the broker at this socket; no other broker's names start so."""
+    """The start of every IPC name of the broker at this socket; no other broker's names start with it."""
     digest = hashlib.sha256(os.fsencode(path)).hexdigest()[:12]
     return f"/onesession.{digest}."
 
 
 def unavailable(path: Path, why: str) -> BrokerUnavailable:
-    """The error that says which broker does not answer, why, and how to start one."""
+    """The error for a broker that does not answer: which one, why, and how to start one."""
     return BrokerUnavailable(
         f"no broker answers at {path} ({why}). Start one with `broker serve --model NAME=PATH`, run your server "
         f"under `broker run --model NAME=PATH -- COMMAND`, or point {VARIABLE} at the right one"
@@ -134,12 +134,12 @@ def unavailable(path: Path, why: str) -> BrokerUnavailable:
 
 
 def unreachable(path: Path, error: OSError) -> BrokerUnavailable:
-    """The same for a socket that cannot be connected to: what stands in the way is looked up."""
+    """The error for a socket that cannot be connected to; finds out the reason."""
     return unavailable(path, _obstacle(path, error) or error.strerror or str(error))
 
 
 def _obstacle(path: Path, error: OSError) -> str:
-    """What the bare error leaves open; empty if nothing."""
+    """The reason that the bare error does not tell; empty if unknown."""
     if error.errno == errno.ENOENT:
         return "there is no such socket" if path.parent.is_dir() else f"there is no directory {path.parent}"
     if error.errno == errno.ENOTDIR:
@@ -150,8 +150,8 @@ def _obstacle(path: Path, error: OSError) -> str:
         try:
             is_socket = stat.S_ISSOCK(path.stat().st_mode)
         except OSError:
-            return "it has gone just now"
-        return "its broker has died without cleaning up" if is_socket else "that is a file, and no socket"
+            return "the socket was just removed"
+        return "its broker died without cleaning up" if is_socket else "that is a file, not a socket"
     return ""
 
 
@@ -160,7 +160,7 @@ def _forbidden(path: Path) -> str:
     for place in (path, path.parent):
         try:
             found = place.stat()
-        except OSError:  # the directory above keeps us out
+        except OSError:  # the directory above denies access
             continue
         mode = stat.S_IMODE(found.st_mode)
         return (

@@ -1,29 +1,29 @@
-"""The control plane: msgpack messages on a Unix stream socket, each behind its length; descriptors ride along.
+"""The control plane: msgpack messages on a Unix stream socket, each after its length, with descriptors.
 
     +----------------+------------------------+
     | length, u32 LE | msgpack map            |   <= MAX_MESSAGE bytes
     +----------------+------------------------+
 
 A request carries "op" and "id"; its reply carries "re" with that id, and "error" (a status code and a message) if it
-failed. A message of the broker's own accord carries "op" and no "id". A descriptor (SCM_RIGHTS) belongs to the
-message in whose bytes it arrived; one that says "fds": n takes the next n of them.
+failed. A message that the broker sends unasked carries "op" and no "id". A descriptor (SCM_RIGHTS) belongs to the
+message in whose bytes it arrived; a message with "fds": n takes the next n descriptors.
 
 | op      | from   | means                                                                |
 |---------|--------|----------------------------------------------------------------------|
-| hello   | worker | protocol and version; answered by the same of the broker             |
-| attach  | worker | give me a channel; answered by its segment and the names of its semaphores |
-| opened  | worker | I have opened these semaphores: take their names away (no reply)     |
+| hello   | worker | protocol and version; the broker answers with its own                |
+| attach  | worker | give me a channel; the reply brings its segment and the names of its semaphores |
+| opened  | worker | I have opened these semaphores: remove their names (no reply)        |
 | slots   | worker | give me another block of slots                                       |
-| grow    | worker | slot needs an input region of this many bytes                        |
-| models  | anyone | models, versions and signatures                                      |
+| grow    | worker | the slot needs an input region of this many bytes                    |
+| models  | anyone | list models, versions and signatures                                 |
 | models  | broker | the same, sent to every worker when any of it changes                |
-| ad_hoc  | worker | a number for these feeds and fetches of the model's graph            |
-| foreign | worker | an answer was not to what I had asked; I close the connection (no reply) |
-| shrink  | worker | I cannot map what my slot was given: it shall have the regions again that it began with |
-| event   | worker | lend me what my event loop can wait for                              |
+| ad_hoc  | worker | give me a number for these feeds and fetches of the model's graph    |
+| foreign | worker | an answer belonged to another request; I close the connection (no reply) |
+| shrink  | worker | I cannot map the new region of my slot: give it its first regions again |
+| event   | worker | give me an event for which my event loop can wait                    |
 | reload  | anyone of the broker's user | bring models up to date; answered when that is done |
-| status  | anyone | what `broker status` prints                                          |
-| output  | broker | slot has a new output region, in the descriptor that comes with this |
+| status  | anyone | give me the data that `broker status` prints                         |
+| output  | broker | the slot has a new output region; its descriptor comes with this     |
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ MAX_FDS = 16
 NO_ROOM = -1  # in place of a descriptor for which the receiver had no number left
 _LENGTH = struct.Struct("<I")
 _READ = 64 << 10
-_FIRST_BUFFER = 4096  # it grows; msgpack's own would be mapped for each message, which a limit may forbid
+# it grows; msgpack's default buffer would be mapped for each message, which a limit may forbid
+_FIRST_BUFFER = 4096
 _FD_BYTES = struct.calcsize("i")
 _FDS_ROOM = socket.CMSG_LEN(MAX_FDS * _FD_BYTES)
 
@@ -60,11 +61,11 @@ Message = dict[str, Any]
 
 @shown_as_documented
 class ProtocolError(BrokerError):
-    """The other side sent something that is no message of this protocol."""
+    """The other side sent something that is not a message of this protocol."""
 
 
 def encode(message: Message) -> bytes:
-    # A message may tell of a file name of any bytes.
+    # A message may contain a file name of arbitrary bytes.
     body = msgpack.packb(message, unicode_errors="backslashreplace", buf_size=_FIRST_BUFFER)
     if len(body) > MAX_MESSAGE:
         raise ProtocolError(f"control message of {len(body)} bytes; the limit is {MAX_MESSAGE}")
@@ -90,7 +91,7 @@ class Decoder:
         self._fds: deque[int] = deque()
 
     def receive(self, sock: socket.socket) -> bool:
-        """Read once from the socket. False at its end."""
+        """Read once from the socket. False at the end of the stream."""
         # Not socket.recv_fds: it drops its flags (CPython 3.11), so the descriptors would outlive an exec().
         data, ancillary, flags, _peer = sock.recvmsg(_READ, _FDS_ROOM, socket.MSG_CMSG_CLOEXEC)
         for level, kind, raw in ancillary:
@@ -99,7 +100,7 @@ class Decoder:
         if flags & socket.MSG_CTRUNC and not ancillary:
             self._fds.append(NO_ROOM)
         if len(self._fds) > MAX_FDS:
-            raise ProtocolError("more descriptors than messages that want them")
+            raise ProtocolError("more descriptors than the messages announce")
         self._buffer += data
         return bool(data)
 
@@ -124,13 +125,13 @@ class Decoder:
         return [self._fds.popleft() for _ in range(wanted)]
 
     def close(self) -> None:
-        """Close the descriptors that no message asked for."""
+        """Close the descriptors that no message has taken."""
         while self._fds:
             close(self._fds.popleft())
 
 
 def close(fd: int) -> None:
-    """Close a descriptor that came, if it did."""
+    """Close a received descriptor, unless it is NO_ROOM."""
     if fd != NO_ROOM:
         os.close(fd)
 

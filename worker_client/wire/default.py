@@ -11,21 +11,22 @@ import numpy as np
 from worker_client.wire.dtypes import STRING
 
 MAX_BYTES = 16 << 10
-"""Of a value that is sent with its signature, as each worker has all signatures of all versions."""
+"""Maximum size of a default: it is sent with its signature, and each worker has all signatures of all versions."""
 _SHOWN = 8
 _SHOWN_CHARACTERS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Default:
-    """A tensor that can be compared and hashed. `content` are its bytes, or a bytes object for each of its strings."""
+    """A tensor that can be compared and hashed. `content` holds its bytes, or a bytes object for each of its
+    strings."""
 
     shape: tuple[int, ...]
     content: bytes | tuple[bytes, ...]
 
     @classmethod
     def of(cls, array: np.ndarray) -> Default:
-        """Strings are bytes objects in an array of objects."""
+        """The default with the value of `array`. Strings are bytes objects in an array of objects."""
         strings = array.dtype == STRING
         return cls(array.shape, tuple(array.ravel().tolist()) if strings else array.tobytes())
 
@@ -44,7 +45,7 @@ class Default:
         return made
 
     def show(self, dtype: np.dtype) -> str:
-        """`2.0`, `[3, 4]`; `...` for what is long."""
+        """The value as text, `2.0` or `[3, 4]`; `...` for a long one."""
         array = self.array(dtype)
         if array.size > _SHOWN:
             return "..."
@@ -52,7 +53,7 @@ class Default:
         return text if len(text) <= _SHOWN_CHARACTERS else "..."
 
     def to_message(self) -> list[Any]:
-        """Text only: what is told of models is printed as JSON, too."""
+        """The value as plain text, because reports about models are also printed as JSON."""
         if isinstance(self.content, bytes):
             return [list(self.shape), _encoded(self.content)]
         return [list(self.shape), [_encoded(each) for each in self.content]]

@@ -11,7 +11,8 @@ E = TypeVar("E", bound=BrokerError)
 
 
 def shown_as_documented(kind: type[E]) -> type[E]:
-    """Tracebacks and error trackers show `worker_client.BrokerUnavailable` or the like, and pickled it is that."""
+    """Make an error class appear as its documented base, such as `worker_client.BrokerUnavailable`, in tracebacks,
+    error trackers and pickles."""
     public = next(filter(kind.__mro__.__contains__, DOCUMENTED))
 
     def reduce(error: BrokerError) -> tuple[type[BrokerError], tuple[object, ...]]:

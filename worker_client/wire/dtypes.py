@@ -1,9 +1,9 @@
 """The element types a tensor can have on the wire: one small code for each.
 
-All types that numpy and TensorFlow share: those of fixed size, some of which numpy knows only through ml_dtypes, and
-strings of variable length, which are `bytes` objects in arrays of dtype object, as TensorFlow has them. Its quantised
-integers (qint8 ..) cross as the integers that they are (broker/models/tf/conversions.py). Codes are part of the wire
-protocol: append, never renumber. 0 is no type, so that unwritten memory is refused.
+These are all types that numpy and TensorFlow share: types of fixed size, some of which numpy knows only through
+ml_dtypes, and strings of variable length, which are `bytes` objects in arrays of dtype object, as in TensorFlow.
+TensorFlow's quantised integers (qint8 ..) are sent as plain integers (broker/models/tf/conversions.py). Codes are part
+of the wire protocol: append, never renumber. 0 is not a code, so that unwritten memory is refused.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ SUPPORTED = tuple(_CODES)
 def dtype_named(name: str) -> np.dtype:
     """The numpy dtype called `name`. Raises TypeError for a type that cannot cross the wire.
 
-    numpy knows bfloat16 and what is smaller than a byte's int8 only through ml_dtypes, which is imported when a model
+    numpy knows bfloat16, float8 and integers of less than 8 bits only through ml_dtypes, which is imported when a model
     first needs it.
     """
     if name not in _CODES:
@@ -86,7 +86,7 @@ def code_of(dtype: np.dtype) -> int:
 
 
 def dtype_of(code: int) -> np.dtype:
-    """The dtype behind a wire code. Raises TypeError for a code that stands for none."""
+    """The dtype with this wire code. Raises TypeError for an unknown code."""
     if code not in _NAMES:
         raise TypeError(f"no dtype has the wire code {code}")
     return dtype_named(_NAMES[code])

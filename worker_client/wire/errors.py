@@ -41,7 +41,7 @@ DOCUMENTED = (
     BrokerError,
 )
 for _kind in DOCUMENTED:
-    _kind.__module__ = "worker_client"  # where callers find it, and tracebacks and error trackers show it
+    _kind.__module__ = "worker_client"  # where callers find it, and what tracebacks and error trackers show
 del _kind
 
 
@@ -54,7 +54,7 @@ class ConnectionClosed(BrokerUnavailable):
     """The broker closed the connection, and the request was not run. Callers never see this error."""
 
 
-# The status word of a slot's completion line. 0 is never written, so that fresh memory means nothing.
+# The status word of a slot's completion line. 0 is never written, so that fresh memory is not a status.
 STATUS_OK = 1
 
 _CODES: dict[int, type[BrokerError]] = {

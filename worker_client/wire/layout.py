@@ -1,7 +1,7 @@
-"""Every offset in shared memory, each computed from the one before. The only file that knows them.
+"""Every offset in shared memory, each computed from the one before. No other file contains offsets.
 
 A *channel segment* holds the submission ring and the first block of slots; a *block segment* holds more slots; a
-*region segment* is nothing but the tensors of one slot, once they have outgrown its block. All words are native
+*region segment* holds only the tensors of one slot, once they are too large for its block. All words are native
 unsigned 64-bit; a line is 64 bytes and is written by one side only.
 
     channel segment
@@ -34,17 +34,17 @@ from __future__ import annotations
 from typing import Final
 
 PROTOCOL: Final = 5
-"""Counts up with any change to this file, the tensor table or the control messages."""
+"""Increased with any change to this file, the tensor table or the control messages."""
 
 WORD: Final = 8
 LINE: Final = 64
 LINE_WORDS: Final = LINE // WORD
 
-# Broker line of a channel: what the broker tells this worker about waiting.
+# Broker line of a channel: how the broker lets this worker wait.
 POLL_WORD: Final = 0
 POLL_FREELY: Final = 1
 POLL_NOT: Final = 2  # more workers are active than there are cores
-POLL_GIVING_WAY: Final = 3  # the same, and the broker has no pause
+POLL_GIVING_WAY: Final = 3  # the same, and the broker is never idle
 
 # Submission ring: one producer (the worker), one consumer (the broker). A slot is in it at most once, so a ring of
 # MAX_SLOTS entries is never full.
@@ -59,14 +59,14 @@ LEAVING: Final = (
 RING_END: Final = (ENTRIES_WORD + RING_ENTRIES) * WORD
 
 # Request line of a slot header (worker).
-SEQUENCE: Final = 0  # number of this use of the slot, never 0; each slot counts from a random number
-SIGNATURE: Final = 1  # id of the signature, as told at attach, plus BULK where others may go first
+SEQUENCE: Final = 0  # number of this use of the slot, never 0; each slot starts at a random number
+SIGNATURE: Final = 1  # id of the signature, as reported at attach, plus BULK if others may go first
 INPUT_BYTES: Final = 2  # length of the tensor table at the head of the input region
 DEADLINE_NS: Final = 3  # CLOCK_MONOTONIC, or NO_DEADLINE
 NOTIFY: Final = 4  # NOTIFY_SLOT, NOTIFY_BELL or NOTIFY_EVENT
-CANCELLED: Final = 5  # the sequence that nobody waits for any more
+CANCELLED: Final = 5  # the sequence for which no caller waits any more
 SUBMITTED_NS: Final = 6
-WAITING: Final = 7  # WAITING_POLLS or WAITING_BLOCKS: what the worker does meanwhile, and hopes of the broker
+WAITING: Final = 7  # WAITING_POLLS or WAITING_BLOCKS: how the worker waits, and how the broker should
 
 BULK: Final = 1 << 32
 NO_DEADLINE: Final = (1 << 63) - 1
@@ -82,10 +82,11 @@ STATUS: Final = DONE + 1
 OUTPUT_BYTES: Final = DONE + 2  # length of the output's tensor table, or of the error message
 OUTPUT_REGION: Final = DONE + 3  # number of the output region that holds them, from 1
 BATCH_ROWS: Final = DONE + 4  # rows of the batch in which the request ran
-HELD: Final = DONE + 5  # the sequence that waits for room in its model's queue, before it may queue
+HELD: Final = DONE + 5  # the sequence that waits until its model's queue has room
 
-# Time line (broker), CLOCK_MONOTONIC nanoseconds. STARTED_NS is stored when a run begins, too: so a worker whose broker
-# dies knows that its request ran, if that is not before SUBMITTED_NS. Its bit JOINED is then set if others ran with it.
+# Time line (broker), CLOCK_MONOTONIC nanoseconds. STARTED_NS is stored when a run begins as well: if it is not before
+# SUBMITTED_NS, a worker whose broker dies knows that its request ran. Its bit JOINED is set if other requests ran with
+# it.
 TAKEN_NS: Final = 3 * LINE_WORDS
 STARTED_NS: Final = TAKEN_NS + 1
 JOINED: Final = 1 << 63
@@ -95,18 +96,18 @@ BESIDE: Final = TAKEN_NS + 4  # the sequence that ran while other threads ran so
 
 SLOT_HEADER: Final = 4 * LINE
 
-# Head of an output region (broker): whose answer stands in it. The tensor table, or the error message, follows.
+# Head of an output region (broker): the request that it answers. The tensor table, or the error message, follows.
 ANSWER_SEQUENCE: Final = 0  # the use of the slot
 ANSWER_SIGNATURE: Final = 1  # SIGNATURE of its request line
 OUTPUT_HEAD: Final = 2 * WORD
 
-# Size classes of a region: powers of two from the page.
+# Size classes of a region: powers of two, from one page.
 MIN_REGION: Final = 4096
 MAX_REGION: Final = 1 << 40
 
 
 def align(nbytes: int) -> int:
-    """`nbytes` rounded up to whole lines. TensorFlow feeds a tensor without a copy only from a line's start."""
+    """`nbytes` rounded up to whole lines. TensorFlow feeds a tensor without a copy only if it starts on a line."""
     return (nbytes + LINE - 1) & -LINE
 
 

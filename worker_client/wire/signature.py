@@ -18,8 +18,9 @@ Shape = tuple[int | None, ...]
 class TensorSpec:
     """One input or output. `shape` is None where the rank is unknown; a dimension is None where it is free.
 
-    `component` says of what it is a part, such as "row_splits of ragged 'words'"; empty for a tensor of its own. The
-    rows of a component are not those of a request. An input with a `default` may be left out of a call.
+    `component` names the tensor that it is a part of, such as "row_splits of ragged 'words'"; it is empty for an
+    independent tensor. The rows of a component are not those of a request. An input with a `default` may be left out of
+    a call.
     """
 
     name: str
@@ -71,7 +72,7 @@ class Signature:
         return self._have_rows(self.inputs)
 
     def batchable_along(self, names: Collection[str]) -> bool:
-        """The same for these inputs, while the others are left out and have their defaults."""
+        """Like `batchable`, for these inputs, while the others are left out and have their defaults."""
         return self._have_rows(tuple(spec for spec in self.inputs if spec.name in names))
 
     def _have_rows(self, inputs: tuple[TensorSpec, ...]) -> bool:
@@ -128,5 +129,5 @@ class Signature:
 
 
 def label_of(model: str, version: int, signature: str) -> str:
-    """How messages begin that are about a request."""
+    """The beginning of messages about a request."""
     return f"model {model!r} version {version}, signature {signature!r}"

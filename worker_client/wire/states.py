@@ -1,12 +1,13 @@
-"""A slot's life as a table: (state, step) -> state, and whose step it is. What is not in the table must not happen.
+"""A slot's life as a table: (state, step) -> state, and whose step it is. A step that is not in the table must not
+happen.
 
-Neither side stores the state; each knows its part of it. The table is what the two sides have agreed on:
-docs/protocol.md shows it, and tests/contract holds the code, and a model of it in which every interleaving is tried,
-against it.
+Neither side stores the state; each knows its part of it. The table is the agreement between the two sides:
+docs/protocol.md shows it, and tests/contract compares the code with it, as well as a model in which every interleaving
+is tried.
 
-A submission passes through the ring, so the ring's states are among the slot's: ENTERED (its number stands in an
-entry), SHOWN (the tail tells of it), SUBMITTED (a post follows it). A caller who leaves before the answer changes what
-becomes of the answer and nothing else, hence the second half of the states.
+A submission passes through the ring, so the ring's states are among the slot's: ENTERED (its number is in an entry),
+SHOWN (the tail includes it), SUBMITTED (the worker has posted). A caller that leaves before the answer changes only
+what happens to the answer, hence the second half of the states.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class State(Enum):
 
 
 class Step(Enum):
-    """What a side does to a slot. The first word is the verb that the code has for it, where it has one."""
+    """A step that a side takes with a slot. The first word is the verb that the code uses, if it has one."""
 
     CLAIM = "claim"
     WRITE = "write inputs or request line"
@@ -108,5 +109,5 @@ TABLE: Final = MappingProxyType(
 
 
 def side_of(step: Step) -> Side:
-    """Who alone may take this step."""
+    """The only side that may take this step."""
     return Side.WORKER if step in _WORKERS else Side.BROKER

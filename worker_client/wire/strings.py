@@ -1,18 +1,19 @@
-"""Strings of variable length in a region: where each ends, and their bytes behind all that has a fixed size.
+"""Strings of variable length in a region: where each ends, and their bytes after all tensors of fixed size.
 
     at the tensor's offset, words                    at `place`, bytes
     +-------+-------+-------+-----+---------+        +----------+----------+-----+------------+
     | place | end 0 | end 1 | ... | end n-1 |  ...   | string 0 | string 1 | ... | string n-1 |
     +-------+-------+-------+-----+---------+        +----------+----------+-----+------------+
 
-Apache Arrow's layout for binary arrays of variable size, with the first offset, which is always 0 there, put to use:
-`place` counts from the start of the region, an end from `place`. So the tensor table says how many strings there are
-and not how long they are: requests that differ in that alone have the same table, and the same prepared request.
+This is Apache Arrow's layout for binary arrays of variable size, except that the first offset, which is always 0 there,
+holds `place`: it counts from the start of the region, and the ends count from `place`. So the tensor table says how
+many strings there are, but not how long they are: requests that differ only in the lengths have the same table, and the
+same prepared request.
 
     an array --encode--> Strings --StringView[...] =--> region --StringView.read--> an array of bytes objects
 
-The bytes are copied once each way (short ones twice, which is faster). What is read is the other side's to change at
-any moment, so the words are copied before they are checked and the strings made from what was checked.
+The bytes are copied once each way (short ones twice, which is faster). The other side may change the region at any
+moment, so the reader copies the words before it checks them, and makes the strings from the checked copy.
 """
 
 from __future__ import annotations
@@ -30,16 +31,18 @@ from worker_client.wire.dtypes import STRING
 from worker_client.wire.layout import WORD
 
 MAX_STRINGS: Final = 1 << 22
-"""In one tensor. A string costs its reader some fifty bytes besides its own, which no budget of a channel counts."""
+"""Maximum number of strings in one tensor. A string costs its reader some fifty bytes besides its own, which no budget
+of a channel counts."""
 
 _LONG: Final = 4096
-"""Bytes of the average string from which each is copied by itself; shorter ones go through one buffer together."""
+"""Average length in bytes from which each string is copied separately; shorter ones are copied together through one
+buffer."""
 
 Shape = tuple[int, ...]
 
 
 class Strings:
-    """Strings on their way into a region: what may be assigned to a StringView of the same shape."""
+    """Encoded strings to be written into a region; they may be assigned to a StringView of the same shape."""
 
     __slots__ = ("ends", "items", "nbytes", "place", "shape")
 
@@ -50,14 +53,14 @@ class Strings:
         self.shape = shape
         self.ends = list(accumulate(map(len, items)))
         self.nbytes = self.ends[-1] if items else 0
-        self.place = 0  # in the region, as `place_behind` says
+        self.place = 0  # in the region, set by `place_behind`
 
 
 def encode(values: np.ndarray) -> Strings:
-    """The elements of an array of bytes or str objects, of fixed-width strings (`S`, whose trailing zero bytes numpy
-    drops, and `U`) or of numpy's StringDType; str is encoded as UTF-8.
+    """Encode the elements of an array of bytes or str objects, of fixed-width strings (`S`, whose trailing zero bytes
+    numpy drops, and `U`) or of numpy's StringDType; str is encoded as UTF-8.
 
-    Raises TypeError that names the element that is neither bytes nor str, ValueError for a str without UTF-8 form.
+    Raises TypeError, which names the element that is neither bytes nor str; ValueError for a str without UTF-8 form.
     """
     items: list[Any] = values.ravel().tolist()
     kinds = set(map(type, items))
@@ -80,7 +83,7 @@ def _as_bytes(items: Sequence[Any], shape: Shape) -> list[bytes]:
 
 
 def place_behind(end: int, tensors: Iterable[Any]) -> int:
-    """Give each Strings among these its place, one after the other from `end`, where all that has a fixed size ends.
+    """Give each Strings among `tensors` its place, one after the other from `end`, where the tensors of fixed size end.
 
     Returns the bytes that the region must have.
     """
@@ -92,8 +95,8 @@ def place_behind(end: int, tensors: Iterable[Any]) -> int:
 
 
 class StringView:
-    """A tensor of strings in a region. No array can be a view of strings, so this is what stands in its place: it is
-    assigned to as a whole, and read into an array of its own."""
+    """A tensor of strings in a region. No array can be a view of strings, so this object takes its place: it is
+    assigned to as a whole, and read into a new array."""
 
     __slots__ = ("_at", "_count", "_region", "_start", "shape")
 
@@ -101,7 +104,7 @@ class StringView:
     itemsize = WORD
 
     def __init__(self, shape: Shape, region: memoryview, offset: int, start: int = 0) -> None:
-        """`start` counts the strings of the tensor before the first of these."""
+        """`start` is the number of strings of the tensor before the first string of this view."""
         self.shape = shape
         self._region = region
         self._at = offset
@@ -114,8 +117,8 @@ class StringView:
 
     @property
     def nbytes(self) -> int:
-        """What it takes in the region, the words included. Only a hint where the other side writes, but never more
-        than the region has."""
+        """The bytes that it takes in the region, including its words. This is only a hint if the other side writes the
+        region, but never more than the region has."""
         words = self._region[self._at : self._at + WORD * (1 + self._start + self._count)].cast("Q")
         before = words[self._start] if self._start else 0
         return WORD * self._count + min(max(0, words[-1] - before) if self._count else 0, len(self._region))
@@ -124,14 +127,14 @@ class StringView:
         return self.shape[0]
 
     def __getitem__(self, rows: slice) -> StringView:
-        """Some of its rows."""
+        """A view of some of its rows."""
         start, stop, _ = rows.indices(self.shape[0])
         inner = self.shape[1:]
         shape = (max(0, stop - start), *inner)
         return StringView(shape, self._region, self._at, self._start + start * prod(inner))
 
     def __setitem__(self, key: EllipsisType, strings: Strings) -> None:
-        """Write strings that have their place and are as many."""
+        """Write as many strings as the view has; they must have their place."""
         region, items, place = self._region, strings.items, strings.place
         words = array("Q", (place, *strings.ends)).tobytes()
         region[self._at : self._at + len(words)] = words
@@ -144,7 +147,7 @@ class StringView:
                 at += len(item)
 
     def read(self) -> np.ndarray:
-        """An array of bytes objects, in nobody else's memory.
+        """A new array of bytes objects, in private memory.
 
         Raises ValueError if the words point outside the region, into what comes before them, or backwards.
         """
@@ -155,7 +158,7 @@ class StringView:
         return strings.reshape(self.shape)
 
     def _bounds(self, region: memoryview, count: int, first: int) -> tuple[int, list[int]]:
-        """The place, and where the strings begin and end behind it: private copies, checked."""
+        """The place, and the bounds of the strings after it: private, checked copies."""
         words = region[self._at : self._at + WORD * (1 + first + count)].cast("Q")
         place = words[0]
         bounds = words[first:].tolist()
@@ -171,7 +174,7 @@ class StringView:
         return place, bounds
 
     def copy(self) -> np.ndarray:
-        """The same as `read`, under the name that arrays have for it."""
+        """Like `read`, under the name that arrays use."""
         return self.read()
 
 

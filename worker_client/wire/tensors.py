@@ -1,13 +1,13 @@
-"""The tensor table at the head of a region, and the numpy views that it describes. In an output region it stands behind
-the words that say whose answer it is (OUTPUT_HEAD).
+"""The tensor table at the head of a region, and the numpy views that it describes. In an output region it follows the
+words that say which request it answers (OUTPUT_HEAD).
 
     word 0      1       2      3        4 ...            (next tensor)
     +-------+-------+-------+--------+----------------+-------+---
     | count | dtype | rank  | offset | dim 0 .. rank-1| dtype | ...
     +-------+-------+-------+--------+----------------+-------+---
 
-`offset` is in bytes from the start of the region, a multiple of 64, so that TensorFlow takes the tensor where it is. A
-tensor of strings has words there, and its bytes behind all tensors (`strings.py`).
+`offset` is in bytes from the start of the region, a multiple of 64, so that TensorFlow can use the tensor in place. A
+tensor of strings has words there, and its bytes after all tensors (`strings.py`).
 
 Requests repeat their shapes, so both sides build a layout or its views once and then compare the table's bytes only.
 """
@@ -39,8 +39,8 @@ class Placement(NamedTuple):
 
 
 class TensorLayout:
-    """The tensors of one region: their table as it is written, their places, and the bytes they need in all, but for
-    the bytes of strings, which begin there."""
+    """The tensors of one region: their table as it is written, their places, and the bytes they need in total, without
+    the bytes of strings, which begin after them."""
 
     __slots__ = ("nbytes", "placements", "table")
 
@@ -51,7 +51,8 @@ class TensorLayout:
 
 
 def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]], head: int = 0) -> TensorLayout:
-    """Place tensors of these dtypes and shapes one after the other, each on a line of its own; the table is at `head`.
+    """Place tensors of these dtypes and shapes one after the other, each at the start of a line; the table is at
+    `head`.
 
     Raises TypeError for a dtype that has no code and ValueError for a rank above MAX_RANK, a tensor above MAX_REGION
     bytes or MAX_STRINGS strings, or too many tensors.
@@ -76,7 +77,7 @@ def lay_out(tensors: Iterable[tuple[np.dtype, tuple[int, ...]]], head: int = 0) 
 
 
 def fixed_bytes(dtype: np.dtype, shape: tuple[int, ...]) -> int:
-    """What a tensor takes at its offset: its elements or, of strings, a word more than there are."""
+    """The bytes of a tensor at its offset: its elements, or for strings one word more than there are strings."""
     return WORD * (1 + prod(shape)) if dtype == STRING else dtype.itemsize * prod(shape)
 
 
@@ -118,7 +119,7 @@ def _read_placement(words: Sequence[int], at: int) -> tuple[Placement, int]:
 def _check_bounds(placement: Placement, table_end: int, capacity: int) -> None:
     dtype, shape, offset = placement
     if offset % LINE or offset < table_end:
-        raise ValueError(f"tensor at offset {offset} is not on a line behind the table")
+        raise ValueError(f"tensor at offset {offset} is not at a line start after the table")
     nbytes = dtype.itemsize * prod(max(n, 1) for n in shape)
     if nbytes > MAX_REGION or offset + fixed_bytes(dtype, shape) > capacity:
         raise ValueError(
@@ -129,9 +130,10 @@ def _check_bounds(placement: Placement, table_end: int, capacity: int) -> None:
 
 
 def views(placements: Iterable[Placement], region: memoryview) -> tuple[Any, ...]:
-    """Arrays on the tensors of a region, a StringView for those of strings: no copy. They keep the mapping alive.
+    """Views of the tensors in a region, without a copy: arrays, or a StringView for strings. They keep the mapping
+    alive.
 
-    Never an array of dtype object: numpy would take what another process wrote there for addresses of objects.
+    Never an array of dtype object: numpy would use the bytes that another process wrote as addresses of objects.
     """
     return tuple(
         StringView(shape, region, offset) if dtype == STRING else np.ndarray(shape, dtype, region, offset)
