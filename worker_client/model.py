@@ -114,12 +114,12 @@ class Model:
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:
-        """Those of the signature."""
+        """The inputs of the signature."""
         return self.signature.inputs
 
     @property
     def outputs(self) -> tuple[TensorSpec, ...]:
-        """Those of the signature."""
+        """The outputs of the signature."""
         return self.signature.outputs
 
     @property

@@ -113,12 +113,12 @@ class TracedModel(_Traced):
             return self._model(inputs, training, mask)
 
     def predict(self, inputs: Any, *args: Any, **options: Any) -> Any:
-        """As `Model.predict`."""
+        """Like `Model.predict`."""
         with self.span():
             return self._model.predict(inputs, *args, **options)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> CallFuture:
-        """As `Model.submit`. The span ends with the future."""
+        """Like `Model.submit`. The span ends with the future."""
         span = self._tracer.start_span(self._title, kind=SpanKind.CLIENT, attributes=self._attributes)
         try:
             future = self._model.submit(inputs, timeout)
@@ -154,19 +154,19 @@ class TracedAsyncModel(_Traced):
         return TracedAsyncModel(self._model, self._tracer)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As `TracedModel`."""
+        """Like `TracedModel`."""
         return traced, (self._model,)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
     async def predict(self, inputs: Any, *args: Any, **options: Any) -> Any:
-        """As `AsyncModel.predict`."""
+        """Like `AsyncModel.predict`."""
         with self.span():
             return await self._model.predict(inputs, *args, **options)
 
     def submit(self, inputs: Any, timeout: float | None = None) -> asyncio.Task[Any]:
-        """As `AsyncModel.submit`."""
+        """Like `AsyncModel.submit`."""
         return asyncio.get_running_loop().create_task(self.predict(inputs, timeout=timeout))
 
 

@@ -57,7 +57,7 @@ def twice(x: Any) -> Any:
             lambda: Broker({}, name=3),
             'a broker address must be a name such as "default" or the path of a socket, got 3',
         ),
-        (lambda: connect(b"here"), "a broker address must be a name such as \"default\", .* got b'here'"),
+        (lambda: connect(b"here"), "a broker address must be a name such as \"default\" .* got b'here'"),
         (lambda: Broker({}, supervise="no"), "supervise must be True or False, got 'no'"),
         (
             lambda: Broker({}, adopted=3),

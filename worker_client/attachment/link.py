@@ -52,7 +52,7 @@ _log = logging.getLogger("onesession.client")
 
 _CLOSED = "this program closed a descriptor"
 _MANY_WAKES = 512
-_BACKLOG_PAUSE = 0.005  # seconds, for a broker that takes no more connections, or messages, now
+_BACKLOG_PAUSE = 0.005  # seconds, while the broker cannot take another connection or message
 
 
 Received = list[Descriptor]

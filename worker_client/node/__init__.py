@@ -7,7 +7,7 @@ y = client.model("digits").predict(x)
                            | no                                                             ^
                            v                                                                |
                         connect  listens ---------------------------------------------------+
-                           | nobody                                                         |
+                           | no broker                                                      |
                            v                                                                |
                         start lock  held by another process: wait                                         |
                            | ours: check again, start `broker serve`, which inherits the lock

@@ -31,7 +31,7 @@ MAX_TABLE: Final = WORD * (1 + MAX_TENSORS * (3 + MAX_RANK))
 
 
 class Placement(NamedTuple):
-    """Where one tensor of a region lies."""
+    """The dtype, shape and position of one tensor in a region."""
 
     dtype: np.dtype
     shape: tuple[int, ...]
@@ -82,8 +82,8 @@ def fixed_bytes(dtype: np.dtype, shape: tuple[int, ...]) -> int:
 
 
 def read_table(table: bytes, capacity: int, head: int = 0) -> tuple[Placement, ...]:
-    """The placements in a table that came from the other side, each checked to lie behind the table,
-    which stands at `head`, and within `capacity` bytes.
+    """The placements in a table from the other side, each checked to be after the table, which is at `head`, and within
+    `capacity` bytes.
 
     `table` must be a private copy. Raises ValueError for a table that is malformed or points outside.
     Tensors of a hostile table may overlap: they are only ever read.
