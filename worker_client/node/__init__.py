@@ -9,7 +9,7 @@ y = client.model("digits").predict(x)
                         connect  listens ---------------------------------------------------+
                            | no broker                                                      |
                            v                                                                |
-                        start lock  held by another process: wait                                         |
+                        start lock  held by another process: wait                       |
                            | ours: check again, start `broker serve`, which inherits the lock
 
 The address is computed from the models and settings (`wanted.py`), so the same line leads to the same broker in every
