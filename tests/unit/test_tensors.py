@@ -162,7 +162,7 @@ F32 = code_of(FLOAT32)
         (table_of(1, F32, 2, 64, 1), "gives rank 2"),
         (table_of(1, 0, 0, 64), "no dtype has the wire code 0"),
         (table_of(1, F32, 0, 0), "at offset 0 is not at a line start after the table"),
-        (table_of(1, F32, 0, 65), "at offset 65 is not on a line"),
+        (table_of(1, F32, 0, 65), "at offset 65 is not at a line start"),
         (table_of(1, F32, 0, CAPACITY), "leaves a region"),
         (table_of(1, F32, 0, 2**64 - LINE), "leaves a region"),
         (table_of(1, F32, 1, 64, 2**62), "leaves a region"),
