@@ -1,4 +1,4 @@
-"""An app that closes descriptors which are not its own, and what it then opens under the numbers that are free."""
+"""An app that closes descriptors which are not its own, and the files that it then opens under the free numbers."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ _COUNT = 16  # of each kind: more than a client has
 
 
 def numbers() -> set[int]:
-    """Of the descriptors of this process above 2."""
+    """The numbers of this process's descriptors above 2."""
     return {fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and _is_open(fd)}
 
 
 def close_all(keep: Collection[int] = ()) -> None:
-    """As a daemon does. `keep` are those of the test itself."""
+    """Close all descriptors, as a daemon does, except `keep`, which belong to the test."""
     for fd in numbers().difference(keep):
         with contextlib.suppress(OSError):  # a thread may close its own meanwhile
             os.close(fd)
 
 
 class AppFiles:
-    """Files and sockets that got the lowest free numbers. In each socket lies something that the app has not read."""
+    """Files and sockets that got the lowest free numbers. Each socket holds data that the app has not read."""
 
     def __init__(self) -> None:
         self._files: list[IO[bytes]] = []
@@ -38,7 +38,7 @@ class AppFiles:
             self._files.append(tempfile.TemporaryFile(buffering=0))  # noqa: SIM115 - closed in `check`
 
     def check(self) -> None:
-        """Nobody else has closed, read or written them. Closes them."""
+        """Check that no other code has closed, read or written them. Closes them."""
         for file in self._files:
             assert os.fstat(file.fileno()).st_size == 0, f"{file.fileno()} was written to"
             file.write(b"mine")

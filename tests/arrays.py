@@ -1,4 +1,4 @@
-"""What tests of several folders ask of arrays."""
+"""Checks on arrays that tests of several folders share."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ FIXED_SIZE = tuple(name for name in SUPPORTED if name != "string")
 
 
 def is_aligned(array: np.ndarray) -> bool:
-    """TensorFlow takes it without a copy."""
+    """Whether TensorFlow can use the array without a copy."""
     return array.ctypes.data % ALIGNMENT == 0

@@ -1,4 +1,4 @@
-"""Brokers for tests: one in a process of its own, what it has left on the machine, and gates inside its models."""
+"""Brokers for tests: a broker in its own process, what it has left on the machine, and gates inside its models."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REST_S = 0.03
 
 
 def wait_until(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """The first true value of `condition`. For things that give no event to wait for; fails, does not hang."""
+    """The first true value of `condition`. For conditions without an event to wait for. Fails instead of hanging."""
     deadline = time.monotonic() + patience_s
     while not (value := condition()):
         assert time.monotonic() < deadline, f"never came: {what}"
@@ -53,12 +53,12 @@ class Gate:
         wait_until(lambda: self.entries(number) >= times, f"request {number} in the model")
 
     def open(self, number: int | None = None) -> None:
-        """Let this request through, or all there are and will be."""
+        """Let this request through, or all present and future ones."""
         (self.folder / f"open.{'all' if number is None else number}").touch()
 
 
 class TestBroker:
-    """A broker in a process of its own and what a test asks about it."""
+    """A broker in its own process, with the questions that tests ask about it."""
 
     __test__ = False
 
@@ -84,9 +84,9 @@ class TestBroker:
         return [worker["pid"] for worker in self.status()["workers"]]
 
     def wait_for_workers(self, *pids: int) -> None:
-        """Until those and no others are attached, and nothing is held for others any more.
+        """Wait until exactly these workers are attached, and the broker holds nothing for others any more.
 
-        The broker takes a worker that has gone off its list before it lets go of the worker's memory.
+        The broker removes a worker that has gone from its list before it releases the worker's memory.
         """
         wait_until(lambda: self._has_only(pids), f"no workers but {pids}, and no memory of others")
 
@@ -108,7 +108,7 @@ class TestBroker:
             time.sleep(_REST_S)
 
     def wait_for_in_flight(self, count: int) -> None:
-        """Until so many requests have been submitted and not answered."""
+        """Wait until this many requests have been submitted and not answered."""
         wait_until(
             lambda: sum(w["in_flight"] for w in self.status()["workers"]) >= count, f"{count} in flight"
         )

@@ -1,4 +1,4 @@
-"""The command `broker` in a process of its own, for tests."""
+"""The command `broker` in its own process, for tests."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ time.sleep(60)
 
 
 class Command:
-    """One `python -m broker ...`, in a session of its own so that no signal of ours strays. `before` are the words of a
+    """One `python -m broker ...`, in its own session so that it gets none of our signals. `before` are the words of a
     program that starts it, `options` those of Popen."""
 
     def __init__(self, place: Path, *words: str, before: tuple[str, ...] = (), **options: Any) -> None:
@@ -71,7 +71,7 @@ class Command:
 
 @contextlib.contextmanager
 def commands(place: Path) -> Iterator[Callable[..., Command]]:
-    """Starts commands, with the address `b.sock` in `place`, and sees to their end."""
+    """Starts commands, with the address `b.sock` in `place`, and ends them."""
     with contextlib.ExitStack() as stack:
 
         def start(*words: str, **options: Any) -> Command:

@@ -1,4 +1,4 @@
-"""What every test gets: the leak check, one random seed for the run, a marker by folder, an end to every hang."""
+"""Fixtures of every test: the leak check, one random seed for the run, a marker by folder, a limit for hangs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
 
 
 def timeout_s(item: pytest.Item) -> float:
-    """The limit that pytest-timeout goes by: the test's marker, else the command line, else pyproject.toml."""
+    """The limit that pytest-timeout uses: the test's marker, else the command line, else pyproject.toml."""
     marker = item.get_closest_marker("timeout")
     of_marker = (*marker.args, marker.kwargs.get("timeout"))[0] if marker else None
     for limit in (of_marker, item.config.getoption("timeout", None), item.config.getini("timeout")):
@@ -92,7 +92,7 @@ def timeout_s(item: pytest.Item) -> float:
 
 @pytest.fixture(scope="session", autouse=True)
 def run_baseline() -> Iterator[list[leaks.Snapshot]]:
-    """Fails the run for what fixtures of a module or of the run leave behind, once they are all torn down."""
+    """Fails the run if fixtures of a module or of the run leave something behind, once all are torn down."""
     baseline = [leaks.Snapshot.take()]
     yield baseline
     fail_for("the run", leaks.find_leaks(baseline[0]))
@@ -128,5 +128,5 @@ def seed(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture
 def rng(seed: int, request: pytest.FixtureRequest) -> np.random.Generator:
-    """A generator of this test's own: the same for one seed, whichever tests run before it."""
+    """A generator for this test only: the same for one seed, whatever tests run before it."""
     return np.random.default_rng([seed, zlib.crc32(request.node.nodeid.encode())])

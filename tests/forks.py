@@ -1,4 +1,5 @@
-"""Children that Python is not told of: fork() as uWSGI or a C library calls it, without any of os.register_at_fork."""
+"""Children that Python is not notified of: fork() as uWSGI or a C library calls it, without os.register_at_fork
+hooks."""
 
 from __future__ import annotations
 
@@ -25,10 +26,12 @@ _CHILD_S = 30
 
 
 def fork_in_c() -> int:
-    """While no thread waits for the interpreter's lock. The condition that it waits on counts it in the child as well,
-    which does not have the thread: there glibc may wait for it for ever as the lock is passed on, and so may the
-    interpreter if the thread had asked for the lock (after 5 ms; a large process takes longer to fork). No library
-    can help whoever forks so.
+    """Fork while no thread waits for the interpreter's lock.
+
+    The condition variable of that lock counts its waiters, in the child as well, which does not have these threads.
+    There glibc may wait for such a thread forever when the lock is passed on, and so may the interpreter if the thread
+    had asked for the lock (after 5 ms; a large process takes longer to fork). No library can help code that forks in
+    that way.
     """
     interval = sys.getswitchinterval()
     sys.setswitchinterval(_FORK_S)

@@ -1,4 +1,4 @@
-"""A layer that Keras knows only where this module was imported."""
+"""A layer that Keras knows only in processes that have imported this module."""
 
 from __future__ import annotations
 

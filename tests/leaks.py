@@ -1,8 +1,8 @@
 """What a test may not leave behind: shared-memory names, child processes, threads, descriptors.
 
 `Snapshot.take()` before the test, `find_leaks(before)` after it. What is there only because something takes a moment
-to end is given a grace period; what is still there then is a leak. `contain()` puts right what it can, so that one
-leaky test does not make the next one fail, nor leave anything on the machine.
+to end is given a grace period; what is still there then is a leak. `contain()` cleans up what it can, so that one leaky
+test does not make the next one fail, nor leave anything on the machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def prepare_process() -> None:
-    """Make leaks visible that would hide, and start what the interpreter starts once and keeps for good."""
+    """Make hidden leaks visible, and start the helpers that the interpreter starts once and keeps."""
     # Orphans (the worker of a killed broker) become our children instead of init's, so that they are found.
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
@@ -76,7 +76,7 @@ class Snapshot:
 
 @dataclass
 class Leaks:
-    """What is in the second snapshot and not in the first."""
+    """The objects in the second snapshot that are not in the first."""
 
     names: list[str] = field(default_factory=list)
     processes: list[psutil.Process] = field(default_factory=list)
@@ -129,7 +129,7 @@ def unjudged(before: Snapshot) -> list[str]:
 
 
 def new_names(before: Snapshot) -> list[str]:
-    """Names that are there now, were not `before`, and are no other program's."""
+    """Names that exist now, did not exist `before`, and do not belong to another program."""
     return _our_names(Snapshot.take().names - before.names)
 
 
@@ -200,7 +200,7 @@ def _our_names(names: frozenset[str]) -> list[str]:
 
 
 def _maker_of(name: str) -> int:
-    """The process that made it; -1 if the name does not tell."""
+    """The pid of the process that made the name; -1 if the name does not contain it."""
     maker = _MAKER.search(name)
     return int(maker[1]) if maker else -1
 

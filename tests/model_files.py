@@ -1,4 +1,4 @@
-"""Models of every kind that people have on disk, made on the fly: more kinds for `tests/saved_models.py`.
+"""Models of every kind that people have on disk, made for the tests: more kinds for `tests/saved_models.py`.
 
 Each is written with what TensorFlow or Keras itself answers before the model is saved, in `PATH.answers.npz`: `in.NAME`
 and `out.NAME`, where outputs are in the order of the signature's names.

@@ -1,4 +1,4 @@
-"""A node for tests: a runtime directory of its own, processes that ask for its broker there, and what is left."""
+"""A node for tests: its own runtime directory, processes that ask for its broker there, and checks of what is left."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Node:
         return caller
 
     def call(self, *arguments: Any, **settings: Any) -> dict[str, Any]:
-        """The answer of a process that ends then."""
+        """The answer of a process that makes one call and ends."""
         caller = self.caller(*arguments, **settings)
         answer = caller.answer()
         caller.end()
@@ -104,7 +104,7 @@ class Node:
         ]
 
     def _processes(self) -> list[psutil.Process]:
-        """They come to us, as we take orphans; their ends are ours to take, too."""
+        """The processes of the node. Orphans become our children, so we also reap them."""
         found = []
         for process in psutil.Process().children():
             with contextlib.suppress(psutil.Error):

@@ -1,4 +1,4 @@
-"""Memory and semaphores that write down, in one list, every store and post of both sides."""
+"""Memory and semaphores that record, in one list, every store and post of both sides."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def layout_of(rows: int) -> TensorLayout:
 
 
 class Item:
-    """The least that a ring takes for a slot."""
+    """The minimum that a ring accepts as a slot."""
 
     def __init__(self, index: int) -> None:
         self.index = index

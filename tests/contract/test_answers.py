@@ -1,4 +1,4 @@
-"""Whose answer it is: a completion belongs to one use of its slot, and an answer says to which use it is."""
+"""Which request an answer belongs to: a completion is for one use of its slot, and an answer names that use."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def late(desk: Desk) -> int:
 @pytest.mark.parametrize("how", ["complete", "fail"])
 @pytest.mark.parametrize("when", ["after it", "in the next use"])
 def test_a_use_is_handed_back_once(desk: Desk, how: str, when: str, caplog: pytest.LogCaptureFixture) -> None:
-    """Whoever completes a use that was handed back writes nothing and posts nothing; it is counted, and logged with the
-    way to where it was tried."""
+    """A completion of a use that was handed back writes nothing and posts nothing; it is counted, and logged with a
+    stack trace."""
     desk.submit(value=1)
     desk.take()
     use = desk.broker.use
@@ -66,7 +66,7 @@ def test_a_use_is_handed_back_once(desk: Desk, how: str, when: str, caplog: pyte
 
 
 def test_a_fault_of_the_broker_answers_the_request(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its caller gets an error instead of waiting for ever."""
+    """The caller gets an error instead of waiting forever."""
 
     def fault(*_: object) -> bool:
         raise ZeroDivisionError
@@ -84,7 +84,8 @@ def test_a_fault_of_the_broker_answers_the_request(desk: Desk, monkeypatch: pyte
 def test_what_raises_after_an_answer_reaches_no_other_request(
     desk: Desk, parts: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A fault in counting, when the slots of a batch are their workers' again, fails nobody's next request."""
+    """A fault in counting, after the slots of a batch were handed back, does not fail the next request in any of
+    them."""
     desk.submit(rows=4, value=1)
     desk.take()
     batch: Any = SplitRequest(desk.broker, 2).first_parts() if parts else [desk.broker]
@@ -105,7 +106,7 @@ def test_what_raises_after_an_answer_reaches_no_other_request(
 
 
 def test_a_part_is_completed_once(desk: Desk) -> None:
-    """The same for a part of a request: completed twice, it stands for no other part."""
+    """A part of a request that is completed twice does not count as another part."""
     desk.submit(rows=4)
     desk.take()
     first, second = SplitRequest(desk.broker, 2).first_parts()
@@ -147,7 +148,7 @@ def test_an_answer_says_to_which_use_and_signature_it_is(desk: Desk, outcome: st
 @pytest.mark.parametrize("word", [ANSWER_SEQUENCE, ANSWER_SIGNATURE])
 @pytest.mark.parametrize("outcome", ["complete", "fail"])
 def test_an_answer_to_something_else_is_never_returned(desk: Desk, word: int, outcome: str) -> None:
-    """A worker that finds another use or signature in its output region raises, and says what it found."""
+    """A worker that finds another use or signature in its output region raises an error that says so."""
     desk.submit()
     desk.take()
     desk.complete() if outcome == "complete" else desk.fail()
@@ -158,12 +159,12 @@ def test_an_answer_to_something_else_is_never_returned(desk: Desk, word: int, ou
 
 
 def test_no_two_slots_count_alike() -> None:
-    """A use's number is no other slot's, so that an answer in the wrong slot is noticed."""
+    """No two slots use the same numbers, so an answer in the wrong slot is noticed."""
     assert len({Desk().worker.sequence for _ in range(100)}) == 100
 
 
 def test_how_often_a_call_with_another_answer_is_run_again() -> None:
-    """As often as `retries` says; then its error says what was found."""
+    """It is run again as often as `retries` says; then its error says what was found."""
     error = ForeignAnswer("slot 3 holds an answer to use 8")
     assert error.ran
     assert Attempts(2).after(error).left == 1
@@ -175,7 +176,7 @@ def test_how_often_a_call_with_another_answer_is_run_again() -> None:
 
 
 def test_a_stateful_call_with_another_answer_is_not_run_again() -> None:
-    """Its channel makes it an error that no retry takes up; a call to any other signature stays to be run again."""
+    """Its error is not retried; a call to a stateless signature is run again."""
     channel = object.__new__(Channel)
     channel.run_once = {7: "signature 'train' writes variable 'w'"}
     lost = ForeignAnswer("slot 3 holds an answer to use 8")

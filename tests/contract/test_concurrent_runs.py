@@ -1,4 +1,4 @@
-"""Requests that run at the same time, when the process is ended for one of them: who can tell whose fault it was?"""
+"""Requests that run at the same time, when the process is ended because of one of them: which request is guilty?"""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def running(monkeypatch: pytest.MonkeyPatch, *runs: Callable[[], object]) -> Non
 
 
 def test_both_of_two_runs_are_marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """That which was under way as the other began, and that one; and neither slot's next use."""
+    """Both the run under way and the run that begins beside it are marked, but not the next use of either slot."""
     concurrent_runs = ConcurrentRuns()
     one, other = taken(), taken()
     first, second = (Runner(Tracer(), concurrent_runs=concurrent_runs) for _ in range(2))
@@ -78,7 +78,7 @@ def test_one_after_the_other_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_runner_that_left_is_not_concurrent() -> None:
-    """Threads of models that were unloaded are not looked at for ever."""
+    """Threads of unloaded models no longer count."""
     concurrent_runs = ConcurrentRuns()
     first, second = (Runner(Tracer(), concurrent_runs=concurrent_runs) for _ in range(2))
     assert concurrent_runs.several
@@ -89,7 +89,7 @@ def test_a_runner_that_left_is_not_concurrent() -> None:
 
 
 def test_a_run_that_is_given_up_is_found_though_it_is_marked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of a batch whose requests run one by one, the one that runs now is answered."""
+    """If the requests of a batch run one by one, the one that runs now gets the error."""
     concurrent_runs = ConcurrentRuns()
     one, other = taken(), taken()
     first, second = (Runner(Tracer(), concurrent_runs=concurrent_runs) for _ in range(2))
@@ -109,7 +109,7 @@ def test_a_run_that_is_given_up_is_found_though_it_is_marked(monkeypatch: pytest
 
 
 def words(started_s: float, mark: int = 0) -> memoryview:
-    """A slot's header whose run began so long ago."""
+    """A slot's header for a run that began `started_s` seconds ago."""
     made = memoryview(bytearray(256)).cast("Q")
     made[SUBMITTED_NS] = 1
     made[STARTED_NS] = (monotonic_ns() - int(started_s * 1e9)) | mark
@@ -118,7 +118,7 @@ def words(started_s: float, mark: int = 0) -> memoryview:
 
 @pytest.mark.parametrize("mark", [0, JOINED])
 def test_what_a_worker_reads(mark: int) -> None:
-    """Whether the run was past its limit, and whether it was alone in its batch, are two questions."""
+    """A worker reads separately whether the run exceeded its limit, and whether it was alone in its batch."""
     assert last_run.began(words(5, mark))
     assert last_run.without_end(words(5, mark), "model 'm'", 10) is None
     assert last_run.without_end(words(5, mark), "model 'm'", 0) is None
@@ -127,7 +127,7 @@ def test_what_a_worker_reads(mark: int) -> None:
 
 
 def test_the_verdict_is_for_a_call_that_is_not_run_again() -> None:
-    """Another run finds out who it was; without one left, the call is told of the limit it met."""
+    """Another run shows which request is guilty; if no retry is left, the call gets the error about the limit."""
     lost, plain = BrokerLost("gone", ran=True), BrokerLost("gone", ran=True)
     lost.verdict = ModelFailed("no end within max_run_seconds")
     assert Attempts(1).after(lost).left == 0

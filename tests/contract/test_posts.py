@@ -1,4 +1,4 @@
-"""Whose post it was: the worker's end of `completed`, where the model found that posts could be mixed up."""
+"""Which side posted: the worker's end of `completed`, where the model found that posts could be mixed up."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ PASSED = 1
 
 
 class Worker:
-    """A worker's channel with one slot, and no broker but what the test does in its place."""
+    """A worker's channel with one slot; the test acts as the broker."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.desk = desk = Desk()
@@ -80,15 +80,15 @@ class Worker:
         return future
 
     def store_done(self) -> None:
-        """The broker's last store; its post is still to come."""
+        """Do the broker's last store, before its post."""
         self.slot.words[DONE] = self.slot.sequence
 
     def count_extra(self) -> None:
-        """The deadline keeper counts a post, and has not posted it yet."""
+        """Count a post of the watcher that it has not posted yet."""
         self.slot.extra_posts += 1
 
     def post(self) -> None:
-        """The broker's or the deadline keeper's: they look alike."""
+        """Post, as the broker or the watcher does: the posts look alike."""
         self.completed.release()
 
     def at_acquire(self, number: int, action: Callable[[], None]) -> None:
@@ -126,7 +126,7 @@ def in_time(posts: Posts, action: Callable[[], None]) -> Callable[[], None]:
 
 
 def test_a_second_extra_post_is_not_the_answer(worker: Worker):
-    """Two posts of the deadline keeper's, one late from the slot's last use, hand over nothing, though DONE shows."""
+    """Two posts of the watcher, one late from the slot's last use, hand over nothing, even if DONE is set."""
     worker.submit(PASSED)
     worker.store_done()
     worker.count_extra()
@@ -155,7 +155,7 @@ def test_extra_posts_before_the_answer(worker: Worker):
 
 
 def test_whoever_blocks_has_a_deadline(worker: Worker):
-    """A caller who has seen DONE and finds no post yet has its deadline watched while it blocks, and then no more."""
+    """The deadline of a caller that has seen DONE but finds no post yet is watched only while it blocks."""
     watched: list[int] = []
     deadline = 5_000_000_000
     worker.channel._link.next_wake_ns = 0
@@ -173,7 +173,7 @@ def test_whoever_blocks_has_a_deadline(worker: Worker):
 
 
 def test_a_post_of_an_earlier_use_is_not_the_answer(worker: Worker):
-    """A post while DONE tells of the slot's last use is not taken for this use's answer."""
+    """A post while DONE holds the slot's last use is not taken for this use's answer."""
     worker.submit()
     worker.post()
 
@@ -198,7 +198,7 @@ def abandon(worker: Worker, extra: int = 0) -> None:
 
 @pytest.mark.parametrize("extra", [0, 1, 2])
 def test_an_abandoned_slot_waits_for_all_of_its_posts(worker: Worker, extra: int):
-    """It is free when the broker's post and every extra one were acquired, whichever of them come first."""
+    """It is free when the broker's post and every extra post were acquired, in any order."""
     abandon(worker, extra)
     worker.store_done()
     for _ in range(extra):
@@ -227,7 +227,7 @@ def test_an_abandoned_slot_is_not_reaped_before_done(worker: Worker):
 
 @pytest.mark.parametrize("extra", [0, 1])
 def test_a_post_that_was_acquired_and_not_counted(worker: Worker, extra: int):
-    """A slot whose post a signal handler has made away with comes back too: when the post is missing for long."""
+    """A slot whose post was lost to a signal handler also comes back, once the post has been missing for long."""
     abandon(worker, extra)
     worker.store_done()
     for _ in range(extra):
@@ -254,7 +254,7 @@ def test_a_post_is_missing_from_when_it_is_missed(worker: Worker):
 
 
 def test_the_only_slot_comes_back_after_a_broken_off_push(worker: Worker):
-    """A push that a signal handler broke off before it rang is rung for by the next claim, which waits for its slot."""
+    """If a signal handler interrupted a push before it rang, the next claim, which waits for its slot, rings for it."""
     worker.claim()
     worker.desk.submitted.raising.append((True, Interruption()))
     with pytest.raises(Interruption):
@@ -281,7 +281,7 @@ def test_a_future_that_cannot_be_made_costs_no_slot(worker: Worker, monkeypatch:
 
 
 def test_a_submission_that_comes_late_rings(worker: Worker):
-    """A future whose deadline passed before it was submitted is looked at then, whatever the broker does."""
+    """A future whose deadline passed before it was submitted is checked at once, whatever the broker does."""
     future = worker.submit_future(PASSED)
     assert worker.desk.bell.count == 1
     worker.dispatcher._settle_all()
@@ -290,14 +290,14 @@ def test_a_submission_that_comes_late_rings(worker: Worker):
 
 
 def test_a_submission_in_time_does_not_ring(worker: Worker):
-    """The bell is the broker's to ring as long as the deadline has not passed."""
+    """Only the broker rings the bell as long as the deadline has not passed."""
     worker.submit_future()
     assert worker.desk.bell.count == 0
 
 
 def test_a_late_post_is_not_a_futures_answer(worker: Worker):
-    """A post of the deadline keeper's, late from a call that waited for itself, hands no answer to a future; it rings
-    for the future, which may have counted its answer's post for this one."""
+    """A late post of the watcher, for a call that waited in its thread, hands no answer to a future; the watcher also
+    rings the bell, because the future may have taken its own post for this one."""
     future = worker.submit_future()
     worker.slot.notify = NOTIFY_SLOT  # as the deadline keeper has found it
     acquired: list[bool] = []
@@ -320,8 +320,8 @@ def test_a_late_post_is_not_a_futures_answer(worker: Worker):
 
 
 def test_a_broken_off_submission_and_the_dispatcher_release_once(worker: Worker):
-    """A submission that a signal handler breaks off while the dispatcher settles its call: one of the two has the slot,
-    and the next use of it is not taken for the old one."""
+    """If a signal handler interrupts a submission while the dispatcher settles its call, only one of the two releases
+    the slot, and its next use is not taken for the old one."""
     worker.slot.input.write_layout(layout_of(2))
     worker.desk.doorbell.raising.append((True, Interruption()))
     settle_all = worker.dispatcher._settle_all

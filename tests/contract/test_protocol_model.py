@@ -64,8 +64,8 @@ def tell(found: Found) -> None:
 
 @pytest.mark.parametrize("config", NORMAL.values(), ids=NORMAL)
 def test_every_interleaving_is_right(config: Config):
-    """No request is lost or run twice, no slot touched that the other side has, nobody sleeps while something waits or
-    is busy for ever, no post is left over: in every interleaving."""
+    """In every interleaving no request is lost or run twice, no side touches a slot that the other side has, no thread
+    sleeps while a request waits or is busy forever, and no post is left over."""
     tell(explore(Model(config)))
 
 
@@ -73,13 +73,13 @@ def test_every_interleaving_is_right(config: Config):
 @pytest.mark.timeout(1200)
 @pytest.mark.parametrize("config", LARGE.values(), ids=LARGE)
 def test_every_interleaving_of_more_is_right(config: Config):
-    """The same with more calls, workers and misfortunes at a time."""
+    """The same holds with more calls, workers and failures at a time."""
     tell(explore(Model(config), most=12_000_000))
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.name)
 def test_a_mistake_is_found(mutation: Mutation):
-    """Each mistake in the protocol is found, by the property that it breaks, with the story of how it comes to that."""
+    """Each mistake in the protocol is found, with the property that it breaks and the steps that lead there."""
     with pytest.raises(Fault) as fault:
         explore(mutation.model())
     first, *story = str(fault.value).splitlines()
@@ -183,6 +183,6 @@ def test_the_model_answers_as_the_code_does():
 
 
 def test_handlers_raise_after_calls_only():
-    """What the model takes for granted of CPython: between the stores of a push there is no place for a handler."""
+    """The model's assumption about CPython holds: no signal handler runs between the stores of a push."""
     push = [place for place in Caller.PUSH if place in Caller.AFTER_CALLS]
     assert push == ["enter", "ring"]

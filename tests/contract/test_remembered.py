@@ -1,4 +1,4 @@
-"""What both sides of a slot remember of its requests, so as to read each table once."""
+"""What both sides of a slot cache about its requests, so that each table is read only once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SHAPES = 200
 
 
 def test_what_a_slot_remembers_is_bounded() -> None:
-    """A worker that sends another shape each time costs neither side memory without end, and is answered right."""
+    """A worker that sends another shape each time gets right answers, and the memory of both sides stays bounded."""
     desk = Desk()
     for rows in range(1, SHAPES + 1):
         desk.submit(rows)
@@ -23,7 +23,7 @@ def test_what_a_slot_remembers_is_bounded() -> None:
 
 
 def test_what_a_slot_remembers_is_not_read_again() -> None:
-    """The same table finds what was made of it: the same plan, the same arrays."""
+    """The same table finds the same prepared request and the same arrays."""
     desk, prepared_requests, answers = Desk(), [], []
     for _ in range(3):
         desk.submit()

@@ -61,7 +61,7 @@ def test_a_new_ring_is_empty(ring: Ring):
 
 
 def test_entries_come_out_in_order(ring: Ring):
-    """What was pushed is taken once each, in order, and then the ring is empty."""
+    """Each pushed entry is taken once, in order, and then the ring is empty."""
     ring.push(3, 1, 2, 1)
     assert ring.take_all() == [3, 1, 2, 1]
 
@@ -94,7 +94,7 @@ def test_a_doorbell_for_every_push(ring: Ring):
 
 
 def test_nothing_is_taken_without_an_acquire(ring: Ring):
-    """A tail that is ahead of its post, as a poller may see it, is no entry; nothing changes until the post."""
+    """A tail that is ahead of its post, as a poller may see it, is not an entry; nothing changes until the post."""
     ring.push(7)
     ring.submitted.acquire(0)  # as if the post were still to come
     assert ring.words[TAIL_WORD] == 1
@@ -105,7 +105,7 @@ def test_nothing_is_taken_without_an_acquire(ring: Ring):
 
 
 def test_a_post_without_an_entry_is_no_entry(ring: Ring):
-    """A surplus post gives nothing, and no entry twice."""
+    """A surplus post yields nothing, and no entry is taken twice."""
     ring.submitted.release()
     assert ring.consumer.take() == EMPTY
     ring.push(5)
@@ -114,13 +114,13 @@ def test_a_post_without_an_entry_is_no_entry(ring: Ring):
 
 @pytest.mark.parametrize("tail", [1, RING_ENTRIES + 1, 2**63, 2**64 - 1])
 def test_a_lying_tail_gives_nothing_without_posts(ring: Ring, tail: int):
-    """Whatever a worker stores for its tail, without posts nothing is taken."""
+    """Without posts nothing is taken, whatever a worker stores as its tail."""
     ring.words[TAIL_WORD] = tail
     assert ring.consumer.take() == EMPTY
 
 
 def test_a_lying_worker_cannot_move_the_head(ring: Ring):
-    """The broker goes by its own head: what a worker writes over the shared one changes nothing."""
+    """The broker uses its own head: a worker that overwrites the shared head changes nothing."""
     ring.push(1, 2)
     ring.words[HEAD_WORD] = 2**64 - 1
     assert ring.take_all() == [1, 2]
@@ -128,7 +128,7 @@ def test_a_lying_worker_cannot_move_the_head(ring: Ring):
 
 
 def test_any_entry_comes_out_as_it_is(ring: Ring):
-    """An entry that is no slot number is handed out for the caller to judge."""
+    """An entry that is not a slot number is returned, and the caller must check it."""
     ring.push(0)
     ring.words[ENTRIES_WORD] = 2**64 - 1
     assert ring.consumer.take() == 2**64 - 1
@@ -158,7 +158,7 @@ def take_all(desk: Desk) -> list[int]:
 
 @pytest.mark.parametrize("which", ["submitted", "doorbell"])
 def test_an_interrupted_push_is_made_good_by_the_next(which: str):
-    """After whichever post a push is broken off, the next one brings both entries through, once."""
+    """Whichever post a push is interrupted after, the next push delivers both entries, once."""
     desk = Desk()
     interrupt(desk, Item(1), which)
     desk.producer.push(Item(2))
@@ -168,8 +168,8 @@ def test_an_interrupted_push_is_made_good_by_the_next(which: str):
 
 @pytest.mark.parametrize("which", ["submitted", "doorbell"])
 def test_an_interrupted_push_leaves_no_post_without_an_entry(which: str):
-    """However often a push is broken off, there is one post for each entry: one more would hand over an entry that
-    is not written yet."""
+    """However often a push is interrupted, there is one post for each entry: one more would hand over an entry that is
+    not written yet."""
     desk = Desk()
     for index in range(5):
         interrupt(desk, Item(index), which)
@@ -180,7 +180,7 @@ def test_an_interrupted_push_leaves_no_post_without_an_entry(which: str):
 
 
 def test_an_interrupted_push_rings_when_its_slot_is_wanted():
-    """The doorbell that a broken-off push did not ring is rung by `ring_again`, once."""
+    """`ring_again` rings the doorbell once for an interrupted push that did not ring it."""
     desk = Desk()
     interrupt(desk, Item(1), "submitted")
     assert desk.doorbell.count == 0
@@ -190,7 +190,7 @@ def test_an_interrupted_push_rings_when_its_slot_is_wanted():
 
 
 def test_an_undisturbed_push_posts_once():
-    """A push posts `submitted` and the doorbell once each, whatever became of the one before; then nothing is owed."""
+    """A push posts `submitted` and the doorbell once each, whatever happened to the push before."""
     desk = Desk()
     interrupt(desk, Item(1), "submitted")
     for index in (2, 3):
@@ -214,7 +214,7 @@ def test_no_acquire_no_look():
 
 
 def test_what_the_broker_has_not_taken_is_known(ring: Ring):
-    """Also after the entries' numbers have wrapped, and for a slot that was taken before and is pushed again."""
+    """Known entries stay right after the ring has wrapped, and for a slot that was taken and is pushed again."""
     for _ in range(3 * RING_ENTRIES):
         ring.push(5)
         assert ring.consumer.take() == 5

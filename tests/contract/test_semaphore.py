@@ -45,7 +45,7 @@ def _forked(name: str) -> int:
 
 
 def test_drain_takes_what_was_posted() -> None:
-    """All of it, up to the given maximum; the result says whether there was any."""
+    """A drain takes all posts, up to the given maximum; the result says whether there were any."""
     made = semaphore.create(f"/onesession.contract.{os.getpid()}.drain")
     semaphore.unlink(made)
     assert not semaphore.drain(made)

@@ -1,4 +1,4 @@
-"""The table of a slot's states: what it says of itself, and that the code's own steps are all in it."""
+"""The table of a slot's states: its own properties, and that all steps of the code are in it."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Life:
 @pytest.mark.parametrize("step", Step)
 @pytest.mark.parametrize("state", State)
 def test_an_illegal_step_changes_nothing(state: State, step: Step):
-    """A step that is not in the table raises, says who took it and where, and leaves the state as it was."""
+    """A step that is not in the table raises an error that names side and state, and leaves the state unchanged."""
     life = Life()
     life.state = state
     if (state, step) in TABLE:
@@ -75,14 +75,14 @@ def reachable(start: State) -> set[State]:
 
 @pytest.mark.parametrize("state", State)
 def test_every_state_comes_and_goes(state: State):
-    """A slot can come from free into every state, and from there back to free."""
+    """A slot can get from free into every state, and from there back to free."""
     assert state in reachable(State.FREE)
     assert State.FREE in reachable(state)
 
 
 @pytest.mark.parametrize("state", State)
 def test_one_side_at_a_time(state: State):
-    """Where one side may touch a slot's memory, the other may not."""
+    """In no state may both sides touch a slot's memory."""
     touching = {Step.WRITE, Step.FETCH, Step.READ, Step.FILL}
     sides = {side_of(step) for step in touching if (state, step) in TABLE}
     assert len(sides) <= 1
@@ -91,7 +91,7 @@ def test_one_side_at_a_time(state: State):
 
 @pytest.mark.parametrize("state", [*TOUCHED_BY_BROKER, *TO_BE_POSTED])
 def test_what_the_broker_has_is_not_used_again(state: State):
-    """From whatever state in which the broker has a slot, the worker gets it back by the broker's post alone."""
+    """From every state in which the broker has a slot, the worker gets it back only through the broker's post."""
     for step in (Step.CLAIM, Step.WRITE, Step.RELEASE, Step.ACQUIRE, Step.FETCH, Step.ENTER):
         with pytest.raises(IllegalStep):
             after(state, step)
@@ -170,7 +170,7 @@ def test_a_call_goes_through_the_table(desk: Desk):
 
 
 def test_a_refusal_goes_through_the_table(desk: Desk):
-    """So is every store and post of a request that fails, or is refused as it is taken."""
+    """Every store and post of a request that fails, or is refused when it is taken, is a step of the table."""
     desk.submit(notify=NOTIFY_BELL)
     desk.take()
     desk.fail()

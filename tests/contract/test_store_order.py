@@ -1,4 +1,4 @@
-"""The order in which each side stores and posts: what the other may rely on once it has acquired."""
+"""The order in which each side stores and posts, on which the other side may rely once it has acquired."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_a_worker_stores_nothing_after_its_posts(desk: Desk):
 
 
 def test_a_worker_writes_its_own_words_only(desk: Desk):
-    """A worker stores its request line, tail and entry, and nothing on a line of the broker's."""
+    """A worker stores its request line, tail and entry, and nothing on a line of the broker."""
     desk.submit()
     stored = {which for what, which in desk.log if what == "worker's slot stores"}
     assert stored <= set(REQUEST_LINE)
@@ -81,7 +81,7 @@ def test_a_worker_writes_its_own_words_only(desk: Desk):
 
 
 def test_each_word_is_stored_once(desk: Desk):
-    """No word is first stored with one value and then with another: there is no state in between to be seen."""
+    """No word is stored first with one value and then with another, so the other side sees no intermediate state."""
     desk.submit()
     desk.take()
     desk.complete()
@@ -157,14 +157,14 @@ def test_a_broker_touches_nothing_after_completed(taken: Desk, outcome: str):
 
 
 def test_a_broker_writes_its_own_words_only(taken: Desk):
-    """The broker stores its completion line and time line, and nothing on a line of the worker's."""
+    """The broker stores its completion line and time line, and nothing on a line of the worker."""
     taken.complete()
     stored = {which for what, which in taken.log if what == "broker's slot stores"}
     assert stored <= {*COMPLETION_LINE, *TIME_LINE}
 
 
 def test_the_broker_lets_go_before_the_worker_can_know(taken: Desk):
-    """The slot is not busy any more when DONE is stored, so a worker that is quick may submit it again."""
+    """The slot is no longer busy when DONE is stored, so a fast worker may submit it again."""
     busy: list[bool] = []
     release = taken.completed.release
     taken.completed.release = lambda: (busy.append(taken.broker.busy), release())  # type: ignore[method-assign]
@@ -212,7 +212,7 @@ def test_a_cancel_counts_for_one_use(desk: Desk):
 
 
 def test_a_table_is_written_when_it_changes(desk: Desk):
-    """Repeated shapes cost no table on either side; another shape, or an error in between, brings it back."""
+    """Repeated shapes write no table on either side; another shape, or an error in between, makes it written again."""
     tables = []
     for rows in (2, 2, 5, 2):
         desk.log.clear()

@@ -47,7 +47,7 @@ pytestmark = pytest.mark.timeout(
 
 
 def pauses(seed: list[int]) -> Pause:
-    """A pause of no time in particular: mostly none, sometimes many turns given away."""
+    """Pauses of random length: usually none, sometimes many yields."""
     turns = iter(np.random.default_rng(seed).geometric(0.5, 1 << 16).tolist())
 
     def pause() -> None:
@@ -107,7 +107,7 @@ def shared() -> Iterator[Shared]:
 
 @contextmanager
 def forked(shared: Shared, work: Callable[[], None]) -> Iterator[None]:
-    """Run `work` in a child, which must end well by the end of the block. A failure of it rings the doorbell."""
+    """Run `work` in a child, which must succeed by the end of the block. If it fails, it rings the doorbell."""
     child = os.fork()
     if child == 0:
         try:

@@ -1,4 +1,4 @@
-"""When nobody waits for an answer any more, and its request need not run."""
+"""Requests whose caller no longer waits, and which need not run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def taken(deadline_ns: int = 1000) -> Desk:
 
 
 def test_a_request_past_its_deadline_is_unwanted() -> None:
-    """From that nanosecond on, and without any action of the worker, which may be suspended."""
+    """A request is unwanted from its deadline on, without any action of the worker, which may be suspended."""
     desk = taken()
     assert not desk.broker.unwanted(999)
     assert desk.broker.unwanted(1000)
@@ -28,7 +28,7 @@ def test_a_request_past_its_deadline_is_unwanted() -> None:
 
 
 def test_a_request_of_a_closed_channel_is_unwanted() -> None:
-    """Its worker is gone."""
+    """A request is unwanted once its channel is closed, because its worker is gone."""
     desk = taken()
     desk.broker.channel.closed = True
     assert desk.broker.unwanted(1)
@@ -44,7 +44,7 @@ def test_a_cancelled_request_is_unwanted() -> None:
 
 
 def test_a_batch_of_which_nobody_waits_for_any(caplog: pytest.LogCaptureFixture) -> None:
-    """It is handed back, and nothing is run or complained about."""
+    """A batch without any waiting caller is handed back; nothing is run or logged."""
     desks = [taken(deadline_ns=1), taken(deadline_ns=1)]
     runner = Runner(Tracer())
     runner.run([desk.broker for desk in desks])
@@ -54,7 +54,7 @@ def test_a_batch_of_which_nobody_waits_for_any(caplog: pytest.LogCaptureFixture)
 
 
 def test_a_request_that_a_closing_channel_drops_is_sent_again() -> None:
-    """Its worker may be there, and have lost only its descriptors: the call goes to the channel that comes next."""
+    """The worker may have lost only its descriptors, so the call goes to its next channel."""
     desk = taken()
     desk.broker.channel.closed = True
     Runner(Tracer()).run([desk.broker])

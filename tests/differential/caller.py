@@ -25,11 +25,11 @@ _HISTORY = 40
 
 
 class Wrong(Fault):
-    """An answer is not what the model answers to this request."""
+    """An answer is not the model's answer to this request."""
 
 
 class Late(Fault):
-    """A call has come back long after its deadline."""
+    """A call has returned long after its deadline."""
 
 
 class Question:
@@ -62,7 +62,7 @@ class Question:
 
 
 class Caller:
-    """One thread's. `number` counts its requests, each of which is known by it."""
+    """The calls of one thread. `number` counts its requests and identifies each of them."""
 
     def __init__(
         self, client: Client, who: int, page: Page, board: Board, closings: Ends, stall: Stall
@@ -125,7 +125,7 @@ class Caller:
     # -- operations --------------------------------------------------------------------------------------------------
 
     def attempt(self, way: Callable[[Caller, Kind, Draw], None], kind: str, seed: int) -> None:
-        """One operation. Raises Fault for an end that must not be, and whatever else came of it."""
+        """Do one operation. Raises Fault for an outcome that must not happen, and any other error of the operation."""
         brokers, closings = self.board.broker_ends, self.closings
         brokers_over, closings_over = brokers.over, closings.over
         called = KINDS[kind]

@@ -1,4 +1,4 @@
-"""What the callers of a scene have done so far, in memory that all processes share: words with one writer each."""
+"""What the callers of a stage have done so far, in memory that all processes share: words with one writer each."""
 
 from __future__ import annotations
 
@@ -98,8 +98,8 @@ class Ledger:
         return found
 
     def wrong_counts(self, broker_died: bool) -> str | None:
-        """What is wrong with the numbers that the counter gave to all: each once, and none skipped but those of calls
-        that nobody heard the answer of."""
+        """The errors in the numbers that the counter returned: each must come once, and only numbers of calls whose
+        answer no caller received may be missing."""
         noted = Counter(count for page in self._pages for count in page.counts)
         twice = [count for count, times in noted.items() if times > 1]
         if twice:

@@ -18,13 +18,13 @@ _MISMATCH = re.compile(
 
 
 def is_mismatch(line: str) -> bool:
-    """It tells of an answer that was to something else, or of one that came twice."""
+    """Whether a line reports an answer to another request, or an answer that came twice."""
     return _MISMATCH.search(line) is not None
 
 
 @contextlib.contextmanager
 def redirected(path: Path) -> Iterator[None]:
-    """What is started in the block writes its stderr there."""
+    """Processes started in the block write their stderr to this file."""
     before = os.dup(2)
     with path.open("ab") as file:
         os.dup2(file.fileno(), 2)
@@ -36,7 +36,7 @@ def redirected(path: Path) -> Iterator[None]:
 
 
 def check_log(path: Path) -> None:
-    """Raises Fault for a traceback, or for a line about an answer that was somebody else's."""
+    """Raises Fault for a traceback, or for a line about an answer to another request."""
     text = path.read_text(errors="replace")
     for line in text.splitlines():
         if any(sign in line for sign in _MUST_NOT_BE) or is_mismatch(line):

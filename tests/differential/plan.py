@@ -1,4 +1,4 @@
-"""What each caller does, one operation after the other: decided by the seed alone, and writable as JSON."""
+"""What each caller does, one operation after the other. The seed determines it, and it can be written as JSON."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Menu:
         self._table = _spread(pairs)
 
     def operations(self, seed: str) -> Iterator[Operation]:
-        """Without an end."""
+        """An endless sequence of operations."""
         first = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little")
         for index in count():
             draw = Draw(first + index)

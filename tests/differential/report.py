@@ -41,7 +41,7 @@ def _last(task: Task, seed: str, place: int, thread: int) -> list[Operation]:
 
 
 def write(script: Script, folder: Path) -> Path:
-    """Where it stands."""
+    """Write the script. Returns its path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"differential-{script.seed}-{time.strftime('%H%M%S')}.json"
     path.write_text(json.dumps(script.to_json(), indent=1) + "\n")

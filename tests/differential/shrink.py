@@ -1,6 +1,6 @@
 """The shortest script that still fails: whole processes, threads and halves of what is left are taken out in turn.
 
-Candidates are played on one broker, by fresh workers, as what goes wrong lies mostly in a channel. Bounded in time.
+Candidates are played on one broker, by fresh workers, because most faults are in a channel. The time is bounded.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ class Player:
         return self._broker
 
     def _renew(self) -> None:
-        """Another broker for the next one: this one's log, or it, is spoilt; if only workers noticed, it stays."""
+        """Start another broker for the next candidate if this one, or its log, shows the fault; if only workers
+        noticed, it stays."""
         try:
             check_log(self._log)
         except AssertionError:

@@ -57,7 +57,7 @@ class Options:
 
     @property
     def timeout(self) -> float:
-        """Of patient calls: longer than a broker takes to come back, where one is ended."""
+        """The timeout of patient calls: longer than a broker takes to come back, if one is killed."""
         return TIMEOUT_S if self.deeds else QUIET_TIMEOUT_S
 
 
@@ -80,7 +80,7 @@ class Stage:
         return [*(deed for deed in deeds if deed.weight), Deed(12, "reloaded", 0, self._reload)]
 
     def _if_served(self, deed: Deed) -> Callable[[Random], None]:
-        """A broker that still loads is left alone: else most of a run would be spent on that."""
+        """Do not touch a broker that still loads, because most of a run would be spent on loading."""
 
         def do(random: Random) -> None:
             if "broker" not in deed.name or self._crew.broker_answers():

@@ -11,7 +11,7 @@ _SETTLE_S = 0.2
 
 
 class Stall:
-    """A thread that wakes fifty times a second; what it wakes late by is what the process stood still for."""
+    """A thread that wakes fifty times a second; its delays show how long the process stood still."""
 
     def __init__(self, each_tick: Callable[[], None] = lambda: None) -> None:
         self.seconds = 0.0

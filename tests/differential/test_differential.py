@@ -28,7 +28,7 @@ def test_every_answer_is_right(seed: int, tmp_path: Path) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_failure_is_cut_down_to_a_script_that_repeats_it(seed: int, tmp_path: Path) -> None:
-    """Of a fault that a few calls meet: its script has not many more, and fails when it is replayed."""
+    """The script for a fault that takes a few calls has few calls, and fails when it is replayed."""
     options = Options(2, "stale_view", ("text_to_numbers",), ("predict", "request"), deeds=False, green=False)
     with exported() as models:
         with pytest.raises(Failed, match="in place of") as found:

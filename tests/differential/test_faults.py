@@ -25,7 +25,8 @@ def models() -> Iterator[Path]:
 
 @pytest.mark.parametrize("name", sorted(ALL))
 def test_a_fault_is_found(name: str, models: Path, seed: int, tmp_path: Path) -> None:
-    """An answer differs, an error comes that must not, or a log tells of an answer that was another's."""
+    """A run with a fault fails: an answer differs, a wrong error is raised, or a log reports an answer to another
+    request."""
     fault = ALL[name]
     options = Options(4, name, fault.kinds, fault.ways, deeds=fault.deeds, green=False)
     with pytest.raises(Failed) as found:

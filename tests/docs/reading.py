@@ -1,4 +1,4 @@
-"""Does what a page says, block after block, as its reader would: in one folder, with a broker that is there already."""
+"""Does what a page says, block after block, as a reader would: in one folder, with a broker that already runs."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _ran: set[str] = set()
 
 
 class Reading:
-    """One page. What its blocks define, start and write is there for the blocks below."""
+    """One page. Later blocks can use what earlier blocks define, start and write."""
 
     def __init__(self, place: Place) -> None:
         self.place = place
@@ -177,7 +177,7 @@ class Reading:
             assert server.wait_for_end() == 0, server.log()
 
     def _log(self) -> str:
-        """Of all servers of the place up to now."""
+        """The log of all servers of the place so far."""
         log = self.place.path / "log"
         return log.read_text() if log.exists() else ""
 

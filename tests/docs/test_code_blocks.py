@@ -51,7 +51,7 @@ def desk() -> Iterator[Place]:
 
 @pytest.mark.parametrize("page", PAGES, ids=[os.fspath(page.relative_to(ROOT)) for page in PAGES])
 def test_the_blocks_of_a_page_run(desk: Place, page: Path) -> None:
-    """From the first to the last, each after those above it."""
+    """The blocks of a page run in order, each after those above it."""
     with Reading(desk) as reading:
         for block in blocks(page):
             reading.run(block)
@@ -60,7 +60,7 @@ def test_the_blocks_of_a_page_run(desk: Place, page: Path) -> None:
 @pytest.mark.tensorflow
 @pytest.mark.parametrize("block", WITH_SESSION, ids=str)
 def test_blocks_beside_a_session_run(block: Block) -> None:
-    """In a process that has TensorFlow and a session of its own."""
+    """The blocks that need a session run in a process with TensorFlow and a session."""
     with place() as made:
         done = subprocess.run(
             [BIN / "python", ROOT / "tests" / "docs" / "with_session.py"],

@@ -35,7 +35,7 @@ def anchors(page: Path) -> frozenset[str]:
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    """To a file of this repository, and to a heading that it has."""
+    """Each link leads to a file of this repository, and to a heading in it."""
     for target in links(page):
         name, _, anchor = target.partition("#")
         file = (page.parent / name).resolve() if name else page
@@ -46,7 +46,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_can_be_found() -> None:
-    """By links, from the README."""
+    """Every page can be reached by links from the README."""
     found, waiting = set(), [ROOT / "README.md"]
     while waiting:
         page = waiting.pop()

@@ -33,7 +33,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
 
 
 def test_every_plot_is_committed_and_shown() -> None:
-    """Those that there are results for, each on a page."""
+    """Every plot for which there are results is committed and shown on a page."""
     drawn = {path.stem for path in figures.PICTURES.glob("*.svg")}
     assert drawn == newest(PUBLISHED).keys() & {*plots.BARS, figures.SCALING}
     text = "".join(page.read_text() for page in (ROOT / "docs").rglob("*.md"))

@@ -1,4 +1,4 @@
-"""What is made from the code, or told about it in tables, is as the code has it."""
+"""Pages made from the code, and tables about it, agree with the code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_generated_pages_are_up_to_date() -> None:
 
 
 def test_every_variable_of_the_environment_is_told() -> None:
-    """Those that the code reads or sets under a name of ours."""
+    """The page lists every variable of ours that the code reads or sets."""
     sources = [*(ROOT / "broker").rglob("*.py"), *(ROOT / "worker_client").rglob("*.py")]
     used = {name for source in sources for name in _VARIABLE.findall(source.read_text())}
     told = set(re.findall(r"`(BROKER_[A-Z_]+)`", (DOCS / "configuration.md").read_text()))
@@ -34,7 +34,7 @@ def test_every_variable_of_the_environment_is_told() -> None:
 
 
 def test_every_error_has_its_symptom() -> None:
-    """A caller who meets an error finds it on the page of symptoms."""
+    """Every error that a caller can get is on the page of symptoms."""
     page = (DOCS / "troubleshooting.md").read_text()
     public = {name for name in vars(errors) if isinstance(getattr(errors, name), type)}
     for name in public - {"BrokerError", "StaleSignature", "ConnectionClosed", "Any"}:

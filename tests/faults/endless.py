@@ -1,4 +1,4 @@
-"""A model whose module has no end of its import while the test says so, with a file in the gate's folder."""
+"""A model whose module import does not end as long as the test keeps a file in the gate's folder."""
 
 from __future__ import annotations
 

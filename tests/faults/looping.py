@@ -1,4 +1,4 @@
-"""Models that have no end for some inputs, each served with a small max_run_seconds."""
+"""Models whose runs do not end for some inputs, each served with a small max_run_seconds."""
 
 from __future__ import annotations
 

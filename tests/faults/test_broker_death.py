@@ -1,4 +1,5 @@
-"""Brokers stopped and killed while calls wait: who is answered, who learns of it, what the next start finds."""
+"""Brokers stopped and killed while calls wait: which calls are answered, which get an error, what the next start
+finds."""
 
 from __future__ import annotations
 
@@ -40,7 +41,7 @@ def broker() -> Iterator[TestBroker]:
 
 @pytest.fixture
 def client(broker: TestBroker) -> Iterator[Client]:
-    """One whose calls are told of a death, and not run again."""
+    """A client whose calls fail at a broker's death, and are not run again."""
     with worker_client.connect(broker.address, retries=0) as client:
         yield client
 
@@ -81,7 +82,7 @@ def in_flight(broker: TestBroker, count: int) -> None:
 def test_a_polite_stop_answers_what_was_accepted(
     broker: TestBroker, client: Client, threads: ThreadPoolExecutor
 ) -> None:
-    """Calls and futures that the broker had accepted when it was told to stop get their right answers."""
+    """Calls and futures that the broker had accepted before it was stopped get their right answers."""
     model = client.model("gated")
     calls = [threads.submit(model.predict, gated(n, n)) for n in range(1, 5)]
     futures = [model.submit(gated(n, n)) for n in range(5, 9)]
@@ -96,7 +97,7 @@ def test_a_polite_stop_answers_what_was_accepted(
 
 
 def test_a_stop_while_workers_come_and_go_is_in_order() -> None:
-    """Whatever the control plane does at that moment, a stop ends in order and leaves nothing."""
+    """Whatever the control plane does at that moment, a stop succeeds and leaves nothing behind."""
     with brokers.folder() as place:
         for delay in range(0, 12, 3):
             broker = Broker(sources("double"), name=str(place / "b.sock"))
@@ -115,7 +116,7 @@ def test_a_stop_while_workers_come_and_go_is_in_order() -> None:
 def test_grown_outputs_of_accepted_calls_arrive(
     broker: TestBroker, client: Client, threads: ThreadPoolExecutor
 ) -> None:
-    """An accepted call whose answer needs new memory gets it, though the broker is stopping."""
+    """An accepted call whose answer needs new memory gets it, even while the broker is stopping."""
     model = client.model("gated_produce")
     inputs = {"number": np.int64(1), "n": np.int64(3_000_000)}
     call, future = threads.submit(model.predict, inputs), model.submit(inputs)
@@ -127,7 +128,7 @@ def test_grown_outputs_of_accepted_calls_arrive(
 
 
 def test_a_drain_has_an_end(threads: ThreadPoolExecutor) -> None:
-    """What still runs after `drain_seconds` is given up, and its callers are told."""
+    """Runs that still go on after `drain_seconds` are given up, and their callers get an error."""
     with (
         serving("gated", drain_seconds=0.2) as broker,
         worker_client.connect(broker.address, retries=0) as client,
@@ -144,7 +145,7 @@ def test_a_drain_has_an_end(threads: ThreadPoolExecutor) -> None:
 def test_a_second_signal_stops_at_once(
     broker: TestBroker, client: Client, threads: ThreadPoolExecutor
 ) -> None:
-    """A broker that drains ends at the second SIGTERM, and its callers are told."""
+    """A broker that drains ends at the second SIGTERM, and its callers get an error."""
     call = threads.submit(client.model("gated").predict, gated(9))
     broker.gate.wait_for(9)
     process = psutil.Process(broker.pid)
@@ -165,7 +166,7 @@ def signal_is_handled(process: psutil.Process) -> bool:
 
 
 def test_an_answer_that_came_before_the_end_is_not_thrown_away(broker: TestBroker, client: Client) -> None:
-    """A caller who gets to run only after its broker has gone still finds the answer that was given before."""
+    """A caller that gets to run only after its broker has gone still finds the answer that came before."""
     x = np.full((1, 4), 3, np.float32)
     model = client.model("double")
     (expected,) = model.predict(x)
@@ -182,7 +183,7 @@ def test_an_answer_that_came_before_the_end_is_not_thrown_away(broker: TestBroke
 
 
 def test_futures_answered_before_the_end_have_their_answers(broker: TestBroker, client: Client) -> None:
-    """Futures whose answers came while a callback held up their thread, and then the broker went, get the answers."""
+    """Futures whose answers came while a callback held up their thread get them, even if the broker then goes away."""
     channel = client._connection.channel()
     inside, go_on = threading.Event(), threading.Event()
 
@@ -248,7 +249,7 @@ def test_calls_of_every_kind_know_a_dead_broker(broker: TestBroker, client: Clie
 
 
 def test_a_callback_may_call_the_dead_broker(broker: TestBroker, client: Client) -> None:
-    """A future's callback that calls again when its broker died gets the error too, and nobody hangs."""
+    """A future's callback that calls again when its broker died gets the error too, and nothing hangs."""
     seen: Future[Any] = Future()
 
     def again(future: Future[Any]) -> None:
@@ -284,7 +285,7 @@ def test_a_call_that_starts_while_its_broker_dies_is_told(
 
 
 def test_the_next_broker_at_the_address_serves_the_same_client() -> None:
-    """Client and model handles go on with the broker that takes a killed one's place, in threads and in futures."""
+    """Client and model handles continue with the broker that replaces a killed one, in threads and in futures."""
     with brokers.folder() as place, worker_client.connect(place / "b.sock", retries=0) as client:
         model = client.model("double")
         for value in range(4):
@@ -298,8 +299,8 @@ def test_the_next_broker_at_the_address_serves_the_same_client() -> None:
 
 
 def test_a_broker_killed_under_load_costs_errors_but_no_wrong_answer(threads: ThreadPoolExecutor) -> None:
-    """With brokers killed and started anew under eight threads of calls that are not to be run again, each call is
-    answered right or told."""
+    """While brokers are killed and started again under eight threads of calls without retries, each call gets a right
+    answer or an error."""
     stop = threading.Event()
 
     def calls(client: Client, thread: int) -> tuple[int, int]:
@@ -359,7 +360,7 @@ def test_the_next_start_sweeps_what_a_kill_left() -> None:
 
 
 def test_a_live_address_is_not_taken_over(broker: TestBroker, client: Client) -> None:
-    """A second broker at the address of a live one is refused with the pid of that one, which goes on undisturbed."""
+    """A second broker at the address of a live one is refused with the pid of that one, which continues undisturbed."""
     for _ in range(3):
         with pytest.raises(BrokerError, match=rf"pid {broker.pid}\b"):
             Broker(sources("double"), name=broker.address).start()
@@ -397,6 +398,7 @@ def test_a_full_backlog_is_waited_for(
                 break
         call = threads.submit(check, client, 1.0)
         assert not wait([call], timeout=0.1).done
-        crowd.close()  # a process may have so many connections only; until they are accepted, the backlog is as full
+        # a process may have so many connections only; until they are accepted, the backlog is as full
+        crowd.close()
         broker.signal(signal.SIGCONT)
         call.result(60)

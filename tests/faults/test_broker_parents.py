@@ -1,4 +1,4 @@
-"""A broker and the process that started it: neither outlives the other, whoever is killed and whoever was forked."""
+"""A broker and the process that started it: the broker never outlives its parent, whatever is killed or forked."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def check(client: Client, value: float) -> None:
 
 
 def embed(talk: Talk, address: str) -> None:
-    """A process that starts a broker of its own."""
+    """A process that starts its own broker."""
     with Broker(sources("double"), name=address) as broker:
         talk.say(broker.pid)
         talk.hear()
@@ -74,7 +74,7 @@ def sleep_until_killed(talk: Talk) -> None:
 
 
 def test_children_of_its_parent_do_not_keep_a_broker_alive() -> None:
-    """A broker ends with the process that started it, though that one's forked workers live on."""
+    """A broker ends with the process that started it, even if forked workers of that process live on."""
     with brokers.folder() as place, worker(embed_and_fork, str(place / "b.sock"), talk=True) as parent:
         engine, child = (psutil.Process(pid) for pid in parent.hear())
         try:
@@ -135,7 +135,7 @@ def test_a_model_that_kills_the_broker_at_start_is_reported() -> None:
 
 
 def test_python_exits_cleanly_with_a_client_attached(broker: TestBroker) -> None:
-    """A worker that ends without closing its client ends at once, with status 0 and no word on stderr."""
+    """A worker that ends without closing its client ends at once, with status 0 and nothing on stderr."""
     program = (
         "import numpy, worker_client\n"
         f"model = worker_client.connect({broker.address!r}).model('double')\n"

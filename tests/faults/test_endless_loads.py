@@ -1,4 +1,4 @@
-"""Starts and loads without an end: they are told of, they have a limit, and they hold up nobody else."""
+"""Starts and loads that do not end: they are reported, they have a limit, and they delay nothing else."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_a_broker_without_a_parent_ends_its_start_itself(here: Path) -> None:
 
 
 def test_a_broker_without_a_parent_ends_even_where_the_lock_is_held(here: Path) -> None:
-    """Nobody can write a line then, but a timer that needs no lock says where it stands."""
+    """No thread can write a line then, but a timer that needs no lock prints where the process is stuck."""
     (here / "held").touch()
     with commands(here) as start:
         status, _, err = start("serve", *WORDS).end()
@@ -80,7 +80,7 @@ def test_a_broker_without_a_parent_ends_even_where_the_lock_is_held(here: Path) 
 @pytest.mark.parametrize("how", HOW)
 @pytest.mark.parametrize("supervise", [True, False])
 def test_the_start_of_a_broker_in_python_names_the_model(here: Path, supervise: bool, how: str) -> None:
-    """`start` raises within its limit, and what it has started is gone."""
+    """`start` raises within its limit, and the process that it started has ended."""
     (here / how).touch()
     broker = Broker(MODELS, name=os.fspath(here / "b.sock"), supervise=supervise, start_seconds=LIMIT_S)
     with pytest.raises(worker_client.BrokerError, match=rf"not ready within {LIMIT_S} s .*model 'slow'"):
@@ -90,7 +90,7 @@ def test_the_start_of_a_broker_in_python_names_the_model(here: Path, supervise: 
 
 @pytest.mark.parametrize("how", HOW)
 def test_gunicorns_start_names_the_model(how: str) -> None:
-    """The arbiter says so and ends, as for any other reason why its broker cannot start."""
+    """The arbiter logs the model's name and ends, as for any other reason why its broker cannot start."""
     conf = f"from broker.integrations import gunicorn\ngunicorn.serve(globals(), {MODELS!r}, start_seconds={LIMIT_S})\n"
     with server_place() as place:
         place.write("app.py", "def app(environ, start_response): ...\n")
@@ -145,7 +145,7 @@ def test_a_restart_goes_on_without_the_model(here: Path, how: str) -> None:
 
 
 def test_the_only_model_is_tried_again(here: Path) -> None:
-    """To go on without it would serve nobody, and what it waits for may come: a storage that answers again."""
+    """The only model is tried again, because without it nothing would be served, and the cause may be temporary."""
     with (
         serving(models={"slow": SLOW}, path=here / "b.sock", supervise=True, start_seconds=4) as broker,
         worker_client.connect(broker.address, timeout=PATIENCE_S) as client,
@@ -159,7 +159,7 @@ def test_the_only_model_is_tried_again(here: Path) -> None:
 
 
 def test_a_restart_goes_on_without_a_model_that_ends_the_process(here: Path) -> None:
-    """While it is loaded: after the third time the others are served without it."""
+    """After a model has ended the process three times while it was loaded, the others are served without it."""
     with (
         serving(models=MODELS, path=here / "b.sock", supervise=True) as broker,
         worker_client.connect(broker.address, timeout=PATIENCE_S) as client,
@@ -180,7 +180,8 @@ def reload(broker: TestBroker, model: str) -> dict[str, Any]:
 
 
 def test_a_load_without_an_end_holds_up_no_other_reload(here: Path) -> None:
-    """The others are loaded beside it. Its own has a limit, leaves what was served in service, and says so."""
+    """Other models are loaded beside it. The endless load has a limit; the old version stays in service, and the reload
+    says so."""
     with (
         serving(models=MODELS, path=here / "b.sock", start_seconds=20) as broker,
         worker_client.connect(broker.address, timeout=PATIENCE_S) as client,
@@ -201,7 +202,7 @@ def test_a_load_without_an_end_holds_up_no_other_reload(here: Path) -> None:
 
 @pytest.mark.parametrize("how", HOW)
 def test_a_stop_does_not_wait_for_a_load(here: Path, how: str) -> None:
-    """It is given up, and the process ends."""
+    """The load is given up, and the process ends."""
     with (
         serving(models=MODELS, path=here / "b.sock", drain_seconds=1) as broker,
         ThreadPoolExecutor(1) as pool,

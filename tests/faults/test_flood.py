@@ -1,4 +1,4 @@
-"""Workers that flood or stall what all workers share: the doorbell and the control socket. Others go on meanwhile."""
+"""Workers that flood or stall the shared doorbell and control socket. Other workers are served meanwhile."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def going_on(hostile: Callable[..., None], broker: TestBroker) -> Iterator[Worke
 
 
 def ring_for_ever(talk: Talk, address: str) -> None:
-    """Post the doorbell faster than anybody could take it back."""
+    """Post the doorbell faster than the broker can take the posts back."""
     client = worker_client.connect(address)
     check(client, 1)
     doorbell = client._connection.channel()._ring._doorbell
@@ -59,7 +59,7 @@ def ring_for_ever(talk: Talk, address: str) -> None:
 
 
 def test_a_doorbell_that_rings_for_ever_keeps_nobody_waiting(broker: TestBroker) -> None:
-    """However often a worker rings, with nothing to say, the broker goes on taking the others' requests."""
+    """However often a worker rings without a request, the broker keeps taking the requests of others."""
     with worker_client.connect(broker.address) as client:
         check(client, 0)
         with going_on(ring_for_ever, broker), going_on(ring_for_ever, broker):
@@ -124,7 +124,7 @@ def flood_of_models(talk: Talk, address: str) -> None:
 
 
 def flood_of_growth(talk: Talk, address: str) -> None:
-    """Regions of a mebibyte, over and over: the most work for the fewest bytes."""
+    """Ask for regions of a mebibyte repeatedly: the most work for the fewest bytes."""
     flood(talk, address, message(op="grow", id=1, slot=0, nbytes=1 << 20) * 100, attached=True)
 
 
@@ -132,8 +132,8 @@ def flood_of_growth(talk: Talk, address: str) -> None:
 def test_a_crowd_at_the_control_socket_keeps_nobody_waiting(
     broker: TestBroker, hostile: Callable[..., None]
 ) -> None:
-    """While fifty connections stall or flood, others attach, grow and call; each gets its turn before the crowd is
-    through."""
+    """While fifty connections stall or flood, others attach, grow and call; each gets its turn before the flood is
+    over."""
     with going_on(hostile, broker):
         for value in range(ATTACHES):
             with worker_client.connect(broker.address, timeout=60) as client:

@@ -78,7 +78,7 @@ def mlp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_session_in_a_child_says_why_it_cannot(mlp: Path, use: str, depth: int) -> None:
-    """In place of hanging it raises a RuntimeError that names the parent and the remedy; the parent goes on."""
+    """Instead of hanging it raises a RuntimeError that names the parent and the remedy; the parent continues."""
     command = [sys.executable, "-c", PROGRAM, str(mlp), use, str(depth)]
     result = subprocess.run(
         command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=120, check=False

@@ -39,7 +39,7 @@ class Broker:
         self.server.start()
 
     def check(self) -> None:
-        """Everybody else is served, and the broker has logged no failure of its own."""
+        """Check that all others are served, and that the broker has logged no failure of its own."""
         self.heard.check()
         with connected(self.address) as peer:
             send(peer, {"op": "hello", "protocol": PROTOCOL, "id": 1})
@@ -139,7 +139,7 @@ conversations = st.tuples(beginnings, st.lists(frames(), max_size=12)).map(
 
 
 def say(address: str, frames: list[tuple[bytes, int]]) -> None:
-    """All of it, as far as the broker listens."""
+    """Send all of it, as long as the broker reads."""
     with connected(address) as peer, contextlib.suppress(ConnectionError):
         for data, fds in frames:
             sent = socket.send_fds(peer, [data], [0] * fds) if fds else 0
@@ -175,7 +175,7 @@ def test_a_conversation_harms_nobody_else(broker: Broker, frames: list[tuple[byt
 @settings(relaxed, max_examples=MANY_EXAMPLES)
 @given(conversations)
 def test_many_conversations_harm_nobody_else(broker: Broker, frames: list[tuple[bytes, int]]):
-    """The same many times over."""
+    """Many conversations do no more harm than one."""
     check_conversation(broker, frames)
 
 

@@ -42,7 +42,7 @@ def bombard(fuzzed: Target, draw: Callable[[], Case], count: int, refused: bool 
 
 
 def answer_of(fuzzed: Target, index: int) -> BrokerError | None:
-    """The error that the hostile worker was told; None for a result."""
+    """The error that the hostile worker got; None for a result."""
     status = fuzzed.hostile.slots[index].words[STATUS]
     return None if status == STATUS_OK else from_status(status, "")
 
@@ -61,7 +61,7 @@ def look_at_all(fuzzed: Target, number: int, what: object) -> None:
 
 
 def test_valid_requests_are_run(fuzzed: Target, seed: int):
-    """The cases without anything wrong are all answered with a result: what is tried below is near to what runs."""
+    """All valid cases are answered with a result, so the invalid cases below are close to valid ones."""
     cases = Cases(fuzzed.ids, seed)
     bombard(fuzzed, cases.valid, 300)
     for served in fuzzed.intake.served_signatures:
@@ -71,22 +71,23 @@ def test_valid_requests_are_run(fuzzed: Target, seed: int):
 
 
 def test_requests_with_something_wrong(fuzzed: Target, seed: int):
-    """A header or table with one to three things wrong costs its sender an error at most, and nobody else anything."""
+    """A header or table with one to three errors costs its sender at most an error, and others nothing."""
     bombard(fuzzed, Cases(fuzzed.ids, seed).wrong, MANY // 2)
 
 
 def test_requests_of_another_dtype_are_refused(fuzzed: Target, seed: int):
-    """Inputs that the signature does not take never reach the model, though they are as long as the right ones."""
+    """Inputs that the signature does not take never reach the model, even if they have the right length."""
     bombard(fuzzed, Cases(fuzzed.ids, seed).another_dtype, 300, refused=True)
 
 
 def test_requests_of_random_bytes(fuzzed: Target, seed: int):
-    """Random headers and tables cost their sender an error at most, and nobody else anything."""
+    """Random headers and tables cost their sender at most an error, and others nothing."""
     bombard(fuzzed, Cases(fuzzed.ids, seed).noise, MANY // 2)
 
 
 def test_entries_posts_and_tails_that_do_not_fit(fuzzed: Target, seed: int):
-    """Any entries, twice or of no slot, behind any tail, with any number of posts, cost its channel at most."""
+    """Any entries, duplicates or invalid slots, with any tail and any number of posts, cost the sender at most its
+    channel."""
     cases, rng = Cases(fuzzed.ids, seed), random.Random(seed)
     for number in range(MANY // 10):
         for index in range(SLOTS):
@@ -136,7 +137,7 @@ def test_very_many_requests(fuzzed: Target, seed: int, kind: str):
     ],
 )
 def test_dimensions_that_cost_nothing(fuzzed: Target, model: str, shape: tuple[int, ...]):
-    """A tensor without elements takes no memory of its worker; what it may cost the broker is bounded all the same."""
+    """A tensor without elements takes no memory of its worker, but its cost for the broker is bounded."""
     table = [1, 6 if model == "any_rank" else 11, len(shape), 64, *shape]
     fuzzed.write(0, Case([1, fuzzed.ids[model], 8 * len(table), NO_DEADLINE, 1, 0, 1, 2], table))
     fuzzed.submit(0)
@@ -154,7 +155,7 @@ def test_rows_of_nothing_run_in_one_piece(fuzzed: Target):
 
 
 def test_a_long_request_is_not_everybodys_length(fuzzed: Target):
-    """Requests of variable length that come at once are not padded to a length that one of them has for nothing."""
+    """Requests of variable length are not padded to the length of an empty request among them."""
     for index, shape in enumerate([(2, 3), (0, 1 << 20), (1, 5)]):
         table = [1, 11, 2, 64, *shape]
         fuzzed.write(index, Case([1, fuzzed.ids["ragged"], 8 * len(table), NO_DEADLINE, 1, 0, 1, 2], table))
@@ -230,7 +231,7 @@ def answer_twice(fuzzed: Target, patch: pytest.MonkeyPatch) -> None:
 def test_a_broker_that_forgets_a_check_is_found(
     fuzzed: Target, seed: int, monkeypatch: pytest.MonkeyPatch, mistake: Callable[..., None]
 ):
-    """Each check that is taken out of the broker is missed within a few thousand cases."""
+    """If a check is removed from the broker, a few thousand cases find that out."""
     mistake(fuzzed, monkeypatch)
     with pytest.raises(AssertionError, match="after case"):
         bombard(fuzzed, Cases(fuzzed.ids, seed).wrong, MANY)
@@ -240,7 +241,7 @@ def test_a_broker_that_forgets_a_check_is_found(
 def test_a_broker_that_forgets_the_signature_is_found(
     fuzzed: Target, seed: int, monkeypatch: pytest.MonkeyPatch
 ):
-    """The model may well answer inputs that are not its signature's; that they reached it is what is found."""
+    """Inputs that do not fit the signature are found when they reach the model, even if it answers them."""
     forget_signature(fuzzed, monkeypatch)
     with pytest.raises(AssertionError, match="in place of InvalidInput after case 0:"):
         bombard(fuzzed, Cases(fuzzed.ids, seed).another_dtype, MANY, refused=True)

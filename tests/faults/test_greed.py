@@ -1,4 +1,4 @@
-"""Workers that take more than their share of the broker's connections. Others go on meanwhile."""
+"""Workers that take more than their share of the broker's connections. Other workers are served meanwhile."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def answers(client: worker_client.Client) -> bool:
 
 
 def test_a_process_has_so_many_connections() -> None:
-    """One more is told why. Those there are go on, and other processes come in."""
+    """A further connection is refused with the reason. Existing ones keep working, and other processes can connect."""
     with serving("double") as broker, contextlib.ExitStack() as stack:
         client = stack.enter_context(worker_client.connect(broker.address, timeout=30))
         late = stack.enter_context(worker_client.connect(broker.address, timeout=30))
@@ -76,7 +76,7 @@ def test_connections_are_counted_for_each_process_and_other_user() -> None:
 
 
 def test_the_log_is_not_theirs() -> None:
-    """Of each user one refusal in a while is told."""
+    """The log reports only one refusal per user in a while."""
     peers = Peers()
     assert [peers.may_be_logged(uid) for uid in (1, 1, 2, 1, 2)] == [True, False, True, False, False]
 

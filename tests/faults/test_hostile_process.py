@@ -58,7 +58,7 @@ def check(client: Client, value: int) -> None:
 
 
 def check_until_told(talk: Talk, address: str) -> int:
-    """Check on and on; the number of rounds."""
+    """Check until told to stop. Returns the number of rounds."""
     with worker_client.connect(address) as client:
         check(client, 0)
         talk.say("ready")
@@ -119,7 +119,8 @@ def is_answered(slot: Slot) -> bool:
 
 
 def lie(address: str, seed: int, count: int) -> int:
-    """So many garbled requests; attach anew whenever the broker has hung up. The number of channels it took."""
+    """Send this many garbled requests; attach again whenever the broker has hung up. Returns the number of channels
+    used."""
     rng = random.Random(seed)
     channels = 0
     number = 0

@@ -79,7 +79,7 @@ def keep_checking(client: Client, stop: threading.Event, failures: list[BaseExce
         while not stop.is_set():
             value = (value + 1) % 10_000
             check(client, value)
-            time.sleep(0.001)  # traffic, not load: the hostile ones shall find cores
+            time.sleep(0.001)  # traffic, not load: leave cores for the hostile workers
     except BaseException as error:
         failures.append(error)
 
@@ -162,7 +162,7 @@ Spoil = Callable[[Channel, np.random.Generator], None]
 
 
 def spoil_in_rounds(address: str, spoil: Spoil, seed: list[int]) -> None:
-    """Spoil channel after channel; whatever happens to us is our own business."""
+    """Spoil channel after channel; it does not matter what happens to this worker."""
     rng = np.random.default_rng(seed)
     for _ in range(ROUNDS // 10):
         client, channel = attached(address)
@@ -219,7 +219,7 @@ def refused_for_ever(address: str) -> None:
 
 
 def test_a_flood_of_refused_requests_starves_nobody(broker: TestBroker, honest: Client) -> None:
-    """Requests that are refused as fast as they come leave the others their turn."""
+    """While requests are refused as fast as they come, others still get their turn."""
     with worker(refused_for_ever, broker.address) as flooding:
         wait_until(lambda: flooding.pid in broker.workers(), "it to attach")
         for value in range(300):
@@ -313,14 +313,14 @@ def message(**fields: Any) -> bytes:
     ids=repr,
 )
 def test_nonsense_is_cut_off(broker: TestBroker, honest: Client, peer: Peer, data: bytes) -> None:
-    """What is no message, or none that may come before hello, costs the sender its connection and nobody else's."""
+    """Data that is not a message, or a message that may not come before hello, costs only the sender its connection."""
     peer.sock.sendall(data)
     assert peer.is_cut_off()
 
 
 @pytest.mark.parametrize("op", ["opened", "slots", "grow"])
 def test_requests_for_a_channel_need_one(broker: TestBroker, honest: Client, peer: Peer, op: str) -> None:
-    """A peer that has not attached has nothing to grow."""
+    """A peer that has not attached cannot grow anything."""
     peer.hello()
     peer.sock.sendall(message(op=op, id=2, slot=0, nbytes=4096))
     assert peer.is_cut_off()
@@ -348,7 +348,7 @@ def test_another_protocol_is_told_so(broker: TestBroker, honest: Client, peer: P
 def test_wrong_growth_is_refused(
     broker: TestBroker, honest: Client, peer: Peer, slot: Any, nbytes: Any
 ) -> None:
-    """A slot or size that cannot be is answered with an error, and takes no memory."""
+    """An impossible slot or size is answered with an error, and takes no memory."""
     peer.hello()
     peer.ask(op="attach")
     used = broker.shared_memory_bytes()

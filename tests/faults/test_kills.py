@@ -14,15 +14,15 @@ WORKERS = 3
 
 @pytest.mark.parametrize("kind", list(KILLS))
 def test_random_kills_cost_no_answer(kind: str, seed: int) -> None:
-    """Workers and their broker are killed, suspended and restarted at random under load: every answer is the right one
-    for its own input, nothing hangs, nobody is told what must not be, and nothing is left on the machine."""
+    """Workers and their broker are killed, suspended and restarted at random under load: every answer is right for its
+    own input, nothing hangs, no call gets an unexpected error, and nothing is left on the machine."""
     report: Report = run(KILLS[kind], seed, (kind,), WORKERS)
     assert report.kills >= KILLS[kind]
     assert report.ends["answered"] > 0
 
 
 def test_a_swapped_answer_is_found(seed: int) -> None:
-    """A broker that now and then gives one request another's answer does not get through a campaign."""
+    """A broker that sometimes gives one request the answer to another does not pass a campaign."""
     with (
         crew(WORKERS, str(seed), {"tell": "tests.stress.wrong:swapping"}) as stage,
         pytest.raises(AssertionError, match="in place of"),

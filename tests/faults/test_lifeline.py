@@ -1,4 +1,5 @@
-"""That a broker's process ends is told before its sockets are closed, which waits until its memory is freed."""
+"""The end of a broker's process is reported before its sockets are closed, which happens only after its memory is
+freed."""
 
 from __future__ import annotations
 
@@ -88,7 +89,7 @@ def hold_and_fork(talk: Talk) -> None:
 
 
 def test_a_process_that_is_killed() -> None:
-    """Its lifeline ends, though its child lives on with all that a fork copies."""
+    """The lifeline of a killed process ends, even if a child lives on with all that a fork copies."""
     with worker(hold_and_fork, talk=True) as parent:
         number, child = parent.hear()
         fd = descriptor_of(parent.pid, number)

@@ -1,4 +1,4 @@
-"""Supervised brokers killed under load: they come back, and no caller notices but by the clock."""
+"""Supervised brokers killed under load: they come back, and callers notice only a delay."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def by_predict_heavy(client: Client, numbers: Iterator[int]) -> None:
 
 
 def by_submit(client: Client, numbers: Iterator[int]) -> None:
-    """A window of futures; the inputs are one array, written anew for each."""
+    """A window of futures; the inputs are one array, rewritten for each future."""
     model = client.model("tell")
     inputs = row(0)
     pending: deque[tuple[int, Future[Any]]] = deque()
@@ -184,7 +184,8 @@ def test_killed_under_load_again_and_again(broker: TestBroker, rng: np.random.Ge
 def test_calls_of_every_kind_are_run_again(
     broker: TestBroker, client: Client, threads: ThreadPoolExecutor
 ) -> None:
-    """Calls, requests and futures that wait in a model when the broker is killed get their answers from the next."""
+    """Calls, requests and futures that are in a model when the broker is killed get their answers from the next
+    broker."""
 
     def request(n: int) -> float:
         with client.model("gated").request(rows=1) as request:
@@ -236,7 +237,7 @@ def test_tasks_of_a_loop_are_run_again(broker: TestBroker) -> None:
 def test_a_polite_stop_is_a_going_away_too(
     broker: TestBroker, client: Client, threads: ThreadPoolExecutor
 ) -> None:
-    """A broker that is told to stop answers what it has accepted; what comes while it drains, the next one answers."""
+    """A broker that is being stopped answers the requests that it has accepted; the next one answers later requests."""
     model = client.model("gated")
     accepted = threads.submit(model.predict, gated(1))
     broker.gate.wait_for(1)
@@ -276,7 +277,7 @@ def test_a_grown_request_moves_to_the_next_broker(broker: TestBroker, client: Cl
 
 
 def test_a_requests_views_stay_those_the_caller_holds(broker: TestBroker, client: Client) -> None:
-    """Through a view taken before the broker's death a caller goes on to write his inputs, run after run."""
+    """A caller keeps writing its inputs through a view that it took before the broker's death, run after run."""
     with client.model("tell").request() as request:
         x, number = request["x"], request["row"]
         for run in range(6):
@@ -310,7 +311,7 @@ def call_deadly(client: Client, way: str) -> Any:
 def test_a_request_that_kills_the_broker_fails_after_one_more_run(
     broker: TestBroker, client: Client, way: str
 ) -> None:
-    """A request whose model crashes the process costs two brokers and no more; its caller is told why."""
+    """A request whose model crashes the process costs at most two brokers; its caller gets an error that says why."""
     with pytest.raises(BrokerUnavailable, match=r"run once more \(retries=1\).*perhaps the request"):
         call_deadly(client, way)
     for value in range(10):

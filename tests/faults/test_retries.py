@@ -1,4 +1,5 @@
-"""Brokers that nobody supervises: who waits for one that went away, for how long, and what the caller is told."""
+"""Brokers without a supervisor: which calls wait for a broker that went away, for how long, and which errors they
+raise."""
 
 from __future__ import annotations
 
@@ -92,7 +93,7 @@ def test_calls_wait_for_a_broker_they_had(path: Path, client: Client, threads: T
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_first_call_where_no_broker_is_fails_at_once(client: Client, path: Path, way: str) -> None:
-    """Nobody waits for a broker that nobody has seen; the error names address and remedy."""
+    """A first call does not wait for a broker that was never there; the error names address and remedy."""
     with pytest.raises(BrokerUnavailable, match="Start one with `broker serve") as caught:
         WAYS[way](client)
     assert str(path) in str(caught.value)
@@ -114,7 +115,7 @@ def test_a_broker_that_does_not_come_back_is_told_at_the_deadline(path: Path, wa
 
 @pytest.mark.parametrize("way", WAYS)
 def test_retries_0_tells_at_once(path: Path, way: str) -> None:
-    """Without retries nothing is waited for and nothing is run again."""
+    """With `retries=0` a call neither waits nor is run again."""
     with worker_client.connect(path, timeout=PATIENCE_S, retries=0) as client:
         meet_and_lose(path, client)
         with pytest.raises(BrokerUnavailable, match="broker serve") as caught:
@@ -153,13 +154,13 @@ def test_a_model_may_say_that_its_calls_are_not_run_twice(path: Path, client: Cl
 
 @pytest.mark.parametrize("retries", [-1, 1.5, True, "1", None])
 def test_retries_that_cannot_be_are_refused(path: Path, retries: Any) -> None:
-    """Only whole numbers from 0."""
+    """`retries` must be an integer >= 0."""
     with pytest.raises(InvalidInput, match="retries must be"):
         worker_client.connect(path, retries=retries)
 
 
 def test_a_forked_child_waits_like_its_parent(path: Path, client: Client) -> None:
-    """A worker forked by a process that has met the broker waits for it, though it has never called itself."""
+    """A worker forked by a process that has met the broker waits for it, even if it has never called itself."""
 
     def child(talk: Talk) -> None:
         talk.say()
@@ -173,7 +174,8 @@ def test_a_forked_child_waits_like_its_parent(path: Path, client: Client) -> Non
 
 
 def test_an_address_that_is_no_brokers_is_not_waited_for(client: Client, path: Path) -> None:
-    """A first call to something that hangs up is told so, and does not try until its deadline."""
+    """A first call to a listener that hangs up fails with an error that says so, and does not try until its
+    deadline."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
         listener.bind(str(path))
         listener.listen()
@@ -211,7 +213,8 @@ def test_a_thread_that_attaches_holds_up_nobody(path: Path, threads: ThreadPoolE
 def test_threads_wait_for_the_broker_each_until_its_own_deadline(
     path: Path, client: Client, threads: ThreadPoolExecutor
 ) -> None:
-    """Of threads that wait for the next broker the short ones are told, the long ones are answered."""
+    """Of threads that wait for the next broker, calls with short timeouts fail and those with long ones are
+    answered."""
     meet_and_lose(path, client)
     model = client.model("double")
     long = [threads.submit(model.predict, ROW * n) for n in range(4)]
@@ -225,7 +228,8 @@ def test_threads_wait_for_the_broker_each_until_its_own_deadline(
 
 
 def test_futures_wait_each_until_its_own_deadline(path: Path, client: Client) -> None:
-    """Of futures whose broker was killed the short ones are told in time, the long ones are answered by the next."""
+    """Of futures whose broker was killed, those with short timeouts fail in time and the next broker answers the
+    others."""
     model = client.model("gated")
     with serving("gated", path=path) as broker:
         long = [model.submit(gated(n, n)) for n in range(1, 4)]
@@ -241,7 +245,8 @@ def test_futures_wait_each_until_its_own_deadline(path: Path, client: Client) ->
 
 
 def test_tasks_wait_each_until_its_own_deadline(path: Path) -> None:
-    """Tasks that wait for the next broker: the short ones are told, the long ones answered; the loop goes on."""
+    """Of tasks that wait for the next broker, those with short timeouts fail and the others are answered; the loop is
+    not blocked."""
 
     async def program() -> None:
         async with aio.connect(path, timeout=PATIENCE_S) as client:
@@ -262,7 +267,7 @@ def test_tasks_wait_each_until_its_own_deadline(path: Path) -> None:
 
 
 def test_closing_an_async_client_ends_every_wait(path: Path) -> None:
-    """Tasks that wait for the next broker are told when their client is closed."""
+    """Tasks that wait for the next broker fail when their client is closed."""
 
     async def program() -> None:
         client = aio.connect(path, timeout=PATIENCE_S)
@@ -296,7 +301,7 @@ def test_a_future_that_waits_for_a_broker_can_be_cancelled(path: Path, client: C
 
 
 def test_futures_are_run_again_with_the_inputs_they_had(path: Path, client: Client) -> None:
-    """What the caller writes to his array after `submit` is not what is run again."""
+    """A retry uses the inputs as of `submit`, even if the caller has changed its array since."""
     model, inputs = client.model("gated"), gated(1, 0)
     with serving("gated", path=path) as broker:
         futures = []
@@ -315,7 +320,7 @@ def test_futures_are_run_again_with_the_inputs_they_had(path: Path, client: Clie
 
 
 def test_closing_the_client_ends_every_wait(path: Path, threads: ThreadPoolExecutor) -> None:
-    """Calls and futures that wait for a broker are told when their client is closed, and nothing attaches again."""
+    """Calls and futures that wait for a broker fail when their client is closed, and nothing attaches again."""
     client = worker_client.connect(path, timeout=PATIENCE_S)
     with serving("gated", path=path) as broker:
         future = client.model("gated").submit(gated(1))
@@ -332,7 +337,7 @@ def test_closing_the_client_ends_every_wait(path: Path, threads: ThreadPoolExecu
 
 
 def test_closing_the_client_ends_a_wait_for_an_answer(path: Path, threads: ThreadPoolExecutor) -> None:
-    """The same where somebody listens and does not answer."""
+    """Closing the client also ends a wait for a listener that does not answer."""
     client = worker_client.connect(path, timeout=PATIENCE_S)
     with serving("double", path=path) as broker:
         broker.signal(signal.SIGSTOP)
@@ -353,7 +358,7 @@ def narrower(x: np.ndarray) -> np.ndarray:
 def test_the_next_broker_may_have_other_models(
     path: Path, client: Client, threads: ThreadPoolExecutor
 ) -> None:
-    """A call that the next broker has no model for, or one with other inputs, is told so."""
+    """A call fails with a clear error if the next broker lacks the model or has one with other inputs."""
     with serving("gated", "double", path=path) as broker:
         call, future = (
             threads.submit(client.model("gated").predict, gated(1)),
@@ -373,7 +378,7 @@ def test_the_next_broker_may_have_other_models(
 
 
 def test_a_callback_may_call_again_while_the_broker_is_away(path: Path, client: Client) -> None:
-    """A callback that makes a call of its own gets its answer, from the next broker if need be."""
+    """A callback that makes a call gets its answer, from the next broker if necessary."""
     answers: Future[Any] = Future()
     with serving("gated", path=path) as broker:
         future = client.model("gated").submit(gated(1, 4))

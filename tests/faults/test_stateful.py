@@ -1,4 +1,4 @@
-"""A stateful signature when its broker dies: what was taken is not run again and says so, what was not goes on."""
+"""A stateful signature when its broker dies: calls that were taken fail and are not run again, the others continue."""
 
 from __future__ import annotations
 
@@ -65,7 +65,8 @@ WAYS: dict[str, Callable[[Path, Client], Any]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_call_that_was_taken_is_not_run_again(path: Path, client: Client, way: str) -> None:
-    """The broker is killed while the model runs: the caller is told, and the next broker's model is not entered."""
+    """The broker is killed while the model runs: the caller gets an error, and the next broker does not run the
+    call."""
     with ThreadPoolExecutor(1) as threads:
         with serving("gated_stateful", path=path) as broker:
             call = threads.submit(WAYS[way], path, client)
@@ -80,7 +81,7 @@ def test_a_call_that_was_taken_is_not_run_again(path: Path, client: Client, way:
 
 
 def test_what_waits_in_the_broker_is_not_run_again_either(path: Path, client: Client) -> None:
-    """Nobody outside can tell how far a call was that the broker had taken."""
+    """A call that waits in the broker is not run again, because the worker cannot know how far it got."""
     model = client.model("gated_stateful")
     with serving("gated_stateful", path=path) as broker:
         futures = [model.submit(gated(n)) for n in (1, 2)]

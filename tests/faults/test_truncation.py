@@ -1,4 +1,4 @@
-"""A worker that meddles with the size of the memory it shares: below the broker's feet it would be a SIGBUS."""
+"""A worker that changes the size of the memory it shares, which would give the broker a SIGBUS."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs without an end, whoever the broker's parent is: the guilty call is told, all others go on, nothing is left."""
+"""Runs that do not end, under every kind of parent: the guilty call fails, all others continue, nothing is left."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def call(client: Client, model: str, value: float) -> np.ndarray:
 
 
 def assert_given_up(address: str, model: str, value: float) -> None:
-    """The call without an end is told which setting ended it; the next one of that model is answered."""
+    """The error of the endless call names the setting that ended it; the next call of that model is answered."""
     with worker_client.connect(address, timeout=PATIENCE_S) as client:
         with pytest.raises(ModelFailed, match="max_run_seconds"):
             call(client, model, value)
@@ -191,7 +191,7 @@ def pid_of(address: str) -> int:
 
 
 def test_a_sessions_run_whose_process_is_ended_is_told_like_any_other(loop: str) -> None:
-    """What a session asks for has the model's limit, and its worker knows it, whoever else holds the lock."""
+    """A session's run has the model's limit, and its worker knows the limit, even if the interpreter lock is held."""
     with (
         supervise({"loop": loop, **functions("light")}) as address,
         worker_client.connect(address, timeout=PATIENCE_S, retries=0) as client,
@@ -229,7 +229,7 @@ def test_a_model_with_another_thread_does_without_one() -> None:
 
 
 def test_without_a_limit_a_run_may_take_for_ever() -> None:
-    """`max_run_seconds = 0` is the user's word: the run goes on, in the same process, and other models are answered."""
+    """With `max_run_seconds = 0` the run continues in the same process, and other models are answered."""
     models = {
         "gated": {"source": SOURCES["gated"], "max_run_seconds": 0},
         "light": {"source": f"{MODULE}:light", "max_run_seconds": LIMIT_S},
@@ -252,7 +252,8 @@ def test_without_a_limit_a_run_may_take_for_ever() -> None:
 
 
 def test_requests_joined_with_the_guilty_one_are_answered() -> None:
-    """Of a batch without an end all are run again, one by one: the guilty one fails, the others get their answers."""
+    """All requests of an endless batch are run again, one by one: the guilty one fails, the others get their
+    answers."""
     with (
         supervise(functions("heavy")) as address,
         worker_client.connect(address, timeout=PATIENCE_S) as client,
@@ -325,7 +326,7 @@ def test_whoever_is_killed_from_outside_is_not_blamed() -> None:
 
 
 def test_a_process_that_ends_itself_hangs_up_before_its_names_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is just attaching finds no names then, and must not be answered that the broker is well."""
+    """A worker that is just attaching finds no names then, and must not be answered that the broker is alive."""
     order: list[object] = []
     monkeypatch.setattr(engine, "_end_process", order.append)
     with folder() as place:
@@ -376,7 +377,7 @@ def test_a_reload_does_not_wait_for_a_run_without_an_end() -> None:
 
 @pytest.mark.parametrize("value", [NO_END, HELD])
 def test_the_end_of_a_hung_light_model_is_bounded(value: float) -> None:
-    """A stop waits for `drain_seconds`, and no longer, also where the intake thread itself runs the model."""
+    """A stop waits for `drain_seconds` at most, even if the intake thread itself runs the model."""
     models = {"light": {"source": f"{MODULE}:light", "max_run_seconds": 0}}
     with (
         serving(models=models, drain_seconds=0.5, supervise=True) as broker,

@@ -80,7 +80,7 @@ def attach_and_wait(talk: Talk, address: str) -> None:
 
 
 def test_killed_while_idle(broker: TestBroker, client: Client, before: int) -> None:
-    """A worker killed between calls gives back all that its channel had."""
+    """When a worker is killed between calls, everything in its channel is released."""
     with worker(attach_and_wait, broker.address, talk=True) as victim:
         assert victim.hear() == "attached"
         assert broker.shared_memory_bytes() > before
@@ -92,7 +92,8 @@ def run_gated(address: str) -> None:
 
 
 def test_killed_while_its_request_runs(broker: TestBroker, client: Client, before: int) -> None:
-    """A worker killed while the model works for it is forgotten when that run ends, and nobody else waits for it."""
+    """A worker killed while the model works for it is forgotten when that run ends, and no other worker waits for
+    it."""
     with worker(run_gated, broker.address) as victim:
         broker.gate.wait_for(number(victim))
         victim.kill()
@@ -129,7 +130,7 @@ def grow_output(address: str) -> None:
 
 
 def test_killed_before_its_grown_output_came(broker: TestBroker, client: Client, before: int) -> None:
-    """An output that needs more memory than its dead worker had is given up, and nothing of it stays."""
+    """An output that needs more memory than its dead worker had is given up, and nothing of it remains."""
     with worker(grow_output, broker.address) as victim:
         broker.gate.wait_for(number(victim))
         kill_and_check(broker, client, victim, before)
@@ -168,7 +169,8 @@ def call_for_ever(talk: Talk, address: str) -> None:
 def test_killed_at_random_moments(
     broker: TestBroker, client: Client, before: int, rng: np.random.Generator
 ) -> None:
-    """Wherever in attach, growth, submission or wait a worker dies, the others' answers stay right and memory whole."""
+    """Wherever in attach, growth, submission or wait a worker dies, others get right answers and the memory is
+    freed."""
     for _ in range(VICTIMS):
         with worker(call_for_ever, broker.address, talk=True) as victim:
             assert victim.hear() == "started"

@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Side(Enum):
-    """Whose process it is put into."""
+    """The process into which a fault is put."""
 
     BROKER = "broker"
     WORKER = "worker"

@@ -1,4 +1,4 @@
-"""Faults of the broker's process, each put back where the product has what prevents it now."""
+"""Faults of the broker's process, each put back in the place of the code that prevents it now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def _module(name: str) -> Any:
 
 
 def stale_view() -> None:
-    """A larger output region goes on with what was remembered of the places in the old one."""
+    """A larger output region still uses the cached positions of the old one."""
 
     def grow(original: Any, slot: Any, nbytes: int) -> None:
         before = slot.output
@@ -28,7 +28,7 @@ def stale_view() -> None:
 
 
 def touched_after_hand_back() -> None:
-    """Something raises while a batch is counted, and whatever its slots hold by then is failed."""
+    """An error is raised while a batch is counted, and the requests that its slots hold by then fail."""
     runner = _module("data_plane.runner")
     due = now_and_then(20)
 
@@ -46,7 +46,7 @@ def touched_after_hand_back() -> None:
 
 
 def dependent_rows_joined() -> None:
-    """Whatever has a free first dimension is joined, and nobody looks at the answers."""
+    """All requests with a free first dimension are joined, and no answers are compared."""
     entry = _module("models.lifecycle.entry")
     decision = _module("models.rows.joining").Decision
     structure = _module("models.rows.independence").structure
@@ -62,7 +62,7 @@ def state_warmed_up() -> None:
 
 
 def posted_twice() -> None:
-    """The completion of a use is posted once more when the next one begins."""
+    """The completion of a use is posted again when the next use begins."""
     due = now_and_then(100)
 
     def accept(original: Any, slot: Any, *args: Any) -> bool:
@@ -76,7 +76,7 @@ def posted_twice() -> None:
 
 
 def late_answer() -> None:
-    """A use gets the outputs of the use before, as its own."""
+    """A use gets the outputs of the use before."""
     due = now_and_then(100)
     last: dict[tuple[int, int], Any] = {}
 
@@ -95,7 +95,7 @@ def _shapes(outputs: Any) -> list[Any]:
 
 
 def wrong_offset() -> None:
-    """The rows of a joined batch are cut apart one row too early."""
+    """The rows of a joined batch are split one row too early."""
     due = now_and_then(10)
 
     def cut(original: Any, plans: Any, feeds: Any, outputs: Any) -> Any:

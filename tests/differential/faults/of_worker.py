@@ -13,14 +13,14 @@ def _module(name: str) -> Any:
 
 
 def foreign_channel() -> None:
-    """No process notices that it is another one than the one that attached."""
+    """No process notices that it is not the process that attached."""
     fork = _module("system.fork")
     fork.new_word = lambda: bytearray(b"\1")
     fork.here().word = bytearray(b"\1")
 
 
 def dead_epoch() -> None:
-    """A channel that closes while a call waits counts as its answer, whoever wrote what stands there."""
+    """If a channel closes while a call waits, whatever is in its slot counts as the answer."""
     lost = _module("attachment.retry_policy").BrokerLost
 
     def acquire(original: Any, channel: Any, slot: Any, deadline_ns: int) -> None:

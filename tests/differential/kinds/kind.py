@@ -25,7 +25,7 @@ def tag_of(caller: int, number: int) -> int:
 
 
 def owner_of(value: float) -> str:
-    """Whose request a value is from that stands where another was expected."""
+    """The request that a value comes from, if it is found where another value was expected."""
     return f"caller {int(value) // NUMBERS}, call {int(value) % NUMBERS}"
 
 
@@ -75,7 +75,7 @@ class Kind(ABC):
         return False
 
     def check(self, inputs: Tensors, answer: Tensors) -> str | None:
-        """What is wrong with an answer; None if nothing is."""
+        """The error in an answer; None if it is right."""
         expected = self.answer(inputs)
         if answer.keys() != expected.keys():
             return f"outputs {sorted(answer)} in place of {sorted(expected)}"

@@ -12,7 +12,7 @@ from tests.stress.verdicts import HURRIED
 
 
 def submit(caller: Caller, kind: Kind, draw: Draw) -> None:
-    """Answers heard of in another order than they were asked for."""
+    """Futures whose answers are collected in another order than they were submitted."""
     model = caller.model(kind)
     questions = [caller.ask(kind, draw) for _ in range(1 + draw.below(6))]
     futures = [model.submit(question.inputs) for question in questions]
@@ -23,7 +23,7 @@ def submit(caller: Caller, kind: Kind, draw: Draw) -> None:
 
 
 def cancelled(caller: Caller, kind: Kind, draw: Draw) -> None:
-    """Some are cancelled before, while or after they run; the others are heard of."""
+    """Some futures are cancelled before, while or after they run; the answers to the others are collected."""
     model = caller.model(kind)
     questions = [caller.ask(kind, draw) for _ in range(2 + draw.below(4))]
     futures = [model.submit(question.inputs) for question in questions]

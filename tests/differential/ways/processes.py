@@ -1,4 +1,4 @@
-"""Calls around signals and forks. The main thread's."""
+"""Calls around signals and forks, made by the main thread."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def interrupted(caller: Caller, kind: Kind, draw: Draw) -> None:
 
 
 def from_handlers(caller: Caller, kind: Kind, draw: Draw) -> None:
-    """Handlers make calls of their own in the middle of one. Where that one is attaching, they are refused."""
+    """Handlers make calls in the middle of a call. If that call is attaching, theirs are refused."""
     running: list[bool] = []
     seeds = draw.again()
 
@@ -80,7 +80,7 @@ def forked(caller: Caller, kind: Kind, draw: Draw) -> None:
 
 
 def forked_in_c(caller: Caller, kind: Kind, draw: Draw) -> None:
-    """The same, with no hook that tells Python of it."""
+    """The same, without a hook that notifies Python."""
     _in_child(fork_in_c, caller, kind, draw)
 
 
