@@ -1,5 +1,5 @@
 """`broker` and `client`: one broker for a module that says which MODELS it needs. `start`: commands in a `place` of
-each test's own."""
+that belongs to each test."""
 
 from __future__ import annotations
 
@@ -37,6 +37,6 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 def start(place: Path) -> Iterator[Any]:
-    """Starts commands, at the address of this test, and sees to their end."""
+    """Starts commands, at the address of this test, and ends them."""
     with commands(place) as start:
         yield start

@@ -54,7 +54,7 @@ def double(x: np.ndarray) -> np.ndarray:
     outputs={"y": ("float64", [None, 4]), "rows_in_batch": ("int64", [None])},
 )
 def tell(x: np.ndarray, row: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """y = 2x + row; and how many rows ran together."""
+    """y = 2x + row; and the number of rows that ran together."""
     return x * 2.0 + row[:, None], np.full(len(x), len(x), np.int64)
 
 
@@ -78,7 +78,7 @@ def constant() -> np.ndarray:
 
 @signature(inputs={"n": ("int64", [])}, outputs={"y": ("uint8", [None])})
 def produce(n: np.ndarray) -> np.ndarray:
-    """`n` bytes of 0 to 250 over and over: an output of a size that nobody knows before."""
+    """`n` bytes of 0 to 250, repeated: an output whose size is not known before the run."""
     return np.resize(np.arange(251, dtype=np.uint8), int(n))
 
 
@@ -170,7 +170,7 @@ def gated_ragged(number: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 @signature(inputs={"x": ("int64", [None])}, outputs={"y": ("int64", [None, None])})
 def as_wide_as_its_largest(x: np.ndarray) -> np.ndarray:
-    """Row i has x[i] ones, then zeros: how wide it is depends on the others."""
+    """Row i has x[i] ones, then zeros: its width depends on the other rows."""
     return (np.arange(x.max(initial=0)) < x[:, None]).astype(np.int64)
 
 

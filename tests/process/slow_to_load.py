@@ -1,4 +1,5 @@
-"""A model whose module takes as long to import as the test lets it: says that it loads, and goes on when stopped."""
+"""A model whose module takes as long to import as the test decides: it reports that it loads, and continues when
+stopped."""
 
 import os
 import time

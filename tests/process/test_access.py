@@ -1,4 +1,4 @@
-"""Whose workers may attach. Needs root, which can become anybody."""
+"""Which users' workers may attach. Needs root, which can become any user."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def outcome(broker: TestBroker, uid: int, gid: int, groups: list[int] | None = N
 
 
 def test_strangers_are_refused() -> None:
-    """Unless told, a broker serves its own user and root only."""
+    """By default a broker serves only its own user and root."""
     with serving("double") as broker:
         assert "answered" not in outcome(broker, NOBODY, NOBODY)
         assert outcome(broker, 0, 0) == "answered"
@@ -80,7 +80,7 @@ def test_strangers_are_refused() -> None:
 def test_who_is_allowed_is_served(
     options: dict[str, tuple[int, ...]], user: tuple[int, int, list[int]]
 ) -> None:
-    """By user, by first group or by another of its groups; and still nobody else."""
+    """Workers allowed by user, by first group or by another of their groups are served, and still no others."""
     with serving("double", **options) as broker:
         assert outcome(broker, *user) == "answered"
         assert "answered" not in outcome(broker, STRANGER, STRANGER)
@@ -157,7 +157,8 @@ def test_files_are_the_users_own() -> None:
     ],
 )
 def test_a_stranger_cannot_cut_off_the_doorbell(options: dict[str, tuple[int, ...]]) -> None:
-    """Nor open it at all: whoever may write the file could end the broker and its workers by truncate(2)."""
+    """A stranger cannot even open the doorbell: a process that may write the file could end broker and workers by
+    truncate(2)."""
     with serving("double", **options) as broker:
         (doorbell,) = (SHM / name for name in broker.names() if name.startswith("sem."))
         with worker(cut_off, STRANGER, doorbell) as child:
@@ -168,7 +169,7 @@ def test_a_stranger_cannot_cut_off_the_doorbell(options: dict[str, tuple[int, ..
 
 
 def test_no_link_is_followed_to_open_a_path(tmp_path: Path) -> None:
-    """Whoever may write the socket's directory cannot have root change the mode of another file."""
+    """A user who may write the socket's directory cannot make root change the mode of another file."""
     (secret := tmp_path / "secret").touch(0o600)
     path = tmp_path / "b.sock"
     path.symlink_to(secret)
@@ -182,7 +183,7 @@ def test_no_link_is_followed_to_open_a_path(tmp_path: Path) -> None:
 
 
 def test_a_strangers_link_is_no_runtime_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As one could wait in /tmp for a broker to come; root's own link is followed."""
+    """A link that a stranger made in /tmp is not used as a runtime directory; root's own link is followed."""
     monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", os.fspath(tmp_path))
     (target := tmp_path / "target").mkdir(0o700)
@@ -230,8 +231,8 @@ def cut_off(uid: int, path: Path) -> str:
 
 @pytest.mark.parametrize("make", [Path.touch, Path.mkdir], ids=["file", "directory"])
 def test_a_stranger_cannot_keep_a_broker_from_starting(make: Callable[[Path], None]) -> None:
-    """By names in /dev/shm which anybody can compute: a broker of another user than root starts beside them, also after
-    a crash, and ends without a word of them. It removes none, for it may not."""
+    """A broker that does not run as root starts and ends normally beside a stranger's files in /dev/shm that have names
+    like its own, also after a crash. It does not remove them, because it may not."""
     with folder() as place:
         os.chown(place, NOBODY, NOBODY)
         path = place / "b.sock"

@@ -1,4 +1,4 @@
-"""An address that cannot be used: what the broker says at its start, and what a worker says at its first call."""
+"""An address that cannot be used: the broker's error at its start, and the worker's error at its first call."""
 
 from __future__ import annotations
 
@@ -89,7 +89,8 @@ def test_a_file_for_a_socket(place: Path) -> None:
 
 
 def test_no_socket(place: Path) -> None:
-    """A worker before its broker is told that there is no socket yet, and how to start a broker."""
+    """A worker that calls before its broker starts gets an error that says there is no socket yet, and how to start a
+    broker."""
     said = said_by_worker(place / "b.sock")
     assert "there is no such socket" in said
     assert "broker serve" in said
@@ -109,7 +110,7 @@ def test_a_stale_socket(place: Path) -> None:
 
 @as_root
 def test_another_users_directory(place: Path) -> None:
-    """A directory that may be seen but not written is told with its owner; one that may not be seen, too."""
+    """The error names the owner of a directory that this user cannot write, and of one that this user cannot see."""
     place.chmod(0o755)
     assert "may not be written by uid 65534; it belongs to uid 0, mode 0755" in as_nobody(
         said_by_broker, place / "b.sock"
@@ -124,7 +125,7 @@ def test_another_users_directory(place: Path) -> None:
 
 @as_root
 def test_another_users_socket(place: Path) -> None:
-    """A worker whom the broker was not told of learns whose socket it is and how it would be let in."""
+    """A worker that is not allowed learns whose socket it is and how it could be admitted."""
     place.chmod(0o755)
     with serving("double", path=place / "b.sock"):
         said = as_nobody(said_by_worker, place / "b.sock")
@@ -134,7 +135,7 @@ def test_another_users_socket(place: Path) -> None:
 
 @as_root
 def test_what_another_user_left(place: Path) -> None:
-    """In a directory that all may write, another user's lock or socket is told, not a traceback."""
+    """In a directory that all may write, another user's lock or socket is reported without a traceback."""
     place.chmod(0o1777)
     lock = place / "b.sock.lock"
     lock.touch(0o600)
@@ -159,7 +160,7 @@ def test_the_runtime_directory_is_made_for_us_alone(place: Path, monkeypatch: py
 
 
 def test_a_runtime_directory_that_cannot_be_made(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without the directory above it, the broker says which one it wanted, and the way round."""
+    """Without the parent directory, the broker's error names the directory and an alternative."""
     monkeypatch.setenv("RUNTIME_DIRECTORY", os.fspath(place / "missing" / "onesession"))
     said = said_by_broker(socket_path("b"))
     assert "missing/onesession for the broker's socket cannot be made" in said
@@ -195,7 +196,8 @@ def test_the_services_directory_lets_others_pass(system: Path) -> None:
 @as_root
 @pytest.mark.parametrize("mode", [0o700, 0o711, 0o755])
 def test_a_user_serves_in_a_directory_of_his_own(system: Path, mode: int) -> None:
-    """Whatever the mode of /run/onesession is; one that belongs to him, as a unit makes it, is his."""
+    """A user's brokers use a directory of that user, whatever the mode of /run/onesession is, unless it belongs to that
+    user."""
     system.mkdir()
     system.chmod(mode)
     assert runtime_directory() == system
@@ -212,7 +214,8 @@ def serve_by_name(_: Path) -> str:
 
 @as_root
 def test_a_user_finds_roots_broker_by_name(system: Path) -> None:
-    """One that lets him in, unless a broker of his own has the name; a client made before looks again."""
+    """A user finds a broker of root that admits that user, unless the user's own broker has the name, also with an
+    older client."""
     system.mkdir(0o711)
     with (
         serving("double", path=system / "open.sock", allow_uid=(USER,)),

@@ -69,13 +69,13 @@ def gated(number: int, *values: float) -> dict[str, np.ndarray]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Polls, as what it waits for is in another process."""
+    """Polls until the condition, which another process makes true, holds."""
     while not condition():  # noqa: ASYNC110
         await asyncio.sleep(0.001)
 
 
 def test_calls_of_every_form(broker: TestBroker, run: Callable[[Program], None]) -> None:
-    """predict, request, submit, map, over plain and async iterables; and what is told of the model."""
+    """predict, request, submit and map work, over plain and async iterables, and so does the model's metadata."""
 
     async def program() -> None:
         async with aio.connect(broker.address) as client:
@@ -135,8 +135,8 @@ def test_a_thousand_at_a_time(broker: TestBroker, run: Callable[[Program], None]
 
 
 def test_no_thread_for_each_call(broker: TestBroker, run: Callable[[Program], None], number: int) -> None:
-    """What waits for the model takes no thread, and the loop goes on meanwhile. Slots are asked for in threads, so
-    there are enough before these are counted."""
+    """Waiting calls take no thread, and the loop is not blocked. The client asks for slots in threads, so enough slots
+    exist before threads are counted."""
 
     async def program() -> None:
         async with aio.connect(broker.address) as client:
@@ -184,7 +184,7 @@ def test_errors_are_the_sync_clients(broker: TestBroker, run: Callable[[Program]
 def test_cancelling_a_task_cancels_its_request(
     broker: TestBroker, run: Callable[[Program], None], number: int
 ) -> None:
-    """What has not begun does not run, and the slots come back."""
+    """A cancelled request that has not begun does not run, and the slots come back."""
 
     async def program() -> None:
         async with aio.connect(broker.address) as client:
@@ -234,7 +234,7 @@ def test_tasks_that_wait_for_a_slot(run: Callable[[Program], None]) -> None:
 
 
 def test_no_task_is_passed_over(broker: TestBroker, run: Callable[[Program], None]) -> None:
-    """Of many tasks that call again and again, all get on alike: who comes later waits for those who came before."""
+    """Of many tasks that call repeatedly, all progress equally: a later task waits for earlier ones."""
 
     async def program() -> None:
         async with aio.connect(broker.address) as client:
@@ -255,7 +255,8 @@ def test_no_task_is_passed_over(broker: TestBroker, run: Callable[[Program], Non
 def test_calls_given_up_at_any_moment(
     broker: TestBroker, run: Callable[[Program], None], rng: np.random.Generator
 ) -> None:
-    """Before their turn, in the broker's hands, with the answer on its way: no other call suffers, no slot is lost."""
+    """Calls cancelled before their turn, in the broker or when the answer is on its way disturb no other call and lose
+    no slot."""
 
     async def program() -> None:
         async with aio.connect(broker.address) as client:
@@ -318,7 +319,7 @@ def test_each_loop_after_the_other(broker: TestBroker) -> None:
 
 
 def test_a_client_made_before_a_fork(broker: TestBroker) -> None:
-    """It serves the child's loop, as the handles of preloading servers must."""
+    """A client made before a fork serves the child's loop, as the handles of preloading servers must."""
     client = worker_client.aio.connect(broker.address)
     model = client.model("double")
 

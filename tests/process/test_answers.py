@@ -60,7 +60,7 @@ SIZES = [1, 4, 1, 1, 9, 4, 1, 70, 9, 1, 300, 70, 1, 4]
 
 
 def test_an_answer_that_outgrows_its_region_leaves_none_behind(client: Client) -> None:
-    """Strings in, numbers out: answers of growing and shrinking size on one slot are each request's own."""
+    """With strings in and numbers out, each request gets its own answer while answers on one slot grow and shrink."""
     model = client.model("embed")
     for turn, rows in enumerate(SIZES):
         wanted = [1000 * turn + row for row in range(rows)]
@@ -70,7 +70,7 @@ def test_an_answer_that_outgrows_its_region_leaves_none_behind(client: Client) -
 
 
 def test_strings_that_outgrow_their_region_leave_none_behind(client: Client) -> None:
-    """Numbers in, strings out, in the same way."""
+    """With numbers in and strings out, each request gets its own answer while answers on one slot grow and shrink."""
     model = client.model("spell")
     for first in (1, 40, 1, 2, 3000, 40, 1, 3000, 2):
         n = np.array([first, 1, 2])
@@ -78,7 +78,8 @@ def test_strings_that_outgrow_their_region_leave_none_behind(client: Client) -> 
 
 
 def test_models_take_turns_on_one_slot(client: Client, rng: np.random.Generator) -> None:
-    """Whatever the slot held before, of whichever model: strings and numbers, large and small."""
+    """Each call gets its own answer, whatever the slot held before, of whatever model: strings and numbers, large and
+    small."""
     embedding, spelled, summed = (client.model(name) for name in ("embed", "spell", "light_sum"))
     for _ in range(60):
         number = int(rng.integers(1, 500))
@@ -161,7 +162,7 @@ def test_an_answer_to_something_else_is_asked_for_again(
 
 
 def test_an_answer_to_something_else_is_told_in_the_end(tampering: list[int]) -> None:
-    """Where it comes again and again the call fails, and says why: it never returns what it found."""
+    """If wrong answers keep coming, the call fails and says why: it never returns a wrong answer."""
     with serving(models={"light_sum": MODELS["light_sum"]}) as running, connect(running.address) as client:
         model = client.model("light_sum")
         tampering.extend([1] * 50)

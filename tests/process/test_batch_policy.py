@@ -259,7 +259,7 @@ def test_a_priority_must_be_known(client: Client) -> None:
 
 
 def test_runs_go_side_by_side() -> None:
-    """With `max_concurrency` so many batches of one heavy model run at a time, and no more."""
+    """At most `max_concurrency` batches of one heavy model run at a time."""
     with policy("gated", max_concurrency=2, max_batch_size=1) as (broker, client):
         model = client.model("gated")
         futures = [model.submit(gated(1, number=number), timeout=120) for number in (1, 2, 3)]
@@ -278,7 +278,7 @@ def test_runs_go_side_by_side() -> None:
 
 
 def test_a_full_queue_holds_callers_until_their_deadline() -> None:
-    """What finds no room waits for it; at its deadline it fails with Overloaded, not DeadlineExceeded."""
+    """A request that finds no room waits for it; at its deadline it fails with Overloaded, not DeadlineExceeded."""
     with policy("gated", max_queue_rows=3, max_batch_size=1) as (broker, client):
         model = client.model("gated")
         with held_up(broker, model, gated(1)):
@@ -298,7 +298,7 @@ def test_a_full_queue_holds_callers_until_their_deadline() -> None:
 
 
 def test_a_queue_is_bounded_in_bytes() -> None:
-    """So that a few large requests are as bounded as many small ones."""
+    """A queue is limited in bytes as well, so that a few large requests are as limited as many small ones."""
     with policy("gated", max_queue_bytes=1000, max_batch_size=1000) as (broker, client):
         model = client.model("gated")
         with held_up(broker, model, gated(1)):

@@ -28,13 +28,13 @@ def broker() -> Iterator[TestBroker]:
 
 
 def test_the_others_are_served(broker):
-    """As if nothing was wrong."""
+    """The other models are served as if nothing was wrong."""
     with worker_client.connect(broker.address) as client:
         assert client.model("good").predict(np.zeros((2, 128), np.float32)).shape == (2, 10)
 
 
 def test_who_calls_it_learns_the_cause(broker):
-    """At the first call, without waiting for what will not come."""
+    """A caller of the broken model learns the cause at the first call, without waiting."""
     with worker_client.connect(broker.address) as client, pytest.raises(ModelNotFound) as caught:
         client.model("broken").predict(np.zeros((2, 128), np.float32))
     assert "no version of model 'broken' can be called" in str(caught.value)
@@ -42,14 +42,14 @@ def test_who_calls_it_learns_the_cause(broker):
 
 
 def test_a_model_that_ends_the_process_does_not(broker):
-    """`sys.exit()` in its code is told as any other failure."""
+    """`sys.exit()` in a model's code is reported like any other failure."""
     with worker_client.connect(broker.address) as client, pytest.raises(ModelNotFound) as caught:
         client.model("leaving").predict(np.zeros(1))
     assert "cannot be loaded: calling it raised SystemExit: 3. It has no signature" in str(caught.value)
 
 
 def test_it_is_told_by_broker_models(broker):
-    """With its state and the cause."""
+    """`broker models` shows the broken model with its state and the cause."""
     done = subprocess.run(
         [sys.executable, "-m", "broker", "models", "--name", broker.address],
         capture_output=True,

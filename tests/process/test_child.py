@@ -1,4 +1,4 @@
-"""A broker's process as its parent starts it, whose other children are somebody else's."""
+"""A broker's process as its parent starts it; the parent's other children belong to other code."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_it_tells_how_it_ended(program: str, end: str) -> None:
 
 
 def test_its_end_is_seen_when_somebody_else_has_waited_for_it() -> None:
-    """A server's master waits for all children, and takes the status with it."""
+    """The end is noticed even if a server's master waits for all children, and takes the status."""
     started = child("import sys; sys.stdin.read(); sys.exit(3)")
     assert not started.has_ended()
     assert not started.wait(0.01)

@@ -1,5 +1,5 @@
-"""Others remove what stands for an address, as cleaners of temporary files do: workers attach again soon, and there
-are never two brokers at one address."""
+"""Other programs remove the files of an address, as cleaners of temporary files do: workers attach again soon, and
+there are never two brokers at one address."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def remove_names(path: Path) -> None:
 
 
 def refused(path: Path) -> str:
-    """What a second broker at the address is told."""
+    """The error of a second broker at the address."""
     with pytest.raises(BrokerError) as caught:
         brokers.Broker({"double": SOURCES["double"]}, name=str(path), supervise=False).start()
     return str(caught.value)

@@ -38,7 +38,7 @@ _numbers = itertools.count(100)
 
 @pytest.fixture(autouse=True)
 def none_is_left(broker: TestBroker) -> Iterator[None]:
-    """The broker has let go of the channels that their workers lost."""
+    """Whether the broker has released the channels that their workers lost."""
     yield
     broker.wait_for_workers()
 
@@ -83,7 +83,7 @@ def watchers() -> list[str]:
 
 
 def warm(client: Client, kind: str) -> None:
-    """Have all that a client of this kind opens."""
+    """Make a client of this kind open everything that it can open."""
     model = client.model("gated")
     if kind != "predict":
         assert model.submit(gated(0), timeout=60).result()["y"] == [2]
@@ -210,7 +210,7 @@ def test_what_is_stateful_is_run_once(broker: TestBroker) -> None:
 
 
 def test_calls_under_way_when_it_happens(broker: TestBroker) -> None:
-    """They are answered, or sent once more."""
+    """Calls under way when descriptors are closed are answered, or sent once more."""
 
     def daemonise(talk: Talk, address: str) -> list[float]:
         client = worker_client.connect(address, timeout=60)
@@ -436,7 +436,7 @@ def test_none_is_below_three(broker: TestBroker) -> None:
 
 
 def test_a_number_that_was_closed_and_taken() -> None:
-    """It is not ours any more, whatever it leads to now, and is not closed."""
+    """A number that other code has closed and reused is no longer ours, and is not closed."""
     ours, other = new_pipe()
     fd = ours.fd
     assert ours.ours

@@ -1,4 +1,4 @@
-"""The intake beside what else computes in its process."""
+"""The intake's time slice while other threads compute in its process."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROW = np.ones((1, 4), np.float32)
 
 
 def in_a_hurry(broker: TestBroker) -> int:
-    """How many of the broker's threads want short turns."""
+    """How many of the broker's threads have a short time slice."""
     tasks = Path(f"/proc/{broker.pid}/task").glob("*/sched")
     lines = [line.split() for task in tasks for line in task.read_text().splitlines()]
     slices = [int(words[-1]) for words in lines if words[:1] == ["se.slice"]]
@@ -37,7 +37,7 @@ def _slices() -> None:
 
 
 def call_on(number: int, address: str) -> None:
-    """In a closed loop, for as long as the test lets it live; at most a minute."""
+    """Call in a closed loop until the test ends it; at most a minute."""
     model = worker_client.connect(address).model("double")
     end = time.monotonic() + 60
     while time.monotonic() < end:
@@ -45,7 +45,7 @@ def call_on(number: int, address: str) -> None:
 
 
 def test_the_intake_wants_short_turns_unless_a_crowd_keeps_it_busy() -> None:
-    """It has them while its workers pause. Workers without a pause are not interrupted."""
+    """The intake has a short time slice while its workers pause, and not while workers keep it busy."""
     with serving("double") as broker, worker_client.connect(broker.address) as client:
         for _ in range(2):
             for _ in range(10):
@@ -58,7 +58,8 @@ def test_the_intake_wants_short_turns_unless_a_crowd_keeps_it_busy() -> None:
 
 @pytest.mark.parametrize("what", ["heavy", "load"])
 def test_the_intake_wants_short_turns_once_it_has_company(what: str) -> None:
-    """A heavy model's thread, or one that loads; neither of which has short turns itself. Busy or not."""
+    """The intake has a short time slice beside a heavy model's thread or a load, busy or not; these threads have
+    none."""
     with serving("picky_heavy", "double") as broker, worker_client.connect(broker.address) as client:
         client.model("double").predict(ROW)
         if what == "heavy":

@@ -68,7 +68,7 @@ def set_limit(group: Group, of_version_1: dict[str, int], of_version_2: dict[str
 
 
 def run_in(group: Group, *arguments: str) -> str:
-    """What Python prints that is a member of the group from its first instruction on."""
+    """The output of a Python process that is in the group from its first instruction on."""
     script = 'echo $$ > "$0" && exec "$@"'
     return subprocess.run(
         ["sh", "-c", script, str(group.folder / "cgroup.procs"), sys.executable, *arguments],

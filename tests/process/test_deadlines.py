@@ -1,4 +1,4 @@
-"""Time-outs: who gets DeadlineExceeded, and that a late answer is believed by nobody."""
+"""Timeouts: which calls get DeadlineExceeded, and that no call takes a late answer."""
 
 from __future__ import annotations
 

@@ -72,7 +72,7 @@ def end_of(call: Call, client: Client) -> tuple[object, float]:
 
 
 def outcomes(calls: list[Call], client: Client) -> list[object]:
-    """What becomes of calls made at once, each in a thread of its own."""
+    """The outcomes of calls made at the same time, each in its own thread."""
     found: list[tuple[object, float]] = []
     threads = [
         threading.Thread(target=lambda call=call: found.append(end_of(call, client)), daemon=True)

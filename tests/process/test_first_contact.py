@@ -1,4 +1,4 @@
-"""What somebody meets who has just installed it: without the extras, without TensorFlow, beside a `broker.py`."""
+"""The first use after an installation: without the extras, without TensorFlow, beside a `broker.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The address of a server's broker: its name's, or the first one beside it that nobody else has."""
+"""The address of a server's broker: that of its name, or the next free one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a worker is gone its memory is, whatever it did: the broker here has no cycle collector to help it."""
+"""When a worker is gone its memory is freed, whatever the worker did, even without the garbage collector."""
 
 from __future__ import annotations
 

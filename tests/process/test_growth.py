@@ -103,7 +103,7 @@ def consume(talk: Talk, address: str) -> None:
 
 
 def test_the_total_budget_is_shared_and_given_back(small: TestBroker) -> None:
-    """What one worker holds the next cannot have; when the first goes, the next gets it."""
+    """Memory that one worker holds is not available to the next; when the first ends, the next gets it."""
     with worker(consume, small.address, talk=True) as first, worker_client.connect(small.address) as second:
         assert first.hear() == "held"
         with pytest.raises(Overloaded, match="max_total_bytes"):
@@ -115,7 +115,8 @@ def test_the_total_budget_is_shared_and_given_back(small: TestBroker) -> None:
 
 
 def test_the_clients_of_a_process_share_its_budget(small: TestBroker) -> None:
-    """Else one worker could take all there is, by as many connections; one that is closed is not in the others' way."""
+    """All clients of a process share its budget, so that one worker cannot take everything; a closed client does not
+    count."""
     with worker_client.connect(small.address) as first, worker_client.connect(small.address) as second:
         first.model("consume").predict({"x": pattern(400_000)})
         second.model("consume").predict({"x": pattern(400_000)})
@@ -164,7 +165,7 @@ def test_all_slots_in_flight_is_back_pressure_then_overloaded(small: TestBroker)
 
 
 def test_no_memory_for_more_slots_is_back_pressure_too() -> None:
-    """Where the budget allows no further block, calls wait for the slots there are."""
+    """If the budget allows no further block, calls wait for the existing slots."""
     with (
         serving("gated", slots=2, max_slots=64, max_channel_bytes=24_000) as broker,
         worker_client.connect(broker.address) as client,

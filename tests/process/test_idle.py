@@ -1,4 +1,4 @@
-"""When traffic ceases, nobody uses the processor: neither the broker nor the threads of its workers."""
+"""When traffic stops, neither the broker nor the threads of its workers use the processor."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ def test_a_segment_that_the_machine_has_no_memory_for_is_refused() -> None:
 
 @pytest.mark.skipif(not CAN_MOUNT, reason="needs the right to mount")
 def test_large_requests_need_no_large_dev_shm() -> None:
-    """Segments are no files of /dev/shm: a container's 64 MB, or 2, are enough for what is larger."""
+    """Segments are not files in /dev/shm, so a container's 64 MB, or even 2, are enough for larger tensors."""
     in_small_shm("2m", "use_more_than_shm_holds")
 
 

@@ -30,7 +30,7 @@ def no_threads() -> Iterator[None]:
 
 
 def test_a_worker_that_cannot_watch_its_connection_does_not_attach() -> None:
-    """And leaves nothing behind, here or with the broker."""
+    """A worker that cannot start its watcher does not attach, and leaves nothing behind, here or in the broker."""
     with serving("double") as broker:
         with (
             no_threads(),
@@ -44,7 +44,7 @@ def test_a_worker_that_cannot_watch_its_connection_does_not_attach() -> None:
 
 
 def test_a_future_that_nobody_could_end_is_not_made() -> None:
-    """Its slot is free again."""
+    """A future whose thread cannot be started is refused, and its slot is free again."""
     with (
         serving("double", slots=1, max_slots=1) as broker,
         worker_client.connect(broker.address) as client,
@@ -57,7 +57,7 @@ def test_a_future_that_nobody_could_end_is_not_made() -> None:
 
 
 def test_a_future_that_cannot_wait_for_the_next_broker_ends() -> None:
-    """At once: nothing hangs."""
+    """A future for which no retry thread can be started ends at once; nothing hangs."""
     with (
         serving("gated", "double", supervise=True) as broker,
         worker_client.connect(broker.address) as client,

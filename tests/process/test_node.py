@@ -61,7 +61,7 @@ def test_processes_share_one_broker_which_ends_and_leaves_nothing(node: Node) ->
 
 
 def test_a_crowd_of_which_one_is_killed_has_one_broker(here: Node, tmp_path: Path, seed: int) -> None:
-    """T22 in small."""
+    """Of many processes that call at once, one of which is killed, all share one broker (T22 in small)."""
     wanted = crowd.WantedBroker(
         {"head": "benchmarks.models.functions:head"}, 0.5, os.fspath(tmp_path / "log")
     )

@@ -1,4 +1,4 @@
-"""A model that calls the broker which runs it would wait for itself: it is told so at once, whichever way it takes."""
+"""A model that calls the broker which runs it would wait for itself: it gets an error at once, however it calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the broker tells its workers about polling, and that it says why.
+"""How the broker lets its workers poll, and that it reports why.
 
 Which of the reasons holds here depends on what else the machine does; the rule itself is in
 tests/unit/scheduling/test_polling.py."""
@@ -26,7 +26,7 @@ NEIGHBOURS = {"others", "interrupted"}
 
 
 def call_on(number: int, address: str, pause_s: float) -> None:
-    """Calls, one after the other, for as long as the test lets it live; at most a minute."""
+    """Call repeatedly until the test ends it; at most a minute."""
     model = worker_client.connect(address).model("double")
     end = time.monotonic() + 60
     while time.monotonic() < end:
@@ -58,7 +58,7 @@ def wait_for(broker: TestBroker, client: Client, reasons: set[str]) -> None:
 
 
 def test_a_lone_worker_may_poll(broker: TestBroker, client: Client) -> None:
-    """As long as nothing else computes."""
+    """A single worker may poll as long as nothing else computes."""
     wait_for(broker, client, {"quiet", *NEIGHBOURS})
 
 
@@ -66,12 +66,12 @@ def test_a_lone_worker_may_poll(broker: TestBroker, client: Client) -> None:
     ("pause_s", "reason"), [(0.0, "crowd"), (0.004, "pauses")], ids=["without a pause", "now and then"]
 )
 def test_a_crowd_is_told(broker: TestBroker, client: Client, pause_s: float, reason: str) -> None:
-    """More active workers than cores poll only if they keep the broker busy, and then give way."""
+    """More active workers than cores poll only if they keep the broker busy, and then yield."""
     with workers(CROWD, call_on, broker.address, pause_s):
         wait_for(broker, client, {reason, *NEIGHBOURS})
 
 
 def test_nobody_polls_beside_programs_that_compute(broker: TestBroker, client: Client) -> None:
-    """Which take the cores that polling would."""
+    """Workers do not poll beside programs that need the cores."""
     with workers(cores(), spin):
         wait_for(broker, client, {"others"})

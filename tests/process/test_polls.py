@@ -20,7 +20,7 @@ def folder() -> Iterator[Path]:
 
 
 def test_a_poll_finds_new_versions(folder: Path) -> None:
-    """With `poll_seconds` nobody needs to say a word, and a broken version is in nobody's way."""
+    """With `poll_seconds` no command is needed, and a broken version does not block a good one."""
     versions = Versions(folder / "found")
     versions.add(1)
     with (
@@ -38,7 +38,7 @@ def test_a_poll_finds_new_versions(folder: Path) -> None:
 
 
 def test_polls_leave_the_old_version_in_service(folder: Path) -> None:
-    """A version that could not be loaded takes nobody's place, however often the broker looks again."""
+    """A version that cannot be loaded never replaces the old one, however often the broker polls."""
     versions, other = Versions(folder / "kept"), Versions(folder / "beside")
     versions.add(1)
     other.add(1)
@@ -58,7 +58,8 @@ def test_polls_leave_the_old_version_in_service(folder: Path) -> None:
 
 @pytest.mark.parametrize("poll_seconds", [0, 0.02], ids=["reload", "poll"])
 def test_a_failed_load_is_tried_again(folder: Path, poll_seconds: float) -> None:
-    """As long as its files are unchanged, and without a word to anybody; the old version serves until then."""
+    """A failed load is tried again by itself while its files are unchanged; the old version serves until it
+    succeeds."""
     gate = folder / f"mounted.{poll_seconds}"
     versions = Versions(folder / f"again.{poll_seconds}")
     versions.add(1)

@@ -76,7 +76,7 @@ def test_several_inputs_and_outputs_go_by_name(client: Client, rng: np.random.Ge
 
 
 def test_scalars_and_models_without_inputs(client: Client) -> None:
-    """Rank 0 inputs take Python numbers; a model that wants nothing takes an empty dict."""
+    """Rank 0 inputs take Python numbers; a model without inputs takes an empty dict."""
     y = client.model("add").predict({"a": 2.5, "b": np.float64(4)})
     assert y == {"sum": np.asarray(6.5)}
     np.testing.assert_array_equal(client.model("constant").predict({})["y"], [1, 2, 3])
@@ -173,7 +173,7 @@ def test_wrong_input_is_refused_before_anything_is_sent(
 
 
 def test_a_handle_says_what_it_calls(client: Client) -> None:
-    """After a call with version and signature, whose inputs and outputs it has."""
+    """After a call the repr of a handle shows version and signature, with inputs and outputs."""
     model = client.model("double")
     assert [spec.name for spec in model.inputs] == ["x"]
     assert [spec.name for spec in model.outputs] == ["y"]

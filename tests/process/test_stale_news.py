@@ -1,4 +1,4 @@
-"""What a process was told last may be older than what its caller knows: no call is refused for it."""
+"""The last models message of a process may be out of date: no call is refused because of that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What whoever starts us may have set: descriptors that are closed, signals that are ignored or blocked, a working
+"""Conditions that the starting process may have set: closed descriptors, ignored or blocked signals, a working
 directory that is gone, names of any bytes."""
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def rows(count: int, number: int = 0, x: float = 1.0) -> dict[str, np.ndarray]:
 
 
 def test_nothing_has_run_it_before_the_first_call(client: Client) -> None:
-    """And the first run is the first call's."""
+    """A stateful signature is not run before its first call."""
     assert client.model("gated_stateful").predict(rows(1))["order"] == [1]
     assert "stateful" in str(client.models()["gated_stateful"].signatures["serving_default"])
 
@@ -49,7 +49,7 @@ def test_requests_of_many_workers_run_one_at_a_time(broker: TestBroker) -> None:
 
 
 def test_requests_of_one_worker_keep_their_order(broker: TestBroker, client: Client) -> None:
-    """None overtakes another, whatever their shapes; those behind one that waits in the model wait, too."""
+    """Requests of one worker never overtake one another, whatever their shapes, even if one waits in the model."""
     model = client.model("gated_stateful")
     futures = [model.submit(rows(1, number=1)), *[model.submit(rows(1 + n % 5)) for n in range(30)]]
     broker.gate.wait_for(1)
@@ -59,14 +59,14 @@ def test_requests_of_one_worker_keep_their_order(broker: TestBroker, client: Cli
 
 
 def test_a_large_request_is_not_split(client: Client) -> None:
-    """It is one run, of all its rows."""
+    """A large request to a stateful signature is one run of all its rows."""
     answer = client.model("gated_stateful").predict(rows(1000))
     assert set(answer["rows_in_batch"]) == {1000}
     assert len(set(answer["order"])) == 1
 
 
 def test_a_run_that_fails_is_not_run_again(client: Client) -> None:
-    """The next run is the next request's."""
+    """After a failed run the next run is for the next request."""
     model = client.model("gated_stateful")
     (before,) = model.predict(rows(1))["order"]
     futures = [model.submit(rows(1, x=x)) for x in (1.0, BAD_VALUE, 1.0)]
@@ -77,7 +77,7 @@ def test_a_run_that_fails_is_not_run_again(client: Client) -> None:
 
 
 def test_it_is_told(broker: TestBroker) -> None:
-    """In `broker models`, in `broker stats` and in the counters."""
+    """`broker models`, `broker stats` and the counters show that a signature is stateful."""
 
     def said(*arguments: str) -> str:
         command = [sys.executable, "-m", "broker", *arguments, "--name", broker.address]
@@ -92,7 +92,7 @@ def test_it_is_told(broker: TestBroker) -> None:
 
 
 def test_warmup_false_calls_no_function() -> None:
-    """A model that is not known to change anything, but that its user wants left alone, is batched all the same."""
+    """A model with `warmup=False` is not run before its first call, but its requests are batched as usual."""
     with serving(models={"gated": {"source": SOURCES["gated"], "warmup": False}}) as broker:
         (signature,) = [s for m in _described(broker) for s in m["signatures"]]
         assert (signature["note"], signature["batchable"]) == (

@@ -1,4 +1,5 @@
-"""`broker run`, `broker serve --supervise` and `Broker(...)`: who starts a dead broker again, and who gives up when."""
+"""`broker run`, `broker serve --supervise` and `Broker(...)`: which parent restarts a dead broker, and when it gives
+up."""
 
 from __future__ import annotations
 
@@ -175,8 +176,8 @@ def masks(pid: int) -> list[Mask]:
 
 @pytest.mark.slow
 def test_signals_are_the_main_threads(start: Start, place: Path) -> None:
-    """Whatever threads libraries make in a supervising parent, none of them takes a signal; engine and command block
-    none."""
+    """Whatever threads libraries make in a supervising parent, none of them takes a signal; broker process and command
+    block none."""
     command = run(start, MASK)
     command.wait_for("ready")
     assert all(mask >= {*FORWARDED, signal.SIGCHLD} for mask in masks(command.process.pid))
@@ -205,7 +206,7 @@ def serve(start: Start, model: str = "fickle:double") -> Command:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_serve_restarts_until_it_is_told_to_stop(start: Start, place: Path, number: int) -> None:
-    """`broker serve --supervise` survives its engine's deaths; a signal to it is the end, in order."""
+    """`broker serve --supervise` survives the deaths of its broker process; a signal ends it in order."""
     command = serve(start)
     command.wait_for("serving double")
     for _ in range(2):
@@ -245,7 +246,8 @@ def test_a_stop_while_models_load_is_obeyed(start: Start, place: Path, number: i
 
 
 def test_a_second_signal_ends_a_drain(start: Start, place: Path) -> None:
-    """The first Ctrl-C waits for accepted requests; the second ends engine and parent at once, and nothing is left."""
+    """The first Ctrl-C waits for accepted requests; the second ends broker process and parent at once, and nothing is
+    left."""
     command = serve(start, SOURCES["gated_produce"])
     command.wait_for("serving double")
     with worker_client.connect(address(place), retries=0) as client:
@@ -274,7 +276,7 @@ def test_a_second_signal_ends_an_engine_that_hangs(start: Start, place: Path) ->
 
 
 def test_a_killed_parent_takes_its_engine_with_it(start: Start, place: Path) -> None:
-    """SIGKILL of the supervising parent ends the engine in order; the address is free for the next."""
+    """SIGKILL of the supervising parent ends the broker process in order; the address is free for the next."""
     command = serve(start)
     command.wait_for("serving double")
     engine = psutil.Process(engine_of(place))
@@ -329,7 +331,7 @@ def test_a_broker_in_python_is_started_again(place: Path) -> None:
 
 
 def test_a_broker_in_python_may_be_left_dead(place: Path) -> None:
-    """With `supervise=False` it is one process, and its end is the end."""
+    """With `supervise=False` it is one process, which is not restarted."""
     broker = Broker({"double": SOURCES["double"]}, name=str(address(place)), supervise=False)
     with broker, worker_client.connect(address(place), retries=0) as client:
         client.model("double").predict(ROW)

@@ -61,7 +61,7 @@ def test_threads_of_every_kind_share_a_client(client: Client, seed: int) -> None
 
 
 def test_the_first_calls_of_many_threads_attach_once(broker: TestBroker) -> None:
-    """Threads whose first calls meet share one channel."""
+    """Threads whose first calls come at the same time share one channel."""
     with worker_client.connect(broker.address) as client, ThreadPoolExecutor(THREADS) as pool:
         ready = threading.Barrier(THREADS)
 

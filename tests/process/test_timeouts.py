@@ -1,4 +1,4 @@
-"""Whose timeout a call has that says nothing itself."""
+"""The timeout of a call that sets none itself."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_models_own_timeout_ends_its_calls() -> None:
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "soon", "nan"])
 def test_a_timeout_must_be_one(monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
-    """Wherever it is said; the error names the place."""
+    """A wrong timeout is refused wherever it is set; the error names the place."""
     with pytest.raises(InvalidInput, match="a timeout must be a number of seconds above 0"):
         worker_client.connect("nobody", timeout=wrong)  # type: ignore[arg-type]
     with pytest.raises(InvalidInput, match="a timeout must be a number of seconds above 0"):
@@ -116,7 +116,7 @@ def test_under_gunicorn_it_is_less_than_the_servers(worker_class: str, preload: 
 
 
 def get(log: Path) -> bytes:
-    """What the server says whose address stands in its log."""
+    """The response of the server whose address is in its log."""
 
     def port() -> str | None:
         lines = (

@@ -1,4 +1,4 @@
-"""Where the time of a call went, told with its answer; and as spans of OpenTelemetry."""
+"""Where the time of a call went, reported with its answer and as spans of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check(timings: Timings, before_ns: int, after_ns: int) -> None:
 
 
 def test_of_a_request_in_place(client: Client):
-    """With the result, as long as its memory is its own."""
+    """The timings of a request in place come with its result, and are valid as long as its memory."""
     with client.model("double").request(rows=3) as request:
         request["x"] = rows(3)
         before = monotonic_ns()
@@ -73,7 +73,7 @@ def test_of_a_future(client: Client):
 
 
 def test_of_predict(client: Client):
-    """Told to whoever the handle was given, for each answer and nothing else."""
+    """`on_answer` gets the timings of each answer of `predict`, and nothing else."""
     seen: list[Timings] = []
     model = client.model("picky").copy()
     model.on_answer = seen.append

@@ -1,5 +1,5 @@
-"""A worker that its server, or the kernel, lets have no more memory or descriptors: the call that needs more is told
-which limit it is, its model is run once, and the worker's other calls go on."""
+"""A worker that reaches a limit of memory or descriptors: the error of the call names the limit, its model is run once
+at most, and the worker's other calls continue."""
 
 from __future__ import annotations
 
