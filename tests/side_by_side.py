@@ -30,7 +30,7 @@ _GATE, _ROOM = 0, 1
 class Turns:
     """A lock that many tests hold together, or one alone, by two bytes of a file.
 
-    A process that dies lets go of it, and no forked child holds it: POSIX locks are a process's own.
+    A process that dies releases it, and no forked child holds it: a POSIX lock belongs to one process.
     """
 
     def __init__(self, path: str) -> None:

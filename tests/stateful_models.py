@@ -1,4 +1,4 @@
-"""SavedModels whose signatures change something, and some that only look so: more kinds for `tests/saved_models.py`."""
+"""SavedModels whose signatures change something, and some that only seem to: more kinds for `tests/saved_models.py`."""
 
 from __future__ import annotations
 

@@ -198,6 +198,4 @@ def _as_fetched(value: np.ndarray | None) -> Any:
 def _check_unsupported(**arguments: Any) -> None:
     for name, value in arguments.items():
         if value is not None:
-            raise InvalidInput(
-                f"{name} is an option of TensorFlow that the broker does not support; leave it out"
-            )
+            raise InvalidInput(f"{name} is supported only by TensorFlow, not by the broker; leave it out")

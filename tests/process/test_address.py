@@ -196,8 +196,8 @@ def test_the_services_directory_lets_others_pass(system: Path) -> None:
 @as_root
 @pytest.mark.parametrize("mode", [0o700, 0o711, 0o755])
 def test_a_user_serves_in_a_directory_of_his_own(system: Path, mode: int) -> None:
-    """A user's brokers use a directory of that user, whatever the mode of /run/onesession is, unless it belongs to that
-    user."""
+    """Whatever its mode, a user's brokers serve in /run/onesession only if it belongs to that user, else in the user's
+    own directory."""
     system.mkdir()
     system.chmod(mode)
     assert runtime_directory() == system

@@ -1,4 +1,4 @@
-"""What a green program needs of gevent or of eventlet, under one set of names. Importing it patches nothing."""
+"""The parts of gevent or eventlet that a green program needs, under one set of names. Importing it patches nothing."""
 
 from __future__ import annotations
 

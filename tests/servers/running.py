@@ -55,7 +55,7 @@ class Place:
         return self.path / "run"
 
     def sockets(self) -> list[Path]:
-        """Of the brokers that are there."""
+        """The sockets of the brokers that are there."""
         return sorted(self.runtime.glob("onesession/*.sock"))
 
     @property
@@ -175,7 +175,7 @@ class Server:
         return found[0]
 
     def remember(self) -> None:
-        """Everything in the tree as it is now: `wait_until_gone` wants all of it gone."""
+        """Remember everything in the process tree as it is now: `wait_until_gone` waits until all of it is gone."""
         self._tree.update(psutil.Process(self.pid).children(recursive=True))
 
     def wait_until_gone(self) -> None:
@@ -258,7 +258,7 @@ class Traffic:
                 return
 
     def wait_for(self, more: int) -> None:
-        """As many further answers."""
+        """Wait for this many further answers."""
         wanted = self.answers + more
         wait_until(lambda: self.failures or self.answers >= wanted, f"{more} more answers")
         self.check()

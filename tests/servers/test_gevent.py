@@ -67,8 +67,8 @@ def outcome(program: subprocess.Popen[str]) -> tuple[str, str]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_green_program(library: str, case: str, broker: TestBroker) -> None:
-    """Calls wait while other greenlets run; errors, timeouts and kills come out and return the slot; nothing is told
-    on stderr."""
+    """Calls wait while other greenlets run; errors, timeouts and kills propagate and the slot is released; nothing is
+    written to stderr."""
     assert outcome(start(library, case, broker)) == ("ok\n", "")
 
 

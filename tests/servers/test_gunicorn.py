@@ -70,7 +70,7 @@ def test_the_built_in_asgi_worker_answers(preload: bool) -> None:
 
 
 def test_the_arbiter_gets_no_tensorflow_and_no_thread() -> None:
-    """What forks stays lean: no TensorFlow, and no thread of ours."""
+    """The process that forks stays lean: no TensorFlow, and no thread of ours."""
     probe = """
 import sys, threading
 def pre_fork(server, worker):
@@ -83,7 +83,7 @@ def pre_fork(server, worker):
 
 
 def test_the_brokers_own_file_serves_as_well() -> None:
-    """With its settings, but for its name; what stands in gunicorn's file goes before it."""
+    """The broker's own file serves with its settings, except its name; gunicorn's file overrides it."""
     conf = """
 import pathlib
 pathlib.Path("broker.toml").write_text(
@@ -101,7 +101,7 @@ gunicorn.serve(globals(), config="broker.toml", max_slots=7)
 
 
 def test_it_is_found_by_its_name() -> None:
-    """Without an address, like any other broker: as `default`, or by the name that the file gives."""
+    """Commands find it without an address, like any other broker: as `default`, or by the name that the file gives."""
     with gunicorn(conf=CONF.replace("})", '}, name="shop")')) as server:
         server.ask(1)
         assert [path.name for path in server.place.sockets()] == ["shop.sock"]
@@ -132,7 +132,7 @@ def test_two_apps_of_one_name() -> None:
     "both", [{}, {"models": {"m": "a:b"}, "config": "broker.toml"}], ids=["neither", "both"]
 )
 def test_what_to_serve_is_said_once(both: dict[str, Any]) -> None:
-    """Models, or the file that names them."""
+    """Either models or the file that names them must be given, not both."""
     with pytest.raises(InvalidInput, match="takes either models"):
         integration.serve({}, **both)
 
@@ -318,7 +318,8 @@ def test_the_files_own_hooks_are_called() -> None:
 
 
 def test_an_on_starting_below_our_line_does_no_harm() -> None:
-    """It takes the place of ours; the broker then starts when the arbiter is ready, before any worker."""
+    """An `on_starting` below our line replaces ours; the broker then starts when the arbiter is ready, before any
+    worker."""
     with gunicorn(conf=CONF + "def on_starting(server): print('called on_starting', flush=True)\n") as server:
         server.ask(1)
         assert "called on_starting" in server.log()

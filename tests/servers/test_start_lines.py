@@ -1,4 +1,4 @@
-"""The first start, as it is told: `serve`, `run` and gunicorn say the same lines, with time and level."""
+"""The log of the first start: `serve`, `run` and gunicorn write the same lines, with time and level."""
 
 from __future__ import annotations
 

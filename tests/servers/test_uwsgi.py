@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def test_harakiri_is_passed_on() -> None:
-    """A call that says nothing ends a tenth before uWSGI would kill its worker."""
+    """A call without its own timeout ends when nine tenths of uWSGI's time limit have passed."""
     with place() as here:
         here.write("app.py", APP)
         options = ["--processes", "1", "--http-socket", "127.0.0.1:0", "--harakiri", "40"]

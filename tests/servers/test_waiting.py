@@ -1,4 +1,4 @@
-"""A call that waits keeps its worker from nothing else: pages without a model are answered meanwhile."""
+"""A waiting call does not block its worker: pages without a model are answered meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done next, and to whom: drawn from one seed among the deeds that a scene offers."""
+"""What is done next, and to which process: drawn with one seed from the deeds that a scene offers."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class Caller:
         self._step()
 
     def attempt(self, form: Form) -> None:
-        """Its end is counted. Raises Fault for one that must not be."""
+        """Make a call and count its outcome. Raises Fault for an outcome that must not happen."""
         brokers, closings = self.board.broker_ends, self.closings
         cleanings = self.board.cleanings
         brokers_over, closings_over, cleanings_over = brokers.over, closings.over, cleanings.over
@@ -101,7 +101,7 @@ def same(answer: Any, expected: np.ndarray) -> None:
     assert (answer == expected).all(), f"the answer {answer} in place of {expected}"
 
 
-# -- waiting in person ---------------------------------------------------------------------------------------------
+# -- calls that wait ------------------------------------------------------------------------------------------------
 
 
 def predict(caller: Caller) -> None:
@@ -166,7 +166,7 @@ def large_inputs(caller: Caller) -> None:
 
 
 def large_outputs(caller: Caller) -> None:
-    """An output of a size that nobody knows before."""
+    """An output whose size is not known before the run."""
     n = caller.random.randrange(1, 300_000)
     answer = caller.client.model("produce").predict({"n": np.int64(n)})
     same(answer["y"], np.resize(np.arange(251, dtype=np.uint8), n))
@@ -216,7 +216,7 @@ def mapped(caller: Caller) -> None:
 
 
 def map_given_up(caller: Caller) -> None:
-    """Left after a few answers, with others still under way."""
+    """A map that is left after a few answers, with other calls still under way."""
     for number, answer in enumerate(caller.client.model("double").map(np.ones((30, 1, 4), np.float32))):
         same(answer, np.full((1, 4), 2, np.float32))
         if number == 3:

@@ -1,6 +1,6 @@
 """The crew of a broker whose models may loop: light, heavy, with the interpreter's lock held, and in a graph.
 
-Whoever sends the request that has no end is told which setting ended it; all the others' calls are answered as ever.
+The caller of the endless request gets an error that names the setting which ended it; all other calls are answered.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which errors a caller must expect, and after what. Whatever else comes is a fault.
+"""Which errors a caller must expect, and when. Any other error is a fault.
 
 | a call           | may end with                                    | if                                        |
 |------------------|-------------------------------------------------|-------------------------------------------|
@@ -17,7 +17,7 @@ HURRIED = (DeadlineExceeded, Overloaded, BrokerUnavailable)
 
 
 class Fault(AssertionError):
-    """What must not happen has happened."""
+    """Something that must not happen has happened."""
 
 
 def verdict(error: BrokerError, broker_ends: int, closings: int = 0, cleanings: int = 0) -> str:

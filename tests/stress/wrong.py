@@ -1,4 +1,4 @@
-"""A broken model: now and then it gives one request the answer of the one before."""
+"""A broken model: sometimes it gives a request the answer to the one before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that this process made and goes on using, served to its children."""
+"""Models that this process made and still uses, served to its children."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_default_graphs_and_sessions_of_32_threads() -> None:
 
 
 def test_a_function_of_this_process() -> None:
-    """It is called here, so that it sees what this process has."""
+    """A function of this process is called here, so that it sees the state of this process."""
     seen: list[int] = []
 
     def double(x: np.ndarray) -> np.ndarray:

@@ -63,7 +63,7 @@ def test_a_first_dimension_that_counts_no_rows_may_be_of_any_length(load, client
 
 
 def test_a_batch_that_gives_other_rows_answers_one_by_one(client: Client) -> None:
-    """Nobody can tell whose row is whose there, so each request of such a batch is run again by itself."""
+    """If a batch returns another number of rows, each of its requests is run again by itself."""
     model = client.model("together", signature="nonzero")
     shape = tuple(size or 1 for size in model.signature.inputs[0].shape or ())
     rows = [np.full((1, *shape[1:]), value, np.float32) for value in (1, 0, 2, 0)]

@@ -120,7 +120,7 @@ def test_tensorflow_1(loaded: Callable[..., Repository]) -> None:
 
 
 def test_python_is_found_by_itself() -> None:
-    """What calls Python may do anything."""
+    """A signature that calls Python counts as changing something, because Python may do anything."""
     graph = tf.Graph()
     with graph.as_default():
         x = v1.placeholder(tf.float32, [None, 3], name="x")
@@ -255,7 +255,7 @@ def test_fetches_and_operations_of_a_session(loaded: Callable[..., Repository]) 
 
 
 def test_adopted_sessions_and_keras_models() -> None:
-    """What another module owns is found out about in the same way."""
+    """Effects of sessions and Keras models that another module owns are found in the same way."""
     with tf.Graph().as_default() as graph, v1.Session(graph=graph) as owned:
         x = v1.placeholder(tf.float32, [None, 3], name="x")
         n = v1.get_variable("n", initializer=0.0, use_resource=True)
@@ -277,7 +277,7 @@ def test_adopted_sessions_and_keras_models() -> None:
 
 
 def test_in_a_broker(paths: dict[str, Path]) -> None:
-    """Each call counts once, whoever makes it, in whatever company; the workers know what is stateful."""
+    """Each call counts once, whatever worker makes it and whatever else runs; the workers know what is stateful."""
     with (
         serving(
             models={

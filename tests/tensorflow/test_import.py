@@ -38,7 +38,7 @@ load([ModelSpec("mlp", {str(mlp_path)!r})]).close()
 
 @pytest.mark.slow
 def test_a_log_level_of_the_users_is_left_alone():
-    """Who sets TF_CPP_MIN_LOG_LEVEL sees what TensorFlow says."""
+    """A user who sets TF_CPP_MIN_LOG_LEVEL sees TensorFlow's messages."""
     code = "import os, broker.models.sources.session; print(os.environ['TF_CPP_MIN_LOG_LEVEL'])"
     done = run(code, TF_CPP_MIN_LOG_LEVEL="0")
     assert done.stdout == "0\n"
@@ -100,7 +100,7 @@ print({type(finder).__name__ for finder in sys.meta_path if finder not in before
 
 
 def test_a_models_code_finds_keras_by_any_name():
-    """As if it had come with TensorFlow. Each name is the first that its process asks for."""
+    """A model's code finds Keras by any name, as if it had come with TensorFlow, whichever name it uses first."""
     ways = [
         "keras = tf.keras",
         "import keras",
@@ -151,7 +151,7 @@ import broker.models.sources.session
 
 
 def test_keras_is_no_less_there_where_it_was_before():
-    """Who has imported it sees no difference."""
+    """Code that has imported Keras before sees no difference."""
     code = """
 import keras, sys
 import broker.models.sources.session

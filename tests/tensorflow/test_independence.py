@@ -75,7 +75,7 @@ def test_without_warm_up_nothing_is_run_and_nothing_joined(load: Load) -> None:
 
 
 def test_by_hand_goes_before(load: Load) -> None:
-    """On joins what is dependent, off joins nothing; tensors of a session are joined only then."""
+    """ "on" joins even dependent rows, "off" joins nothing; tensors of a session are joined only with "on"."""
     name = "serving_default"
     assert entry_of(1, load("ranking", batching="on"), name, 1).batchable
     assert entry_of(1, load("ranking", batching=False), name, 1).apart == "batching is off"
@@ -147,7 +147,7 @@ def test_the_decision_is_shown_with_its_reason(broker: TestBroker) -> None:
 
 
 def test_answers_that_show_a_dependence_end_it(broker: TestBroker, client: Client) -> None:
-    """What no made-up request has shown: joined answers are compared with those alone, which are then given."""
+    """If joined answers differ from separate ones in service, joining ends and the separate answers are returned."""
     model = client.model("late")
     assert described(broker, "late")["batchable"]
     rows = [np.full((1, 4), value, np.float32) for value in (1, MAGIC, 2, 3, 4, 5, 6, 7)]

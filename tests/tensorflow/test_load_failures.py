@@ -36,7 +36,7 @@ def refusal(path: Path | str, **settings) -> str:
 
 
 def test_a_corrupt_graph(copy):
-    """Bytes that are no protobuf are told as such, not as a crash."""
+    """Bytes that are not a protobuf are reported as such, not as a crash."""
     path = copy("mlp")
     (path / "saved_model.pb").write_bytes(b"\xff\x00 this is no protobuf")
     assert "the graph file in" in (text := refusal(path))
@@ -111,7 +111,7 @@ def test_no_signature_at_all(saved_models):
 
 
 def test_no_signature_that_can_be_served(saved_models):
-    """Every reason is told."""
+    """If no signature can be served, the error lists every reason."""
     text = refusal(saved_models["only_variants"])
     assert "none of its signatures can be served (serving_default: output 'list' is variant" in text
 
@@ -161,7 +161,7 @@ def test_all_failures_are_told_at_once(tmp_path):
 
 
 def test_what_cannot_be_loaded_does_not_stop_the_others(saved_models, tmp_path, caplog):
-    """It is told in the log, stands in END with its cause, and who asks for it learns the cause."""
+    """A model that cannot be loaded is logged, is in state END with its cause, and its callers get the cause."""
     specs = [ModelSpec("gone", str(tmp_path / "gone")), ModelSpec("good", str(saved_models["mlp"]))]
     loaded = repository.load(specs, warm=False)
     try:

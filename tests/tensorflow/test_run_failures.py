@@ -1,4 +1,4 @@
-"""What a caller is told when the model itself fails."""
+"""The errors that a caller gets when the model itself fails."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_failed_run_leaves_the_model_as_it_was(load):
 
 
 def test_a_wrong_dtype_is_refused_by_tensorflow_too(load):
-    """Whoever skips the checks before it gets an error and not an answer."""
+    """A request that skips the earlier checks gets an error and not an answer."""
     with pytest.raises(ModelFailed, match=r"Type mismatch: actual double vs\. expect float"):
         load("mlp").callable("serving_default")(np.ones((1, 128)))
 

@@ -200,5 +200,5 @@ def test_a_function_has_no_graph(broker: TestBroker) -> None:
 
 def test_options_are_tensorflows_own(session: Session) -> None:
     """They are refused, and not ignored."""
-    with pytest.raises(InvalidInput, match="options is TensorFlow's own"):
+    with pytest.raises(InvalidInput, match="options is supported only by TensorFlow"):
         session.run(Y, {X: ROWS}, options=object())  # type: ignore[arg-type]

@@ -1,5 +1,5 @@
-"""What a worker can make of `client.session`: it computes. Neither files nor variables are within its reach, unless the
-model's settings say so; and another user's worker has no session, unless the broker's settings say so."""
+"""The limits of `client.session`: it only computes. It can reach neither files nor variables, unless the model's
+settings allow that; and another user's worker has no session, unless the broker's settings allow it."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_another_users_worker_has_no_session(broker: TestBroker) -> None:
 
 @root_only
 def test_another_users_worker_cannot_call_what_a_session_asked_for(broker: TestBroker) -> None:
-    """Numbers are easily guessed."""
+    """Another user's worker cannot call a session's callable by guessing its number."""
     with worker_client.connect(broker.address) as client:
         session = client.session("opened")
         before = session.run("counted:0", {"x:0": X})

@@ -99,7 +99,7 @@ def test_light_models_get_one_thread_and_heavy_ones_all_cores(
 
 
 def test_a_setting_is_obeyed_and_nothing_is_measured(saved_models, monkeypatch):
-    """Who says intra_op_threads gets them."""
+    """A model with `intra_op_threads` gets that many, and nothing is measured."""
     monkeypatch.setattr(session, "_probe", lambda model: pytest.fail("measured although told"))
     model = session.load(ModelSpec("mlp", str(saved_models["mlp"]), intra_op_threads=4))
     try:

@@ -1,4 +1,4 @@
-"""Inputs reach TensorFlow where they lie, and outputs come from where it made them."""
+"""TensorFlow reads inputs in place, and outputs are read from its own memory."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_shared_memory_is_fed_in_place_even_read_only(load):
 
 
 def test_a_run_keeps_no_hold_of_its_inputs(load):
-    """When a run is over TensorFlow has let go of the memory that was fed, so that its segment can be unmapped."""
+    """When a run is over TensorFlow has released the memory that was fed, so that its segment can be unmapped."""
     run = load("mlp").callable("serving_default")
     segment = mmap.mmap(-1, 1 << 16)
     x = np.frombuffer(segment, np.float32, 128).reshape(1, 128)
@@ -63,7 +63,7 @@ def test_a_run_keeps_no_hold_of_its_inputs(load):
 
 
 def test_a_run_that_answers_with_its_input_holds_it_until_the_next_run(load):
-    """Where an output aliases fed memory, TensorFlow lets go of that at the first run after the output is dropped."""
+    """If an output aliases fed memory, TensorFlow releases it at the first run after the output is dropped."""
     run = load("identity").callable("float32")
     segment = mmap.mmap(-1, 1 << 16)
     x = np.frombuffer(segment, np.float32, 30).reshape(10, 3)

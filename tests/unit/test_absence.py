@@ -1,4 +1,4 @@
-"""How long a call waits for a broker that is not there, and what it is told in the end; on a clock of the test's."""
+"""How long a call waits for a missing broker, and its error in the end, on the test's own clock."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Waiting:
         self.tries = 0
 
     def meet(self, failure: Failure, times: int = 1_000_000) -> BrokerError | None:
-        """Fail so often to attach; what the call is told, None if it still waits."""
+        """Fail this often to attach. Returns the error of the call, None if it still waits."""
         for _ in range(times):
             self.tries += 1
             try:
@@ -71,7 +71,7 @@ def test_a_broker_that_went_away_is_waited_for_until_the_deadline(failure: Failu
 
 
 def test_an_expected_broker_that_does_not_answer_in_time_is_unavailable() -> None:
-    """One that listens but is not back before the deadline is no DeadlineExceeded."""
+    """If an expected broker listens but does not answer before the deadline, the error is BrokerUnavailable."""
     waiting = Waiting(1.0, expected=True)
     waiting.now_ns = SECOND
     assert type(waiting.meet(no_answer)) is BrokerUnavailable
@@ -85,14 +85,14 @@ def test_no_deadline_is_no_end() -> None:
 
 
 def test_where_no_broker_was_met_a_call_is_told_at_once() -> None:
-    """Nobody listens where nobody was expected: one try, and the error as it is."""
+    """If no broker was met and no process listens, there is one try, and its error is raised unchanged."""
     waiting = Waiting(60.0, expected=False)
     assert isinstance(waiting.meet(absent), NotListening)
     assert (waiting.tries, waiting.now_ns) == (1, 0)
 
 
 def test_a_stranger_that_hangs_up_gets_one_more_try() -> None:
-    """What hangs up twice is no broker; the call is told, and not as if it had been lost and could be run again."""
+    """A listener that hangs up twice is not a broker; the error does not let the call be run again."""
     waiting = Waiting(60.0, expected=False)
     told = waiting.meet(hung_up)
     assert isinstance(told, BrokerUnavailable)
@@ -101,7 +101,7 @@ def test_a_stranger_that_hangs_up_gets_one_more_try() -> None:
 
 
 def test_a_stranger_that_does_not_answer_in_time_is_a_missed_deadline() -> None:
-    """A first call that somebody keeps waiting gets DeadlineExceeded."""
+    """A first call that a listener keeps waiting gets DeadlineExceeded."""
     waiting = Waiting(1.0, expected=False)
     waiting.now_ns = SECOND
     assert isinstance(waiting.meet(no_answer), DeadlineExceeded)
@@ -111,7 +111,7 @@ def test_a_stranger_that_does_not_answer_in_time_is_a_missed_deadline() -> None:
 
 
 def runs(retries: int, *ran: bool) -> int | str:
-    """Meet brokers' ends, each after the call was handed over or before; runs left, or what the call is told."""
+    """Lose brokers, each after the call was handed over or before. Returns the runs left, or the error of the call."""
     attempts = Attempts(retries)
     for given in ran:
         try:
@@ -122,7 +122,7 @@ def runs(retries: int, *ran: bool) -> int | str:
 
 
 def test_a_call_is_run_once_more() -> None:
-    """By default one end is survived; at the second the call is told how often it was run."""
+    """By default a call survives one loss; the error after the second says how often it was run."""
     assert runs(1, True) == 0
     assert "it was run once more (retries=1), with the same end" in str(runs(1, True, True))
     assert "it was run 2 times more (retries=2)" in str(runs(2, True, True, True))
@@ -135,7 +135,7 @@ def test_only_runs_count() -> None:
 
 @pytest.mark.parametrize("ran", [False, True])
 def test_no_retries_is_none(ran: bool) -> None:
-    """With retries=0 the first end is told as it is."""
+    """With retries=0 the error of the first loss is raised unchanged."""
     assert runs(0, ran) == "it went away"
 
 

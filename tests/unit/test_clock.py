@@ -56,7 +56,8 @@ def test_a_worker_reads_the_monotonic_clock_only() -> None:
 
 
 def test_one_module_owns_the_clock() -> None:
-    """Nobody else takes a function of `time` that a test suite may have frozen: see `worker_client/system/clock.py`."""
+    """No other module uses a function of `time` that a test suite may have frozen: see
+    `worker_client/system/clock.py`."""
     for path in FILES:
         for node in ast.walk(ast.parse(path.read_text())):
             names = []

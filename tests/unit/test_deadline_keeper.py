@@ -1,4 +1,4 @@
-"""The watcher and whoever waits write of deadlines at the same time: none that was just set is lost."""
+"""The watcher and a waiter write deadlines at the same time: none that was just set is lost."""
 
 from __future__ import annotations
 

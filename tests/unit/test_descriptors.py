@@ -1,4 +1,4 @@
-"""What we open for others gets no number of a standard descriptor; what is missing of those is /dev/null."""
+"""Descriptors for other processes never get a standard number; missing standard descriptors become /dev/null."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_an_app_s_own_file_is_not_an_output() -> None:
 
 
 def test_what_is_left_to_callers_is_closed_later(tmp_path: Path) -> None:
-    """A thread that finds one of its descriptors closed by somebody else closes none: the app may be at it still, and
-    opens its own next. What is ours afterwards is closed, what is the app's by then is not."""
+    """A thread that finds one of its descriptors closed by other code closes none, because the app may still be closing
+    and then opens its own. Later ours are closed, but not the app's."""
     first, second = new_pipe()
     own = OwnSocket(socket.socket(socket.AF_UNIX))
     numbers = first.fd, second.fd, own.sock.fileno()

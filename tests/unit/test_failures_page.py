@@ -21,13 +21,13 @@ def test_each_named_test_exists() -> None:
 
 
 def test_each_row_names_a_test() -> None:
-    """What nobody has shown is not claimed."""
+    """Each row names a test, so that nothing unproved is claimed."""
     assert len(ROWS) > 25
     assert [row for row in ROWS if not re.search(r"`tests/[\w/.]+\.py`", row.rsplit("|", 2)[1])] == []
 
 
 def test_each_test_of_faults_has_its_row() -> None:
-    """A new kind of fault is told of on the page."""
+    """Each test of tests/faults has its row on the page."""
     there = {f"tests/faults/{path.name}" for path in (ROOT / "tests" / "faults").glob("test_*.py")}
     assert there - NAMED == set()
 

@@ -1,4 +1,4 @@
-"""What a caller may pass for a signature's inputs, and what is said about everything else."""
+"""The values that a caller may pass as inputs of a signature, and the errors for all others."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from worker_client.wire.tensors import MAX_RANK
 
 
 def validator(**inputs: tuple[str, Shape | None]) -> InputValidator:
-    """A fitter for signature "serving" of model "digits" with these inputs: name=(dtype, shape)."""
+    """A validator for signature "serving" of model "digits" with these inputs: name=(dtype, shape)."""
     specs = tuple(TensorSpec(name, np.dtype(dtype), shape) for name, (dtype, shape) in inputs.items())
     return InputValidator("digits", 3, SignatureInfo(1, Signature("serving", specs, ())))
 
@@ -229,7 +229,7 @@ def test_a_list_whose_values_would_change(value: Any, wanted: str):
     ],
 )
 def test_a_list_whose_values_are_kept(value: list[Any], wanted: str):
-    """A whole number may be a float, and any width that holds it is right."""
+    """An integer may become a float, and a number any type that holds its value."""
     ((array,), _) = validator(x=(wanted, (None,))).prepare(value)
     assert array.dtype == wanted
     assert array.tolist() == value

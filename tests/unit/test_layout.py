@@ -1,4 +1,4 @@
-"""The offsets of shared memory: who writes where, and that nobody else does."""
+"""The offsets of shared memory: which side writes where, and that the other side does not."""
 
 from __future__ import annotations
 

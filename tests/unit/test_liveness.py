@@ -1,4 +1,4 @@
-"""What a parent makes of a run record: read through a second mapping, as another process does."""
+"""What a parent concludes from a run record, read through a second mapping, as another process does."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def test_the_first_sign_of_life_comes_before_the_first_run() -> None:
 
 
 def test_a_run_without_a_limit_is_never_ended() -> None:
-    """max_run_seconds = 0 is the user's word, also where the run holds the lock, or the intake."""
+    """A run with max_run_seconds = 0 is never ended, even if it holds the interpreter lock or the intake."""
     parents, ours = mapped_twice()
     run(ours, "train", 0)
     ours.no_answer("intake", START)

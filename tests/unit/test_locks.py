@@ -1,4 +1,4 @@
-"""The lock files of an address: who holds them, what the note in them says, and which file counts."""
+"""The lock files of an address: their holder, their lock record, and which file counts."""
 
 from __future__ import annotations
 

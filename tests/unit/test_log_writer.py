@@ -1,4 +1,4 @@
-"""Who logs waits for nobody: lines past the bound are dropped and counted."""
+"""Logging never blocks: lines beyond the limit are dropped and counted."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_line_is_written_at_once(pipe: tuple[int, int]) -> None:
 
 
 def test_lines_keep_their_order_and_losses_are_counted(pipe: tuple[int, int]) -> None:
-    """A full pipe makes nobody wait; when it is read, the first lines come, and how many did not."""
+    """A full pipe blocks no thread; when it is read, the first lines come, and the number of lost ones."""
     read, write = pipe
 
     def log() -> None:

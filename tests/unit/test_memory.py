@@ -51,7 +51,7 @@ def test_what_is_taken_is_counted_twice(memory: Memory):
 
 
 def test_the_channels_of_a_process_share_one_budget(memory: Memory):
-    """Many connections take no more than one may; one that has ended is not in the next one's way."""
+    """All connections of a process together get no more than one may; an ended one does not count."""
     one, other = memory.account("process"), memory.account("process")
     take(one, 3 * PAGE)
     take(other, PAGE)

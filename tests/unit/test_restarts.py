@@ -28,7 +28,7 @@ def test_pauses_double_up_to_a_limit() -> None:
 
 
 def test_the_first_restart_is_at_once_the_next_ones_later_and_later() -> None:
-    """Brokers that serve and die soon are started again after 0, 0.1, 0.2 seconds and so on, for ever."""
+    """Brokers that serve and die soon are started again after 0, 0.1, 0.2 seconds and so on, without a limit."""
     found = pauses(RestartPolicy(), *[DIED_SOON] * 20)
     assert found[:7] == [0, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2]
     assert found[7:] == [LAST_PAUSE_SECONDS] * 13
@@ -43,7 +43,8 @@ def test_a_stable_minute_makes_up_for_everything() -> None:
 
 
 def test_starts_that_fail_are_tried_again_for_ever() -> None:
-    """What keeps a broker from starting may pass: it is tried again, with pauses that grow to half a minute."""
+    """A failed start is always tried again, because its cause may be temporary, with pauses that grow to half a
+    minute."""
     found = pauses(RestartPolicy(), DIED_SOON, *[None] * 20)
     assert found[:5] == [0, 0.1, 0.2, 0.4, 0.8]
     assert found[10:] == [LAST_PAUSE_OF_STARTS_SECONDS] * 11
@@ -51,7 +52,7 @@ def test_starts_that_fail_are_tried_again_for_ever() -> None:
 
 @pytest.mark.parametrize("failures", [0, 1, 9])
 def test_what_cannot_pass_is_given_up_at_once(failures: int) -> None:
-    """A wrong setting is no better the next time, however many starts failed before."""
+    """A permanent cause, such as a wrong setting, is given up at once, however many starts failed before."""
     restarts = RestartPolicy()
     pauses(restarts, DIED_SOON, *[None] * failures)
     assert restarts.pause_s(None, can_pass=False) is None

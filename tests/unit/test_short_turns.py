@@ -1,4 +1,4 @@
-"""Short turns on a processor, as the kernel has them."""
+"""Short time slices on a processor, as the kernel implements them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broker.host.time_slice import SLICE_NS, ask_for
 
 
 def slice_ns() -> int | None:
-    """Of the calling thread, as the scheduler tells it; None where it does not."""
+    """The time slice of the calling thread, as the scheduler reports it; None if it does not."""
     for line in Path("/proc/thread-self/sched").read_text().splitlines():
         name, _, value = line.partition(":")
         if name.strip() == "se.slice":

@@ -1,4 +1,4 @@
-"""Several pytest processes that share one run: who waits for whom, and whose leak is whose."""
+"""Several pytest processes that share one run: which tests wait for which, and which test a leak belongs to."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A start that goes on and on: what is told of it, and when it has an end."""
+"""A start that takes long: what is logged about it, and when it is ended."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_a_str_without_utf_8():
 
 
 def test_strings_of_other_lengths_have_the_same_table():
-    """So their requests have the same plan."""
+    """Strings of other lengths have the same table, so their requests share a prepared request."""
     few, many = [encode(np.array([b"x" * n, b"y"], object)) for n in (0, 1000)]
     tables = {lay_out([(strings.dtype, strings.shape)]).table for strings in (few, many)}
     assert len(tables) == 1
@@ -173,7 +173,7 @@ def region_of(values: list[int], fill: bytes = b"") -> memoryview:
 
 
 def check_harmless(region: memoryview, count: int, start: int) -> None:
-    """Reading raises ValueError, or gives strings whose bytes are all of the region, and no more than it has."""
+    """Check that reading raises ValueError, or returns strings whose bytes all come from the region."""
     view = StringView((count,), region, 0, start)
     assert 0 <= view.nbytes <= WORD * count + len(region)
     try:

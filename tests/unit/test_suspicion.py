@@ -1,4 +1,4 @@
-"""Which model is taken for what ends the broker's process. All on a clock that stands still."""
+"""Which model is suspected of ending the broker's process. All on a clock that stands still."""
 
 from __future__ import annotations
 

@@ -45,7 +45,8 @@ def test_a_setting(text: str, setting: str, value: Any):
 
 
 def test_of_one_model_and_of_all():
-    """What is said of one model goes before what is said of all, in whatever order; a later word before an earlier."""
+    """A setting of one model overrides a setting of all models, in any order; a later setting overrides an earlier
+    one."""
     texts = [
         "digits.max_batch_size=8",
         "*.max_batch_size=16",

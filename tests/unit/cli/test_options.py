@@ -39,7 +39,8 @@ def settings(*words: str) -> Settings:
 
 
 def test_without_options_all_is_as_by_default():
-    """The command line has one default of its own: who starts a broker by hand wants to see what it does."""
+    """Without options all settings have their defaults, except the log level, so that a user who starts a
+    broker sees what it does."""
     found = settings("--name", "here")
     assert found == Settings(models=(ModelSpec("m", "models/m"),), address=found.address, log_level="info")
     assert found.address.endswith("here.sock") or "here" in found.address

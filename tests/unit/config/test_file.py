@@ -1,4 +1,4 @@
-"""The configuration file: what it may say, and what it is told when it says something else."""
+"""The configuration file: what it may contain, and the errors for anything else."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_relative_paths_count_from_the_file(path: Path) -> None:
     ],
 )
 def test_everything_wrong_is_told_with_its_line(path: Path, text: str, said: list[str]) -> None:
-    """One look shows all there is to repair."""
+    """One check reports all errors, each with its line."""
     path.write_text(text)
     with pytest.raises(ConfigError) as caught:
         read(path)

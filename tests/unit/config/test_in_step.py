@@ -84,7 +84,7 @@ def public(kind: type) -> list[str]:
 
 
 def test_every_setting_has_a_value_here() -> None:
-    """So that the tests below know of a new one."""
+    """Every setting has a value here, so that the tests below cover new ones."""
     assert sorted(OF_SETTINGS) == sorted(public(Settings))
     assert sorted(OF_MODELS) == sorted(public(ModelSpec))
     settings, spec = Settings(models=(), **OF_SETTINGS), ModelSpec("m", **OF_MODELS)
@@ -95,7 +95,7 @@ def test_every_setting_has_a_value_here() -> None:
 
 
 def test_every_setting_is_a_key_of_the_file() -> None:
-    """And no other key is."""
+    """The keys of the file are exactly the settings."""
     assert sorted(BROKER_KEYS) == sorted([NAME, *public(Settings)])
     assert sorted(MODEL_KEYS) == sorted(public(ModelSpec))
 

@@ -1,4 +1,4 @@
-"""What the checks of `broker doctor` make of what they read, on figures that this machine does not have."""
+"""The verdicts of the checks of `broker doctor`, on figures that this machine does not have."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_tensorflow_is_known_by_its_libraries(path: str, there: bool) -> None:
 
 
 def test_workers_that_cannot_be_seen() -> None:
-    """What may not be looked at is said to be unknown; a parent is worse than its workers."""
+    """Workers that cannot be inspected are reported as unknown; TensorFlow in a parent is worse than in its workers."""
     told(duplicates.judge([], [], 3, 1), "warning", "3 of 4 workers cannot be inspected", "as root")
     told(duplicates.judge([], [], 0, 4), "ok", "none of 4")
     told(duplicates.judge([99999999], [99999998], 0, 4), "warning", "the parent 99999998 (?)", "preloads")

@@ -1,4 +1,4 @@
-"""What others use of the processors, from files and process clocks."""
+"""How much other programs use the processors, from files and process clocks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ class Machine:
 
 
 def test_what_is_neither_idle_nor_ours(tmp_path: Path) -> None:
-    """Half a core is a crowd, which is over below a quarter; both are averages, so that one look decides little."""
+    """Half a core of other load counts as contention, which ends below a quarter; both are averages, so one reading
+    decides little."""
     machine = Machine(tmp_path)
     machine.second(idle=2)
     for _ in range(5):
@@ -89,7 +90,7 @@ def test_callers_that_cannot_be_seen(tmp_path: Path, caller: int) -> None:
 
 
 def test_where_the_machine_does_not_tell(tmp_path: Path) -> None:
-    """Nobody is known to compute; the next look is due as usual."""
+    """Where the machine gives no figures, no other program is assumed to compute; the next check is due as usual."""
     neighbours = Neighbours({0, 1}, tmp_path)
     (tmp_path / "proc").mkdir()
     for second, text in enumerate(

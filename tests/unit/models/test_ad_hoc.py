@@ -1,4 +1,4 @@
-"""What sessions have asked for is bounded, each worker has its share, and what nobody has any more makes room."""
+"""The number of callables for sessions is limited, each worker has its share, and unused ones make room."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Asked:
         self.made = 0
 
     def ask(self, key: Any, worker: str) -> bool:
-        """Whether another one went for it."""
+        """Ask for a callable. True if another one was removed for it."""
         if self.all.found(self.version, key, worker) is not None:
             return False
         went = self.all.make_room([self.version], worker)

@@ -1,4 +1,4 @@
-"""What a load takes of the interpreter, and that it gives it back."""
+"""Interpreter settings that a load changes, and that it restores."""
 
 from __future__ import annotations
 

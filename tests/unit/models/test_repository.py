@@ -101,7 +101,7 @@ def test_the_description_crosses_the_control_plane():
 
 
 def test_without_warming_nothing_is_run():
-    """`warm=False` leaves the costs unknown."""
+    """With `warm=False` nothing is run, and the costs stay unknown."""
     assert load([ModelSpec("m", ECHO)], warm=False).entry("m").cost == Cost(None, False, "not measured")
 
 

@@ -19,7 +19,7 @@ def version(number: int, fingerprint: str = "f", is_numbered: bool = True) -> Ve
 
 
 def test_the_pauses_double_up_to_five_minutes() -> None:
-    """From each failure on; it is due then, and not before."""
+    """The pauses after failures double up to five minutes, and a try is due only after its pause."""
     retries, now = LoadRetries(), 1000.0
     pauses = []
     for _ in range(12):

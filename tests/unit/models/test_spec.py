@@ -1,4 +1,4 @@
-"""What a user may write for a model, and what is said to one who writes something else."""
+"""The forms in which a user may specify a model, and the errors for other forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slow clients of the endpoint keep nobody out, and take no more than so many threads; what each method is answered."""
+"""Slow clients of the endpoint lock no others out, and use a limited number of threads; the answers to each method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one thread counts of what it runs."""
+"""The counters of one thread for the requests that it runs."""
 
 from __future__ import annotations
 

@@ -222,7 +222,7 @@ def test_bulk_fills_the_room_that_is_left(batcher: Batcher[Request]):
 
 
 def test_bulk_does_not_starve(batcher: Batcher[Request]):
-    """While interactive requests never cease, one batch in BULK_EVERY is bulk."""
+    """If interactive requests never stop, one batch in BULK_EVERY is bulk."""
     batcher.add(Request("bulk", "a", group="x", level=BULK))
     got = []
     while "bulk" not in got:
@@ -242,7 +242,7 @@ class Until:
 
 
 def test_a_group_is_held_for_company(batcher: Batcher[Request]):
-    """It runs when its delay is over, or when it is full; what has no delay passes by."""
+    """A held group runs when its delay is over, or when it is full; groups without a delay run before it."""
     delay = Until(50)
     batcher.add(Request("a", delay=delay, batch_limit=2))  # type: ignore[arg-type]
     assert batcher.next_batch(40) == []

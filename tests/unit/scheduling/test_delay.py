@@ -1,4 +1,4 @@
-"""How long a batch waits for company, on a fake clock."""
+"""How long a batch waits for more requests, on a fake clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may poll: by how many call, what else computes, and what a quota leaves."""
+"""Which workers may poll: by how many call, what else computes, and what a quota leaves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bound of a model's queue: who is let in, who is held, and who is let in next."""
+"""The limit of a model's queue: which requests enter, which are held, and which enter next."""
 
 from __future__ import annotations
 
