@@ -16,7 +16,7 @@ from worker_client.binding import Binding, copied, input_shapes
 from worker_client.calls import mapping
 from worker_client.calls.futures import CallFuture, PendingCall
 from worker_client.calls.keras import IN_FLIGHT, Parts, check_call
-from worker_client.calls.string_inputs import fitter_of
+from worker_client.calls.string_inputs import validator_of
 from worker_client.calls.timings import Timings
 from worker_client.connection import Connection
 from worker_client.request import Request
@@ -379,7 +379,7 @@ class Model:
             if info.stateful:
                 channel.run_once[info.id] = f"{label} {info.stateful}"
             number = info.id + PRIORITIES[self.priority]
-            validator = fitter_of(self.name, version, info, self.strict)
+            validator = validator_of(self.name, version, info, self.strict)
             binding = self._binding = Binding(self._connection, channel, number, validator, outputs)
             if channel.model_cache.enter(self, updates):
                 return binding

@@ -21,7 +21,7 @@ from worker_client.wire.strings import Strings, StringView, blank, encode, place
 from worker_client.wire.tensors import TensorLayout
 
 
-def fitter_of(model: str, version: int, info: SignatureInfo, strict: bool) -> InputValidator:
+def validator_of(model: str, version: int, info: SignatureInfo, strict: bool) -> InputValidator:
     kind = StringInputValidator if info.signature.takes_strings else InputValidator
     return kind(model, version, info, strict)
 

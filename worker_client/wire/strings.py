@@ -184,7 +184,7 @@ def _cut(region: memoryview, place: int, bounds: Sequence[int]) -> list[bytes]:
         return [bytes(region[place + begin : place + stop]) for begin, stop in pairwise(bounds)]
     data = bytes(region[place + start : place + end])
     if start:
-        bounds = [binding - start for binding in bounds]
+        bounds = [bound - start for bound in bounds]
     return [data[begin:stop] for begin, stop in pairwise(bounds)]
 
 
