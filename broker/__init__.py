@@ -34,6 +34,10 @@ def __getattr__(name: str) -> Any:
         return importlib.import_module("broker.adopt")
     if name not in _PLACES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "Broker":
+        from worker_client.system.linux import check_linux
+
+        check_linux("A broker")
     found = globals()[name] = getattr(importlib.import_module(_PLACES[name]), name)
     return found
 

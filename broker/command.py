@@ -41,10 +41,16 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def _program() -> Callable[[], object]:
+    from worker_client.system.linux import check_linux
+    from worker_client.wire.errors import BrokerUnavailable
     from worker_client.wire.version import __version__
 
     if sys.argv[1:] == ["--version"]:
         return lambda: print(f"onesession, version {__version__}")  # noqa: T201 - click comes with an extra
+    try:
+        check_linux("This command")
+    except BrokerUnavailable as error:
+        sys.exit(f"Error: {error}")
     try:
         from broker.cli import main as program
     except ModuleNotFoundError as error:

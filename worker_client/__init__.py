@@ -6,14 +6,7 @@ y = await worker_client.aio.connect().model("digits").predict(x)
 """
 
 import importlib
-import sys
 from types import ModuleType
-
-if sys.platform != "linux":
-    raise ImportError(
-        f"onesession runs on Linux only, and this is {sys.platform}: it needs memfd and /dev/shm. Use WSL2 on "
-        "Windows, or a Linux container (Docker) on macOS"
-    )
 
 from worker_client.attachment.metadata import ModelInfo
 from worker_client.calls.timings import Timings
@@ -56,11 +49,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> ModuleType:
-    """`worker_client.aio`, `otel` and `node`, imported on first use, because importing asyncio takes time."""
-    if name in ("aio", "otel", "node"):
+    """`worker_client.aio`, `otel`, `node`, `testing`: imported on first use, because importing asyncio takes time."""
+    if name in ("aio", "otel", "node", "testing"):
         return importlib.import_module(f"worker_client.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*__all__, "aio", "node", "otel"])
+    return sorted([*__all__, "aio", "node", "otel", "testing"])

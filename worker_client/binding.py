@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from operator import index
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from worker_client.calls.channel import Channel
 from worker_client.calls.inputs import InputValidator
-from worker_client.connection import Connection
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from worker_client.calls.channel import Channel
+    from worker_client.connection import Connection
 
 
 class Binding(NamedTuple):

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from worker_client import timeouts
 from worker_client.attachment.metadata import ModelInfo
-from worker_client.connection import Connection
+from worker_client.in_process import address as inline
+from worker_client.in_process.connection import connection_to
 from worker_client.ipc.waiting import WaitMode
 from worker_client.model import INTERACTIVE_PRIORITY, Model, Priority
 from worker_client.session import Session
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.face import face
+from worker_client.system.linux import check_linux
 from worker_client.wire.address import first_served, places
 from worker_client.wire.errors import InvalidInput
+
+if TYPE_CHECKING or sys.platform == "linux":
+    from worker_client.connection import Connection
 
 
 class Client:
@@ -115,19 +122,40 @@ def connect(
     retries: int = 1,
     wait: Literal["adaptive", "poll", "block"] = "adaptive",
 ) -> Client:
-    """A client of the broker at `address`: a name, a socket path, or None for $BROKER_ADDRESS, else "default".
+    """A client of the broker at `address`: a name, a socket path, or None for $BROKER_ADDRESS, else "default". The
+    address "inline:NAME=SOURCE,..." stands for models in this process, without a broker: see `worker_client.testing`.
 
     `timeout` is the default timeout of every call in seconds (float("inf") for none). Without it, the default is
     $BROKER_TIMEOUT, else the model's own setting, else 60, and under gunicorn less than the server's own worker
     timeout. `retries` is how often a call whose broker goes away is run again on the next broker, for which it waits
     within its deadline; with 0 it fails at once. `wait` is "adaptive"; "poll" and "block" exist for comparison. Nothing
     is sent before the first call, so a preloading server may call this before the broker runs and before it forks.
-    Raises InvalidInput.
+    Raises InvalidInput; BrokerUnavailable where no broker can run, as that needs Linux.
     """
     seconds = timeouts.of_environment() if timeout is None else timeouts.checked(timeout)
+    return Client(connection_at(address, checked_wait(wait)), seconds, checked_retries(retries))
+
+
+def connection_at(address: str | os.PathLike[str] | None, mode: WaitMode) -> Connection:
+    """To the broker there, or to the models of this process that the address names."""
+    if (text := inline.of(address)) is not None:
+        return _in_process(text)
+    check_linux("A broker")
     found = places(address)
-    connection = Connection(first_served(found), checked_wait(wait), found)
-    return Client(connection, seconds, checked_retries(retries))
+    return Connection(first_served(found), mode, found)
+
+
+def connection_as_pickled(path: str, mode: WaitMode) -> Connection:
+    """The same for an address in full, as a client is pickled with."""
+    if inline.of(path) is not None:
+        return _in_process(path)
+    check_linux("A broker")
+    return Connection(Path(path), mode)
+
+
+def _in_process(text: str) -> Connection:
+    connection: Connection = connection_to(text)
+    return connection
 
 
 def checked_wait(wait: Any) -> WaitMode:

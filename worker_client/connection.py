@@ -186,6 +186,10 @@ class Connection:
             return error
         raise AssertionError("the deadline has passed")
 
+    def spent_ns(self, since_ns: int) -> int:
+        """How much of its timeout a call has spent that began then."""
+        return monotonic_ns() - since_ns
+
     def _attach_policy(self, deadline_ns: int, patient: bool) -> AttachPolicy:
         return AttachPolicy(self.path, deadline_ns, patient and self._is_expected(monotonic_ns()))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from time import sleep
-from typing import Any, Final, Literal, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, overload
 
 import numpy as np
 
@@ -18,7 +18,6 @@ from worker_client.calls.futures import CallFuture, PendingCall
 from worker_client.calls.keras import IN_FLIGHT, Parts, check_call
 from worker_client.calls.string_inputs import validator_of
 from worker_client.calls.timings import Timings
-from worker_client.connection import Connection
 from worker_client.request import Request
 from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
@@ -26,6 +25,9 @@ from worker_client.system.face import face
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelFailed, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
 from worker_client.wire.signature import Signature, TensorSpec, label_of
+
+if TYPE_CHECKING:
+    from worker_client.connection import Connection
 
 Priority = Literal["interactive", "bulk"]
 INTERACTIVE_PRIORITY: Final = "interactive"
@@ -345,7 +347,7 @@ class Model:
         self._seconds = self._given_timeout or timeouts.implied(None)
         binding = self.bind(self.deadline(timeout))
         self._seconds = self.timeout
-        return binding, self.deadline(timeout) - (monotonic_ns() - start)
+        return binding, self.deadline(timeout) - self._connection.spent_ns(start)
 
     def bind(self, deadline_ns: int) -> Binding:
         """A new Binding, on the current broker or one that starts before the deadline.

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from worker_client.attachment.metadata import SignatureInfo
 from worker_client.attachment.model_cache import Models
 from worker_client.calls.fetches import WrongType, flatten, graph_name
-from worker_client.connection import Connection
 from worker_client.model import Model
 from worker_client.wire.errors import InvalidInput
 from worker_client.wire.signature import TensorSpec
+
+if TYPE_CHECKING:
+    from worker_client.connection import Connection
 
 _REMEMBERED = 1024
 _WRONG_FEED = "Cannot interpret feed_dict key as Tensor"

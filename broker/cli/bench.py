@@ -32,12 +32,12 @@ from broker.bench.plan import ARRIVALS, POISSON, Load, SweepPlan
 from broker.bench.report import markdown, plots, screen
 from broker.bench.sweep import OnProgress, Questions, Sweep
 from broker.cli.completion import BrokerName
-from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
 from broker.cli.numbers import FLOATS, INTEGERS
 from broker.cli.option_groups import OF_BENCH, GroupedCommand
 from broker.cli.options import reported_errors
 from broker.cli.sigterm import ended_by_sigterm
+from broker.config.model_argument import spec_of
 from broker.config.settings import Tune
 from broker.counters.counted import counted
 from broker.models.files.reading import reading

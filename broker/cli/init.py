@@ -12,8 +12,8 @@ from pathlib import Path
 import click
 
 from broker.cli import deployment
-from broker.cli.model_argument import spec_of
 from broker.cli.options import reported_errors
+from broker.config.model_argument import spec_of
 from broker.models.spec import ModelSpec
 from worker_client.wire.errors import BrokerError, InvalidInput
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import click
 
-from broker.cli.model_argument import spec_of
 from broker.cli.options import reported_errors
+from broker.config.model_argument import spec_of
 from worker_client.node import shared
 
 

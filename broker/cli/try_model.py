@@ -18,11 +18,11 @@ from broker.bench.arms import Named
 from broker.bench.arms.brokered import Brokered
 from broker.bench.model_under_test import ModelUnderTest, ServedUnderTest, served
 from broker.cli import snippets
-from broker.cli.model_argument import spec_of
 from broker.cli.models import shown
 from broker.cli.options import reported_errors
 from broker.cli.sigterm import ended_by_sigterm
 from broker.config.logs import LogLevel
+from broker.config.model_argument import spec_of
 from broker.config.settings import Tune
 from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec

@@ -16,10 +16,10 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn
 from rich.table import Table as RichTable
 
-from broker.cli.model_argument import spec_of
 from broker.cli.model_settings import with_settings
 from broker.cli.options import reported_errors, setting_option
 from broker.config.logs import LogLevel, log_to_stderr
+from broker.config.model_argument import spec_of
 from broker.counters.counted import counted
 from broker.models.files.reading import reading
 from broker.models.spec import ModelSpec

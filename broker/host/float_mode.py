@@ -31,7 +31,7 @@ def _functions() -> tuple[Any, Any] | None:
         try:
             found = ctypes.PyDLL(library)
             return found.fegetenv, found.fesetenv
-        except (OSError, AttributeError):
+        except (OSError, AttributeError, TypeError):  # the last is Windows', where None is no library
             continue
     return None
 

@@ -6,6 +6,7 @@ with the same libraries runs (`bench/sweep.py`).
 
 from __future__ import annotations
 
+import mmap
 import os
 import time
 from collections.abc import Collection, Iterable
@@ -13,8 +14,7 @@ from pathlib import Path
 
 from broker.host.kernel_files import ROOT, lines
 
-_PAGE = os.sysconf("SC_PAGE_SIZE")
-_TICKS = os.sysconf("SC_CLK_TCK")
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # Windows has no /proc to count in
 
 
 def cpu_ns(pid: int) -> int:
@@ -64,8 +64,9 @@ def idle_s(processors: Collection[int], root: Path = ROOT) -> float | None:
 
 
 def resident_bytes() -> int:
-    """Memory that this process has in use."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+    """Memory that this process has in use; 0 where the system does not tell, as models may run elsewhere in tests."""
+    told = lines(ROOT / "proc/self/statm")
+    return int(told[0].split()[1]) * mmap.PAGESIZE if told else 0
 
 
 def pss_bytes(pid: int, root: Path = ROOT) -> int:

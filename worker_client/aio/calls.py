@@ -18,7 +18,7 @@ import asyncio
 import contextlib
 from collections import deque
 from itertools import count
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -26,14 +26,16 @@ from worker_client.attachment.listeners import CHECK_NS
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.attachment.slot import Slot
 from worker_client.binding import Binding, copied
-from worker_client.calls.channel import Channel
 from worker_client.calls.timings import Timings
-from worker_client.ipc.event import Event
 from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_EVENT, OUTPUT_REGION
 from worker_client.wire.tensors import TensorLayout
+
+if TYPE_CHECKING:
+    from worker_client.calls.channel import Channel
+    from worker_client.ipc.event import Event
 
 _numbers = count()  # of claims, in the order in which they were made
 

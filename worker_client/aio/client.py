@@ -11,9 +11,8 @@ import contextlib
 import os
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Mapping
-from pathlib import Path
 from types import TracebackType
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
@@ -23,11 +22,8 @@ from worker_client.aio.request import AsyncRequest
 from worker_client.attachment.metadata import ModelInfo
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.binding import Binding
-from worker_client.calls.channel import Channel
 from worker_client.calls.keras import IN_FLIGHT, Parts
 from worker_client.calls.timings import Timings
-from worker_client.connection import Connection
-from worker_client.ipc.event import Event
 from worker_client.ipc.waiting import WaitMode
 from worker_client.model import INTERACTIVE_PRIORITY, Model, Priority
 from worker_client.system import patched as monkey
@@ -36,6 +32,10 @@ from worker_client.system.face import face
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature
+
+if TYPE_CHECKING:
+    from worker_client.calls.channel import Channel
+    from worker_client.ipc.event import Event
 
 
 def connect(
@@ -355,7 +355,7 @@ def _client_of_this_process(path: str, timeout: float | None, retries: int) -> A
     key = path, timeout, retries
     client = _copies.get(key)
     if client is None:
-        connection = Connection(Path(path), WaitMode.BLOCK)
+        connection = sync.connection_as_pickled(path, WaitMode.BLOCK)
         client = _copies.setdefault(key, AsyncClient(sync.Client(connection, timeout, retries)))
     return client
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from worker_client.attachment.region import InputRegion, OutputRegion
 from worker_client.attachment.retry_policy import BrokerLost, ForeignAnswer, ModelReplaced
-from worker_client.ipc.semaphore import WaitableSemaphore
-from worker_client.ipc.waiting import PollOrBlock
 from worker_client.wire.errors import STATUS_OK, BrokerError, ConnectionClosed, StaleSignature, from_status
 from worker_client.wire.layout import (
     ANSWER_SEQUENCE,
@@ -31,6 +30,10 @@ from worker_client.wire.layout import (
     WAITING_BLOCKS,
     WAITING_POLLS,
 )
+
+if TYPE_CHECKING:
+    from worker_client.ipc.semaphore import WaitableSemaphore
+    from worker_client.ipc.waiting import PollOrBlock
 
 
 class Slot:

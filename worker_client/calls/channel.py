@@ -20,6 +20,7 @@ from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.attachment.slot import Slot
 from worker_client.attachment.supply import SlotSupply
 from worker_client.calls.futures import FutureDispatcher
+from worker_client.calls.late import how_late
 from worker_client.ipc import semaphore
 from worker_client.ipc.ring import RingProducer
 from worker_client.ipc.segment import Segment
@@ -34,7 +35,6 @@ from worker_client.wire.layout import (
     BULK,
     DONE,
     HELD,
-    JOINED,
     NO_DEADLINE,
     NOTIFY_BELL,
     NOTIFY_EVENT,
@@ -44,9 +44,7 @@ from worker_client.wire.layout import (
     POLL_GIVING_WAY,
     POLL_WORD,
     RING_END,
-    STARTED_NS,
     SUBMITTED_NS,
-    TAKEN_NS,
 )
 
 _UNWATCHED_CHECK_SECONDS = 0.001
@@ -144,6 +142,10 @@ class Channel(SlotSupply):
                     slot.deadline_ns = NO_DEADLINE
                     return
 
+    def await_bell(self) -> None:
+        """For the thread of the futures: block until there may be something to look at."""
+        semaphore.acquire(self.bell)
+
     def take_answer(self, slot: Slot) -> bool:
         """Acquire the answer, if it is there, to a call for which no thread is in `wait`."""
         while slot.done and semaphore.try_acquire(slot.completed):  # SYNC completed
@@ -188,21 +190,8 @@ class Channel(SlotSupply):
                 f"the model's queue was full until the call's timeout ({waited:.0f} ms); send less at a time or raise "
                 "the model's max_queue_rows or max_queue_bytes"
             )
-        return DeadlineExceeded(self._late(slot, waited))
-
-    def _late(self, slot: Slot, waited_ms: float) -> str:
-        """The message: which call it was, and how far it got."""
-        words = slot.words
         label, _ = self.run_limits.get(slot.signature_id & ~BULK, ("", 0.0))
-        started_ns = words[STARTED_NS] & ~JOINED
-        if started_ns >= words[SUBMITTED_NS]:
-            where = f"and the model has been running it for {(monotonic_ns() - started_ns) / 1e6:.0f} ms"
-        elif words[TAKEN_NS] >= words[SUBMITTED_NS]:
-            where = "all of it in the model's queue behind other calls"
-        else:
-            where = "and the broker has not taken it yet"
-        what = f"{label}{label and ': '}no answer within the call's timeout"
-        return f"{what}; waited {waited_ms:.0f} ms, {where}"
+        return DeadlineExceeded(how_late(slot.words, label))
 
     # -- called by the watcher thread ----------------------------------------------------------------------------------
 

@@ -23,7 +23,6 @@ import numpy as np
 from worker_client.attachment.retry_policy import Attempts, BrokerLost, ModelReplaced
 from worker_client.attachment.slot import Slot
 from worker_client.calls.timings import Timings
-from worker_client.ipc import semaphore
 from worker_client.system import fork, limits, threads
 from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
@@ -322,7 +321,7 @@ class FutureDispatcher:
     def _dispatch(self) -> None:
         channel = self._channel
         while channel.open:
-            semaphore.acquire(channel.bell)
+            channel.await_bell()
             if not channel.ours:
                 break
             self._settle_all()

@@ -140,7 +140,7 @@ class InputValidator:
             ) from None
 
     def _check(self, spec: TensorSpec, array: np.ndarray) -> None:
-        if array.dtype != spec.dtype and (self.strict or not _casts(array.dtype, spec.dtype)):
+        if array.dtype != spec.dtype and (self.strict or not casts(array.dtype, spec.dtype)):
             raise InvalidInput(
                 f"{self.label}: input {spec.name!r} expects dtype {spec.dtype.name}, got {array.dtype.name}"
                 f"{'' if array.dtype.isnative else ' of foreign byte order'}; "
@@ -159,7 +159,8 @@ class InputValidator:
         return ", ".join(f"{spec.name!r}: {spec}" for spec in self.signature.inputs) or "no inputs"
 
 
-def _casts(given: np.dtype, wanted: np.dtype) -> bool:
+def casts(given: np.dtype, wanted: np.dtype) -> bool:
+    """Whether arrays of the one are taken for the other."""
     return wanted.kind in _NUMBERS and np.can_cast(given, wanted, "same_kind")
 
 
@@ -169,7 +170,7 @@ def _converted(value: Any, wanted: np.dtype) -> np.ndarray:
     if array.dtype == wanted or not array.size or wanted.kind not in _NUMBERS:
         return np.asarray(value, dtype=wanted)
     whole = array.dtype.kind in "biu" and wanted.kind in "biu"
-    if not whole and array.dtype.kind != "O" and not _casts(array.dtype, wanted):
+    if not whole and array.dtype.kind != "O" and not casts(array.dtype, wanted):
         raise TypeError(f"it holds {array.dtype.name}")
     with np.errstate(over="raise"):
         made = array.astype(wanted)

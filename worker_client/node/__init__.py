@@ -27,8 +27,12 @@ from typing import Any
 
 from worker_client import timeouts
 from worker_client.client import Client, checked_retries
-from worker_client.node.connection import connection_to
-from worker_client.node.wanted import Wanted
+from worker_client.system.linux import check_linux
+
+check_linux("A node broker")  # before what only Linux has is imported
+
+from worker_client.node.connection import connection_to  # noqa: E402
+from worker_client.node.wanted import Wanted  # noqa: E402
 
 __all__ = ["shared"]
 

@@ -23,6 +23,7 @@ import _thread
 import ctypes
 import mmap
 import os
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol, TypeVar
@@ -35,7 +36,7 @@ _WIPE_ON_FORK = 18
 _NO_ADVICE = -1
 _NUM_THREADS = 20  # the field of proc(5)'s stat, counted from 1
 
-_libc = ctypes.PyDLL(None)  # PyDLL keeps the interpreter's lock
+_libc: Any = ctypes.PyDLL(None) if sys.platform != "win32" else None  # PyDLL keeps the interpreter's lock
 
 
 class Word(Protocol):
@@ -83,6 +84,8 @@ def _wiped_page() -> mmap.mmap:
 def _kernel_wipes() -> bool:
     """Whether the kernel wipes pages at a fork. Some emulators accept any advice and follow none, so invalid advice
     must be refused."""
+    if sys.platform != "linux":  # elsewhere the number may mean other advice
+        return False
     try:
         page = _wiped_page()
     except OSError:
@@ -211,4 +214,5 @@ def not_ours(what: str) -> BrokerUnavailable:
 
 
 # This is only an early check: otherwise a child that never calls would hold its parent's connections open.
-os.register_at_fork(after_in_child=_enter)
+if hasattr(os, "register_at_fork"):  # Windows has neither
+    os.register_at_fork(after_in_child=_enter)

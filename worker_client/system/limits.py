@@ -9,10 +9,14 @@ from __future__ import annotations
 import errno
 import mmap
 import os
-import resource
 from pathlib import Path
 
 from worker_client.wire.errors import Overloaded
+
+try:
+    import resource
+except ModuleNotFoundError:  # Windows has no such limits
+    resource = None  # type: ignore[assignment]
 
 _SPARE_BYTES = 1 << 20  # memory that the kernel adds: a growing stack, a page at either end
 _SPARE_MAPS = 64
@@ -45,7 +49,7 @@ def no_memory(error: MemoryError) -> Overloaded:
 def no_thread(name: str, error: RuntimeError) -> Overloaded:
     """The error for a thread that could not be started."""
     why = f"the thread {name!r} cannot be started: {error}"
-    stack = _soft(resource.RLIMIT_STACK) or _USUAL_STACK_BYTES  # threading.stack_size() would set it
+    stack = _soft("RLIMIT_STACK") or _USUAL_STACK_BYTES  # threading.stack_size() would set it
     if _is_past_address_space(stack):
         return Overloaded(f"{why}; its stack takes {stack:,} bytes, but {_address_space_text()}")
     return Overloaded(
@@ -81,28 +85,30 @@ def _limit_of_memory(nbytes: int) -> str:
     most, maps = _most_maps(), _maps()
     if most and maps + _SPARE_MAPS > most:
         return f"it has {maps:,} of {most:,} mappings; raise vm.max_map_count, or have it map less"
-    if data := _soft(resource.RLIMIT_DATA):
+    if data := _soft("RLIMIT_DATA"):
         return f"its data is limited to {data:,} bytes; raise RLIMIT_DATA (ulimit -d), or send less at a time"
-    if _soft(resource.RLIMIT_AS):
+    if _soft("RLIMIT_AS"):
         return _address_space_text()
     return "the kernel gives it no more memory; add memory, or lower what vm.overcommit_memory holds back"
 
 
 def _is_past_address_space(nbytes: int) -> bool:
-    space = _soft(resource.RLIMIT_AS)
+    space = _soft("RLIMIT_AS")
     return space > 0 and _address_space() + nbytes + _SPARE_BYTES > space
 
 
 def _address_space_text() -> str:
     return (
-        f"its address space is limited to {_soft(resource.RLIMIT_AS):,} bytes, and {_address_space():,} are in use; "
+        f"its address space is limited to {_soft('RLIMIT_AS'):,} bytes, and {_address_space():,} are in use; "
         "raise RLIMIT_AS (ulimit -v, Odoo's limit_memory_hard), or send less at a time"
     )
 
 
-def _soft(limit: int) -> int:
+def _soft(limit: str) -> int:
     """The soft limit; 0 if there is none."""
-    soft, _ = resource.getrlimit(limit)
+    if not hasattr(resource, limit):
+        return 0
+    soft, _ = resource.getrlimit(getattr(resource, limit))
     return 0 if soft == resource.RLIM_INFINITY else soft
 
 

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
+from collections.abc import Callable
+from typing import Any
 
 from worker_client.system.refusal import is_refusal
 
-_libc = ctypes.CDLL(None)
+_libc: Any = ctypes.CDLL(None) if sys.platform != "win32" else None
 
-give_way = _libc.sched_yield
+give_way: Callable[[], object] = _libc.sched_yield if _libc is not None else lambda: None
 """Let threads that wait for this processor run first. os.sched_yield would keep other threads of this process from
 running."""
 

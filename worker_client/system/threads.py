@@ -29,6 +29,8 @@ def start(thread: threading.Thread) -> None:
 def _check_memory(name: str) -> None:
     """Raises Overloaded if memory is too short. A thread without memory for its first frame dies silently, and
     `Thread.start` would wait for it forever."""
+    if not hasattr(mmap, "MAP_ANONYMOUS"):  # Windows
+        return
     pieces = []
     try:
         for number in range(_PIECES):  # pieces that the kernel cannot join to one mapping

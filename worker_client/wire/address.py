@@ -25,6 +25,8 @@ from worker_client.wire.errors import BrokerUnavailable, InvalidInput
 
 VARIABLE = "BROKER_ADDRESS"
 DEFAULT = "default"
+INLINE = "inline:"
+"""How an address begins that stands for models in the app's own process (`worker_client.testing`)."""
 _FOLDER = "onesession"
 _SYSTEM = Path("/run", _FOLDER)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -94,6 +96,11 @@ def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
     if not isinstance(text, str):
         raise InvalidInput(
             f'a broker address must be a name such as "default" or the path of a socket, got {text!r}'
+        )
+    if text.startswith(INLINE):
+        raise InvalidInput(
+            f"{text!r} stands for models in the process of an app that calls them, where no broker is; give the name "
+            "or socket path of a broker"
         )
     if "/" in text:
         path = _absolute(text)
