@@ -150,6 +150,8 @@ def be(system: str) -> None:
     """Call it before anything of onesession is imported."""
     assert not any(name.startswith(("worker_client", "broker")) for name in sys.modules)
     windows, prefixes = system == "win32", _PREFIXES[system]
+    if windows:
+        _be_windows()
     everything = _OS[system] if not windows else (*_OS["darwin"], *_OS[system])
     _delete(
         os,
@@ -160,7 +162,6 @@ def be(system: str) -> None:
     if windows:
         _delete(mmap, [name for name in dir(mmap) if name.startswith(("MAP_", "PROT_", "MADV_"))])
         _delete(signal, _SIGNALS)
-        _be_windows()
     _hide("/proc", "/sys", "/dev/shm", "/run")
     absent = _NO_MODULES[system]
     for name in absent:
@@ -170,12 +171,15 @@ def be(system: str) -> None:
 
 
 def _be_windows() -> None:
+    pair, family = socket.socketpair, socket.AF_UNIX
+
     def library(name: Any, *rest: Any, **options: Any) -> None:
         raise TypeError(f"LoadLibrary() argument 1 must be str, not {type(name).__name__}")
 
     def no_reader(*_: Any) -> None:
         raise NotImplementedError  # as the proactor loop does
 
+    socket.socketpair = lambda *_: pair(family)  # type: ignore[assignment, misc] # the loop's own, over TCP there
     ctypes.CDLL = ctypes.PyDLL = library  # type: ignore[misc, assignment]
     loop: Any = asyncio.SelectorEventLoop
     loop.add_reader = loop.remove_reader = loop.add_signal_handler = no_reader

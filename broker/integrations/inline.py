@@ -8,21 +8,27 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
+from typing import Any, NamedTuple
 
 from broker.adopt import ours
 from broker.config.model_argument import spec_of
 from broker.data_plane import strings
 from broker.host.float_mode import flush_denormals
 from broker.models.lifecycle.repository import Repository, load
-from broker.models.model import LoadedModel
+from broker.models.model import LoadedModel, Run
 from broker.models.python import folder
 from broker.models.spec import ModelSpec
 from worker_client.wire.errors import BrokerError, ModelFailed, StaleSignature
+from worker_client.wire.signature import Signature
+
+
+class _Run(NamedTuple):
+    run: Run
+    signature: Signature
+    flushes: bool
+    """Whether denormals count as zero, as in all that TensorFlow runs."""
 
 
 class InlineEngine:
@@ -32,7 +38,7 @@ class InlineEngine:
         """Raises ModelLoadError, InvalidInput."""
         _import_tensorflow_for(specs)
         self._repository: Repository = load(specs, adopted=adopted, warm=False)
-        self._runs: dict[int, tuple[Callable[..., Sequence[np.ndarray]], bool]] = {}
+        self._runs: dict[int, _Run] = {}
 
     @property
     def survives_fork(self) -> bool:
@@ -41,25 +47,23 @@ class InlineEngine:
     def describe(self) -> dict[str, Any]:
         return self._repository.describe()
 
-    def run(self, number: int, feeds: Sequence[Any], deadline_ns: int) -> Sequence[np.ndarray]:
-        run, flushes = self._runs.get(number) or self._find(number)
-        flush_denormals(flushes)
+    def run(self, number: int, feeds: Sequence[Any], deadline_ns: int) -> Sequence[Any]:
+        found = self._runs.get(number) or self._find(number)
+        flush_denormals(found.flushes)
         try:
-            return run(*feeds)
+            return strings.encoded(found.run(*feeds), found.signature)
         except BrokerError:
             raise
         except Exception as error:
             raise ModelFailed(f"{type(error).__name__}: {error}") from error
 
-    def _find(self, number: int) -> tuple[Callable[..., Sequence[np.ndarray]], bool]:
+    def _find(self, number: int) -> _Run:
         table = self._repository.table()
         entry = table[number] if number < len(table) else None
         if entry is None:
             raise StaleSignature(f"no signature has number {number}")
-        found = self._runs[number] = (
-            strings.run_of(entry.run, entry.signature),
-            entry.model.onednn is not None,
-        )
+        run = strings.run_of(entry.run, entry.signature)
+        found = self._runs[number] = _Run(run, entry.signature, entry.model.onednn is not None)
         return found
 
     def ad_hoc(self, model: str, feeds: Sequence[str], fetches: Sequence[str]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from worker_client.wire.layout import (
 from worker_client.wire.strings import encode, place_behind
 from worker_client.wire.tensors import lay_out, read_table, views
 
-Run = Callable[[Sequence[Any]], Sequence[np.ndarray]]
+Run = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 def answer(slot: Slot, label: str, run: Run) -> None:
@@ -56,9 +56,9 @@ def refuse(slot: Slot, label: str, error: BrokerError) -> None:
     _finish(slot, status_of(error), text)
 
 
-def _write(slot: Slot, outputs: Sequence[np.ndarray]) -> None:
+def _write(slot: Slot, outputs: Sequence[Any]) -> None:
     try:
-        tensors: list[Any] = [encode(array) if array.dtype.hasobject else array for array in outputs]
+        tensors: list[Any] = [encode(each) if _is_objects(each) else each for each in outputs]
         layout = lay_out([(tensor.dtype, tensor.shape) for tensor in tensors], OUTPUT_HEAD)
     except (TypeError, ValueError) as error:
         raise ModelFailed(f"the model's outputs cannot be sent: {error}") from None
@@ -66,6 +66,10 @@ def _write(slot: Slot, outputs: Sequence[np.ndarray]) -> None:
     for view, tensor in zip(views(layout.placements, slot.output.memory), tensors):
         view[...] = tensor
     _finish(slot, STATUS_OK, layout.table)
+
+
+def _is_objects(output: Any) -> bool:
+    return isinstance(output, np.ndarray) and output.dtype.hasobject
 
 
 def _finish(slot: Slot, status: int, table: bytes) -> None:

@@ -2,6 +2,8 @@
 
     claim -> write -> submit --queue--> thread: read, run, write the outputs into the slot, DONE -> wait -> release
 
+Each signature has a thread, as heavy models have in a broker, and runs one request after the other.
+
 A call that runs out of time leaves its slot behind; it becomes free when its run ends, which nobody can break off.
 """
 
@@ -10,7 +12,8 @@ from __future__ import annotations
 import queue
 import threading
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 from worker_client.attachment.expiry import expire
 from worker_client.attachment.listeners import Listener, Listeners
@@ -45,14 +48,16 @@ MAX_SLOTS = 64  # a broker's max_slots, unless it is set
 _CHECK_SECONDS = 1.0  # no notification is relied upon for longer
 _JOIN_SECONDS = 1.0
 
+Requests: TypeAlias = "queue.SimpleQueue[Slot | None]"
+
 
 class InProcessChannel:
     """What models, requests, futures and event loops use of `calls/channel.py`. Any thread may call."""
 
     may_grow = is_growing = False  # `claim_at_once` makes what it can
 
-    def __init__(self, path: str, engine: Engine, turn: threading.Lock) -> None:
-        """`turn` is held over each run."""
+    def __init__(self, path: str, engine: Engine, turn: Callable[[int], threading.Lock]) -> None:
+        """`turn` is the lock that is held over each run of a signature."""
         self.alive = fork.new_word()
         self.process = fork.here()
         self.model_cache = ModelCache(engine.describe())
@@ -70,8 +75,8 @@ class InProcessChannel:
         self._changed = Condition()
         self._rung = False
         self._wake_ns = NO_DEADLINE
-        self._requests: queue.SimpleQueue[Slot | None] = queue.SimpleQueue()
-        self._runner: threading.Thread | None = None
+        self._requests: dict[int, Requests] = {}
+        self._runners: list[threading.Thread] = []
         self._keeper: threading.Thread | None = None
 
     def __repr__(self) -> str:
@@ -139,8 +144,8 @@ class InProcessChannel:
     # -- one call --------------------------------------------------------------------------------------------------
 
     def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int = NOTIFY_SLOT) -> None:
-        """Hand a written slot to the thread that runs models."""
-        if threading.current_thread() is self._runner:
+        """Hand a written slot to the thread that runs its signature."""
+        if threading.current_thread() in self._runners:
             raise BrokerError(
                 f"a model cannot call the client that runs it ({self._path}): the call would wait for itself. Call one "
                 "model after the other, or put both into one function"
@@ -148,10 +153,9 @@ class InProcessChannel:
         slot.prepare(signature_id, deadline_ns, notify, monotonic_ns(), 0)
         if not self.open:
             raise self.gone()
-        if self._runner is None:
-            self._runner = self._start(self._run, "onesession-models")
+        requests = self._requests_for(signature_id & ~BULK)
         slot.busy = True
-        self._requests.put(slot)
+        requests.put(slot)
 
     def wait(self, slot: Slot, deadline_ns: int) -> None:
         """Return when the result in `slot` may be read. Raises DeadlineExceeded or BrokerUnavailable."""
@@ -185,10 +189,18 @@ class InProcessChannel:
             raise late()
         self._changed.wait(min(left, _CHECK_SECONDS))
 
-    # -- the thread that runs models -------------------------------------------------------------------------------
+    # -- the threads that run models -------------------------------------------------------------------------------
 
-    def _run(self) -> None:
-        while (slot := self._requests.get()) is not None and self.ours:
+    def _requests_for(self, number: int) -> Requests:
+        with self._changed:
+            if number not in self._requests:
+                requests: Requests = queue.SimpleQueue()
+                self._runners.append(self._start(lambda: self._run(requests), "onesession-model"))
+                self._requests[number] = requests
+            return self._requests[number]
+
+    def _run(self, requests: Requests) -> None:
+        while (slot := requests.get()) is not None and self.ours:
             sequence, slot.words[TAKEN_NS] = slot.sequence, monotonic_ns()
             self._answer(slot)
             self._complete(slot, sequence)
@@ -198,7 +210,7 @@ class InProcessChannel:
         if words[CANCELLED] == slot.sequence or monotonic_ns() >= words[DEADLINE_NS]:
             refuse(slot, "", DeadlineExceeded("dropped before it ran: nobody waits for it any more"))
             return
-        with self._turn:
+        with self._turn(number):
             answer(slot, self.run_limits.get(number, ("", 0.0))[0], lambda feeds: self._outputs(slot, feeds))
 
     def _outputs(self, slot: Slot, feeds: Any) -> Any:
@@ -222,7 +234,7 @@ class InProcessChannel:
         elif slot.notify == NOTIFY_EVENT:
             self.listeners.tell(monotonic_ns())
 
-    def _start(self, target: Any, name: str) -> threading.Thread:
+    def _start(self, target: Callable[[], None], name: str) -> threading.Thread:
         thread = threading.Thread(target=target, name=name, daemon=True)
         threads.start(thread)
         return thread
@@ -289,10 +301,11 @@ class InProcessChannel:
     def close(self, join: bool = True) -> None:
         """Every waiting call wakes. A run that goes on is left to itself."""
         self.alive[0] = 0
-        self._requests.put(None)
+        for requests in list(self._requests.values()):
+            requests.put(None)
         self.ring()
         self.listeners.notify_all()
-        for thread in (self._runner, self._keeper):
+        for thread in (*self._runners, self._keeper):
             if join and thread is not None and monkey.may_join(thread):
                 thread.join(_JOIN_SECONDS)
         if join:

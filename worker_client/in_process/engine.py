@@ -8,8 +8,6 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
-import numpy as np
-
 from worker_client.system import fork
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.threads import Mutex
@@ -27,8 +25,8 @@ class Engine(Protocol):
         """The models as a broker reports them."""
         ...
 
-    def run(self, number: int, feeds: Sequence[Any], deadline_ns: int) -> Sequence[np.ndarray]:
-        """The outputs of one request, whose inputs are arrays and StringViews. Raises BrokerError."""
+    def run(self, number: int, feeds: Sequence[Any], deadline_ns: int) -> Sequence[Any]:
+        """The outputs of one request, arrays or Strings; its inputs are arrays and StringViews. Raises BrokerError."""
         ...
 
     def ad_hoc(self, model: str, feeds: Sequence[str], fetches: Sequence[str]) -> dict[str, Any]:
@@ -42,10 +40,9 @@ class Source:
     def __init__(self, path: str, make: Callable[[], Engine]) -> None:
         self.path = path
         self.made_ns = 0
-        self.turn = threading.Lock()
-        """One run at a time, whichever client it is for."""
         self._make = make
         self._engine: Engine | None = None
+        self._turns: dict[int, threading.Lock] = {}
         self._lock = Mutex()
         self._process = fork.here()
         fork.register(self, Source.after_fork_in_child)
@@ -64,9 +61,13 @@ class Source:
                 )
             return self._engine
 
+    def turn(self, number: int) -> threading.Lock:
+        """To be held over a run of this signature: one at a time, whichever client it is for."""
+        return self._turns.setdefault(number, threading.Lock())
+
     def after_fork_in_child(self) -> None:
         """Others may have held the locks."""
-        self.turn, self._lock = threading.Lock(), Mutex()
+        self._turns, self._lock = {}, Mutex()
 
 
 _numbers = itertools.count(1)
