@@ -16,6 +16,7 @@ from worker_client.binding import Binding, copied, input_shapes
 from worker_client.calls import mapping
 from worker_client.calls.futures import CallFuture, PendingCall
 from worker_client.calls.keras import IN_FLIGHT, Parts, check_call
+from worker_client.calls.progress import counted, of_verbose, over
 from worker_client.calls.string_inputs import validator_of
 from worker_client.calls.timings import Timings
 from worker_client.request import Request
@@ -184,13 +185,14 @@ class Model:
 
         `batch_size`, `verbose` and `steps` are as in `keras.Model.predict`: more rows than `batch_size` are sent as
         several requests, a few at a time, and returned as one answer; `steps` limits the number of requests; `verbose`
-        is ignored. Without a `batch_size` all rows are one request. Other arguments of Keras raise InvalidInput.
+        1 shows a bar of them, 2 a line at the end, "auto" a bar on a terminal, None or 0 nothing. Without a
+        `batch_size` all rows are one request. Other arguments of Keras raise InvalidInput.
         """
-        if batch_size is not None or steps is not None or callbacks is not None or others:
+        if batch_size is not None or steps is not None or callbacks is not None or others or verbose:
             known, deadline = self.bound_by(timeout)
             parts = Parts(known.validator, inputs, batch_size, steps, callbacks, others)
-            if not parts.whole:
-                return parts.join(mapping.ordered(self._sender(deadline), parts, IN_FLIGHT))
+            if verbose or not parts.whole:
+                return self._predict_parts(parts, inputs, verbose, deadline)
         binding = self._binding
         if binding is None or not binding.channel.alive[0]:
             binding, deadline = self.bound_by(timeout)
@@ -222,6 +224,15 @@ class Model:
                 binding = self.bind(deadline)
             except MemoryError as error:
                 raise limits.no_memory(error) from None
+
+    def _predict_parts(self, parts: Parts, inputs: Any, verbose: Any, deadline_ns: int) -> Any:
+        """Several requests for one call, or a single one whose end is shown."""
+        shown = of_verbose(verbose, self.name, len(parts))
+        if parts.whole:
+            answers: Iterator[Any] = (self.predict(each, timeout=left_s(deadline_ns)) for each in (inputs,))
+            (answer,) = over(answers, lambda: shown)
+            return answer
+        return parts.join(over(mapping.ordered(self._sender(deadline_ns), parts, IN_FLIGHT), lambda: shown))
 
     @overload
     def __call__(
@@ -275,7 +286,7 @@ class Model:
 
     def _sender(self, deadline_ns: int) -> Callable[[Any], CallFuture]:
         """`submit` for the parts of one call, which share its deadline."""
-        return lambda inputs: self.submit(inputs, (deadline_ns - monotonic_ns()) / 1e9)
+        return lambda inputs: self.submit(inputs, left_s(deadline_ns))
 
     def _send(self, call: PendingCall, form: Any) -> None:
         """Write the call's inputs into a slot and submit it. `form` decides the form of the answer."""
@@ -312,18 +323,31 @@ class Model:
             self._send(call, form)
 
     def map(
-        self, batches: Iterable[Any], *, max_in_flight: int = 8, timeout: float | None = None
+        self,
+        batches: Iterable[Any],
+        *,
+        max_in_flight: int = 8,
+        timeout: float | None = None,
+        progress: bool = False,
     ) -> Iterator[Any]:
         """The answers to `batches`, in order. At most `max_in_flight` calls are under way, and at most as many batches
         are read ahead; each batch may have a different number of rows. The first error ends the iteration and cancels
-        the remaining calls."""
-        return mapping.ordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
+        the remaining calls. `progress` shows a bar of tqdm, or of rich, if it is installed, else a line if standard
+        error is a terminal."""
+        answers = mapping.ordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
+        return counted(answers, self.name, batches) if progress else answers
 
     def map_unordered(
-        self, batches: Iterable[Any], *, max_in_flight: int = 8, timeout: float | None = None
+        self,
+        batches: Iterable[Any],
+        *,
+        max_in_flight: int = 8,
+        timeout: float | None = None,
+        progress: bool = False,
     ) -> Iterator[tuple[int, Any]]:
         """Like `map`, but yields (index of the batch, answer) as the answers arrive."""
-        return mapping.unordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
+        answers = mapping.unordered(lambda inputs: self.submit(inputs, timeout), batches, max_in_flight)
+        return counted(answers, self.name, batches) if progress else answers
 
     def missed(self, deadline_ns: int) -> BrokerError:
         """The error of a call whose deadline passed while another thread was attaching."""
@@ -419,6 +443,10 @@ class Model:
                 f"it has {', '.join(sorted(model.signatures))}"
             )
         return model.version, model.signatures[name]
+
+
+def left_s(deadline_ns: int) -> float:
+    return (deadline_ns - monotonic_ns()) / 1e9
 
 
 def _checked_priority(priority: Any) -> str:

@@ -23,9 +23,10 @@ from worker_client.attachment.metadata import ModelInfo
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.binding import Binding
 from worker_client.calls.keras import IN_FLIGHT, Parts
+from worker_client.calls.progress import bar, of_verbose, over_async, total_of
 from worker_client.calls.timings import Timings
 from worker_client.ipc.waiting import WaitMode
-from worker_client.model import INTERACTIVE_PRIORITY, Model, Priority
+from worker_client.model import INTERACTIVE_PRIORITY, Model, Priority, left_s
 from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic, monotonic_ns
 from worker_client.system.face import face
@@ -287,12 +288,10 @@ class AsyncModel:
             binding, calls, deadline = await self._client.ready(model, timeout)
         else:
             deadline = model.deadline(timeout)
-        if batch_size is not None or steps is not None or callbacks is not None or others:
+        if batch_size is not None or steps is not None or callbacks is not None or others or verbose:
             parts = Parts(binding.validator, inputs, batch_size, steps, callbacks, others)
-            if not parts.whole:
-                seconds = (deadline - monotonic_ns()) / 1e9
-                answers = self.map(parts, max_in_flight=IN_FLIGHT, timeout=seconds)
-                return parts.join([answer async for answer in answers])
+            if verbose or not parts.whole:
+                return await self._predict_parts(parts, inputs, verbose, left_s(deadline))
         attempts, sent = model.attempts, inputs
         while True:
             call = None
@@ -313,6 +312,12 @@ class AsyncModel:
                 raise
             binding, calls = await self._client.attach_again(model, deadline)
 
+    async def _predict_parts(self, parts: Parts, inputs: Any, verbose: Any, seconds: float) -> Any:
+        shown = of_verbose(verbose, self.name, len(parts))
+        answers = self.map((inputs,) if parts.whole else parts, max_in_flight=IN_FLIGHT, timeout=seconds)
+        found = [answer async for answer in over_async(answers, lambda: shown)]
+        return found[0] if parts.whole else parts.join(found)
+
     def submit(self, inputs: Any, timeout: float | None = None) -> asyncio.Task[Any]:
         """A task that runs `predict`, started at once: for `asyncio.gather`, `wait` and `as_completed`."""
         return running_loop().create_task(self.predict(inputs, timeout=timeout))
@@ -322,15 +327,22 @@ class AsyncModel:
         client = self._client
         return AsyncRequest(client.ready, client.attach_again, self._model, rows, shapes or {})
 
-    async def map(
+    def map(
         self,
         batches: Iterable[Any] | AsyncIterable[Any],
         *,
         max_in_flight: int = 8,
         timeout: float | None = None,
+        progress: bool = False,
     ) -> AsyncIterator[Any]:
         """The answers to `batches`, in order. At most `max_in_flight` are under way or read ahead. The first error ends
-        the iteration and cancels the remaining calls."""
+        the iteration and cancels the remaining calls. `progress` is as for `Model.map`."""
+        answers = self._map(batches, max_in_flight, timeout)
+        return over_async(answers, lambda: bar(self.name, total_of(batches))) if progress else answers
+
+    async def _map(
+        self, batches: Iterable[Any] | AsyncIterable[Any], max_in_flight: int, timeout: float | None
+    ) -> AsyncIterator[Any]:
         if max_in_flight < 1:
             raise InvalidInput(f"max_in_flight must be at least 1, got {max_in_flight}")
         pending: deque[asyncio.Task[Any]] = deque()

@@ -65,6 +65,10 @@ class Parts:
             end = min(start + self._size, self._rows)
             yield {name: array[start:end] for name, array in self._arrays.items()}
 
+    def __len__(self) -> int:
+        """How many requests it takes."""
+        return 1 if self.whole else -(-self._rows // self._size)
+
     def join(self, answers: Iterable[Mapping[str, np.ndarray]]) -> Any:
         """The answers to the parts, in order, joined to one answer."""
         several = list(answers)
@@ -104,10 +108,9 @@ def _refuse(arguments: Mapping[str, Any]) -> None:
 
 
 def _size(batch_size: Any, steps: Any, rows: int) -> int:
-    """Rows of a batch. Without a `batch_size` all rows are cut into `steps` batches, as in Keras."""
-    if steps is not None:
-        _whole("steps", steps)
-    return max(1, -(-rows // steps)) if batch_size is None else _whole("batch_size", batch_size)
+    """Rows of a batch. Without a `batch_size` all rows are cut into `steps` batches, as in Keras, or are one batch."""
+    parts = 1 if steps is None else _whole("steps", steps)
+    return max(1, -(-rows // parts)) if batch_size is None else _whole("batch_size", batch_size)
 
 
 def _whole(name: str, value: Any) -> int:
