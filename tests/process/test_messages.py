@@ -12,7 +12,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,9 +33,9 @@ from tests.process.models import SOURCES
 from tests.workers import in_child
 from worker_client import aio
 from worker_client.attachment.retry_policy import BrokerLost
-from worker_client.calls.channel import Channel
+from worker_client.calls.late import how_late
 from worker_client.wire.address import socket_path
-from worker_client.wire.layout import BULK, JOINED, STARTED_NS, SUBMITTED_NS, TAKEN_NS
+from worker_client.wire.layout import JOINED, STARTED_NS, SUBMITTED_NS, TAKEN_NS
 
 DOUBLE = f"double={SOURCES['double']}"
 CAN_MOUNT = subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
@@ -287,8 +286,7 @@ def test_a_missed_deadline_says_where_the_time_went(taken: bool, started: bool, 
     words[SUBMITTED_NS] = 1_000_000_000
     words[TAKEN_NS] = 1_000_000_000 + taken - (not taken)  # or an earlier request's
     words[STARTED_NS] = (1_000_000_000 + started - (not started)) | JOINED
-    channel = SimpleNamespace(run_limits={7: ("model 'm'", 0.0)})
-    text = Channel._late(channel, SimpleNamespace(words=words, signature_id=7 | BULK), 2000)  # type: ignore[arg-type]
+    text = how_late(words, "model 'm'", 3_000_000_000)
     assert text.startswith(f"model 'm': no answer within the call's timeout; waited 2000 ms{said}")
 
 

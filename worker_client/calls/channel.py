@@ -191,7 +191,7 @@ class Channel(SlotSupply):
                 "the model's max_queue_rows or max_queue_bytes"
             )
         label, _ = self.run_limits.get(slot.signature_id & ~BULK, ("", 0.0))
-        return DeadlineExceeded(how_late(slot.words, label))
+        return DeadlineExceeded(how_late(slot.words, label, monotonic_ns()))
 
     # -- called by the watcher thread ----------------------------------------------------------------------------------
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from worker_client.system.clock import monotonic_ns
+from collections.abc import Sequence
+
 from worker_client.wire.layout import JOINED, STARTED_NS, SUBMITTED_NS, TAKEN_NS
 
 
-def how_late(words: memoryview, label: str) -> str:
+def how_late(words: Sequence[int] | memoryview, label: str, now: int) -> str:
     """The message, from the words of the slot's header. `label` names model and signature, "" where unknown."""
-    now = monotonic_ns()
     waited_ms = (now - words[SUBMITTED_NS]) / 1e6
     started_ns = words[STARTED_NS] & ~JOINED
     if started_ns >= words[SUBMITTED_NS]:

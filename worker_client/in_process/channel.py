@@ -180,7 +180,7 @@ class InProcessChannel:
 
     def deadline_exceeded(self, slot: Slot) -> DeadlineExceeded:
         label, _ = self.run_limits.get(slot.signature_id & ~BULK, ("", 0.0))
-        return DeadlineExceeded(how_late(slot.words, label))
+        return DeadlineExceeded(how_late(slot.words, label, monotonic_ns()))
 
     def _wait(self, deadline_ns: int, late: Any) -> None:
         """For a change. Raises the error of `late()` when there is no more time."""
