@@ -78,6 +78,7 @@ class InProcessChannel:
         self._requests: dict[int, Requests] = {}
         self._runners: list[threading.Thread] = []
         self._keeper: threading.Thread | None = None
+        self._keeps = False
 
     def __repr__(self) -> str:
         state = "open" if self.open else "closed"
@@ -192,12 +193,15 @@ class InProcessChannel:
     # -- the threads that run models -------------------------------------------------------------------------------
 
     def _requests_for(self, number: int) -> Requests:
-        with self._changed:
-            if number not in self._requests:
-                requests: Requests = queue.SimpleQueue()
-                self._runners.append(self._start(lambda: self._run(requests), "onesession-model"))
-                self._requests[number] = requests
-            return self._requests[number]
+        mine: Requests = queue.SimpleQueue()
+        requests = self._requests.setdefault(number, mine)
+        if requests is mine:  # a greenlet may run while a thread starts, so no lock is held
+            try:
+                self._runners.append(self._start(lambda: self._run(mine), "onesession-model"))
+            except BaseException:
+                del self._requests[number]
+                raise
+        return requests
 
     def _run(self, requests: Requests) -> None:
         while (slot := requests.get()) is not None and self.ours:
@@ -270,9 +274,10 @@ class InProcessChannel:
         with self._changed:
             if deadline_ns < self._wake_ns:
                 self._wake_ns = deadline_ns
-                if self._keeper is None and self.open:
-                    self._keeper = self._start(self._keep_deadlines, "onesession-deadlines")
                 self._changed.notify_all()
+            first, self._keeps = not self._keeps and self.open, True
+        if first:
+            self._keeper = self._start(self._keep_deadlines, "onesession-deadlines")
         return True
 
     def _keep_deadlines(self) -> None:
