@@ -236,7 +236,7 @@ class InProcessChannel:
         if slot.notify == NOTIFY_BELL:
             self.bell.release()
         elif slot.notify == NOTIFY_EVENT:
-            self.listeners.tell(monotonic_ns())
+            self.listeners.notify(monotonic_ns())
 
     def _start(self, target: Callable[[], None], name: str) -> threading.Thread:
         thread = threading.Thread(target=target, name=name, daemon=True)
