@@ -58,7 +58,7 @@ def test_calls_are_recorded_as_the_model_gets_them() -> None:
 def test_wrong_inputs_never_reach_it() -> None:
     """The client's own checks refuse them."""
     with fake([0, 1]) as client:
-        with pytest.raises(InvalidInput, match=r"input 'x' wants shape \[\?, 4\], got \[1, 5\]"):
+        with pytest.raises(InvalidInput, match=r"input 'x' expects shape \[\?, 4\], got \[1, 5\]"):
             client.model("digits").predict(np.zeros((1, 5)))
         with pytest.raises(ModelNotFound, match="has no model 'faces'; it serves digits"):
             client.model("faces").predict(ROWS)

@@ -38,7 +38,7 @@ def check(client, factor):
     try:
         model.predict(np.ones((1, 5)))
     except worker_client.InvalidInput as error:
-        assert "wants shape [?, 4], got [1, 5]" in str(error)
+        assert "expects shape [?, 4], got [1, 5]" in str(error)
     asyncio.run(loop(client.address, factor))
     client.close()
     assert (model.predict(ROW) == factor).all()
