@@ -1,1 +1,2 @@
-"""What a broker is started with: settings, logs, the configuration file; `tfs` makes one from TensorFlow Serving's."""
+"""How a broker is started: settings, logs, the configuration file; `tfs` converts TensorFlow Serving's "
+"files to one."""

@@ -1,4 +1,4 @@
-"""One TOML file for a broker and its models. Its keys are the fields of Settings and ModelSpec, and checked by them.
+"""The TOML file for a broker and its models. Its keys are the fields of Settings and ModelSpec, which check the values.
 
     name = "default"                  # Settings.address; the other keys at the top are fields of Settings
     poll_seconds = 5
@@ -11,8 +11,8 @@
     versions = "latest:2"
     labels = { stable = 1 }
 
-There is no second schema: a value is right if the dataclass takes it, and the message is the one that Python and the
-command line give, with the line in front.
+There is no second schema: a value is valid if the dataclass accepts it, and the message is the one that Python and the
+command line give, with the line number in front.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from worker_client.wire.errors import InvalidInput
 MODELS = "models"
 NAME = "name"
 INTERNAL = ("restarts", "suspects", "set_aside")
-"""Fields of Settings that are nobody's to set."""
+"""Fields of Settings that users cannot set."""
 BROKER_KEYS = (
     NAME,
     *[each.name for each in fields(Settings) if each.name not in (MODELS, "address", *INTERNAL)],
@@ -58,7 +58,8 @@ class ConfigProblem:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What a file says. `settings` are arguments of Settings, without models and address; `name` is the address's."""
+    """The content of a file. `settings` are arguments of Settings, without models and address; `name` gives the
+    address."""
 
     name: str | None
     settings: dict[str, Any]
@@ -66,11 +67,11 @@ class Configuration:
 
 
 class ConfigError(InvalidInput):
-    """A file that says something that cannot be; the message has a line for each problem."""
+    """The error for an invalid file; the message has a line for each problem."""
 
 
 def read(path: str | os.PathLike[str]) -> Configuration:
-    """Read and check a file. Raises ConfigError, with all that is wrong."""
+    """Read and check a file. Raises ConfigError, which lists all problems."""
     if not isinstance(path, (str, os.PathLike)):
         raise InvalidInput(f'a configuration is the path of a file such as "broker.toml", got {path!r}')
     text = _text(path)
@@ -100,11 +101,11 @@ def _why_not_toml(text: str, error: tomllib.TOMLDecodeError) -> str:
     if twice is None:
         return f"is not valid TOML: {error}"
     path, first, second = twice
-    return f"says {'.'.join(path)} twice: {first} and {second}; keep one of them"
+    return f"sets {'.'.join(path)} twice: {first} and {second}; keep one of them"
 
 
 class _Reader:
-    """Goes on after a problem, so that one look shows them all."""
+    """Continues after a problem, so that one error lists them all."""
 
     def __init__(self, path: Path, places: dict[tuple[str, ...], int]) -> None:
         self.problems: list[ConfigProblem] = []
@@ -138,7 +139,7 @@ class _Reader:
             self._add(path, f"model {name!r} must be a source or a table with a source, got {value!r}")
             return None
         if not self._takes(path, ModelSpec, {"source": "none"}, (name,)):
-            return None  # its name is wrong, and would be told again with each setting
+            return None  # its name is invalid, and would be reported again with each setting
         before = len(self.problems)
         self._check_keys(path, value, MODEL_KEYS)
         given = {key: self._from_here(key, each) for key, each in value.items() if key in MODEL_KEYS}
@@ -151,7 +152,7 @@ class _Reader:
         return ModelSpec(name, **given)
 
     def _from_here(self, key: str, value: Any) -> Any:
-        """Relative paths count from the file's folder."""
+        """Relative paths are relative to the file's folder."""
         if key not in _PATHS:
             return value
         if isinstance(value, list):
@@ -176,7 +177,8 @@ class _Reader:
         needed: dict[str, Any],
         arguments: tuple[Any, ...],
     ) -> bool:
-        """Whether each value is right by itself, or beside those that are: some limits are other settings."""
+        """Whether each value is valid by itself, or together with the valid ones: some limits are other "
+        "settings."""
         fitting = {
             key: value for key, value in values.items() if not _wrong(kind, {**needed, key: value}, arguments)
         }
@@ -200,7 +202,7 @@ class _Reader:
 
 
 def _wrong(kind: type, values: dict[str, Any], arguments: tuple[Any, ...]) -> str:
-    """What is wrong with an object made of these, if anything."""
+    """Why these values make no valid object; "" if they do."""
     try:
         kind(*arguments, **values)
     except InvalidInput as error:

@@ -1,11 +1,11 @@
-"""Writes lines to a descriptor that may be full, so that none of the threads that log ever waits for who reads them.
+"""Writes lines to a descriptor that may be full, so that no thread that logs ever waits for the reader.
 
     any thread -- write --> queue of MOST_LINES --> the writer's thread --> descriptor
                               full: dropped and counted; the count is written when there is room again
 
-A pipe that nobody reads and a terminal that is held by Ctrl-S block whoever writes there. The thread is started by
-`start`, or when a line would have to wait; before, lines are written at once: TensorFlow is best imported without
-threads, and a program that has none needs none.
+A pipe that nobody reads and a terminal that is paused with Ctrl-S block every writer. The thread is started by `start`,
+or when a line would have to wait; until then, the thread that logs writes the line itself: TensorFlow is best imported
+without threads, and a program that has none needs none.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from queue import SimpleQueue
 from worker_client.system import fork
 
 MOST_LINES = 1000
-_PIECE = select.PIPE_BUF  # what a pipe takes without blocking, if poll(2) says that it takes something
+_PIECE = select.PIPE_BUF  # bytes that a pipe takes without blocking if poll(2) reports it as writable
 _FLUSH_SECONDS = 1.0
 
 
 class LogWriter:
-    """Thread-safe, and may be used by signal handlers. A child that is forked later has none of its lines."""
+    """Queues and writes lines. Thread-safe, and signal handlers may use it. A child that is forked later inherits no
+    lines."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
@@ -39,7 +40,7 @@ class LogWriter:
         )
 
     def write(self, text: str) -> None:
-        data = text.encode("utf-8", "backslashreplace")  # a file name of other bytes, too
+        data = text.encode("utf-8", "backslashreplace")  # also file names that are not UTF-8
         if self._thread is None and len(data) <= _PIECE and self._takes_something():
             self._put_out(data)
         elif self._queue.qsize() >= MOST_LINES:
@@ -49,25 +50,25 @@ class LogWriter:
             self.start()
 
     def start(self) -> None:
-        """From now on lines are written by a thread of our own."""
+        """From now on a separate thread writes the lines."""
         if self._thread is not None:
             return
         thread = threading.Thread(target=self._run, args=(self._queue,), name="onesession-log", daemon=True)
         try:
             thread.start()
-        except RuntimeError:  # the system has no more threads: lines wait, and are tried again with the next
+        except RuntimeError:  # the system has no more threads: lines wait, and the next line tries again
             return
         self._thread = thread
 
     def flush(self, seconds: float = _FLUSH_SECONDS) -> None:
-        """Wait until what was written so far is out, but for so long at most."""
+        """Wait until all lines so far are written, for at most `seconds`."""
         if self._thread is not None:
             out = threading.Event()
             self._queue.put(out)
             out.wait(seconds)
 
     def after_fork_in_child(self) -> None:
-        """There is no such thread, and the lines are the parent's."""
+        """Start without a thread and without lines: both belong to the parent."""
         self._queue = SimpleQueue()
         self._thread = None
         self.dropped = 0
@@ -85,11 +86,11 @@ class LogWriter:
 
     def _put_out(self, data: bytes) -> None:
         left = memoryview(data)
-        with contextlib.suppress(OSError):  # closed, or its reader has gone: there is nobody to tell
+        with contextlib.suppress(OSError):  # closed, or its reader has gone: nobody can be notified
             while left:
                 try:
                     left = left[os.write(self._fd, left) :]
-                except BlockingIOError:  # whoever shares it with us has made it so
+                except BlockingIOError:  # another process that shares the descriptor made it non-blocking
                     select.select([], [self._fd], [])
 
     def _takes_something(self) -> bool:

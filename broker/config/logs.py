@@ -1,17 +1,17 @@
-"""What brokers write to stderr: one line for each event, for people or for programs.
+"""The log that brokers write to stderr: one line for each event, for people or for programs.
 
 text    2026-01-31 12:00:00,123 broker[4711] WARNING requests: a request of pid 4720 failed: ...
 json    {"time": "2026-01-31T12:00:00.123Z", "level": "warning", "logger": "onesession.requests", "pid": 4711,
          "message": "a request of pid 4720 failed: ...", "model": "digits", "error": "ModelFailed", ...}
 
-A library writes nothing of its own accord: an app that serves from its own process sees these records where it has
-told `logging` to put them. What is logged, and at which level:
+A library does not configure logging: an app that serves from its own process finds these records where it has
+configured `logging` to write them. The levels:
 
 debug    a request was dropped because its worker has gone
-info     loading, tuning, serving, stopping; requests that nobody waited for any more
-warning  failed requests (of each model and class one line in ten seconds, with how many went without); peers that
+info     loading, tuning, serving, stopping; requests whose callers no longer waited
+warning  failed requests (one line in ten seconds for each model and class, with the lines left out); peers that
          broke the rules; a restart that worked
-error    a broker that died, a connection that could not be taken; critical: nothing goes on
+error    a broker that died, a connection that could not be taken; critical: serving has stopped
 """
 
 from __future__ import annotations
@@ -44,12 +44,13 @@ class LogLevel(Enum):
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
-# Of Unicode: controls, which terminals obey, ends of lines, and what turns the direction of a text.
+# Unicode characters that terminals act on: controls, line ends, and marks that change the direction of text.
 _UNSEEN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 
 
 def visible(text: str) -> str:
-    """With each character written out that a terminal would obey: names and messages come from workers and models."""
+    """`text` with each character escaped that a terminal would act on: names and messages come from workers and
+    models."""
     return _UNSEEN.sub(_escaped, text)
 
 
@@ -58,7 +59,7 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 class TextFormatter(logging.Formatter):
-    """One line for an event, but for a traceback, which follows."""
+    """Formats an event as one line, followed by the traceback if there is one."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s broker[%(process)d] %(levelname)s %(subject)s: %(message)s")
@@ -76,7 +77,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One object, on one line; what the event was told with `extra` stands beside the rest."""
+    """Formats an event as one JSON object on one line, which includes the fields of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         time = datetime.fromtimestamp(record.created, timezone.utc)
@@ -94,7 +95,8 @@ class JsonFormatter(logging.Formatter):
 
 
 class WriterHandler(logging.Handler):
-    """Who logs does not wait for who reads (`log_writer.py`)."""
+    """Passes records to a LogWriter, so that a thread that logs does not wait for the reader "
+    "(`log_writer.py`)."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()
@@ -107,7 +109,7 @@ class WriterHandler(logging.Handler):
             self.handleError(record)
 
     def flush(self) -> None:
-        """At the process's end, by `logging` itself."""
+        """Called by `logging` itself when the process ends."""
         self.writer.flush()
 
 
@@ -122,13 +124,14 @@ def _writing() -> WriterHandler:
 
 
 def write_apart() -> None:
-    """From now on a thread of its own writes what is logged: other threads have better things to do."""
+    """From now on a separate thread writes the log, so that other threads are not delayed."""
     if _handler is not None:
         _handler.writer.start()
 
 
 def log_to_stderr(level: str = LogLevel.INFO.value, format: str = LogFormat.TEXT.value) -> None:
-    """Have everything of this level and above written, and warnings of other libraries. For processes that are ours."""
+    """Write all records of this level and above, and warnings of other libraries. For processes that belong to the
+    broker alone."""
     handler = _writing()
     handler.setFormatter(JsonFormatter() if format == LogFormat.JSON.value else TextFormatter())
     logging.basicConfig(handlers=[handler])

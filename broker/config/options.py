@@ -1,4 +1,5 @@
-"""The keywords of `Broker(...)` and `gunicorn.serve(...)` for type checkers: Settings, in the forms that it takes."""
+"""The keywords of `Broker(...)` and `gunicorn.serve(...)` for type checkers: Settings, in the forms that "
+"it accepts."""
 
 from __future__ import annotations
 
@@ -32,6 +33,6 @@ class Options(TypedDict, total=False):
 
 
 class StartOptions(Options, total=False):
-    """Where `start_seconds` is no parameter by itself."""
+    """For functions where `start_seconds` is not a parameter of its own."""
 
     start_seconds: float

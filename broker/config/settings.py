@@ -36,9 +36,9 @@ class Tune(Enum):
     """Whether models are tuned to the machine when they are loaded (docs/tuning.md)."""
 
     AUTO = "auto"
-    """Use what is remembered; measure the rest."""
+    """Use remembered measurements; measure the other models."""
     REMEMBERED = "remembered"
-    """Use what is remembered and measure nothing: for a restart while workers wait."""
+    """Use remembered measurements and measure nothing: for a restart while workers wait."""
     OFF = "off"
 
 
@@ -61,8 +61,8 @@ _NUMBERS = listed("a list of numbers such as [1000]", IntegerCheck(0, (1 << 32) 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One broker. Sizes in bytes bound shared memory: a worker that exceeds them gets Overloaded, which names the
-    setting.
+    """The settings of one broker. Sizes in bytes bound shared memory: a worker that exceeds them gets Overloaded, which
+    names the setting.
 
     A channel starts with `slots` slots, each with an input and an output region of `region_bytes`, and grows to
     at most `max_slots`; regions grow as needed. `wait` is for benchmarks.
@@ -96,22 +96,24 @@ class Settings:
 
     models: tuple[ModelSpec, ...]
     address: str = "default"
-    slots: int = setting(8, IntegerCheck(1, MAX_SLOTS), "Requests a worker can have in flight at first.")
-    max_slots: int = setting(64, IntegerCheck("slots", MAX_SLOTS), "And at most.")
+    slots: int = setting(
+        8, IntegerCheck(1, MAX_SLOTS), "Slots per worker at first: requests that it can have in flight."
+    )
+    max_slots: int = setting(64, IntegerCheck("slots", MAX_SLOTS), "Maximum slots per worker.")
     region_bytes: int = setting(
         4096,
         IntegerCheck(LINE, 1 << 30, multiple_of=LINE),
-        "Shared memory for the inputs, and for the outputs, of a request at first; grows by itself.",
+        "Shared memory for the inputs, and for the outputs, of a request at first; it grows as needed.",
     )
-    max_channel_bytes: int = setting(256 * MIB, _BUDGET, "Shared memory one worker may use.")
-    max_total_bytes: int = setting(1024 * MIB, _BUDGET, "Shared memory all workers may use.")
+    max_channel_bytes: int = setting(256 * MIB, _BUDGET, "Maximum shared memory of one worker.")
+    max_total_bytes: int = setting(1024 * MIB, _BUDGET, "Maximum shared memory of all workers.")
     drain_seconds: float = setting(
         30.0, number(0, 1_000_000), "How long accepted requests may still run when the broker is stopped."
     )
     start_seconds: float = setting(
         START_SECONDS,
         number(0, 1_000_000),
-        "How long a start may take, and the load of a version later; 0 for no limit.",
+        "Maximum time of a start, and of loading a version later; 0 for no limit.",
     )
     wait: str = setting(WaitMode.ADAPTIVE.value, ChoiceCheck(WaitMode))
     tune: str = setting(
@@ -120,9 +122,9 @@ class Settings:
         "Find each SavedModel's best settings when it is first loaded.  [default: $BROKER_TUNE, else tune]",
         option="--tune/--no-tune",
     )
-    tune_seconds: float = setting(10.0, number(0, 3600), "How long to measure a model at most.")
+    tune_seconds: float = setting(10.0, number(0, 3600), "Maximum time to measure a model.")
     onednn: str = setting(
-        OneDnn.AUTO.value, ChoiceCheck(OneDnn), "TensorFlow's oneDNN: as measured, or fixed."
+        OneDnn.AUTO.value, ChoiceCheck(OneDnn), "Whether TensorFlow uses oneDNN: as measured, or fixed."
     )
     visible_devices: str | None = setting(
         None,
@@ -133,44 +135,49 @@ class Settings:
     allow_uid: tuple[int, ...] = setting(
         (),
         _NUMBERS,
-        "A user whose workers may attach, too (the broker runs as root). May be given several times.",
+        "A user whose workers may also attach (the broker runs as root). May be given several times.",
         metavar="NUMBER",
     )
-    allow_gid: tuple[int, ...] = setting((), _NUMBERS, "A group whose users' workers may.", metavar="NUMBER")
+    allow_gid: tuple[int, ...] = setting(
+        (), _NUMBERS, "A group whose users' workers may also attach.", metavar="NUMBER"
+    )
     allow_sessions: bool = setting(
-        False, FLAG, "Let their workers run any tensors of the models' graphs, too (client.session)."
+        False,
+        FLAG,
+        "Let workers of --allow-uid and --allow-gid also run any tensors of the models' graphs "
+        "(client.session).",
     )
     poll_seconds: float = setting(
         0.0,
         number(0, 86_400),
-        "How often to look for new versions of models on disk; 0 for never, see `onesession reload`.",
+        "How often to check for new versions of models on disk; 0 for never, see `onesession reload`.",
     )
     idle_seconds: float = setting(
         0.0,
         number(0, 1_000_000_000),
-        "End when there has been no worker for so long.  [default: 0, never]",
+        "End after this time without workers.  [default: 0, never]",
         metavar="N",
     )
     metrics_port: int | None = setting(
         None,
         IntegerCheck(0, 65535),
-        "Offer a page, /metrics, /livez and /readyz over HTTP at this port. 0: any that is free.",
+        "Serve a page, /metrics, /livez and /readyz over HTTP on this port. 0: any free port.",
         metavar="PORT",
     )
     metrics_host: str = setting(
         "127.0.0.1",
         only("the name or address of a host", _is_text),
-        "The address that the port is of.  0.0.0.0: all of this machine's.",
+        "The address for --metrics-port.  0.0.0.0: all addresses of this machine.",
     )
     metrics_socket: str | None = setting(
         None,
         form("the path of a Unix socket", path),
-        "Offer them at this Unix socket, for the broker's own user.",
+        "Serve /metrics, /livez and /readyz on this Unix socket, for the broker's own user.",
         metavar="PATH",
     )
-    log_level: str = setting("warning", ChoiceCheck(LogLevel), "What is written to stderr at least.")
+    log_level: str = setting("warning", ChoiceCheck(LogLevel), "The lowest level that is written to stderr.")
     log_format: str = setting(
-        LogFormat.TEXT.value, ChoiceCheck(LogFormat), "json: an object a line, for programs."
+        LogFormat.TEXT.value, ChoiceCheck(LogFormat), "json: one object per line, for programs."
     )
     restarts: int = setting(0, IntegerCheck(0, 1 << 62))
     suspects: tuple[str, ...] = ()
@@ -182,7 +189,7 @@ class Settings:
 
     @classmethod
     def of(cls, models: Iterable[ModelSpec], options: Mapping[str, Any]) -> Settings:
-        """From keywords that a user wrote. Raises InvalidInput."""
+        """Make settings of keywords that a user wrote. Raises InvalidInput."""
         check_names("a broker", options, tuple(field.name for field in fields(cls) if field.name != "models"))
         return cls(models=tuple(models), **options)
 

@@ -1,4 +1,4 @@
-"""A configuration as TOML with every setting in it, those left to their defaults marked as such."""
+"""A configuration as TOML with every setting in it; defaults are marked as such."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _NAME_DEFAULT = "$BROKER_ADDRESS, else default"
 
 
 def shown(configuration: Configuration, others: Mapping[str, Any] | None = None) -> str:
-    """The file that says the same with all defaults filled in. What has no value in TOML (None) is a comment.
+    """The equivalent file with all defaults filled in. A value that TOML cannot express (None) becomes a comment.
 
-    `others` are defaults of a broker that are not those of Settings.
+    `others` are defaults of this broker that differ from those of Settings.
     """
     document = tomlkit.document()
     others = others or {}
@@ -41,7 +41,7 @@ def shown(configuration: Configuration, others: Mapping[str, Any] | None = None)
 
 
 def plain(value: Any) -> Any:
-    """As TOML has it."""
+    """The value in a form that TOML can express."""
     if isinstance(value, Mapping):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):

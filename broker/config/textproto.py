@@ -1,10 +1,10 @@
-"""Protocol buffers' text format into plain values without their schema, so that what is not known here can be named.
+"""Parses protocol buffers' text format into plain values without a schema, so that unknown fields can be reported.
 
     config { name: "digits" version_labels { key: 'stable' value: 1 } }   # comment
 
 becomes {"config": [{"name": ["digits"], "version_labels": [{"key": ["stable"], "value": [1]}]}]}: every field is a list
-of its values in their order. Protobuf reads the tokens and what they mean. Its own parser stops at fields that are not
-in a schema, or drops them. Extensions and `Any` are read as fields of their bracketed name.
+of its values in their order. Protobuf reads the tokens and their values. Its own parser stops at fields that are not in
+a schema, or drops them. Extensions and `Any` are read as fields of their bracketed name.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _Unexpected(Exception):
 
 
 def parse(text: str, where: str = "text format") -> Message:
-    """The message in `text`. Raises InvalidInput with the line; `where` is how it calls the text."""
+    """The message in `text`. Raises InvalidInput with the line; `where` names the text in messages."""
     try:
         return _fields(Tokenizer(text.split("\n")), "")
     except _Unexpected as error:
@@ -37,7 +37,7 @@ def parse(text: str, where: str = "text format") -> Message:
 
 
 def _fields(tokens: Tokenizer, closing: str) -> Message:
-    """Up to the mark that closes the message, or to the end."""
+    """The fields up to the mark that closes the message, or up to the end."""
     message: Message = {}
     while not (tokens.TryConsume(closing) if closing else tokens.AtEnd()):
         message.setdefault(_name(tokens), []).extend(_values(tokens))
@@ -95,7 +95,7 @@ def _value(tokens: Tokenizer, colon: bool) -> Any:
 
 
 def _text(tokens: Tokenizer) -> str:
-    """Neighbours are one text."""
+    """One string; adjacent strings are joined."""
     try:
         return str(tokens.ConsumeString())
     except ParseError:

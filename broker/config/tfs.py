@@ -1,8 +1,8 @@
-"""TensorFlow Serving's `--model_config_file` and `--batching_parameters_file` as a configuration of ours.
+"""Converts TensorFlow Serving's `--model_config_file` and `--batching_parameters_file` to a broker's configuration.
 
-Their fields stand in tensorflow_serving: config/model_server_config.proto,
+Their fields are defined in tensorflow_serving: config/model_server_config.proto,
 sources/storage_path/file_system_storage_path_source.proto, servables/tensorflow/session_bundle_config.proto
-(BatchingParameters). What has no counterpart here is told, not dropped in silence.
+(BatchingParameters). Fields without a counterpart here are reported.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from worker_client.wire.errors import InvalidInput
 
 _MICROSECOND = 1e-6
 POLL_SECONDS = 1
-"""How often TensorFlow Serving looks for new versions, unless its command line says otherwise."""
+"""How often TensorFlow Serving checks for new versions, unless its command line sets another interval."""
 _DEFAULT_BATCH = 1000
 """TensorFlow Serving's max_batch_size where the file has none (basic_batch_scheduler.h)."""
 _WRAPPED = ("max_batch_size", "batch_timeout_micros", "max_enqueued_batches", "max_execution_batch_size")
 _BATCHING = (*_WRAPPED, "allowed_batch_sizes", "pad_variable_length_inputs", "enable_large_batch_splitting")
 _NO_COUNTERPART = {
     "logging_config": "requests are not logged",
-    "num_batch_threads": "the broker measures how many runs side by side pay (max_concurrency)",
+    "num_batch_threads": "the broker measures how many concurrent runs pay off (max_concurrency)",
     "thread_pool_name": "each model has runners of its own",
-    "model_type": "it is deprecated there; all are TensorFlow's",
-    "model_platform": "all are TensorFlow's",
+    "model_type": "it is deprecated in TensorFlow Serving; all models are TensorFlow's",
+    "model_platform": "all models are TensorFlow's",
 }
 
 
 @dataclass(slots=True)
 class Imported:
-    """`models` as tables of ModelSpec's fields; `notes` say what could not be taken over, and why."""
+    """`models` as tables of ModelSpec's fields; `notes` say which fields were left out, and why."""
 
     models: dict[str, dict[str, Any]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Imported:
         for note in self.notes:
             document.add(tomlkit.comment(note))
         poll = tomlkit.item(POLL_SECONDS)
-        poll.comment("--file_system_poll_wait_seconds there")
+        poll.comment("--file_system_poll_wait_seconds of TensorFlow Serving")
         document.add("poll_seconds", poll)
         document["models"] = tomlkit.table(is_super_table=True)
         for name, settings in self.models.items():
@@ -65,11 +65,11 @@ class Imported:
 
 
 def read(models: Path, batching: Path | None = None) -> Imported:
-    """Raises InvalidInput, with the file and the line or the model."""
+    """Convert the files. Raises InvalidInput, with the file and the line or the model."""
     imported = Imported()
     for settings in _configs(models, imported):
         _add(imported, models, settings)
-    # There, nothing is batched without --enable_batching.
+    # TensorFlow Serving batches nothing without --enable_batching.
     shared: dict[str, Any] = {"batching": False} if batching is None else _batching(batching, imported)
     files = str(models) if batching is None else f"{models} with {batching}"
     for name, settings in imported.models.items():
@@ -90,7 +90,9 @@ def _configs(path: Path, imported: Imported) -> list[Message]:
             f"{path}: expected a model_config_list, as --model_config_file takes it; it has {have}"
         )
     if "custom_model_config" in message:
-        imported.notes.append("custom_model_config was left out: it is a program's own")
+        imported.notes.append(
+            "custom_model_config was left out: only the program that defines it can read it"
+        )
     lists = _messages(message, "model_config_list", str(path))
     return [config for each in lists for config in _messages(each, "config", str(path))]
 
@@ -126,9 +128,9 @@ def _policy(policy: Message, where: str) -> str | list[int]:
 def _batching(path: Path, imported: Imported) -> dict[str, Any]:
     message = textproto.parse(_text(path), str(path))
     numbers = {key: _wrapped(message, key, int, str(path)) for key in _WRAPPED if key in message}
-    settings: dict[str, Any] = {"batching": "on"}  # unexamined, as there
+    settings: dict[str, Any] = {"batching": "on"}  # without a check of the rows, as TensorFlow Serving does
     if _wrapped(message, "enable_large_batch_splitting", bool, str(path)):
-        # There, max_batch_size bounds a request, which is split into runs of this size. Here, every request is split.
+        # TensorFlow Serving refuses requests of more than max_batch_size rows. The broker splits them into runs.
         rows = numbers.get("max_execution_batch_size", numbers.get("max_batch_size"))
     else:
         rows = numbers.get("max_batch_size")
@@ -142,7 +144,8 @@ def _batching(path: Path, imported: Imported) -> dict[str, Any]:
         settings["max_delay"] = min(seconds, MAX_DELAY_SECONDS)
         if seconds > MAX_DELAY_SECONDS:
             imported.notes.append(
-                f"batching: batch_timeout_micros is {seconds:g} s; max_delay is at most {MAX_DELAY_SECONDS:g} s"
+                f"batching: batch_timeout_micros is {seconds:g} s; max_delay is at most "
+                f"{MAX_DELAY_SECONDS:g} s"
             )
     if sizes := message.get("allowed_batch_sizes"):
         settings["allowed_batch_sizes"] = sizes
@@ -162,13 +165,13 @@ def _note_rest(imported: Imported, what: str, message: Message, known: set[str])
 
 
 def _one(message: Message, key: str) -> Any:
-    """The last value counts, as in protocol buffers."""
+    """The last value of a field, which is the valid one in protocol buffers."""
     values = message.get(key, [])
     return values[-1] if values else None
 
 
 def _messages(message: Message, key: str, where: str) -> list[Message]:
-    """The values of a field that are messages. Raises InvalidInput for others."""
+    """The values of a field, which must be messages. Raises InvalidInput."""
     for value in message.get(key, []):
         if not isinstance(value, dict):
             raise InvalidInput(f"{where}: {key} must be a message, {key} {{ ... }}, got {value!r}")
@@ -176,7 +179,8 @@ def _messages(message: Message, key: str, where: str) -> list[Message]:
 
 
 def _wrapped(message: Message, key: str, kind: type, where: str) -> Any:
-    """The value of a field that may be in a wrapper, `max_batch_size { value: 128 }`; the kind's zero without one."""
+    """The value of a field that may be in a wrapper, `max_batch_size { value: 128 }`; the kind's zero "
+    "without one."""
     value = _one(message, key)
     if isinstance(value, dict):
         value = _one(value, "value")

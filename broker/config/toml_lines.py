@@ -1,4 +1,5 @@
-"""On which line of a TOML file a key stands, for error messages. No parser: what it misses has its table's line."""
+"""The line of each key in a TOML file, for error messages. This is not a parser: a key that it misses gets its table's
+line."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ def places_of(text: str) -> dict[Path, int]:
 
 
 def repeated(text: str) -> tuple[Path, str, str] | None:
-    """The first key or table that is there twice, and where: `as a value in line 2`, `as a table in line 4`."""
+    """The first key or table that is defined twice, and both places: `as a value in line 2`, `as a table "
+    "in line 4`."""
     found: dict[Path, str] = {}
     for path, number, kind in _keys(text):
         if kind == _OF_SEVERAL:
@@ -38,7 +40,7 @@ def repeated(text: str) -> tuple[Path, str, str] | None:
 
 
 def _keys(text: str) -> Iterator[tuple[Path, int, str]]:
-    """Each key and header, with its line and what it is."""
+    """Each key and table header, with its line and its kind."""
     table: Path = ()
     for number, line in _outside_of_texts(text):
         header, key = _HEADER.match(line), _KEY.match(line)
@@ -54,7 +56,7 @@ def _keys(text: str) -> Iterator[tuple[Path, int, str]]:
 
 
 def line_of(places: dict[Path, int], path: Path) -> int | None:
-    """The key's line, or that of the nearest table that holds it."""
+    """The key's line, or the line of the nearest table that holds the key."""
     while path:
         if path in places:
             return places[path]
@@ -70,7 +72,7 @@ def _parts(dotted: str) -> Path:
 
 
 def _outside_of_texts(text: str) -> Iterator[tuple[int, str]]:
-    """Lines that do not begin inside a text of several lines."""
+    """The lines that do not begin inside a multi-line string."""
     end = ""
     for number, line in enumerate(text.splitlines(), 1):
         if end:
