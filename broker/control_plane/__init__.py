@@ -1,1 +1,1 @@
-"""What is not a request: who has the address, who is connected, and what is asked over the socket."""
+"""Everything except requests: the hold on the address, the connections, and the messages on the socket."""

@@ -1,12 +1,12 @@
-"""One broker per address: the locks, the socket, and the sweep of what a killed predecessor left.
+"""One broker per address: the locks, the socket, and the sweep of files that a killed predecessor left.
 
 A supervised broker's address belongs to the parent that restarts it: it takes the address, and each broker process
-inherits locks and socket (`InheritedFds`). So nobody else can take it while the broker process is away, and workers
-that attach then are not refused: the kernel keeps their connections for the next broker process. A broker process gives
-the address up only if its parent died.
+inherits locks and socket (`InheritedFds`). So no other broker can take the address between two broker processes, and
+workers that attach then are not refused: the kernel keeps their connections for the next broker process. A broker
+process removes socket and locks only if its parent died.
 
-Socket and lock may be removed while the broker lives, by who cleans up temporary files. Whoever holds the address looks
-now and then, and makes them again (`restore`).
+A cleaner of temporary files may remove socket and locks while the broker lives. The holder of the address checks them
+regularly and creates them again (`restore`).
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from worker_client.wire.errors import BrokerError
 _log = logging.getLogger("onesession.instance")
 
 CHECK_SECONDS = 1.0
-"""How often who holds an address looks whether it is still there."""
-_TOUCH_SECONDS = 3600.0  # cleaners go by age: what is younger than ten days, at the least, they leave
+"""How often the holder of an address checks whether socket and locks still exist."""
+_TOUCH_SECONDS = 3600.0  # cleaners go by age: they leave files that are younger than ten days, or more
 _BACKLOG = 1024  # workers that may attach at the same time; the kernel's somaxconn bounds it
 
 
 class InheritedFds(NamedTuple):
     """The descriptors that hold an address: its locks and its listening socket. `owner` is a pipe that ends with the
-    process whose address it is."""
+    process that owns the address."""
 
     lock: int
     names: int
@@ -50,10 +50,11 @@ class InheritedFds(NamedTuple):
 
 
 class AddressLock:
-    """The exclusive hold on an address. The kernel gives the locks back when the process dies, however it dies."""
+    """The exclusive hold on an address. The kernel releases the locks when the process dies, however it "
+    "dies."""
 
     def __init__(self, path: Path, inherited: InheritedFds | None = None) -> None:
-        """Take the address, or take it over as `inherited` by our parent. From now on workers can connect.
+        """Take the address, or take it over from our parent as `inherited`. From now on workers can connect.
 
         Raises BrokerError; locks.AlreadyRunning if a live broker has it.
         """
@@ -78,37 +79,40 @@ class AddressLock:
 
     @property
     def own_directory(self) -> bool:
-        """The socket stands in the runtime directory, which is the broker's user's alone."""
+        """Whether the socket is in the runtime directory, which belongs to the broker's user alone."""
         return self.path.parent == runtime_directory()
 
     @property
     def inherited(self) -> InheritedFds:
-        """What a broker process inherits: locks and listening socket."""
+        """The descriptors that a broker process inherits: locks and listening socket."""
         return InheritedFds(self._lock, self._names, self.listener.fileno())
 
     def note(self, pid: int | None, loading: bool) -> None:
-        """Write into the locks' files who serves or will; None while there is no such process."""
+        """Write the pid that serves, or that will serve, into the locks' files; None while there is no "
+        "such process."""
         locks.write_note((self._lock, self._names), pid, loading)
 
     def note_failure(self, why: str) -> None:
-        """The start has failed, and the address is about to be given up."""
+        """Record that the start has failed, just before the address is released."""
         locks.write_note((self._lock, self._names), os.getpid(), loading=True, failure=why)
 
     def mark_alive(self, name: Path) -> None:
-        """Hold a lock on one of our names, too: who finds them knows nothing of the address, and maybe of our pid."""
+        """Also hold a lock on one of our names: a sweep that finds the name cannot see the address, nor always our
+        pid."""
         self._mark = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         fcntl.flock(self._mark, fcntl.LOCK_SH)
 
     def withdraw(self) -> None:
-        """Have nobody find the socket any more. Whoever has connected still waits at `listener`; `restore` makes a new
-        one."""
+        """Remove the socket's path, so that no worker finds it. Workers that have connected still wait at `listener`;
+        `restore` makes a new socket."""
         if _identity(self.path) == self._socket:
             self.path.unlink(missing_ok=True)
         self._withdrawn = True
 
     def restore(self) -> socket.socket | None:
-        """Make again what others have removed of the address. If the socket was, the one that listened so far, whose
-        last connections wait; it is the caller's. What cannot be made is told in the log, and tried the next time."""
+        """Create socket and locks again if other programs removed them. If the socket was removed, returns the old
+        listening socket, at which the last connections wait; the caller owns it. A failure is logged, and the next call
+        tries again."""
         if self._is_whole():
             self._keep_young()
             return None
@@ -118,7 +122,7 @@ class AddressLock:
             if str(error) != self._complaint:
                 self._complaint = str(error)
                 _log.critical(
-                    "no worker can attach any more, and the address cannot be made again: %s", error
+                    "no worker can attach any more, and the address cannot be created again: %s", error
                 )
             return None
         self._complaint = ""
@@ -128,7 +132,7 @@ class AddressLock:
         return before
 
     def release(self) -> None:
-        """Give the address up; nothing of it stays on disk. A broker process leaves it to its parent."""
+        """Release the address and remove its files. A broker process leaves them to its parent."""
         self._unmark()
         self.listener.close()
         sweep(self.prefix)
@@ -137,7 +141,7 @@ class AddressLock:
         self._close()
 
     def after_fork_in_child(self) -> None:
-        """Hold neither the locks nor the socket, which are the parent's."""
+        """Release the locks and the socket, which belong to the parent."""
         self._unmark()
         if self._lock >= 0:
             self._close()
@@ -172,7 +176,7 @@ class AddressLock:
         return before
 
     def _lock_again(self, fd: int, lock: Path) -> None:
-        """Hold the lock under the number that we had before, if another file stands for it now, or none."""
+        """Take the lock again under the same descriptor number if its file was removed or replaced."""
         if locks.holds(fd, lock):
             return
         note = os.pread(fd, 64, 0)
@@ -189,23 +193,24 @@ class AddressLock:
                     os.utime(path)
 
     def _keep_directory(self) -> int:
-        """Hold a lock on our directory: systemd-tmpfiles passes over those that somebody has locked."""
+        """Hold a lock on our directory: systemd-tmpfiles skips locked directories."""
         if not self.own_directory:
             return -1
         try:
             fd = above_standard(os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
         except OSError:
             return -1
-        with suppress(OSError):  # a cleaner is just at work
+        with suppress(OSError):  # a cleaner has locked it at this moment
             fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         return fd
 
     def _remove(self) -> None:
-        """Socket and locks, if they are ours: a broker process may have made them again after our look."""
+        """Remove socket and locks if they are ours: a broker process may have created them again after our last
+        check."""
         if not locks.is_current(self._lock, locks.of_socket(self.path)):
             try:
                 self._lock_again(self._lock, locks.of_socket(self.path))
-            except BrokerError:  # it is another broker's now, or there is no such directory
+            except BrokerError:  # it belongs to another broker now, or the directory does not exist
                 return self._remove_lock_of_names()
         with suppress(OSError):
             self.path.unlink(missing_ok=True)
@@ -260,7 +265,8 @@ def _take(path: Path) -> InheritedFds:
 
 
 def _mode_of_own(directory: Path) -> int | None:
-    """None if it is another user's, which we could not make again as it was."""
+    """The directory's mode; None if it belongs to another user, because we could not create it again as "
+    "it was."""
     try:
         found = directory.stat()
     except OSError:
@@ -269,7 +275,7 @@ def _mode_of_own(directory: Path) -> int | None:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Of a socket, to know it again."""
+    """Device and inode of a socket, to recognise it later."""
     try:
         found = path.lstat()
     except OSError:
@@ -294,12 +300,13 @@ def _unlink(path: Path) -> None:
 
 def _listen(path: Path) -> int:
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
-        os.fchmod(listener.fileno(), 0o600)  # Linux gives it to the file; umask is the whole process's
+        os.fchmod(listener.fileno(), 0o600)  # applies to the file; umask would affect the process
         try:
             listener.bind(os.fspath(path))
         except OSError as error:
             raise BrokerError(
-                f"no socket can be made at {path} ({error.strerror}); give the broker a --name in a directory "
+                f"no socket can be created at {path} ({error.strerror}); give the broker a --name in a "
+                "directory "
                 "on a local file system, such as a tmpfs"
             ) from None
         listener.listen(_BACKLOG)

@@ -1,7 +1,7 @@
-"""What becomes of a broker's start, for who waits for it outside: by the lock beside its socket, and the note in that.
+"""The outcome of a broker's start, for a process that waits for it: read from the lock beside the socket and its note.
 
-Whoever waits opens the lock's file, and makes it if it is not there yet. A broker then takes that same file, so that
-its last note can be read when it has failed and removed the file, however short its life was.
+The waiting process opens the lock's file, and creates it if it does not exist yet. The broker then locks that same
+file, so that its last note can be read even after the broker failed and removed the file, however short its life was.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from worker_client.ipc.directory import check_directory
 from worker_client.system.held import is_held, open_lock
 from worker_client.wire.errors import BrokerError
 
-_SILENT = "its process ended before it had loaded its models, and said no word; see its log"
+_SILENT = "its process ended before it had loaded its models, without giving a reason; see its log"
 
 
 class AwaitedStart:
-    """`close` it when nobody waits any more."""
+    """Follows the start of the broker at one path. Call `close` afterwards."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -33,23 +33,23 @@ class AwaitedStart:
         return f"<AwaitedStart of {self.path}>"
 
     def why_failed(self) -> str:
-        """Why a start that has begun since the last look, or before, has failed; "" while none has."""
+        """Why a start has failed that began before this call; "" while none has failed."""
         if self._fd < 0:
             self._open()
             return ""
-        text = self._text()  # before the look at who holds it: nobody does before he has noted something
+        text = self._text()  # read before the check of the holder: a holder writes its note first
         current = locks.is_current(self._fd, self._lock)
         if current and (text == self._before or is_held(self._lock)):
             return ""
         if not current:
             self._reopen()
         failed = locks.failure_in(text)
-        if failed or is_held(locks.of_names(self.path)):  # a cleaner has removed the file of one that lives
+        if failed or is_held(locks.of_names(self.path)):  # a cleaner has removed the file of a live broker
             return failed
         return _SILENT if text != self._before and locks.is_loading(text) else ""
 
     def close(self) -> None:
-        """Remove the file, too, if no broker has taken it."""
+        """Close the file, and remove it if no broker has locked it."""
         fd, self._fd = self._fd, -1
         if fd < 0:
             return
@@ -69,7 +69,7 @@ class AwaitedStart:
         self._open()
 
     def _may_make(self) -> bool:
-        """Only where no other user's broker could come, who could not open a file of ours."""
+        """Only where no broker of another user can start, because it could not open our file."""
         try:
             check_directory(self.path.parent)
             found = self.path.parent.stat()

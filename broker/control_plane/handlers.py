@@ -1,7 +1,7 @@
-"""What a broker does with each message of a worker, and when the worker's connection has ended. Control thread only,
-except where a method says otherwise.
+"""Handles each message of a worker, and the end of its connection. Called on the control thread only, except where a
+method says otherwise.
 
-What only reads (`models`, `status`, `stats`, `trace`) is answered by `observe/telemetry.py`.
+`observe/telemetry.py` answers messages that only read (`models`, `status`, `stats`, `trace`).
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from worker_client.ipc.semaphore import Semaphore
 from worker_client.wire.control import Message, ProtocolError, error_fields
 from worker_client.wire.errors import BrokerError
 
-_MAX_NAMES = 1000  # of tensors that one call of a session may name
+_MAX_NAMES = 1000  # tensors that one call of a session may name
 
 
 @dataclass(slots=True, eq=False, kw_only=True)
 class Handlers:
-    """The parts of the broker that the messages are about; `control` is set before its thread runs.
+    """The handlers, with the parts of the broker that they use; `control` is set before its thread runs.
 
-    `lifeline_fd` is -1 where there is none; `retired` says whether this broker takes no worker any more; `worker_left`
-    is called when one has.
+    `lifeline_fd` is -1 where there is none; `retired` tells whether this broker accepts no more workers; `worker_left`
+    is called when a worker has left.
     """
 
     settings: Settings
@@ -53,7 +53,7 @@ class Handlers:
     worker_left: Callable[[], None]
     control: ControlServer = field(init=False, repr=False)
     disconnected: bool = False
-    """The process ends with its connections: nothing is taken back from their workers."""
+    """True when the process ends together with its connections: nothing is taken back from the workers."""
     _epoch: int = field(default_factory=time_ns, init=False)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1), init=False)
 
@@ -74,7 +74,7 @@ class Handlers:
     def on_end(self, session: Peer) -> None:
         if self.disconnected:
             return
-        channel, session.channel = session.channel, None  # which refers to the session
+        channel, session.channel = session.channel, None  # the channel refers to the peer
         if not any(session.process == each.process for each in self.control.sessions):
             self.repository.release(session.process)
         if channel is not None:
@@ -84,20 +84,20 @@ class Handlers:
             self.worker_left()
 
     def drop(self, channel: Channel) -> None:
-        """End the session of a channel whose worker broke the rules. Any thread."""
+        """Close the connection of a worker that broke the rules of its channel. Any thread."""
         for session in list(self.control.sessions):
             if session.channel is channel:
                 self.control.drop(session)
 
     def announce_models(self) -> None:
-        """Tell the workers what is served now, so that none need ask."""
+        """Send the workers the list of served models, so that they need not ask."""
         self.control.announce({"op": "models", "models": self.repository.describe()})
 
     def _attach(self, session: Peer, message: Message) -> Reply:
         if session.channel is not None:
             raise ProtocolError(f"pid {session.pid} attached twice")
-        if self.retired():  # it found the socket just before that went; the next broker will have it
-            raise ProtocolError(f"pid {session.pid} came as this broker ended")
+        if self.retired():  # it connected just before the socket was removed
+            raise ProtocolError(f"pid {session.pid} connected while this broker was ending")
         channel = self._channel_for(session)
         session.channel = channel
         self.intake.add(channel)
@@ -151,7 +151,7 @@ class Handlers:
         return {}, _channel_of(session).lend_event()
 
     def _foreign(self, session: Peer, message: Message) -> None:
-        """The worker closes its channel, and so may we: no reply."""
+        """Close a channel that its worker reports as broken and closes, too. There is no reply."""
         why = str(message.get("why"))
         text = f"pid {session.pid}: {why}; its channel is closed"
         self.intake.failures.fault(FOREIGN_ANSWER, text, stack=False)
@@ -159,11 +159,11 @@ class Handlers:
     def _lifeline(self, session: Peer, message: Message) -> Reply:
         fd = self.lifeline_fd()
         if fd < 0:
-            raise BrokerError("the system of this broker does not let a thread have its own descriptors")
+            raise BrokerError("this broker's system does not allow a thread to have its own descriptors")
         return {}, DuplicatedFd.copy(fd)
 
     def _reload(self, session: Peer, message: Message) -> None:
-        """The reply comes when it is done. Raises BrokerError."""
+        """Reload models. The reply is sent when the reload is done. Raises BrokerError."""
         if session.uid not in (os.geteuid(), 0):
             raise BrokerError("only the broker's own user can reload models")
         number = message.get("id")
@@ -182,8 +182,9 @@ class Handlers:
             )
         if not self.access.may_run_sessions(session.uid):
             raise BrokerError(
-                f"workers of uid {session.uid} may not run sessions on this broker of uid {os.geteuid()}: call the "
-                "models' signatures, or start it with allow_sessions (broker serve --allow-sessions)"
+                f"workers of uid {session.uid} may not run sessions on this broker of uid {os.geteuid()}: "
+                "call the "
+                "models' signatures, or start it with allow_sessions (onesession serve --allow-sessions)"
             )
         entry, operations, one_went = self.repository.ad_hoc(
             model, tuple(feeds), tuple(fetches), session.process

@@ -1,4 +1,4 @@
-"""The brokers that serve at a name in one directory, whoever has started them."""
+"""The brokers that serve at a name in one directory, however they were started."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ANSWER_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class LocalBroker:
-    """`status` is its answer, None while it loads or does not answer; `state` says which."""
+    """One broker. `status` is its answer, None while it loads or does not answer; `state` says which."""
 
     path: Path
     pid: int
@@ -48,7 +48,7 @@ class LocalBroker:
 
 
 def found(directory: Path | None = None) -> list[LocalBroker]:
-    """All that live, in the order of their names."""
+    """All live brokers, ordered by name."""
     return [_ask_status(path, pid) for path, pid in _live(directory or runtime_directory())]
 
 
@@ -58,17 +58,17 @@ def names() -> list[str]:
 
 
 def address_of(name: str | None) -> str | None:
-    """`name`; where none is given, none stands in the environment and no broker is called `default`, the only one that
-    there is. Those that a node's workers share are left out: they come and go by themselves.
+    """`name`. Without a name, without one in the environment and without a broker called `default`, the name of the
+    only broker. Node brokers are left out: workers start them, and they end by themselves.
 
-    Raises InvalidInput where there are several.
+    Raises InvalidInput if there are several brokers.
     """
     if name is not None or os.environ.get(VARIABLE) or locks.holder(socket_path()) is not None:
         return name
     live = [(path, pid) for path, pid in _live(runtime_directory()) if not node_files.is_node(path)]
     if len(live) > 1:
         listed = ", ".join(_ask_status(path, pid).describe() for path, pid in live)
-        raise InvalidInput(f"several brokers serve in {live[0][0].parent}: {listed}; say which with --name")
+        raise InvalidInput(f"several brokers serve in {live[0][0].parent}: {listed}; choose one with --name")
     return os.fspath(live[0][0]) if live else None
 
 

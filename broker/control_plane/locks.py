@@ -1,14 +1,15 @@
-"""The two locks of an address, and what their holder notes in them.
+"""The two locks of an address, and the note that their holder writes into them.
 
-    SOCKET.lock, beside the socket                 whoever can reach the socket sees it, in whichever container
+    SOCKET.lock, beside the socket                 visible to all that can reach the socket, in any container
     /dev/shm/onesession-DIGEST.lock                beside the names that an address stands for
 
-Each is a file under flock(2), which the kernel gives back however its holder dies. One would do, but files beside the
-socket are removed by cleaners of temporary files (tmpreaper, systemd-tmpfiles, rm), and those in /dev/shm when a user
-logs out (logind's RemoveIPC): who takes an address needs both, so it takes the loss of both to have two brokers at one.
+Each is a file under flock(2), which the kernel releases however its holder dies. One lock would do, but cleaners of
+temporary files (tmpreaper, systemd-tmpfiles, rm) remove files beside the socket, and logind's RemoveIPC removes files
+in /dev/shm when a user logs out. A broker that takes an address needs both locks, so two brokers can have one address
+only if both files were lost.
 
-Anybody can compute the second name and put a file there before us. Another user's is no reason to stop: then the first
-lock is the only one, until that file is gone.
+Any user can compute the second name and create a file there before us. Another user's file does not prevent a start:
+then the first lock is the only one until that file is gone.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ _LOADING, _FAILED = "loading", "failed"
 
 
 class LockRecord(NamedTuple):
-    """What the holder of an address has noted: `PID`, `PID loading`, or `PID failed` and why in the lines that follow,
-    just before it ends. `pid` is None while a supervised broker is about to be started."""
+    """The note of the holder of an address: `PID`, `PID loading`, or, just before the holder ends, `PID failed` with
+    the reason in the lines that follow. `pid` is None while a supervised broker is about to be started."""
 
     pid: int | None
     loading: bool
@@ -50,12 +51,13 @@ def of_socket(path: Path) -> Path:
 
 
 def of_names(path: Path) -> Path:
-    """The lock beside the names of the broker at `path`; a sweep of those (`memory.sweep`) leaves it out."""
+    """The lock beside the names of the broker at `path`; a sweep of the names (`memory.sweep`) leaves it "
+    "out."""
     return _SHM / f"{name_prefix(path).strip('/.').replace('.', '-')}.lock"
 
 
 def note_at(path: Path) -> LockRecord | None:
-    """What is noted at an address, by a broker that may be dead."""
+    """The note at an address, written by a broker that may be dead."""
     for lock in (of_socket(path), of_names(path)):
         try:
             if lock.parent == _SHM and os.lstat(lock).st_uid not in (0, os.geteuid()):
@@ -67,7 +69,8 @@ def note_at(path: Path) -> LockRecord | None:
 
 
 def write_note(locks: tuple[int, int], pid: int | None, loading: bool, failure: str = "") -> None:
-    """`failure` is why it could not start; who waits for it reads that before the file is gone."""
+    """Write the note. `failure` is the reason why the broker could not start; a process that waits for the start reads
+    it before the file is removed."""
     state = f" {_FAILED}\n{failure}" if failure else f" {_LOADING}" if loading else ""
     text = f"{pid or 0}{state}\n".encode(errors="replace")[:NOTE_BYTES]
     for lock in locks:
@@ -77,8 +80,8 @@ def write_note(locks: tuple[int, int], pid: int | None, loading: bool, failure: 
 
 
 def holder(path: Path) -> int | None:
-    """The process that has the address, as far as it can be seen from here. Takes no lock itself: a broker that
-    starts at this moment would take us for another."""
+    """The pid of the process that holds the address, as far as it is visible here. Takes no lock itself: a broker that
+    starts at this moment would mistake us for another broker."""
     note = note_at(path)
     if note is None or note.pid is None or not processes.exists(note.pid):
         return None
@@ -86,19 +89,21 @@ def holder(path: Path) -> int | None:
 
 
 def take_names(path: Path) -> int:
-    """Take the lock beside the names; in place of another user's file something to write a note into."""
+    """Take the lock beside the names; if another user has the file, return a descriptor that takes notes "
+    "only."""
     lock = of_names(path)
     try:
         if not _is_anothers(lock):
             return take(lock, path)
     except BrokerError:
-        if not _is_anothers(lock):  # it may have come just now
+        if not _is_anothers(lock):  # the other user's file may have appeared just now
             raise
     return os.memfd_create("onesession-lock")
 
 
 def holds(fd: int, lock: Path) -> bool:
-    """Whether there is nothing to take again: what we hold is what others would find, or it cannot be ours."""
+    """Whether the lock need not be taken again: other processes would find the file that we hold, or it cannot be
+    ours."""
     return is_current(fd, lock) or (lock.parent == _SHM and _is_anothers(lock))
 
 
@@ -110,7 +115,7 @@ def _is_anothers(lock: Path) -> bool:
 
 
 def take(lock: Path, path: Path) -> int:
-    """Take this lock of the address `path`; its descriptor. Raises AlreadyRunning, BrokerError."""
+    """Take this lock of the address `path`, and return its descriptor. Raises AlreadyRunning, BrokerError."""
     while True:
         fd = _open(lock)
         try:
@@ -125,7 +130,7 @@ def take(lock: Path, path: Path) -> int:
 
 
 def is_current(fd: int, lock: Path) -> bool:
-    """Whether what we hold is what others would find."""
+    """Whether other processes would find the file that we hold."""
     try:
         return os.path.samestat(os.fstat(fd), os.stat(lock))
     except OSError:
@@ -151,8 +156,8 @@ def _cannot_be_opened(path: Path, error: OSError) -> BrokerError:
     if path.parent == _SHM and (why := shm.why_not(error)):
         return BrokerError(why)
     return BrokerError(
-        f"the lock {path} cannot be opened by uid {os.geteuid()} ({error.strerror}): it is another "
-        "user's, or its file system is read-only or full; give the broker another --name"
+        f"the lock {path} cannot be opened by uid {os.geteuid()} ({error.strerror}): it belongs to another "
+        "user, or its file system is read-only or full; give the broker another --name"
     )
 
 
@@ -162,12 +167,12 @@ def _parse(text: str) -> LockRecord | None:
 
 
 def is_loading(text: str) -> bool:
-    """Whether a broker has noted this that had not loaded its models."""
+    """Whether this is the note of a broker that is still loading its models."""
     note = _parse(text)
     return note is not None and note.loading
 
 
 def failure_in(text: str) -> str:
-    """Why the broker that has noted this could not start; "" if it has not said so."""
+    """Why the broker that wrote this note could not start; "" if the note gives no failure."""
     first, _, failure = text.strip().partition("\n")
     return failure if first.endswith(f" {_FAILED}") else ""

@@ -1,5 +1,5 @@
-"""The brokers of this node that engines' workers have started, and what dead ones have left, by the files that stand
-beside their sockets."""
+"""The node brokers that workers have started, and files that dead ones left: found by the files beside their
+sockets."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _ANSWER_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class NodeBroker:
-    """`status` is its answer, None if it gives none; `starting`: somebody has its start lock. `error` is why it could
-    not start the last time."""
+    """One node broker. `status` is its answer, None without one; `starting`: a process holds its start lock. `error` is
+    the reason why it could not start the last time."""
 
     path: Path
     models: tuple[str, ...]
@@ -78,12 +78,12 @@ def ends_after(status: dict[str, Any]) -> str:
 
 
 def found(directory: Path) -> list[NodeBroker]:
-    """All that there is anything of, in this directory."""
+    """All node brokers that have files in this directory."""
     return [_ask_status(path) for path in _sockets(directory)]
 
 
 def sweep(directory: Path) -> list[Path]:
-    """Remove what dead ones have left; what was removed."""
+    """Remove the files of dead node brokers, and return their paths."""
     removed = []
     for path in _sockets(directory):
         for file in _sweep_one(path):
@@ -94,10 +94,10 @@ def sweep(directory: Path) -> list[Path]:
 
 
 def _sweep_one(path: Path) -> Iterator[Path]:
-    """Under its start lock, so that nobody starts it meanwhile."""
+    """Remove its files under its start lock, so that no process starts it in the meantime."""
     try:
         lock = StartLock.take(path)
-    except BrokerError:  # another user's
+    except BrokerError:  # it belongs to another user
         return
     if lock is None:
         return

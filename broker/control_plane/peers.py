@@ -1,7 +1,7 @@
-"""How many connections each process may have, and each other user, and how long one may be there without a word.
+"""Limits how many connections each process and each other user may have, and how long a connection may stay silent.
 
-A worker needs one for each of its clients. Whoever takes more than these takes them from others: descriptors, and with
-each channel a budget of shared memory.
+A worker needs one connection for each of its clients. A process that takes more deprives others of descriptors and,
+with each channel, of shared memory.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from worker_client.system.clock import monotonic
 
 MOST_OF_A_PROCESS = 256
 MOST_OF_A_USER = 1024
-"""Of another user than the broker's own and root, who could do worse."""
+"""Connections of a user other than the broker's own and root, which could do more harm anyway."""
 SECONDS_TO_HELLO = 10.0
 _ONCE_IN_S = 10.0
 
 
 class Peers:
-    """The connections there are. Control thread only."""
+    """Counts the connections. Used on the control thread only."""
 
     def __init__(self) -> None:
         self._processes: Counter[int] = Counter()
@@ -27,19 +27,21 @@ class Peers:
         self._logged: dict[int, float] = {}
 
     def add(self, pid: int, uid: int) -> str:
-        """Count one more. Why it is one too many, "" if it is not."""
+        """Count one more connection. Returns why it is one too many; "" if it is not."""
         self._processes[pid] += 1
         self._users[uid] += 1
-        # A process of another pid namespace has no number here.
+        # A process of another pid namespace has no pid here.
         if pid and self._processes[pid] > MOST_OF_A_PROCESS:
             return (
-                f"process {pid} has {MOST_OF_A_PROCESS} connections to this broker, the most that one may have: "
+                f"process {pid} has {MOST_OF_A_PROCESS} connections to this broker, the limit for one "
+                "process: "
                 "use one client in all its threads, and close those that are not used"
             )
         if uid not in (0, os.geteuid()) and self._users[uid] > MOST_OF_A_USER:
             return (
-                f"the processes of uid {uid} have {MOST_OF_A_USER} connections to this broker, the most that another "
-                "user may have"
+                f"the processes of uid {uid} have {MOST_OF_A_USER} connections to this broker, the limit "
+                "for another "
+                "user"
             )
         return ""
 
@@ -50,7 +52,7 @@ class Peers:
                 del counter[key]
 
     def may_be_logged(self, uid: int) -> bool:
-        """Whether the log may have another line on this user, who could fill it else."""
+        """Whether another line about this user may be logged, so that no user can fill the log."""
         now = monotonic()
         if now - self._logged.get(uid, -_ONCE_IN_S) < _ONCE_IN_S:
             return False

@@ -1,4 +1,4 @@
-"""One question to a running broker on its control plane, without attaching."""
+"""Asks a running broker one question on its control plane, without attaching."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _TIMEOUT = 10.0
 def ask(address: str | None, op: str, timeout: float | None = _TIMEOUT, **fields: Any) -> control.Message:
     """The broker's reply to `op` ("status", "models" or "reload"), which may take `timeout` seconds.
 
-    Raises BrokerUnavailable, also while the broker loads, and what the broker answers.
+    Raises BrokerUnavailable, also while the broker loads, and the error that the broker answers with.
     """
     path = first_served(places(address))
     decoder = control.Decoder()
@@ -41,7 +41,8 @@ def ask(address: str | None, op: str, timeout: float | None = _TIMEOUT, **fields
 
 
 def _check_trusted(path: Path, sock: socket.socket) -> None:
-    """As workers do: in a directory that others may write, anybody can be the first to listen. Root may ask anybody."""
+    """Check the broker's user as workers do: in a directory that others may write to, any user can be the first to
+    listen. Root may ask every broker."""
     _pid, uid = control.peer_of(sock)
     if os.geteuid() != 0 and uid not in (0, os.geteuid()):
         raise BrokerUnavailable(
@@ -50,7 +51,7 @@ def _check_trusted(path: Path, sock: socket.socket) -> None:
 
 
 def _removed(path: Path) -> BrokerUnavailable | None:
-    """If the broker lives, and its socket is gone."""
+    """The error for a live broker whose socket is gone; None otherwise."""
     pid = holder(path)
     if pid is None:
         return None
@@ -61,10 +62,13 @@ def _removed(path: Path) -> BrokerUnavailable | None:
 
 
 def _check_ready(path: Path) -> None:
-    """It listens from the beginning, and answers when it has loaded its models, which nobody waits for here."""
+    """Raise BrokerUnavailable while the broker loads: it listens from the beginning, but would answer only after
+    that."""
     note = note_at(path)
     if note is not None and note.loading:
-        who = "is about to be started" if note.pid is None else f"(pid {note.pid}) still loads its models"
+        who = (
+            "is about to be started" if note.pid is None else f"(pid {note.pid}) is still loading its models"
+        )
         raise BrokerUnavailable(f"the broker at {path} {who}")
 
 

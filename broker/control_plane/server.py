@@ -1,10 +1,10 @@
 """The control plane's end in the broker: one thread, one selector, every worker's connection.
 
-    accept -> SO_PEERCRED -> Session --message--> handler by op --reply, descriptors--> outbox -> socket
-    a session ends -> its channel is taken out of the intake
+    accept -> SO_PEERCRED -> Peer --message--> handler by op --reply, descriptors--> outbox -> socket
+     a connection ends -> its channel is taken out of the intake
 
-A session that reads slowly fills its own outbox and is closed; so is one that sends nonsense. One that sends many
-messages has one of them handled in each round, in which every other has its turn, too. None delays another for long.
+A peer that reads slowly fills its own outbox and is disconnected; so is a peer that sends nonsense. Each round handles
+one message of each peer, so that a peer that sends many messages does not delay the others for long.
 """
 
 from __future__ import annotations
@@ -36,39 +36,39 @@ _log = logging.getLogger("onesession.control")
 
 _MAX_OUTBOX = 256  # messages a peer may leave unread
 _MAX_REFUSED = 16
-_UNANSWERED = ("foreign", "opened")  # all others need an id: whoever asks must be there, and read the answers
+_UNANSWERED = ("foreign", "opened")  # all others need an id: the peer must be there and read the replies
 
 Reply = tuple[Message, Segment | DuplicatedFd | None]
 Handler = Callable[["Peer", Message], Reply | None]
-"""None: the reply comes later, by `push`."""
+"""The reply to a message; None if it comes later, by `push`."""
 
 
 class Peer:
-    """One connected peer. `channel` is there once it has attached."""
+    """One connected peer. `channel` is set once it has attached."""
 
     def __init__(self, sock: socket.socket, pid: int, uid: int) -> None:
         self.sock = sock
         self.pid = pid
         self.uid = uid
         self.greeted = False
-        self.one_too_many = ""  # why it is refused when it says hello
+        self.one_too_many = ""  # the reason to refuse its hello
         self.alive = True  # the peer may still send
         self.channel: Channel | None = None
-        self.announcement: bytes | None = None  # to be sent when the outbox is empty
-        # One of another pid namespace has no number here.
+        self.announcement: bytes | None = None  # sent when the outbox is empty
+        # A peer of another pid namespace has no pid here.
         self.process: Hashable = (uid, pid) if pid else object()
         self.decoder = Decoder()
         self._outbox: deque[tuple[bytes, int]] = deque()
 
     def __repr__(self) -> str:
-        return f"<Session of pid {self.pid}>"
+        return f"<Peer of pid {self.pid}>"
 
     def queue(self, message: Message, segment: Segment | DuplicatedFd | None) -> None:
         """Put a message, and the descriptor of a segment with it, into the outbox."""
         if len(self._outbox) >= _MAX_OUTBOX:
             if segment is not None:
                 segment.close_fd()
-            raise ProtocolError(f"pid {self.pid} does not read its {_MAX_OUTBOX} messages")
+            raise ProtocolError(f"pid {self.pid} has not read the last {_MAX_OUTBOX} messages")
         fd = -1
         if segment is not None:
             fd = segment.detach_fd()
@@ -76,7 +76,7 @@ class Peer:
         self._outbox.append((control.encode(message), fd))
 
     def flush(self) -> bool:
-        """Write what the socket takes. True when the outbox is empty. Raises OSError."""
+        """Write as much as the socket takes. True when the outbox is empty. Raises OSError."""
         while self._outbox or self.announcement is not None:
             if not self._outbox and self.announcement is not None:
                 self._outbox.append((self.announcement, -1))
@@ -103,7 +103,7 @@ class Peer:
 
 
 class _Regular:
-    """Something that is done about every `seconds`."""
+    """An action that runs about every `seconds`."""
 
     def __init__(self, seconds: float, action: Callable[[], None]) -> None:
         self._seconds = seconds
@@ -117,7 +117,8 @@ class _Regular:
 
 
 class ControlServer:
-    """`run` is the body of the control thread; `call`, `push`, `drop`, `disconnect` and `stop` may come from any."""
+    """`run` is the body of the control thread; `call`, `push`, `drop`, `disconnect` and `stop` may be called from any
+    thread."""
 
     def __init__(
         self,
@@ -134,32 +135,32 @@ class ControlServer:
         self._selector = selectors.DefaultSelector()
         self._spare = os.open(
             os.devnull, os.O_RDONLY | os.O_CLOEXEC
-        )  # to refuse with, when there is no other left
+        )  # reserved, to refuse connections when no other is left
         self._wakeup = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._wakeup_lock = threading.Lock()
         self._pushes: deque[tuple[Peer, Message | None, Segment | None]] = deque()
         self._calls: deque[Callable[[], None]] = deque()
         self._regular: list[_Regular] = []
-        self._backlog: dict[Peer, None] = {}  # who may have sent more than was handled, in turn
+        self._backlog: dict[Peer, None] = {}  # peers that may have sent more messages than were handled
         self._peers = Peers()
-        self._silent: dict[Peer, float] = {}  # until when each must have said hello, the first one first
-        self._refused = 0  # connections that are one too many
+        self._silent: dict[Peer, float] = {}  # when each peer must have said hello, earliest first
+        self._refused = 0  # connections beyond the limits
         self._stopping = False
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.register(self._wakeup, selectors.EVENT_READ)
 
     def call(self, action: Callable[[], None]) -> None:
-        """Have the control thread do this between two messages."""
+        """Have the control thread run this action between two messages."""
         self._calls.append(action)
         self._wake()
 
     def regularly(self, seconds: float, action: Callable[[], None]) -> None:
-        """Have the control thread do this about every `seconds`. Before `run`."""
+        """Have the control thread run this action about every `seconds`. Call it before `run`."""
         self._regular.append(_Regular(seconds, action))
 
     def listen_at(self, listener: socket.socket) -> None:
-        """Take connections of this socket from now on, and what still waits at the one before, which is closed.
-        Control thread only."""
+        """Accept connections of this socket from now on, and those that still wait at the previous socket, which is
+        closed. Called on the control thread only."""
         before, self._listener = self._listener, listener
         self._selector.register(listener, selectors.EVENT_READ)
         self._selector.unregister(before)
@@ -170,7 +171,8 @@ class ControlServer:
                 self._accept(before)
 
     def announce(self, message: Message) -> None:
-        """Send this to every worker. Of what one has not read yet, only the last is sent. Control thread only."""
+        """Send this to every worker. A worker that has not read earlier announcements gets only the last one. Called on
+        the control thread only."""
         data = control.encode(message)
         for session in list(self.sessions):
             if session.channel is not None:
@@ -181,17 +183,17 @@ class ControlServer:
                     self._end(session, error)
 
     def push(self, session: Peer, message: Message, segment: Segment | None) -> None:
-        """Send a message of the broker's own accord."""
+        """Send a message that is not a reply."""
         self._pushes.append((session, message, segment))
         self._wake()
 
     def drop(self, session: Peer) -> None:
-        """End a session that broke the rules."""
+        """Close the connection of a peer that broke the rules."""
         self._pushes.append((session, None, None))
         self._wake()
 
     def disconnect(self, session: Peer) -> None:
-        """End a session that its worker cannot use any more."""
+        """Close a connection that its worker cannot use any more."""
         self.call(lambda: self._end(session))
 
     def stop(self) -> None:
@@ -199,7 +201,7 @@ class ControlServer:
         self._wake()
 
     def after_fork_in_child(self) -> None:
-        """Let go of the parent's connections. Takes no lock, as a thread may have held it."""
+        """Release the parent's connections. Takes no lock, because a thread may have held it."""
         for session in list(self.sessions):
             session.close()
         self._selector.close()
@@ -208,7 +210,7 @@ class ControlServer:
 
     def _wake(self) -> None:
         with self._wakeup_lock:
-            if self._wakeup >= 0:  # else `run` has ended
+            if self._wakeup >= 0:  # otherwise `run` has ended
                 os.eventfd_write(self._wakeup, 1)
 
     def run(self) -> None:
@@ -228,7 +230,7 @@ class ControlServer:
                 for regular in self._regular:
                     regular.do_if_due()
                 self._end_silent()
-            self._send_pushes()  # what the last completions announced
+            self._send_pushes()  # messages of the last completions
         finally:
             for session in list(self.sessions):
                 self._end(session)
@@ -261,7 +263,7 @@ class ControlServer:
             return
         session.one_too_many = self._peers.add(pid, uid)
         if session.one_too_many:
-            if self._refused >= _MAX_REFUSED:  # who does not hear what the first ones were told
+            if self._refused >= _MAX_REFUSED:  # they are closed without the reason that the first ones get
                 self._peers.remove(pid, uid)
                 self._turn_away(session, session.one_too_many)
                 return
@@ -283,7 +285,8 @@ class ControlServer:
             self._end(session, ProtocolError(f"it did not say hello within {SECONDS_TO_HELLO:g} s"))
 
     def _refuse(self, listener: socket.socket) -> None:
-        """Out of descriptors: hang up on who waits, for he would keep the listener readable and us busy."""
+        """Out of descriptors: close the pending connection, otherwise the listener stays readable and this thread
+        spins."""
         os.close(self._spare)
         try:
             listener.accept()[0].close()
@@ -304,7 +307,7 @@ class ControlServer:
             self._end(session, error)
 
     def _take_turn(self, session: Peer) -> None:
-        """Handle one message of what was received; with none left, its socket is read again."""
+        """Handle one received message; if none is left, read the peer's socket again."""
         try:
             item = session.decoder.next_message()
             if item is not None:

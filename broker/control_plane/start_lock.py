@@ -1,4 +1,4 @@
-"""The lock that says that a node's broker is being started, as its process inherits it (`node_files.py`)."""
+"""The start lock of a node broker, as its process inherits it (`node_files.py`)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _PAUSE_SECONDS = 0.1
 
 
 class InheritedLock:
-    """Held until the broker is ready, or its process ends. Nothing where there was no such lock."""
+    """An inherited start lock, held until the broker is ready or its process ends. Does nothing if none was
+    inherited."""
 
     def __init__(self, fd: int | None) -> None:
         self._lock = None
@@ -31,8 +32,8 @@ class InheritedLock:
             self._lock = StartLock(fd)
 
     def serve(self, path: Path, serve: Callable[[], Served]) -> Served:
-        """`serve()`, unless a live broker has the address: then the start is over as soon as that can be reached. It
-        makes its socket again if that was removed; in another container it may have one that nobody sees here.
+        """Call `serve()`. If a live broker has the address, the start ends as soon as that broker can be reached: it
+        creates its socket again if it was removed, but its socket may be in another container and not visible here.
 
         Raises AlreadyRunning, BrokerError.
         """
@@ -51,7 +52,7 @@ class InheritedLock:
             sleep(_PAUSE_SECONDS)
 
     def release(self) -> None:
-        """The start has come to its end, and not to a failure."""
+        """Release the lock after a start that did not fail."""
         lock, self._lock = self._lock, None
         if lock is not None:
             with contextlib.suppress(OSError):
@@ -61,6 +62,8 @@ class InheritedLock:
 
 def _out_of_reach(path: Path) -> BrokerError:
     return BrokerError(
-        f"a live broker holds {path}, but its socket is not visible here: it runs in another container that shares "
-        f"/dev/shm with this one, but not {path.parent}. Mount both in both containers, or give each its own job"
+        f"a live broker holds {path}, but its socket is not visible here: it runs in another container "
+        "that shares "
+        f"/dev/shm with this one, but not {path.parent}. Mount both in both containers, or give each its "
+        "own job"
     )
