@@ -1,1 +1,1 @@
-"""What threads that serve write as they go, at the cost of a few instructions; `observe` reads it."""
+"""Counters that serving threads write at the cost of a few instructions; `observe` reads them."""

@@ -1,12 +1,12 @@
-"""How many workers came and went."""
+"""How many workers attached and left."""
 
 from __future__ import annotations
 
 
 class Arrivals:
-    """The control thread counts, any thread reads."""
+    """Counts of workers. The control thread writes them, any thread may read them."""
 
     def __init__(self) -> None:
         self.attached = 0
-        self.reattached = 0  # of them by processes that had lost a broker, or their connection
+        self.reattached = 0  # those that had lost a broker, or their connection
         self.detached = 0

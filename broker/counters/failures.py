@@ -1,4 +1,4 @@
-"""Requests that were answered with an error: counted by model and class, and logged, but not each of a flood."""
+"""Counts requests that were answered with an error, by model and class, and logs them at a limited rate."""
 
 from __future__ import annotations
 
@@ -23,14 +23,15 @@ _LEVELS = {
 
 
 LATE_COMPLETION = "late_completion"
-"""A completion of a use of a slot that had been handed back. It was refused."""
+"""A second completion of one use of a slot. It was refused."""
 FOREIGN_ANSWER = "foreign_answer"
-"""What a worker found in place of the answer to what it had asked. It closed its channel and ran the call again."""
+"""A worker found a completion that was not the answer to its request. It closed its channel and repeated "
+"the call."""
 FAULTS = (LATE_COMPLETION, FOREIGN_ANSWER)
 
 
 class SignatureKey(NamedTuple):
-    """What a request was for. Empty where the request did not make that out."""
+    """The model and signature of a request. Empty if the request does not name them."""
 
     model: str = ""
     version: int = 0
@@ -41,7 +42,7 @@ class SignatureKey(NamedTuple):
 
 
 class Failures:
-    """Of one broker. Any thread. Failing is no hot path: it takes a lock."""
+    """The failures of one broker. Used by any thread, under a lock: failures are not on the hot path."""
 
     def __init__(self) -> None:
         self._counts: Counter[tuple[SignatureKey, str]] = Counter()
@@ -53,12 +54,12 @@ class Failures:
         return f"<Failures, {sum(self.counts().values())} so far>"
 
     def counts(self) -> dict[tuple[SignatureKey, str], int]:
-        """How often a request for this got an error of this class."""
+        """How many requests for each signature got an error of each class."""
         with self._lock:
             return dict(self._counts)
 
     def of(self, signature_key: SignatureKey) -> dict[str, int]:
-        """By class."""
+        """The counts of one signature by class."""
         return {kind: count for (about, kind), count in self.counts().items() if about == signature_key}
 
     def add(self, signature_key: SignatureKey, error: Exception, pid: int) -> None:
@@ -78,12 +79,12 @@ class Failures:
         )
 
     def faults(self) -> dict[str, int]:
-        """How often each of FAULTS, which must never happen, did."""
+        """How often each of FAULTS happened, which must never happen."""
         with self._lock:
             return dict(self._faults)
 
     def fault(self, kind: str, text: str, *, stack: bool = True) -> None:
-        """Count and log what must never happen; with the `stack`, where it was noticed in this process."""
+        """Count and log an event that must never happen; `stack` adds where this process noticed it."""
         with self._lock:
             self._faults[kind] += 1
             left_out = self._lines.left_out(kind, monotonic())

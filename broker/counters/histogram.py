@@ -1,7 +1,8 @@
 """Durations counted in buckets of half an octave, so that counting one costs a multiplication and an index.
 
-Bucket `(ns * ns).bit_length()` holds what is below `2 ** (bucket / 2)` nanoseconds and in no bucket before. A quantile
-is right within a factor of sqrt(2), or nearer, as values are taken to be spread evenly over their bucket.
+Bucket `(ns * ns).bit_length()` holds values below `2 ** (bucket / 2)` nanoseconds that fit no earlier bucket. A
+quantile is right within a factor of sqrt(2), or better, because values are assumed to be spread evenly over their
+bucket.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ BUCKETS = 132
 FIRST_BOUND = 10
 LAST_BOUND = 36
 BOUNDS_NS = tuple(1 << exponent for exponent in range(FIRST_BOUND, LAST_BOUND + 1))
-"""What is told to Prometheus: whole octaves from a microsecond to a minute."""
+"""The bounds exported to Prometheus: whole octaves from a microsecond to a minute."""
 
 
 def new_counts() -> list[int]:
@@ -22,7 +23,8 @@ def new_counts() -> list[int]:
 
 
 class Histogram:
-    """Counts and the sum of what was counted, in nanoseconds. A value: threads count into lists of their own."""
+    """The counts, and the sum of the counted durations in nanoseconds. A plain value: each thread counts into its own
+    list."""
 
     __slots__ = ("counts", "sum_ns")
 
@@ -42,17 +44,17 @@ class Histogram:
         return self.sum_ns / self.count if self.count else 0.0
 
     def add(self, counts: Sequence[int], sum_ns: int) -> None:
-        """Count in what another thread has counted."""
+        """Add the counts of another thread."""
         self.counts = [mine + theirs for mine, theirs in zip(self.counts, counts)]
         self.sum_ns += sum_ns
 
     def since(self, before: Histogram) -> Histogram:
-        """What was counted after `before`, a state of the same histogram."""
+        """The values counted after `before`, an earlier state of the same histogram."""
         counts = [max(0, now - then) for now, then in zip(self.counts, before.counts)]
         return Histogram(counts, max(0, self.sum_ns - before.sum_ns))
 
     def quantile_ns(self, q: float) -> float:
-        """The value below which the share `q` of all lies; 0 if nothing was counted."""
+        """The value below which the share `q` of all values lies; 0 if nothing was counted."""
         rank = q * self.count
         below = 0
         for bucket, count in enumerate(self.counts):
@@ -63,7 +65,7 @@ class Histogram:
         return 0.0
 
     def cumulative(self) -> list[tuple[int, int]]:
-        """(bound in ns, how many lie below) for each of BOUNDS_NS."""
+        """(bound in ns, number of values below it) for each of BOUNDS_NS."""
         found = []
         total, done = 0, 0
         for bound, exponent in zip(BOUNDS_NS, range(FIRST_BOUND, LAST_BOUND + 1)):
@@ -85,7 +87,7 @@ class Histogram:
 
 
 def upper_ns(bucket: int) -> float:
-    """What everything in the bucket is below."""
+    """The upper bound of the bucket."""
     return float(2 ** (bucket / 2))
 
 

@@ -1,16 +1,17 @@
-"""What each thread of a broker runs, in memory that outlives the process: the broker writes it, its parent reads it.
+"""Records what each thread of a broker runs, in memory that outlives the process: the broker writes it, its parent
+reads it.
 
     +--------+-----------------------------+------------------------------+--------+
     | header | lines: one for each thread  | names: one for each model    | LOADED |
     +--------+-----------------------------+------------------------------+--------+
     0        64                            _NAMES_START                   _LOADED_START
 
-    header: BEAT_NS | since when intake, control thread do not answer the watch | since when LOADED is loaded, or 0
+    header: BEAT_NS  | since when intake, control thread do not answer the watch | since when LOADED is loading, or 0
     line:   STARTED_NS (0: nothing runs) | LIMIT_NS (0: none) | MODEL, the number of a name
 
 All words are native unsigned 64-bit, written by one thread each and read without a lock: a reader may see a line one
-run behind. The parent makes the memory and hands its descriptor to the process that it starts, and needs neither the
-process's help nor its life to read it. Times are CLOCK_MONOTONIC nanoseconds.
+run behind. The parent creates the memory and passes its descriptor to the process that it starts; it can read the
+record without the help of that process, and after its end. Times are CLOCK_MONOTONIC nanoseconds.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ from worker_client.system.descriptor import Descriptor
 from worker_client.wire.layout import LINE, LINE_WORDS
 
 LINES: Final = 256
-"""Threads that can be watched from outside; those beyond are watched by their own process only."""
+"""The number of threads that the parent can watch; further threads are watched by their own process only."""
 MODELS: Final = 1024
 NAME_BYTES: Final = 2 * LINE
 
 INTAKE_LINE: Final = 0
-"""The intake asks for a line first."""
+"""The line of the intake thread, which asks first."""
 
 STARTED_NS: Final = 0
 LIMIT_NS: Final = 1
@@ -45,7 +46,8 @@ _SIZE: Final = _LOADED_START + NAME_BYTES
 
 @dataclass(frozen=True, slots=True)
 class RunUnderWay:
-    """One that was under way when the record was read. `limit_s` is its model's max_run_seconds, 0 for none."""
+    """A run that was under way when the record was read. `limit_s` is its model's max_run_seconds, 0 for "
+    "none."""
 
     line: int
     model: str
@@ -54,38 +56,40 @@ class RunUnderWay:
 
     @property
     def overdue_s(self) -> float:
-        """By how much it is past its limit; below 0 if it is not."""
+        """Seconds past its limit; negative before it."""
         return self.seconds - self.limit_s if self.limit_s else -1.0
 
 
 class RunLine:
-    """What one thread runs now. That thread writes it, anyone may read it."""
+    """What one thread runs now. That thread writes it, any thread or process may read it."""
 
     __slots__ = ("_record", "answered", "given_up", "lock", "of", "words")
 
     def __init__(self, record: RunRecord, words: memoryview) -> None:
         self.words = words
-        self.of: object = None  # what the model's words were written for
-        self.given_up = 0  # when the run started that somebody else answers, or is about to
+        self.of: object = None  # the runner whose model the line names now
+        self.given_up = 0  # start of the run that another thread answers, or is about to answer
         self.answered = False
         self.lock = threading.Lock()
         self._record = record
 
     def describe(self, of: object, model: str, limit_ns: int) -> None:
-        """The runs that follow are of this model, until they are of another."""
+        """Name the model of the runs that follow."""
         self.words[LIMIT_NS] = limit_ns
         self.words[MODEL] = self._record.number_of(model)
         self.of = of
 
     def was_answered(self) -> bool:
-        """Whether the request of the run that has just ended was answered in its place, as it took too long."""
+        """Whether another thread answered the request of the run that has just ended, because it took too "
+        "long."""
         with self.lock:
             answered, self.answered, self.given_up = self.answered, False, 0
             return answered
 
 
 class RunRecord:
-    """`create` in the parent, `attach` in the process that is watched; `RunRecord()` where nobody watches."""
+    """The record: `create` in the parent, `attach` in the watched process; `RunRecord()` without a parent that
+    watches."""
 
     def __init__(self, segment: Segment | None = None) -> None:
         self._segment = segment
@@ -97,28 +101,29 @@ class RunRecord:
 
     @classmethod
     def create(cls) -> RunRecord:
-        """Raises Overloaded or OSError if there can be no such memory."""
+        """Create the memory. Raises Overloaded or OSError."""
         return cls(Segment.create("onesession-runs", _SIZE))
 
     @classmethod
     def attach(cls, fd: int) -> RunRecord:
-        """Takes the descriptor over. Raises OSError."""
+        """Map the memory of the descriptor, which belongs to the record from now on. Raises OSError."""
         return cls(Segment.attach(Descriptor(fd), _SIZE))
 
     @property
     def fd(self) -> int:
-        """To be inherited; -1 if there is none."""
+        """The descriptor that a child inherits; -1 if there is none."""
         return -1 if self._segment is None else self._segment.fd
 
     def close_fd(self) -> None:
-        """The process has it; the memory goes with the last reference to it."""
+        """Close the descriptor once the process has inherited it; the memory lives until the last "
+        "reference is gone."""
         if self._segment is not None:
             self._segment.close_fd()
 
     # -- written by the process that is watched ------------------------------------------------------------------
 
     def new_line(self) -> RunLine:
-        """For the thread that asks."""
+        """A line for the calling thread."""
         with self._lock:
             number, self._lines = self._lines, self._lines + 1
         if number >= LINES:
@@ -127,7 +132,7 @@ class RunRecord:
         return RunLine(self, self._words[start : start + LINE_WORDS])
 
     def number_of(self, model: str) -> int:
-        """Under which a line names the model; the name's place is written when it is first asked for."""
+        """The number by which lines refer to the model; the first call for a model writes its name."""
         with self._lock:
             number = self._numbers.setdefault(model, len(self._numbers))
         if number < MODELS:
@@ -137,15 +142,16 @@ class RunRecord:
         return number
 
     def beat(self, now_ns: int) -> None:
-        """The interpreter runs our threads."""
+        """Note that the interpreter runs our threads."""
         self._words[_BEAT_NS] = now_ns
 
     def no_answer(self, thread: str, since_ns: int) -> None:
-        """This thread has been asked for a sign of life then, and has given none; 0: it has."""
+        """Note that this thread has not answered the watch since then; 0: it has answered."""
         self._words[_SINCE_NS[thread]] = since_ns
 
     def load_begins(self, model: str, now_ns: int) -> None:
-        """This model is loaded or warmed up from now on; "" for none. One at a time: the last that was told counts."""
+        """Note that this model is being loaded or warmed up; "" for none. There is one at a time: the last call
+        counts."""
         self._words[_LOADING_NS] = 0
         text = model.encode("utf-8", "replace")[:NAME_BYTES]
         self._bytes[_LOADED_START:_SIZE] = text.ljust(NAME_BYTES, b"\0")
@@ -154,7 +160,7 @@ class RunRecord:
     # -- read by its parent --------------------------------------------------------------------------------------
 
     def under_way(self, now_ns: int) -> list[RunUnderWay]:
-        """What runs, or ran when the process ended."""
+        """The runs under way, or under way when the process ended."""
         found = []
         for line in range(LINES):
             start = (1 + line) * LINE_WORDS
@@ -165,22 +171,23 @@ class RunRecord:
         return found
 
     def loading(self, now_ns: int) -> tuple[str, float]:
-        """The model that is being loaded, or was when the process ended, and for how many seconds; "" for none."""
+        """The model that is being loaded, or was when the process ended, and for how many seconds; "" for "
+        "none."""
         since = self._words[_LOADING_NS]
         return (self._text(_LOADED_START), max(0, now_ns - since) / 1e9) if since else ("", 0.0)
 
     def knows(self, model: str) -> bool:
-        """The process has served this model."""
+        """Whether the process has served this model."""
         names = (self._name(number) for number in range(MODELS))
         return model in iter(lambda: next(names, ""), "")
 
     def seconds_since_beat(self, now_ns: int) -> float:
-        """0 before the first."""
+        """Seconds since the last beat; 0 before the first."""
         beat = self._words[_BEAT_NS]
         return max(0, now_ns - beat) / 1e9 if beat else 0.0
 
     def seconds_without_answer(self, now_ns: int) -> dict[str, float]:
-        """Of the threads that owe one."""
+        """For each thread that does not answer the watch, the seconds since it was asked."""
         signature_key = {thread: self._words[word] for thread, word in _SINCE_NS.items()}
         return {thread: max(0, now_ns - since) / 1e9 for thread, since in signature_key.items() if since}
 

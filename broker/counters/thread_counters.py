@@ -1,10 +1,10 @@
-"""What one thread has run of one signature. Written by that thread only, so it takes no lock; read by any, at any time.
+"""Counts the runs of one signature on one thread. Only that thread writes, so no lock is needed; any thread may read.
 
     submitted --queue--> taken --wait--> started --run--> finished --copy--> completed
     |<------------------------------------ total ------------------------------------>|
 
-`queue`, `wait` and `total` are counted once for each request, `run` and `copy` once for each run. A request's worker
-sees its wake-up on top of `total`; that is in the worker's own timings and nowhere here.
+`queue`, `wait` and `total` are counted once for each request, `run` and `copy` once for each run. The worker also sees
+the wake-up, after `total`; only the worker's own timings contain it.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from collections.abc import Sequence
 
 from broker.counters.histogram import new_counts
 
-_MAX_SIZES = 4096  # different sizes that are told apart: of a model that does not batch, workers choose them
+_MAX_SIZES = 4096  # distinct sizes that are counted: for a model that does not batch, workers choose them
 
 Stamps = list[int]
-"""[submitted, taken, completed] of one request; completed is 0 while there is no answer, and where that is an error."""
+"""[submitted, taken, completed] of one request; completed is 0 before the answer, and if the answer is an "
+"error."""
 
 STAGES = ("queue", "wait", "run", "copy", "total")
 
@@ -54,10 +55,11 @@ class ThreadCounters:
         self.paddings: dict[int, int] = {}  # rows of padding, where there was any -> runs
         self.input_bytes = 0
         self.output_bytes = 0
-        self.joined_bytes = 0  # of inputs that the broker copied to run them together, padding included
+        self.joined_bytes = 0  # inputs that the broker copied to join them, padding included
 
     def ran_one(self, stamps: Stamps, started: int, finished: int, rows: int) -> None:
-        """A request, or a part of one, that was fed from its slot, and its answer put there."""
+        """Count a run of one request, or a part of one, that read its inputs from its slot and wrote its outputs
+        there."""
         try:
             self.sizes[rows] += 1
         except KeyError:
@@ -84,7 +86,7 @@ class ThreadCounters:
     def ran_joined(
         self, begun: int, started: int, finished: int, ended: int, rows: int, padding: int
     ) -> None:
-        """One run for several requests, or with padding; the requests are told to `answered`."""
+        """Count one run for several requests, or with padding; `answered` counts the requests."""
         try:
             self.sizes[rows] += 1
         except KeyError:
@@ -103,7 +105,7 @@ class ThreadCounters:
         self.copy[(ns * ns).bit_length()] += 1
 
     def answered(self, batch: Sequence[Stamps], started: int) -> None:
-        """The requests of one run that have been answered by now."""
+        """Count the requests of one run that have been answered."""
         queue, wait, total = self.queue, self.wait, self.total
         queue_ns = wait_ns = total_ns = 0
         for submitted, taken, completed in batch:
