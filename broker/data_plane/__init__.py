@@ -1,11 +1,11 @@
-"""A request on its way through the broker. Read in this order:
+"""The path of a request through the broker. Read in this order:
 
 intake, channel        rings are scanned, slots taken
-slot, region           the header is checked, the worker's memory seen as arrays
-prepared               what a slot is asked to run, checked once per shape
-served_signature       the signature, its policy and its counters; evidence: what service shows of its rows
-split, gather, strings cut what is larger than a batch, join rows and cut them apart, read strings
-runner, runner_pool    run a batch, on the intake thread or on a heavy model's own
-concurrent_runs,       which runs are under way at the same time; what ran, while somebody traces
+slot, region           check the header, map the worker's memory as arrays
+prepared               the checked request of a slot, prepared once per shape
+served_signature       the signature, its policy and its counters; evidence: checks its joined runs
+split, gather, strings split requests larger than a batch, join and separate rows, read strings
+runner, runner_pool    run a batch, on the intake thread or on a heavy model's own threads
+concurrent_runs,       which runs are under way at the same time; a record of runs while a trace is on
 tracer
 """

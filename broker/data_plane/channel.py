@@ -38,15 +38,17 @@ PushOutput = Callable[[dict[str, Any], Segment], None]
 
 
 class Violation(BrokerError):
-    """A worker wrote what no client writes. Its channel is closed; nobody else is concerned."""
+    """A worker wrote something that no client writes. Its channel is closed; other workers are not "
+    "affected."""
 
 
 class WorkerLeft(BrokerError):
-    """A worker that cannot tell us over its socket has given up its channel."""
+    """A worker has given up its channel without being able to say so over its socket."""
 
 
 class Channel:
-    """Made and grown by the control thread, served by the intake thread, disposed of by the intake thread."""
+    """One worker's channel. The control thread creates and grows it; the intake thread serves and "
+    "disposes of it."""
 
     def __init__(
         self,
@@ -64,19 +66,19 @@ class Channel:
         self.pid = pid
         self._uid = os.geteuid() if uid is None else uid
         self.failures = failures or Failures()
-        self.sessions = sessions  # may call what sessions have asked for
-        self.closed = False  # the worker is gone: what is not running yet need not run
+        self.sessions = sessions  # the worker may run tensors that a session asked for
+        self.closed = False  # the worker is gone: its waiting requests need not run
         self.last_taken_ns = 0
         self.requests = 0
         self.event: EventSource | None = None  # for workers that wait in an event loop
-        self.disconnect: Callable[[], None] = lambda: None  # ends the worker's session; for any thread
+        self.disconnect: Callable[[], None] = lambda: None  # closes the worker's connection; for any thread
         self.slots: list[Slot] = []
         self._settings = settings
         self._memory = memory
         self._push = push
         self._account: Account = memory.account(process)
         self._semaphores: list[Semaphore] = []
-        self._named: dict[str, Semaphore] = {}  # of them those that the worker has not opened yet
+        self._named: dict[str, Semaphore] = {}  # the semaphores that the worker has not opened yet
         self._regions: dict[tuple[int, str], int] = {}
         try:
             segment = self._account.new_segment(settings.first_segment_bytes)
@@ -94,14 +96,15 @@ class Channel:
         return f"<Channel {self.number} of pid {self.pid}>"
 
     def leave_process(self) -> None:
-        """Count no more in what the worker's process may have: the connection has ended."""
+        """Stop counting in the budget of the worker's process: the connection has ended."""
         self._account.leave_process()
 
     # -- intake thread -------------------------------------------------------------------------------------------
 
     def take(self, served_signatures: Sequence[ServedSignature | None], now_ns: int) -> Slot | None:
-        """The next submitted request, read and checked; None if there is none. Raises Violation, Left."""
-        left = RING_ENTRIES  # refused ones cost a worker its turn, not the others theirs
+        """The next submitted request, read and checked; None if there is none. Raises Violation, "
+        "WorkerLeft."""
+        left = RING_ENTRIES  # bounds the refused requests that a worker can have handled in one turn
         while left and (index := self.ring.take()) != EMPTY:
             left -= 1
             if index == LEAVING:
@@ -123,14 +126,14 @@ class Channel:
         return not any(slot.busy for slot in self.slots)
 
     def dispose(self) -> None:
-        """Close what the channel holds. Only once it is idle and out of the intake's sight."""
+        """Close what the channel holds. Only once it is idle and removed from the intake."""
         self.closed = True
         self.unlink_names()
         for item in self._semaphores:
             item.close()
         if self.event is not None:
             self.event.close()
-        self.slots = []  # they refer to us: without them, the memory goes with the last reference to the channel
+        self.slots = []  # they refer to us: without them, the last reference to the channel frees the memory
         self._account.close()
 
     # -- control thread ------------------------------------------------------------------------------------------
@@ -153,22 +156,23 @@ class Channel:
         """A larger input region for a slot that the worker has claimed. Raises Overloaded or InvalidInput."""
         slot = self._slot(index)
         if not isinstance(nbytes, int) or not 0 < nbytes <= MAX_REGION or slot.busy:
-            raise InvalidInput(f"slot {index} cannot be given an input region of {nbytes!r} bytes")
+            raise InvalidInput(f"slot {index} cannot get an input region of {nbytes!r} bytes")
         segment = self._new_region(slot, "input", nbytes)
         slot.input = InputRegion(segment.bytes)
         return segment
 
     def shrink(self, index: Any) -> int:
-        """Give a slot that the worker has claimed the regions that it began with; the number of its output region."""
+        """Give a slot that the worker has claimed its first regions again. Returns the number of its "
+        "output region."""
         slot = self._slot(index)
         if slot.busy:
-            raise InvalidInput(f"slot {index} cannot be given other regions while it is in use")
+            raise InvalidInput(f"slot {index} cannot get other regions while it is in use")
         for side in ("input", "output"):
             self._account.give(self._regions.pop((slot.index, side), 0))
         return slot.go_back()
 
     def lend_event(self) -> DuplicatedFd:
-        """What the worker's event loop waits for in place of the bell. Raises Overloaded."""
+        """The event that the worker's event loop waits for instead of a semaphore. Raises Overloaded."""
         try:
             if self.event is None:
                 self.event = EventSource()
@@ -180,7 +184,8 @@ class Channel:
             ) from None
 
     def unlink_names(self, names: Iterable[str] | None = None) -> None:
-        """The worker has opened these semaphores, or will open no more: from now on nobody can find them."""
+        """Unlink the names of these semaphores, because the worker has opened them, or will not open any "
+        "more."""
         for name in list(self._named if names is None else names):
             opened = self._named.pop(name, None)
             if opened is not None:
@@ -201,7 +206,8 @@ class Channel:
         return segment.bytes
 
     def _new_region(self, slot: Slot, side: str, nbytes: int) -> Segment:
-        """The region it replaces is counted off: both sides let go of it with the last view of it."""
+        """A new region. The region that it replaces is no longer counted: both sides free it with the last view of
+        it."""
         key = slot.index, side
         segment = self._account.new_region(nbytes, replaced=self._regions.get(key, 0))
         self._regions[key] = segment.nbytes
@@ -220,7 +226,8 @@ class Channel:
         return made
 
     def _take_back(self, semaphores: int, segment: Segment) -> None:
-        """Of a block that the worker has not heard of: all semaphores past the first so many, and its memory."""
+        """Undo a block that the worker does not know of yet: close its memory, and the semaphores beyond the first
+        `semaphores`."""
         self.unlink_names(item.name for item in self._semaphores[semaphores:])
         del self._semaphores[semaphores:]
         self._account.give_back(segment)

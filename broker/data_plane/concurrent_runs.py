@@ -1,4 +1,4 @@
-"""Which runs are under way at the same time: if the process is ended meanwhile, any of them may be guilty.
+"""Which runs are under way at the same time: if the process is ended during these runs, any of them may be the cause.
 
 A run that holds the interpreter's lock stops all others, which then seem to have no end either. So every request that
 runs while another one does is marked in its time line (BESIDE): its worker has it run again, one by one with the others

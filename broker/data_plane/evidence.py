@@ -1,7 +1,7 @@
-"""What service shows of a signature whose requests are joined: a sample of runs is run again apart, and compared.
+"""Checks signatures whose requests are joined: runs a sample of requests again separately, and compares the answers.
 
-Made-up requests do not know what real ones look like. Where real rows depend on each other, nearly every joined run
-shows it: so the first are looked at, then ever fewer. It never takes more than a part of what the model computes, nor
+Made-up requests may differ from real ones. Where real rows depend on each other, nearly every joined run shows it: so
+the first runs are checked, then fewer and fewer. Checks never take more than a part of the model's computing time, nor
 the time that a request has left.
 """
 
@@ -19,9 +19,9 @@ from broker.models.rows.independence import rounding_explains
 
 FIRST_RUNS = 64
 SECONDS = 300
-_MOST_REQUESTS = 3  # of one run
+_MOST_REQUESTS = 3  # checked per run
 _SHARE = 4  # a check may take as long as a quarter of all joined runs took
-_FREE_NS = 20_000_000  # and so much in any case
+_FREE_NS = 20_000_000  # time for checks in any case
 _SPARE = 20  # runs that must fit into the time that a request has left
 
 
@@ -34,7 +34,7 @@ class JoinedRequest(Protocol):
 
 
 class Evidence:
-    """Of one signature. Of several threads that count here at once, one may be without effect."""
+    """The checks of one signature. If several threads count at the same time, one count may be lost."""
 
     __slots__ = ("checked", "joined_ns", "runs", "spent_ns", "until_ns")
 
@@ -49,7 +49,7 @@ class Evidence:
         return f"<Evidence, {self.checked} of {self.runs} joined runs checked>"
 
     def due(self, run_ns: int, now_ns: int, deadline_ns: int) -> bool:
-        """Whether to look at this joined run: one of the first, or the 128th, 256th, 512th and so on."""
+        """Whether to check this joined run: one of the first, or the 128th, 256th, 512th and so on."""
         self.runs = runs = self.runs + 1
         if runs > FIRST_RUNS and runs & (runs - 1):
             return False
@@ -65,8 +65,8 @@ class Evidence:
         joined: Sequence[JoinedRequest],
         answers: Sequence[Sequence[np.ndarray]],
     ) -> str:
-        """What tells the answers of a joined run from those that some of its requests get alone; "" if nothing does."""
-        if joined[0].ragged:  # padded: by the model's settings that is harmless, though it shows
+        """How the answers of a joined run differ from those that some of its requests get alone; "" if they do not."""
+        if joined[0].ragged:  # padded: visible, but harmless by the model's settings
             return ""
         self.checked += 1
         for number in sorted({0, self.checked % len(joined), len(joined) - 1})[:_MOST_REQUESTS]:
@@ -82,12 +82,12 @@ def _difference(entry: Entry, request: JoinedRequest, joined: Sequence[np.ndarra
     try:
         alone = entry.run(*feeds)
         if not same_shapes(alone, joined, request.rows):
-            return "the shape of an answer was another among other requests than alone"
+            return "an answer had another shape when joined with other requests than alone"
         for spec, mine, other in zip(entry.signature.outputs, alone, joined):
             if not same_rows(mine, other).all():
                 if rounding_explains(entry.run, feeds, alone, joined):
                     return ""
-                return f"an answer was another among other requests than alone (output {spec.name!r})"
+                return f"an answer differed when joined with other requests (output {spec.name!r})"
     except Exception as error:
-        return f"a request failed alone that had an answer among others: {str(error)[:200]}"
+        return f"a request failed alone that succeeded when joined with others: {str(error)[:200]}"
     return ""

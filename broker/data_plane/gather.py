@@ -1,7 +1,7 @@
-"""Joins the feeds of several requests into aligned buffers, and cuts the outputs apart again.
+"""Joins the feeds of several requests into aligned buffers, and separates the outputs again.
 
 Padding, where the policy asks for it: up to an allowed batch size with copies of the first row (as TensorFlow Serving
-does it: a row that the model accepts), and along ragged axes with the model's `pad_value`, strings with empty ones.
+does: the model accepts that row), and along ragged axes with the model's `pad_value`, or with empty strings.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from broker.data_plane.served_signature import Ragged, ServedSignature
 from broker.data_plane.strings import array_of
 from broker.models.aligned import aligned_empty
 
-_KEPT_BYTES = 256 << 20  # of batch buffers, for each thread that runs models
+_KEPT_BYTES = 256 << 20  # batch buffers, for each thread that runs models
 _FREE_PADDING_BYTES = 1 << 20
 _MOST_PADDING = 8  # times the bytes of the requests themselves
 
 
 class Gatherable(Protocol):
-    """What is gathered: a PreparedRequest, or some rows of one."""
+    """The input of a gather: a PreparedRequest, or some rows of one."""
 
     served: ServedSignature
     feeds: tuple[np.ndarray, ...]
@@ -38,7 +38,8 @@ class Gatherer:
         self._buffers: dict[Hashable, list[np.ndarray]] = {}
 
     def join(self, prepared_requests: Sequence[Gatherable], size: int) -> list[np.ndarray]:
-        """One feed of `size` rows for each input; those that the requests do not fill are copies of the first."""
+        """One feed of `size` rows for each input; rows that the requests do not fill are copies of the "
+        "first row."""
         first = prepared_requests[0]
         if first.ragged:
             return _padded(prepared_requests, size)
@@ -58,12 +59,13 @@ class Gatherer:
         if buffers is None or len(buffers[0]) < size:
             size = max(size, prepared.served.batch_limit)
             buffers = [aligned_empty((size, *feed.shape[1:]), feed.dtype) for feed in prepared.feeds]
-            if not prepared.served.takes_strings:  # which would be kept as well
+            if not prepared.served.takes_strings:  # the buffers would keep the strings alive
                 self._keep(prepared.group, buffers)
         return buffers
 
     def _keep(self, group: Hashable, buffers: list[np.ndarray]) -> None:
-        """Remember them for the next batch of this group; workers choose how many groups there are."""
+        """Keep the buffers for the next batch of this group, within a limit, because workers choose how many groups
+        there are."""
         self._buffers.pop(group, None)
         kept = sum(buffer.nbytes for kept in self._buffers.values() for buffer in kept)
         if kept + sum(buffer.nbytes for buffer in buffers) > _KEPT_BYTES:
@@ -72,7 +74,7 @@ class Gatherer:
 
 
 def padding_pays(prepared_requests: Sequence[Gatherable], size: int) -> bool:
-    """Whether these belong into one batch: a request much longer than the others would have all of them padded to its
+    """Whether these requests should share a batch: a request much longer than the others would pad all of them to its
     length, many times the memory that they took."""
     if not prepared_requests[0].ragged:
         return True
@@ -85,15 +87,14 @@ def padding_pays(prepared_requests: Sequence[Gatherable], size: int) -> bool:
 
 
 def _longest(prepared_requests: Sequence[Gatherable], number: int) -> tuple[int, ...]:
-    """The shape of a row that holds each request's row of this input."""
+    """The smallest row shape that holds a row of each request for this input."""
     shapes = [prepared.feeds[number].shape[1:] for prepared in prepared_requests]
     return tuple(map(max, *shapes, shapes[0]))
 
 
 def _padded(prepared_requests: Sequence[Gatherable], size: int) -> list[np.ndarray]:
-    """The feeds in buffers as long as the longest along each ragged axis, full of the pad value; rows that the requests
-    do
-    not fill are copies of the first."""
+    """The feeds in buffers as long as the longest request along each ragged axis, filled with the pad value; rows that
+    the requests do not fill are copies of the first row."""
     first = prepared_requests[0]
     value = first.served.pad_value
     buffers = []
@@ -113,7 +114,7 @@ def _padded(prepared_requests: Sequence[Gatherable], size: int) -> list[np.ndarr
 
 
 def _feeds(prepared_requests: Sequence[Gatherable], number: int) -> list[Any]:
-    """Of one input; strings are read here."""
+    """The feeds of one input; strings are read here."""
     feeds = [prepared.feeds[number] for prepared in prepared_requests]
     served = prepared_requests[0].served
     if served.takes_strings:
@@ -125,9 +126,9 @@ def _feeds(prepared_requests: Sequence[Gatherable], number: int) -> list[Any]:
 def cut(
     prepared_requests: Sequence[Gatherable], feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray]
 ) -> Iterator[Sequence[np.ndarray]]:
-    """For each request its rows of every output, without the padding."""
+    """For each request, its rows of every output, without the padding."""
     start = 0
-    if len(outputs) == 1 and not prepared_requests[0].ragged:  # as most models are
+    if len(outputs) == 1 and not prepared_requests[0].ragged:  # the case of most models
         (output,) = outputs
         for prepared in prepared_requests:
             end = start + prepared.rows
@@ -144,8 +145,9 @@ def cut(
 def _trimmed(
     prepared: Gatherable, feeds: Sequence[np.ndarray], outputs: list[np.ndarray]
 ) -> list[np.ndarray]:
-    """Without what a ragged axis was padded with, so that an answer does not depend on the company: an output's free
-    axis that has the padded length of the same axis of an input is cut to that input's own length."""
+    """The outputs without the padding of ragged axes, so that an answer does not depend on the requests it was joined
+    with: an output's free axis that has the padded length of the same axis of an input is cut to that input's own
+    length."""
     own: dict[tuple[int, int], set[int]] = {}
     for axes, feed, padded in zip(prepared.ragged, prepared.feeds, feeds):
         for axis in axes:

@@ -4,10 +4,10 @@
                       \\---route--> light: queue --next_batch--> Runner (here)
                                \\-> heavy: RunnerPool of the model (its own threads)
 
-    nothing there: poll the rings for a while, then block on the doorbell
+     nothing submitted: poll the rings for a while, then block on the doorbell
 
-Only this thread reads rings and owns the list of channels; others ask it through `call`. What one scan finds, if it is
-one batch of a light model, runs at once, with no queue between slots and session.
+Only this thread reads rings and owns the list of channels; other threads use `call`. If the requests of one scan are
+one batch of a light model, the thread runs them immediately, without a queue between slots and session.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ _log = logging.getLogger("onesession.intake")
 _ACTIVE_NS = 10_000_000  # a worker that submitted this recently counts as running
 _RECOUNT_NS = 2_000_000
 _HOLD_SLICE_NS = (
-    50_000  # a batch of a light model is held for some hundred microseconds: look that often who came
+    50_000  # scan the rings this often while a light model's batch is held, some hundred microseconds
 )
-_CHECK_S = 0.1  # how often one who waits for the intake looks whether it is being stopped
-_END_OF_RUNNERS_S = 0.5  # after their last run: a thread that is in none ends at once
+_CHECK_S = 0.1  # how often a thread that waits for the intake checks whether it is being stopped
+_END_OF_RUNNERS_S = 0.5  # after their last run: an idle thread ends immediately
 
 T = TypeVar("T")
 
 
 class Intake:
-    """`run` is the body of the intake thread; `call` and `stop` may come from any."""
+    """The intake. `run` is the body of the intake thread; `call` and `stop` may be called from any thread."""
 
     def __init__(
         self,
@@ -84,25 +84,25 @@ class Intake:
         self._queue: Queue[Runnable] = Queue(split)
         self._pools: dict[
             tuple[LoadedModel, bool], RunnerPool
-        ] = {}  # a model's stateful signatures have their own
+        ] = {}  # a model's stateful signatures have a pool of their own
         self._calls: deque[Callable[[], None]] = deque()
         self._retired: list[Channel] = []
         self._stopping = False
         self._budget = PollBudget(mode)
         self.polling = Polling(self._budget)
-        self._counted_ns = self._idle_ns = 0  # when workers were counted, and how long it was idle since
-        self._worker_polls = False  # so does the one whose request came last
+        self._counted_ns = self._idle_ns = 0  # when workers were counted, and the idle time since
+        self._worker_polls = False  # the worker of the latest request polls
         self._may_poll = False  # a request has come since the last poll began: another may follow soon
         self._poll_until_ns = 0
         self._recount_ns = self._scanned_ns = 0
-        self._slices = True  # this thread may choose its own, as far as is known
+        self._slices = True  # whether the system lets this thread set its time slice, as far as known
         self._expects_more = False
-        self._usual_slice_ns = 0  # while this thread has a shorter one
+        self._usual_slice_ns = 0  # saved while this thread has a shorter one
 
     # -- any thread ----------------------------------------------------------------------------------------------
 
     def call(self, action: Callable[[], None]) -> None:
-        """Have the intake thread do this between two scans."""
+        """Have the intake thread run this action between two scans."""
         self._calls.append(action)
         self._doorbell.release()
 
@@ -111,7 +111,7 @@ class Intake:
         self.call(self._stop)
 
     def queues(self) -> dict[str, dict[str, int]]:
-        """For each model what waits: rows, their bytes, and requests held for want of room."""
+        """For each model, the waiting rows, their bytes, and the requests held because its queue is full."""
         limits_of = {served.model: served.limits for served in self.served_signatures if served is not None}
         found = {}
         for model, limits in limits_of.items():
@@ -130,23 +130,26 @@ class Intake:
                 served_signatures[entry.id] = served_signatures_of([entry], served_signatures)[0]
 
     def follow(self) -> None:
-        """As `switch`, but soon: for entries that no worker has the number of."""
+        """As `switch`, but without waiting: for entries whose numbers no worker knows yet."""
         self.call(self._switch)
 
     def switch(self) -> None:
-        """Serve what the repository's table says now. On return, no request is begun on anything else."""
+        """Serve the repository's current table. After the return, no request starts on an entry that is "
+        "not in it."""
         self._have_done(self._switch)
 
     def switch_soon(self) -> None:
-        """The same, but it does not wait for that."""
+        """As `switch`, but returns without waiting for the intake thread."""
         self.call(self._switch)
 
     def expect_more_requests(self) -> None:
-        """Others in this process are about to compute: from now on this thread wants to wake soon, not to run long."""
+        """Give the intake thread short time slices, because other threads of this process are about to compute: from
+        now on it must wake soon rather than run long."""
         self.call(self._expect_more_requests)
 
     def release_model(self, model: LoadedModel) -> bool:
-        """Whether nothing runs or waits any more for this model, which the table has no more; its runners then end."""
+        """Whether nothing runs or waits any more for this model, which is no longer in the table; its runners then
+        end."""
         pools: list[RunnerPool] = []
         idle = self._have_done(lambda: self._release_pools(model, pools))
         if not idle or not all(pool.join(_END_OF_RUNNERS_S) for pool in pools):
@@ -155,7 +158,8 @@ class Intake:
         return True
 
     def _have_done(self, action: Callable[[], T]) -> T | None:
-        """What the intake thread gets from this between two scans; None if it is being stopped."""
+        """The result of this action, run by the intake thread between two scans; None if the intake is being
+        stopped."""
         results: list[T] = []
         done = threading.Event()
 
@@ -170,7 +174,7 @@ class Intake:
 
     @property
     def runner_number(self) -> int:
-        """Under which each ServedSignature counts the runs of this thread."""
+        """The number under which each ServedSignature counts the runs of this thread."""
         return self._runner.number
 
     def running(self) -> int:
@@ -178,7 +182,7 @@ class Intake:
         return sum(len(runner.running) for runner, _ in self.runners())
 
     def runners(self) -> list[tuple[Runner, RunnerPool | None]]:
-        """All there are, each with its pool; the intake's own has none."""
+        """All runners, each with its pool; the intake's own runner has none."""
         pools = list(self._pools.values())
         return [(self._runner, None), *[(runner, pool) for pool in pools for runner in list(pool.runners)]]
 
@@ -186,7 +190,8 @@ class Intake:
         self.call(lambda: self._add(channel))
 
     def remove(self, channel: Channel) -> None:
-        """The worker is gone: forget its channel, and dispose of it when nothing of it runs any more."""
+        """Remove the channel of a worker that is gone, and dispose of it when none of its requests runs "
+        "any more."""
         channel.closed = True
         self.call(lambda: self._remove(channel))
 
@@ -213,7 +218,7 @@ class Intake:
                     continue
             self._may_poll = True
             self._answer_doorbell(len(taken))
-            if self._scanned_ns > self._recount_ns:  # off the way of the requests that are answered by now
+            if self._scanned_ns > self._recount_ns:  # after the answers, so that it delays no request
                 self._count_workers(self._scanned_ns)
             if self.polling.how == POLL_GIVING_WAY and self._worker_polls:
                 self._give_way()
@@ -229,12 +234,12 @@ class Intake:
             self._queue.answered(batch, delay, monotonic_ns())
             if not served.light:
                 self._hand_over(served)
-        else:  # all of it is held for company, which comes through the rings
+        else:  # all requests are held for more requests, which come through the rings
             left_ns = self._queue.hold_until(now) - now
             sleep(min(max(0, left_ns), _HOLD_SLICE_NS) / 1e9)
 
     def _scan(self) -> list[Slot]:
-        """Take what is submitted in every ring."""
+        """Take the submitted requests of every ring."""
         taken: list[Slot] = []
         now = 0
         for channel in self.channels:
@@ -277,7 +282,8 @@ class Intake:
                 self._pool(served).put(slot)
 
     def _hand_over(self, served: ServedSignature) -> None:
-        """It has just become heavy: what is left of its batch, or queued here, is its own threads' work."""
+        """Move the rest of the batch and the queued requests of a signature that has just become heavy to its own
+        threads."""
         pool, left = self._pool(served), self._runner.left
         for request in [
             *left,
@@ -291,7 +297,7 @@ class Intake:
         pool = self._pools.get(key)
         if pool is None:
             self._expect_more_requests()
-            # One thread runs what is stateful: never two at a time, and each worker's in its order.
+            # One thread runs stateful requests: never two at a time, and each worker's in order.
             concurrency = 1 if served.stateful else served.entry.max_concurrency
             pool = self._pools[key] = RunnerPool(
                 served.model,
@@ -305,7 +311,8 @@ class Intake:
         return pool
 
     def _answer_doorbell(self, posts: int) -> None:
-        """Take back the posts that came with the requests, off their critical path: the count stays small."""
+        """Consume the posts that came with the requests, off the critical path, so that the count stays "
+        "small."""
         doorbell = self._doorbell
         try:
             for _ in range(posts):
@@ -316,8 +323,8 @@ class Intake:
     # -- with nothing to do --------------------------------------------------------------------------------------
 
     def _idle(self) -> None:
-        """Poll the rings, then block. Every submission rings the doorbell after it shows in its ring, so one that
-        the last scan missed either is seen by the polls, or has rung and is scanned for, or will ring."""
+        """Poll the rings, then block. A worker rings the doorbell after its submission is visible in the ring, so a
+        submission that the last scan missed is found by polling, or has rung the doorbell, or will ring it."""
         start = monotonic_ns()
         if start > self._waits.due_ns:
             self._waits.mark(start)
@@ -335,7 +342,8 @@ class Intake:
         self._budget.observe(waited_ns)
 
     def _give_way(self) -> None:
-        """To those that share this processor: they give way, too, and would wait for a time slice."""
+        """Yield to processes that share this processor: they also yield, and would otherwise wait for a "
+        "time slice."""
         start = monotonic_ns()
         give_way()
         now = monotonic_ns()
@@ -364,8 +372,8 @@ class Intake:
         return any(pool.running for pool in self._pools.values())
 
     def _count_workers(self, now: int) -> None:
-        """Polling can pay only while every worker that is active can have a core, or if it spares the busy broker the
-        posts that wake; whether it does, each worker finds out."""
+        """Count active workers. Polling can pay off only while every active worker can have a core, or if it saves a
+        busy broker the wake-ups; each worker measures whether it does."""
         self._recount_ns = now + _RECOUNT_NS
         callers = [channel.pid for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS]
         busy = 2 * self._idle_ns < now - self._counted_ns
@@ -399,7 +407,7 @@ class Intake:
         channels = [*self.channels, *self._retired]
         if any(slot.busy and slot.prepared.served.entry.model is model for c in channels for slot in c.slots):
             return False
-        self._forget_requests()  # and what idle slots hold of their last use
+        self._forget_requests()  # and prepared requests that idle slots keep from their last use
         for stateful in (False, True):
             pool = self._pools.get((model, stateful))
             if pool is not None:
@@ -422,7 +430,7 @@ class Intake:
         self._dispose_idle()
 
     def _dispose_later(self) -> None:
-        """For heavy runners: a run has ended whose worker is gone."""
+        """Called by heavy runners when a run has ended whose worker is gone."""
         self.call(self._dispose_idle)
 
     def _dispose_idle(self) -> None:
@@ -448,14 +456,14 @@ class Intake:
             self._run_next()
 
     def join_runners(self, seconds: float) -> bool:
-        """After `run` has ended: True if the heavy runners finish their work within `seconds`."""
+        """True if the heavy runners finish their work within `seconds`. Called after `run` has ended."""
         deadline = monotonic_ns() + int(seconds * 1e9)
         for pool in self._pools.values():
             pool.stop()
         return all(pool.join(max(0.0, (deadline - monotonic_ns()) / 1e9)) for pool in self._pools.values())
 
     def close(self) -> None:
-        """After everything has ended: let go of all channels."""
+        """Dispose of all channels, after all threads have ended."""
         for channel in self.channels + self._retired:
             channel.dispose()
         self.channels.clear()
@@ -463,7 +471,7 @@ class Intake:
 
 
 def _is_one_batch(taken: list[Slot]) -> bool:
-    """Whether these, and nothing else, run next and on this thread."""
+    """Whether these requests are one batch that can run next on this thread."""
     prepared = taken[0].prepared
     served = prepared.served
     if not served.light or served.delay is not None:

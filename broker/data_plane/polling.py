@@ -1,4 +1,4 @@
-"""What the workers are told about polling, and what that is judged by: other programs, quotas, lost processors."""
+"""Decides how workers may poll, from the load of other programs, CPU quotas and lost processors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ NAMES = {POLL_FREELY: "freely", POLL_GIVING_WAY: "yielding", POLL_NOT: "no"}
 
 
 class Polling:
-    """The intake thread judges, the control thread looks at the quota; any may read. `budget` knows its lost polls."""
+    """The current decision. The intake thread decides, the control thread samples the quota, any thread may read.
+    `budget` counts lost polls."""
 
     def __init__(self, budget: PollBudget) -> None:
         processors = usable()
@@ -30,14 +31,15 @@ class Polling:
 
     @property
     def how(self) -> int:
-        """A POLL_ word of `wire/layout.py`."""
+        """The decision as a POLL_ word of `wire/layout.py`."""
         return self._leave.how
 
     def sample_quota(self) -> None:
         self._quota.sample(monotonic_ns() / 1e9)
 
     def judge(self, callers: Sequence[int], workers: Sequence[int], busy: bool, now: int) -> bool:
-        """Whether what workers are told is another now. `callers` are those of the processes `workers` that call."""
+        """Decide again; whether the decision has changed. `callers` are the processes of `workers` that "
+        "make calls."""
         if now > self._neighbours.due_ns:
             self._neighbours.sample(now, thread_time_ns(), callers, workers)
         before, self._leave = self._leave, self._judged(len(callers), busy, now)
@@ -52,7 +54,7 @@ class Polling:
         return leave(active, self._cores, busy=busy, others=others, quota=self._quota.processors)
 
     def message(self) -> dict[str, Any]:
-        """How workers may wait for their answers, why, and what that is judged by."""
+        """How workers may wait for their answers, why, and the measured values behind it."""
         return {
             "polling": NAMES[self._leave.how],
             "reason": self._leave.reason.value,

@@ -1,4 +1,5 @@
-"""A request's table, checked: what a slot is asked to run, ready to be run again whenever the same table comes."""
+"""Prepared requests: the checked request table of a slot, ready to run again whenever the same table "
+"comes."""
 
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from worker_client.wire.signature import Signature, TensorSpec, format_shape
 from worker_client.wire.tensors import Placement
 
 _MAX_FREE = 1 << 20
-"""Elements along the free dimensions of a tensor that has none, and so costs its worker nothing."""
+"""Limit for the free dimensions of a tensor without elements, which costs its worker no memory."""
 
 
 class PreparedRequest:
@@ -35,12 +36,13 @@ class PreparedRequest:
 
 
 class PreparedStringRequest(PreparedRequest):
-    """One with strings among its feeds, which are StringViews: of another size with each request."""
+    """A prepared request with strings among its feeds, which are StringViews and have another size with each
+    request."""
 
     __slots__ = ()
 
     def measure(self) -> PreparedRequest:
-        """Note what the request takes that stands in the slot now."""
+        """Set the size of the request that is in the slot now."""
         self.nbytes = sum(feed.nbytes for feed in self.feeds)
         return self
 
@@ -56,14 +58,16 @@ def _row_shapes(feeds: Sequence[Any], ragged: Ragged) -> list[tuple[int | None, 
 
 
 def check_against(signature: Signature, placements: tuple[Placement, ...]) -> None:
-    """The worker has checked this, too; it may have been lying, or attached to an older model."""
+    """Check the tensors against the signature. The worker's own check may be missing, or of an older "
+    "model."""
     specs = signature.inputs
     if len(placements) != len(specs):
         raise InvalidInput(f"{signature.name!r} takes {len(specs)} inputs, got {len(placements)}")
     for spec, placement in zip(specs, placements):
         if placement.dtype != spec.dtype or not spec.accepts(placement.shape):
             raise InvalidInput(
-                f"input {spec.name!r} wants {spec}, got {name_of(placement.dtype)}{format_shape(placement.shape)}"
+                f"input {spec.name!r} expects {spec}, got "
+                f"{name_of(placement.dtype)}{format_shape(placement.shape)}"
             )
         if 0 in placement.shape and _free_elements(spec, placement.shape) > _MAX_FREE:
             raise InvalidInput(
@@ -72,6 +76,7 @@ def check_against(signature: Signature, placements: tuple[Placement, ...]) -> No
 
 
 def _free_elements(spec: TensorSpec, shape: tuple[int, ...]) -> int:
-    """What the worker chose of a shape, as if its empty dimensions had one element."""
+    """The number of elements along the dimensions that the worker chose; an empty dimension counts as one "
+    "element."""
     wanted = spec.shape or (None,) * len(shape)
     return prod(max(size, 1) for size, want in zip(shape, wanted) if want is None)

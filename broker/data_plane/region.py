@@ -1,7 +1,7 @@
-"""A slot's memory as the broker sees it: the worker's inputs, and where its answers go.
+"""A slot's memory as the broker sees it: the worker's inputs, and the place of its answers.
 
-Whatever is remembered of places in a region is remembered in its object, and dies with it: a slot that is given another
-region is given another object. Nothing has to be cleared by hand.
+All cached views of a region live in the region's object and end with it: a slot that gets another region gets another
+object. Nothing has to be cleared by hand.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from broker.data_plane.prepared import PreparedRequest, PreparedStringRequest
 from worker_client.wire.layout import ANSWER_SEQUENCE, ANSWER_SIGNATURE, OUTPUT_HEAD
 from worker_client.wire.tensors import TensorLayout, views
 
-_CACHED = 64  # prepared requests, and shapes of answers, that a region remembers; what comes beyond them starts over
+_CACHED = 64  # prepared requests, and shapes of answers, that a region caches; a full cache is cleared
 
 Key = tuple[int, bytes]
-"""SIGNATURE of the request line, and the tensor table."""
+"""Key of a prepared request: SIGNATURE of the request line, and the tensor table."""
 Shapes = tuple[Any, ...]
-"""Number of the entry, and the shape of each output."""
+"""Key of an answer's places: number of the entry, and the shape of each output."""
 Places = tuple[TensorLayout, tuple[Any, ...]]
-"""Where the outputs of an answer go: their layout, and a view of each."""
+"""The places of an answer's outputs: their layout, and a view of each."""
 
 
 class InputRegion:
-    """The requests that were prepared of the tables in it: their feeds are views of this memory."""
+    """An input region with its prepared requests, whose feeds are views of this memory."""
 
     __slots__ = ("memory", "prepared_requests", "string_requests")
 
     def __init__(self, memory: memoryview) -> None:
         self.memory = memory
         self.prepared_requests: dict[Key, PreparedRequest] = {}
-        self.string_requests: dict[Key, PreparedStringRequest] = {}  # apart, to cost the others nothing
+        self.string_requests: dict[Key, PreparedStringRequest] = {}  # separate, for speed
 
     def remember(self, key: Key, prepared: PreparedRequest) -> None:
         if len(self.prepared_requests) + len(self.string_requests) >= _CACHED:
@@ -43,7 +43,7 @@ class InputRegion:
 
 
 class OutputRegion:
-    """Where answers go; `number` counts the regions that its slot has had, from 1."""
+    """An output region, for the answers; `number` counts the regions that its slot has had, from 1."""
 
     __slots__ = ("head", "laid_out", "memory", "number", "places")
 
@@ -51,7 +51,7 @@ class OutputRegion:
         self.number = number
         self.memory = memory
         self.places: dict[Shapes, Places] = {}
-        self.laid_out: TensorLayout | None = None  # whose table stands behind the head
+        self.laid_out: TensorLayout | None = None  # the layout whose table is written after the head
         self.head = memory[:OUTPUT_HEAD].cast("Q")
 
     def places_for(self, layout: TensorLayout) -> Places:
@@ -63,11 +63,11 @@ class OutputRegion:
         self.places[shapes] = places
 
     def sign(self, use: int, signature_id: int) -> None:
-        """Say whose answer it is."""
+        """Write into the head which request the answer belongs to."""
         head = self.head
         head[ANSWER_SEQUENCE] = use
         head[ANSWER_SIGNATURE] = signature_id
 
     def write(self, content: bytes) -> None:
-        """Put a table, or a message, behind the head."""
+        """Write a table, or a message, after the head."""
         self.memory[OUTPUT_HEAD : OUTPUT_HEAD + len(content)] = content

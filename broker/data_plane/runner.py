@@ -2,9 +2,9 @@
 
 one request     feeds straight from its slot ---------> run --> copy into its output region
 several         gather rows into aligned buffers -----> run --> each slot's rows into its output region
-                (a batch that fails is run again one by one, so that the guilty request fails alone)
+                (the requests of a failed batch run again one by one, so that the guilty one fails alone)
 
-The intake's runner leaves the rest of such a batch to the model's own threads once the model has shown to be heavy.
+The intake's runner leaves the rest of such a batch to the model's own threads once the model has turned out heavy.
 """
 
 from __future__ import annotations
@@ -55,22 +55,22 @@ class Runner:
     ) -> None:
         self.left: list[
             Runnable
-        ] = []  # what is for the model's own threads after all; whoever called `run` takes it
-        self.running: Sequence[Runnable] = ()  # for those who watch
+        ] = []  # requests that are for the model's own threads after all; the caller of `run` takes them
+        self.running: Sequence[Runnable] = ()  # for threads that watch
         self.uses: Sequence[int] = ()  # of the slots, when the requests began to run
         self.line = line or RunRecord().new_line()
         self.waits = ProcessorWait()
-        self.number = next(_numbers)  # of its counters
+        self.number = next(_numbers)  # names its counters
         self._inline = inline  # on the intake thread
         self._concurrent_runs = concurrent_runs or ConcurrentRuns()
         self._concurrent_runs.join(self)
         self._gatherer = Gatherer()
         self._tracer = tracer
-        self._flushes: bool | None = None  # this thread; unknown before its first run
+        self._flushes: bool | None = None  # whether this thread flushes denormals; None before its first run
 
     def give_up(self, error: BrokerError) -> bool:
-        """Another thread's: answer the request whose run has no end. False if it is several that run together, of which
-        one is guilty, or if it has ended just now."""
+        """Answer the request whose run does not end. False if several requests run together, because one of them is
+        guilty, or if the run has just ended. Called on another thread."""
         line = self.line
         with line.lock:
             line.given_up = started = line.words[STARTED_NS]
@@ -78,7 +78,7 @@ class Runner:
             ours = [item for item in all_of_it if item[0].words[SLOT_STARTED_NS] == started]
             if len(all_of_it) == 1:
                 ours = all_of_it
-            # The runner stores first that the run has ended and then looks at `given_up`, we the other way round.
+            # The runner first stores that the run has ended and then reads `given_up`; this method does the reverse.
             if not started or len(ours) != 1 or line.words[STARTED_NS] != started:
                 line.given_up = 0
                 return False
@@ -88,12 +88,13 @@ class Runner:
             return True
 
     def mark_beside(self) -> None:
-        """Another thread's: what runs here does so beside others. A mark that comes late names a use that is over."""
+        """Mark the running requests as running beside others. A late mark names a use that is over. Called on another
+        thread."""
         for request, use in zip(self.running, self.uses):
             request.words[BESIDE] = use
 
     def run(self, batch: Sequence[Runnable]) -> None:
-        """Run requests of one group, and complete each of them whatever happens, but for those in `left`. Raises
+        """Run requests of one group, and complete each of them whatever happens, except those in `left`. Raises
         nothing."""
         uses = (batch[0].use,) if len(batch) == 1 else tuple([request.use for request in batch])
         self.running = batch
@@ -110,7 +111,7 @@ class Runner:
         self.running = ()
 
     def _run_one(self, request: Runnable, use: int) -> None:
-        """Feed it from where the worker wrote it, unless it must be padded."""
+        """Run one request, fed directly from the worker's memory unless it must be padded."""
         started = monotonic_ns()
         if request.unwanted(started):
             self._finish(request.fail(use, _dropped(request)))
@@ -148,7 +149,7 @@ class Runner:
             return
         finished = monotonic_ns()
         split_request = request.complete(use, outputs, started, finished, prepared.rows)
-        # From here on the slot is its worker's: what is counted is off the request's way.
+        # From here on the slot belongs to its worker: counting no longer delays the request.
         if served.divisible and prepared.group is not None and not _all_have(prepared.rows, outputs):
             served.keep_apart(
                 f"{counted(prepared.rows, 'row')} had an answer of {other_rows(prepared.rows, outputs)}"
@@ -182,7 +183,7 @@ class Runner:
     def _run_each(
         self, batch: Sequence[Runnable], uses: Sequence[int], run: Callable[[Runnable, int], None]
     ) -> None:
-        """One by one, each of which may be what makes the signature heavy."""
+        """Run the requests one by one; each of these runs may make the signature heavy."""
         served = batch[0].prepared.served
         for number, (request, use) in enumerate(zip(batch, uses)):
             if self._inline and not served.light:
@@ -208,20 +209,20 @@ class Runner:
         except Exception:
             outputs = ()
         line.words[STARTED_NS] = 0
-        if line.given_up and line.was_answered():  # which can be only if it was one request, padded
+        if line.given_up and line.was_answered():  # only possible for one padded request
             self._failed(served, begun)
             return
         finished = monotonic_ns()
         if not outputs or not _stand(batch, size, feeds, outputs, finished - started):
             self._failed(served, begun)
-            # One of them is guilty, or the model's rows depend on each other: let each answer for itself.
+            # One request is guilty, or the model's rows depend on each other: run each request by itself.
             self._run_each(batch, uses, self._run_again)
             return
         stamps = [request.stamps for request in batch]
         whose = self._tracer.whose(batch) if self._tracer.on else None
         for request, use, mine in zip(batch, uses, cut(prepared_requests, feeds, outputs)):
             self._finish(request.complete(use, mine, started, finished, rows))
-        # From here on the slots are their workers': what is counted is off the requests' way.
+        # From here on the slots belong to their workers: counting no longer delays the requests.
         ended = monotonic_ns()
         served.ran(size, finished - started, ended - begun, ended, self.waits)
         counters = served.all_counters.get(self.number) or served.new_counters(self.number)
@@ -235,19 +236,21 @@ class Runner:
         self._run_direct(request, use, monotonic_ns())
 
     def _failed(self, served: ServedSignature, started_ns: int) -> None:
-        """A run without an answer held this thread as well."""
+        """Count a failed run, which also held this thread."""
         now = monotonic_ns()
         served.failed(now - started_ns, now, self.waits)
 
     def _turn_to(self, served: ServedSignature) -> None:
-        """What follows runs as this one is used to, and is noted as its runs: the thread has models of both kinds."""
+        """Set the thread's float mode and run record for this signature, because one thread runs models of both
+        modes."""
         if self._flushes is not served.flushes:
             flush_denormals(served.flushes)
             self._flushes = served.flushes
         self.line.describe(served, served.model, served.limit_ns)
 
     def _begin(self, batch: Sequence[Runnable], served: ServedSignature) -> int:
-        """Note, where it outlives this process, that these run now; the time."""
+        """Write into the run record, which outlives this process, that these requests run now. Returns "
+        "the time."""
         line = self.line
         if line.of is not served:
             self._turn_to(served)
@@ -260,7 +263,7 @@ class Runner:
         return started
 
     def _finish(self, split_request: Slot | None) -> None:
-        """Run a request in one piece that turned out to be none that can run in parts."""
+        """Run a request in one piece after all, because its model turned out not to run in parts."""
         if split_request is not None:
             self._run_direct(split_request, split_request.use, monotonic_ns())
 
@@ -268,7 +271,7 @@ class Runner:
 def _count_bytes(
     counters: ThreadCounters, feeds: Sequence[np.ndarray], outputs: Sequence[np.ndarray], rows: int, size: int
 ) -> None:
-    """Of a batch of so many rows, padded to `size`."""
+    """Count the bytes of a batch of `rows` rows, padded to `size`."""
     for feed in feeds:
         counters.joined_bytes += feed.nbytes
         counters.input_bytes += _share(feed.nbytes, rows, size)
@@ -277,7 +280,7 @@ def _count_bytes(
 
 
 def _share(nbytes: int, rows: int, size: int) -> int:
-    """What so many of the rows of a batch take. Requests of no rows may be joined, too."""
+    """The bytes that `rows` of the batch's `size` rows take. A batch may have no rows."""
     return nbytes * rows // size if size else 0
 
 
@@ -295,7 +298,8 @@ def _stand(
     outputs: Sequence[np.ndarray],
     run_ns: int,
 ) -> bool:
-    """Whether each request may have its rows of these outputs: a sample of runs is compared with the requests alone."""
+    """Whether each request may get its rows of these outputs: a sample of runs is compared with single "
+    "requests."""
     prepared_requests = [request.prepared for request in batch]
     served = prepared_requests[0].served
     if not _all_have(size, outputs):
@@ -317,7 +321,8 @@ def _stand(
 
 
 def _give_up(request: Runnable, use: int, error: Exception) -> None:
-    """Answer a request whose batch failed, unless it was answered before: then its slot is another request's by now."""
+    """Answer a request whose batch failed, unless it was answered before: then its slot may hold another "
+    "request."""
     if request.use == use:
         try:
             request.fail(
@@ -328,7 +333,7 @@ def _give_up(request: Runnable, use: int, error: Exception) -> None:
 
 
 def _dropped(request: Runnable) -> BrokerError:
-    if request.channel.closed:  # read only if the worker is still there
+    if request.channel.closed:  # the worker reads this only if it is still there
         return ConnectionClosed("dropped before it ran: the connection to the broker was closed")
     if request.held:
         limits = request.prepared.served.limits
@@ -336,10 +341,10 @@ def _dropped(request: Runnable) -> BrokerError:
             f"the queue of model {limits.model!r} was full until the call's deadline; send less at a time, "
             f"or raise max_queue_rows ({limits.max_rows}) or max_queue_bytes ({limits.max_bytes})"
         )
-    return DeadlineExceeded("dropped before it ran: nobody waits for it any more")
+    return DeadlineExceeded("dropped before it ran: its deadline had passed")
 
 
 def _as_broker_error(error: Exception, served: ServedSignature) -> BrokerError:
-    if served.interrupted:  # under this run, for the sake of another: it is the next version's
-        return StaleSignature(f"model {served.model!r} was ended under the run, and is loaded again")
+    if served.interrupted:  # ended because of another run: the next version runs this request
+        return StaleSignature(f"model {served.model!r} was ended during the run, and is being loaded again")
     return error if isinstance(error, BrokerError) else ModelFailed(f"{type(error).__name__}: {error}")

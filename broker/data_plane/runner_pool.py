@@ -1,8 +1,8 @@
-"""A heavy model's own threads, so that it delays nobody else's model.
+"""A heavy model's own threads, so that it delays no other model.
 
 intake --put--> queue (under the lock) --next_batch--> thread 1 .. max_concurrency, each with a Runner
 
-Threads start when there is work for one more, and stay.
+A thread starts when there is work for one more, and stays.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _log = logging.getLogger("onesession.pool")
 
 
 class RunnerPool:
-    """`put` and `stop` come from the intake thread. Whatever was put is run, also after `stop`."""
+    """The threads of one model. `put` and `stop` are called on the intake thread. Each request that was put is run,
+    also after `stop`."""
 
     def __init__(
         self,
@@ -48,14 +49,14 @@ class RunnerPool:
         self._probation = probation
         self._concurrent_runs = concurrent_runs
         self._concurrency = concurrency
-        self._on_orphan = on_orphan  # told when a run has ended whose worker is gone
+        self._on_orphan = on_orphan  # called when a run has ended whose worker is gone
         self._queue: Queue[Runnable] = Queue(split)
         self._changed = threading.Condition(threading.Lock())
         self._idle = 0
         self._written_off: set[Runner] = set()
         self._stopping = False
         self._threads: list[threading.Thread] = []
-        self._logged = False  # that there are fewer than there should be
+        self._logged = False  # whether it was logged that threads are missing
 
     def __repr__(self) -> str:
         return f"<RunnerPool of {self.model}, {self.running} of {self._concurrency} running>"
@@ -75,12 +76,13 @@ class RunnerPool:
                 self._changed.notify()
 
     def waiting(self, limits: QueueLimits) -> tuple[int, int, int]:
-        """Rows and bytes that wait, and requests held for want of room."""
+        """Rows and bytes that wait, and requests held because the queue is full."""
         with self._changed:
             return self._queue.waiting(limits)
 
     def write_off(self, runner: Runner) -> bool:
-        """This one's run does not end: do without it. False if no other thread is left to do the work."""
+        """Continue without this runner, whose run does not end. False if no other thread is left to do "
+        "the work."""
         with self._changed:
             if runner not in self._written_off:
                 self._written_off.add(runner)
@@ -88,7 +90,7 @@ class RunnerPool:
             return len(self._written_off) < self._concurrency
 
     def stop(self) -> None:
-        """Finish what was put, then end."""
+        """Have the threads finish all requests, then end."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -122,7 +124,7 @@ class RunnerPool:
         self.runners.append(runner)
         own_broker.enter("runs it")
         while self._serve_one(runner):
-            pass  # and hold nothing of the last batch while waiting for the next: its worker may be gone
+            pass  # keep no reference to the last batch while waiting for the next: its worker may be gone
         self._concurrent_runs.leave(runner)
         own_broker.leave()
 
@@ -147,7 +149,7 @@ class RunnerPool:
         return True
 
     def _next_batch(self) -> list[Runnable]:
-        """Wait for one; empty when there is nothing left to do."""
+        """Wait for a batch; empty when there is nothing left to do."""
         with self._changed:
             while True:
                 now = monotonic_ns()
@@ -169,10 +171,11 @@ class RunnerPool:
         self._idle -= 1
 
     def _ended(self, runner: Runner, batch: Sequence[Runnable], delay: Delay | None) -> None:
-        """What the batch was a request of is not to be asked of its slots any more: they may be taken anew."""
+        """Count the end of a batch. The delay is passed in, because the slots of the batch may already hold other
+        requests."""
         with self._changed:
             if runner in self._written_off:
-                self._written_off.remove(runner)  # it has come back after all
+                self._written_off.remove(runner)  # its run has ended after all
             else:
                 self.running -= 1
             self._queue.answered(batch, delay, monotonic_ns())

@@ -1,7 +1,7 @@
-"""A signature being served: what runs it, by which policy, whether it is light or heavy by now, and what it has done.
+"""A signature in service: its model, its policy, whether it is light or heavy now, and its counters.
 
-Each thread that runs the model counts in counters of its own, so that counting takes no lock. The control thread adds
-them up: it may see a count one run behind.
+Each thread that runs the model has counters of its own, so that counting takes no lock. The control thread adds them
+up: it may see a count one run late.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from worker_client.wire.errors import ModelFailed
 
 _log = logging.getLogger("onesession.serving")
 
-_MEAN_BITS = 5  # the moving average forgets a run over some 32 others
+_MEAN_BITS = 5  # a run counts in the moving average for about 32 further runs
 _MAX_GROUPS = 4096
-_SPLIT_REQUESTS = 0  # the counters of requests that ran in parts; threads have the numbers from 1
+_SPLIT_REQUESTS = 0  # the number of the counters of requests that ran in parts; threads have numbers from 1
 
 Ragged = tuple[tuple[int, ...], ...]
 """For each input, the axes along which requests of one group may differ; empty if there are none."""
 
 
 class ModelQueueLimits:
-    """How much of one model may wait."""
+    """How many rows and bytes of one model may wait."""
 
     __slots__ = ("max_bytes", "max_rows", "model")
 
@@ -48,7 +48,7 @@ class ModelQueueLimits:
 
 
 class ServedSignature:
-    """One entry of the repository in service. `light` says that it runs on the intake thread."""
+    """One entry of the repository in service. `light`: it runs on the intake thread."""
 
     __slots__ = (
         "_groups",
@@ -84,22 +84,22 @@ class ServedSignature:
         self.run = strings.run_of(entry.run, entry.signature)
         self.takes_strings = entry.signature.takes_strings
         self.gives_strings = entry.signature.gives_strings
-        self.flushes = entry.model.onednn is not None  # denormals, as all that TensorFlow runs
+        self.flushes = entry.model.onednn is not None  # flush denormals, as in all TensorFlow runs
         measured = entry.cost.p50_us is not None
         self.expected_ns = int((entry.cost.p50_us or 0) * 1000) if measured else SHORT_NS
         self.batch_limit = entry.max_batch_size
         self.allowed = entry.model.spec.allowed_batch_sizes if entry.batchable else ()
         self.ragged = _ragged(entry)
         self.pad_value = entry.model.spec.pad_value
-        self.divisible = entry.batchable  # until its answers have shown that its rows depend on each other
+        self.divisible = entry.batchable  # until its answers show that its rows depend on each other
         self.evidence = Evidence() if entry.batchable and entry.examined else None
         self.cost = _measured(entry)
         self.delay = _delay(entry, self.cost)
         self._lightness = _lightness(entry, self.delay)
         self.light = self._lightness.light
         self._watch_ns = self._lightness.watch_ns
-        self.limit_ns = int(entry.max_run_seconds * 1e9)  # of a run; 0: none
-        self.interrupted = False  # its model was ended under its runs: they are another version's
+        self.limit_ns = int(entry.max_run_seconds * 1e9)  # limit of a run; 0: none
+        self.interrupted = False  # its model was ended during its runs: the next version runs these requests
         self.all_counters: dict[int, ThreadCounters] = {_SPLIT_REQUESTS: ThreadCounters()}
         self._groups: dict[Hashable, Hashable] = {}
         self._lock = threading.Lock()
@@ -113,7 +113,7 @@ class ServedSignature:
 
     @property
     def why(self) -> str:
-        """Why it is light or heavy, in a word."""
+        """Why it is light or heavy, in a word or two."""
         return self._lightness.why
 
     @property
@@ -121,13 +121,13 @@ class ServedSignature:
         return bool(self.entry.stateful)
 
     def group(self, *key: Hashable) -> Hashable:
-        """The one object that stands for this group of requests: equal keys give the same."""
+        """The object that represents this group of requests: equal keys give the same object."""
         if len(self._groups) >= _MAX_GROUPS:  # workers choose how many there are
             self._groups.clear()
         return self._groups.setdefault((self.entry.id, *key), (self.entry.id, *key))
 
     def size_of(self, rows: int) -> int:
-        """Rows that a batch of so many is padded to."""
+        """The number of rows to which a batch of `rows` rows is padded."""
         allowed = self.allowed
         if not allowed or not rows or rows >= allowed[-1]:
             return rows
@@ -136,16 +136,16 @@ class ServedSignature:
     # -- threads that run it -------------------------------------------------------------------------------------
 
     def new_counters(self, thread: int) -> ThreadCounters:
-        """Where the thread with this number counts what it runs, from now on in `all_counters`."""
+        """New counters for the thread with this number, which `all_counters` includes from now on."""
         with self._lock:
             made = self.all_counters[thread] = ThreadCounters()
         return made
 
     def ran(self, rows: int, run_ns: int, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
-        """A run of so many rows, padding included, has ended; with what belongs to it, such as copies of large answers,
-        it held its thread for `held_ns`, of which `waits` knows what the thread waited for a processor.
+        """Count a run of `rows` rows, padding included. Together with its other work, such as copies of large answers,
+        it held its thread for `held_ns`; `waits` tells how long the thread waited for a processor.
 
-        Of two threads that are here at once, one may be without effect on the average."""
+        If two threads call it at the same time, one run may be missing from the average."""
         self.expected_ns += (run_ns - self.expected_ns) >> _MEAN_BITS
         if held_ns > self._watch_ns:
             self._weigh(held_ns, now_ns, waits)
@@ -153,12 +153,13 @@ class ServedSignature:
             self.cost.observe(rows, run_ns)
 
     def failed(self, held_ns: int, now_ns: int, waits: ProcessorWait) -> None:
-        """A run that raised held its thread for so long."""
+        """Count a run that raised and held its thread for `held_ns`."""
         if held_ns > self._watch_ns:
             self._weigh(held_ns, now_ns, waits, averaged=False)
 
     def _weigh(self, held_ns: int, now_ns: int, waits: ProcessorWait, averaged: bool = True) -> None:
-        """Whether it is light or heavy after this run, which the moving average has taken in, if `averaged`."""
+        """Decide whether it is light or heavy after this run; `averaged`: the moving average includes the "
+        "run."""
         lost_ns = min(held_ns, waits.lost_ns(now_ns)) if held_ns > SHORT_NS else 0
         with self._lock:
             if averaged:
@@ -173,13 +174,14 @@ class ServedSignature:
             )
 
     def answered_whole(self, stamps: Stamps, started_ns: int) -> None:
-        """Count a request that ran in parts, each of which has been counted as a run."""
+        """Count a request that ran in parts; each part has been counted as a run."""
         counters = self.all_counters[_SPLIT_REQUESTS]
         with self._lock:  # the only counters that several threads write
             counters.answered((stamps,), started_ns)
 
     def keep_apart(self, reason: str) -> None:
-        """From now on, run every request by itself, as it came: its answers have shown that nothing else is right."""
+        """Run every request by itself and in one piece from now on, because joined or split answers were "
+        "wrong."""
         with self._lock:
             if not self.divisible:
                 return
@@ -189,13 +191,13 @@ class ServedSignature:
         _log.warning("%s: requests are neither joined nor split from now on: %s", self.signature_key, reason)
         try:
             self.entry.keep_apart(reason)
-        except Exception:  # what it was kept from was answered already
-            _log.exception("%s: that cannot be remembered", self.signature_key)
+        except Exception:  # the request that showed it has been answered already
+            _log.exception("%s: cannot remember that requests are kept apart", self.signature_key)
 
     # -- any thread ----------------------------------------------------------------------------------------------
 
     def list_counters(self) -> list[ThreadCounters]:
-        """Those of all threads; they may go on counting."""
+        """The counters of all threads, which may continue to count."""
         with self._lock:
             return list(self.all_counters.values())
 
@@ -208,7 +210,7 @@ class ServedSignature:
         return dict(sorted(total.items()))
 
     def to_message(self, failures: Failures) -> dict[str, Any]:
-        """Counters. `requests` are those that the model answered, with outputs or by failing."""
+        """The counters. `requests` counts requests that the model answered, with outputs or an error."""
         all_counters, failed = (
             self.list_counters(),
             failures.of(self.signature_key).get(ModelFailed.__name__, 0),
@@ -233,8 +235,8 @@ class ServedSignature:
 def served_signatures_of(
     entries: Sequence[Entry | None], before: Iterable[ServedSignature | None] = ()
 ) -> list[ServedSignature | None]:
-    """For each entry its ServedSignature: that of `before` if it has one, and one only if it stands there several
-    times.
+    """The ServedSignature of each entry: the existing one from `before` if there is one; an entry that occurs several
+    times has only one.
 
     The signatures of one model share its limits, and so do its versions.
     """
@@ -260,7 +262,7 @@ def _ragged(entry: Entry) -> Ragged:
 
 
 def _measured(entry: Entry) -> RunCost:
-    """What warm-up has found, until runs of requests tell more."""
+    """The cost that warm-up measured, until runs of requests update it."""
     cost = RunCost()
     if entry.cost.p50_us is not None:
         for rows, run_us in ((1, entry.cost.p50_us), *entry.cost.batches):
@@ -269,8 +271,8 @@ def _measured(entry: Entry) -> RunCost:
 
 
 def _lightness(entry: Entry, delay: DelayPolicy | None) -> Lightness:
-    """As warm-up has found it. The intake thread neither waits for long nor has code compiled; and stateful runs keep
-    their order by having one thread."""
+    """Light or heavy by the measurements of warm-up. The intake thread neither waits for long nor compiles code; and a
+    single thread of their own keeps stateful runs in order."""
     always = entry.always_heavy or ("max_delay" if isinstance(delay, FixedDelay) else "")
     cost = entry.cost
     unknown = cost.p50_us is None or (cost.light and cost.unlike)
@@ -287,7 +289,7 @@ def _delay(entry: Entry, cost: RunCost) -> DelayPolicy | None:
 
 
 def describe(served_signatures: Iterable[ServedSignature | None], failures: Failures) -> dict[str, Any]:
-    """{model: {signature: counters}}, with `signature@version` for all versions but the latest."""
+    """{model: {signature: counters}}, with `signature@version` for all versions except the latest."""
     models: dict[str, Any] = {}
     each = dict.fromkeys(served for served in served_signatures if served is not None)
     for served in sorted(each, key=lambda served: -served.entry.version):

@@ -1,7 +1,7 @@
-"""One request in flight, as the broker sees it. Nothing read from the slot is believed before it is checked.
+"""One request in flight, as the broker sees it. Everything read from the slot is checked before use.
 
-A slot is the intake's from `Channel.take` on, then the runner's that it is routed to, and the worker's again with the
-post in `_hand_back`.
+The intake owns a slot from `Channel.take` on, then the runner to which it is routed; the post in `_hand_back` returns
+it to the worker.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ from worker_client.wire.tensors import MAX_TABLE, TensorLayout, lay_out, read_ta
 if TYPE_CHECKING:
     from broker.data_plane.channel import Channel
 
-_UNNUMBERED = 1  # in place of the sequence 0, which no client writes
-_MOST_QUEUED_NS = 3_600_000_000_000  # what a worker may say at most that its request lay in the ring
+_UNNUMBERED = 1  # replaces the sequence 0, which no client writes
+_MOST_QUEUED_NS = 3_600_000_000_000  # limit for the time in the ring that a worker's stamps may claim
 
 
 class Slot(request.QueuedRequest):
@@ -105,20 +105,21 @@ class Slot(request.QueuedRequest):
         self.output = OutputRegion(1, output)
         self._first = input, output
         self.completed = completed
-        self.use = 0  # the sequence that was read, while the slot is in the broker's hands
-        self.signature_id = 0  # as the request line has it
+        self.use = 0  # the sequence that was read, while the broker owns the slot
+        self.signature_id = 0  # as in the request line
         self.held = False  # waits for room in its model's queue
         self.deadline_ns = 0
         self.notify = 0
         self.taken_ns = 0
-        self.stamps: Stamps = [0, 0, 0]  # another list for each use: whoever counts it has time for that
+        self.stamps: Stamps = [0, 0, 0]  # a new list for each use, so that it can still be counted later
         self.worker_polls = False
 
     def __repr__(self) -> str:
         return f"<Slot {self.index} of {self.channel!r} {'busy' if self.busy else 'free'}>"
 
     def go_back(self) -> int:
-        """Use the first regions again; the number of the output's. Only while the worker has the slot."""
+        """Use the first regions again, and return the number of the output region. Only while the worker owns the
+        slot."""
         self.input = InputRegion(self._first[0])
         self.output = OutputRegion(self.output.number + 1, self._first[1])
         return self.output.number
@@ -126,18 +127,19 @@ class Slot(request.QueuedRequest):
     # -- taking --------------------------------------------------------------------------------------------------
 
     def accept(self, served_signatures: Sequence[ServedSignature | None], now_ns: int) -> bool:
-        """Read the request and find or make its prepared request. False if it was refused, and the worker told."""
+        """Read the request, and find or make its prepared request. False if it was refused and answered with an
+        error."""
         words = self.words
         self.use = words[SEQUENCE] or _UNNUMBERED
         self.deadline_ns = words[DEADLINE_NS]
         self.notify = words[NOTIFY]
         submitted_ns = words[SUBMITTED_NS]
-        queued = 0 <= now_ns - submitted_ns < _MOST_QUEUED_NS  # else it cannot be
+        queued = 0 <= now_ns - submitted_ns < _MOST_QUEUED_NS  # otherwise the stamp is wrong
         self.stamps = [submitted_ns if queued else now_ns, now_ns, 0]
         self.taken_ns = now_ns
         self.worker_polls = words[WAITING] == WAITING_POLLS
         nbytes = words[INPUT_BYTES]
-        region = self.input  # the control thread may bind another, if the worker asks for one now
+        region = self.input  # the control thread may set another at any time, if the worker asks for one
         self.signature_id = words[SIGNATURE]
         key = self.signature_id, region.memory[: nbytes if nbytes <= MAX_TABLE else 0].tobytes()
         prepared = region.prepared_requests.get(key)
@@ -157,13 +159,14 @@ class Slot(request.QueuedRequest):
         self._fail(SignatureKey() if served is None else served.signature_key, error)
 
     def unwanted(self, now_ns: int) -> bool:
-        """True if nobody waits for the answer any more."""
+        """True if the caller no longer waits for the answer."""
         if now_ns >= self.deadline_ns or self.channel.closed:
             return True
         return bool(self.words[CANCELLED] == self.use)
 
     def forget_requests(self, served_signatures: Sequence[ServedSignature | None]) -> None:
-        """Drop what was checked for signatures for which their numbers no longer stand. Intake thread."""
+        """Drop prepared requests whose number now means another signature. Called on the intake thread "
+        "only."""
         known: tuple[dict[Key, Any], ...] = self.input.prepared_requests, self.input.string_requests
         for prepared_requests in known:
             for key, prepared in list(prepared_requests.items()):
@@ -174,25 +177,25 @@ class Slot(request.QueuedRequest):
 
     @property
     def busy(self) -> bool:
-        """In the broker's hands: taken, and not handed back."""
+        """Whether the broker owns the slot: it was taken, and not handed back."""
         return self.use != 0
 
     @property
     def slot(self) -> Slot:
-        """As for a part of a request."""
+        """The slot itself, as parts of a request also have one."""
         return self
 
     # -- waiting -------------------------------------------------------------------------------------------------
 
     def hold(self, held: bool) -> None:
-        """Tell the worker, too: should its deadline pass meanwhile, it knows why."""
+        """Also show it to the worker, which can then say why if its deadline passes."""
         if held or monotonic_ns() < self.deadline_ns:
             self.held = held
             self.words[HELD] = self.use if held else 0
 
-    # -- completing ----------------------------------------------------------------------------------------------
-    # `use` is the slot's when the batch was formed, or the request cut in parts: a slot that was handed back since then
-    # is its worker's, or another request's.
+    # -- completing ---------------------------------------------------------------------------------------------- `use`
+    # is the slot's use when the batch was formed, or the request split: a slot that was handed back since then belongs
+    # to its worker, or holds another request.
 
     def complete(
         self, use: int, outputs: Sequence[Any], started_ns: int, finished_ns: int, batch_rows: int
@@ -202,7 +205,7 @@ class Slot(request.QueuedRequest):
             self._refuse_late(use, "an answer")
             return
         prepared = self.prepared
-        single = len(outputs) == 1  # as of most models, which cost less without a loop
+        single = len(outputs) == 1  # as most models; cheaper without a loop
         if single:
             found = self.output.places.get((prepared.entry_id, outputs[0].shape))
         else:
@@ -231,7 +234,7 @@ class Slot(request.QueuedRequest):
             self._refuse_late(use, "an answer")
             return
         words, region = self.words, self.output
-        head = region.head  # as `sign` does, without the call
+        head = region.head  # same as `sign`, without the call
         head[ANSWER_SEQUENCE] = use
         head[ANSWER_SIGNATURE] = self.signature_id
         if region.laid_out is not layout:
@@ -261,7 +264,7 @@ class Slot(request.QueuedRequest):
         )
 
     def _fail(self, signature_key: SignatureKey, error: BrokerError) -> None:
-        if isinstance(error, StaleSignature):  # no failure: the call is run on the next version
+        if isinstance(error, StaleSignature):  # not a failure: the next version runs the call
             self._answer_error(error, str(error))
             return
         self.channel.failures.add(signature_key, error, self.channel.pid)
@@ -284,7 +287,7 @@ class Slot(request.QueuedRequest):
         self._hand_back()
 
     def _hand_back(self) -> None:
-        """The last act: from here on the slot is its worker's."""
+        """Return the slot to its worker. Nothing may touch the slot afterwards."""
         use, self.use = self.use, 0
         self.words[DONE] = use
         try:
@@ -294,14 +297,14 @@ class Slot(request.QueuedRequest):
             elif (
                 self.notify == NOTIFY_EVENT and (event := self.channel.event) is not None and not event.set()
             ):
-                self.channel.disconnect()  # somebody closed the worker's end: its answers would never be seen
+                self.channel.disconnect()  # the worker's end is closed: it would never see its answers
         except (OSError, Closed):  # a worker that meddles with its semaphores, or is gone and disposed of
             self.channel.closed = True
 
     def places_for(self, shapes: Sequence[tuple[int, ...]], outputs: Sequence[Any] = ()) -> Places:
-        """Where outputs of these shapes go, in a larger region if need be. Raises BrokerError.
+        """The places of outputs of these shapes, in a larger region if needed. Raises BrokerError.
 
-        Strings among the `outputs` are given their place; then the answer holds for these only.
+        Strings among the `outputs` get a place by their content; the result is then valid for these outputs only.
         """
         served = self.prepared.served
         specs = served.entry.signature.outputs
@@ -319,7 +322,8 @@ class Slot(request.QueuedRequest):
         return found
 
     def _grow_output(self, nbytes: int) -> None:
-        """Take a larger output region and send it to the worker, who looks for it when the completion names it."""
+        """Take a larger output region and send it to the worker, which uses it when the completion names "
+        "it."""
         number = self.output.number + 1
         self.output = OutputRegion(number, self.channel.new_output(self, nbytes, number))
 
@@ -327,12 +331,12 @@ class Slot(request.QueuedRequest):
 def _plan_for(
     key: Key, region: InputRegion, served_signatures: Sequence[ServedSignature | None], sessions: bool = True
 ) -> PreparedRequest:
-    """Check what stands in the region. Raises BrokerError."""
+    """Check the request in the region and prepare it. Raises BrokerError."""
     number, table = key[0] & ~BULK, key[1]
     served = served_signatures[number] if 0 < number < len(served_signatures) else None
     if served is None:
         if 0 < number < len(served_signatures):
-            raise StaleSignature(f"signature {number} is not served any more")
+            raise StaleSignature(f"signature {number} is no longer served")
         raise ModelNotFound(f"no model has the signature id {number}; attach again")
     if served.entry.session and not sessions:
         raise ModelNotFound(f"signature {number} belongs to a session, and this worker may not call it")

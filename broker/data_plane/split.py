@@ -1,15 +1,15 @@
-"""A request of more rows than a batch may have, cut into parts that run in several batches.
+"""Splits a request of more rows than a batch may have into parts that run in several batches.
 
-    Slot --split--> Part, Part, Part --(each in a batch of its own or with others)--> rows of the slot's outputs
+     Slot --split--> Part, Part, Part --(each in its own batch or joined with others)--> rows of the slot's outputs
                                                                      the last one --> the slot is completed
 
-A part stands in for its slot wherever requests are queued and run. The slot goes back to its worker only when the last
-part did, whatever became of them. Parts may run on several threads.
+A part takes the place of its slot wherever requests are queued and run. The slot returns to its worker only when the
+last part has returned, with or without an error. Parts may run on several threads.
 
-Parts refer to what they are parts of, never the other way: a gone worker's memory goes with the last of them.
+Parts refer to the split request, never the reverse: the memory of a worker that left is freed with the last part.
 
-Only AHEAD parts of a request are queued at a time; each that leaves the queue is followed by the next. So a request of
-any number of rows costs the broker the memory, and the intake the time, of that many parts.
+Only AHEAD parts of a request are queued at a time; when one leaves the queue, the next is queued. So a request of any
+number of rows costs only the memory, and the intake only the time, of that many parts.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ AHEAD = 16
 
 
 def other_rows(rows: int, outputs: Sequence[np.ndarray]) -> str:
-    """What the first output has that has not so many rows."""
+    """The number of rows of the first output that does not have `rows` rows."""
     shape = next(output.shape for output in outputs if output.shape[:1] != (rows,))
     return f"{shape[0]}" if shape else "no rows"
 
@@ -60,7 +60,7 @@ class PreparedPart:
 
 
 def _of_slot(name: str) -> Any:
-    """What a part has of the slot whose request it is a part of."""
+    """A property of a part that forwards to the slot of its request."""
     return property(attrgetter(f"split_request.slot.{name}"))
 
 
@@ -71,7 +71,7 @@ class RequestPart(QueuedRequest):
 
     prepared: PreparedPart
 
-    # It is no request of its own: what is counted is the whole, when all parts are back.
+    # A part is not a request of its own: the whole request is counted when all parts have returned.
     stamps: ClassVar[Stamps] = [0, 0, 0]
 
     def __init__(self, split_request: SplitRequest, start: int, stop: int) -> None:
@@ -111,7 +111,7 @@ class RequestPart(QueuedRequest):
 
     @property
     def use(self) -> int:
-        """Of the slot, when its request was cut; 0 if this part is back."""
+        """The slot's use when its request was split; 0 once this part has returned."""
         return 0 if self.split_request.returned(self) else self.split_request.use
 
     def complete(
@@ -127,7 +127,8 @@ Runnable: TypeAlias = Slot | RequestPart
 
 
 def split(request: Runnable) -> Sequence[Runnable]:
-    """The first parts that it runs in; itself if it is within the limit, or its model cannot be run in parts."""
+    """The first parts of a request; the request itself if it is within the limit, or if its model cannot run in
+    parts."""
     prepared = request.prepared
     if (
         prepared.rows <= prepared.served.batch_limit
@@ -135,23 +136,23 @@ def split(request: Runnable) -> Sequence[Runnable]:
         or not prepared.served.divisible
     ):
         return (request,)
-    if not prepared.nbytes:  # rows of nothing, which a worker has as many as it likes of
+    if not prepared.nbytes:  # empty rows, of which a worker may send any number
         return (request,)
-    if isinstance(request, RequestPart):  # of a request that was split when the limit was higher
+    if isinstance(request, RequestPart):  # its request was split when the limit was higher
         return (request,)
     return SplitRequest(request, prepared.served.batch_limit).first_parts()
 
 
 class SplitRequest:
-    """What becomes of a slot's request while its parts run."""
+    """The state of a slot's request while its parts run."""
 
     def __init__(self, slot: Slot, limit: int) -> None:
         self.slot = slot
         self.use = slot.use
-        self.over = False  # the other parts need not run: one failed, or the model cannot be run in parts
+        self.over = False  # the other parts need not run: one failed, or the model cannot run in parts
         self._limit = limit
-        self._next_start = 0  # of the first row that is in no part yet
-        self._out: set[int] = set()  # where the parts start that are not back
+        self._next_start = 0  # the first row that is in no part yet
+        self._out: set[int] = set()  # the first rows of the parts that have not returned
         self._rows = slot.prepared.rows
         self._lock = threading.Lock()
         self._error: BrokerError | None = None
@@ -163,15 +164,15 @@ class SplitRequest:
         self._batch_rows = 0
 
     def first_parts(self) -> Sequence[RequestPart]:
-        """Those that are queued at once; `next_part` gives the others, one for each of these that leaves the queue."""
+        """The parts that are queued first; `next_part` gives one more for each part that leaves the queue."""
         parts = [self.next_part() for _ in range(AHEAD)]
         return [part for part in parts if part is not None]
 
     def next_part(self) -> RequestPart | None:
-        """None if all rows are in parts, or if the others need not run.
+        """The next part; None if all rows are in parts, or if the other rows need not run.
 
-        While some rows are in no part, at least one part is out: a part leaves the queue, and so has the next one
-        made, before it is run and returned.
+        While some rows are in no part, at least one part has not returned: a part leaves the queue, which makes the
+        next one, before it is run and returned.
         """
         with self._lock:
             start = self._next_start
@@ -192,7 +193,8 @@ class SplitRequest:
         finished_ns: int,
         batch_rows: int,
     ) -> Slot | None:
-        """Put a part's outputs in place. Returns the slot if its request must be run in one piece after all."""
+        """Copy a part's outputs to their place. Returns the slot if its request must run in one piece "
+        "after all."""
         with self._lock:
             if self.returned(part):
                 self._refuse_late(part)
@@ -206,7 +208,7 @@ class SplitRequest:
             return self._return(part)
 
     def give_up(self, part: RequestPart, error: BrokerError) -> Slot | None:
-        """A part has failed, or was not run. Returns the same as `take`."""
+        """Note that a part has failed, or was not run. Returns the same as `take`."""
         with self._lock:
             if self.returned(part):
                 self._refuse_late(part)
@@ -229,7 +231,7 @@ class SplitRequest:
         self._error = error
 
     def _place(self, part: RequestPart, outputs: Sequence[np.ndarray]) -> None:
-        if not self.slot.prepared.served.divisible:  # as was found out while its parts were under way
+        if not self.slot.prepared.served.divisible:  # found out while its parts ran
             self._must_run_whole("")
             return
         if any(output.shape[:1] != (part.rows,) for output in outputs):
@@ -237,27 +239,27 @@ class SplitRequest:
             return
         if self._targets is None:
             shapes = [(self.slot.prepared.rows, *output.shape[1:]) for output in outputs]
-            if self.slot.prepared.served.gives_strings:  # which have their place when all are there
+            if self.slot.prepared.served.gives_strings:  # placed when all parts have returned
                 self._targets = tuple(map(np.empty, shapes, [output.dtype for output in outputs]))
             else:
                 self._layout, self._targets = self.slot.places_for(shapes)
         for target, output in zip(self._targets, outputs):
             if target.shape[1:] != output.shape[1:]:
-                self._must_run_whole("the shape of its answer depends on which rows there are")
+                self._must_run_whole("the shape of its answer depends on the rows in the batch")
                 return
             target[part.start : part.stop] = output
 
     def _must_run_whole(self, reason: str) -> None:
-        """The model gives other rows than it takes, or rows of another shape each time."""
+        """Note that the model's outputs do not have one row per input row, or vary in shape."""
         self.over = self._indivisible = True
         self.slot.prepared.served.keep_apart(reason)
 
     def _return(self, part: RequestPart) -> Slot | None:
-        """The last part back hands the slot back."""
+        """Return a part. The last part hands the slot back to its worker."""
         self._out.discard(part.start)
         if self._out:
             return None
-        error, self._error = self._error, None  # whose traceback may well refer to us
+        error, self._error = self._error, None  # its traceback may refer to us
         if error is not None:
             self.slot.fail(self.use, error)
         elif self._indivisible:

@@ -1,5 +1,5 @@
-"""Strings between slots and models. A slot has views of them: they are read when the request runs, on the thread that
-runs it, so that the intake copies no long ones for a heavy model, and encoded when its answer is known."""
+"""Strings between slots and models. A slot has views of strings: the thread that runs the request reads them, so that
+the intake does not copy long strings for a heavy model, and encodes the strings of the answer."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from worker_client.wire.strings import Strings, StringView, encode
 
 
 def run_of(run: Run, signature: Signature) -> Run:
-    """`run` for feeds as slots have them."""
+    """`run` for the feeds of slots, whose strings are views."""
     if not signature.takes_strings:
         return run
     names = tuple(spec.name for spec in signature.inputs)
@@ -27,7 +27,7 @@ def run_of(run: Run, signature: Signature) -> Run:
 
 
 def array_of(name: str, feed: np.ndarray | StringView) -> np.ndarray:
-    """A feed as an array. Raises InvalidInput for strings that a worker has not written as they must be."""
+    """A feed as an array. Raises InvalidInput for strings that a worker has not encoded correctly."""
     if not isinstance(feed, StringView):
         return feed
     try:

@@ -1,7 +1,7 @@
-"""What ran, run by run, while somebody traces: a bounded buffer that whoever traces empties again and again.
+"""Records each run while a trace is on, in a bounded buffer that the tracing command empties repeatedly.
 
-Off, it costs a look at `on` for each run. It switches itself off when nobody has emptied it for a while, so a tracer
-that was killed leaves nothing behind.
+Switched off, it costs one check of `on` per run. It switches itself off when it has not been emptied for a while, so a
+tracing command that was killed leaves nothing behind.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _REQUESTS_A_MESSAGE = 10_000
 
 
 class TracedRequest(NamedTuple):
-    """A request: which use of which slot, and its stamps, of which the last is there once it is answered."""
+    """A request: the slot, its use, and its stamps, of which the last is set when the request is answered."""
 
     pid: int
     channel: int
@@ -35,8 +35,8 @@ class TracedRequest(NamedTuple):
 
 
 class TracedRun(NamedTuple):
-    """Times are CLOCK_MONOTONIC nanoseconds: the joining of its inputs begun, the run started and finished, its outputs
-    in place."""
+    """A run. Times are CLOCK_MONOTONIC nanoseconds: joining of inputs begun, run started, run finished, outputs in
+    place."""
 
     thread: str
     model: str
@@ -52,7 +52,7 @@ class TracedRun(NamedTuple):
 
 
 class Tracer:
-    """One for each broker. Runners write, the control thread empties."""
+    """The trace of one broker. Runners write it, the control thread empties it."""
 
     def __init__(self) -> None:
         self.on = False
@@ -70,7 +70,8 @@ class Tracer:
         self.on = False
 
     def take(self) -> dict[str, Any]:
-        """The oldest runs, as many as a message holds, whether there are more, how many were lost, whether it is on."""
+        """The oldest runs, as many as fit into a message; whether there are more, how many were lost, whether it is
+        on."""
         self._emptied_ns = monotonic_ns()
         taken: list[TracedRun] = []
         requests = 0
@@ -82,7 +83,8 @@ class Tracer:
     # -- threads that run models ---------------------------------------------------------------------------------
 
     def whose(self, batch: Sequence[Runnable]) -> tuple[TracedRequest, ...]:
-        """To be asked before they are answered: afterwards their slots may be used again."""
+        """The requests of a batch. Call it before they are answered: afterwards their slots may be used "
+        "again."""
         slots = [request.slot for request in batch]
         return tuple(
             [TracedRequest(s.channel.pid, s.channel.number, s.index, s.use, s.stamps) for s in slots]
