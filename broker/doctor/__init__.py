@@ -1,6 +1,5 @@
-"""`broker doctor`: what on this machine keeps a broker or its workers from working well, and the remedy for each.
+"""`onesession doctor`: finds what keeps a broker or its workers on this machine from working well, and the remedies.
 
-One module a subject in `checks/`; each has functions that take what was read and return a Finding, and a `check` that
-reads it. `all_checks.py` runs them all. Nothing here changes anything but `leftovers.sweep`, and nothing imports
-TensorFlow.
+`checks/` has one module per subject, each with functions that turn measured values into a Finding, and a `check` that
+measures them. `all_checks.py` runs all checks. Only `leftovers.sweep` changes anything, and nothing imports TensorFlow.
 """

@@ -1,4 +1,5 @@
-"""All checks, in the order in which they are read: the address first, since the others look at the broker there."""
+"""All checks in the order of the output: the address first, because the others use the broker that "
+"answers there."""
 
 from __future__ import annotations
 
@@ -46,7 +47,7 @@ CHECKS: dict[str, Callable[[Target], Finding]] = {
 
 
 def examine(path: Path) -> list[Finding]:
-    """What every check finds, about the broker at this socket and the machine around it."""
+    """The findings of all checks about the broker at this socket and its machine."""
     answer, target = address.check_broker(path)
     return [address.check_directory(path), answer, *(_made(name, target) for name in CHECKS)]
 
@@ -56,5 +57,5 @@ def _made(name: str, target: Target) -> Finding:
         return CHECKS[name](target)
     except (OSError, ValueError) as error:
         return warning(
-            name, f"cannot be checked: {error}", "run broker doctor as the broker's user or as root"
+            name, f"cannot be checked: {error}", "run onesession doctor as the broker's user or as root"
         )

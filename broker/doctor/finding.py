@@ -1,4 +1,4 @@
-"""What a check says: how bad it is, what was found, and what to do about it."""
+"""The result of a check: its severity, what was found, and the remedy."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Severity(Enum):
-    """PROBLEM: something fails, or will. WARNING: it works, but worse than it could, or only for now."""
+    """PROBLEM: something fails, or will fail. WARNING: it works, but worse than it could, or only for now."""
 
     OK = "ok"
     WARNING = "warning"
@@ -17,7 +17,7 @@ class Severity(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """`remedy` is empty only where all is well."""
+    """The result of one check. `remedy` is empty only if nothing is wrong."""
 
     check: str
     level: Severity

@@ -1,4 +1,4 @@
-"""Whom the checks look at: an address, the broker that answers there, and its workers."""
+"""The target of the checks: an address, the broker that answers there, and its workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SHM = Path("/dev/shm")
 
 @dataclass(frozen=True)
 class Target:
-    """`status` and `models` are what the broker said, None and empty if none answers."""
+    """The target. `status` and `models` are the broker's answers; None and empty if no broker answers."""
 
     path: Path
     status: dict[str, Any] | None = None
@@ -22,13 +22,13 @@ class Target:
 
     @property
     def broker_pid(self) -> int | None:
-        """None if no broker answers, or its process is not to be seen from here."""
+        """The broker's pid; None if no broker answers, or if its process is not visible from here."""
         pid = self.status["pid"] if self.status else None
         return pid if pid and processes.exists(pid) else None
 
     @property
     def worker_pids(self) -> list[int]:
-        """Those that can be seen from here, without the broker itself, which may be its own worker."""
+        """The pids of visible workers, without the broker itself, which may be its own worker."""
         workers = self.status["workers"] if self.status else []
         pids = {worker["pid"] for worker in workers} - {self.status["pid"] if self.status else 0, 0}
         return sorted(pid for pid in pids if processes.exists(pid))

@@ -1,1 +1,1 @@
-"""One subject a file: functions that judge what was read, and a `check` that reads it."""
+"""One subject per file: functions that judge measured values, and a `check` that measures them."""

@@ -17,18 +17,18 @@ from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import PROTOCOL
 
 ANSWER_SECONDS = 5.0
-_START = "start one: broker serve --model NAME=PATH, or broker run --model NAME=PATH -- COMMAND"
+_START = "start one: onesession serve --model NAME=PATH, or onesession run --model NAME=PATH -- COMMAND"
 
 
 def check_directory(path: Path) -> Finding:
-    """Whether a broker can make its socket here, and nobody else in its place."""
+    """Whether a broker can create its socket here, and other users cannot replace it."""
     check, directory, uid = "socket directory", path.parent, os.geteuid()
     elsewhere = f"or give --name the path of a socket elsewhere, and {VARIABLE} the same"
     try:
         found = directory.stat()
     except FileNotFoundError:
         if directory == runtime_directory() and os.access(directory.parent, os.W_OK | os.X_OK):
-            return ok(check, f"{directory} will be made by the broker")
+            return ok(check, f"{directory} will be created by the broker")
         return problem(check, f"{directory} does not exist", f"mkdir -m 700 {directory}, {elsewhere}")
     except OSError as error:
         return problem(check, f"{directory}: {error.strerror}", f"let uid {uid} enter it, {elsewhere}")
@@ -45,20 +45,20 @@ def check_directory(path: Path) -> Finding:
     if mode & 0o022 and not mode & stat.S_ISVTX:
         return problem(
             check,
-            f"{owned}: others can put their socket in the place of the broker's",
+            f"{owned}: other users can replace the broker's socket by their own",
             f"chmod go-w {directory}",
         )
     if mode & 0o022 and directory != runtime_directory():
         return warning(
             check,
-            f"{owned}: others can take the address before the broker does",
+            f"{owned}: other users can take the address before the broker does",
             f"use a directory of your own (mkdir -m 700), {elsewhere}",
         )
     return ok(check, owned)
 
 
 def check_broker(path: Path) -> tuple[Finding, Target]:
-    """Who answers at the address; the rest of the examination looks at that broker."""
+    """Whether a broker answers at the address; the other checks examine that broker."""
     check = "broker"
     try:
         status = ask(os.fspath(path), "status", ANSWER_SECONDS)["status"]
@@ -81,19 +81,20 @@ def _silent(check: str, path: Path, error: str) -> Finding:
     if path.exists() and not path.is_socket():
         return problem(
             check,
-            f"{path} is a file, and no socket",
+            f"{path} is a file, not a socket",
             f"move it away, or choose another address ({VARIABLE}, --name)",
         )
     holder, note = lock_holder(path), note_at(path)
     if holder is not None and note is not None and note.loading:
         return warning(
-            check, f"pid {holder} at {path} still loads its models", "wait until it says that it serves"
+            check, f"pid {holder} at {path} is still loading its models", "wait until it logs that it serves"
         )
     if holder is not None and not path.exists():
         return problem(
             check,
             f"pid {holder} serves {path}, but its socket has been removed: no worker can attach",
-            f"the broker creates it again within {CHECK_SECONDS:g} s; exclude {path.parent} from cleaners of temporary "
+            f"the broker creates it again within {CHECK_SECONDS:g} s; exclude {path.parent} from cleaners "
+            "of temporary "
             "files",
         )
     if holder is not None:

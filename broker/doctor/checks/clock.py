@@ -1,4 +1,5 @@
-"""The monotonic clock, in which deadlines cross to the broker: quick to read, and the same for all."""
+"""Checks the monotonic clock, in which workers pass deadlines to the broker: fast to read, and the same in all
+processes."""
 
 from __future__ import annotations
 
@@ -13,19 +14,21 @@ _SOURCE = Path("/sys/devices/system/clocksource/clocksource0/current_clocksource
 
 
 def judge(source: str, apart: list[int]) -> Finding:
-    """The kernel's clock source, and the workers whose clock is not the broker's."""
+    """Judge the kernel's clock source, and the workers (`apart`) whose clock differs from the broker's."""
     check = "clock"
     if apart:
         return problem(
             check,
-            f"workers {', '.join(map(str, apart))} are in another time namespace: their deadlines mean another time",
+            f"workers {', '.join(map(str, apart))} are in another time namespace: their deadlines mean "
+            "another time",
             "run broker and workers in one time namespace (no unshare --time for one of them)",
         )
     if source and source not in _QUICK:
         return warning(
             check,
-            f"the clock source is {source}, which takes a microsecond or more to read, several times a call",
-            f"echo tsc > {_SOURCE}, if available_clocksource beside it has that",
+            f"the clock source is {source}, which takes a microsecond or more to read, and each call reads "
+            "it several times",
+            f"echo tsc > {_SOURCE}, if available_clocksource in that folder lists it",
         )
     return ok(check, source or "the clock source cannot be read")
 

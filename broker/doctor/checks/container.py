@@ -1,4 +1,4 @@
-"""Whether this is a container, and what it may not share with the others."""
+"""Checks whether this is a container, and whether it shares the namespaces that broker and workers need."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ _MARKS = ("/.dockerenv", "/run/.containerenv", "/var/run/secrets/kubernetes.io")
 
 
 def judge(inside: bool, answers: bool, visible: bool, same_ipc: bool) -> Finding:
-    """Whether a broker `answers`, its process is `visible` from here, and it is in our IPC namespace."""
+    """Judge whether a broker `answers`, whether its process is `visible` from here, and whether it is in our IPC
+    namespace."""
     check = "container"
     if answers and not visible:
         return warning(
             check,
-            "the broker answers, but its process cannot be seen from here, so only half of the checks could be made",
-            "run broker doctor where the broker runs, or share the pid namespace (docker run --pid=container:BROKER)",
+            "the broker answers, but its process is not visible from here, so only half of the checks "
+            "could run",
+            "run onesession doctor where the broker runs, or share the pid namespace (docker run "
+            "--pid=container:BROKER)",
         )
     if answers and not same_ipc:
         return warning(

@@ -1,4 +1,4 @@
-"""Processors against the threads that models run on."""
+"""Compares the processors with the threads that models run on."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from broker.host.processors import quota, usable
 
 
 def judge(cores: int, quota: float | None, models: dict[str, Any], workers: int) -> Finding:
-    """`quota` in processors, from the control group. `models` as the broker describes them."""
+    """Judge the number of cores. `quota`: the control group's limit in processors. `models`: as the broker describes
+    them."""
     check = "cores"
     usable = cores if quota is None else min(cores, quota)
     found = f"{usable:g} for the broker and {counted(workers, 'worker')}"
@@ -23,7 +24,8 @@ def judge(cores: int, quota: float | None, models: dict[str, Any], workers: int)
         return warning(
             check,
             f"{found}; {'; '.join(crowded)}",
-            f"broker tune {names}, or --set MODEL.intra_op_threads=1 --set MODEL.max_concurrency={max(1, int(usable))}",
+            f"onesession tune {names}, or --set MODEL.intra_op_threads=1 --set "
+            f"MODEL.max_concurrency={max(1, int(usable))}",
         )
     if usable < 2:
         return warning(
@@ -35,12 +37,13 @@ def judge(cores: int, quota: float | None, models: dict[str, Any], workers: int)
 
 
 def _crowded(name: str, info: dict[str, Any], usable: float) -> str:
-    """Threads that run at once, if they are more than the cores. A light model runs on one, the intake's."""
+    """Describes the concurrent threads of a model if they exceed the cores. A light model runs on one thread, the
+    intake's."""
     threads = info.get("intra_op_threads") or 1
     runs = 1 if info.get("light") else info.get("max_concurrency") or 1
     if threads * runs <= max(1.0, usable):
         return ""
-    return f"{name} runs {runs} side by side on {threads} threads each"
+    return f"{name} has {runs} concurrent runs on {threads} threads each"
 
 
 def check(target: Target) -> Finding:

@@ -1,4 +1,4 @@
-"""TensorFlow where a worker, or the process that forked it, has loaded it too."""
+"""Finds workers, and processes that forked them, that have loaded TensorFlow, too."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ _NAMED = 5
 
 
 def libraries(maps: str) -> set[tuple[str, str]]:
-    """TensorFlow's libraries in /proc/PID/maps, with their addresses: where these are the parent's, it has forked with
-    them; a process that was started anew has them elsewhere."""
+    """TensorFlow's libraries in /proc/PID/maps, with their addresses: equal addresses in parent and child mean that the
+    child inherited them by fork; a process that loaded them itself has other addresses."""
     return set(_LIBRARY.findall(maps))
 
 
 def judge(workers: list[int], parents: list[int], hidden: int, looked_at: int) -> Finding:
-    """Workers, and parents of workers, that have it; how many could not be looked at; how many were."""
+    """Judge the workers, and parents of workers, that have TensorFlow. `hidden` workers could not be inspected,
+    `looked_at` were."""
     check = "TensorFlow in workers"
     if parents:
         return warning(
             check,
-            f"the parent {_named(parents)} has loaded it, and its workers with it: a session made there hangs in them",
-            "import only worker_client in what the server preloads; keep TensorFlow in the broker",
+            f"the parent {_named(parents)} has loaded it, and its workers inherit it: a session made there "
+            "hangs in them",
+            "import only worker_client in code that the server preloads; keep TensorFlow in the broker",
         )
     if workers:
         return warning(
             check,
-            f"loaded by {_named(workers)}: some 500 MB and seconds of start-up each, for nothing",
+            f"loaded by {_named(workers)}: which costs each some 500 MB and seconds of start-up, without use",
             "find the import: python -X importtime -c 'import your_app' 2>&1 | grep tensorflow",
         )
     if hidden:
         return warning(
             check,
             f"{hidden} of {counted(hidden + looked_at, 'worker')} cannot be inspected",
-            "run broker doctor as root or their user",
+            "run onesession doctor as root or their user",
         )
     return ok(
         check,
@@ -66,7 +68,7 @@ def check(target: Target) -> Finding:
 
 
 def _parents_with(loaded: set[tuple[str, str]], pid: int, broker: int | None) -> Iterable[int]:
-    """A broker whose workers are its own forks has it by right."""
+    """The parents of a worker that have loaded it; not the broker, which may fork its own workers."""
     for parent in ancestors(pid):
         if parent == broker:
             return

@@ -1,8 +1,8 @@
-"""Names in /dev/shm whose broker is dead. The next start at its address removes them; an address that is never used
-again keeps them for ever, until `broker doctor --sweep`.
+"""Finds names in /dev/shm whose broker is dead. The next start at its address removes them; if an address is never used
+again, they stay until `onesession doctor --sweep`.
 
-A broker is alive if somebody holds a lock on one of its names, which works across containers, or if its pid exists.
-Age says nothing.
+A broker is alive if a process holds a lock on one of its names, which works across containers, or if its pid exists.
+Age means nothing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Brokers = dict[tuple[str, int], list[Path]]
 
 
 def by_broker(paths: Iterable[Path]) -> Brokers:
-    """The paths that are a broker's names, by the digest of its address and its pid."""
+    """The paths that are names of brokers, grouped by the digest of the address and the pid."""
     found: Brokers = defaultdict(list)
     for path in paths:
         if match := _NAME.fullmatch(path.name):
@@ -36,7 +36,7 @@ def by_broker(paths: Iterable[Path]) -> Brokers:
 
 
 def dead() -> list[Path]:
-    """The names of all brokers that are dead for certain."""
+    """The names of all brokers that are certainly dead."""
     brokers = by_broker(SHM.iterdir())
     return sorted(
         path
@@ -47,7 +47,7 @@ def dead() -> list[Path]:
 
 
 def sweep() -> list[Path]:
-    """Remove them; those that were removed."""
+    """Remove these names, and return those that were removed."""
     removed = []
     for path in dead():
         with contextlib.suppress(OSError):
@@ -69,12 +69,12 @@ def check(_target: Target) -> Finding:
     return warning(
         "left-over names",
         f"{len(left)} of {mib(nbytes)} in /dev/shm, {whose}",
-        "broker doctor --sweep; a broker started at the same address removes its own",
+        "onesession doctor --sweep; a broker started at the same address removes its own",
     )
 
 
 def _held(path: Path) -> bool:
-    """Whether a live process holds it, or it is not ours to tell."""
+    """Whether a live process holds a lock on it, or that cannot be checked."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:

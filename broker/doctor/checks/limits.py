@@ -1,4 +1,4 @@
-"""Descriptors and memory mappings: how many the broker may have, and how many it has."""
+"""Checks descriptors and memory mappings: how many the broker may have, and how many it has."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _NEARLY, _ALMOST = 0.8, 0.95
 
 
 def soft_limit(text: str) -> int | None:
-    """The soft limit of open files in /proc/PID/limits; None for unlimited, or if it is not there."""
+    """The soft limit of open files in /proc/PID/limits; None for unlimited, or if the line is missing."""
     found = re.search(r"^Max open files\s+(\d+)", text, re.MULTILINE)
     return int(found[1]) if found else None
 
 
 def descriptors(limit: int | None, used: int | None, workers: int) -> Finding:
-    """`used` None: no broker to count those of."""
+    """Judge the limit of descriptors. `used` is None without a broker."""
     check = "ulimit -n"
     remedy = "LimitNOFILE=65536 in the unit, or ulimit -n 65536 before the start"
     found = f"{limit or 'unlimited'} descriptors"
@@ -37,7 +37,7 @@ def descriptors(limit: int | None, used: int | None, workers: int) -> Finding:
         return warning(check, found, remedy)
     if limit < _FEW:
         return warning(
-            check, f"{found}; every worker takes one or two, and a few more while it attaches", remedy
+            check, f"{found}; every worker needs one or two, and a few more while it attaches", remedy
         )
     return ok(check, found)
 
@@ -50,7 +50,7 @@ def mappings(most: int, used: int, workers: int) -> Finding:
     judged = problem if used >= _ALMOST * most else warning
     return judged(
         check,
-        f"{found}; each slot is one to three",
+        f"{found}; each slot needs one to three",
         "sysctl -w vm.max_map_count=262144, or lower --max-slots",
     )
 
@@ -59,7 +59,7 @@ def check_descriptors(target: Target) -> Finding:
     pid = target.broker_pid
     used: int | None = None
     if pid is not None:
-        with contextlib.suppress(OSError):  # another user's
+        with contextlib.suppress(OSError):  # the process belongs to another user
             used = len(os.listdir(PROC / str(pid) / "fd"))
     limit = soft_limit(read(pid or "self", "limits") or "")
     return descriptors(limit, used, len(target.worker_pids))
@@ -69,5 +69,5 @@ def check_mappings(target: Target) -> Finding:
     most = int(Path("/proc/sys/vm/max_map_count").read_text())
     pid = target.broker_pid
     if pid is None:
-        return ok("vm.max_map_count", f"{most:,} memory mappings a process")
+        return ok("vm.max_map_count", f"{most:,} memory mappings per process")
     return mappings(most, (read(pid, "maps") or "").count("\n"), len(target.worker_pids))

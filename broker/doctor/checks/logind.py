@@ -1,4 +1,5 @@
-"""RemoveIPC: systemd's logind removes the names in /dev/shm of a user who logs out, also those of a running service."""
+"""Checks RemoveIPC: systemd's logind removes a user's names in /dev/shm at logout, also those of a "
+"running service."""
 
 from __future__ import annotations
 
@@ -16,7 +17,8 @@ _LAST_SYSTEM_UID = 999  # logind leaves the IPC of system users alone
 
 
 def remove_ipc(texts: Iterable[str]) -> bool:
-    """What logind.conf and its drop-ins say, the last that goes first last; logind's own default is yes."""
+    """The value of RemoveIPC in logind.conf and its drop-ins, of which the last one counts; the default "
+    "is yes."""
     value = "yes"
     for text in texts:
         for line in text.splitlines():
@@ -32,16 +34,19 @@ def judge(removes: bool, user: str, uid: int, lingers: bool) -> Finding:
     if uid <= _LAST_SYSTEM_UID:
         return ok(check, f"RemoveIPC=yes, which spares system users such as {user}")
     if lingers:
-        return ok(check, f"RemoveIPC=yes, which does not concern {user}: lingering is enabled")
+        return ok(check, f"RemoveIPC=yes, which does not affect {user}: lingering is enabled")
     return warning(
         check,
-        f"RemoveIPC=yes: when {user} logs out, systemd removes the broker's names, and no new worker can attach",
-        f"RemoveIPC=no in /etc/systemd/logind.conf, or a system user for the broker, or: loginctl enable-linger {user}",
+        f"RemoveIPC=yes: when {user} logs out, systemd removes the broker's names, and no new worker can "
+        "attach",
+        "RemoveIPC=no in /etc/systemd/logind.conf, or a system user for the broker, or: loginctl "
+        f"enable-linger {user}",
     )
 
 
 def config_texts(folders: Sequence[str] = _FOLDERS) -> list[str]:
-    """logind.conf, then its drop-ins by name; a file hides those of its name in the folders before."""
+    """The texts of logind.conf, then of its drop-ins by name; a file hides files of the same name in the folders before
+    it."""
     main: dict[str, Path] = {}
     drop_ins: dict[str, Path] = {}
     for folder in folders:

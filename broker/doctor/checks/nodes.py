@@ -1,4 +1,4 @@
-"""The node's brokers, started by engines' workers: which there are, and what dead ones have left."""
+"""Checks the node brokers that workers have started, and the files that dead ones left."""
 
 from __future__ import annotations
 
@@ -19,5 +19,5 @@ def check(_target: Target) -> Finding:
     return warning(
         check,
         text,
-        "see the log; broker doctor --sweep removes what is left, as does the next start at that address",
+        "see the log; onesession doctor --sweep removes the files, as does the next start at that address",
     )

@@ -1,4 +1,5 @@
-"""The CPU time that a control group allows, against the processors that the broker's threads may run on."""
+"""Compares the CPU time that a control group allows with the processors that the broker's threads may run "
+"on."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from broker.host.processors import Quota, tightest_quota, usable
 
 
 def judge(cores: int, quota: Quota | None, throttled_s: float = 0.0) -> Finding:
-    """`cores`: how many the process may run on. `throttled_s`: for how long it stood still in the last minute."""
+    """Judge the quota. `cores`: the number that the process may run on. `throttled_s`: how long it was throttled in the
+    last minute."""
     check = "CPU quota"
     if quota is None:
         return ok(check, "none")
@@ -18,17 +20,19 @@ def judge(cores: int, quota: Quota | None, throttled_s: float = 0.0) -> Finding:
     if quota.processors >= cores:
         return ok(check, found)
     if throttled_s:
-        found += f", and in the last minute they stood still for {throttled_s:.2g} s altogether"
+        found += f", and in the last minute they were throttled for {throttled_s:.2g} s in total"
     return warning(
         check,
-        f"{found}: when its time is used up, all its threads stand still until the next period",
-        f"raise it (docker run --cpus={cores}, CPUQuota={cores}00% in the unit, limits.cpu in Kubernetes), or bind "
-        f"broker and workers to {math.ceil(quota.processors)} (docker run --cpuset-cpus, CPUAffinity= in the unit)",
+        f"{found}: when the time is used up, all threads stand still until the next period",
+        f"raise it (docker run --cpus={cores}, CPUQuota={cores}00% in the unit, limits.cpu in Kubernetes), "
+        "or bind "
+        f"broker and workers to {math.ceil(quota.processors)} (docker run --cpuset-cpus, CPUAffinity= in "
+        "the unit)",
     )
 
 
 def check(target: Target) -> Finding:
-    """Of the broker; of this process where no broker is to be seen."""
+    """Check the broker's quota, or that of this process if no broker is visible."""
     pid = target.broker_pid
-    waiting = (target.status or {}).get("waiting", {})  # which brokers before this version do not tell
+    waiting = (target.status or {}).get("waiting", {})  # missing in the status of older brokers
     return judge(len(usable(pid or 0)), tightest_quota(pid), waiting.get("throttled_seconds", 0.0))

@@ -1,4 +1,4 @@
-"""Runs of models that do not end: what else waits for them, and what ends them."""
+"""Finds runs of models that do not end, what else waits for them, and what ends them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from broker.doctor.target import Target
 
 
 def judge(runs: list[dict[str, Any]]) -> Finding:
-    """The broker's `long_runs`."""
+    """Judge the broker's `long_runs`."""
     check = "runs"
     if not runs:
         return ok(check, "none has been under way for long")
@@ -18,13 +18,15 @@ def judge(runs: list[dict[str, Any]]) -> Finding:
         return problem(
             check,
             f"{found}: the calls of all models wait",
-            "wait for max_run_seconds, which ends it, and lower that of this model if its runs are short; see what "
+            "wait for max_run_seconds, which ends it, and lower that of this model if its runs are short; "
+            "see what "
             "the model does, as with py-spy dump",
         )
     return warning(
         check,
         found,
-        "max_run_seconds of the model ends it; lower that if its runs are short, or see what it does (py-spy dump)",
+        "max_run_seconds of the model ends it; lower that if its runs are short, or see what it does "
+        "(py-spy dump)",
     )
 
 

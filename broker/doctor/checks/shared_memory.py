@@ -1,4 +1,5 @@
-"""Shared memory: /dev/shm, where the semaphores are, and whether it is the broker's; the memory that segments take."""
+"""Checks shared memory: /dev/shm, which holds the semaphores and must be the broker's, and the memory for "
+"segments."""
 
 from __future__ import annotations
 
@@ -19,13 +20,13 @@ _ENLARGE = (
 
 
 def worker_bytes() -> int:
-    """What a worker takes of /dev/shm when it attaches, with the default settings: its semaphores, each of which is a
-    file of a page."""
+    """The bytes of /dev/shm that a worker takes when it attaches with the default settings: each semaphore is a file of
+    one page."""
     return (Settings(models=()).slots + 2) * _PAGE
 
 
 def room(size: int, free: int) -> Finding:
-    """All in bytes. Segments are not in /dev/shm."""
+    """Judge the room in /dev/shm, in bytes. Segments are not in /dev/shm."""
     check = "/dev/shm"
     workers = free // worker_bytes()
     found = f"{mib(free)} of {mib(size)} free: the semaphores of {workers:,} more workers"
@@ -37,12 +38,12 @@ def room(size: int, free: int) -> Finding:
 
 
 def memory(left: int | None, budget: int, used: int) -> Finding:
-    """`left` of the machine's or the container's memory, `budget` is max_total_bytes, `used` what the broker has of
-    it. All in bytes."""
+    """Judge the memory for segments, in bytes. `left`: free memory of the machine or container; `budget`:
+    max_total_bytes; `used`: the broker's part of it."""
     check = "memory"
     if left is None:
-        return ok(check, "how much is left cannot be read here")
-    found = f"{mib(left)} left; the broker's segments may take {mib(budget)}, take {mib(used)}"
+        return ok(check, "the free memory cannot be read here")
+    found = f"{mib(left)} left; the broker's segments may take {mib(budget)} and now take {mib(used)}"
     if left + used < budget:
         return warning(
             check,
@@ -53,7 +54,8 @@ def memory(left: int | None, budget: int, used: int) -> Finding:
 
 
 def inodes(total: int, free: int) -> Finding:
-    """Each semaphore is a file; 0 in all means that they are not counted."""
+    """Judge the free inodes: each semaphore is a file. `total` 0 means that the file system does not "
+    "count them."""
     check = "semaphores"
     if total and free < 1000:
         return warning(
@@ -62,7 +64,10 @@ def inodes(total: int, free: int) -> Finding:
             "mount -o remount,nr_inodes=100k /dev/shm",
         )
     return ok(
-        check, f"/dev/shm has room for {free:,} more names" if total else "/dev/shm does not count its names"
+        check,
+        f"/dev/shm has room for {free:,} more names"
+        if total
+        else "/dev/shm does not limit the number of names",
     )
 
 
@@ -83,16 +88,18 @@ def check_inodes(_target: Target) -> Finding:
 
 
 def check_shared(target: Target) -> Finding:
-    """Workers must find the doorbell by its name: in the same /dev/shm, and nobody may have removed it."""
+    """Check that workers can open the doorbell by its name: they must have the same /dev/shm, and the name must
+    exist."""
     check = "doorbell"
     if target.status is None:
-        return ok(check, "nothing to look for: no broker answers")
+        return ok(check, "nothing to check: no broker answers")
     stem = f"sem.{name_prefix(target.path).lstrip('/')}"
     if not any(path.name.startswith(stem) for path in SHM.iterdir()):
         return problem(
             check,
             "the broker answers, but its doorbell is not in this /dev/shm: no new worker can attach",
-            "share /dev/shm between their containers (docs/operations.md); if they do, something has removed it "
+            "share /dev/shm between their containers (docs/operations.md); if they do, a program has "
+            "removed it "
             "(RemoveIPC=yes, a clean-up script): restart the broker",
         )
     apart = [pid for pid in target.worker_pids if _device(pid) != _device("self")]
@@ -100,13 +107,13 @@ def check_shared(target: Target) -> Finding:
         return warning(
             check,
             f"workers {', '.join(map(str, apart))} see another /dev/shm than this process",
-            "give all of them the same one",
+            "give all of them the same /dev/shm",
         )
-    return ok(check, "broker and workers have one /dev/shm")
+    return ok(check, "broker and workers have the same /dev/shm")
 
 
 def _device(pid: int | str) -> int:
     try:
         return (PROC / str(pid) / "root/dev/shm").stat().st_dev
-    except OSError:  # another user's process: it cannot be told
+    except OSError:  # another user's process: unknown
         return SHM.stat().st_dev

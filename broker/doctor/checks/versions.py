@@ -1,4 +1,4 @@
-"""What is installed, and what was measured with it."""
+"""Checks the installed packages and the tuning records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NEEDED = {"numpy": (1, 26), "posix_ipc": (1, 2), "msgpack": (1, 1, 0)}
 
 
 def packages(found: dict[str, str | None]) -> Finding:
-    """The versions of what worker and broker need; None for one that is missing."""
+    """Judge the versions of the packages that worker and broker need; None for a missing one."""
     text = ", ".join(
         [f"Python {platform.python_version()}", *(f"{name} {found[name] or 'missing'}" for name in found)]
     )
@@ -37,7 +37,7 @@ def check_packages(_target: Target) -> Finding:
 
 
 def check_tensorflow(_target: Target) -> Finding:
-    """Looked for, not imported: that takes seconds and hundreds of megabytes."""
+    """Find TensorFlow without importing it, which would take seconds and hundreds of megabytes."""
     check = "TensorFlow for the broker"
     if importlib.util.find_spec("tensorflow") is None:
         return warning(
@@ -45,11 +45,11 @@ def check_tensorflow(_target: Target) -> Finding:
             "not installed here: SavedModels cannot be served, Python functions can",
             "pip install 'onesession[tensorflow]' (or [tensorflow-cpu]) where the broker runs",
         )
-    return ok(check, machine.tensorflow_version() or "there, of unknown version")
+    return ok(check, machine.tensorflow_version() or "installed, version unknown")
 
 
 def records(folder: Path) -> Finding:
-    """Whether what tuning measures is remembered."""
+    """Judge whether tuning can remember its measurements."""
     check = "tuning records"
     files = list(folder.glob("*.json")) if folder.is_dir() else []
     broken = [path.name for path in files if not _readable(path)]
@@ -58,13 +58,14 @@ def records(folder: Path) -> Finding:
         return warning(
             check,
             f"{folder} may not be written by uid {os.geteuid()}: every start measures again",
-            "point XDG_CACHE_HOME at a directory that lasts (CacheDirectory= in a unit, a volume in a container)",
+            "point XDG_CACHE_HOME at a directory that lasts (CacheDirectory= in a unit, a volume in a "
+            "container)",
         )
     if broken:
         return warning(
             check,
             f"unreadable in {folder}: {', '.join(sorted(broken))}",
-            "remove them; they are measured again",
+            "remove these files; their models are measured again",
         )
     return ok(check, f"{len(files)} in {folder}")
 
