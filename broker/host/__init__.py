@@ -1,1 +1,1 @@
-"""The machine and this process on it: processors, memory, descriptors, time slices, the interpreter's switches."""
+"""The machine and this process: processors, memory, descriptors, time slices, settings of the interpreter."""

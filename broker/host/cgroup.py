@@ -1,11 +1,11 @@
-"""The control groups that a process is in: containers, units of systemd and batch systems set limits with them.
+"""The control groups of a process, with which containers, systemd units and batch systems set limits.
 
     /proc/PID/cgroup       memory: /docker/4f1        the process's group in each hierarchy
     /proc/self/mountinfo   /docker  on  /sys/fs/cgroup/memory        which part of a hierarchy can be read, and where
                            -> /sys/fs/cgroup/memory/4f1, /sys/fs/cgroup/memory
 
-Version 1 has a hierarchy for every few controllers, version 2 one for all of them. A hybrid machine has both, and each
-controller belongs to one hierarchy only (cgroups(7), proc(5)).
+Version 1 has several hierarchies, each for a few controllers; version 2 has one for all of them. A hybrid machine has
+both, and each controller belongs to one hierarchy only (cgroups(7), proc(5)).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 from broker.host.kernel_files import ROOT, lines
 
-_OUTSIDE = ".."  # begins the path of a group that is not below the root of our namespace
+_OUTSIDE = ".."  # start of the path of a group that is not below the root of our namespace
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Its files lie in `folder`. Their names and contents depend on the version, 1 or 2."""
+    """A control group with its files in `folder`, whose names and contents depend on the version, 1 or 2."""
 
     folder: Path
     version: int
@@ -29,7 +29,7 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class _Mount:
-    """The part of a hierarchy below the group `top` can be read below the folder `point`."""
+    """A mount: the part of a hierarchy below the group `top` is readable below the folder `point`."""
 
     top: Path
     point: Path
@@ -38,7 +38,7 @@ class _Mount:
 
 
 def groups(controller: str, pid: int | None = None, root: Path = ROOT) -> list[Group]:
-    """The group of a process (default: this one) and those above it, the nearest first, as far as they can be read.
+    """The group of a process (default: this one) and its ancestors, the nearest first, as far as they are readable.
 
     A limit of any of them holds for the process.
     """
@@ -50,13 +50,14 @@ def groups(controller: str, pid: int | None = None, root: Path = ROOT) -> list[G
         if path.is_relative_to(mount.top) and _OUTSIDE not in path.parts:
             folder = mount.point / path.relative_to(mount.top)
             return [Group(each, version) for each in _up(folder, mount.point)]
-    # A container that sees its own group as the top of what is mounted, while its path is the host's.
+    # In a container, the top of the mount may be its own group while the path is the host's.
     seen = mounts[:1] if pid is None and _OUTSIDE not in path.parts else []
     return [Group(mount.point, version) for mount in seen]
 
 
 def _place(controller: str, pid: int | None, root: Path) -> tuple[int, Path]:
-    """The version of the controller's hierarchy, and the path of the process's group in it. Version 0: neither."""
+    """The version of the controller's hierarchy, and the path of the process's group in it. Version 0: there is
+    none."""
     found = 0, Path("/")
     for line in lines(root / "proc" / str(pid or "self") / "cgroup"):
         number, controllers, path = line.split(":", 2)
@@ -68,7 +69,7 @@ def _place(controller: str, pid: int | None, root: Path) -> tuple[int, Path]:
 
 
 def _mounts(root: Path) -> dict[Path, _Mount]:
-    """By their folders: a mount hides an earlier one there."""
+    """The mounts by folder: a mount hides an earlier one at the same folder."""
     found = {}
     for line in lines(root / "proc/self/mountinfo"):
         where, _, what = line.partition(" - ")

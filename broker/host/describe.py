@@ -1,4 +1,4 @@
-"""What the figures were taken on."""
+"""Describes the machine on which figures were measured."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def describe() -> dict[str, Any]:
 
 
 def _version(*names: str) -> str | None:
-    """Of the first of these distributions that is installed, without importing it."""
+    """The version of the first installed one of these distributions, without importing it."""
     for name in names:
         try:
             return metadata.version(name)

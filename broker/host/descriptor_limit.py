@@ -1,5 +1,5 @@
-"""How many descriptors the broker's process may have: each worker takes some, and the usual 1,024 are so few for the
-sake of programs that use select(2), which it does not."""
+"""Raises the descriptor limit of the broker's process: each worker needs some. The usual limit of 1,024 protects
+programs that use select(2), which the broker does not use."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import resource
 
 
 def raise_descriptors() -> None:
-    """Take as many as the hard limit allows. For a process that is the broker's alone."""
-    # The limit may be above what the kernel gives (fs.nr_open), or a filter of system calls refuse it.
+    """Raise the soft limit to the hard limit. For a process that belongs to the broker alone."""
+    # The limit may exceed the kernel's maximum (fs.nr_open), or a filter of system calls may refuse it.
     with contextlib.suppress(ValueError, OSError):
         _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

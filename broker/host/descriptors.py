@@ -1,9 +1,9 @@
-"""Descriptors 0, 1 and 2, which a daemon may have closed: whatever is opened next then gets such a number, and a
-library that writes an error to descriptor 2 writes it there.
+"""Handles descriptors 0, 1 and 2, which a daemon may have closed: the next file that is opened then gets such a number,
+and a library that writes an error to descriptor 2 writes into that file.
 
-Programs of ours open /dev/null in place of what is missing (`open_missing`). Where we are a guest in somebody else's
-process, what we open for another process to inherit gets a number above 2 (`pipe`, `above_standard`), and that process
-is given /dev/null (`process/spawn.py`).
+Our programs open /dev/null for each missing descriptor (`open_missing`). In a process of another program, descriptors
+that our children inherit get numbers above 2 (`pipe`, `above_standard`), and the children get /dev/null
+(`process/spawn.py`).
 """
 
 from __future__ import annotations
@@ -18,19 +18,20 @@ STANDARD = (0, 1, 2)
 
 
 def open_missing() -> None:
-    """Have /dev/null in place of each standard descriptor that is closed, for us and for what we start."""
+    """Open /dev/null for each standard descriptor that is closed, for this process and those that it "
+    "starts."""
     for fd in STANDARD:
         if not _is_open(fd):
-            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one
             os.set_inheritable(fd, True)
     for fd, name in zip(STANDARD, ("stdin", "stdout", "stderr")):
-        if getattr(sys, name) is None:  # Python found it closed when it started
+        if getattr(sys, name) is None:  # the descriptor was closed when Python started
             setattr(sys, name, open(fd, "w" if fd else "r", closefd=False))  # noqa: SIM115 - as long as the process
 
 
 def is_output(fd: int) -> bool:
-    """Whether a program that we start can write there as to its standard output: no file of the app's own, which it
-    opened after it had closed that descriptor (Python's are not inheritable)."""
+    """Whether a program that we start can use it as standard output: not a file that the app opened after it had closed
+    that descriptor (Python opens files as not inheritable)."""
     try:
         flags = fcntl.fcntl(fd, fcntl.F_GETFL)
         return os.get_inheritable(fd) and flags & os.O_ACCMODE != os.O_RDONLY
@@ -39,7 +40,7 @@ def is_output(fd: int) -> bool:
 
 
 def name_of(fd: int) -> str:
-    """What it leads to: the path of a file, or the kernel's name for a pipe or a socket."""
+    """The target of a descriptor: the path of a file, or the kernel's name for a pipe or a socket."""
     if not is_output(fd):
         return os.devnull
     try:
@@ -49,7 +50,7 @@ def name_of(fd: int) -> str:
 
 
 def pipe() -> tuple[int, int]:
-    """Its read and its write end, both above 2. Raises OSError."""
+    """The read and the write end of a new pipe, both above 2. Raises OSError."""
     read_end, write_end = os.pipe()
     try:
         read_end = above_standard(read_end)

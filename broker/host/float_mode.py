@@ -1,12 +1,11 @@
-"""How a thread computes with denormals: numbers below 1.2e-38 (float32), which are slow and hardly ever wanted.
+"""Sets how a thread computes with denormals: numbers below 1.2e-38 (float32), which are slow and rarely useful.
 
-TensorFlow's pools take them for zero (tsl/platform/denormal.h, `ScopedFlushDenormal`), while a thread of ours computes
-with them. A model whose ops run on our threads gives the answers of `Session.run`, bit by bit, only if our threads do
-as the pools do. Python models expect what Python has everywhere else, so a thread that runs both kinds switches.
+TensorFlow's pools treat them as zero (tsl/platform/denormal.h, `ScopedFlushDenormal`), while our threads compute with
+them by default. A model whose ops run on our threads gives bit-identical answers to `Session.run` only if our threads
+use the mode of the pools. Python models expect Python's usual mode, so a thread that runs both kinds switches.
 
-The mode is part of the floating-point environment of C (fenv.h), which is a thread's own and which a new thread
-inherits from the one that starts it. On x86-64 glibc and musl store the register MXCSR behind the 28 bytes of the x87
-environment; on aarch64 they store FPCR first.
+The mode is part of C's floating-point environment (fenv.h), which each thread has and a new thread inherits. On x86-64
+glibc and musl store the register MXCSR behind the 28 bytes of the x87 environment; on aarch64 they store FPCR first.
 """
 
 from __future__ import annotations
@@ -17,16 +16,17 @@ from collections.abc import Callable
 from typing import Any
 
 _ROOM = 64
-"""Bytes: more than any fenv_t has."""
+"""Bytes: more than the size of any fenv_t."""
 _BITS = {
     "x86_64": (28, 0x8040),  # FTZ: results; DAZ: operands
     "aarch64": (0, 1 << 24),  # FZ: both
 }
-"""By machine: the offset of a uint32 in fenv_t, and its bits."""
+"""For each machine, the offset of a uint32 in fenv_t, and the bits to set."""
 
 
 def _functions() -> tuple[Any, Any] | None:
-    """fegetenv and fesetenv. Called with the interpreter's lock held: they take less than letting go of it."""
+    """fegetenv and fesetenv. They are called with the interpreter's lock held, because releasing it would take
+    longer."""
     for library in (None, "libm.so.6"):
         try:
             found = ctypes.PyDLL(library)
@@ -37,7 +37,7 @@ def _functions() -> tuple[Any, Any] | None:
 
 
 def _leave_as_it_is(_: bool) -> None:
-    """For a machine that this module does not know."""
+    """Do nothing, on a machine that this module does not know."""
 
 
 def _switch() -> Callable[[bool], None]:
@@ -57,4 +57,4 @@ def _switch() -> Callable[[bool], None]:
 
 
 flush_denormals = _switch()
-"""Have the calling thread take denormals for zero, or compute with them. It costs about a microsecond."""
+"""Makes the calling thread treat denormals as zero, or compute with them. It costs about a microsecond."""

@@ -1,12 +1,12 @@
-"""Loading beside threads that serve: what it takes of the interpreter, which all of them share.
+"""Reduces how much loading a model delays serving threads, which share the interpreter.
 
-Measured while MobileNetV2 was loaded over and over in a process that ran a light model every millisecond: the light
-model waits for the loader's bytecode (as long as the switch interval, several times a run) and for collections of
-garbage (most of a second, as TensorFlow alone has a million objects to look at). What is left is C code that keeps the
-interpreter, above all the import of the graph in one piece.
+Measured while MobileNetV2 was loaded repeatedly in a process that ran a light model every millisecond: the light model
+waits for the loader's bytecode (for the switch interval, several times per run) and for garbage collections (most of a
+second, because TensorFlow alone has a million objects to scan). The rest is C code that holds the interpreter's lock,
+above all the import of the graph in one piece.
 
-No thread is given a lower priority: one that has the interpreter and gets no processor would stop them all, and
-TensorFlow's pools would inherit it, and keep it.
+No thread gets a lower priority: a thread that holds the lock without getting a processor would stop all others, and
+TensorFlow's pools would inherit the priority, and keep it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator
 
 SWITCH_SECONDS = 0.0001
-"""How long a thread runs Python before another one that waits has its turn; CPython's default is 5 ms."""
+"""How long a thread runs Python code before a waiting thread gets its turn; CPython's default is 5 ms."""
 
 
 _lock = threading.Lock()
@@ -28,7 +28,8 @@ _before = (0.0, True)
 
 @contextlib.contextmanager
 def low_switch_interval() -> Iterator[None]:
-    """While it is open, no other thread waits long for the interpreter. Any thread; the last to leave puts it back."""
+    """In the block, no other thread waits long for the interpreter. Any thread may use it; the last to leave restores
+    the default."""
     _enter()
     try:
         yield
@@ -58,6 +59,6 @@ def _leave() -> None:
 
 
 def freeze_gc() -> None:
-    """Take everything that there is now, which stays for good, out of later collections."""
+    """Exclude all current objects, which will stay, from later garbage collections."""
     gc.collect()
     gc.freeze()

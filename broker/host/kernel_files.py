@@ -1,15 +1,16 @@
-"""The small text files of /proc and of control groups: not there, or not ours to read, is a normal answer."""
+"""Reads the small text files of /proc and of control groups; a missing or unreadable file is a normal "
+"result."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 ROOT = Path("/")
-"""Below which readers look for /proc and control groups; tests give them a tree of their own."""
+"""The root below which readers find /proc and control groups; tests pass a tree of their own."""
 
 
 def lines(file: Path) -> list[str]:
-    """None of them where the file cannot be read. Names in it may be of any bytes."""
+    """The lines of a file; empty if it cannot be read. Names in it may contain any bytes."""
     try:
         return file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
@@ -17,12 +18,12 @@ def lines(file: Path) -> list[str]:
 
 
 def number(file: Path) -> int | None:
-    """None for a word ("max"), and where the file cannot be read."""
+    """The number in a file; None for a word ("max"), and if the file cannot be read."""
     text = "".join(lines(file)).strip()
     return int(text) if text.removeprefix("-").isdigit() else None
 
 
 def amounts(file: Path) -> dict[str, int]:
-    """Of files with a name and a number in each line, as memory.stat."""
+    """The numbers by name, from a file with a name and a number in each line, such as memory.stat."""
     pairs = (line.split() for line in lines(file))
     return {pair[0]: int(pair[1]) for pair in pairs if len(pair) == 2 and pair[1].isdigit()}

@@ -1,7 +1,7 @@
-"""How much memory may still be taken before the kernel ends a process for want of it.
+"""How much memory is left before the kernel kills a process because memory is short.
 
-Segments are files in memory without a size limit of their own: what bounds them is the machine's memory, and the limits
-of the control groups that we are in. Swap does not count: a broker that is swapped out keeps no deadline.
+Segments are files in memory without a size limit of their own: the machine's memory and the limits of our control
+groups bound them. Swap does not count: a broker that is swapped out cannot keep deadlines.
 """
 
 from __future__ import annotations
@@ -11,29 +11,29 @@ from pathlib import Path
 from broker.host.cgroup import Group, groups
 from broker.host.kernel_files import ROOT, amounts, lines, number
 
-_NO_LIMIT = 1 << 60  # version 1 says so with the largest number of pages
+_NO_LIMIT = 1 << 60  # version 1 expresses "no limit" as the largest number of pages
 _FILES = {
     1: ("memory.limit_in_bytes", "memory.usage_in_bytes"),
     2: ("memory.max", "memory.current"),
 }
 _RECLAIMABLE = {
-    1: ("total_inactive_file",),  # how much of the kernel's own memory it could give back is not told
+    1: ("total_inactive_file",),  # version 1 does not report the kernel's reclaimable memory
     2: ("inactive_file", "slab_reclaimable"),
 }
-"""Names in memory.stat, of amounts that include those of the groups below."""
+"""Names in memory.stat, of amounts that include the groups below."""
 
 
 def left_bytes(root: Path = ROOT) -> int | None:
-    """What the machine has, or less where the tightest group leaves less; None where neither can be read.
+    """Bytes left on the machine, or in the tightest group if that leaves less; None if neither can be read.
 
-    Memory that the kernel can reclaim at once counts as free: files that are only cached, caches of its own.
+    Memory that the kernel can reclaim immediately counts as free: cached files, and its own caches.
     """
     found = [_of_machine(root), *map(_of_group, groups("memory", root=root))]
     return min((left for left in found if left is not None), default=None)
 
 
 def kills(root: Path = ROOT) -> int:
-    """How many processes of our control group the kernel has ended for want of memory so far."""
+    """How many processes of our control group the kernel has killed so far because memory was short."""
     for group in groups("memory", root=root):
         events = amounts(group.folder / ("memory.events" if group.version == 2 else "memory.oom_control"))
         if "oom_kill" in events:
@@ -49,7 +49,7 @@ def _of_machine(root: Path) -> int | None:
 
 
 def _of_group(group: Group) -> int | None:
-    """None without a limit."""
+    """The bytes that the group's limit leaves; None without a limit."""
     limit, used = (number(group.folder / name) for name in _FILES[group.version])
     if limit is None or used is None or limit >= _NO_LIMIT:
         return None

@@ -1,8 +1,10 @@
-"""How much of the processors others use: what computes beside the callers, be it this program's or not.
+"""Measures how much of the processors other threads use: everything that computes beside the callers, in this program
+or not.
 
-Who polls takes a processor from somebody where others have use for it, and pays for that twice: it is interrupted for a
-time slice, and the scheduler, which has seen it compute, no longer prefers it when it wakes. So polling is for where
-nobody else computes. Time of the processors that was not idle, less what those used who may be polling, is the others'.
+A poller takes processor time from other threads that need it, and pays for that twice: it is interrupted for a time
+slice, and the scheduler, which has seen it compute, no longer prefers it when it wakes. So polling only pays off where
+nothing else computes. The others' time is the processors' time that was not idle, minus the time of threads that may be
+polling.
 """
 
 from __future__ import annotations
@@ -18,12 +20,12 @@ CHECK_NS = 100_000_000
 _MANY, _FEW = 0.5, 0.25
 
 Seen = tuple[int, float, dict[int, int]]
-"""When; seconds of idleness so far; CPU time of processes so far, that of our thread as the process 0."""
+"""The time; idle seconds so far; CPU time of processes so far, with our own thread as process 0."""
 
 
 class Neighbours:
-    """Cores that others kept busy lately, `cores` of them, in the eyes of the one thread that looks. `crowded` once
-    that is half a core, until it is less than a quarter."""
+    """The number of `cores` that others kept busy recently. `crowded`: true from half a core on, until it falls below a
+    quarter. One thread samples."""
 
     __slots__ = ("_before", "_processors", "_root", "cores", "crowded", "due_ns")
 
@@ -39,10 +41,11 @@ class Neighbours:
         return f"<Neighbours, {self.cores:.2f} of {len(self._processors)} cores busy>"
 
     def sample(self, now_ns: int, own_ns: int, callers: Collection[int], pids: Iterable[int]) -> None:
-        """`own_ns`: CPU time of the calling thread. `callers`: those of the processes `pids` that may be polling.
+        """Take a sample. `own_ns`: CPU time of the calling thread. `callers`: the processes of `pids` that may be
+        polling.
 
-        Nobody is known to compute where that cannot be seen: with callers in other namespaces of process ids (0), and
-        where a filter of system calls keeps their clocks.
+        Without information, nothing else is assumed to compute: with callers in other pid namespaces (pid 0), and where
+        a filter of system calls hides their clocks.
         """
         self.due_ns = now_ns + CHECK_NS
         idle = idle_s(self._processors, self._root)

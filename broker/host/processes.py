@@ -1,4 +1,5 @@
-"""What /proc says of processes, ours or others': nothing, where one has ended or is not ours to look at."""
+"""Reads /proc for processes, our own or others; the result is empty if one has ended or may not be "
+"inspected."""
 
 from __future__ import annotations
 
@@ -10,29 +11,30 @@ from pathlib import Path
 
 PROC = Path("/proc")
 _LONGEST_TITLE = 80
-_PF_EXITING = 0x4  # of the flags in /proc/PID/stat
+_PF_EXITING = 0x4  # one of the flags in /proc/PID/stat
 
 
 def exists(pid: int) -> bool:
-    """As far as can be seen from here."""
+    """Whether the process exists, as far as it is visible from here."""
     return (PROC / str(pid)).is_dir()
 
 
 def is_ending(pid: int) -> bool:
-    """Or has ended. A process closes its files a little before its children are given to another."""
+    """Whether it is ending or has ended. A process closes its files slightly before its children get "
+    "another parent."""
     fields = (read(pid, "stat") or "").rpartition(")")[2].split()
     return not fields or bool(int(fields[6]) & _PF_EXITING)
 
 
 def read(pid: int | str, file: str) -> str | None:
-    """A file of a process in /proc."""
+    """The text of a file of a process in /proc."""
     with contextlib.suppress(OSError):
         return (PROC / str(pid) / file).read_text(errors="replace")
     return None
 
 
 def link(pid: int | str, file: str) -> str | None:
-    """What a link of a process in /proc leads to."""
+    """The target of a link of a process in /proc."""
     with contextlib.suppress(OSError):
         return os.readlink(PROC / str(pid) / file)
     return None

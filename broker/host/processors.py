@@ -1,4 +1,5 @@
-"""The processors: which this process may run on, how much of their time a control group allows, and what they are."""
+"""The processors: which ones this process may run on, how much of their time a control group allows, "
+"their model."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from broker.host.kernel_files import ROOT, lines, number
 
 
 def usable(pid: int = 0) -> set[int]:
-    """Their numbers. All there are where the question is refused, as by some seccomp filters."""
+    """The numbers of the usable processors; all processors if the system call is refused, as by some seccomp
+    filters."""
     try:
         return os.sched_getaffinity(pid)
     except OSError:
@@ -20,36 +22,37 @@ def usable(pid: int = 0) -> set[int]:
 
 
 def cores() -> int:
-    """How many."""
+    """The number of usable processors."""
     return len(usable())
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """So many processors' worth of time, 0.5 or 3, and the file that sets the limit."""
+    """A limit in processors' worth of time, such as 0.5 or 3, and the file that sets it."""
 
     processors: float
     file: Path
 
 
 def tightest_quota(pid: int | None = None, root: Path = ROOT) -> Quota | None:
-    """The smallest of the process's group and those above it; None without one that can be read."""
+    """The smallest quota of the process's group and its ancestors; None without a readable one."""
     return tightest_of(groups("cpu", pid, root))
 
 
 def tightest_of(some: Iterable[Group]) -> Quota | None:
-    """The same of groups that were found before: to read them costs a millisecond."""
+    """The smallest quota of groups that were found before, because finding them takes a millisecond."""
     return min(_quotas(some), key=lambda quota: quota.processors, default=None)
 
 
 def quota(pid: int | None = None, root: Path = ROOT) -> float | None:
-    """Processors' worth of time that a process (default: this one) and the rest of its group may use together."""
+    """Processors' worth of time that a process (default: this one) and the rest of its group may use "
+    "together."""
     found = tightest_quota(pid, root)
     return None if found is None else found.processors
 
 
 def info(root: Path = ROOT) -> dict[str, str]:
-    """What /proc/cpuinfo says of the last one, by the names there."""
+    """The fields of /proc/cpuinfo for the last processor."""
     pairs = (line.partition(":") for line in lines(root / "proc/cpuinfo"))
     return {name.strip(): value.strip() for name, _, value in pairs if name.strip()}
 

@@ -1,4 +1,4 @@
-"""The limit that control groups set on this process's CPU time, and how long it has kept the group standing still."""
+"""The limit that control groups set on this process's CPU time, and how long it has throttled the group."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ _WINDOW_S = 60.0
 
 
 class QuotaWatch:
-    """One thread looks now and then, since a limit may change (`docker update --cpus`); any may read.
+    """The quota and the throttling. One thread samples regularly, because a limit may change (`docker update --cpus`);
+    any thread may read.
 
     `processors` is the limit in processors' worth of time, None without one; `throttled_s` the seconds of the last
-    minute in which the group had used it up, summed over processors. The groups are found once: it takes a millisecond.
+    minute in which the group had used it up, summed over processors. The groups are found only once, because that takes
+    a millisecond.
     """
 
     def __init__(self, root: Path = ROOT) -> None:
@@ -35,6 +37,6 @@ class QuotaWatch:
 
 
 def throttled_s(group: Group) -> float:
-    """For how long a group's processors have stood still; version 1 counts nanoseconds, version 2 microseconds."""
+    """How long a group's processors were throttled; version 1 counts nanoseconds, version 2 microseconds."""
     found = amounts(group.folder / "cpu.stat")
     return found.get("throttled_time", 0) / 1e9 + found.get("throttled_usec", 0) / 1e6

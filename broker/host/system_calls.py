@@ -1,7 +1,7 @@
-"""The system calls that a broker cannot do without, tried before anything else is done.
+"""Tries the system calls that a broker needs, before anything else.
 
-Hardened units and containers have filters that refuse some (`worker_client/system/refusal.py`). A refusal in the middle
-of a start would be an error without a name, or one that blames the model.
+Hardened units and containers have filters that refuse some calls (`worker_client/system/refusal.py`). A refusal in the
+middle of a start would cause an error that does not name the call, or that blames the model.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from worker_client.system.refusal import is_refusal, refused
 
 
 def check() -> None:
-    """For whoever holds an address. Raises BrokerError that names the first call that is refused."""
+    """Check the calls that the holder of an address needs. Raises BrokerError, which names the first call that is
+    refused."""
     fd = -1
     try:
         with _needed("memfd_create", "shared memory"):
@@ -36,7 +37,7 @@ def check() -> None:
 
 
 def check_to_supervise() -> None:
-    """For a parent that keeps a broker running, and takes its signals one by one. Raises BrokerError."""
+    """Check the calls that a supervisor needs, which takes its signals one by one. Raises BrokerError."""
     with _needed("rt_sigtimedwait", "a parent that keeps a broker running"):
         signal.sigtimedwait((), 0)
 
@@ -45,6 +46,6 @@ def check_to_supervise() -> None:
 def _needed(call: str, purpose: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:  # for want of descriptors and the like, too: who needs one says so then
+    except OSError as error:  # other errors are reported when the call is needed
         if is_refusal(error):
             raise refused(call, purpose, error) from None

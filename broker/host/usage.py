@@ -1,6 +1,6 @@
-"""What processes take of the machine: CPU time, and memory by PSS, where a page that n processes share counts 1/n.
+"""Measures what processes use: CPU time, and memory as PSS, in which a page that n processes share counts 1/n.
 
-PSS of a page that something outside the sum maps as well counts in part, so an arm's memory is taken while no other arm
+A page that a process outside the sum also maps counts only in part, so an arm's memory is measured while no other arm
 with the same libraries runs (`bench/sweep.py`).
 """
 
@@ -18,8 +18,8 @@ _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100  # Windows 
 
 
 def cpu_ns(pid: int) -> int:
-    """CPU time of all threads of a process so far, of those that have ended too; in nanoseconds, where /proc counts in
-    steps of 10 ms. Raises ProcessLookupError."""
+    """CPU time of all threads of a process so far, ended ones included, in nanoseconds; /proc only counts in steps of
+    10 ms. Raises ProcessLookupError."""
     clock = (~pid << 3) | 2  # clock_getcpuclockid(3): CPUCLOCK_SCHED of the process
     try:
         return time.clock_gettime_ns(clock)
@@ -28,7 +28,7 @@ def cpu_ns(pid: int) -> int:
 
 
 def cpu_ns_or_0(pid: int) -> int:
-    """0 for a process that has ended."""
+    """CPU time of a process; 0 if it has ended."""
     try:
         return cpu_ns(pid)
     except ProcessLookupError:
@@ -36,13 +36,13 @@ def cpu_ns_or_0(pid: int) -> int:
 
 
 def cpu_s(pids: Iterable[int]) -> float:
-    """CPU seconds of all these processes so far; none for those that have ended."""
+    """CPU seconds of all these processes so far; ended ones count 0."""
     return sum(map(cpu_ns_or_0, pids)) / 1e9
 
 
 def busy_s(processors: Collection[int] | None = None, root: Path = ROOT) -> float:
-    """CPU seconds that these processors (default: all) have spent on anything, or that other virtual machines had of
-    them, in steps of 10 ms (proc_stat(5)). 0 where the machine does not tell."""
+    """CPU seconds that these processors (default: all) were busy, or that other virtual machines used, in steps of 10
+    ms (proc_stat(5)). 0 if the machine does not report them."""
     wanted = {"cpu"} if processors is None else {f"cpu{number}" for number in processors}
     ticks = 0
     for line in lines(root / "proc/stat"):
@@ -54,8 +54,8 @@ def busy_s(processors: Collection[int] | None = None, root: Path = ROOT) -> floa
 
 
 def idle_s(processors: Collection[int], root: Path = ROOT) -> float | None:
-    """Seconds that these processors had nothing to do, waiting for disks included, in steps of 10 ms. None where the
-    machine does not tell of each."""
+    """Seconds that these processors were idle, waiting for disks included, in steps of 10 ms. None if the machine does
+    not report each processor."""
     wanted = {f"cpu{number}" for number in processors}
     found = [line.split() for line in lines(root / "proc/stat") if line.partition(" ")[0] in wanted]
     if len(found) != len(wanted) or not all(len(words) > 5 and words[4].isdigit() for words in found):
@@ -70,7 +70,8 @@ def resident_bytes() -> int:
 
 
 def pss_bytes(pid: int, root: Path = ROOT) -> int:
-    """PSS of one process. Raises ProcessLookupError if it has ended, PermissionError if it is not ours to look at."""
+    """PSS of one process. Raises ProcessLookupError if it has ended, PermissionError if it may not be "
+    "inspected."""
     folder = root / "proc" / str(pid)
     try:
         try:
@@ -80,13 +81,13 @@ def pss_bytes(pid: int, root: Path = ROOT) -> int:
     except FileNotFoundError:
         raise ProcessLookupError(f"process {pid} has ended") from None
     kilobytes = [int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:")]
-    if not kilobytes:  # a process that has ended, but that nobody has waited for yet
+    if not kilobytes:  # a process that has ended, but has not been reaped yet
         raise ProcessLookupError(f"process {pid} has ended")
     return sum(kilobytes) * 1024
 
 
 def total_pss_bytes(pids: Iterable[int]) -> int | None:
-    """PSS of all of them; None if one is not ours to look at, or has ended."""
+    """PSS of all these processes; None if one may not be inspected, or has ended."""
     try:
         return sum(map(pss_bytes, pids))
     except OSError:
