@@ -1,12 +1,12 @@
-"""Which address the broker of a server gets: that of its name, or the first one beside it that is free.
+"""Chooses the address of a server's broker: the address of its name, or the first free one beside it.
 
     NAME.sock               unless it is taken
     NAME-2.sock, ...        beside another app's broker, or beside the old arbiter during an upgrade
 
 An address is chosen when the server's configuration is read, and the broker takes it later: two servers that start at
-the same time would choose the same one. So the choice is claimed at once, by an abstract socket (unix(7)) that only
-binds a name. It has no file, forks inherit it, programs that are executed do not. Thus a claim lasts as long as any
-process of the server: workers that outlive their arbiter never meet another app's broker at the address that they know.
+the same time would choose the same one. So the choice is claimed immediately, by an abstract socket (unix(7)) that only
+binds a name. It has no file; forks inherit it, executed programs do not. Thus a claim lasts as long as any process of
+the server: workers that outlive their arbiter never find another app's broker at the address that they know.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _MOST = 1000
 
 
 class FreeAddress:
-    """An address that no other server has, from now until `release` in all processes that have it."""
+    """An address that no other server has, until all processes that have the claim `release` it."""
 
     def __init__(self, wanted: Path) -> None:
-        """Raises BrokerError where none is free."""
+        """Claim an address. Raises BrokerError if none is free."""
         for path in _candidates(wanted):
             claim = _claim(path)
             if claim is None:
@@ -51,7 +51,8 @@ def _candidates(wanted: Path) -> list[Path]:
 
 
 def _claim(path: Path) -> Descriptor | None:
-    """None if somebody has it. Another user can take it, too, which costs no more than the name without a number."""
+    """Claim an address; None if another process has it. Another user can also claim it, which only costs the unnumbered
+    name."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
         try:
             sock.bind(f"\0{name_prefix(path).strip('/')}server")
@@ -61,5 +62,6 @@ def _claim(path: Path) -> Descriptor | None:
 
 
 def _is_served(path: Path) -> bool:
-    """By a broker of whichever kind, also of another container, or by one that is on its way to its socket."""
+    """Whether any broker has the address, also one in another container, or one that has not created its "
+    "socket yet."""
     return locks.holder(path) is not None or listens(path)

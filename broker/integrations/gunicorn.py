@@ -1,4 +1,4 @@
-"""gunicorn: the broker starts and ends with the arbiter. This is all that gunicorn.conf.py needs:
+"""Runs the broker with gunicorn: it starts and ends with the arbiter. gunicorn.conf.py only needs this:
 
     from broker.integrations import gunicorn
     gunicorn.serve(globals(), models={"digits": "models/digits"})
@@ -43,10 +43,11 @@ if TYPE_CHECKING:
 Hook = Callable[..., Any]
 _XDG = "XDG_RUNTIME_DIR"
 _RESPITE_SECONDS = 30.0
-"""After so many failures that there is little use in another start; the app may have pages without a model."""
+"""Pause after so many failures that another start is unlikely to help; the app may have pages that need "
+"no model."""
 
 _OF_COMMANDS = {"log_level": "info"}
-"""As under `broker run`: a server's log says that models are loaded, tuned and served."""
+"""As with `onesession run`: the server's log shows that models are loaded, tuned and served."""
 
 _broker: ArbitersBroker | None = None
 
@@ -61,33 +62,34 @@ def serve(
 ) -> None:
     """Serve `models`, or those of the configuration file `config`. `namespace` is gunicorn.conf.py's `globals()`.
 
-    `models` and `options` are those of `broker.Broker`. `config` is a file as for `broker serve --config`; `options`
-    override its settings, and its `name` is ignored.
+    `models` and `options` are those of `broker.Broker`. `config` is a file as for `onesession serve --config`;
+    `options` override its settings, and its `name` is ignored.
 
-    The broker is found by `name`, as one of `broker serve --name`; by NAME-2, NAME-3 and so on where another app's
-    broker has that name, or the old arbiter's during an upgrade.
+    The broker has the address of `name`, as with `onesession serve --name`; or NAME-2, NAME-3 and so on if another
+    app's broker has that name, or the old arbiter's during an upgrade.
 
     Hooks that gunicorn.conf.py defines before this call are called as well. If gunicorn's `user` drops the workers'
     privileges, that user may attach. The broker starts before the first worker, not when the file is read: a preloaded
     app may make its client when it is imported, but must not call it yet.
 
-    Raises InvalidInput, with a line for each thing that is wrong in `config`.
+    Raises InvalidInput, with a line for each problem in `config`.
     """
     global _broker
     if not isinstance(namespace, MutableMapping):
         raise InvalidInput(
-            f"the first argument of gunicorn.serve must be gunicorn.conf.py's globals(), got {namespace!r}; write "
+            "the first argument of gunicorn.serve must be gunicorn.conf.py's globals(), got "
+            f"{namespace!r}; write "
             'gunicorn.serve(globals(), models={"digits": "models/digits"})'
         )
     settings = _wanted(models, config, options)
-    if _broker is None or not _broker.started:  # else the file is read again, for a reload
+    if _broker is None or not _broker.started:  # otherwise gunicorn reads the file again, for a reload
         if _broker is not None:
             _broker.address.release()
         _broker = ArbitersBroker(name)
     _broker.wanted, _broker.wanted_name = settings, name
     os.environ[VARIABLE] = os.fspath(_broker.path)  # now: a preloaded app is imported before any hook
     _chain(namespace, "on_starting", _broker.start)
-    _chain(namespace, "when_ready", _broker.start)  # for a file that defines its on_starting below us
+    _chain(namespace, "when_ready", _broker.start)  # for a file that defines its on_starting after this call
     _chain(namespace, "on_reload", _broker.on_reload)
     _chain(namespace, "on_exit", _broker.stop, last=True)
 
@@ -99,17 +101,19 @@ def _wanted(
         return Settings.of(ModelSpec.coerce_all(models), {**_OF_COMMANDS, **options})
     if models is not None or config is None:
         raise InvalidInput('gunicorn.serve takes either models={...} or config="broker.toml"')
-    from broker.config.file import read  # here: what the arbiter has imported costs every worker memory
+    from broker.config.file import (
+        read,
+    )  # here: each import costs every worker memory
 
     file = read(config)
     return Settings.of(file.models, {**_OF_COMMANDS, **file.settings, **options})
 
 
 class ArbitersBroker:
-    """The broker of this arbiter, which is its direct parent, without another process or thread between them."""
+    """The broker of this arbiter, which is its direct parent: no other process or thread is between them."""
 
     def __init__(self, name: str) -> None:
-        """Raises InvalidInput for what is no name."""
+        """Raises InvalidInput if `name` is not a valid name."""
         self.wanted = self._served = Settings(models=())
         self.wanted_name = self._name = name
         wanted, self._hidden = _place(name)
@@ -138,7 +142,8 @@ class ArbitersBroker:
         self._check_after(arbiter)
 
     def on_reload(self, arbiter: Any) -> None:
-        """The broker keeps running with its models loaded. Logs a warning if the file now has other settings."""
+        """The broker keeps running with its models loaded. Logs a warning if the file now has other "
+        "settings."""
         server.set_timeout(arbiter.cfg.timeout)
         changed = self.wanted_name != self._name or self._settings(arbiter) != self._served
         if self._supervisor is not None and changed:
@@ -154,17 +159,17 @@ class ArbitersBroker:
             self.address.release()
 
     def _settings(self, arbiter: Any) -> Settings:
-        """As the file wants them, with the workers' user let in."""
+        """The settings of the file, with access for the workers' user."""
         uid = arbiter.cfg.uid
         dropped = uid not in (os.geteuid(), *self.wanted.allow_uid)
         allowed = (*self.wanted.allow_uid, uid) if dropped else self.wanted.allow_uid
         return replace(self.wanted, address=os.fspath(self.path), allow_uid=allowed)
 
     def _check_after(self, arbiter: Any) -> None:
-        """Have the arbiter look at the broker whenever it counts its workers: at each SIGCHLD and each second.
+        """Have the arbiter check the broker whenever it counts its workers: at each SIGCHLD and each second.
 
-        There is no hook for that. Both methods are gunicorn's own names in all its versions. It reaps whatever child
-        has ended, in old versions inside its signal handler, so nothing but the exit status is taken there.
+        There is no hook for that. Both methods have these names in all versions of gunicorn. It reaps every child that
+        has ended, in old versions inside its signal handler, so only the exit status is taken there.
         """
         _log_with(arbiter)
         manage_workers, reap_workers = arbiter.manage_workers, arbiter.reap_workers
@@ -193,7 +198,7 @@ class ArbitersBroker:
 
 
 def _ready(settings: Settings) -> Supervisor:
-    """With a broker that answers workers. Raises BrokerError."""
+    """A supervisor whose broker answers workers. Raises BrokerError."""
     supervisor = Supervisor(settings)
     try:
         while True:
@@ -207,7 +212,7 @@ def _ready(settings: Settings) -> Supervisor:
 
 
 def _log_with(arbiter: Any) -> None:
-    """Log lines of the supervisor go into gunicorn's error log."""
+    """Write log lines of the supervisor to gunicorn's error log."""
 
     class ToArbiter(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -219,9 +224,9 @@ def _log_with(arbiter: Any) -> None:
 
 
 def _place(name: str) -> tuple[Path, str]:
-    """The socket that is meant by this name, and the variable that would lead its broker elsewhere.
+    """The socket of this name, and the variable that must be hidden from its broker.
 
-    A login session's directory is closed to others, so also to workers that are to be another user than root.
+    A login session's directory is closed to other users, and so to workers that drop root's privileges.
     """
     base = os.environ.get(_XDG)
     if os.geteuid() != 0 or not base or _others_may_enter(base):
@@ -232,7 +237,7 @@ def _place(name: str) -> tuple[Path, str]:
 
 @contextlib.contextmanager
 def _without(variable: str) -> Iterator[None]:
-    """The environment of the block, and of what it starts, has it not."""
+    """Remove the variable from the environment of the block, and of processes that it starts."""
     text = os.environ.pop(variable, None)
     try:
         yield
@@ -249,7 +254,7 @@ def _others_may_enter(directory: str) -> bool:
 
 
 def _chain(namespace: MutableMapping[str, Any], name: str, ours: Hook, *, last: bool = False) -> None:
-    """Put our hook beside the one that is there; `last`: after it."""
+    """Add our hook to an existing one, before it, or after it if `last`."""
     theirs: Hook | None = namespace.get(name)
 
     def hook(arbiter: Any) -> None:
