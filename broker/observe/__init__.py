@@ -1,4 +1,4 @@
-"""What a broker tells of itself: statistics, metrics, health, traces, put together from `counters` when somebody asks.
+"""What a broker reports about itself: statistics, metrics, health, traces, computed from `counters` on request.
 
-Nothing here decides anything but `liveness`, by which a parent judges its broker.
+Only `liveness` decides anything: a parent judges its broker by it.
 """

@@ -1,8 +1,8 @@
-"""Traced runs as events of Chrome's trace format, which Perfetto reads, too. Pure.
+"""Converts traced runs to events of Chrome's trace format, which Perfetto also reads. Pure.
 
-    process "broker", a thread each    [ wait: joining ][ run ][ copy ]
+    process "broker", one per thread   [ wait: joining ][ run ][ copy ]
                                               ^ arrow from each request's submission
-    process "worker PID", a slot each  [ queue ][ wait      ][ run ][ copy ]
+    process "worker PID", one per slot [ queue ][ wait      ][ run ][ copy ]
 
 https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU describes the format. Times are
 microseconds from the first event on.
@@ -20,7 +20,7 @@ Event = dict[str, Any]
 
 
 def to_events(runs: Iterable[Sequence[Any]], broker_pid: int) -> list[Event]:
-    """`runs` as `Tracer.take` gives them, also after their way through msgpack."""
+    """The events of `runs`, which come from `Tracer.take`, directly or through msgpack."""
     known = [
         TracedRun._make([*run[:-1], tuple(TracedRequest(*request) for request in run[-1])]) for run in runs
     ]

@@ -1,6 +1,6 @@
-"""Whether the broker lives, and whether to send it requests: what a load balancer or Kubernetes asks.
+"""Whether the broker is alive, and whether to send it requests, for load balancers and Kubernetes.
 
-alive   the threads on which all depends go round
+alive   the threads on which everything depends make progress
 ready   alive, and it takes requests: from the start, when all models are loaded, until it begins to stop
 """
 
@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from worker_client.system.clock import monotonic
 
 PATIENCE_SECONDS = 2.0
-"""What a thread may take to go round: a light model's run, and a scheduler that is busy elsewhere."""
+"""The time that a thread may take for a round: a light model's run, on a busy machine."""
 
 Call = Callable[[Callable[[], None]], None]
 
 
 class Health:
-    """Any thread asks. `threads`: each as the way to have it do something between two rounds."""
+    """The health of one broker, for any thread. `threads`: each as a function that has it run an action between two
+    rounds."""
 
     def __init__(self, threads: Mapping[str, Call], patience_seconds: float = PATIENCE_SECONDS) -> None:
         self._threads = dict(threads)
@@ -26,7 +27,7 @@ class Health:
         self.stopping = False
 
     def why_not_alive(self) -> str:
-        """Empty if it lives."""
+        """Why the broker is not alive; empty if it is."""
         rounds = {name: threading.Event() for name in self._threads}
         for name, call in self._threads.items():
             call(rounds[name].set)
@@ -35,5 +36,5 @@ class Health:
         return f"no progress of {' and '.join(stuck)} in {self._patience_seconds:g} s" if stuck else ""
 
     def why_not_ready(self) -> str:
-        """Empty if it is."""
+        """Why the broker is not ready; empty if it is."""
         return "it is being stopped" if self.stopping else self.why_not_alive()

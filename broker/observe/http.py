@@ -1,13 +1,13 @@
-"""The HTTP endpoint: /metrics for Prometheus, /livez and /readyz (also as /healthz) for whoever sends requests, and a
-page for people with the same as /status.json.
+"""The HTTP endpoint: /metrics for Prometheus, /livez and /readyz (also as /healthz) for load balancers, and a page for
+people with the same content as /status.json.
 
-It takes its address before the models are loaded, so that an address in use is told at once, and answers when they
-are: until then a connection is refused, and afterwards until the broker has stopped. One thread for each connection, of
-which there are so many at most: the oldest gives way to the next, so that slow clients keep nobody else out.
+It takes its address before the models are loaded, so that an address in use is reported immediately, and answers from
+the end of loading until the broker has stopped; before, connections are refused. Each connection has a thread. The
+number of connections is limited: a new one ends the oldest, so that slow clients cannot exclude others.
 
-A site that a browser has open could have its own name lead to a loopback address, and read what is served there (DNS
-rebinding). So at such an address the page is for requests that name it by a number or as localhost. Metrics and health
-are for all: their clients are configured by name, and are no browsers.
+A website that is open in a browser can have its own name resolve to a loopback address, and so read what is served there
+(DNS rebinding). Therefore, at a loopback address, the page answers only requests whose Host is a number or localhost.
+Metrics and health answer all requests: their clients are configured by name, and are not browsers.
 """
 
 from __future__ import annotations
@@ -35,14 +35,15 @@ from worker_client.wire.errors import BrokerError
 if TYPE_CHECKING:
     from broker.observe.page.view import View
 
-_SOCKET_SECONDS = 5.0  # for a client that does not send, or does not read
+_SOCKET_SECONDS = 5.0  # timeout for a client that does not send, or does not read
 _BACKLOG = 64
-_MOST = 16  # connections of a server
+_MOST = 16  # connections per server
 _GIVING_WAY_SECONDS = 1.0
 
 
 class MetricsEndpoint:
-    """`port` 0 takes any that is free. `path` is a Unix socket's, for the broker's own user. Raises BrokerError."""
+    """The endpoint. `port` 0 takes any free port. `path` is the path of a Unix socket, for the broker's own user.
+    Raises BrokerError."""
 
     def __init__(self, host: str = "", port: int | None = None, path: str | None = None) -> None:
         self._servers: list[_Server] = []
@@ -61,7 +62,7 @@ class MetricsEndpoint:
 
     @property
     def addresses(self) -> list[str]:
-        """Where it answers: `http://HOST:PORT` or `unix:PATH`."""
+        """The addresses at which it answers: `http://HOST:PORT` or `unix:PATH`."""
         return [server.address for server in self._servers]
 
     def start(self, registry: CollectorRegistry, health: Health, view: View) -> None:
@@ -73,7 +74,7 @@ class MetricsEndpoint:
             self._threads.append(thread)
 
     def close(self) -> None:
-        """Let go of the addresses. Idempotent."""
+        """Release the addresses. Idempotent."""
         threads, self._threads = self._threads, []
         servers, self._servers = self._servers, []
         for server in servers:
@@ -84,7 +85,7 @@ class MetricsEndpoint:
             thread.join()
 
     def after_fork_in_child(self) -> None:
-        """It is the parent's."""
+        """Release the sockets, which belong to the parent."""
         for server in self._servers:
             server.socket.close()
         self._servers = []
@@ -92,7 +93,7 @@ class MetricsEndpoint:
 
 
 class _Server(ThreadingMixIn, UnixStreamServer):
-    """A server of streams, whatever the family of its socket."""
+    """A stream server for a socket of any family."""
 
     daemon_threads = True
     block_on_close = False
@@ -106,7 +107,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
         self.socket = sock
         self.server_address = sock.getsockname()
         self._changed = threading.Condition()
-        self._served: dict[socket.socket, None] = {}  # the oldest first
+        self._served: dict[socket.socket, None] = {}  # oldest first
 
     @property
     def address(self) -> str:
@@ -127,7 +128,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
         self.socket.listen(_BACKLOG)
 
     def end(self) -> None:
-        """Have `serve_forever` return, at once: shut down, the socket wakes it from its poll."""
+        """Make `serve_forever` return immediately: shutting down the socket wakes it from its poll."""
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
         self.shutdown()
@@ -142,7 +143,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
             self._served[request] = None
         try:
             super().process_request(request, client_address)
-        except RuntimeError:  # no thread to be had
+        except RuntimeError:  # no thread can be started
             self._gone(request)
             self.shutdown_request(request)
 
@@ -168,7 +169,7 @@ class _Server(ThreadingMixIn, UnixStreamServer):
             Path(path).unlink(missing_ok=True)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is nobody's business."""
+        """Ignore errors: a client that has left needs no log line."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -256,14 +257,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def version_string(self) -> str:
-        """Ours and Python's are nobody's business."""
+        """No version: clients need not know the broker's and Python's."""
         return "onesession"
 
     def address_string(self) -> str:
         return "client"
 
     def log_message(self, format: str, *args: Any) -> None:
-        """A line for each scrape would be noise."""
+        """Log nothing: a line for each scrape would be noise."""
 
 
 def _is_local(host: str) -> bool:
@@ -289,13 +290,15 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         raise BrokerError(
-            f"metrics cannot be served at {host}:{port}: {error.strerror}; choose another metrics_port (0: any)"
+            f"metrics cannot be served at {host}:{port}: {error.strerror}; choose another metrics_port (0: "
+            "any)"
         ) from None
     return sock
 
 
 def _bound_at(path: str) -> socket.socket:
-    """As the broker's address is locked, a socket that is there is what a killed broker left."""
+    """Bind a Unix socket. The broker's address is locked, so an existing socket was left by a killed "
+    "broker."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if stat.S_ISSOCK(os.lstat(path).st_mode) and not _answers(path):

@@ -1,4 +1,4 @@
-"""Runs that are under way for long: longer than a second, and than ten times what their model usually takes."""
+"""Finds long runs: under way for more than a second, and more than ten times the model's usual time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TIMES_EXPECTED = 10
 
 @dataclass(frozen=True, slots=True)
 class LongRun:
-    """One of them. `limit_seconds` is 0 where there is no limit; `light`: it is on the intake thread."""
+    """A long run. `limit_seconds` is 0 without a limit; `light`: it is on the intake thread."""
 
     model: str
     version: int
@@ -41,15 +41,16 @@ class LongRun:
             if self.limit_seconds
             else "it has no max_run_seconds"
         )
-        rest = "; nothing else runs on the intake thread meanwhile" if self.light else ""
+        rest = "; until it ends, nothing else runs on the intake thread" if self.light else ""
         return (
-            f"model {self.model!r}, signature {self.signature!r}: a run has been under way for {self.seconds:.1f} s "
+            f"model {self.model!r}, signature {self.signature!r}: a run has been under way for "
+            f"{self.seconds:.1f} s "
             f"(usually {self.expected_seconds * 1000:.1f} ms; {limit}){rest}"
         )
 
 
 def long_runs(intake: Intake, now_ns: int) -> list[LongRun]:
-    """Any thread."""
+    """The long runs of now. Called on any thread."""
     found = []
     for runner, pool in intake.runners():
         served, started = runner.line.of, runner.line.words[STARTED_NS]

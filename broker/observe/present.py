@@ -1,4 +1,5 @@
-"""Light or heavy now, in the description of models: the repository knows only what warm-up has found."""
+"""Adds the present state, light or heavy, to the description of models: the repository only knows the result of
+warm-up."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ Message = dict[str, Any]
 def with_present_state(
     models: Mapping[str, Message], served_signatures: Sequence[ServedSignature | None]
 ) -> dict[str, Message]:
-    """Write `light` and `why` of each signature, and of the default one for what has them, into fresh `models`."""
+    """Write `light` and `why` into new `models`: for each signature, and for each part that has a default "
+    "signature."""
     for info in models.values():
         for described in _parts(info):
             described.setdefault("why", "")
@@ -30,7 +32,7 @@ def with_present_state(
 
 
 def _parts(info: Message) -> Iterator[Message]:
-    """All that list signatures: the model, its versions, its labels."""
+    """The parts that list signatures: the model, its versions, its labels."""
     yield info
     yield from info["versions"]
     yield from info["labels"].values()

@@ -1,6 +1,6 @@
-"""The statistics as Prometheus metrics, put together at a scrape; in between nobody does anything for them.
+"""The statistics as Prometheus metrics, computed at each scrape; between scrapes they cost nothing.
 
-Names and units follow https://prometheus.io/docs/practices/naming/. `METRICS` is all there is: kind, help, labels.
+Names and units follow https://prometheus.io/docs/practices/naming/. `METRICS` lists all metrics: kind, help, labels.
 """
 
 from __future__ import annotations
@@ -30,19 +30,23 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
     "onesession_requests": (CounterMetricFamily, "Requests answered, with outputs or an error", _SIGNATURE),
     "onesession_request_errors": (
         CounterMetricFamily,
-        "Requests answered with an error, by its class",
+        "Requests answered with an error, by class of the error",
         (*_SIGNATURE, "error"),
     ),
     "onesession_rows": (CounterMetricFamily, "Rows run, without padding", _SIGNATURE),
     "onesession_padding_rows": (CounterMetricFamily, "Rows run that were padding", _SIGNATURE),
-    "onesession_input_bytes": (CounterMetricFamily, "Inputs of what was run", _SIGNATURE),
+    "onesession_input_bytes": (CounterMetricFamily, "Inputs of all runs", _SIGNATURE),
     "onesession_output_bytes": (CounterMetricFamily, "Outputs copied into slots", _SIGNATURE),
     "onesession_joined_bytes": (
         CounterMetricFamily,
         "Inputs copied to run several requests together, padding included",
         _SIGNATURE,
     ),
-    "onesession_join_seconds": (CounterMetricFamily, "Time spent on copying them", _SIGNATURE),
+    "onesession_join_seconds": (
+        CounterMetricFamily,
+        "Time spent on copying inputs to run several requests together",
+        _SIGNATURE,
+    ),
     "onesession_queue_seconds": (
         HistogramMetricFamily,
         "From a request's submission until the broker takes it",
@@ -50,7 +54,7 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
     ),
     "onesession_batch_wait_seconds": (
         HistogramMetricFamily,
-        "From then until its run begins, its batch is put together",
+        "From the broker's taking of a request until its run begins",
         _SIGNATURE,
     ),
     "onesession_run_seconds": (HistogramMetricFamily, "Runs of the model", _SIGNATURE),
@@ -61,14 +65,14 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
     ),
     "onesession_request_seconds": (
         HistogramMetricFamily,
-        "From a request's submission until its answer is there; the worker's wake-up comes on top",
+        "From a request's submission until its answer is in its slot, without the worker's wake-up",
         _SIGNATURE,
     ),
     "onesession_batch_rows": (HistogramMetricFamily, "Rows of a run, without padding", _SIGNATURE),
     "onesession_batch_padding_rows": (HistogramMetricFamily, "Rows of padding of a run", _SIGNATURE),
     "onesession_signature_light": (
         GaugeMetricFamily,
-        "1 if the signature runs on the intake thread, 0 if on threads of its model",
+        "1 if the signature runs on the intake thread, 0 if on the model's own threads",
         _SIGNATURE,
     ),
     "onesession_long_run_seconds": (
@@ -76,8 +80,8 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
         "Age of a run under way for over a second and ten times its usual time",
         _SIGNATURE,
     ),
-    "onesession_queue_rows": (GaugeMetricFamily, "Rows that wait for their model", ("model",)),
-    "onesession_queue_bytes": (GaugeMetricFamily, "Inputs that wait for their model", ("model",)),
+    "onesession_queue_rows": (GaugeMetricFamily, "Rows that wait in the model's queue", ("model",)),
+    "onesession_queue_bytes": (GaugeMetricFamily, "Inputs that wait in the model's queue", ("model",)),
     "onesession_held_requests": (
         GaugeMetricFamily,
         "Requests that wait for room in their model's queue",
@@ -85,12 +89,12 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
     ),
     "onesession_waiting": (
         GaugeMetricFamily,
-        "1 for how workers may poll for their answers, and why",
+        "1 for the current way in which workers may poll for their answers, and its reason",
         ("polling", "reason"),
     ),
     "onesession_model_state": (
         GaugeMetricFamily,
-        "1 for the state in which a model's version is",
+        "1 for the current state of a model's version",
         ("model", "version", "state"),
     ),
     "onesession_model_memory_bytes": (
@@ -102,7 +106,11 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
     "onesession_ring_requests": (GaugeMetricFamily, "Requests in all submission rings", ()),
     "onesession_ring_fullest_requests": (GaugeMetricFamily, "Requests in the fullest submission ring", ()),
     "onesession_shared_memory_bytes": (GaugeMetricFamily, "Shared memory handed out to workers", ()),
-    "onesession_shared_memory_limit_bytes": (GaugeMetricFamily, "And how much may be", ()),
+    "onesession_shared_memory_limit_bytes": (
+        GaugeMetricFamily,
+        "Limit of the shared memory of all workers",
+        (),
+    ),
     "onesession_workers": (GaugeMetricFamily, "Worker processes attached", ()),
     "onesession_worker_attaches": (CounterMetricFamily, "Workers that attached", ()),
     "onesession_worker_reconnects": (
@@ -113,16 +121,21 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
     "onesession_worker_detaches": (CounterMetricFamily, "Workers that closed, ended or were cut off", ()),
     "onesession_faults": (
         CounterMetricFamily,
-        "What must never happen: completions refused as late, answers that a worker found to be another's",
+        "Faults that must never happen: completions refused as late, answers that belong to another request",
         ("kind",),
     ),
-    "onesession_restarts": (CounterMetricFamily, "Restarts by the supervisor, of this broker's process", ()),
-    "onesession_start_time_seconds": (GaugeMetricFamily, "When the broker began to serve, since 1970", ()),
+    "onesession_restarts": (CounterMetricFamily, "Restarts of this broker's process by the supervisor", ()),
+    "onesession_start_time_seconds": (
+        GaugeMetricFamily,
+        "When the broker began to serve, in seconds since 1970",
+        (),
+    ),
 }
 
 
 def registry(message: Callable[[], dict[str, Any]], version: str) -> CollectorRegistry:
-    """A registry with the broker's metrics, and those of its process (`process_*`). `message`: `Statistics.message`."""
+    """A registry with the broker's metrics, and those of its process (`process_*`). `message`: "
+    "`Statistics.message`."""
     made = CollectorRegistry(auto_describe=False)
     made.register(_BrokerCollector(message, version))
     ProcessCollector(registry=made)
@@ -142,7 +155,7 @@ class _BrokerCollector(Collector):
 
 
 def families(message: dict[str, Any]) -> Iterable[Metric]:
-    """The metric families of one moment."""
+    """The metric families for one state of the statistics."""
     found: dict[str, Any] = {
         name: kind(name, text, labels=labels) for name, (kind, text, labels) in METRICS.items()
     }
@@ -217,7 +230,7 @@ def _add_signature(found: dict[str, Any], signature: dict[str, Any]) -> None:
 
 
 def _sizes(sizes: Sequence[tuple[int, int]]) -> tuple[list[tuple[str, int]], int]:
-    """Cumulative buckets and the sum."""
+    """The cumulative buckets, and the sum."""
     bounds = (0, *_SIZE_BOUNDS) if any(size == 0 for size, _ in sizes) else _SIZE_BOUNDS
     buckets = [(repr(float(bound)), sum(runs for size, runs in sizes if size <= bound)) for bound in bounds]
     buckets.append(("+Inf", sum(runs for _, runs in sizes)))

@@ -1,10 +1,10 @@
-"""All that a broker can tell of itself, put together when somebody asks, as plain values.
+"""All statistics of a broker, computed on request, as plain values.
 
     each thread's counters --\\
-    failures ----------------+--> Statistics.message() --> `stats` on the control plane: broker stats, broker top
+    failures ----------------+--> Statistics.message() --> `stats` on the control plane: stats and top commands
     channels, queues, memory-/                         \\-> Prometheus, at a scrape
 
-Any thread may ask. Nothing is stopped meanwhile, so numbers may be of slightly different moments.
+Any thread may call it. Nothing is stopped meanwhile, so the numbers may be from slightly different times.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
     from broker.sharing.memory import Memory
 
 AD_HOC = "session"
-"""The name under which all signatures are counted together that sessions asked for."""
+"""The name under which all signatures made for sessions are counted together."""
 
 _COUNTERS = ("rows", "padded_rows", "input_bytes", "output_bytes", "joined_bytes", "gather_ns")
 
 
 class Statistics:
-    """Of one server: of its parts, and what it is called, where its metrics are and how often it was restarted."""
+    """The statistics of one server, from its parts, its address, its metrics addresses and its restarts."""
 
     def __init__(
         self,
@@ -66,7 +66,8 @@ class Statistics:
         self._numbers = count(1)
 
     def message(self) -> dict[str, Any]:
-        """Everything. `number` counts the answers, `time` and `started` are seconds since 1970, `*_ns` nanoseconds."""
+        """All statistics. `number` counts the calls, `time` and `started` are seconds since 1970, `*_ns`
+        nanoseconds."""
         intake, memory = self._intake, self._memory
         channels = list(intake.channels)
         running = intake.running()
@@ -117,13 +118,14 @@ def _worker(channel: Channel) -> dict[str, Any]:
 
 
 def _in_ring(channel: Channel) -> int:
-    """Requests that are submitted and not taken. The tail is the worker's word, so it may be anything."""
+    """Requests that are submitted and not taken. The worker writes the tail, so it may have any value."""
     words = channel.words
     return min((words[TAIL_WORD] - words[HEAD_WORD]) % (1 << 64), RING_ENTRIES)
 
 
 def _slots(channels: Iterable[Channel], running: int) -> dict[str, int]:
-    """In each state, as far as the broker sees it: what it has nothing of is free, or its worker's."""
+    """The number of slots in each state, as the broker sees it: other slots are free, or in use by their "
+    "worker."""
     every = [slot for channel in channels for slot in channel.slots]
     busy, held = sum(slot.busy for slot in every), sum(slot.busy and slot.held for slot in every)
     in_ring = sum(_in_ring(channel) for channel in channels)
@@ -142,8 +144,8 @@ def _signatures(
     failures: Mapping[tuple[SignatureKey, str], int],
     intake: int,
 ) -> list[dict[str, Any]]:
-    """Counters and histograms of each signature of each version, those for sessions together. `intake` is the number
-    of its runner."""
+    """Counters and histograms of each signature of each version; those made for sessions are combined. `intake` is the
+    number of the intake's runner."""
     all_counters: dict[SignatureKey, list[ThreadCounters]] = {}
     light: dict[SignatureKey, tuple[bool, str]] = {}
     stateful: dict[SignatureKey, str] = {}
@@ -152,7 +154,7 @@ def _signatures(
         if served is not None:
             signature_key = _without_number(served.signature_key)
             all_counters.setdefault(signature_key, []).extend(served.list_counters())
-            if light.get(signature_key, (True, ""))[0]:  # of those for sessions, a heavy one tells more
+            if light.get(signature_key, (True, ""))[0]:  # of several made for sessions, a heavy one counts
                 light[signature_key] = served.light, served.why
             thread_counters = served.all_counters.get(intake)
             inline[signature_key] += (
@@ -188,7 +190,7 @@ def _signature(
     errors: Counter[str],
     state: tuple[bool | None, str],
 ) -> dict[str, Any]:
-    """`state` is `light` and `why`: None and "" for what is not served any more. `model` is empty where a request
+    """One signature. `state` is `light` and `why`: None and "" if it is no longer served. `model` is empty if a request
     named none."""
     stages = {stage: Histogram() for stage in STAGES}
     counters = Counter(dict.fromkeys(_COUNTERS, 0))

@@ -1,4 +1,5 @@
-"""What `broker status` shows: who is attached, what is served, what waits. As plain values. Control thread only."""
+"""The content of `onesession status` as plain values: workers, models, queues. Called on the control "
+"thread only."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from worker_client.wire.control import Message
 
 
 class Status:
-    """Of one server, from its parts. `idle` is what it does without workers: see `Presence.message`."""
+    """The status of one server, from its parts. `idle` describes its end without workers: see "
+    "`Presence.message`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What people want to know of a time, from the broker's statistics at its beginning and its end. Pure."""
+"""Summarises a period from the broker's statistics at its beginning and its end. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """One signature of one version, over some seconds."""
+    """The figures of one signature of one version, over some seconds."""
 
     model: str
     version: int
@@ -77,8 +77,8 @@ def _quantiles(histogram: Histogram) -> Message:
 
 
 def figures(now: Message, before: Message | None = None) -> list[Figures]:
-    """Those of each signature, between two answers to `stats`; since the broker's start if there is no earlier one, or
-    it is another broker's."""
+    """The figures of each signature, between two answers to `stats`; since the broker's start if there is no earlier
+    answer, or if that came from another broker."""
     if before is not None and (before["pid"] != now["pid"] or before["time"] > now["time"]):
         before = None
     seconds = now["uptime_seconds"] if before is None else now["time"] - before["time"]
@@ -89,7 +89,7 @@ def figures(now: Message, before: Message | None = None) -> list[Figures]:
 
 
 def shown(found: list[Figures], now: Message) -> list[Figures]:
-    """Those that people want to see: of a model that is called, the signatures that ever were."""
+    """The figures to show: for a model that was called, only the signatures that were called."""
     called = {_key(each) for each in now["signatures"] if each["requests"] or each["errors"]}
     models = {(model, version) for model, version, _ in called}
     return [

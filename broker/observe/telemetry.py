@@ -1,4 +1,5 @@
-"""What one server shows of itself, in one place: its endpoint, and what the control plane answers about it."""
+"""Everything that one server reports about itself: its HTTP endpoint, and the answers of the control "
+"plane."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
 
 
 class Observation:
-    """`open` before the models are loaded, `watch` when all parts are there, `start` before the server's threads run,
-    `close` in any case."""
+    """The server's reports. Call `open` before the models are loaded, `watch` when all parts exist, `start` before the
+    server's threads run, and `close` in any case."""
 
     def __init__(self, settings: Settings) -> None:
         self.arrivals = Arrivals()
@@ -52,7 +53,7 @@ class Observation:
 
     @property
     def addresses(self) -> list[str]:
-        """Where metrics and health are offered over HTTP."""
+        """The HTTP addresses of metrics and health."""
         return [] if self._endpoint is None else self._endpoint.addresses
 
     def watch(
@@ -65,7 +66,7 @@ class Observation:
         threads: Mapping[str, Call],
         idle: Callable[[], Message],
     ) -> None:
-        """`threads` as for `Health`, `idle` as for `Status`."""
+        """Set the parts to report on: `threads` as for `Health`, `idle` as for `Status`."""
         self._intake = intake
         self._repository = repository
         self._status = Status(path, intake, memory, sessions, self.addresses, idle, self._began)
@@ -75,7 +76,7 @@ class Observation:
         self._health = Health(threads)
 
     def start(self) -> None:
-        """Answer at the endpoint from now on."""
+        """Start answering at the endpoint."""
         if self._endpoint is not None:
             from broker.observe import prometheus
             from broker.observe.page.view import View
@@ -86,7 +87,7 @@ class Observation:
             self._endpoint.start(registry, self._health, view)
 
     def begin_stop(self) -> None:
-        """From now on it is not ready."""
+        """Report from now on that the broker is not ready."""
         if self._health is not None:
             self._health.stopping = True
 
@@ -117,7 +118,8 @@ class Observation:
         return {"stats": self._statistics.message()}, None
 
     def _trace(self, session: Peer, message: Message) -> Reply:
-        """`do` is start, take or stop. Raises BrokerError for anyone but the broker's own user."""
+        """Handle a trace message; `do` is start, take or stop. Raises BrokerError for other users than the broker's
+        own."""
         tracer, what = self._intake.tracer, message.get("do")
         if session.uid not in (os.geteuid(), 0):
             raise BrokerError("only the broker's own user can trace requests")
