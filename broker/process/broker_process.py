@@ -1,11 +1,11 @@
-"""The broker as a process of its own, from its parent's side: start it, watch it, stop it.
+"""The broker as a separate process, seen from its parent: start it, watch it, stop it.
 
 parent                                   child: a broker process, or the supervisor of one
-settings ---- stdin ------------------>  read; then its end means: the parent is gone, stop
+settings ---- stdin ------------------>   read; afterwards its end means: the parent is gone, stop
 report  <---- READY pipe -------------   {"pid", "ready_ns"} once workers are answered, or {"error", "can_pass"}
 run record <-- shared memory ---------   of a broker process: what it loads, what each thread runs (`run_record`)
-locks, listening socket - inherited ->  if the address is the parent's (`address_lock.py`)
-SIGTERM ----------------------------->   drain and stop; a second one: stop at once
+locks, listening socket - inherited ->  if the parent owns the address (`address_lock.py`)
+SIGTERM ----------------------------->   drain and stop; a second one: stop immediately
 """
 
 from __future__ import annotations
@@ -35,22 +35,22 @@ from worker_client.wire.errors import BrokerError, InvalidInput, Overloaded
 
 _LENGTH = struct.Struct("<I")
 _ANY_BYTES = "surrogateescape"  # file names need not be UTF-8
-# The mask first: it is then that of every thread which an import makes.
+# Set the mask first, so that every thread that an import starts has it.
 _FIRST = "import signal; signal.pthread_sigmask(signal.SIG_SETMASK, {mask}); "
 _ENTRY = "from {module} import main; sys.exit(main())"
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-"""What ends a broker. The end of its standard input comes as SIGIO."""
+"""The signals that end a broker. The end of its standard input comes as SIGIO."""
 _LONGEST_POLL_MS = 1 << 30
-_GRACE_SECONDS = 10.0  # beyond what the drain allows
+_GRACE_SECONDS = 10.0  # in addition to the drain time
 _LOADING_GRACE_SECONDS = 5.0
 
 
 class BrokerProcess:
-    """A broker in a process of its own, which ends with this one, however this one ends.
+    """A broker in a separate process, which ends with this process, however this one ends.
 
-    With `supervised`, that process restarts the broker when it dies; with `address_lock`, the address is ours and the
-    broker inherits it. The handle belongs to the process that started it: in a child forked later it is as if never
-    started.
+    With `supervised`, that process restarts the broker when it dies; with `address_lock`, this process owns the address
+    and the broker inherits it. The handle belongs to the process that started it: in a child forked later it behaves as
+    if never started.
     """
 
     def __init__(
@@ -64,7 +64,8 @@ class BrokerProcess:
         self._stop_seconds = settings.drain_seconds + (2 if supervised else 1) * _GRACE_SECONDS
         self._address_lock = address_lock
         self.record = RunRecord()
-        """What it loads and runs, and did when it ended; always empty where it is `supervised` by another."""
+        """What it loads and runs, or did when it ended; always empty if another process supervises it
+        (`supervised`)."""
         self._process: SpawnedProcess | None = None
         self._ready = -1
         self._report = b""
@@ -75,9 +76,8 @@ class BrokerProcess:
         return None if self._process is None else self._process.pid
 
     def start(self, seconds: float = 0.0) -> None:
-        """Return when workers are answered. Raises BrokerError with the broker process's own message, or if that takes
-        longer
-        than `seconds`; 0 for no limit."""
+        """Start the process, and return when it answers workers. Raises BrokerError with the broker process's own
+        message, or if the start takes longer than `seconds`; 0 for no limit."""
         try:
             self.launch()
             self._read_report(seconds + _GRACE_SECONDS if seconds and self.supervised else seconds)
@@ -88,7 +88,8 @@ class BrokerProcess:
             raise
 
     def launch(self) -> None:
-        """Start the process, and return while it still loads. Raises BrokerError if there can be no other process."""
+        """Start the process, and return while it still loads. Raises BrokerError if no process can be "
+        "started."""
         self._report = b""
         try:
             self._spawn()
@@ -97,11 +98,11 @@ class BrokerProcess:
         self._send_settings()
 
     def has_ended(self) -> bool:
-        """False if it was never started."""
+        """Whether the process has ended; False if it was never started."""
         return self._process is not None and self._process.has_ended()
 
     def report(self) -> dict[str, Any]:
-        """What it has reported so far: empty while it loads."""
+        """The report of the process: empty while it loads."""
         if self._ready >= 0 and not self._report:
             os.set_blocking(self._ready, False)
             with contextlib.suppress(BlockingIOError):
@@ -109,7 +110,7 @@ class BrokerProcess:
         return dict(msgpack.unpackb(self._report, unicode_errors=_ANY_BYTES)) if self._report else {}
 
     def failure(self) -> str:
-        """Why it has not become ready, after its end."""
+        """Why it did not become ready, after its end."""
         error = self.report().get("error")
         return error or f"the broker's process {self.describe_end()} before it was ready"
 
@@ -120,23 +121,24 @@ class BrokerProcess:
 
     @property
     def status(self) -> int | None:
-        """After its end: its exit status, -N for signal N; None if somebody else took it."""
+        """After its end, its exit status, -N for signal N; None if other code took the status."""
         return None if self._process is None else self._process.status
 
     def describe_end(self) -> str:
-        """How it has ended, or is just about to."""
+        """How it has ended, or is just about to end."""
         assert self._process is not None
         return self._process.describe_end()
 
     @property
     def stop_seconds(self) -> float:
-        """What an orderly stop may take; little while it loads, as it has accepted no request."""
+        """The time that an orderly stop may take; short while it loads, because it has accepted no "
+        "request."""
         if "ready_ns" in self.report():
             return self._stop_seconds
         return (2 if self.supervised else 1) * _LOADING_GRACE_SECONDS
 
     def begin_stop(self) -> None:
-        """Have it drain and stop; its end comes later."""
+        """Have it drain and stop, without waiting for its end."""
         if self._process is not None:
             self._process.stdin.close()  # its end stops the broker process as SIGTERM would
 
@@ -155,7 +157,7 @@ class BrokerProcess:
         self._close_ready()
 
     def after_fork_in_child(self) -> None:
-        """Let go of the pipe whose end tells the broker process that its parent has ended."""
+        """Close the pipe whose end tells the broker process that its parent has ended."""
         process, self._process = self._process, None
         if process is not None:
             with contextlib.suppress(OSError):
@@ -163,7 +165,8 @@ class BrokerProcess:
         self._close_ready()
 
     def _spawn(self) -> None:
-        """In a session of its own: a Ctrl-C is for the parent, which then stops the broker process. Raises OSError."""
+        """Start the process in its own session: a Ctrl-C reaches only the parent, which then stops the broker process.
+        Raises OSError."""
         fds = () if self._address_lock is None else self._address_lock.inherited[:3]
         self.record = RunRecord() if self.supervised else _new_record()
         self._ready, report = descriptors.pipe()
@@ -182,12 +185,12 @@ class BrokerProcess:
         assert self._process is not None
         body = msgpack.packb(self.settings.to_message(), unicode_errors=_ANY_BYTES)
         rest = memoryview(_LENGTH.pack(len(body)) + body)
-        with contextlib.suppress(BrokenPipeError):  # then it has died, and the report says so
+        with contextlib.suppress(BrokenPipeError):  # it has died, and the report says so
             while rest:
                 rest = rest[self._process.stdin.write(rest) :]
 
     def _read_report(self, seconds: float) -> None:
-        """Wait for it, or for the process's end. Raises BrokerError if neither comes in time."""
+        """Wait for the report, or for the process's end. Raises BrokerError if neither comes in time."""
         limit = monotonic() + seconds
         poll = select.poll()
         poll.register(self._ready, select.POLLIN)
@@ -205,16 +208,19 @@ class BrokerProcess:
     def _late(self, seconds: float) -> str:
         note = locks.note_at(socket_path(self.settings.address))
         if note is None or note.pid is None or not processes.exists(note.pid):
-            state = "it has not come so far as to take its address"
+            state = "it has not yet taken its address"
         else:
             model, for_s = self.record.loading(monotonic_ns())
             loads = (
-                f"has been loading model {model!r} for {for_s:.0f} s" if model else "still loads its models"
+                f"has been loading model {model!r} for {for_s:.0f} s"
+                if model
+                else "is still loading its models"
             )
             state = f"pid {note.pid} {loads}"
         return (
-            f"the broker's process (pid {self.pid}) was not ready within {seconds:g} s (start_seconds): {state}. Its "
-            f"log is {descriptors.name_of(2)}; see where it stands (py-spy dump --pid), or give it longer"
+            f"the broker's process (pid {self.pid}) was not ready within {seconds:g} s (start_seconds): "
+            f"{state}. Its "
+            f"log is {descriptors.name_of(2)}; see where it hangs (py-spy dump --pid), or raise start_seconds"
         )
 
     def _close_ready(self) -> None:
@@ -224,7 +230,7 @@ class BrokerProcess:
 
 
 def _new_record() -> RunRecord:
-    """One that the process shares, where the system has such memory."""
+    """A run record that the process shares; one of its own if the system has no such memory."""
     try:
         return RunRecord.create()
     except (OSError, Overloaded):
@@ -232,13 +238,15 @@ def _new_record() -> RunRecord:
 
 
 class StartupPipe:
-    """The other end: what a process started by BrokerProcess was given. Its main thread makes one, once."""
+    """The child's side: what BrokerProcess passed to the process that it started. The main thread creates "
+    "it, once."""
 
     def __init__(self) -> None:
         signals.heed_children()
         self._report, record, *fds = map(int, sys.argv[1:])
         self.fds = (fds[0], fds[1], fds[2]) if fds else None
-        """The address, where it is our parent's, who then watches us by the record."""
+        """The address, if our parent owns it; then the parent also watches this process through the "
+        "record."""
         self.record = RunRecord.attach(record) if record >= 0 else RunRecord()
         self.parent = sys.stdin.fileno()
         stdin = sys.stdin.buffer

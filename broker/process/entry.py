@@ -1,4 +1,4 @@
-"""What each program of ours does before anything else: settles what it has inherited from whoever started it."""
+"""Normalises the state that each of our programs inherits from its parent, before anything else."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from broker.process import signals
 
 
 def settle() -> None:
-    """Standard descriptors, signals, and output that can carry a file name of any bytes. Main thread only."""
+    """Set up standard descriptors, signals, and output that can carry file names of any bytes. Called on the main
+    thread only."""
     descriptors.open_missing()
     signals.settle()
     for stream in (sys.stdout, sys.stderr):

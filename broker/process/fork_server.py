@@ -1,12 +1,12 @@
 """Forks the workers of `Broker.run_workers`, the first and their replacements, from a process without TensorFlow.
 
-A process that holds a session must not fork what may use TensorFlow, and a fork of it would drag its memory along. So
-the broker's process forks the fork server before it loads anything; the fork server has one thread, and forks on
-request.
+A process that holds a session must not fork processes that may use TensorFlow, and its forks would carry its memory
+along. So the broker's process forks the fork server before it loads anything; the fork server has one thread, and forks
+on request.
 
     broker process  -- start(index) -->  fork server  -- fork -->  worker
                     <-- exited(index, status) --
-    the end of the pipe means: the broker's process is gone or done; the fork server ends its workers and itself
+     the end of the pipe means: the broker's process has ended or finished; the fork server ends its workers and itself
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _fork = multiprocessing.get_context("fork")
 
 
 class ForkServer:
-    """The broker process's handle on it. Make it before any model is loaded."""
+    """The broker process's handle on the fork server. Create it before any model is loaded."""
 
     def __init__(self, address: str, target: Callable[..., object], args: tuple[Any, ...]) -> None:
         self._pipe, theirs = _fork.Pipe()
@@ -45,7 +45,8 @@ class ForkServer:
         self._pipe.send(index)
 
     def next_exit(self) -> tuple[int, int]:
-        """Wait for a worker's end: (index, exit status; -N for signal N). Raises EOFError if the fork server died."""
+        """Wait for a worker's end: (index, exit status; -N for signal N). Raises EOFError if the fork "
+        "server died."""
         index, status = self._pipe.recv()
         return index, status
 
@@ -54,7 +55,7 @@ class ForkServer:
         return self._pipe.poll(seconds)
 
     def stop(self) -> None:
-        """End the workers that are left, and the fork server. Idempotent."""
+        """End the remaining workers and the fork server. Idempotent."""
         self._pipe.close()
         self._process.join()
 
@@ -69,7 +70,7 @@ def _main(
     parents_end.close()
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C ends the workers and the parent; then comes our turn
+    )  # Ctrl-C ends the workers and the parent; their end then ends this process
     ignored_children = signals.heed_children()
     os.environ[VARIABLE] = address
     workers: dict[int, tuple[int, ForkProcess]] = {}
@@ -98,7 +99,7 @@ def _worker(
     pipe: Connection, index: int, target: Callable[..., object], args: tuple[Any, ...], ignore_children: bool
 ) -> None:
     pipe.close()
-    if ignore_children:  # as whoever called `run_workers` has them
+    if ignore_children:  # as in the caller of `run_workers`
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ[INDEX_VARIABLE] = str(index)

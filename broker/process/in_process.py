@@ -1,4 +1,4 @@
-"""A broker on threads of this process, for models that are already here."""
+"""A broker on threads of this process, for models that this process already has."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _log = logging.getLogger("onesession.broker")
 
 
 class InProcess:
-    """Has the face of BrokerProcess. In a child forked later the handle is as if never started."""
+    """Has the interface of BrokerProcess. In a child forked later the handle behaves as if never started."""
 
     def __init__(self, settings: Settings, adopted: Sequence[LoadedModel]) -> None:
         self.settings = settings
@@ -28,7 +28,8 @@ class InProcess:
         return self._pid if self._server is not None and self._pid == os.getpid() else None
 
     def start(self, seconds: float = 0.0) -> None:
-        """Return when workers can attach; the models are there, so there is nothing to limit. Raises BrokerError."""
+        """Return when workers can attach. No model is loaded, so `seconds` is not needed. Raises "
+        "BrokerError."""
         descriptors.open_missing()  # what TensorFlow writes to descriptor 2 must not go into a segment
         server = Server(self.settings, self._failed, self._adopted)
         server.start()

@@ -1,8 +1,7 @@
-"""Says in the log which model a start loads, now and then, and sees to it that the start has an end: for a process that
-no parent watches.
+"""Logs regularly which model a start loads, and limits the time of the start, for a process that no parent watches.
 
-A loader that holds the interpreter's lock lets no thread of ours say anything. Where the process is the broker's own, a
-timer of C then ends it, with a line for each frame of the threads that it had.
+While a loader holds the interpreter's lock, no thread can log anything. If the process is the broker's own, a timer in
+C then ends it, and writes a line for each frame of its threads.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ from worker_client.system.clock import monotonic, monotonic_ns
 _log = logging.getLogger("onesession.start")
 
 _CHECK_SECONDS = 0.5
-_GRACE_SECONDS = 5.0  # for the thread, or our parent, to end it with a line that says why
+_GRACE_SECONDS = 5.0  # in which the thread, or our parent, can end it and log why
 
 
 @contextlib.contextmanager
 def reported_loads(
     record: RunRecord, limit_s: float, on_late: Callable[[str], None] | None
 ) -> Iterator[None]:
-    """While the models are loaded in the block. `on_late`, which ends the process, is called from another thread with
-    the reason; without it the start goes on, as this process is somebody else's."""
+    """Watch the loading of models in the block. Another thread calls `on_late`, which ends the process, with the
+    reason; without it the start continues, because this process belongs to another program."""
     over = threading.Event()
     start = Start(monotonic(), limit_s if on_late is not None else 0.0)
     thread = threading.Thread(
@@ -46,11 +45,12 @@ def reported_loads(
 
 @contextlib.contextmanager
 def ended_in_any_case(limit_s: float) -> Iterator[None]:
-    """The block has an end, even where code in C holds the interpreter's lock and our parent is gone; 0: no limit."""
+    """Limit the time of the block even if C code holds the interpreter's lock and our parent is gone; 0: "
+    "no limit."""
     if not limit_s:
         yield
         return
-    stderr = os.dup(2)  # what descriptor 2 is may be held back just then
+    stderr = os.dup(2)  # descriptor 2 may be redirected at that moment
     faulthandler.dump_traceback_later(limit_s + _GRACE_SECONDS, exit=True, file=stderr)
     try:
         yield

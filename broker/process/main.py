@@ -1,4 +1,5 @@
-"""The broker as a process: its main thread, which waits for what stops it. `broker_process.py` is the parent's side."""
+"""The broker as a process: its main thread, which waits for a stop. `broker_process.py` is the parent's "
+"side."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ _start_log = logging.getLogger("onesession.start")
 
 
 class Stopped(BaseException):
-    """A stop came while the models were still loading."""
+    """Raised when a stop comes while the models are still loading."""
 
 
 def serve(
@@ -44,12 +45,12 @@ def serve(
     record: RunRecord | None = None,
     watched: bool = False,
 ) -> int:
-    """Serve until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. Main thread only.
+    """Serve until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends, and return the exit status. Called on the
+    main thread only.
 
-    `fds`: the address, where it is the parent's. `record` is read by the parent, who sees to a start without an end as
-    well if we are `watched`. `service` is the unit of systemd that this process is.
-    Raises BrokerError if the broker cannot start. Ends the process at once when a run hangs that nothing else can end,
-    or when one still hangs after the drain.
+    `fds`: the address, if the parent owns it. The parent reads `record`, and also ends a start that takes too long if
+    we are `watched`. `service` is this process's systemd unit. Raises BrokerError if the broker cannot start. Ends the
+    process immediately when a run hangs that nothing else can end, or when one still hangs after the drain.
     """
     started_by = os.getppid()
     own_broker.be_alone()
@@ -93,7 +94,7 @@ def serve(
             log_stop(started_by)
         service.stopping()
         if not server.stop():
-            _end_process(1 if failed.is_set() else 0)  # threads are left that would not let it end
+            _end_process(1 if failed.is_set() else 0)  # the remaining threads would keep it from ending
     return 1 if failed.is_set() else 0
 
 
@@ -101,7 +102,8 @@ def serve(
 def _seen_to(
     record: RunRecord, settings: Settings, address_lock: AddressLock, watched: bool
 ) -> Iterator[None]:
-    """The start in the block has an end: our parent's task, if it watches; at the very last a timer's."""
+    """Limit the time of the start in the block: by our parent, if it watches, and by a timer as the last "
+    "resort."""
 
     def give_up(why: str) -> None:
         address_lock.note_failure(why)
@@ -117,7 +119,7 @@ def _seen_to(
 
 
 def _end_at_once(server: Server) -> None:
-    """Whoever watches this process starts it again."""
+    """End this process; its supervisor starts it again."""
     server.disconnect()
     server.address_lock.release()
     _end_process(1)
@@ -129,12 +131,12 @@ def _end_process(status: int) -> None:
 
 
 class _Stopper:
-    """Stops in order at the first signal, at once at the second; while models load, by an exception.
+    """Stops in order at the first signal, immediately at the second; while models load, by an exception.
 
-    That the parent is gone is told by SIGIO, too, and not by a thread: TensorFlow is best imported without any.
+    SIGIO reports that the parent is gone; a thread would do, but TensorFlow is best imported without threads.
 
-    The main thread waits on the descriptor to which every signal writes: one that another thread receives, or that
-    comes just before a wait, would not wake it from a lock.
+    The main thread waits on the descriptor to which every signal writes: a signal that another thread receives, or that
+    comes just before the wait, would not wake it from a lock.
     """
 
     def __init__(self) -> None:
@@ -143,7 +145,8 @@ class _Stopper:
         self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def begin_loading(self, parent: int | None) -> None:
-        """From now on a stop, which may have come already, raises Stopped; so does the end of the pipe `parent`."""
+        """From now on a stop raises Stopped, also one that came before; so does the end of the pipe "
+        "`parent`."""
         self.loading = True
         if self.stopping:
             raise Stopped
@@ -156,7 +159,7 @@ class _Stopper:
         os.write(self._write_end, b"\0")
 
     def wait(self, interval: float | None, tick: Callable[[], None]) -> None:
-        """Until a stop, with a `tick` every `interval` seconds. Main thread only."""
+        """Wait for a stop, and call `tick` every `interval` seconds. Called on the main thread only."""
         while not self.stopping:
             if select.select([self._wakeup], [], [], interval)[0]:
                 os.read(self._wakeup, 4096)
@@ -190,7 +193,7 @@ class _Stopper:
 
 
 def signal_end_of(pipe: int) -> None:
-    """Have SIGIO sent to this process when the pipe's other end is closed, or now if it is."""
+    """Have SIGIO sent to this process when the pipe's other end is closed, or now if it is closed already."""
     fcntl.fcntl(pipe, fcntl.F_SETOWN, os.getpid())
     fcntl.fcntl(pipe, fcntl.F_SETFL, fcntl.fcntl(pipe, fcntl.F_GETFL) | os.O_ASYNC)
     poll = select.poll()
@@ -200,19 +203,20 @@ def signal_end_of(pipe: int) -> None:
 
 
 def log_stop(started_by: int) -> None:
-    """`started_by`: our parent as it was when we started."""
+    """Log why the broker stops. `started_by`: the pid of our parent when we started."""
     if os.getppid() == started_by and not is_ending(started_by):
         _log.info("stopping")
         return
     _log.warning(
-        "stopping, because the process that started this broker (pid %d) has ended. A program that detaches from its "
+        "stopping, because the process that started this broker (pid %d) has ended. A program that "
+        "detaches from its "
         "terminal by a fork must start its broker after that fork",
         started_by,
     )
 
 
 def main() -> int:
-    """The body of a process that `BrokerProcess` has started."""
+    """The body of a process that `BrokerProcess` started."""
     startup_pipe = StartupPipe()
     entitle("broker", startup_pipe.settings)
     log_to_stderr(startup_pipe.settings.log_level, startup_pipe.settings.log_format)

@@ -1,20 +1,19 @@
-"""Signals: what whoever started us has ignored or blocked, and how our programs take theirs one by one.
+"""Signals: undoes what our parent ignored or blocked, and lets our programs take signals one by one.
 
-A signal that is ignored or blocked stays so over exec(). So each program of ours settles that first (`settle`):
+A signal that is ignored or blocked stays so across exec(). So each of our programs first sets this (`settle`):
 
-    SIGCHLD ignored       heeded all the same: ignored, it would take our children's exit statuses
-    SIGTERM ignored       heeded all the same: no terminal sends it; whoever does means us
+     SIGCHLD ignored       reset to default: ignored, our children's exit statuses would be lost
+     SIGTERM ignored       reset to default: no terminal sends it, so its sender means us
     SIGHUP, SIGINT, SIGQUIT ignored     stay so: nohup, and `&` in a script (`heeded`)
     anything blocked      unblocked
-    SIGPIPE               Python has it ignored, and nobody can tell what it was before
+     SIGPIPE               Python ignores it, and its previous setting is unknown
 
-and a command that we start gets them as we did (`Given.restore`).
+and a command that we start gets the inherited settings (`InheritedSignals.restore`).
 
-Supervisors take their signals one by one, with who sent them: by the main thread, which waits for them, and by no
-handler. For that they must be blocked in every thread: one that does not block a signal is given it while the main
-thread is busy, and dies of it with the process. numpy makes threads when it is imported, so it is too late when our
-code runs; `begin_again_blocked` starts the program anew, in the same process, with the signals blocked from the
-beginning.
+The main thread of a supervisor waits for its signals and takes them one by one, with their senders, without handlers.
+For that they must be blocked in every thread: a thread that does not block a signal receives it while the main thread
+is busy, which ends the process. numpy starts threads when it is imported, before our code runs; `begin_again_blocked`
+executes the program again, in the same process, with the signals blocked from the beginning.
 """
 
 from __future__ import annotations
@@ -31,17 +30,17 @@ from worker_client.system.interpreter import python
 
 Mask = set[int | signal.Signals]
 
-_VARIABLE = "ONESESSION_SIGNALS"  # what was given, while the program begins again
+_VARIABLE = "ONESESSION_SIGNALS"  # carries the inherited settings while the program is executed again
 
 
 class InheritedSignals(NamedTuple):
-    """What whoever started this program has set, of what we set otherwise."""
+    """The inherited signal settings that we changed."""
 
     blocked: frozenset[int]
     ignores_children: bool
 
     def restore(self) -> None:
-        """For a program that is about to be executed in this process."""
+        """Restore them for a program that is about to be executed in this process."""
         if self.ignores_children:
             signal.signal(signal.SIGCHLD, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_SETMASK, self.blocked)
@@ -52,7 +51,8 @@ _begun_again = False
 
 
 def settle() -> None:
-    """At the entry of a program of ours. Main thread only."""
+    """Change inherited settings as described above. Called first in each of our programs, on the main "
+    "thread only."""
     global _given, _begun_again
     text = os.environ.pop(_VARIABLE, None)
     if text is not None:
@@ -65,7 +65,8 @@ def settle() -> None:
 
 
 def heed_children() -> bool:
-    """Be told of children's ends, and of how they ended; whether that was ignored before."""
+    """Stop ignoring SIGCHLD, so that the exit statuses of children are kept. Returns whether it was "
+    "ignored before."""
     ignored = _is_ignored(signal.SIGCHLD)
     if ignored:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -73,7 +74,7 @@ def heed_children() -> bool:
 
 
 def heeded(signals: Iterable[signal.Signals]) -> frozenset[signal.Signals]:
-    """Those of them that are not to be ignored."""
+    """The signals among these that must not be ignored."""
     return frozenset(number for number in signals if number == signal.SIGTERM or not _is_ignored(number))
 
 
@@ -84,7 +85,7 @@ def _is_ignored(number: signal.Signals) -> bool:
 def begin_again_blocked(signals: Iterable[signal.Signals]) -> None:
     """If there are threads that do not block these and SIGCHLD, execute this program again with them blocked.
 
-    Signals that come meanwhile stay pending.
+    Signals that come in the meantime stay pending.
     """
     waited = {*signals, signal.SIGCHLD}
     if _begun_again or all(waited <= mask for mask in _masks_of_other_threads()):
@@ -99,27 +100,28 @@ def begin_again_blocked(signals: Iterable[signal.Signals]) -> None:
 
 
 class Signals:
-    """The signals that are blocked. `given` is for a command that is started meanwhile."""
+    """Takes the blocked signals. `given` are the inherited settings, for a command that is started in the "
+    "block."""
 
     def __init__(self, waited: Mask, given: InheritedSignals) -> None:
         self._waited = waited
         self.given = given
 
     def next(self, seconds: float | None) -> signal.struct_siginfo | None:
-        """Wait for one; None if none comes within `seconds`."""
+        """Wait for a signal; None if none comes within `seconds`."""
         if seconds is None:
             return signal.sigwaitinfo(self._waited)
         return signal.sigtimedwait(self._waited, seconds)
 
     def discard(self) -> None:
-        """Forget those that wait to be taken."""
+        """Discard the pending signals."""
         while self.next(0) is not None:
             pass
 
 
 @contextlib.contextmanager
 def blocked(signals: Iterable[signal.Signals]) -> Iterator[Signals]:
-    """Block these and SIGCHLD in the block. Main thread only."""
+    """Block these signals and SIGCHLD in the block. Called on the main thread only."""
     waited: Mask = {*signals, signal.SIGCHLD}
     before: Mask = signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     if _begun_again:
@@ -128,14 +130,14 @@ def blocked(signals: Iterable[signal.Signals]) -> Iterator[Signals]:
     try:
         yield taken
     finally:
-        taken.discard()  # what came too late to matter must not kill us now
+        taken.discard()  # a signal that came too late must not kill us now
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _masks_of_other_threads() -> Iterator[Mask]:
     for task in Path("/proc/self/task").iterdir():
         if task.name != str(os.getpid()):
-            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended meanwhile
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
                 yield blocked_by((task / "status").read_text())
 
 
@@ -145,7 +147,7 @@ def blocked_by(status: str) -> Mask:
 
 
 def pending_for(pid: int) -> Mask:
-    """The signals that a process has been sent and has not taken. Raises OSError."""
+    """The signals that were sent to a process and that it has not taken yet. Raises OSError."""
     return _numbers(Path(f"/proc/{pid}/status").read_text(), "ShdPnd")
 
 

@@ -1,7 +1,7 @@
-"""A process that we start: what the broker needs of `subprocess`, for parents that are somebody else's program.
+"""Starts a process: the part of `subprocess` that the broker needs, for parents that are other programs.
 
 A server's master waits for all its children, and so may take the exit status of ours. gevent's patched `subprocess`
-watches every child, and so would take those of the master's.
+watches every child, and so would take the exit statuses of the master's children.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ _LAST_CHECK_SECONDS = 0.05
 
 
 class SpawnedProcess:
-    """A program of Python's, in a session of its own. `stdin` is our end of its standard input."""
+    """A Python program in its own session. `stdin` is our end of its standard input."""
 
     def __init__(self, arguments: Sequence[str], keep: Iterable[int], environment: Mapping[str, str]) -> None:
-        """Start `python ARGUMENTS`. It inherits the descriptors `keep`, our output and our errors. Raises OSError, and
-        BrokerError where there is no Python to be found."""
+        """Start `python ARGUMENTS`. It inherits the descriptors `keep`, our standard output and standard error. Raises
+        OSError, and BrokerError if no Python interpreter is found."""
         keep, program = list(keep), python()
         theirs, ours = descriptors.pipe()
         self.stdin = open(ours, "wb", buffering=0)  # noqa: SIM115 - its end is what ends the child
         self.status: int | None = None
-        """Its exit status (-N for signal N), once it has ended and if it was us who waited for it."""
+        """Its exit status (-N for signal N), once it has ended and if this object waited for it."""
         self._ended = False
         actions = [(os.POSIX_SPAWN_DUP2, theirs, 0), *_outputs(), *_closing(keep)]
         try:
@@ -49,13 +49,13 @@ class SpawnedProcess:
             os.close(theirs)
 
     def has_ended(self) -> bool:
-        """Does not wait."""
+        """Whether it has ended, without waiting."""
         if not self._ended:
             self._wait(os.WNOHANG)
         return self._ended
 
     def wait(self, seconds: float | None = None) -> bool:
-        """Until it has ended; False if it does not within the time."""
+        """Wait until it has ended; False if it does not end within `seconds`."""
         if seconds is None and not self._ended:
             self._wait(0)
         limit = monotonic() + (seconds or 0)
@@ -73,7 +73,7 @@ class SpawnedProcess:
             os.kill(self.pid, signal.SIGKILL)
 
     def describe_end(self) -> str:
-        """How it has ended, or is just about to."""
+        """How it has ended, or is just about to end."""
         self.wait()
         if self.status is None:
             return "ended"
@@ -87,7 +87,7 @@ class SpawnedProcess:
     def _wait(self, options: int) -> None:
         try:
             pid, status = os.waitpid(self.pid, options)
-        except ChildProcessError:  # somebody else has waited for it
+        except ChildProcessError:  # other code has waited for it
             self._ended = True
             return
         if pid:
@@ -97,7 +97,7 @@ class SpawnedProcess:
 
 @contextmanager
 def _inherited(descriptors: Iterable[int]) -> Iterator[None]:
-    """They are inherited by what is started in the block."""
+    """Let processes that are started in the block inherit these descriptors."""
     with ExitStack() as stack:
         for fd in descriptors:
             if not os.get_inheritable(fd):
@@ -107,7 +107,7 @@ def _inherited(descriptors: Iterable[int]) -> Iterator[None]:
 
 
 def _outputs() -> list[tuple[int, int, str, int, int]]:
-    """/dev/null for those of its output and errors that we have not."""
+    """/dev/null for standard output and standard error if this process does not have them."""
     return [
         (os.POSIX_SPAWN_OPEN, fd, os.devnull, os.O_WRONLY, 0)
         for fd in (1, 2)
@@ -116,9 +116,11 @@ def _outputs() -> list[tuple[int, int, str, int, int]]:
 
 
 def _closing(keep: Iterable[int]) -> list[tuple[int, int]]:
-    """For what would be inherited else, such as a server's listening sockets."""
+    """Close actions for descriptors that would be inherited otherwise, such as a server's listening "
+    "sockets."""
     kept = {0, 1, 2, *keep}
-    # It may have been higher once. glibc refuses those beyond; it asks here, too, so also where getrlimit is refused.
+    # The limit may have been higher before. glibc refuses descriptors beyond it, by the same call as here, so the
+    # result agrees even where getrlimit is refused.
     limit = os.sysconf("SC_OPEN_MAX")
     return [
         (os.POSIX_SPAWN_CLOSE, fd)
@@ -134,5 +136,5 @@ def _open_descriptors() -> list[int]:
 def _is_inheritable(fd: int) -> bool:
     try:
         return os.get_inheritable(fd)
-    except OSError:  # closed meanwhile, as is the one that listed them
+    except OSError:  # closed in the meantime, as the descriptor of the listing is
         return False

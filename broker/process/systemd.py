@@ -1,9 +1,9 @@
-"""What a broker tells systemd, if that started it: that it is ready, that it stops, that it still makes progress.
+"""Notifies systemd, if that started the broker: that it is ready, that it stops, that it still makes progress.
 
     $NOTIFY_SOCKET   <-- READY=1, STOPPING=1, STATUS=...   (Type=notify)
-    $WATCHDOG_USEC   <-- WATCHDOG=1 twice in that time, as long as every thread in `Progress` goes round
+    $WATCHDOG_USEC   <-- WATCHDOG=1 twice in that time, as long as every watched thread makes progress
 
-The protocol is sd_notify(3): one datagram a message.
+The protocol is sd_notify(3): one datagram per message.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from collections.abc import Callable, Mapping
 _log = logging.getLogger("onesession.systemd")
 
 Call = Callable[[Callable[[], None]], None]
-"""Has a thread do something between two of its rounds."""
+"""A function that has a thread run an action between two of its rounds."""
 Stuck = Callable[[float], list[str]]
-"""What has made no progress for so many seconds."""
+"""A function that names what has made no progress for this many seconds."""
 
 
 class Service:
@@ -32,7 +32,8 @@ class Service:
 
     @classmethod
     def from_environment(cls) -> Service:
-        """Takes its variables out of the environment: they are not for the processes that we start."""
+        """Read its variables, and remove them from the environment: they are not for the processes that "
+        "we start."""
         address = os.environ.pop("NOTIFY_SOCKET", None) or None
         microseconds = os.environ.pop("WATCHDOG_USEC", "")
         pid = os.environ.pop("WATCHDOG_PID", "") or str(os.getpid())
@@ -41,11 +42,12 @@ class Service:
 
     @property
     def interval(self) -> float | None:
-        """Seconds between two calls of `tick`; None if nobody watches."""
+        """Seconds between two calls of `tick`; None if systemd does not watch."""
         return None if self._watchdog_seconds is None else self._watchdog_seconds / 2
 
     def ready(self, threads: Mapping[str, Call], stuck: Stuck = lambda _seconds: []) -> None:
-        """Workers can attach; from now on these threads are watched. `stuck` tells of those of another process."""
+        """Notify that workers can attach; from now on these threads are watched. `stuck` reports threads of another
+        process."""
         self._stuck_elsewhere = stuck
         self._send("READY=1", "STATUS=serving")
         if self.interval is not None:
@@ -53,14 +55,15 @@ class Service:
             self.tick()
 
     def tick(self) -> None:
-        """Tell systemd that we live, unless a thread has not gone round since the last tick."""
+        """Notify systemd that the process is alive, unless a thread has made no progress since the last "
+        "tick."""
         if self._progress is None or self.interval is None:
             return
         stuck = [*self._progress.stuck(), *self._stuck_elsewhere(self.interval)]
         if not stuck:
             self._send("WATCHDOG=1")
         else:
-            _log.critical("no progress of %s since the last look", " and ".join(stuck))
+            _log.critical("no progress of %s since the last check", " and ".join(stuck))
             self._send(f"STATUS=no progress of {' and '.join(stuck)}")
 
     def stopping(self) -> None:
@@ -74,19 +77,20 @@ class Service:
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
                 sock.sendto("\n".join(lines).encode(), name)
-        except OSError as error:  # also: its queue is full, and the next tick comes soon
+        except OSError as error:  # or its queue is full, and the next tick comes soon
             _log.warning("systemd could not be notified of %s: %s", lines[0], error)
 
 
 class ThreadProgress:
-    """Whether threads go round: each is asked to do a trifle, and must have done it when next looked at."""
+    """Checks whether threads make progress: each is asked to run a trivial action, and must have run it by the next
+    check."""
 
     def __init__(self, threads: Mapping[str, Call]) -> None:
         self._threads = dict(threads)
         self._waiting: set[str] = set()
 
     def stuck(self) -> list[str]:
-        """The threads that have not done since the last call what that asked of them; the others are asked again."""
+        """The threads that have not run the action of the last call; the others are asked again."""
         stuck = sorted(self._waiting)
         for name, call in self._threads.items():
             if name not in stuck:

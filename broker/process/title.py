@@ -1,4 +1,4 @@
-"""What `ps`, `htop` and `systemd-cgls` call a process of ours that was started with `python -c`.
+"""Sets the name that `ps`, `htop` and `systemd-cgls` show for our processes, which are started with `python -c`.
 
 With the package setproctitle, `onesession: broker default [digits, mean]`; without it, the kernel's short name of the
 process is `onesession`, which `top`, `pgrep onesession` and `ps -o comm` show.
@@ -18,7 +18,7 @@ _MOST_MODELS = 8
 
 
 def entitle(role: str, settings: Settings) -> None:
-    """Name this process after its role, its broker and the models. Main thread only."""
+    """Name this process after its role, its broker and the models. Called on the main thread only."""
     try:
         from setproctitle import setproctitle
     except ImportError:
@@ -35,7 +35,7 @@ def title(role: str, settings: Settings) -> str:
 
 
 def _name(address: str) -> str:
-    """As `--name` has it."""
+    """The broker's name as `--name` takes it."""
     path = Path(address)
     ours = path.parent == runtime_directory() and path.suffix == ".sock"
     name = path.stem if ours else address
