@@ -1,1 +1,1 @@
-"""Who runs next, and with whom. Knows neither slots nor models; what decides on batches has the clock passed in."""
+"""Decides which requests run next, and together. Knows neither slots nor models; the clock is passed in."""

@@ -1,16 +1,16 @@
 """Which of the waiting requests run together: pure decisions, no clock, no memory, no TensorFlow.
 
 The contract. Requests join a batch if they are of one group (same signature, same shape of a row), up to `limit` rows;
-a request larger than the limit runs by itself. Whoever asks gets a batch of what waits by now: nothing waits for
-company, unless its group has a `Delay`.
+a request larger than the limit runs by itself. `next_batch` returns a batch of the requests that wait now: no request
+waits for more requests unless its group has a `Delay`.
 
-Workers take turns (`turns.py`). The batch belongs to the worker whose turn it is: its first waiting request is in it,
-and the room that is left is shared out among the others of that group, one request of each worker after the other. So a
-worker waits for one batch of each other worker that waits, however long their queues are; within one group and with no
-more workers than rows in a batch, it waits for none. A worker's requests of one group and priority keep their order.
+Workers take turns (`turns.py`). The batch belongs to the worker whose turn it is: it contains its first waiting request,
+and the remaining room is shared among the other workers of that group, one request each in turn. So a worker waits for
+one batch of each other waiting worker, however long their queues are; within one group and with no more workers than
+rows in a batch, it waits for none. A worker's requests of one group and priority keep their order.
 
-Bulk requests fill the room that interactive ones leave, and have a batch of their own when no interactive one
-waits, but at the latest after BULK_EVERY - 1 others.
+Bulk requests fill the room that interactive requests leave. They get a batch of their own when no interactive request
+waits, and at the latest after BULK_EVERY - 1 other batches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ T = TypeVar("T", bound=QueuedRequest)
 
 
 class _Group(Generic[T]):
-    """Who waits for the next batch of this kind: for each priority, the workers in turn, each with a queue."""
+    """The requests of one group that wait: for each priority, the workers in turn, each with a queue."""
 
     __slots__ = ("delay", "lanes", "limit", "rows")
 
@@ -39,7 +39,7 @@ class _Group(Generic[T]):
         self.lanes: tuple[OrderedDict[Hashable, deque[T]], ...] = (OrderedDict(), OrderedDict())
 
     def hold_until(self, now_ns: int) -> int:
-        """When this group's batch may run at the latest; a time past means now."""
+        """When this group's batch must run at the latest; a past time means now."""
         if self.delay is None or self.rows >= self.limit:
             return 0
         waiting = [item for lanes in self.lanes for lane in lanes.values() for item in lane]
@@ -47,7 +47,7 @@ class _Group(Generic[T]):
 
 
 class Batcher(Generic[T]):
-    """Not thread-safe: it belongs to one thread, or to one lock."""
+    """The waiting requests of one queue. Not thread-safe: it belongs to one thread, or to one lock."""
 
     def __init__(self) -> None:
         self._groups: dict[Hashable, _Group[T]] = {}
@@ -63,14 +63,14 @@ class Batcher(Generic[T]):
         return self._count
 
     def add(self, item: T) -> None:
-        """Let a request wait."""
+        """Add a waiting request."""
         key = item.group
         if key is None:
             self._alone += 1
             key = ("alone", self._alone)
         group = self._groups.get(key)
         if group is None:
-            # No delay for what nobody may join.
+            # No delay for a request that others cannot join.
             delay = None if item.group is None else item.delay
             group = self._groups[key] = _Group(item.batch_limit, delay)
         worker, level = item.worker, item.level
@@ -84,7 +84,7 @@ class Batcher(Generic[T]):
         self._count += 1
 
     def next_batch(self, now_ns: int) -> list[T]:
-        """The next batch; empty if nothing waits, or if all that waits is held for company."""
+        """The next batch; empty if nothing waits, or if all waiting requests are held for more requests."""
         for level in self._levels():
             for worker, groups in self._turns[level]:
                 for key, group in groups.items():
@@ -93,7 +93,8 @@ class Batcher(Generic[T]):
         return []
 
     def remove(self, wanted: Callable[[T], bool]) -> list[T]:
-        """Take out all that is wanted, each worker's in order. All of a group are, or none."""
+        """Take out all wanted requests, each worker's in order. `wanted` must agree for all requests of a "
+        "group."""
         removed: list[T] = []
         for level, turns in enumerate(self._turns):
             for worker, groups in turns.items():
@@ -105,7 +106,7 @@ class Batcher(Generic[T]):
         return removed
 
     def hold_until(self, now_ns: int) -> int:
-        """When to ask again, where `next_batch` gave nothing though something waits."""
+        """When to call `next_batch` again if it returned nothing although requests wait."""
         return min((group.hold_until(now_ns) for group in self._groups.values()), default=now_ns)
 
     def _levels(self) -> tuple[int, int]:
@@ -127,7 +128,7 @@ class Batcher(Generic[T]):
         return batch
 
     def _fill(self, batch: list[T], room: int, level: int, key: Hashable, group: _Group[T]) -> int:
-        """Add one request of each worker after the other while there is room; the room that is left."""
+        """Add one request of each worker in turn while there is room. Returns the room that is left."""
         lanes = group.lanes[level]
         fits = True
         while room > 0 and fits:

@@ -1,4 +1,5 @@
-"""How long a batch waits for company, and what a run of so many rows costs: pure, the clock comes from outside."""
+"""How long a batch waits for more requests, and the cost of a run by its rows: pure code, the clock is "
+"passed in."""
 
 from __future__ import annotations
 
@@ -6,14 +7,14 @@ from collections.abc import Hashable, Iterable
 
 from broker.scheduling.request import QueuedRequest
 
-_FORGET = 0.95  # a run counts half after 14 others
+_FORGET = 0.95  # the weight of a run halves after 14 others
 _MAX_KNOWN = 4096
 _FIRST_PAUSE_NS = 50_000_000
 _LAST_PAUSE_NS = 10_000_000_000
 
 
 class RunCost:
-    """Fits `duration = fixed + per_row * rows` to recent runs: least squares in which old runs fade.
+    """Fits `duration = fixed + per_row * rows` to recent runs: least squares with decaying weights.
 
     The model of BentoML's adaptive batching (CorkDispatcher), there over the last 50 batches.
     """
@@ -35,7 +36,7 @@ class RunCost:
         self._nn = self._nn * _FORGET + rows * rows
         self._nt = self._nt * _FORGET + rows * duration_ns
         spread = self._w * self._nn - self._n * self._n
-        if spread < 0.01 * self._n * self._n:  # all of one size: nothing tells the fixed part, so claim none
+        if spread < 0.01 * self._n * self._n:  # all of one size: the fixed part is unknown, so assume none
             self.per_row_ns = self._t / self._n if self._n else 0.0
             self.fixed_ns = 0.0 if self._n else self._t / self._w
             return
@@ -47,12 +48,14 @@ class RunCost:
 
 
 def _last_call(item: QueuedRequest, run_ns: float) -> int:
-    """When this request must run to be answered in time: with twice the run's time left, and a quarter of its own."""
+    """When this request must run at the latest: twice the run's time and a quarter of its timeout before its
+    deadline."""
     return item.deadline_ns - int(max(2 * run_ns, (item.deadline_ns - item.taken_ns) / 4))
 
 
 class FixedDelay:
-    """Until the oldest has waited `max_delay`, or the most urgent must run now to be answered in time."""
+    """Holds a batch until the oldest request has waited `max_delay`, or the most urgent must run to be answered in
+    time."""
 
     def __init__(self, max_delay_ns: int, cost: RunCost) -> None:
         self._max_delay_ns = max_delay_ns
@@ -73,21 +76,23 @@ class FixedDelay:
 
 
 class AutoDelay:
-    """Waits for those who are about to come, where that pays.
+    """Holds a batch for requests that are about to come, where that pays off.
 
-    A caller that was answered tends to come back after about as long as the last times: from this, `AutoDelay`
-    knows who is about to come and when. Holding n requests for d, until k others are there, costs each of the n the
-    time d and the k's rows; it saves each of the k the fixed cost of a run of their own. It is held as long as the
-    saving is the larger, and never longer than one fixed cost. Nobody about to come, as with one caller: no delay.
+    A caller that was answered tends to come back after about as long as the last times: from this, `AutoDelay` predicts
+    which callers come, and when. Holding n requests for the time d, until k others have come, costs each of the n
+    requests d and the run time of the k's rows; it saves each of the k requests the fixed cost of a separate run. The
+    batch is held as long as the saving is larger, and never longer than one fixed cost. If no caller is expected, as
+    with a single caller, there is no delay.
 
-    Whether it did pay is looked at after each hold; if not, there is none for a while, twice as long each time.
+    After each hold, the result is checked; if the hold did not pay off, there is none for a while, twice as long each
+    time.
     """
 
     def __init__(self, cost: RunCost) -> None:
         self._cost = cost
-        self._answered: dict[Hashable, int] = {}  # who is away, since when
-        self._think: dict[Hashable, tuple[float, float]] = {}  # how long they stayed away: mean and deviation
-        self._held_ns = 0  # since when the batch to come is held; 0 if it is not
+        self._answered: dict[Hashable, int] = {}  # callers that are away: since when
+        self._think: dict[Hashable, tuple[float, float]] = {}  # time away: mean and deviation
+        self._held_ns = 0  # since when the next batch is held; 0 if it is not
         self._held_requests = 0
         self._score = 0.0
         self._pause_ns = _FIRST_PAUSE_NS
@@ -127,7 +132,7 @@ class AutoDelay:
         return int(until)
 
     def _best(self, requests: int, rows: int, now_ns: int, latest_ns: float) -> float:
-        """The moment to hold until that saves most; 0 if none saves anything."""
+        """The time until which a hold saves most; 0 if no hold saves anything."""
         per_request = self._cost.per_row_ns * rows / requests
         best, until = 0.0, 0.0
         for others, when in enumerate(self._expected(now_ns, latest_ns), 1):
@@ -137,7 +142,7 @@ class AutoDelay:
         return until
 
     def _expected(self, now_ns: int, latest_ns: float) -> list[float]:
-        """When those who are away are expected, soonest first; not those who are overdue."""
+        """When the callers that are away are expected, soonest first, without those that are overdue."""
         times = []
         for key, since in self._answered.items():
             think = self._think.get(key)
@@ -148,7 +153,7 @@ class AutoDelay:
         return sorted(times)
 
     def ran(self, requests: int, now_ns: int) -> None:
-        """A batch of so many requests begins to run: was it worth the wait?"""
+        """A batch of `requests` requests begins to run: check whether holding it paid off."""
         if not self._held_ns:
             return
         waited, self._held_ns = now_ns - self._held_ns, 0

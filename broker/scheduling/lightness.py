@@ -1,30 +1,30 @@
 """Whether a signature is light, so that the intake thread runs it itself, or heavy: decided by its runs. Pure.
 
     unknown ----------------\
-    measured and not short --+--> heavy --SHORT_RUNS short runs, none long, the pause is over--> light
+     measured and not short --+--> heavy --SHORT_RUNS short runs, no long one, pause is over-----> light
     ended inline by a long run    ^                                                                |
                                   +----------one long run, or slow ones on average------------------+
 
-A long run on the intake thread holds up every model and every worker, while a light model that counts as heavy loses
-the time in which one thread wakes another. So heavy is decided by a single run, light by many; and a signature that
-is long now and then (one image in a hundred, say) is tried again after pauses that get longer.
+A long run on the intake thread delays every model and every worker, while a light model that counts as heavy only loses
+the time in which one thread wakes another. So a single run makes a signature heavy, and many runs make it light; a
+signature with occasional long runs (one image in a hundred, say) is tried again after increasing pauses.
 """
 
 from __future__ import annotations
 
 LONG_NS = 5_000_000
-"""One run that holds the intake thread for longer makes the signature heavy."""
+"""One run that holds the intake thread longer than this makes the signature heavy."""
 SHORT_NS = 1_000_000
-"""What a light signature's runs may take on average, and each of the runs that make it light."""
+"""Limit for the average run of a light signature, and for each of the runs that make it light."""
 LIGHT_MEAN_NS = 250_000
-"""What they may take on average to make it light. In between it stays what it is."""
+"""Limit for the average of the runs that make it light. Between the two limits it stays as it is."""
 SHORT_RUNS = 500
 OUTWEIGHED_BY = 100
-"""So many short runs make up for one that is neither short nor long: 99 in 100 must be short."""
+"""This many short runs outweigh one that is neither short nor long: 99 in 100 must be short."""
 FIRST_PAUSE_NS = 10_000_000_000
 LAST_PAUSE_NS = 600_000_000_000
 _FORGIVEN = 10
-"""After so many times its pause as a light signature, the next pause is the first again."""
+"""A signature that was light for this many times its pause starts again with the first pause."""
 
 MEASURED = "measured"
 UNMEASURED = "unmeasured"
@@ -34,9 +34,9 @@ SLOW = "slow runs"
 
 
 class Lightness:
-    """Of one signature. `why` says in a word what decided: one of the words above, or what `always_heavy` was given.
+    """Whether one signature is light. `why` names the reason: one of the words above, or the text of `always_heavy`.
 
-    `ran` must be called with every run of a heavy signature, and of a light one with those above `watch_ns`. Not
+    `ran` must be called for every run of a heavy signature, and for runs of a light one above `watch_ns`. Not
     thread-safe.
     """
 
@@ -46,9 +46,9 @@ class Lightness:
         self.light = light and not always_heavy
         self.why = always_heavy or why
         self._always_heavy = bool(always_heavy)
-        self._score = 0  # short runs since the last long one, less what the others outweigh
-        self._pause_ns = 0  # the last one
-        self._since_ns = 0  # when its runs made it light
+        self._score = 0  # short runs since the last long one, minus the weight of other runs
+        self._pause_ns = 0  # length of the last pause
+        self._since_ns = 0  # when it became light
         self._until_ns = 0  # the end of the pause
 
     def __repr__(self) -> str:
@@ -56,11 +56,12 @@ class Lightness:
 
     @property
     def watch_ns(self) -> int:
-        """Only runs that took longer can change it."""
+        """Only runs that took longer than this can change the decision."""
         return SHORT_NS if self.light else -1
 
     def ran(self, run_ns: int, mean_ns: int, now_ns: int) -> None:
-        """One more run, which ended now; `mean_ns` is the recent runs' moving average, this one included."""
+        """Take one more run into account, which ended now; `mean_ns` is the moving average of recent runs, this one
+        included."""
         if self.light:
             if run_ns > LONG_NS:
                 self._turn_heavy(LONG, now_ns)

@@ -1,7 +1,7 @@
-"""Whether workers may poll for their answers, and the intake for requests: who else could use the cores, and why not.
+"""Decides whether workers may poll for their answers, and the intake for requests, by who else could use the cores.
 
-A poller takes a core that nobody else wants, or time from somebody. So each that may poll needs one to spare, and the
-worker still finds out by trying whether polling is faster there (`worker_client/ipc/waiting.py`).
+A poller uses a spare core, or it takes time from another thread. So each poller needs a spare core, and the worker
+still measures whether polling is faster (`worker_client/ipc/waiting.py`).
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, POLL_NOT
 
 
 class Reason(str, Enum):
-    """What decides how workers wait, in the words of `onesession top` and of the metric."""
+    """The reason for how workers wait, as `onesession top` and the metric name it."""
 
     QUIET = "quiet"
-    """There are cores to spare."""
+    """There are spare cores."""
     CROWD = "crowd"
     """More workers call than there are cores, and keep the broker busy."""
     PAUSES = "pauses"
-    """More workers call than there are cores, but not all the time."""
+    """More workers call than there are cores, but not constantly."""
     OTHERS = "others"
-    """Something else computes."""
+    """Other programs compute."""
     INTERRUPTED = "interrupted"
     """The intake has just lost its core for a time slice."""
     QUOTA = "quota"
-    """A control group may use less than the cores: what is polled away is missing later."""
+    """A control group limits the CPU time: time spent on polling is missing later."""
 
 
 class Leave(NamedTuple):
-    """`how` is a POLL_ word of `wire/layout.py`."""
+    """A decision. `how` is a POLL_ word of `wire/layout.py`."""
 
     how: int
     reason: Reason
 
 
 def leave(active: int, cores: int, *, busy: bool, others: float = 0.0, quota: float | None = None) -> Leave:
-    """For `active` workers. `busy`: they keep the intake so. `others`: cores that something else uses. `quota`: what a
-    control group allows, in cores, if it does not allow all."""
+    """The decision for `active` workers. `busy`: they keep the intake busy. `others`: cores that other programs use.
+    `quota`: the limit of a control group in cores, None without a limit."""
     if quota is not None and quota < cores and active + 1 > quota:
         return Leave(POLL_NOT, Reason.QUOTA)
     if others:

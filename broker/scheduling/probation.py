@@ -1,7 +1,7 @@
-"""After a death of the broker's process: models that ran then run one request at a time, and no two of them at once.
+"""Probation after the broker's process died: the suspects run one request at a time, and no two of them concurrently.
 
-So if one of them ends the process again, what ran then is known to be what does it, and the others' calls are not taken
-for guilty. It ends after a minute; a request that ends the process is sent again long before that.
+So if one of them ends the process again, the request that ran is known to be the cause, and other calls are not blamed.
+Probation ends after a minute; a request that ends the process is sent again long before that.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ _SECONDS = 60.0
 
 
 class Probation:
-    """Any thread. `active` is all that the others' requests pay for it."""
+    """The models on probation. Used by any thread. Requests of other models only pay for a check of "
+    "`active`."""
 
     def __init__(self, models: Iterable[str] = ()) -> None:
         self._models = set(models)
@@ -31,13 +32,13 @@ class Probation:
         return self.active and model in self._models
 
     def begin(self, model: str) -> None:
-        """This one, too, for a minute from now."""
+        """Put this model on probation for a minute from now."""
         self._models = self._models | {model}
         self._until_ns = monotonic_ns() + int(_SECONDS * 1e9)
         self.active = True
 
     def update(self, now_ns: int) -> None:
-        """See whether it is over."""
+        """End the probation if the minute is over."""
         if self.active and now_ns >= self._until_ns:
             self.active = False
             self._models = set()

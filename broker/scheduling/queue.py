@@ -1,13 +1,13 @@
-"""What waits for one thread, or for one model's runners: a batcher behind limits.
+"""The queue of one thread, or of one model's runners: a batcher behind limits.
 
     add --> room for the model? --yes--> (split) --> batcher --> next_batch
-                                \\--no--> held, by turns of the workers --> as soon as there is room
+                                 \\--no--> held; workers take turns --> admitted as soon as there is room
 
-A model's queue is bounded in rows and bytes; a request is let in while both are below. What is held costs the broker
-nothing: the request stays in its worker's slot, and that worker's slots are bounded.
+A model's queue is bounded in rows and bytes; requests are admitted while both are below their limits. A held request
+costs the broker nothing: it stays in its worker's slot, and each worker has a bounded number of slots.
 
-No request fills the queue by its own size. One that is split counts with the parts that are queued so far; one that
-runs in one piece, however long its first dimension is, counts as one batch at most.
+No request fills the queue by its own size. A split request counts with the parts that are queued; a request that runs
+in one piece counts as one batch at most, however long its first dimension is.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T", bound=QueuedRequest)
 
 
 class _Alone(QueuedRequest, Generic[T]):
-    """A held request, as a batcher sees it: the batcher then is a queue in which workers take turns."""
+    """A held request that joins no other: a batcher of these is a queue in which workers take turns."""
 
     __slots__ = ("item", "level", "worker")
 
@@ -39,7 +39,7 @@ class _Alone(QueuedRequest, Generic[T]):
 
 
 class _Admission(Generic[T]):
-    """One model's part of the queue."""
+    """The admitted and held requests of one model."""
 
     __slots__ = ("held", "nbytes", "rows")
 
@@ -50,9 +50,10 @@ class _Admission(Generic[T]):
 
 
 class Queue(Generic[T]):
-    """Not thread-safe: it belongs to one thread, or to one lock.
+    """A queue with limits for each model. Not thread-safe: it belongs to one thread, or to one lock.
 
-    `split` gives the first parts that a request runs in, each within its batch limit: itself, if it is.
+    `split` gives the first parts of a request, each within its batch limit; the request itself if it is within the
+    limit.
     """
 
     def __init__(self, split: Callable[[T], Sequence[T]]) -> None:
@@ -61,7 +62,7 @@ class Queue(Generic[T]):
         self._admissions: dict[QueueLimits, _Admission[T]] = {}
 
     def __bool__(self) -> bool:
-        """True if something waits. What is held waits behind something."""
+        """True if a request waits. Held requests always wait behind an admitted one."""
         return bool(self._batcher)
 
     def add(self, item: T) -> None:
@@ -77,7 +78,7 @@ class Queue(Generic[T]):
             self._enter(admission, item)
 
     def next_batch(self, now_ns: int) -> list[T]:
-        """The next batch; empty if nothing waits, or if all that waits is held for company."""
+        """The next batch; empty if nothing waits, or if all waiting requests are held for more requests."""
         batch = self._batcher.next_batch(now_ns)
         if batch:
             if batch[0].delay is not None:
@@ -86,13 +87,14 @@ class Queue(Generic[T]):
         return batch
 
     def answered(self, batch: Sequence[T], delay: Delay | None, now_ns: int) -> None:
-        """A batch of this queue has been run, which had this delay."""
+        """Note that a batch of this queue, whose group has this delay, has been run."""
         if delay is not None:
             for item in batch:
                 delay.answered(item.key, now_ns)
 
     def remove(self, limits: QueueLimits, wanted: Callable[[T], bool]) -> list[T]:
-        """Take out all that is wanted of one model, as it came: for another queue. All of a group are, or none."""
+        """Take out all wanted requests of one model, unsplit, for another queue. `wanted` must agree for all of a
+        group."""
         admission = self._admissions.get(limits)
         if admission is None:
             return []
@@ -107,11 +109,11 @@ class Queue(Generic[T]):
         return queued + held
 
     def hold_until(self, now_ns: int) -> int:
-        """When to ask again, where `next_batch` gave nothing though something waits."""
+        """When to call `next_batch` again if it returned nothing although requests wait."""
         return self._batcher.hold_until(now_ns)
 
     def waiting(self, limits: QueueLimits) -> tuple[int, int, int]:
-        """Of one model: rows and bytes that wait, and requests held."""
+        """The rows and bytes of one model that wait, and its held requests."""
         admission = self._admissions.get(limits)
         return (admission.rows, admission.nbytes, len(admission.held)) if admission else (0, 0, 0)
 
@@ -128,7 +130,7 @@ class Queue(Generic[T]):
         self._batcher.add(part)
 
     def _leave(self, batch: list[T]) -> None:
-        """All of a batch are of one model."""
+        """Count a batch out, whose requests are all of one model."""
         limits = batch[0].limits
         admission = self._admissions[limits]
         for item in batch:
@@ -147,5 +149,5 @@ class Queue(Generic[T]):
 
 
 def _counted(item: QueuedRequest) -> int:
-    """How many of the queue's rows it takes."""
+    """The number of rows with which a request counts."""
     return min(item.rows, item.batch_limit)

@@ -1,4 +1,4 @@
-"""What a request is for the scheduler: queue, batcher and delay know nothing else of it."""
+"""The scheduler's view of a request: queue, batcher and delay know nothing else of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BULK = 1
 
 
 class QueueLimits(Protocol):
-    """How much of one model may wait. Hashable by identity: one for each model."""
+    """How many rows and bytes of one model may wait. Hashable by identity: one for each model."""
 
     @property
     def max_rows(self) -> int: ...
@@ -23,22 +23,23 @@ class QueueLimits(Protocol):
 
 
 class Delay(Protocol):
-    """How long a group's requests wait for company."""
+    """How long a group's requests wait for more requests."""
 
     def hold_until(self, waiting: Iterable[QueuedRequest], rows: int, now_ns: int) -> int:
-        """When the batch of these, `rows` together and less than the limit, is to run; a time past means now."""
+        """When the batch of these requests must run, which have `rows` rows, less than the limit; a past time means
+        now."""
         ...
 
     def arrived(self, key: Hashable, now_ns: int) -> None:
-        """A request of this caller came."""
+        """A request of this caller has arrived."""
         ...
 
     def ran(self, requests: int, now_ns: int) -> None:
-        """A batch of so many requests begins to run."""
+        """A batch of `requests` requests begins to run."""
         ...
 
     def answered(self, key: Hashable, now_ns: int) -> None:
-        """A request of this caller was answered."""
+        """A request of this caller has been answered."""
         ...
 
 
@@ -46,9 +47,9 @@ class QueuePolicy(Protocol):
     """How the requests of one signature are batched, and how many may wait."""
 
     batch_limit: int
-    """Rows of a batch."""
+    """Maximum rows of a batch."""
     divisible: bool
-    """Its requests may be joined."""
+    """Whether its requests may be joined."""
 
     @property
     def limits(self) -> QueueLimits: ...
@@ -58,7 +59,7 @@ class QueuePolicy(Protocol):
 
 
 class Work(Protocol):
-    """What is to be run for a request."""
+    """The work of a request: the signature to run."""
 
     level: int
     rows: int
@@ -70,14 +71,14 @@ class Work(Protocol):
 
 
 class QueuedRequest:
-    """A request, or a part of one."""
+    """A queued request, or a part of one."""
 
     __slots__ = ()
 
     worker: Hashable
-    """Whose it is: workers take turns."""
+    """The worker that sent it: workers take turns."""
     key: Hashable
-    """Who sent it, for a delay that learns when to expect more."""
+    """The caller that sent it, for a delay that learns when to expect more requests."""
     taken_ns: int
     deadline_ns: int
     prepared: Work
@@ -89,7 +90,7 @@ class QueuedRequest:
 
     @property
     def group(self) -> Hashable:
-        """It may join others of its group. None: it never joins another."""
+        """The group of requests that it may join; None if it never joins others."""
         return self.prepared.group if self.prepared.served.divisible else None
 
     @property
@@ -114,10 +115,10 @@ class QueuedRequest:
     def delay(self) -> Delay | None:
         return self.prepared.served.delay
 
-    # -- told by the queue ---------------------------------------------------------------------------------------
+    # -- called by the queue -------------------------------------------------------------------------------------
 
     def hold(self, held: bool) -> None:
-        """It is held for want of room, or no longer."""
+        """Note whether the request is held because the queue is full."""
 
     def following(self) -> Self | None:
         """The part that is queued when this one leaves the queue."""
