@@ -1,1 +1,2 @@
-"""A broker put together and kept at work: all its parts, the watchdog, the lifeline, the end when nobody uses it."""
+"""Assembles and runs a broker: all its parts, the watch of runs, the lifeline, and the end when nobody "
+"uses it."""

@@ -1,10 +1,10 @@
-"""Tells of this process's end at once, whatever it dies of.
+"""Reports this process's end to workers immediately, whatever its cause.
 
-A process that is killed frees its memory first and closes its descriptors then (Linux: do_exit() calls exit_mm() before
-exit_files()): with a model in it, the peers of its sockets learn of the end after tens to hundreds of milliseconds.
-The memory is freed by the last thread that ends, though, and every thread closes what only it has. So one thread takes
-a table of descriptors of its own (unshare(2), CLONE_FILES) and opens a pipe in it: whoever has the pipe's other end is
-told as soon as that thread has ended, which takes about a millisecond.
+A process that is killed first frees its memory and then closes its descriptors (Linux: do_exit() calls exit_mm() before
+exit_files()): with a model in it, the peers of its sockets learn of the end after tens to hundreds of milliseconds. The
+last thread that ends frees the memory, though, while every thread closes the descriptors that only it has. So one
+thread takes its own table of descriptors (unshare(2), CLONE_FILES) and opens a pipe in it: the holder of the pipe's
+other end is notified as soon as that thread has ended, which takes about a millisecond.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ _CLONE_FILES = 0x400
 
 
 class Lifeline:
-    """`fd` is a descriptor at which poll(2) reports POLLHUP when this process, or `close`, has ended the thread.
+    """The lifeline of this process: poll(2) reports POLLHUP for `fd` when the process's end, or `close`, ends its
+    thread.
 
-    -1 where a process may not unshare its descriptors, as under some seccomp profiles, and where gevent or eventlet
-    have made greenlets of threads.
+    `fd` is -1 where a process may not unshare its descriptors, as under some seccomp profiles, and where gevent or
+    eventlet have replaced threads by greenlets.
     """
 
     def __init__(self) -> None:
@@ -39,23 +40,23 @@ class Lifeline:
             _, fds, _, _ = socket.recv_fds(ours, 1, 1)
         if fds:
             self.fd = fds[0]
-        else:  # the thread ends by itself, and may have its end still before it
+        else:  # the thread ends by itself, and may not have ended yet
             self._thread.join()
             self._release()
 
     def close(self) -> None:
         """End the thread, and with it the pipe. Idempotent."""
         if self._thread.is_alive():
-            self._socket.send(b"\0")  # and not its end: a forked child may have the socket as well
+            self._socket.send(b"\0")  # closing would not do: a forked child may have the socket as well
             self._thread.join()
         self._release()
 
     def after_fork_in_child(self) -> None:
-        """There is no such thread here."""
+        """Release the descriptors: the child has no such thread."""
         self._release()
 
     def _release(self) -> None:
-        """Close what is left of a thread that has ended."""
+        """Close the descriptors that a thread that has ended leaves."""
         self._socket.close()
         fd, self.fd = self.fd, -1
         if fd >= 0:
@@ -63,11 +64,12 @@ class Lifeline:
 
 
 def _hold(report: int, starter: str) -> None:
-    """Have the write end of a pipe as one's only descriptor beside `report`, at which the read end is sent."""
-    # A signal that came here would be written to a descriptor that this thread has not, and wake nobody.
+    """Hold the write end of a pipe as the thread's only descriptor beside `report`, which sends the read "
+    "end."""
+    # A signal delivered to this thread would be written to a descriptor that it does not have, and wake no thread.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if _thread() == starter or ctypes.CDLL(None).unshare(_CLONE_FILES):
-        os.write(report, b"\0")  # there is none
+        os.write(report, b"\0")  # no lifeline
         return
     for name in os.listdir("/proc/thread-self/fd"):
         if int(name) != report:
@@ -81,12 +83,12 @@ def _hold(report: int, starter: str) -> None:
 
 
 def _thread() -> str:
-    """The kernel's, whatever gevent makes of Python's."""
+    """The kernel's state of the thread, whatever gevent makes of Python's."""
     return os.readlink("/proc/thread-self")
 
 
 def _close(fd: int) -> None:
     try:
         os.close(fd)
-    except OSError:  # the one that listed them
+    except OSError:  # the descriptor of the listing itself
         pass

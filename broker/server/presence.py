@@ -1,5 +1,5 @@
-"""A broker at its address: its socket is put back if somebody takes the file away, and goes when there is no more use
-for the broker."""
+"""Keeps a broker reachable at its address: creates the socket again if it was removed, and removes it when an idle
+broker ends."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ _log = logging.getLogger("onesession.server")
 
 
 class Presence:
-    """Once it is `retired`, nobody can come any more. Control thread only, but for `finish`.
+    """The broker's presence at its address. Once it is `retired`, no worker can connect any more. Called on the control
+    thread only, except `finish`.
 
-    `on_idle` is called when there has been no worker for `idle_seconds` (0: that never matters), and none can come.
+    `on_idle` is called when there has been no worker for `idle_seconds` (0: never), and none can connect any more.
     """
 
     def __init__(
@@ -39,7 +40,7 @@ class Presence:
         self._idleness = Idleness(idle_seconds, monotonic()) if counts else None
 
     def watch(self, control: ControlServer) -> None:
-        """Have its thread look now and then. Before that runs."""
+        """Have the control thread check regularly. Call it before that thread runs."""
         self._control = control
         control.regularly(CHECK_SECONDS, self._check_address)
         if self._idleness is not None:
@@ -50,7 +51,7 @@ class Presence:
             self._idleness.worker_left(monotonic())
 
     def message(self) -> Message:
-        """After how long without workers the broker ends, and how much of that is left."""
+        """The idle time after which the broker ends, and how much of it is left."""
         idle = self._idleness
         return {
             "idle_seconds": None if idle is None else idle.seconds,
@@ -58,7 +59,7 @@ class Presence:
         }
 
     def finish(self) -> None:
-        """Once the address is given up."""
+        """Finish the retirement, after the address was released."""
         self._retirement.finish()
 
     def _check_address(self) -> None:
@@ -79,5 +80,5 @@ class Presence:
             _log.info("stopping: there has been no worker for %g s", self._idleness.seconds)
             self._on_idle()
         else:
-            self._check_address()  # somebody has connected meanwhile
+            self._check_address()  # a worker has connected in the meantime
             self._retirement.put_off()

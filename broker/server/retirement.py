@@ -1,13 +1,13 @@
-"""The end of a broker that nobody uses: without a worker that could meet it half gone.
+"""Ends a broker that nobody uses, in an order in which no worker can find it half ended.
 
     no worker for idle_seconds
-      -> the start lock, where it is a node's broker: whoever would start the next one waits
-      -> the socket's file away: nobody connects any more
-      -> has somebody connected meanwhile?  yes: a new socket, the waiting ones are taken, the lock back, all goes on
+       -> take the start lock, if it is a node broker: a process that would start the next one waits
+       -> remove the socket's file: no worker connects any more
+       -> has a worker connected in the meantime?  yes: new socket, accept waiting workers, release the lock, continue
       -> stop
 
-Only those that have attached count as workers. One that has only connected, as `broker status` does, does not keep the
-broker, but the broker does not end while it is there.
+Only attached processes count as workers. A process that has only connected, such as `onesession status`, does not keep
+the broker alive, but the broker does not end while it is connected.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ _STDERR = 2
 
 
 class Idleness:
-    """For how long there has been no worker. Knows no clock."""
+    """Measures how long there has been no worker. Reads no clock."""
 
     def __init__(self, seconds: float, now: float) -> None:
         self.seconds = seconds
         self._since: float | None = now
 
     def update(self, workers: int, now: float) -> bool:
-        """Whether it has lasted long enough, by the number of workers now."""
+        """Take the current number of workers; whether the idle time is over."""
         if workers:
             self._since = None
         elif self._since is None:
@@ -40,7 +40,7 @@ class Idleness:
         return self._since is not None and now - self._since >= self.seconds
 
     def worker_left(self, now: float) -> None:
-        """It may have come after the last look."""
+        """Restart the idle time: the worker may have attached after the last `update`."""
         self._since = now
 
     def seconds_left(self, now: float) -> float | None:
@@ -49,27 +49,29 @@ class Idleness:
 
 
 class Retirement:
-    """Of the broker at this address; for a node's, with the files that stand for it."""
+    """The retirement of the broker at this address; for a node broker, also of its files."""
 
     def __init__(self, address_lock: AddressLock) -> None:
         self._address_lock = address_lock
         self._lock: StartLock | None = None
 
     def begin(self) -> bool:
-        """Have nobody connect any more; False if somebody is about to, and the broker must go on: `put_off`."""
+        """Prevent new connections. False if a worker is about to connect: the broker must continue, and call
+        `put_off`."""
         if not self._take_lock():
             return False
         self._address_lock.withdraw()
         return not _somebody_waits(self._address_lock)
 
     def put_off(self) -> None:
-        """Once the socket is there again, if it was away: before, whoever had the lock would start a second broker."""
+        """Release the start lock, only after the socket exists again: before, the next holder of the lock would start a
+        second broker."""
         self._leave_lock()
 
     def finish(self) -> None:
-        """Once the address is given up: the node's files go, and the next start may come."""
+        """Remove the node broker's files and allow the next start, after the address was released."""
         path = self._address_lock.path
-        if not self._take_lock() or self._lock is None or path.exists():  # the next broker's
+        if not self._take_lock() or self._lock is None or path.exists():  # they belong to the next broker
             return self._leave_lock()
         log = node_files.of_log(path)
         for file in (
@@ -82,11 +84,11 @@ class Retirement:
         return self._leave_lock()
 
     def _take_lock(self) -> bool:
-        """True also where there is none to take."""
+        """Take the start lock; True also if there is none to take."""
         if self._lock is None and node_files.is_node(self._address_lock.path):
             try:
                 self._lock = StartLock.take(self._address_lock.path)
-            except BrokerError:  # no directory, no room: nobody can start one either
+            except BrokerError:  # no directory or no space: no process can start a broker either
                 return True
             return self._lock is not None
         return True

@@ -1,4 +1,5 @@
-"""One broker, put together: address, models, memory, intake thread, control thread; started and stopped in order."""
+"""Assembles one broker: address, models, memory, intake thread, control thread; starts and stops them in "
+"order."""
 
 from __future__ import annotations
 
@@ -46,10 +47,10 @@ class Server:
 
     `on_failure` is called, from the failing thread, if the intake or control thread ends with an exception. `adopted`
     are models that this process has already; `address_lock` is the address, if it is taken already. Workers can connect
-    from the beginning, and are answered from `start` on. A child that is forked meanwhile lets go of all of it.
-    `on_idle` is called, by the control thread, when there has been no worker for `idle_seconds`, and none can come.
-    `on_hung` is called when a run has no end that nothing but the end of the process can end; `record` is where our
-    parent reads what runs.
+    from the beginning, and are answered from `start` on. A child that is forked in the meantime releases everything.
+    The control thread calls `on_idle` when there has been no worker for `idle_seconds`, and none can connect any more.
+    `on_hung` is called when a run does not end and only the end of the process can end it; our parent reads from
+    `record` what runs.
     """
 
     def __init__(
@@ -148,9 +149,7 @@ class Server:
         self.observation.watch(path, *parts, presence.message)
 
     def start(self) -> None:
-        self.address_lock.note(
-            os.getpid(), loading=False
-        )  # before anybody is answered, who may ask for it then
+        self.address_lock.note(os.getpid(), loading=False)  # before workers are answered
         self.lifeline = Lifeline()
         self.observation.start()  # before a status can name its address
         for name, body in (("intake", self.intake.run), ("control", self.control.run)):
@@ -164,20 +163,20 @@ class Server:
         fork.register(self, Server.after_fork_in_child)
 
     def stop(self) -> bool:
-        """Finish the accepted requests (at most `drain_seconds`), tell the workers, leave nothing behind. False if a
-        run, or a load, has no end: then its thread is left, and the memory and the model that it uses."""
+        """Finish the accepted requests (at most `drain_seconds`), notify the workers, leave nothing behind. False if a
+        run, or a load, does not end: then its thread stays, with the memory and the model that it uses."""
         fork.unregister(self)
         self.observation.begin_stop()
         deadline = monotonic() + self.settings.drain_seconds
         loaded = self.loader.stop(_left(deadline))
         if not loaded:
-            _log.warning("a model was still being loaded; it is given up")
+            _log.warning("a model was still being loaded; the load is abandoned")
         intake, control = self._threads
         self.intake.stop()
         intake.join(_left(deadline))
         drained = not intake.is_alive() and self.intake.join_runners(_left(deadline))
         if not drained:
-            _log.warning("requests still ran after %g s and were given up", self.settings.drain_seconds)
+            _log.warning("requests still ran after %g s and were abandoned", self.settings.drain_seconds)
         self.watch.stop()
         self.control.stop()
         control.join(_END_OF_CONTROL_SECONDS)
@@ -193,24 +192,25 @@ class Server:
         return drained and loaded and not control.is_alive()
 
     def disconnect(self) -> None:
-        """End every connection, as the process's end would: whoever is just attaching were else told that all is well,
-        and missed the names. Calls get no answer, so that they are run again on the next broker."""
+        """End every connection, as the end of the process would: otherwise a worker that is just attaching would get a
+        successful reply, but not find the names. Calls get no answer, so that they run again on the next broker."""
         self._handlers.disconnected = True
         self.control.stop()
         self._threads[1].join(_END_OF_CONTROL_SECONDS)
 
     @property
     def retired(self) -> bool:
-        """It has let go of its address, for want of workers, before its stop."""
+        """Whether it has released its address before its stop, because it had no workers."""
         return self._presence.retired
 
     @property
     def threads(self) -> dict[str, Callable[[Callable[[], None]], None]]:
-        """The threads on which all depends, each as the way to have it do something between two rounds."""
+        """The threads on which everything depends, each as a function that has it run an action between "
+        "two rounds."""
         return {"intake": self.intake.call, "control": self.control.call}
 
     def after_fork_in_child(self) -> None:
-        """The workers must see their broker end when the parent does."""
+        """Release everything, so that workers see their broker end when the parent ends."""
         fork.unregister(self)
         self.control.after_fork_in_child()
         self.lifeline.after_fork_in_child()
@@ -228,7 +228,7 @@ class Server:
             self._on_failure()
 
     def _tune(self, spec: ModelSpec) -> ModelSpec:
-        """With what is remembered of it: while it serves, the broker measures nothing."""
+        """Apply remembered measurements: while it serves, the broker measures nothing."""
         tune = Tune.OFF if self.settings.tune == Tune.OFF.value else Tune.REMEMBERED
         return tuned(replace(self.settings, models=(spec,), tune=tune.value))[0]
 
@@ -244,7 +244,8 @@ def _left(deadline: float) -> float:
 
 
 def _warn_of_failures(repository: Repository) -> None:
-    """A model that fails at warm-up is served all the same, since zeros may be illegal for it; but say so."""
+    """Log warnings for models that failed at warm-up: they are served anyway, because zeros may be invalid input for
+    them."""
     for entry in repository.entries:
         if entry is not None and entry.cost.note is not None:
             meant = entry.stateful or entry.model.spec.warmup is False

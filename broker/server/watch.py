@@ -1,14 +1,14 @@
-"""The thread that sees to runs without an end, and gives the broker's parent a sign of life.
+"""The thread that ends runs that exceed their limit, and shows the broker's parent that the process is alive.
 
-    every second:   beat; ask intake and control thread for an answer; look at what each runner runs
-    long, for its model                  -> said once in the log; shown by stats, top and doctor
+     every second:   beat; ask intake and control thread for an answer; check what each runner runs
+     long, for its model                  -> logged once; shown by stats, top and doctor
     past the model's max_run_seconds     -> its calls get ModelFailed, and the run is ended:
         a graph                          -> its session is closed, which cancels the run, and the model loaded again
-        else, with other threads left    -> the model does without the thread
-        else                             -> the process is ended, for whoever started it to start the next
+         else, with other threads left    -> the model continues without the thread
+         else                             -> the process is ended; its parent starts the next
 
-Calls that were joined with others are not told: one of them is guilty, the others are not. They are run again, one by
-one (`scheduling/probation.py`), so that the guilty one has no end by itself.
+Calls that were joined with others get no error, because only one of them is guilty. They run again one by one
+(`scheduling/probation.py`), so that the guilty call then exceeds the limit alone.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ _SHORTEST_CHECK_S = 0.05
 _CHECKS_A_LIMIT = 8
 _OVERSLEPT_NS = 5_000_000_000
 _CANCEL_NS = 1_000_000_000
-"""What a graph's run has to end once it is cancelled: it looks between two operations."""
+"""The time that a graph's run has to end once it is cancelled: it checks between two operations."""
 
 Call = Callable[[Callable[[], None]], None]
 
 
 class Watch:
-    """`on_hung` ends the process, where it is the broker's own: it need not return. `reload` has a model loaded again
-    that was ended. `threads`: each as the way to have it do something between two rounds."""
+    """The watch of one broker. `on_hung` ends the process if that is the broker's own, and need not return. `reload`
+    loads a model again that was ended. `threads`: each as a function that has it run an action between two rounds."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="onesession-watch", daemon=True)
 
     def start(self) -> None:
-        self._record.beat(monotonic_ns())  # a run may take the interpreter's lock before our first look
+        self._record.beat(monotonic_ns())  # a run may take the interpreter's lock before our first check
         threads.start(self._thread)
 
     def stop(self) -> None:
@@ -85,13 +85,14 @@ class Watch:
                 _log.exception("watching the runs failed")
 
     def _forgive(self, overslept_ns: int) -> None:
-        """The machine, or all of us, stood still meanwhile: no run could go on."""
+        """Extend all limits by the time in which the machine, or this process, stood still: no run could continue
+        then."""
         if overslept_ns > _OVERSLEPT_NS:
             for seen in self._seen.values():
                 seen.forgiven_ns += overslept_ns
 
     def _pause_s(self) -> float:
-        """Short limits want more looks."""
+        """The time until the next check: shorter for short limits."""
         limits = [served.limit_ns for served in _distinct(self._intake.served_signatures) if served.limit_ns]
         shortest = min(limits, default=0) / 1e9
         return (
@@ -132,10 +133,11 @@ class Watch:
                 self._give_up(runner, pool, served)
 
     def _overdue(self, runner: Runner, served: ServedSignature, ran: int) -> None:
-        """Its calls are told, if it is known whose run it is."""
+        """Answer the run's request with an error if it is the only one, log the excess, and end the run."""
         alone = runner.give_up(
             ModelFailed(
-                f"its run did not end within max_run_seconds ({served.limit_ns / 1e9:g} s) and was given up; raise "
+                f"its run did not end within max_run_seconds ({served.limit_ns / 1e9:g} s) and was given "
+                "up; raise "
                 "max_run_seconds if it may take that long (0 sets no limit)"
             )
         )
@@ -151,13 +153,13 @@ class Watch:
             self._intake.probation.begin(served.model)
 
     def _cancel(self, served: ServedSignature) -> bool:
-        """End what runs of a model, if that can be done; it is loaded again."""
+        """End the runs of a model, if that is possible, and have it loaded again."""
         model = served.entry.model
         mine = [each for each in _distinct(self._intake.served_signatures) if each.entry.model is model]
         for each in {served, *mine}:
             each.interrupted = True
         if model.interrupt():
-            self._reload(model, "a run went past max_run_seconds and was ended; it is loaded again")
+            self._reload(model, "a run exceeded max_run_seconds and was ended; the model is loaded again")
             return True
         for each in {served, *mine}:
             each.interrupted = False
@@ -166,12 +168,12 @@ class Watch:
     def _give_up(self, runner: Runner, pool: RunnerPool | None, served: ServedSignature) -> None:
         in_probation = self._intake.probation.holds(
             served.model
-        )  # whose other models wait for the end of this run
+        )  # its other models wait for the end of this run
         if pool is not None and pool.write_off(runner) and not in_probation:
             _log.error(
                 "model %r continues without the thread of that run, which cannot be ended", served.model
             )
-            runner.line.words[STARTED_NS] = 0  # else our parent would end us for it
+            runner.line.words[STARTED_NS] = 0  # otherwise our parent would end this process
             return
         if self._on_hung is None:
             _log.critical(
@@ -183,7 +185,7 @@ class Watch:
 
 
 class _Seen:
-    """A run that was under way at a look."""
+    """A run that was under way at a check."""
 
     __slots__ = ("cancelled_ns", "forgiven_ns", "given_up", "logged", "overdue", "pool", "started")
 
@@ -195,14 +197,15 @@ class _Seen:
 
 
 class _Owing:
-    """A thread that is asked for an answer, again and again."""
+    """A thread that is asked for an answer regularly."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
         self._asked_ns = 0
 
     def since(self, now_ns: int) -> int:
-        """When it was asked for the answer that it owes; 0 if it owes none. Then it is asked again."""
+        """When it was asked for an answer that it has not given; 0 if it has answered, and then it is "
+        "asked again."""
         if self._asked_ns:
             return self._asked_ns
         self._asked_ns = now_ns
