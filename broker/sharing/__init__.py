@@ -1,1 +1,1 @@
-"""What workers are given: shared memory within a budget, and access to what they open by name."""
+"""What workers get: shared memory within a budget, and access to semaphores that they open by name."""

@@ -1,9 +1,9 @@
-"""Which users' workers may attach: the broker's own and root, and those it was told to allow.
+"""Which users' workers may attach: the broker's own user, root, and the users and groups that its settings allow.
 
-A server that is started as root drops its workers' privileges; a broker beside it runs as root then, and lets these
-workers in. What they open by name is given to them: their own semaphores to their user; the doorbell, which all ring,
-to the users and groups that are allowed, by a list at its file (acl(5)) if there are several, and to nobody else: who
-may write the file may cut it off, and so end all who have it open.
+A server that is started as root drops its workers' privileges; a broker beside it then runs as root and admits these
+workers. They get access to what they open by name: each user to its own workers' semaphores; the allowed users and
+groups to the doorbell, which all workers ring, by an access list (acl(5)) if there are several. Nobody else gets
+access: a user that may write the file may truncate it, which kills all processes that have it mapped.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from worker_client.ipc.semaphore import Semaphore
 from worker_client.wire.errors import BrokerError
 
 _SO_PEERGROUPS = getattr(socket, "SO_PEERGROUPS", 59)
-_BUFFER_BYTES = 1024  # the most that Python's getsockopt takes: 256 groups
+_BUFFER_BYTES = 1024  # the maximum of Python's getsockopt: 256 groups
 
 
 class Access:
-    """`uids` and `gids` are let in beside the broker's own user and root."""
+    """The users (`uids`) and groups (`gids`) that are admitted in addition to the broker's own user and "
+    "root."""
 
     def __init__(
         self, uids: tuple[int, ...] = (), gids: tuple[int, ...] = (), sessions: bool = False
@@ -34,7 +35,8 @@ class Access:
         self.sessions = sessions
         if self.widened and os.geteuid() != 0:
             raise BrokerError(
-                f"allow_uid and allow_gid are for a broker that runs as root; this one runs as uid {os.geteuid()}: "
+                "allow_uid and allow_gid are for a broker that runs as root; this one runs as uid "
+                f"{os.geteuid()}: "
                 "run broker and workers as one user, or the broker as root"
             )
 
@@ -43,7 +45,7 @@ class Access:
 
     @property
     def widened(self) -> bool:
-        """Some are allowed whom the files' modes would keep out."""
+        """Whether users are allowed that the files' modes would exclude."""
         return bool(self.uids or self.gids)
 
     def admits(self, sock: socket.socket, uid: int) -> bool:
@@ -52,11 +54,13 @@ class Access:
         return bool(self.gids) and not self.gids.isdisjoint(_groups_of(sock))
 
     def may_run_sessions(self, uid: int) -> bool:
-        """Any tensors of the models' graphs: for others than the broker's own user and root it must be allowed."""
+        """Whether this user may run any tensors of the models' graphs: the broker's own user and root may, others if
+        allowed."""
         return self.sessions or uid in (0, os.geteuid())
 
     def open_path(self, socket_path: Path, own_directory: bool) -> None:
-        """Let them reach the socket; who comes is asked there. A directory that is ours lets them pass, not look."""
+        """Let allowed users reach the socket, where their uid is checked. Our own directory lets them pass, not list
+        it."""
         if self.widened:
             _change_mode(socket_path, stat.S_IFSOCK, 0o666)
             if own_directory:
@@ -84,13 +88,15 @@ def give(semaphore: Semaphore, uid: int) -> None:
 
 
 def _change_mode(path: Path, kind: int, mode: int) -> None:
-    """Of what is there itself: whoever may write the directory could put a link to a file of ours in its place."""
+    """Change the mode without following a link: a user that may write to the directory could replace the path by a link
+    to a file of ours."""
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         found = os.fstat(fd)
         if stat.S_IFMT(found.st_mode) != kind or found.st_uid != os.geteuid():
             raise BrokerError(
-                f"{path} was replaced by another program: give the broker a --name in a directory that only it may "
+                f"{path} was replaced by another program: give the broker a --name in a directory that "
+                "only it may "
                 "write to"
             )
         os.chmod(f"/proc/self/fd/{fd}", mode)
@@ -105,7 +111,7 @@ _READ_AND_WRITE = 0o6
 
 
 def _list(path: Path, uids: Iterable[int], gids: Iterable[int]) -> None:
-    """Let these read and write the file, beside its owner, and nobody else."""
+    """Let these users and groups read and write the file, in addition to its owner."""
     entries = [
         (_OWNER, _READ_AND_WRITE, _NO_ID),
         *[(_USER, _READ_AND_WRITE, uid) for uid in sorted(uids)],
@@ -119,16 +125,17 @@ def _list(path: Path, uids: Iterable[int], gids: Iterable[int]) -> None:
         os.setxattr(path, _ACL, packed)
     except OSError as error:
         raise BrokerError(
-            f"the file system at {path.parent} supports no access list for several users ({error.strerror}): give one "
+            f"the file system at {path.parent} supports no access list for several users "
+            f"({error.strerror}): give one "
             "--allow-uid, or put the workers' users into one group and give its --allow-gid"
         ) from None
 
 
 def _groups_of(sock: socket.socket) -> set[int]:
-    """The groups of the peer, as the kernel knows them."""
+    """The groups of the peer, as the kernel reports them."""
     _pid, _uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     try:
         raw = sock.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, _BUFFER_BYTES)
-    except OSError:  # it has more, or the kernel is older than 4.13
+    except OSError:  # more groups than that, or a kernel older than 4.13
         return {gid}
     return {gid, *struct.unpack(f"{len(raw) // 4}I", raw)}

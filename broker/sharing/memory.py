@@ -1,4 +1,5 @@
-"""Shared memory that the broker hands out: names, budgets, and what a killed broker left."""
+"""Shared memory that the broker hands out: names, budgets, and the sweep of names that a killed broker "
+"left."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ from worker_client.wire.errors import BrokerUnavailable, Overloaded
 from worker_client.wire.layout import size_class
 
 _SHM = Path("/dev/shm")
-_SPARE_BYTES = 16 << 20  # left to everybody else
+_SPARE_BYTES = 16 << 20  # left to other programs
 
 
 class Memory:
@@ -33,18 +34,19 @@ class Memory:
         self._lock = threading.Lock()
 
     def account(self, process: Hashable = None) -> Account:
-        """For one channel of that process, whose channels share one budget; None: of one that has no other."""
+        """An account for one channel of that process, whose channels share one budget; None: for a "
+        "channel alone."""
         return Account(self, object() if process is None else process)
 
     def new_name(self) -> str:
-        """One that nobody else can have taken: the prefix is known to whoever knows the address."""
+        """A name that other users cannot predict: the prefix alone is known to all that know the address."""
         return f"{self.prefix}{os.getpid()}.{secrets.token_hex(8)}"
 
     def new_semaphore(self) -> Semaphore:
         return semaphore.create(self.new_name())
 
     def take(self, account: Account, nbytes: int, replaced: int = 0) -> None:
-        """Count `nbytes` for an account, and `replaced` off. Raises Overloaded that names the budget."""
+        """Add `nbytes` to an account and subtract `replaced`. Raises Overloaded, which names the budget."""
         with self._lock:
             if account.closed:
                 raise BrokerUnavailable("the connection to the broker was closed")
@@ -59,13 +61,14 @@ class Memory:
                 self._count(account, -nbytes)
 
     def close(self, account: Account) -> None:
-        """Count everything of an account off; it takes nothing any more."""
+        """Subtract everything of an account, which takes nothing any more."""
         with self._lock:
             account.closed = True
             self._count(account, -account.used_bytes)
 
     def leave_process(self, account: Account) -> None:
-        """It counts in the total only: its connection has ended, and its last runs are not in the next one's way."""
+        """Count the account in the total only: its connection has ended, and its last runs must not limit the next
+        one."""
         with self._lock:
             nbytes = account.used_bytes
             self._count(account, -nbytes)
@@ -81,7 +84,8 @@ class Memory:
 
 
 class Account:
-    """The segments of one channel, counted against `max_channel_bytes` as well, with those of its process's others."""
+    """The segments of one channel, counted against `max_channel_bytes` together with the process's other "
+    "channels."""
 
     def __init__(self, memory: Memory, process: Hashable) -> None:
         self._memory = memory
@@ -90,9 +94,9 @@ class Account:
         self.closed = False
 
     def new_region(self, nbytes: int, replaced: int = 0) -> Segment:
-        """A segment of the size class that holds `nbytes`; where that is too much, of exactly `nbytes`.
+        """A segment of the size class that holds `nbytes`; if that exceeds a budget, of exactly `nbytes`.
 
-        `replaced`: the size of the region in whose place it comes, which is counted off then.
+        `replaced`: the size of the region that it replaces, which is then no longer counted.
         """
         try:
             return self.new_segment(size_class(nbytes), replaced)
@@ -100,7 +104,8 @@ class Account:
             return self.new_segment(nbytes, replaced)
 
     def new_segment(self, nbytes: int, replaced: int = 0) -> Segment:
-        """Raises Overloaded past either budget, or where the memory limit has no room for it."""
+        """A new segment. Raises Overloaded past either budget, or if the memory limit leaves no room for "
+        "it."""
         self._memory.take(self, nbytes, replaced)
         try:
             _check_room(nbytes)
@@ -110,50 +115,53 @@ class Account:
             raise
 
     def give(self, nbytes: int) -> None:
-        """Count off a region that nobody will use any more."""
+        """Stop counting a region that is no longer used."""
         self._memory.give(self, nbytes)
 
     def give_back(self, segment: Segment) -> None:
-        """It was handed to nobody."""
+        """Close a segment that no worker has received."""
         self._memory.give(self, segment.nbytes)
 
     def leave_process(self) -> None:
-        """The connection has ended, though runs may still use the segments."""
+        """Note that the connection has ended, though runs may still use the segments."""
         self._memory.leave_process(self)
 
     def close(self) -> None:
-        """No segment of this channel is used any more."""
+        """Note that no segment of this channel is used any more."""
         self._memory.close(self)
 
 
 def _check_budget(whose: str, used: int, wanted: int, most: int, setting: str) -> None:
     if used + wanted > most:
         raise Overloaded(
-            f"{whose} shared memory is used up: {used:,} of {most:,} bytes, {wanted:,} more wanted; "
-            f"send smaller requests or raise {setting} (broker serve --{setting.replace('_', '-')})"
+            f"{whose} shared memory is used up: {used:,} of {most:,} bytes, {wanted:,} more needed; "
+            f"send smaller requests or raise {setting} (onesession serve --{setting.replace('_', '-')})"
         )
 
 
 def _check_room(nbytes: int) -> None:
-    """Past the limit the kernel would not refuse, but end a process."""
+    """Raise Overloaded before the memory limit: beyond it the kernel would not refuse memory, but kill a "
+    "process."""
     left = left_bytes()
     if left is not None and nbytes + _SPARE_BYTES > left:
         raise Overloaded(
-            f"there is no memory for another segment of {nbytes:,} bytes: {max(0, left):,} are left of what the "
-            "machine has or its container may use; give it more (docker run --memory) or lower max_total_bytes "
-            "(broker serve --max-total-bytes)"
+            f"there is no memory for another segment of {nbytes:,} bytes: {max(0, left):,} are left of "
+            "what the "
+            "machine has or its container may use; give it more (docker run --memory) or lower "
+            "max_total_bytes "
+            "(onesession serve --max-total-bytes)"
         )
 
 
 def path_of(semaphore: Semaphore) -> Path:
-    """The file that stands for a semaphore."""
+    """The file of a semaphore."""
     return _SHM / f"sem.{semaphore.name.lstrip('/')}"
 
 
 def sweep(prefix: str) -> list[str]:
     """Remove the names that a killed broker of this address left. Only for the holder of its lock.
 
-    What cannot be removed is somebody else's, who made it up: none of our names is like it, so it stays.
+    Names that cannot be removed stay: another user created them, and none of our names is equal to one.
     """
     stem = prefix.lstrip("/")
     left = [path for path in _SHM.iterdir() if path.name.startswith((stem, f"sem.{stem}"))]
