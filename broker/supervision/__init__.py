@@ -1,1 +1,2 @@
-"""A parent that starts the broker again whenever it ends, and judges what ended it. Imports no TensorFlow."""
+"""The parent that starts the broker again whenever it ends, and decides what ended it. Imports no "
+"TensorFlow."""

@@ -1,5 +1,5 @@
-"""Ended processes that are left to us: pid 1 of a container, or a subreaper, becomes the parent of every orphan, and
-must take their exit statuses, or they fill the table of processes. The statuses of our own children are their owners'.
+"""Reaps orphans: pid 1 of a container, or a subreaper, becomes the parent of every orphan, and must take their exit
+statuses, or they fill the process table. The exit statuses of our own children belong to their owners.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 
 
 def reap(children: Mapping[int | None, Callable[[], object]]) -> None:
-    """Take the status of every child that has ended. `children`: who takes, and remembers, that of a pid which is ours.
+    """Take the status of every child that has ended. `children` maps the pids of our own children to the function that
+    takes and remembers their status.
 
-    Only for a process whose children are all started by its main thread, which calls this.
+    Only for a process whose main thread starts all children and calls this function.
     """
     while (pid := _ended_child()) is not None:
         take = children.get(pid)

@@ -1,8 +1,9 @@
-"""When a broker's process that ended is started again. Knows no process and no clock.
+"""Decides when a broker's process that ended is started again. Knows no process and reads no clock.
 
-At once the first time; then after 0.1 s, twice as long after each further end: at most 5 s after a process that served,
-30 s after one that never became ready, whose cause (a disk that hangs, a file that is being copied) may well pass. A
-process that served for a minute begins anew. Only what cannot pass, such as a wrong setting, is given up, and at once.
+The first restart is immediate; the next comes after 0.1 s, and each further one after twice the time: at most 5 s after
+a process that served, 30 s after a process that never became ready, because the cause (a disk that hangs, a file that
+is being copied) may pass. A process that served for a minute resets the pauses. Only a cause that cannot pass, such as
+a wrong setting, ends the restarts, and immediately.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ STABLE_SECONDS = 60.0
 
 
 class RestartPolicy:
-    """The ends of one broker's processes so far."""
+    """The restarts of one broker, by the ends of its processes so far."""
 
     def __init__(self) -> None:
         self.failed_starts = 0  # in a row
@@ -27,13 +28,13 @@ class RestartPolicy:
         return f"<RestartPolicy, {self.failed_starts} failed starts, {self._backoff!r}>"
 
     def begin_again(self) -> None:
-        """What ended the processes is gone: the next restart is at once."""
+        """Reset the pauses, because the cause of the ends is gone: the next restart is immediate."""
         self._at_once = True
         self._backoff.reset()
 
     def pause_s(self, served_s: float | None, can_pass: bool = True) -> float | None:
-        """Seconds until the next start, after the end of a process that served for so long (None: it never became
-        ready). None: give up, as the cause cannot pass."""
+        """Seconds until the next start, after the end of a process that served for `served_s` (None: it never became
+        ready). Returns None to give up, because the cause cannot pass."""
         self.failed_starts = self.failed_starts + 1 if served_s is None else 0
         if served_s is None and not can_pass:
             return None

@@ -1,7 +1,7 @@
 """The parent that restarts the broker when it dies. It imports no TensorFlow.
 
-broker run ---+-- broker process (session of its own: the terminal's Ctrl-C does not reach it)
-              +-- COMMAND, with $BROKER_ADDRESS; gets the signals that we get; its exit status is ours
+broker run ---+-- broker process (its own session: the terminal's Ctrl-C does not reach it)
+               +-- COMMAND, with $BROKER_ADDRESS; gets our signals; we exit with its status
 
 broker serve --supervise, Broker(...) ---- broker process
 """
@@ -46,7 +46,7 @@ FORWARDED = frozenset(
         signal.SIGWINCH,
     }
 )
-_FROM_TERMINAL = 128  # si_code SI_KERNEL: the terminal has sent it to the command as well
+_FROM_TERMINAL = 128  # si_code SI_KERNEL: the terminal has also sent it to the command
 _ENDING_SECONDS = 30.0
 
 
@@ -59,12 +59,12 @@ def serve(
     parent: int | None = None,
     service: Service | None = None,
 ) -> int:
-    """Keep a broker running until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends; the exit status. A second
-    signal kills it. Main thread only.
+    """Keep a broker running until SIGTERM, SIGINT or SIGHUP, or until the pipe `parent` ends, and return the exit
+    status. A second signal kills the broker. Called on the main thread only.
 
-    `service` is the unit of systemd that this process is. Its watchdog is told of the broker process, too: of one that
-    makes no progress, not of one that is being started again. Raises BrokerError if the broker cannot start, or cannot
-    be started again."""
+    `service` is this process's systemd unit. Its watchdog also covers the broker process: it fires if that makes no
+    progress, but not while it is being started again. Raises BrokerError if the broker cannot start, or cannot be
+    started again."""
     system_calls.check_to_supervise()
     service = service or Service(None, None)
     started_by = os.getppid()
@@ -87,12 +87,12 @@ def serve(
 
 
 def begin_again_to_serve() -> None:
-    """Before `serve` in a process that has threads already."""
+    """Called before `serve` in a process that has threads already."""
     begin_again_blocked({*heeded(STOP_SIGNALS), signal.SIGIO})
 
 
 def _await_ready(supervisor: Supervisor, signals: Signals) -> int | None:
-    """None when the first broker process is ready; else the signal that stops it."""
+    """Wait until the first broker process is ready. Returns None then; otherwise the signal that stops it."""
     stops = {*heeded((*STOP_SIGNALS, signal.SIGQUIT)), signal.SIGIO}
     while True:
         supervisor.poll()
@@ -104,7 +104,7 @@ def _await_ready(supervisor: Supervisor, signals: Signals) -> int | None:
 
 
 def _keep(supervisor: Supervisor, signals: Signals, service: Service) -> None:
-    """Until a signal stops it."""
+    """Keep the broker running until a signal stops it."""
     while True:
         supervisor.poll()
         service.tick()
@@ -115,7 +115,7 @@ def _keep(supervisor: Supervisor, signals: Signals, service: Service) -> None:
 
 
 def _await_end(supervisor: Supervisor, signals: Signals) -> int:
-    """Until the broker process has drained, or a second signal comes."""
+    """Wait until the broker process has drained, or a second signal comes."""
     deadline = monotonic() + supervisor.stop_seconds
     while not supervisor.ended and (left := deadline - monotonic()) > 0:
         info = signals.next(left)
@@ -159,14 +159,14 @@ def run(settings: Settings, command: Sequence[str]) -> int:
                 return 128 + stopped_by
             return _run_command(supervisor, signals, settings.address, command)
         finally:
-            signals.discard()  # they were meant for the command
+            signals.discard()  # they were sent for the command
             supervisor.begin_stop()
             _await_end(supervisor, signals)
             supervisor.release()
 
 
 def begin_again_to_run() -> None:
-    """Before `run` in a process that has threads already."""
+    """Called before `run` in a process that has threads already."""
     begin_again_blocked(FORWARDED)
 
 
@@ -200,7 +200,7 @@ def _start(command: Sequence[str], address: str, given: InheritedSignals) -> sub
 
 @contextlib.contextmanager
 def _witness() -> Iterator[Witness | None]:
-    """None where there can be none: a signal to the group then reaches the command twice."""
+    """A witness; None if it cannot be started: a signal to the group then reaches the command twice."""
     try:
         witness = Witness()
     except OSError as error:
@@ -216,7 +216,8 @@ def _witness() -> Iterator[Witness | None]:
 
 
 def _pass_on(info: signal.struct_siginfo, process: subprocess.Popen[bytes], witness: Witness | None) -> None:
-    """Unless the command has got it as well: from its terminal, or as one of our process group."""
+    """Send the signal to the command, unless it got the signal already: from its terminal, or as a member of our
+    process group."""
     if info.si_code == _FROM_TERMINAL:
         if witness is not None:
             witness.forget()

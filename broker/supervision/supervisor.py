@@ -1,7 +1,7 @@
-"""Keeps a broker running: starts its process again whenever it ends, as `restart_policy.py` says when, and ends it
-when it makes no progress, as `observe/liveness.py` says. What ran when it ended is judged by `suspicion.py`.
+"""Keeps a broker running: starts its process again whenever it ends (`restart_policy.py` decides when), and ends it
+when it makes no progress (`observe/liveness.py`). `suspicion.py` decides which model ended it.
 
-Blocks nobody: its owner calls `poll` after SIGCHLD, and when `seconds_to_next_poll` have passed.
+It never blocks: its owner calls `poll` after SIGCHLD, and when `seconds_to_next_poll` have passed.
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ _OVERSLEPT_SECONDS = 5.0
 
 
 class Supervisor:
-    """Holds the address from the start to `release`, and one broker process at a time. Main thread only.
+    """Holds the address from the start to `release`, and one broker process at a time. Used on the main thread only.
 
-    The first broker process gets no second chance: what keeps it from starting is most likely a mistake in its
-    settings. After a later one whose start has no end the next does without the model that was being loaded, unless it
-    is the last."""
+    If the first broker process fails to start, it is not restarted: the cause is most likely a mistake in its settings.
+    If a later start does not end, the next process starts without the model that was being loaded, unless that is the
+    last one."""
 
     def __init__(self, settings: Settings) -> None:
-        """Takes the address. Raises BrokerError."""
+        """Take the address. Raises BrokerError."""
         self.settings = settings
         self.ready = False  # the broker process answers workers
         self._address_lock = AddressLock(socket_path(settings.address))
         self._restarts = RestartPolicy()
         self._suspicion = Suspicion()
-        self._why_killed = ""  # by us
+        self._why_killed = ""  # why we killed the broker process
         self._checked = self._judge_from = 0.0
         self._start = Start(0.0, 0.0)
         self._longest_start_s = 0.0
         self._memory_kills = 0  # in our control group, before the broker process started
-        self._started = False  # a broker process has once been ready
-        self._next_start: float | None = monotonic()  # None while a broker process is there
+        self._started = False  # a broker process has been ready before
+        self._next_start: float | None = monotonic()  # None while a broker process exists
         self._process = BrokerProcess(settings, address_lock=self._address_lock)
 
     def poll(self) -> None:
-        """See what has become of the broker process; start it if it is time.
+        """Check the broker process; start it if it is time.
 
-        Raises BrokerError when there is no use in starting it once more. Who calls again all the same begins anew.
+        Raises BrokerError if another start would be useless. A further call starts over nevertheless.
         """
         if self._next_start is None:
             self._see_to_progress()
@@ -72,7 +72,7 @@ class Supervisor:
 
     @property
     def seconds_to_next_poll(self) -> float:
-        """When to look again, though no child has ended."""
+        """Seconds until `poll` must be called even if no child has ended."""
         if self._next_start is not None:
             return max(0.0, self._next_start - monotonic())
         if not self.ready:
@@ -80,16 +80,16 @@ class Supervisor:
         return liveness.seconds_to_next_poll(self._process.record, monotonic_ns())
 
     def stuck(self, seconds: float) -> list[str]:
-        """What in the broker process has made no progress for so long; nothing while it is being started."""
+        """What in the broker process has made no progress for `seconds`; empty while it is being started."""
         return liveness.stuck(self._process.record, monotonic_ns(), seconds) if self.ready else []
 
     @property
     def pid(self) -> int | None:
-        """The broker process's; None while there is none."""
+        """The pid of the broker process; None while there is none."""
         return self._process.pid
 
     def take_exit_status(self) -> None:
-        """Before somebody else waits for all children of this process."""
+        """Take the broker process's exit status, before other code waits for all children of this process."""
         self._process.has_ended()
 
     def begin_stop(self) -> None:
@@ -98,19 +98,19 @@ class Supervisor:
 
     @property
     def ended(self) -> bool:
-        """There is no broker process, or no more."""
+        """Whether there is no broker process, or it has ended."""
         return self._process.pid is None or self._process.has_ended()
 
     @property
     def stop_seconds(self) -> float:
-        """What an orderly stop of the broker process may take."""
+        """The time that an orderly stop of the broker process may take."""
         return self._process.stop_seconds
 
     def kill(self) -> None:
         self._process.kill()
 
     def release(self) -> None:
-        """Stop the broker process if it still runs, and give the address up."""
+        """Stop the broker process if it still runs, and release the address."""
         self._process.stop()
         self._address_lock.release()
 
@@ -122,7 +122,7 @@ class Supervisor:
         now, before = monotonic(), self._checked
         self._checked = now
         if before and now - before > _OVERSLEPT_SECONDS:
-            # We stood still, and so did it: it needs as long again.
+            # This process stood still, and so did the broker process: give it the same time again.
             self._judge_from = now + (now - before)
             self._start.forgive(now - before)
         if self._why_killed or now < self._judge_from:
@@ -158,7 +158,8 @@ class Supervisor:
             self._restart(self._describe_end(), (monotonic_ns() - ready_ns) / 1e9)
 
     def _describe_end(self) -> str:
-        """How a broker process that served has ended, and what it ran; whose fault that was is noted."""
+        """How a broker process that served has ended, and what it ran. Also notes which models are "
+        "suspects."""
         broker_process = self._process
         text = f"the broker's process (pid {broker_process.pid}) {broker_process.describe_end()}"
         if self._why_killed:
@@ -176,11 +177,13 @@ class Supervisor:
         return self._process.status == -signal.SIGKILL and memory_limit.kills() > self._memory_kills
 
     def _killed_by_others(self) -> bool:
-        """No model ends its process by SIGKILL, unless by what it takes of memory, or of time."""
+        """Whether another program killed it: a model causes SIGKILL only by using too much memory, or "
+        "time."""
         return self._process.status == -signal.SIGKILL and not self._why_killed and not self._lacked_memory()
 
     def _note_suspects(self) -> None:
-        """For the next broker process: what ran, or was loaded, when this one ended, and what it shall do without."""
+        """Note for the next broker process which models ran, or were being loaded, when this one ended, and which it
+        must not serve."""
         record, now = self._process.record, monotonic()
         set_aside = {
             model: cause for model, cause in self.settings.set_aside.items() if not record.knows(model)
@@ -188,7 +191,7 @@ class Supervisor:
         runs = record.under_way(monotonic_ns())
         loading = "" if runs or "error" in self._process.report() else record.loading(monotonic_ns())[0]
         if loading and self._why_killed and not self.ready:
-            # The last one is tried again: to go on without it would serve nobody, and what it waits for may come.
+            # The last model is tried again: without it the broker would serve nothing, and what it waits for may come.
             if {spec.name for spec in self.settings.models} - {*set_aside, loading}:
                 cause = f"its load did not end when the broker was started again: {self._why_killed}"
                 self._set_aside(loading, set_aside, cause)
@@ -206,7 +209,7 @@ class Supervisor:
         self.settings = replace(self.settings, suspects=self._suspicion.suspects(now), set_aside=set_aside)
 
     def _set_aside(self, model: str, set_aside: dict[str, str], cause: str) -> None:
-        set_aside[model] = f"{cause}; `broker reload {model}` brings it back"
+        set_aside[model] = f"{cause}; `onesession reload {model}` brings it back"
         _log.critical("model %r is set aside: %s", model, set_aside[model])
         self._restarts.begin_again()
 
@@ -237,12 +240,12 @@ def _overdue(runs: Iterable[RunUnderWay]) -> list[RunUnderWay]:
 
 
 def _named(runs: list[RunUnderWay]) -> str:
-    """The models that ran, and those alone that were past their limit, if any was."""
+    """The names of the models that ran; only those past their limit, if there are any."""
     names = sorted({run.model for run in _overdue(runs) or runs})
     return f"model{'s' if len(names) > 1 else ''} {', '.join(map(repr, names))}"
 
 
 def _restarted(settings: Settings) -> Settings:
-    """Workers wait: what was not measured before is not measured now."""
+    """The settings for a restart: nothing is measured now, because workers wait."""
     tune = settings.tune if settings.tune == Tune.OFF.value else Tune.REMEMBERED.value
     return replace(settings, tune=tune, restarts=settings.restarts + 1)

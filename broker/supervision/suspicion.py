@@ -1,8 +1,8 @@
-"""Which model ends the broker's process: judged by what ran when it ended. Knows no process and no clock.
+"""Decides which model ends the broker's process, by what ran when it ended. Knows no process and reads no clock.
 
-Whatever ran is a suspect, for a minute. The next process runs suspects one request at a time, and no two of them at
-once (`scheduling/probation.py`), so that a second death has one suspect only. A model that ran at three deaths within a
-minute, and at more of them than any other, is set aside: the broker serves without it.
+Each model that ran is a suspect for a minute. The next process runs suspects one request at a time, and no two of them
+concurrently (`scheduling/probation.py`), so that a second death has only one suspect. A model that ran at three deaths
+within a minute, and at more of them than any other, is set aside: the broker serves without it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Suspicion:
         return f"<Suspicion of {', '.join(sorted(self._counts())) or 'nobody'}>"
 
     def died(self, now_s: float, models: Iterable[str]) -> str | None:
-        """A process ended while these models ran. The one to set aside, if it is known by now."""
+        """Note that a process ended while these models ran. Returns the model to set aside, if it is "
+        "known by now."""
         self._forget(now_s)
         ran = frozenset(models)
         self._deaths.append((now_s, ran))

@@ -1,8 +1,9 @@
-"""Who was meant by a signal: this process, or its whole process group?
+"""Finds out whether a signal was sent to this process or to its whole process group.
 
-Nothing in a signal says so, and COMMAND, which is in our group, has got that of the group already: passed on, it would
-come twice, which many servers take as "at once". So a process of the group, the witness, blocks all signals and takes
-none: what is pending for it was sent to the group (docs/decisions/0010-group-signals.md).
+A signal does not carry this information. COMMAND, which is in our group, already got a signal to the group; if we
+passed it on, it would arrive twice, which many servers take as "stop immediately". So a process of the group, the
+witness, blocks all signals and takes none: each signal that is pending for it was sent to the group
+(docs/decisions/0010-group-signals.md).
 """
 
 from __future__ import annotations
@@ -18,15 +19,14 @@ from broker.process.signals import pending_for
 
 _ANSWER_SECONDS = 1.0
 _CHECKS = 3
-_CHECK_SECONDS = (
-    0.001  # the kernel signals the youngest of a group first, which is the witness; so it does today
-)
+_CHECK_SECONDS = 0.001  # today's kernels signal the youngest process of a group first, which is the witness
 
 
 class Witness:
-    """Starts the witness, which ends with this process. Main thread only. Raises OSError if there can be none.
+    """Starts the witness, which ends with this process. Used on the main thread only. Raises OSError if it cannot be
+    started.
 
-    It is no child of this process, which has no other children than its broker and COMMAND.
+    The witness is not a child of this process, whose only children are its broker and COMMAND.
     """
 
     def __init__(self) -> None:
@@ -38,7 +38,7 @@ class Witness:
                 if between == 0:
                     _fork_witness(theirs.fileno())
             os.waitpid(between, 0)
-            self._pid = int(self._socket.recv(32) or 0)  # nothing if it could not be forked
+            self._pid = int(self._socket.recv(32) or 0)  # empty if it could not be forked
             if not self._pid:
                 raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
         except BaseException:
@@ -46,7 +46,8 @@ class Witness:
             raise
 
     def saw(self, number: int) -> bool:
-        """Whether this signal, which was just taken, was sent to our process group. Each is asked for once."""
+        """Whether this signal, which was just taken, was sent to our process group. Call it once for each "
+        "signal."""
         for poll in range(_CHECKS):
             if poll:
                 sleep(_CHECK_SECONDS)
@@ -56,7 +57,7 @@ class Witness:
         return False
 
     def forget(self) -> bool:
-        """Have the witness take what is pending for it; False if it is gone."""
+        """Have the witness take its pending signals; False if it is gone."""
         try:
             return self._socket.send(b"\0") == 1 and self._socket.recv(1) != b""
         except OSError:
@@ -67,7 +68,7 @@ class Witness:
 
 
 def _fork_witness(fd: int) -> None:
-    """The body of the process between."""
+    """The body of the intermediate process."""
     try:
         if os.fork() == 0:
             _witness(fd)
@@ -76,7 +77,8 @@ def _fork_witness(fd: int) -> None:
 
 
 def _witness(fd: int) -> None:
-    """The body of its process: holds nothing but its socket, and runs nothing of what it was forked from."""
+    """The body of the witness: it keeps only its socket, and runs no code of the program that it was "
+    "forked from."""
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         os.dup2(fd, 0)
