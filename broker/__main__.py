@@ -1,4 +1,4 @@
-"""`python -m broker` is the command `broker`."""
+"""`python -m broker` runs the command `broker`."""
 
 from broker.command import main
 

@@ -1,4 +1,4 @@
-"""Models that this process made and keeps using: the broker serves them from this process and loads nothing.
+"""Adopts models that this process made and keeps using: the broker serves them from this process and loads nothing.
 
 Broker(adopted=[adopt.session("digits", sess, inputs={"x": x}, outputs={"y": y}), adopt.keras("faces", net)])
 """
@@ -20,13 +20,13 @@ Side = Mapping[str, tuple[str, Any]]
 def session(
     name: str, session: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any], **settings: Any
 ) -> LoadedModel:
-    """Any tensors of the graph of a `tf.compat.v1.Session` as model `name`. The owner keeps using the session and
+    """Serve any tensors of the graph of a `tf.compat.v1.Session` as model `name`. The owner keeps using the session and
     closes it.
 
     `inputs` and `outputs` map the names that workers use to tensors, or to their names ("x:0"). Changes that the owner
     makes to variables apply to the workers too. `settings` are fields of ModelSpec. Raises InvalidInput.
     """
-    from broker.models.sources import session as sessions  # TensorFlow is there: somebody has made a session
+    from broker.models.sources import session as sessions  # TensorFlow is imported: there is a session
 
     return sessions.adopt(ModelSpec(name, "session of this process", **settings), session, inputs, outputs)
 
@@ -40,28 +40,29 @@ def function(
     stateful: bool = False,
     **settings: Any,
 ) -> functions.FunctionModel:
-    """A Python callable as model `name`, called from the broker's threads.
+    """Serve a Python callable as model `name`. The broker's threads call it.
 
-    `inputs` and `outputs` map names to (dtype, shape), with None in a shape for a free dimension. Without them they
-    come from `broker.models.python.function.signature`, as it has `stateful`. Raises InvalidInput.
+    `inputs` and `outputs` map names to (dtype, shape), with None in a shape for a free dimension. Without them, they
+    and `stateful` come from the decorator `broker.models.python.function.signature`. Raises InvalidInput.
     """
     spec = ModelSpec(name, "function of this process", **settings)
     return functions.adopt(spec, function, inputs, outputs, functions.DECLARED if stateful else "")
 
 
 def keras(name: str, model: Any, **settings: Any) -> LoadedModel:
-    """A built Keras model as model `name`. Workers see later changes of its weights. Raises InvalidInput."""
+    """Serve a built Keras model as model `name`. Workers see later changes of its weights. Raises "
+    "InvalidInput."""
     from broker.models.python.keras_model import keras_function
 
     call, inputs, outputs, effects = keras_function(model)
     spec = ModelSpec(name, "function of this process", **settings)
     made = functions.adopt(spec, call, inputs, outputs, effects)
-    made.unexamined = ""  # what its layers do besides computing is known by their ops
+    made.unexamined = ""  # the ops of its layers show their side effects
     return made
 
 
 def ours(models: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[LoadedModel]]:
-    """Of `Broker(models={...})`: the models that are to be loaded, and those that are objects of this process.
+    """Split the `models` of `Broker(...)` into models to be loaded and models that are objects of this process.
 
     Such an object, or a dict with it as `source` and settings beside it, is adopted. Raises InvalidInput.
     """
@@ -78,7 +79,8 @@ def ours(models: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[LoadedModel]]:
 
 
 def _maker(source: Any) -> Callable[[str, dict[str, Any]], LoadedModel] | None:
-    """What makes a model of an object of this process; None for what is to be loaded, or is no model at all."""
+    """The function that adopts this object; None for a source to be loaded, or for a value that is not a "
+    "model."""
     kinds = {kind.__name__ for kind in type(source).__mro__ if kind.__module__.partition(".")[0] in _MAKERS}
     if "BaseSession" in kinds:
         return lambda name, settings: _session_of(name, source, settings)

@@ -36,9 +36,10 @@ if TYPE_CHECKING:
 _CHECK_SECONDS = 1.0
 _WHAT_IS_ADOPTED = 'models of this process such as [adopt.keras("faces", model)]'
 _RELOADERS = {"WERKZEUG_RUN_MAIN": "Flask's", "RUN_MAIN": "Django's"}
-"""What stands in the environment of the process that a reloader starts."""
+"""The environment variables that reloaders set in the process that they start."""
 _STARTED_TWICE = (
-    "{whose} reloader imports the app in two processes: start the broker only if {variable!r} is in os.environ, or run "
+    "{whose} reloader imports the app in two processes: start the broker only if {variable!r} is in "
+    "os.environ, or run "
     "the server under `broker run`"
 )
 
@@ -47,20 +48,18 @@ class Broker:
     """Serves `models` to this machine's workers.
 
         with Broker(models={"digits": "models/digits"}, name="default"):
-            ...                                       # a process of its own, while the block runs
+            ...                                       # a separate process, while the block runs
 
         Broker(models=...).run_workers(work, processes=4)   # this process serves its own forked workers
 
     `models` maps names to SavedModel directories, `module:function`, dicts of ModelSpec's fields or ModelSpecs. A
-    function, a Keras model or a session of this process may stand there as well, or as `source` in such a dict, and is
-    adopted: see below.
-    `name` is a name or socket path, None for $BROKER_ADDRESS, else "default". `options` are those of Settings. With
-    `supervise` the broker's process is the child of a small one, which starts it again when it dies while the workers'
-    calls wait; without, they get BrokerUnavailable. `start` fails if that process is not ready after `start_seconds`; 0
-    for no limit.
-    With `adopted` models (see `broker.adopt`) it serves from this process, beside whoever uses them here; children
-    that are forked before or after may call it.
-    Raises InvalidInput for values that cannot be; `start` and `run_workers` raise BrokerError if it cannot start.
+    value, or the `source` in such a dict, may also be a function, a Keras model or a session of this process, which is
+    adopted: see below. `name` is a name or socket path, None for $BROKER_ADDRESS, else "default". `options` are those
+    of Settings. With `supervise`, the broker's process is the child of a small process, which starts it again when it
+    dies, while the workers' calls wait; otherwise these calls raise BrokerUnavailable. `start` fails if that process is
+    not ready after `start_seconds`; 0 for no limit. With `adopted` models (see `broker.adopt`), the broker serves from
+    this process, which goes on using them; children that are forked before or after the start may call it. Raises
+    InvalidInput for invalid values; `start` and `run_workers` raise BrokerError if the broker cannot start.
     """
 
     def __init__(
@@ -96,7 +95,7 @@ class Broker:
     ) -> Broker:
         """Serve the models of a configuration file. `name` and `options` override it, as on the command line.
 
-        Raises InvalidInput, with a line for each thing in the file that is wrong.
+        Raises InvalidInput, with a line for each problem in the file.
         """
         from broker.config.file import read
 
@@ -148,12 +147,12 @@ class Broker:
 
     @property
     def address(self) -> str:
-        """What `worker_client.connect` takes, in this process or any other."""
+        """The address for `worker_client.connect`, in this process or any other."""
         return self.settings.address
 
     @property
     def pid(self) -> int | None:
-        """The pid of the broker's process, which changes with each restart; None while there is none."""
+        """The pid of the broker's process, which changes with each restart; None while no process runs."""
         broker_process = self._process
         if (
             isinstance(broker_process, BrokerProcess)
@@ -165,8 +164,8 @@ class Broker:
         return None if broker_process is None else broker_process.pid
 
     def start(self) -> Broker:
-        """Start the broker's process; return when workers can attach. Keep the answer, which is this broker: without it
-        nobody can stop it."""
+        """Start the broker's process; return when workers can attach. Returns this broker; keep a reference to it,
+        because nothing else can stop the process."""
         if self._process is not None:
             raise BrokerError(f"this broker is already running, as pid {self.pid}")
         broker_process: BrokerProcess | InProcess
@@ -202,11 +201,11 @@ class Broker:
 
     def __del__(self) -> None:
         forgotten = getattr(self, "_process", None) is not None and self._starter == os.getpid()
-        if (
-            forgotten and not sys.is_finalizing()
-        ):  # at the program's end it ends as well, and nobody has to say so
-            what = f"nobody keeps the broker at {self.address}, which is started"
-            warnings.warn(f"{what}: use `with Broker(...)`, or keep it and stop it", ResourceWarning, 2, self)
+        if forgotten and not sys.is_finalizing():  # the end of the program also ends the broker
+            what = f"the broker at {self.address} is running, but no reference to it is left"
+            warnings.warn(
+                f"{what}: use `with Broker(...)`, or keep it and call stop()", ResourceWarning, 2, self
+            )
 
     def run_workers(
         self,
@@ -215,22 +214,22 @@ class Broker:
         args: tuple[Any, ...] = (),
         max_restarts: int = 10,
     ) -> int:
-        """Fork `processes` workers that run `target(*args)`, and serve them from this process until all are done.
+        """Fork `processes` workers that run `target(*args)`, and serve them from this process until all have finished.
 
-        Call it before this process has used TensorFlow: it forks first and loads the models then. A worker finds its
-        number in $BROKER_WORKER_INDEX and its broker with `worker_client.connect()`. A worker that dies (a signal, an
-        exception, a status other than 0) is replaced. Returns the number of replacements; raises BrokerError if more
-        than `max_restarts` would be needed.
+        Call it before this process uses TensorFlow: it forks the workers first and loads the models afterwards. A
+        worker finds its number in $BROKER_WORKER_INDEX and its broker with `worker_client.connect()`. A worker that
+        dies (a signal, an exception, a status other than 0) is replaced. Returns the number of replacements; raises
+        BrokerError if more than `max_restarts` would be needed.
         """
         if self._process is not None:
             raise BrokerError("run_workers serves from this process; leave the `with` block out")
         if not callable(target):
             raise InvalidInput(
-                f"run_workers wants the function that each worker runs, got {target!r}; write "
+                f"run_workers expects the function that each worker runs, got {target!r}; write "
                 "run_workers(work, processes=4)"
             )
         IntegerCheck(0, 1 << 31)("processes", processes, self)
-        descriptors.open_missing()  # this process is the broker's now, and what its libraries write is not for segments
+        descriptors.open_missing()  # or libraries could write their output into a segment that got number 1 or 2
         with contextlib.ExitStack() as stack:
             fork_server = ForkServer(self.address, target, args)
             stack.callback(fork_server.stop)

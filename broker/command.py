@@ -1,4 +1,5 @@
-"""The commands `onesession` and `broker`, which are one program: what runs before anything is imported of an extra."""
+"""The commands `onesession` and `broker`, which are one program: the code that runs before any extra is "
+"imported."""
 
 from __future__ import annotations
 
@@ -14,18 +15,19 @@ _INTERRUPTED = 128 + signal.SIGINT
 
 
 def main() -> None:
-    """Run it with the arguments of this process. Exits with its status."""
+    """Run the command with the arguments of this process. Exits with its status."""
     try:
         with _ended_by_ctrl_c():
             program = _program()
         program()
-    except KeyboardInterrupt:  # just before the program, or after it
+    except KeyboardInterrupt:  # just before or after the program itself
         sys.exit(_INTERRUPTED)
 
 
 @contextlib.contextmanager
 def _ended_by_ctrl_c() -> Iterator[None]:
-    """At once, without an exception: imports of others catch it, or print it and go on. Nothing has been begun yet."""
+    """Make Ctrl-C end the process immediately, without an exception: imported libraries catch one, or print it and
+    continue. No work has begun that would need cleaning up."""
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:  # ignored, as under nohup
         yield
         return
@@ -57,7 +59,8 @@ def _program() -> Callable[[], object]:
         if error.name not in _OF_EXTRAS:
             raise
         sys.exit(
-            f"Error: this command needs {error.name}, which is not installed: pip install 'onesession[tensorflow]' (or "
+            f"Error: this command needs {error.name}, which is not installed: pip install "
+            "'onesession[tensorflow]' (or "
             "[tensorflow-cpu], or [broker] where no model needs TensorFlow)"
         )
     return program
