@@ -1,4 +1,4 @@
-"""numpy arrays that start on a 64-byte boundary: the only ones TensorFlow takes without a copy."""
+"""numpy arrays that start on a 64-byte boundary: the only arrays that TensorFlow takes without a copy."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 ALIGNMENT = 64
-"""bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES. An array that starts anywhere else is copied when it is fed."""
+"""bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES. TensorFlow copies an array that starts anywhere else when it "
+"is fed."""
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:
-    """A C-contiguous array with unset contents whose first byte stands on a 64-byte boundary."""
+    """A C-contiguous array with uninitialised contents whose first byte is on a 64-byte boundary."""
     kind = np.dtype(dtype)
     if kind.hasobject:
         return np.empty(shape, kind)  # TensorFlow copies strings wherever they are

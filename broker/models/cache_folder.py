@@ -1,4 +1,5 @@
-"""Where a user's brokers keep what spares time at the next start, and nothing else: all of it may be deleted."""
+"""The folder in which a user's brokers cache results that save time at the next start. All of it may be "
+"deleted."""
 
 from __future__ import annotations
 
@@ -7,8 +8,8 @@ from pathlib import Path
 
 
 def cache_folder(name: str) -> Path:
-    """`$XDG_CACHE_HOME/onesession/NAME`, not made here."""
+    """The path `$XDG_CACHE_HOME/onesession/NAME`; the folder is not created here."""
     base = os.environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification: a relative path counts as none.
+    # The XDG specification says to ignore a relative path.
     cache = Path(base) if os.path.isabs(base) else Path(os.path.expanduser("~/.cache"))
     return cache / "onesession" / name

@@ -1,4 +1,5 @@
-"""Why a model cannot be served: the errors of loading. The broker starts without it, unless it has no other."""
+"""The errors of loading a model. The broker starts without a model that cannot be loaded, unless it has "
+"no other."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from collections.abc import Sequence
 from worker_client.wire.errors import BrokerError
 
 RAISED_BY_CODE = (Exception, SystemExit)
-"""What code of a model's own may raise while it is loaded: its sys.exit() ends the load, and not the broker."""
+"""The exceptions that a model's own code may raise during its load: sys.exit() ends the load, not the "
+"broker."""
 
 
 class ModelLoadError(BrokerError):
@@ -16,12 +18,12 @@ class ModelLoadError(BrokerError):
 
     @classmethod
     def of(cls, name: str, source: str, cause: str, remedy: str) -> ModelLoadError:
-        one_line = " ".join(cause.split("\n"))  # the words of others may have lines of their own
+        one_line = " ".join(cause.split("\n"))  # messages of libraries may have several lines
         return cls(f"model {name!r} from {source!r} cannot be loaded: {one_line}. {remedy}")
 
     @classmethod
     def joined(cls, errors: Sequence[ModelLoadError]) -> ModelLoadError:
-        """One error that tells all of `errors`, so that one start shows everything there is to repair."""
+        """One error that combines all `errors`, so that one start shows everything that must be repaired."""
         if len(errors) == 1:
             return errors[0]
         lines = "".join(f"\n  - {error}" for error in errors)

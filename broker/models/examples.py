@@ -1,7 +1,7 @@
-"""Example inputs of a model, with which it is warmed up: from an .npz file of the user's, else from the model's folder.
+"""Example inputs with which a model is warmed up: from the user's .npz file, otherwise from the model's folder.
 
-An .npz has an array for each input (`x`), or for those of one signature (`serving_default/x`); texts as numpy's bytes.
-The folder has them where TensorFlow Serving looks: see `sources/warmup_requests.py`.
+An .npz file has an array for each input (`x`), or for each input of one signature (`serving_default/x`); strings are
+numpy's bytes. In the folder, they are where TensorFlow Serving looks for them: see `sources/warmup_requests.py`.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from broker.models.spec import ModelSpec
 from worker_client.wire.signature import Signature
 
 Feeds = tuple[np.ndarray, ...]
-"""One array for each input of a signature, in its order."""
+"""One array for each input of a signature, in the signature's order."""
 Examples = Mapping[str, Sequence[Feeds]]
-"""Those of each signature, by its name."""
+"""The examples of each signature, by name."""
 
 
 def of_spec(spec: ModelSpec, signatures: Mapping[str, Signature]) -> dict[str, list[Feeds]]:
-    """The examples in `spec.warmup`; none if it names no file. Raises ModelLoadError, also if they fit no signature."""
+    """The examples in `spec.warmup`; none if it names no file. Raises ModelLoadError, also if the examples fit no
+    signature."""
     if spec.warmup is None or spec.warmup is False:
         return {}
     path = Path(spec.warmup).expanduser()
@@ -50,7 +51,7 @@ def of_spec(spec: ModelSpec, signatures: Mapping[str, Signature]) -> dict[str, l
 
 
 def fitting(signature: Signature, arrays: Mapping[str, np.ndarray]) -> Feeds | str:
-    """The arrays as the signature takes them, or why it does not."""
+    """The arrays in the form that the signature takes, or the reason why they do not fit."""
     feeds: list[np.ndarray] = []
     for spec in signature.inputs:
         if spec.name in arrays:
@@ -73,7 +74,7 @@ def fitting(signature: Signature, arrays: Mapping[str, np.ndarray]) -> Feeds | s
 
 
 def with_rows(signature: Signature, feeds: Feeds, rows: int) -> Feeds:
-    """The example with so many rows, repeated or cut; as it is if the signature has no rows."""
+    """The example with `rows` rows, repeated or cut; unchanged if the signature has no rows."""
     if not signature.batchable:
         return feeds
     return tuple(aligned(np.resize(feed, (rows, *feed.shape[1:]))) for feed in feeds)

@@ -1,4 +1,4 @@
-"""What is this? The kind of model that lies at a path, by its name, or its first bytes. No TensorFlow here."""
+"""Recognises the kind of model at a path by its name or its first bytes. Does not use TensorFlow."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from enum import Enum
 from pathlib import Path
 
 GRAPH_FILES = ("saved_model.pb", "saved_model.pbtxt", "saved_model.cpb")
-"""One of them makes a directory a SavedModel."""
+"""A directory with one of these files is a SavedModel."""
 HUB_FILE = "tfhub_module.pb"
-"""Beside it, where the SavedModel is a module of TF1's TensorFlow Hub."""
+"""The file beside it if the SavedModel is a module of TF1's TensorFlow Hub."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _KERAS_SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -18,7 +18,7 @@ _LITE_IDENTIFIER = b"TFL3"
 
 
 class SourceKind(Enum):
-    """The value is what it is called in messages."""
+    """The kind of a source. The value is its name in messages."""
 
     SAVED_MODEL = "a SavedModel"
     KERAS = "a Keras file"
@@ -27,7 +27,7 @@ class SourceKind(Enum):
 
 
 def kind_of(path: Path) -> SourceKind | None:
-    """The kind of the model that lies at exactly this path, None if none does. Raises OSError."""
+    """The kind of the model at exactly this path; None if there is none. Raises OSError."""
     if path.is_dir():
         return SourceKind.SAVED_MODEL if any((path / name).is_file() for name in GRAPH_FILES) else None
     if path.name in GRAPH_FILES or path.name == HUB_FILE or not path.is_file():
@@ -42,7 +42,7 @@ def kind_of(path: Path) -> SourceKind | None:
 
 
 def is_hdf5(path: Path) -> bool:
-    """By its first bytes. Raises OSError."""
+    """Whether it is an HDF5 file, by its first bytes. Raises OSError."""
     with path.open("rb") as file:
         return file.read(len(_HDF5)) == _HDF5
 

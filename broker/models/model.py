@@ -1,4 +1,4 @@
-"""A model that is loaded and can be run, whatever is behind it: the contract of session and function."""
+"""The interface of a loaded model, which session models and function models implement."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from worker_client.wire.signature import Signature
 Run = Callable[..., Sequence[np.ndarray]]
 """One signature as a function of arrays.
 
-Takes one array for each of `signature.inputs`, by position, and returns one for each of `signature.outputs`.
-It is the hot path and checks nothing: dtypes and shapes are the caller's duty. It may be called from several
-threads at once and runs on the thread that calls it. Raises ModelFailed with the model's own message.
+Takes one array for each of `signature.inputs`, by position, and returns one for each of `signature.outputs`. It is the
+hot path and checks nothing: the caller ensures dtypes and shapes. Several threads may call it concurrently; it runs on
+the calling thread. Raises ModelFailed with the model's own message.
 
-The arrays returned may be views of the arrays fed (a model that passes an input through), or of memory the model
-keeps: use or copy them before the fed memory is reused, and never write to them. Where they are views of fed memory,
+The arrays returned may be views of the arrays fed (a model that passes an input through), or of memory the model keeps:
+use or copy them before the fed memory is reused, and never write to them. Where they are views of fed memory,
 TensorFlow holds that memory until the first run of any model after they were dropped; a segment can be unmapped only
-then. Only for Python models is it checked that the answers have as many rows as were fed; a SavedModel may declare
-free first dimensions and still return fewer or more.
+then. Only for Python models does the broker check that the answers have as many rows as were fed; a SavedModel may
+declare free first dimensions and still return fewer or more.
 """
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -32,7 +32,8 @@ DEFAULT_SIGNATURE = "serving_default"
 
 @dataclass(frozen=True, slots=True)
 class AdHocSignature:
-    """A signature that was never exported. Of its fetches, `operations` have no value. `compiled` as in LoadedModel."""
+    """A signature that was never exported. Its fetches in `operations` have no value. `compiled` is as in
+    LoadedModel."""
 
     signature: Signature
     run: Run
@@ -45,8 +46,8 @@ class AdHocSignature:
 class LoadedModel(Protocol):
     """One version of one model, ready to run.
 
-    `version` is 1 unless the source is a directory of numbered versions. `left_out` tells for each signature
-    that cannot be served the reason why. `default_signature` is always one of `signatures`.
+    `version` is 1 unless the source is a directory of numbered versions. `left_out` gives the reason for each signature
+    that cannot be served. `default_signature` is always one of `signatures`.
     """
 
     @property
@@ -63,12 +64,12 @@ class LoadedModel(Protocol):
 
     @property
     def onednn(self) -> bool | None:
-        """Whether TensorFlow may run it with oneDNN; None stands for a model without TensorFlow."""
+        """Whether TensorFlow may run it with oneDNN; None for a model without TensorFlow."""
         ...
 
     @property
     def intra_op_threads(self) -> int | None:
-        """Threads that one op may use; 0 is TensorFlow's default, None stands for a model without TensorFlow."""
+        """Threads that one op may use; 0 is TensorFlow's default, None means a model without TensorFlow."""
         ...
 
     @property
@@ -76,18 +77,18 @@ class LoadedModel(Protocol):
 
     @property
     def effects(self) -> Mapping[str, str]:
-        """For each signature what a run does besides computing ("writes variable 'counter'"), "" if nothing. One that
-        does something is stateful: it is run when it is called, as often as it is called, and by itself."""
+        """What a run of each signature does besides computing ("writes variable 'counter'"); "" if nothing. A signature
+        with effects is stateful: it runs only for calls, once for each call, and by itself."""
         ...
 
     @property
     def compiled(self) -> Mapping[str, str]:
-        """The signatures that XLA compiles for each new shape of their inputs, with what tells so."""
+        """The signatures that XLA compiles for each new shape of their inputs, each with the evidence."""
         ...
 
     @property
     def examples(self) -> Examples:
-        """Inputs to warm it up with; none for a signature means zeros."""
+        """Inputs for warm-up; a signature without examples is warmed up with zeros."""
         ...
 
     def callable(self, signature_name: str) -> Run:
@@ -95,28 +96,30 @@ class LoadedModel(Protocol):
         ...
 
     def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHocSignature:
-        """Any tensors of the model's graph as a signature called `name`. Raises InvalidInput, BrokerError if it would
-        do more than compute and the spec does not allow that."""
+        """Any tensors of the model's graph as a signature called `name`. Raises InvalidInput, and BrokerError if the
+        signature has effects that the spec does not allow."""
         ...
 
     def interrupt(self) -> bool:
-        """End what runs, from another thread; afterwards the model is of no use. False if nothing can end it."""
+        """End the running calls, from another thread; the model cannot be used afterwards. False if they cannot be
+        ended."""
         ...
 
     def close(self) -> None:
-        """Give back what the model holds. Idempotent; afterwards its callables raise ModelFailed."""
+        """Release the model's resources. Idempotent; afterwards its callables raise ModelFailed."""
         ...
 
 
 def why_not_uncalled(model: LoadedModel, signature_name: str) -> str:
-    """Why this signature is run for nobody but its callers; "" if it may be, to warm up, to measure and to examine."""
+    """Why this signature runs for its callers only; "" if it may also run for warm-up, measurement and "
+    "examination."""
     if model.effects[signature_name]:
         return f"a run {model.effects[signature_name]}"
     return "warmup is false" if model.spec.warmup is False else ""
 
 
 def default_of(signatures: Mapping[str, Signature]) -> str:
-    """The signature a caller means who names none: `serving_default`, else the first by name."""
+    """The signature for callers that name none: `serving_default`, or else the first by name."""
     return DEFAULT_SIGNATURE if DEFAULT_SIGNATURE in signatures else min(signatures)
 
 

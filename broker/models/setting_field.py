@@ -1,9 +1,9 @@
-"""A setting is written once, as a field of Settings or ModelSpec.
+"""Defines a setting once, as a field of Settings or ModelSpec.
 
-    slots: int = setting(8, IntegerCheck(1, MAX_SLOTS), "Requests a worker can have in flight at first.")
+    slots: int = setting(8, IntegerCheck(1, MAX_SLOTS), "Slots per worker at first.")
 
-The check with its message, the option of `broker serve` and `broker run`, what `broker config show` prints and the
-reference are made from that field.
+The check with its message, the option of the serve and run commands, the output of `onesession config show` and the
+reference are generated from that field.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ Check = Callable[[str, Any, Any], Any]
 def setting(
     default: Any, check: Check, doc: str = "", *, option: str = "", metavar: str | None = None
 ) -> Any:
-    """A dataclass field; a callable `default` makes the value. None is taken where it is the default.
+    """A dataclass field; a callable `default` creates the value. None is accepted if it is the default.
 
     With a `doc` it is an option of the command line, `--name-of-the-field` unless `option` spells it otherwise.
     """
@@ -36,7 +36,7 @@ def setting(
 
 
 def check_settings(of: Any, whose: str = "") -> None:
-    """Check each setting of a frozen dataclass, in order, and keep it in its one form. Raises InvalidInput."""
+    """Check each setting of a frozen dataclass in order, and store its normal form. Raises InvalidInput."""
     for each in fields(of):
         value = getattr(of, each.name)
         if "check" in each.metadata and not (value is None and each.default is None):
@@ -47,7 +47,7 @@ def check_settings(of: Any, whose: str = "") -> None:
 
 
 def default_of(each: Field[Any]) -> Any:
-    """The value that a field has if nothing is said; None if there is no such value."""
+    """The default value of a field; None if it has none."""
     if each.default_factory is not MISSING:
         return each.default_factory()
     return None if each.default is MISSING else each.default
@@ -59,7 +59,7 @@ def wrong(name: str, expected: str, value: Any) -> InvalidInput:
 
 @dataclass(frozen=True, slots=True)
 class IntegerCheck:
-    """A whole number; `least` may be the name of the setting or property that it must reach."""
+    """Checks for an integer; `least` may be the name of a setting or property that gives the minimum."""
 
     least: int | str
     most: int
@@ -76,7 +76,7 @@ class IntegerCheck:
 
 @dataclass(frozen=True, slots=True)
 class ChoiceCheck:
-    """One of an Enum's values."""
+    """Checks for one of an Enum's values."""
 
     kind: type[Enum]
 
@@ -91,7 +91,7 @@ class ChoiceCheck:
 
 
 def only(expected: str, holds: Callable[[Any], bool]) -> Check:
-    """Values for which `holds` is true."""
+    """A check that accepts values for which `holds` is true."""
 
     def check(name: str, value: Any, _of: Any) -> Any:
         if not holds(value):
@@ -102,7 +102,8 @@ def only(expected: str, holds: Callable[[Any], bool]) -> Check:
 
 
 def form(expected: str, formed: Callable[[Any], Any]) -> Check:
-    """Values that `formed` brings into one form; for those that are wrong it answers None or raises ValueError."""
+    """A check that `formed` converts values to their normal form; for invalid ones it returns None or raises
+    ValueError."""
 
     def check(name: str, value: Any, _of: Any) -> Any:
         with contextlib.suppress(ValueError):

@@ -28,7 +28,7 @@ _FUNCTION = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\
 
 
 def is_label(label: Any, number: Any) -> bool:
-    """A label that is all digits would pass for a version."""
+    """Whether it is a valid label: one of digits only would look like a version."""
     if not isinstance(label, str) or _NAME.fullmatch(label) is None or label.isdecimal():
         return False
     return takes.is_whole(number) and number >= 0
@@ -47,7 +47,8 @@ def _sizes(name: str, value: Any, of: Any) -> tuple[int, ...]:
         raise takes.wrong(name, "in ascending order, each once", list(sizes))
     if sizes and of.max_batch_size not in (None, sizes[-1]):
         raise InvalidInput(
-            f"the last of {name} ({sizes[-1]}) must be max_batch_size ({of.max_batch_size}); leave max_batch_size "
+            f"the last of {name} ({sizes[-1]}) must be max_batch_size ({of.max_batch_size}); leave "
+            "max_batch_size "
             "out, or add it to the list"
         )
     return sizes
@@ -173,7 +174,7 @@ class ModelSpec:
 
     @property
     def batch_limit(self) -> int:
-        """Rows of one run, unless a measurement gives fewer."""
+        """Maximum rows of one run, unless a measurement gives fewer."""
         if self.allowed_batch_sizes:
             return self.allowed_batch_sizes[-1]
         return self.max_batch_size or DEFAULT_MAX_BATCH_SIZE
@@ -224,7 +225,7 @@ class ModelSpec:
 
 
 def _instead(name: str, value: Any) -> str:
-    """What to write where a broker in a process of its own was given a function of this one."""
+    """What to write instead if a broker in a separate process got a function of this process."""
     path = getattr(value, "__qualname__", "")
     source = f"{getattr(value, '__module__', None)}:{path}"
     return f"; write models={{{name!r}: {source!r}}}" if path and _FUNCTION.fullmatch(source) else ""
@@ -243,7 +244,8 @@ def check_distinct(specs: Iterable[ModelSpec]) -> None:
 
 
 def check_one_gpu_policy(specs: Iterable[ModelSpec]) -> None:
-    """Raises InvalidInput if models disagree about GPU memory, for which TensorFlow has one policy per process."""
+    """Raises InvalidInput if models disagree about GPU memory, for which TensorFlow has one policy per "
+    "process."""
     first: ModelSpec | None = None
     for spec in specs:
         if spec.is_function:
@@ -253,7 +255,8 @@ def check_one_gpu_policy(specs: Iterable[ModelSpec]) -> None:
             one, other = getattr(first, name), getattr(spec, name)
             if one != other:
                 raise InvalidInput(
-                    f"{name} holds for the whole process: models {first.name!r} and {spec.name!r} cannot have "
+                    f"{name} holds for the whole process: models {first.name!r} and {spec.name!r} cannot "
+                    "have "
                     f"{one!r} and {other!r}; set it for all of them, as in --set '*.gpu_memory_fraction=0.5'"
                 )
 
@@ -271,5 +274,6 @@ def _from_mapping(name: str, value: Mapping[str, Any]) -> ModelSpec:
 def _check_name(name: Any) -> None:
     if not isinstance(name, str) or _NAME.fullmatch(name) is None:
         raise InvalidInput(
-            f"{name!r} is not a model name; use letters, digits, '_', '-' and '.', and do not start with '-' or '.'"
+            f"{name!r} is not a model name; use letters, digits, '_', '-' and '.', and do not start with "
+            "'-' or '.'"
         )

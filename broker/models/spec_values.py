@@ -1,4 +1,4 @@
-"""Values of ModelSpec's fields as users write them, checked and brought into one form."""
+"""Checks values of ModelSpec's fields as users write them, and converts them to their normal form."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def texts(value: Any) -> tuple[str, ...] | None:
-    """A list of texts, of one text a list of it; None for anything else."""
+    """A tuple of texts; a single text counts as a list of one; None for anything else."""
     if isinstance(value, str):
         return (value,) if value else None
     if not isinstance(value, Iterable) or isinstance(value, (bytes, Mapping)):
@@ -18,7 +18,7 @@ def texts(value: Any) -> tuple[str, ...] | None:
 
 
 def batching(value: Any) -> str | None:
-    """True and False stand for "on" and "off"."""
+    """The value of `batching`: True and False mean "on" and "off"."""
     if isinstance(value, bool):
         return "on" if value else "off"
     return value if value in ("auto", "on", "off") else None
@@ -32,8 +32,8 @@ def path(value: Any) -> str | None:
 def tensor_names(value: Any) -> tuple[str, ...] | None:
     """`{"x": "input:0"}`, `["x=input:0"]` or `["input:0"]` as texts `name=tensor`; None if it is none of these.
 
-    A tensor without a name of its own is called like its operation: `scope/input:0` is `input`. One without the number
-    of its output is the operation's first.
+    A tensor without a given name gets the name of its operation: `scope/input:0` is `input`. Without an output number,
+    it is the operation's first output.
     """
     if isinstance(value, Mapping):
         pairs = [(str(name), tensor) for name, tensor in value.items()]

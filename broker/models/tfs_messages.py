@@ -1,9 +1,9 @@
-"""TensorFlow Serving's messages, as far as they are used here: tensorflow-serving-api is no dependency.
+"""Declares the messages of TensorFlow Serving that are used here: tensorflow-serving-api is not a dependency.
 
 Names and numbers are those of tensorflow_serving/apis/*.proto. A tensor (tensorflow.TensorProto) or example
-(tensorflow.Example) is declared as bytes, which is the same on the wire: whoever needs it parses it, and what is only
-passed on stays as it came. A map is a list of its entries, the last of which counts. The descriptors are in a pool of
-their own, since a model's own code may import the real ones.
+(tensorflow.Example) is declared as bytes, which is the same on the wire: code that needs it parses it, and data that is
+only passed on stays unchanged. A map is a list of its entries, of which the last one counts. The descriptors are in a
+separate pool, because a model's own code may import the real ones.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A name that does not exist: the message that helps, wherever it was written."""
+"""Messages for names that do not exist, with the closest known name."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from worker_client.wire.errors import InvalidInput
 
 
 def remedy(name: object, known: Sequence[str]) -> str:
-    """`did you mean 'slots'?`, or all that there is."""
+    """`did you mean 'slots'?`, or the list of all known names."""
     close = difflib.get_close_matches(str(name), known, 1)
     return f"did you mean {close[0]!r}?" if close else f"there are {', '.join(known)}"
 
 
 def check_names(what: str, names: Iterable[Any], known: Sequence[str]) -> None:
-    """Raises InvalidInput for the first of `names` that is not `known`; `what` has them, as in "model 'a'"."""
+    """Raise InvalidInput for the first of `names` that is not `known`; `what` is their owner, such as "
+    ""model 'a'"."""
     for name in names:
         if name not in known:
             raise InvalidInput(f"{what} has no setting {name!r}; {remedy(name, known)}")

@@ -1,9 +1,9 @@
-"""Which versions of a model there are on disk, and which of them its policy wants.
+"""Finds the versions of a model on disk, and selects those to serve by its policy.
 
     models/digits/1, models/digits/2 ...   a folder of numbered versions, as TensorFlow Serving lays them out
     anything else                          one version at a time; its number counts how often it was loaded
 
-Pure but for looking at directories.
+Pure, except for reading directories.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _PASSING = ("__pycache__",)
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The `latest` versions of those there are, or these `numbers`, or all of them."""
+    """Selects the `latest` existing versions, or these `numbers`, or all."""
 
     latest: int | None = None
     numbers: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, value: Any) -> Policy:
-        """From what a user writes. Raises ValueError for anything that is no policy."""
+        """The policy that a user wrote. Raises ValueError for an invalid value."""
         if isinstance(value, str) and _LATEST.fullmatch(value):
             return cls(latest=int(value.partition(":")[2] or 1))
         if value == ALL:
@@ -49,14 +49,14 @@ class Policy:
         raise ValueError(f"{value!r} is not {WHAT_A_POLICY_IS}")
 
     def choose(self, there: Iterable[int]) -> list[int]:
-        """Of the versions that are there, those to serve, in ascending order."""
+        """The versions to serve, of the existing ones, in ascending order."""
         found = sorted(there)
         if self.numbers:
             return [number for number in found if number in self.numbers]
         return found if self.latest is None else found[-self.latest :]
 
     def to_value(self) -> str | tuple[int, ...]:
-        """As it is written in a configuration."""
+        """The policy as it is written in a configuration."""
         if self.numbers:
             return self.numbers
         if self.latest is None:
@@ -65,7 +65,8 @@ class Policy:
 
 
 def numbered(source: str) -> dict[int, Path] | None:
-    """The versions in a folder of versions; None if `source` is none. An empty folder has an empty dict."""
+    """The versions in a folder of versions; None if `source` is not one. An empty folder gives an empty "
+    "dict."""
     path = Path(source).expanduser()
     try:
         if not path.is_dir() or kind_of(path) is not None or files_in(path) or (path / "model.py").is_file():
@@ -81,7 +82,7 @@ def numbered(source: str) -> dict[int, Path] | None:
 
 
 def fingerprint(path: Path) -> str:
-    """Changes with the name, size or time of any file below `path`. Empty if nothing is there."""
+    """A text that changes with the name, size or time of any file below `path`. Empty if there is nothing."""
     digest = hashlib.sha256()
     try:
         files = [path] if path.is_file() else sorted(each for each in path.rglob("*") if each.is_file())
@@ -89,7 +90,7 @@ def fingerprint(path: Path) -> str:
             if not any(part in _PASSING for part in file.parts):
                 status = file.stat()
                 digest.update(f"{file}\0{status.st_size}\0{status.st_mtime_ns}\0".encode("utf-8", "replace"))
-    except OSError:  # it is being written, moved or removed at this moment
+    except OSError:  # a file is being written, moved or removed
         return ""
     return digest.hexdigest() if files else ""
 

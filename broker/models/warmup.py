@@ -1,4 +1,5 @@
-"""First runs, with examples or zeros: they spare callers the cost of first use, and tell light models from heavy."""
+"""Runs models for the first time, with examples or zeros: callers do not pay for first use, and heavy models are
+found."""
 
 from __future__ import annotations
 
@@ -18,25 +19,28 @@ from worker_client.wire.errors import BrokerError
 from worker_client.wire.signature import Signature, TensorSpec
 
 LIGHT_LIMIT_US = 500
-"""A signature whose one-row run takes no longer may run on the intake thread."""
+"""A signature whose one-row run takes no longer than this may run on the intake thread."""
 LONGEST_LIGHT_US = 5000
-"""If nothing else that was run at warm-up takes longer either: examples, batches, larger free sizes."""
+"""The limit for all other runs at warm-up of a light signature: examples, batches, larger free sizes."""
 
 MEASURE_SECONDS = 0.3
 BATCH_SECONDS = 0.5
-"""What the largest batch at warm-up may take, judged by one row: a heavier model gets a smaller one."""
+"""Maximum time of the largest batch at warm-up, estimated from one row: a heavier model gets a smaller "
+"batch."""
 QUICK_SECONDS = 0.01
-"""For so long a batch that takes less is run again to time it: one run may meet anything, and says little."""
+"""A shorter batch is run repeatedly for this time, because the time of a single run is not reliable."""
 MIN_RUNS = 3
 MAX_RUNS = 200
 
 FREE_SIZES = (64, 1)
-"""What a free dimension other than the rows is taken for where speed is compared: some length, else the smallest."""
+"""The sizes of free dimensions other than the rows when speeds are compared: some length, or else the "
+"smallest."""
 
 LARGER_FREE_SIZES = (16, 64, 256)
-"""Free inner dimensions are tried with these as well, as long as that is light: requests are of any size."""
+"""Further sizes to try for free inner dimensions while the runs are light, because requests have any size."""
 MOST_LARGER_BYTES = 4 << 20
-"""Of such an input: several free dimensions multiply, and what is computed of them may be many times as large."""
+"""Maximum elements of such an input: several free dimensions multiply, and intermediate results may be many times
+larger."""
 EXAMPLES_SECONDS = 0.5
 
 _RUN_ERRORS = (BrokerError, MemoryError)
@@ -44,10 +48,10 @@ _RUN_ERRORS = (BrokerError, MemoryError)
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one row of a signature costs. `note` tells what went wrong; `p50_us` is None where that was the row.
+    """The cost of one row of a signature. `note` describes a failure; `p50_us` is None if the row failed.
 
-    `light`: nothing that was run took long. `unlike` says why requests may be of another kind, so that their runs must
-    show whether they are light, too. `batches` are the sizes of batches that were run, each with its microseconds.
+    `light`: no run took long. `unlike` is the reason why requests may differ from these runs, so that their own runs
+    must show whether they are light. `batches` are the sizes of batches that were run, each with its microseconds.
     """
 
     p50_us: float | None
@@ -80,7 +84,7 @@ def measure(
     good, failed = _run_all(run, examples)
     example = good[0] if good else None
     if example is None:
-        reason = runs_with_zeros(run, signature)  # which pays for first use
+        reason = runs_with_zeros(run, signature)  # includes the cost of first use
         if reason is not None:
             return Cost(None, False, _joined(failed, f"not measured: {reason}"))
     try:
@@ -99,13 +103,13 @@ def measure(
 
 
 def _slowest(run: Run, examples: Sequence[Feeds]) -> tuple[float, str]:
-    """What the example takes that takes longest, of those that there is time for; all have been run before."""
+    """The time of the slowest example, of those for which there is time; all have run before."""
     longest_us = 0.0
     until = perf_counter_ns() + int(EXAMPLES_SECONDS * 1e9)
     for feeds in examples:
         try:
             us = _timed_us(run, feeds)
-            if us > LONGEST_LIGHT_US:  # one run may meet anything
+            if us > LONGEST_LIGHT_US:  # a single slow run may be a coincidence
                 us = min(us, _timed_us(run, feeds))
         except _RUN_ERRORS as error:
             return longest_us, f"an example failed at its second run: {error}"
@@ -116,7 +120,7 @@ def _slowest(run: Run, examples: Sequence[Feeds]) -> tuple[float, str]:
 
 
 def _with_larger_sizes(run: Run, signature: Signature, apart: bool) -> tuple[float, str]:
-    """What zeros take whose free dimensions are larger, and why requests may be unlike them all the same."""
+    """The time of zeros with larger free dimensions, and why requests may still differ from them."""
     if signature.takes_strings:
         return 0.0, "only empty strings were run"
     rows_are_free = apart or not signature.batchable
@@ -130,7 +134,7 @@ def _with_larger_sizes(run: Run, signature: Signature, apart: bool) -> tuple[flo
         try:
             run(*feeds)
             longest_us = max(longest_us, min(_timed_us(run, feeds), _timed_us(run, feeds)))
-        except _RUN_ERRORS:  # nobody sends what is illegal
+        except _RUN_ERRORS:  # requests cannot have this size either
             continue
         ran += 1
         if longest_us > LONGEST_LIGHT_US:
@@ -139,7 +143,7 @@ def _with_larger_sizes(run: Run, signature: Signature, apart: bool) -> tuple[flo
 
 
 def _are_new(signature: Signature, shapes: Sequence[tuple[int, ...]]) -> bool:
-    """Whether these shapes of the inputs are others than with 1 for what is free, and not too large."""
+    """Whether these input shapes differ from those with free dimensions of 1, and are not too large."""
     given = [(spec, shape) for spec, shape in zip(signature.inputs, shapes) if spec.default is None]
     if all(shape == _shape(spec, 1, 1) for spec, shape in given):
         return False
@@ -147,7 +151,7 @@ def _are_new(signature: Signature, shapes: Sequence[tuple[int, ...]]) -> bool:
 
 
 def _run_all(run: Run, examples: Sequence[Feeds]) -> tuple[list[Feeds], str | None]:
-    """The examples that work, and what is wrong with the first other."""
+    """The examples that work, and the problem of the first one that does not."""
     good: list[Feeds] = []
     problem: str | None = None
     for number, feeds in enumerate(examples, 1):
@@ -162,7 +166,7 @@ def _run_all(run: Run, examples: Sequence[Feeds]) -> tuple[list[Feeds], str | No
 def _warm_batches(
     run: Run, signature: Signature, sizes: Sequence[int], example: Feeds | None
 ) -> tuple[tuple[tuple[int, float], ...], str | None]:
-    """Run a batch of each size, and again to time it. Returns what each took, and what went wrong."""
+    """Run a batch of each size, and again to time it. Returns the time of each, and the failure, if any."""
     taken: list[tuple[int, float]] = []
     for rows in sizes:
         feeds = feeds_of(signature, rows, example=example)
@@ -198,7 +202,7 @@ def runs_with_zeros(run: Run, signature: Signature, free: int = 1) -> str | None
 def feeds_of(
     signature: Signature, rows: int, free: int = 1, example: Feeds | None = None
 ) -> Sequence[np.ndarray]:
-    """So many rows of the example, or of zeros."""
+    """`rows` rows of the example, or of zeros."""
     return zeros(signature, rows, free) if example is None else with_rows(signature, example, rows)
 
 

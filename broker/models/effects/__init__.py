@@ -1,1 +1,2 @@
-"""What a run of a signature does besides computing, found by the ops that it reaches; what sessions may run of it."""
+"""Finds what a run of a signature does besides computing, by the ops that it reaches, and what sessions "
+"may run."""

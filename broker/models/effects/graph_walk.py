@@ -1,7 +1,7 @@
-"""What a GraphDef runs: its nodes, and those of the functions that they call, however deep.
+"""Walks a GraphDef: its nodes, and the nodes of the functions that they call, at any depth.
 
 A signature of TensorFlow 2 is one node that calls a function, which calls others (tf.cond, tf.while_loop, jit_compile):
-what matters about a graph is rarely in the graph itself. This is pure: it reads messages and imports no TensorFlow.
+the relevant ops are rarely in the graph itself. This module is pure: it reads messages and does not import TensorFlow.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 
 class FoundNode(NamedTuple):
-    """A NodeDef, and the FunctionDef that it is in; None for the graph's own."""
+    """A NodeDef, and the FunctionDef that contains it; None for a node of the graph itself."""
 
     node: Any
     function: Any | None
@@ -22,7 +22,7 @@ class FoundNode(NamedTuple):
 
 
 What = Callable[[FoundNode], str]
-"""What is told of a node; an empty text if nothing is."""
+"""A function that describes a node; an empty text if there is nothing to describe."""
 
 
 class GraphWalk:
@@ -31,7 +31,7 @@ class GraphWalk:
         self._functions = {function.signature.name: function for function in graph_def.library.function}
 
     def marked(self, what: What) -> dict[str, str]:
-        """The graph's own nodes that run something of which `what` has a text, with the first such text."""
+        """The graph's own nodes that run a node for which `what` gives a text, with the first such text."""
         known: dict[str, str] = {}
         found = {name: self._first(FoundNode(node, None), what, known) for name, node in self._nodes.items()}
         return {name: text for name, text in found.items() if text}
@@ -42,7 +42,7 @@ class GraphWalk:
             return text
         for name in self._called_by(found.node):
             if name not in known:
-                known[name] = ""  # should it call itself
+                known[name] = ""  # in case it calls itself
                 texts = (self._first(inner, what, known) for inner in self._live(name))
                 known[name] = next((text for text in texts if text), "")
             if known[name]:
@@ -67,7 +67,8 @@ class GraphWalk:
 
 
 def _behind(nodes: dict[str, Any], wanted: Iterable[str]) -> Iterator[Any]:
-    """Those that these inputs (`name`, `name:0`, `name:output:0`, `^name`) are computed from, themselves included."""
+    """The nodes from which these inputs (`name`, `name:0`, `name:output:0`, `^name`) are computed, including their
+    own."""
     todo, seen = list(wanted), set()
     while todo:
         name = todo.pop().removeprefix("^").partition(":")[0]
@@ -78,7 +79,7 @@ def _behind(nodes: dict[str, Any], wanted: Iterable[str]) -> Iterator[Any]:
         todo += nodes[name].input
 
 
-# --- what is asked ---
+# --- properties of nodes ---
 
 _PYTHON = ("EagerPyFunc", "PyFunc", "PyFuncStateless")
 _COMPILING = ("XlaCallModule", "XlaLaunch", "_XlaCompile")
@@ -86,12 +87,14 @@ _MUST_COMPILE = "_XlaMustCompile"
 
 
 def calls_python(found: FoundNode) -> str:
-    """tf.py_function, tf.numpy_function: the graph has a number for a function of the process that made it."""
+    """tf.py_function, tf.numpy_function: the graph only has a number for a function of the process that "
+    "created it."""
     return f"it calls Python, which is not saved with a graph ({found})" if found.node.op in _PYTHON else ""
 
 
 def compiles(found: FoundNode) -> str:
-    """tf.function(jit_compile=True), jax2tf: XLA makes code for each new shape, while the first such request waits."""
+    """tf.function(jit_compile=True), jax2tf: XLA compiles code for each new shape, while the first such request
+    waits."""
     node, function = found
     marked = node.attr[_MUST_COMPILE].b if _MUST_COMPILE in node.attr else False
     if function is not None and _MUST_COMPILE in function.attr:

@@ -1,8 +1,8 @@
-"""What an op of TensorFlow does besides computing, by its name and what the op registry says of it. Pure.
+"""The effects of TensorFlow's ops besides computing, by name and by the op registry. Pure.
 
-The registry decides where no list below does: an op that is declared stateful, or that takes a reference, changes
-something. Ops are listed because they only read, because what they change lives no longer than the run, or to say of
-which kind the change is.
+The registry decides about ops that are in no list below: an op that is declared stateful, or that takes a reference,
+changes something. Ops are listed because they only read, because their changes live no longer than the run, or to give
+the kind of change.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from functools import lru_cache
 
 
 class EffectKind(Enum):
-    """Of what is changed, or of what else makes two runs differ."""
+    """The kind of thing that a run changes, or that makes two runs differ."""
 
     VARIABLES = "variables"
     TABLES = "tables"
     FILES = "files"
     QUEUES = "queues"
-    """And iterators, stages, barriers, accumulators: whatever gives each element once."""
+    """Also iterators, stages, barriers, accumulators: everything that gives each element once."""
     RANDOM = "random"
     PYTHON = "python"
     READS = "reads"
-    """Of files, whose names a session may feed. Only `kind_in_session` tells of it: two runs do not differ."""
+    """Reads files, whose names a session may feed. Only `kind_in_session` returns it, because two runs do not
+    differ."""
     OTHER = "other"
 
 
@@ -31,7 +32,7 @@ class EffectKind(Enum):
 def kind_of(op: str, declared: bool) -> EffectKind | None:
     """The kind of change that this op makes; None if it makes none.
 
-    `declared`: the registry says that it is stateful or takes a reference, or does not know it.
+    `declared`: the registry lists it as stateful or as taking a reference, or does not know it.
     """
     for kind, pattern in _ALWAYS.items():
         if pattern.fullmatch(op):
@@ -42,7 +43,7 @@ def kind_of(op: str, declared: bool) -> EffectKind | None:
 
 
 def kind_in_session(op: str, declared: bool) -> EffectKind | None:
-    """As `kind_of`, and of ops that take the name of a file or the address of a server as well, whatever they do."""
+    """As `kind_of`, and also a kind for every op that takes the name of a file or the address of a server."""
     return kind_of(op, declared) or (EffectKind.READS if _REACHES_OUT.fullmatch(op) else None)
 
 
@@ -53,7 +54,7 @@ def _any_of(*patterns: str) -> re.Pattern[str]:
 _ALWAYS = {
     EffectKind.PYTHON: _any_of("PyFunc|EagerPyFunc|PyFuncStateless"),
     EffectKind.RANDOM: _any_of(
-        # A data set that shuffles is not declared stateful unless it takes a generator.
+        # A data set that shuffles is declared stateful only if it takes a generator.
         r"(Experimental)?RandomDataset(V\d)? (Global)?Shuffle(AndRepeat)?Dataset(V\d)?",
     ),
 }
@@ -64,7 +65,7 @@ _IF_DECLARED = {
         r"TruncatedNormal ParameterizedTruncatedNormal Multinomial NonDeterministicInts",
         r"Stateful(Uniform|UniformInt|UniformFullInt|StandardNormal|StandardNormalV2|TruncatedNormal|RandomBinomial)",
         r"Rng(Skip|ReadAndSkip) SampleDistortedBoundingBox(V2)? \w+CandidateSampler Skipgram",
-        r"CudnnRNN(V\d)?",  # for its dropout: `effects` lets those through that have none
+        r"CudnnRNN(V\d)?",  # for its dropout: `effects` accepts those without dropout
     ),
     EffectKind.TABLES: _any_of(r"LookupTable(Insert|Import|Remove)(V\d)? InitializeTable\w*"),
     EffectKind.FILES: _any_of(
@@ -77,7 +78,7 @@ _IF_DECLARED = {
         r"Barrier(InsertMany|TakeMany|Close) (Sparse|Resource)?Accumulator\w+ Reader\w+ RecordInput",
         r"Stage Unstage StageClear (Ordered)?Map(Stage|Unstage|UnstageNoKey|Clear)",
         r"(AddSparseTo|AddManySparseTo|TakeManySparseFrom)TensorsMap",
-        # An iterator that outlives the run is read on. Those of one run are called Anonymous.
+        # An iterator that outlives the run advances. Iterators of one run are called Anonymous.
         r"Iterator(V2)? OneShotIterator (MultiDevice)?IteratorFromStringHandle(V2)? MultiDeviceIterator",
     ),
     EffectKind.VARIABLES: _any_of(
@@ -88,7 +89,7 @@ _IF_DECLARED = {
 }
 
 _HARMLESS = _any_of(
-    # Handles, and reading what they stand for.
+    # Handles, and reads through them.
     r"VarHandleOp _VarHandlesOp Variable(V2)? VariableShape VarIsInitializedOp IsVariableInitialized",
     r"ReadVariableOp _ReadVariablesOp ReadVariableXlaSplitND ResourceGather(Nd)? DisableCopyOnRead",
     r"HashTable(V2)? Mutable(Dense)?HashTable(OfTensors)?(V2)? LookupTable(Find|Size|Export)(V2)?",
@@ -99,27 +100,27 @@ _HARMLESS = _any_of(
     r"BoostedTrees(Predict|GetEnsembleStates|EnsembleResourceHandleOp|QuantileStreamResourceHandleOp)",
     r"BoostedTrees(ExampleDebugOutputs|QuantileStreamResourceGetBucketBoundaries)",
     r"IsBoostedTrees\w+Initialized ResourceInitializedOp StatelessRandomGetAlg DeviceIndex Timestamp",
-    # References that are passed on.
+    # References that are only passed on.
     r"Ref(Identity|Switch|Merge|Select|Enter|Exit|NextIteration)",
-    # What lives no longer than the run.
+    # Objects that live no longer than the run.
     r"TensorArray\w* Stack(V2)? Stack(Push|Pop|Close)(V2)? Anonymous\w+ Dummy(MemoryCache|SeedGenerator)",
     r"MakeIterator DeleteIterator IteratorGet(Next|NextSync|NextAsOptional|Device) IteratorToStringHandle",
     r"Delete(MemoryCache|RandomSeedGenerator|SeedGenerator|MultiDeviceIterator) DummyIterationCounter",
     r"MultiDeviceIterator(Init|GetNextFromShard|ToStringHandle) MutexV2 MutexLock ConsumeMutexLock",
-    # Data sets, which their kernels declare stateful only to keep them from being folded away.
+    # Data sets, which are declared stateful only to prevent constant folding.
     r"(Experimental)?(CSV|LMDB|Sql|MatchingFiles|GroupByReducer|ThreadPool)Dataset(V2)? CacheDatasetV2",
     r"(Tensor|TensorSlice|SparseTensorSlice|Range|List|Load|Generator|ListSnapshotChunks)Dataset",
     r"(FixedLengthRecord|TextLine|TFRecord)Dataset(V2)? ReduceDataset DatasetToSingleElement",
     r"(Experimental)?ThreadPoolHandle",
     # Files that are read.
     r"Restore(V2|Slice)? LoadAndRemapMatrix DTensorRestoreV2 ReadFile MatchingFiles",
-    # Checks, and what prints: again is no harm.
+    # Checks and prints: repeating them does no harm.
     r"Assert CheckNumerics(V2)? Print(V2)? GuaranteeConst DtypeWithDefaultOp Empty DeepCopy GraphDefVersion",
     r"_?ParallelConcat\w* _Arg _Retval _DeviceArg _DeviceRetval",
-    # Calls: what they call is looked into.
+    # Calls: the called functions are examined.
     r"(Stateful)?PartitionedCall _?(Stateless)?(If|While|Case) For RemoteCall SymbolicGradient BatchFunction",
     r"Xla(Launch|If|While|CallModule) TRTEngineOp",
-    # Of other libraries: TensorFlow Text, TensorFlow Decision Forests.
+    # Ops of other libraries: TensorFlow Text, TensorFlow Decision Forests.
     r"Sentencepiece(Tokenize|TokenizeWithOffsets|Detokenize|VocabSize|IdToString|StringToId)?Op",
     r"SimpleML(InferenceOp\w*|CreateModelResource)",
 )

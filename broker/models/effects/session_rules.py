@@ -1,7 +1,7 @@
-"""What sessions may run of a model's graph: what computes.
+"""Decides what sessions may run of a model's graph: only ops that compute.
 
-Any tensor can be fed, the name of a file among them: the op that a SavedModel has to save itself would write where a
-worker says, as the broker's user.
+Any tensor can be fed, including the name of a file: the op with which a SavedModel saves itself would write to a path
+of the worker's choice, as the broker's user.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ _HARMLESS = (EffectKind.RANDOM,)
 
 
 def check(model: str, fetches: Sequence[str], effects: Sequence[Effect]) -> None:
-    """Raises BrokerError that names the op that a session may not run."""
+    """Raise BrokerError, which names the op, if a session may not run one of the effects."""
     for effect in effects:
         if effect.kind not in _HARMLESS:
             raise BrokerError(
-                f"model {model!r}: a session may not run {_shown(fetches)}, whose op {effect.op} {effect.node!r} "
-                f"{_what(effect)}; call a signature that the model exports, or allow it to all sessions of the model "
-                f"(broker serve --set {model}.session_effects=true)"
+                f"model {model!r}: a session may not run {_shown(fetches)}, whose op {effect.op} "
+                f"{effect.node!r} "
+                f"{_what(effect)}; call a signature that the model exports, or allow it to all sessions of "
+                "the model "
+                f"(onesession serve --set {model}.session_effects=true)"
             )
 
 

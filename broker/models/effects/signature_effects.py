@@ -1,10 +1,10 @@
-"""What a run of a signature does besides computing: found by the ops that it reaches, those in functions included.
+"""Finds the effects of a run of a signature besides computing, by the ops that it reaches, including ops in functions.
 
     fetches, targets --inputs, control inputs--> ops of the graph, up to the tensors that are fed
                                                    \\--function attributes--> all ops of the function, and so on
 
-Whatever stands in a function counts, since TensorFlow runs a function's stateful ops even where no output needs them.
-Of the graph itself only that counts which is reached, and no branch of a conditional that a constant rules out.
+All ops of a function count, because TensorFlow runs a function's stateful ops even if no output needs them. Of the
+graph itself, only reached ops count, without branches of conditionals that a constant rules out.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from broker.models.tf.graph import GraphSignature
 from broker.models.tf.runtime import c_api_util, function_pb2, op_def_registry, pywrap_tf_session, tf
 
 Targets = tuple[str, ...]
-"""For each argument of a function the name of the variable, table or queue that it stands for; "" for others."""
+"""For each argument of a function, the name of the variable, table or queue that it refers to; "" for "
+"others."""
 
 _PASSED_ON = ("Identity", "RefIdentity", "Enter", "RefEnter", "Switch", "RefSwitch")
 _MOST = 3
@@ -26,7 +27,8 @@ _MOST = 3
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """`op` is the type of the op that has it, `node` its name; `target` what it changes, where that has a name."""
+    """One effect. `op` is the type of its op, `node` the op's name; `target` names what it changes, if that has a
+    name."""
 
     kind: EffectKind
     op: str
@@ -35,7 +37,7 @@ class Effect:
 
 
 def effects_of(graph: Any, endpoint: GraphSignature, targets: Sequence[str] = ()) -> tuple[Effect, ...]:
-    """Each effect that a run of this endpoint may have, which also runs the operations `targets`; none if it only
+    """Each effect that a run of this endpoint, which also runs the operations `targets`, may have; none if it only
     computes."""
     return EffectFinder(graph).find(endpoint.feeds, [*endpoint.fetches, *targets])
 
@@ -43,18 +45,20 @@ def effects_of(graph: Any, endpoint: GraphSignature, targets: Sequence[str] = ()
 def session_effects_of(
     graph: Any, endpoint: GraphSignature, targets: Sequence[str] = ()
 ) -> tuple[Effect, ...]:
-    """As `effects_of`, and what the run reads besides, since a session may feed the name of any file."""
+    """As `effects_of`, and also the files that the run reads, because a session may feed the name of any "
+    "file."""
     return EffectFinder(graph, kind_in_session).find(endpoint.feeds, [*endpoint.fetches, *targets])
 
 
 def described(graph: Any, endpoints: Mapping[str, GraphSignature]) -> dict[str, str]:
-    """For each signature, what `describe` says of it."""
+    """The text of `describe` for each signature."""
     finder = EffectFinder(graph)
     return {name: describe(finder.find(each.feeds, each.fetches)) for name, each in endpoints.items()}
 
 
 def describe(effects: Iterable[Effect]) -> str:
-    """What a run does, to follow a subject: "writes variable 'n'; draws random numbers (op RandomUniform 'u')"."""
+    """A text about what a run does, which follows a subject: "writes variable 'n'; draws random numbers (op
+    RandomUniform 'u')"."""
     of_kind: dict[EffectKind, list[Effect]] = {}
     for effect in effects:
         of_kind.setdefault(effect.kind, []).append(effect)
@@ -89,7 +93,7 @@ def _effects_text(kind: EffectKind, effects: Sequence[Effect]) -> str:
 
 
 class EffectFinder:
-    """Of one graph. It remembers what it has found in functions, which signatures share."""
+    """Finds effects in one graph. It caches the results for functions, which signatures share."""
 
     def __init__(self, graph: Any, kind: Callable[[str, bool], EffectKind | None] = kind_of) -> None:
         self._graph = graph
@@ -97,7 +101,7 @@ class EffectFinder:
         self._known: dict[tuple[str, Targets], tuple[Effect, ...]] = {}
 
     def find(self, feeds: Iterable[str], fetches: Iterable[str]) -> tuple[Effect, ...]:
-        """Those of a run that is fed these tensors and fetches these tensors and operations, all by name."""
+        """The effects of a run that feeds and fetches these tensors and operations, all by name."""
         fed = set(feeds)
         wanted = [self._graph.as_graph_element(fetch) for fetch in fetches]
         starts = [each.op if isinstance(each, tf.Tensor) else each for each in wanted if each.name not in fed]
@@ -109,12 +113,12 @@ class EffectFinder:
         return tuple(dict.fromkeys(effect for effects in found.values() for effect in effects))
 
     def all_of(self, graph: Any) -> tuple[Effect, ...]:
-        """Those of all operations of a function's graph."""
+        """The effects of all operations of a function's graph."""
         found = [effect for op in graph.get_operations() for effect in self._of_operation(op, set())]
         return tuple(dict.fromkeys(found))
 
     def _of_operation(self, op: Any, fed: set[str]) -> list[Effect]:
-        if op.type == "Const":  # whose attributes may be large
+        if op.type == "Const":  # its attributes may be large
             return []
         targets = tuple([_name_behind(tensor) for tensor in op.inputs])
         found = self._of_op(op.type, op.name, targets, op.get_attr)
@@ -131,7 +135,7 @@ class EffectFinder:
         return [Effect(kind, op, node, next(iter(targets), "") if kind in _WRITES else "")]
 
     def _in_function(self, name: str, arguments: Targets) -> tuple[Effect, ...]:
-        """Those of the function when it is called with these as its last arguments."""
+        """The effects of the function when it is called with these as its last arguments."""
         function = self._graph._get_function(name)  # noqa: SLF001 (no public way to the library of a graph)
         if function is None:
             return (Effect(EffectKind.OTHER, name, name),)
@@ -140,7 +144,7 @@ class EffectFinder:
         targets = (("",) * count + arguments)[-count:] if count else ()
         key = name, targets
         if key not in self._known:
-            self._known[key] = ()  # while it is looked into: one that calls itself adds nothing
+            self._known[key] = ()  # during the search: a function that calls itself adds nothing
             self._known[key] = tuple(dict.fromkeys(self._of_body(definition, targets)))
         return self._known[key]
 
@@ -162,7 +166,7 @@ class EffectFinder:
 
 
 def _reached(starts: Iterable[Any], fed: set[str]) -> dict[Any, None]:
-    """The operations that a run executes, in the order in which they are come upon."""
+    """The operations that a run executes, in the order in which they are found."""
     todo = list(dict.fromkeys(starts))
     found = dict.fromkeys(todo)
     while todo:
@@ -176,8 +180,8 @@ def _reached(starts: Iterable[Any], fed: set[str]) -> dict[Any, None]:
 
 
 def _definition_of(function: Any) -> Any:
-    """Its FunctionDef. Its property `definition` would register it with the eager runtime, under a name that another
-    model's function may have."""
+    """The function's FunctionDef. The property `definition` would register it with the eager runtime, under a name that
+    another model's function may have."""
     found = function_pb2.FunctionDef()
     with c_api_util.tf_buffer() as buffer, function._c_func.get() as c_function:  # noqa: SLF001 (as Graph does)
         pywrap_tf_session.TF_FunctionToFunctionDef(c_function, buffer)
@@ -186,7 +190,7 @@ def _definition_of(function: Any) -> Any:
 
 
 def _is_declared(op: str) -> bool:
-    """Whether the registry calls the op stateful, has it take references, or does not know it."""
+    """Whether the registry lists the op as stateful or as taking references, or does not know it."""
     definition = op_def_registry.get(op)
     if definition is None:
         return True
@@ -194,7 +198,7 @@ def _is_declared(op: str) -> bool:
 
 
 def _functions_of(op: Any, fed: set[str]) -> list[str]:
-    """The names of the functions among its attributes, but for the branch of an If that is never taken."""
+    """The names of the functions among its attributes, without the branch of an If that is never taken."""
     if op.type in ("If", "StatelessIf") and (value := _constant(op.inputs[0], fed)) is not None:
         return [str(op.get_attr("then_branch" if value else "else_branch").name)]
     definition = op_def_registry.get(op.type)
@@ -210,7 +214,7 @@ def _functions_of(op: Any, fed: set[str]) -> list[str]:
 
 
 def _name_behind(tensor: Any) -> str:
-    """The name of the variable, table or queue that this is a handle of; "" for any other tensor."""
+    """The name of the variable, table or queue to which this handle refers; "" for any other tensor."""
     while tensor.op.type in _PASSED_ON:
         tensor = tensor.op.inputs[0]
     op = tensor.op
@@ -225,7 +229,7 @@ def _is_handle(tensor: Any) -> bool:
 
 
 def _name_in_body(source: str, arguments: Mapping[str, str], nodes: Mapping[str, Any]) -> str:
-    """The same for an input of a node in a function's body."""
+    """As `_name_behind`, for an input of a node in a function's body."""
     for _ in nodes:
         name = source.partition(":")[0]
         if name in arguments:
@@ -241,10 +245,10 @@ def _name_in_body(source: str, arguments: Mapping[str, str], nodes: Mapping[str,
 
 
 def _ruled_out(reached: Mapping[Any, None], fed: set[str]) -> set[Any]:
-    """Of TensorFlow 1's conditionals: the operations of a branch that a constant rules out, as `training` often is.
+    """The operations of branches of TensorFlow 1's conditionals that a constant, often `training`, rules out.
 
-    A Switch whose predicate is constant gives nothing on one side; nothing comes of what takes nothing, but for a
-    Merge, which passes on what its other input brings.
+    A Switch with a constant predicate gives no value on one side. An operation with an input that has no value gives
+    none either, except a Merge, which passes on its other input.
     """
     never: set[str] = set()
     todo: list[Any] = []
@@ -263,7 +267,7 @@ def _ruled_out(reached: Mapping[Any, None], fed: set[str]) -> set[Any]:
 
 
 def _never_made(tensor: Any, never: set[str], fed: set[str]) -> list[Any]:
-    """Note it, and tell who would take it."""
+    """Note that this tensor never has a value, and return its consumers."""
     if tensor.name in fed:
         return []
     never.add(tensor.name)
@@ -279,7 +283,7 @@ def _is_dead(op: Any, never: set[str], dead: set[Any]) -> bool:
 
 
 def _constant(tensor: Any, fed: set[str]) -> bool | None:
-    """The value of a predicate that every run has the same of."""
+    """The value of a predicate that is the same in every run; None if it varies."""
     inverted = False
     while tensor.name not in fed:
         op = tensor.op

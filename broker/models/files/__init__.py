@@ -1,1 +1,1 @@
-"""Where a model lies on disk, and what is wrong with what lies there. Knows no TensorFlow."""
+"""Finds models on disk, and reports damaged and foreign files. Does not use TensorFlow."""

@@ -1,4 +1,4 @@
-"""What is wrong with a model's file, as far as it shows without TensorFlow, whose start takes seconds."""
+"""Finds damage in a model's file without TensorFlow, whose start takes seconds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from broker.models.spec import ModelSpec
 
 
 def check(spec: ModelSpec, path: Path) -> None:
-    """Of the file or SavedModel directory at `path`. Raises ModelLoadError, OSError."""
+    """Check the file or SavedModel directory at `path`. Raises ModelLoadError, OSError."""
     kind = kind_of(path)
     if kind is SourceKind.KERAS:
         problem = keras_check.problem_with(path)
@@ -35,12 +35,12 @@ def check(spec: ModelSpec, path: Path) -> None:
 
 
 def _is_message(content: bytes) -> bool:
-    """Whether it reads as a message of Protocol Buffers, of whichever type: a message without fields keeps all as
-    unknown ones."""
+    """Whether it parses as a Protocol Buffers message of any type: a message without fields keeps all fields as
+    unknown."""
     try:
         from google.protobuf.empty_pb2 import Empty
         from google.protobuf.message import DecodeError
-    except ImportError:  # it comes with TensorFlow
+    except ImportError:  # protobuf comes with TensorFlow
         return True
     try:
         Empty.FromString(content)

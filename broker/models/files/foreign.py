@@ -1,4 +1,5 @@
-"""What people point at that is no model of ours: what it is, and how it is served all the same. No TensorFlow here."""
+"""Recognises files that the broker cannot serve directly, and says how they can be served. Does not use "
+"TensorFlow."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ EXPORT = (
     "or model.save('model.keras')"
 )
 _WEIGHTS = (
-    "Save the whole model with model.save('model.keras'), or serve a factory, module:function, that builds the model, "
+    "Save the whole model with model.save('model.keras'), or serve a factory, module:function, that builds "
+    "the model, "
     "calls model.load_weights({path!r}) and returns it"
 )
 _RUN_IT = "Serve a Python function that runs it, module:function ({how}), or convert it to a SavedModel"
@@ -21,7 +23,7 @@ _SHOWN = 8
 
 
 class ForeignFile(NamedTuple):
-    """`what` is a clause about it, `remedy` a sentence."""
+    """A file that is not a model. `what` is a clause about it, `remedy` a sentence."""
 
     what: str
     remedy: str
@@ -45,11 +47,11 @@ _BY_NAME = {
     ".tar": ForeignFile("it is an archive: unpack it first", _UNPACK),
     ".zip": ForeignFile("it is an archive: unpack it first", _UNPACK),
 }
-"""By the end of the name."""
+"""Foreign files by the end of the name."""
 
 
 def file_at(path: Path) -> ForeignFile:
-    """Of a file that is no model. Raises OSError."""
+    """Describe a file that is not a model. Raises OSError."""
     checkpoint = checkpoint_of(path)
     if checkpoint is not None:
         return _checkpoint("it is", checkpoint)
@@ -68,7 +70,7 @@ def weights_remedy(path: Path) -> str:
 
 
 def folder_at(path: Path) -> ForeignFile:
-    """Of a folder that is no model. Raises OSError."""
+    """Describe a folder that is not a model. Raises OSError."""
     children = sorted(path.iterdir())
     if not children:
         return ForeignFile("it is empty", EXPORT)
@@ -93,13 +95,14 @@ def folder_at(path: Path) -> ForeignFile:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint in a folder, without an ending (`folder/model.ckpt-1000`): of several, the last written."""
+    """The checkpoint in a folder, without a suffix (`folder/model.ckpt-1000`): of several, the last "
+    "written."""
     found = [path for path in folder.glob("*.index") if path.is_file() and _data_of(path.with_suffix(""))]
     return max(found, key=lambda path: path.stat().st_mtime_ns).with_suffix("") if found else None
 
 
 def checkpoint_of(path: Path) -> Path | None:
-    """The checkpoint that one of its files, or its name without an ending, means."""
+    """The checkpoint to which this path belongs: one of its files, or its name without a suffix."""
     name, _, ending = path.name.rpartition(".")
     is_part = name and (ending in ("index", "meta") or ending.startswith("data-"))
     for prefix in (path, path.with_name(name)) if is_part else (path,):
@@ -119,7 +122,8 @@ def glob_escaped(name: str) -> str:
 
 
 def _checkpoint(verb: str, prefix: Path) -> ForeignFile:
-    """TensorFlow 1 writes the graph beside the weights, but does not say which tensors are inputs and outputs."""
+    """Describe a checkpoint. TensorFlow 1 writes the graph beside the weights, but without naming inputs and
+    outputs."""
     meta = prefix.with_name(f"{prefix.name}.meta")
     if meta.is_file():
         return ForeignFile(
@@ -129,6 +133,7 @@ def _checkpoint(verb: str, prefix: Path) -> ForeignFile:
         )
     return ForeignFile(
         f"{verb} a checkpoint: weights without a graph ({prefix})",
-        "Serve a factory, module:function, that builds the model, restores it, tf.train.Checkpoint(model=model)"
+        "Serve a factory, module:function, that builds the model, restores it, "
+        "tf.train.Checkpoint(model=model)"
         f".restore({str(prefix)!r}) or model.load_weights({str(prefix)!r}), and returns the model",
     )

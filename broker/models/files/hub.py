@@ -1,10 +1,9 @@
-"""Handles of TensorFlow Hub (`https://tfhub.dev/...`, `https://www.kaggle.com/models/...`) whose modules are on disk
-already. Nothing is downloaded.
+"""Handles of TensorFlow Hub (`https://tfhub.dev/...`, `https://www.kaggle.com/models/...`) whose modules are already on
+disk. Nothing is downloaded.
 
-Where a module lies is the rule of the library that has fetched it: of tensorflow_hub (compressed_module_resolver.py)
-the SHA-1 of the handle as it was written, in $TFHUB_CACHE_DIR, else in `tfhub_modules` of the folder for temporary
-files; of kagglehub (cache.py) `models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION` in $KAGGLEHUB_CACHE, else in
-~/.cache/kagglehub.
+The library that downloaded a module decides its path. tensorflow_hub (compressed_module_resolver.py): the SHA-1 of the
+handle as written, in $TFHUB_CACHE_DIR, else in `tfhub_modules` of the folder for temporary files. kagglehub (cache.py):
+`models/OWNER/MODEL/FRAMEWORK/VARIATION/VERSION` in $KAGGLEHUB_CACHE, else in ~/.cache/kagglehub.
 """
 
 from __future__ import annotations
@@ -29,13 +28,14 @@ def is_handle(source: str) -> bool:
 
 
 def places_of(handle: str) -> list[Path]:
-    """Where this module would lie, whether it is there or not: in the cache of tensorflow_hub, or of kagglehub."""
+    """The possible paths of this module, whether it exists or not: in the cache of tensorflow_hub, or of "
+    "kagglehub."""
     digest = hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
     places = [_folder(HUB_VARIABLE, Path(tempfile.gettempdir(), "tfhub_modules")) / digest]
     if kaggle := _KAGGLE.fullmatch(handle):
         owner, model, framework, variation, version = kaggle.groups()
         kept = _folder(KAGGLE_VARIABLE, Path.home() / ".cache" / "kagglehub") / "models" / owner / model
-        # The page's address says TensorFlow2, what kagglehub is asked for tensorFlow2.
+        # The page's address has TensorFlow2, kagglehub's handle has tensorFlow2.
         frameworks = dict.fromkeys((framework, framework[0].lower() + framework[1:]))
         places += [kept / name / variation / version for name in frameworks]
     return places

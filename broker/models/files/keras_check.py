@@ -1,4 +1,4 @@
-"""What is wrong with a Keras file, as far as it shows without Keras, whose start takes seconds."""
+"""Finds problems of a Keras file without Keras, whose start takes seconds."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class KerasProblem(NamedTuple):
 
 
 def problem_with(path: Path) -> KerasProblem | None:
-    """By its first bytes and, if it is a zip archive, by the names in it."""
+    """Check its first bytes and, if it is a zip archive, the names in it."""
     wants_zip = path.suffix == ".keras"
     if zipfile.is_zipfile(path):
         return _problem_with_archive(path, wants_zip)
     if not is_hdf5(path):
         form = "a zip archive" if wants_zip else "an HDF5 file"
-        return KerasProblem(f"{path} is damaged: it is not {form}, as a file of Keras is", _AGAIN)
+        return KerasProblem(f"{path} is damaged: it is not {form}, as a Keras file must be", _AGAIN)
     if wants_zip:
         return KerasProblem(f"{path} is an HDF5 file, which Keras reads under the name .h5", "Rename it")
     return None
@@ -46,7 +46,8 @@ def _problem_with_archive(path: Path, wants_zip: bool) -> KerasProblem | None:
     if _CONFIG not in names:
         shown = ", ".join(names[:3]) or "nothing"
         return KerasProblem(
-            f"{path} is a zip archive with {shown} and no {_CONFIG}, so no file of Keras's", foreign.EXPORT
+            f"{path} is a zip archive with {shown} and no {_CONFIG}, so it is not a Keras file",
+            foreign.EXPORT,
         )
     if not wants_zip:
         return KerasProblem(f"{path} is a zip archive, as Keras writes it under the name .keras", "Rename it")
@@ -54,7 +55,7 @@ def _problem_with_archive(path: Path, wants_zip: bool) -> KerasProblem | None:
 
 
 def problem_with_hdf5(path: Path) -> KerasProblem | None:
-    """By its attributes. For a process of its own: it imports h5py, which comes with Keras."""
+    """Check its attributes. For a separate process: it imports h5py, which comes with Keras."""
     import h5py  # type: ignore[import-untyped]
 
     try:
@@ -71,9 +72,11 @@ def weights_only(path: Path, sign: str) -> KerasProblem:
 
 
 def lambda_remedy(path: Path) -> str:
-    """A Lambda layer is Python code in the file, which Keras does not run unless it is told to."""
+    """The remedy for a Lambda layer, which is Python code in the file that Keras does not run by default."""
     return (
-        "Its Lambda layer is Python code, which Keras does not run from a file: where that code is, make a SavedModel "
-        "with model.export(folder) and serve it; or, if you trust the file, serve a factory, module:function, that "
+        "Its Lambda layer is Python code, which Keras does not run from a file: where that code is, make a "
+        "SavedModel "
+        "with model.export(folder) and serve it; or, if you trust the file, serve a factory, "
+        "module:function, that "
         f"returns keras.models.load_model({str(path)!r}, safe_mode=False)"
     )

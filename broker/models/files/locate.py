@@ -1,4 +1,4 @@
-"""Where a model lies on disk: its file or directory, the version taken, and what is missing if there is none."""
+"""Finds a model on disk: its file or directory, the chosen version, and what is missing if there is none."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from broker.models.kinds import GRAPH_FILES, files_in, kind_of
 from broker.models.spec import ModelSpec
 
 _REMOTE = re.compile(r"(\w[\w+.\-]*)://")
-"""The beginning of gs://bucket/model and its like, which TensorFlow could read and the broker does not."""
+"""The start of gs://bucket/model and similar paths, which TensorFlow could read but the broker does not."""
 
 
 def locate(spec: ModelSpec) -> tuple[Path, int]:
-    """The SavedModel directory or the file that `kind_of` knows, and its version. Raises ModelLoadError.
+    """The SavedModel directory, or the file of a known kind, and its version. Raises ModelLoadError.
 
     A directory of numbered versions, as TensorFlow Serving lays them out (`digits/1`, `digits/2`), gives the
     highest number; anything else is version 1. A directory may hold one file that is a model in place of a SavedModel.
@@ -42,7 +42,7 @@ def locate(spec: ModelSpec) -> tuple[Path, int]:
 
 
 def weight_bytes(path: Path) -> int:
-    """The bytes of graph and variables on disk: a first guess at how heavy the model is."""
+    """The bytes of graph and variables on disk: a first estimate of how heavy the model is."""
     if path.is_file():
         return path.stat().st_size
     files = [*path.glob("saved_model.*"), *path.glob("variables/variables.data-*")]
@@ -50,7 +50,7 @@ def weight_bytes(path: Path) -> int:
 
 
 def missing_variables(directory: Path) -> Path | None:
-    """The index file that every set of variables has, if it is not there."""
+    """The index file of the variables, if it is missing; None otherwise."""
     index = directory / "variables" / "variables.index"
     return None if index.exists() else index
 
@@ -67,9 +67,9 @@ def _path(spec: ModelSpec) -> Path:
             raise _refused(
                 spec,
                 f"it is in {remote[1]!r}, not on this machine",
-                "Copy it to a local folder and give the path of that",
+                "Copy it to a local folder and give that path",
             ) from None
-        if foreign.checkpoint_of(path) is not None:  # whose name is that of no file
+        if foreign.checkpoint_of(path) is not None:  # a checkpoint's name is not the name of a file
             raise _foreign(spec, path, foreign.file_at(path)) from None
         raise _refused(
             spec,
@@ -83,7 +83,7 @@ def _path(spec: ModelSpec) -> Path:
 
 
 def _in_a_cache(spec: ModelSpec) -> Path:
-    """The module of a handle of TensorFlow Hub. Raises ModelLoadError."""
+    """The cached module of a TensorFlow Hub handle. Raises ModelLoadError."""
     places = hub.places_of(spec.source)
     found = next((place for place in places if place.is_dir()), None)
     if found is not None:
@@ -98,15 +98,13 @@ def _in_a_cache(spec: ModelSpec) -> Path:
 
 
 def _model_at(spec: ModelSpec, path: Path) -> Path | None:
-    """`path` if it is a model, or the one file in it that is. Raises ModelLoadError."""
+    """`path` if it is a model, or the only file in it that is one. Raises ModelLoadError."""
     try:
         if kind_of(path) is not None:
             return path
         files = files_in(path) if path.is_dir() else []
         if files and foreign.latest_checkpoint(path) is not None:
-            raise _foreign(
-                spec, path, foreign.folder_at(path)
-            )  # beside which TensorFlow 1 writes a graph.pbtxt
+            raise _foreign(spec, path, foreign.folder_at(path))  # TensorFlow 1 writes a graph.pbtxt beside it
     except OSError as error:
         raise unreadable(spec, error, path) from error
     if len(files) > 1:

@@ -1,4 +1,5 @@
-"""A model that cannot be exported for want of disk space: Keras tells it in the words of whichever layer failed."""
+"""Recognises exports that fail because the disk is full, which Keras reports with the message of whichever layer
+failed."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ _SIGNS = ("No space left on device", "Disk quota exceeded")
 
 
 def problem_with(error: BaseException, target: Path) -> KerasProblem | None:
-    """If that is why nothing could be written to `target`: the folder, and the variable that names another."""
+    """The problem, with the folder and the variable that names another one, if a full disk is why `target` could not be
+    written."""
     if not any(sign in str(error) for sign in _SIGNS):
         return None
     cache = cache_folder("")

@@ -1,4 +1,4 @@
-"""What the system says no to while a model is read: which file or folder it is, whose it is, and the remedy."""
+"""Explains why a model cannot be read: the file or folder, its owner, and the remedy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DENIED = (errno.EACCES, errno.EPERM)
 
 @contextlib.contextmanager
 def reading(spec: ModelSpec) -> Iterator[None]:
-    """An OSError of the block becomes a ModelLoadError that names what cannot be read."""
+    """Turn an OSError of the block into a ModelLoadError that names the unreadable file."""
     try:
         yield
     except OSError as error:
@@ -25,7 +25,7 @@ def reading(spec: ModelSpec) -> Iterator[None]:
 
 
 def unreadable(spec: ModelSpec, error: OSError, path: Path | None = None) -> ModelLoadError:
-    """The error for a model of which `path`, else the file that `error` names, cannot be read."""
+    """The error for a model whose `path`, or else the file that `error` names, cannot be read."""
     if path is None:
         path = Path(os.fsdecode(error.filename) if error.filename else spec.source).expanduser()
     why = error.strerror or str(error)
@@ -42,7 +42,7 @@ def unreadable(spec: ModelSpec, error: OSError, path: Path | None = None) -> Mod
 
 
 def _whose(path: Path) -> str:
-    """The first folder on the way that keeps us out, else the file itself, with its owner and mode."""
+    """The first folder of the path that denies access, or else the file itself, with its owner and mode."""
     path = Path(os.path.abspath(path))
     for place in [*reversed(path.parents), path]:
         wanted = os.X_OK if place != path else os.R_OK

@@ -1,1 +1,2 @@
-"""Versions of models from load to unload: which are in service, and who brings them up to date."""
+"""Versions of models from load to unload: which are in service, and the thread that brings them up to "
+"date."""

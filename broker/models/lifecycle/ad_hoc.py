@@ -1,7 +1,8 @@
-"""What sessions have asked for: at most so many sets of feeds and fetches at a time, and each worker its share of them.
+"""Keeps the signatures that sessions asked for: a limited number of sets of feeds and fetches, with a share for each
+worker.
 
-TensorFlow keeps a pruned copy of the graph for each. One that a worker has asked for stays as long as that worker;
-those that nobody has any more stay until there is no room for another, the oldest going first.
+TensorFlow keeps a pruned copy of the graph for each set. A set stays as long as a worker that asked for it; sets that
+no worker uses any more stay until there is no room for another, and the oldest goes first.
 """
 
 from __future__ import annotations
@@ -18,21 +19,23 @@ SHARE = 250
 
 
 class AdHocSignatures:
-    """Used under the repository's lock."""
+    """The signatures that sessions asked for. Used under the repository's lock."""
 
     def __init__(self) -> None:
-        self._holders: dict[int, set[Hashable]] = {}  # of an entry's number
+        self._holders: dict[int, set[Hashable]] = {}  # workers by the entry's number
 
     def found(self, version: Version, key: Any, worker: Hashable) -> tuple[Entry, tuple[str, ...]] | None:
-        """What was made before; it is this worker's as well now. Raises Overloaded past its share."""
+        """The existing signature, which this worker now holds, too; None if there is none. Raises Overloaded past its
+        share."""
         found = version.ad_hoc.pop(key, None)
         if found is not None:
-            version.ad_hoc[key] = found  # the last to go
+            version.ad_hoc[key] = found  # it is now the last to be removed
             self._hold(found[0].id, worker)
         return found
 
     def make_room(self, versions: Iterable[Version], worker: Hashable) -> bool:
-        """For one more of this worker's. True if another one went for it. Raises Overloaded if there is none."""
+        """Make room for one more signature of this worker. True if another one was removed. Raises Overloaded if there
+        is no room."""
         versions = list(versions)
         there = {entry.id for version in versions for entry, _ in version.ad_hoc.values()}
         self._holders = {number: held for number, held in self._holders.items() if number in there}
@@ -45,7 +48,8 @@ class AdHocSignatures:
                     del version.ad_hoc[key]
                     return True
         raise Overloaded(
-            f"the workers' sessions have asked for {MOST} different sets of feeds and fetches, the most that the "
+            f"the workers' sessions have asked for {MOST} different sets of feeds and fetches, the maximum "
+            "that the "
             "broker keeps: use fewer, and the same ones in all workers"
         )
 
@@ -54,7 +58,7 @@ class AdHocSignatures:
         self._hold(made[0].id, worker)
 
     def release(self, worker: Hashable) -> None:
-        """It is gone."""
+        """Release the signatures of a worker that is gone."""
         for number, held in list(self._holders.items()):
             held.discard(worker)
             if not held:
@@ -68,6 +72,7 @@ class AdHocSignatures:
     def _check_share(self, worker: Hashable) -> None:
         if sum(worker in held for held in self._holders.values()) >= SHARE:
             raise Overloaded(
-                f"this worker's sessions have asked for {SHARE} different sets of feeds and fetches, its share of "
+                f"this worker's sessions have asked for {SHARE} different sets of feeds and fetches, its "
+                "share of "
                 f"{MOST:,}: fetch more tensors at a time, or always the same ones"
             )

@@ -1,4 +1,4 @@
-"""A signature of a loaded model version, with its number: what a request names and a runner runs."""
+"""A signature of a loaded model version, with the number by which requests name it."""
 
 from __future__ import annotations
 
@@ -28,21 +28,22 @@ class Entry:
     apart: str
     """Why its requests are neither joined nor split; "" if they may be."""
     examined: bool
-    """Whether that was found out by running it, and is not somebody's word."""
+    """Whether that was found by running it, and not declared."""
     max_batch_size: int
     """Rows of one run; 1 if requests may not be joined."""
     max_concurrency: int
-    """Runs of the model side by side, where it is heavy."""
+    """Maximum concurrent runs of the model if it is heavy."""
     version: int = 1
     stateful: str = ""
-    """What a run does besides computing, "" if nothing. Its requests run one after the other, each by itself and once;
-    none but a caller's."""
+    """What a run does besides computing; "" if nothing. With effects, only callers' requests run: one after the other,
+    each by itself and once."""
     session: bool = False
-    """Asked for by a session: no signature of the model."""
+    """Whether a session asked for it: it is not a signature of the model."""
     stays_heavy: str = ""
-    """How it is compiled while it serves, so that it never runs on the intake thread; empty if it is not."""
+    """Why it compiles code while it serves, so that it never runs on the intake thread; empty if it does "
+    "not."""
     remember: Callable[[str], None] | None = None
-    """Where to write down why requests must be kept apart, for the next start."""
+    """Records, for the next start, why requests must be kept apart."""
 
     @property
     def batchable(self) -> bool:
@@ -50,21 +51,22 @@ class Entry:
         return not self.apart
 
     def keep_apart(self, reason: str) -> None:
-        """Its answers have shown that its rows depend on each other."""
+        """Stop joining and splitting its requests: its answers have shown that its rows depend on each "
+        "other."""
         self.apart = reason
         if self.remember is not None:
             self.remember(reason)
 
     @property
     def always_heavy(self) -> str:
-        """Why it never runs on the intake thread, in a word; "" if it may."""
+        """Why it never runs on the intake thread, in a few words; "" if it may."""
         if self.model.spec.inline is False:
             return "inline = false"
         return "stateful" if self.stateful else "compiles" if self.stays_heavy else ""
 
     @property
     def max_run_seconds(self) -> float:
-        """As the spec says, else what follows from the measured cost; 0 for no limit."""
+        """The limit of a run, from the spec or else from the measured cost; 0 for no limit."""
         said, cost = self.model.spec.max_run_seconds, self.cost
         if said is not None:
             return float(said)
@@ -165,7 +167,8 @@ def _entry(
 
 
 def compiles_while_serving(signature: Signature, cost: Cost, compiled: str, allowed: Sequence[int]) -> str:
-    """Why requests meet shapes for which XLA has no code yet, and the remedy; empty if warm-up has seen all of them.
+    """Why requests may have shapes for which XLA has no code yet, and the remedy; empty if warm-up compiled all of
+    them.
 
     A compilation takes tenths of a second, during which the intake thread would take no requests.
     """
@@ -178,5 +181,5 @@ def compiles_while_serving(signature: Signature, cost: Cost, compiled: str, allo
         return ""
     text = f"heavy: {compiled} for each new shape"
     if in_rows_only and not allowed:
-        text += ", here each new number of rows; with the setting allowed_batch_sizes all of them are compiled at load"
+        text += ", here each new number of rows; with the setting allowed_batch_sizes all shapes are compiled at load"
     return text

@@ -1,4 +1,4 @@
-"""One load of a version while the broker serves, in a thread of its own: it may have no end, and can then only be left.
+"""One load of a version while the broker serves, in its own thread: if it does not end, it can only be abandoned.
 
 waited for --> the log names it every ten seconds --> its end
                                                  `--> past the limit, or the broker stops: abandoned
@@ -24,11 +24,12 @@ _log = logging.getLogger("onesession.models")
 _CHECK_SECONDS = 0.1
 _OVERSLEPT_SECONDS = 5.0
 _GENTLY_SECONDS = 60.0
-"""For so long a load is spared collections of garbage, which the others' code may need at last."""
+"""How long garbage collections are suspended during a load; after that, other code may need them."""
 
 
 class LoadAttempt:
-    """`load` fills in the version's model. `close` gives back what an abandoned one has brought after all."""
+    """One load. `load` fills in the version's model. `close` releases a model that an abandoned load produced after
+    all."""
 
     def __init__(self, version: Version, load: Callable[[], None], close: Callable[[Version], None]) -> None:
         self._version = version
@@ -45,8 +46,8 @@ class LoadAttempt:
         return self._over.is_set()
 
     def run(self, limit_s: float, stopping: Callable[[], bool]) -> None:
-        """Return when the version is loaded. Raises what the load raises, and ModelLoadError if it is abandoned: after
-        `limit_s`, 0 for none, or because the broker is `stopping`."""
+        """Return when the version is loaded. Raises the load's exception, and ModelLoadError if the load is abandoned:
+        after `limit_s`, 0 for no limit, or because the broker is `stopping`."""
         threads.start(self._thread)
         with contextlib.ExitStack() as gentle:
             gentle.enter_context(low_switch_interval())
@@ -55,7 +56,7 @@ class LoadAttempt:
             while not self._over.wait(_CHECK_SECONDS):
                 now_s, before_s = monotonic(), checked_s
                 checked_s = now_s
-                if now_s - before_s > _OVERSLEPT_SECONDS:  # the machine, or all of us, stood still
+                if now_s - before_s > _OVERSLEPT_SECONDS:  # the machine, or this process, stood still
                     self._began_s += now_s - before_s
                 seconds = now_s - self._began_s
                 if stopping() or (limit_s and seconds > limit_s):
@@ -86,10 +87,12 @@ class LoadAttempt:
             abandoned = self._version.abandoned
         if abandoned:
             self._close(self._version)
-            _log.warning("%s: its load ended after it was given up; what it loaded is released", self._name())
+            _log.warning(
+                "%s: its load ended after it was abandoned; the loaded model is released", self._name()
+            )
 
     def _abandon(self) -> bool:
-        """False if it has just ended."""
+        """Abandon the load; False if it has just ended."""
         with self._lock:
             self._version.abandoned = not self._over.is_set()
             return self._version.abandoned
@@ -98,18 +101,20 @@ class LoadAttempt:
         return f"model {self._version.spec.name!r}, version {self._version.number}"
 
     def _news(self, seconds: float, limit_s: float) -> str:
-        until = f"; it is given up after {limit_s:g} s (start_seconds)" if limit_s else ""
+        until = f"; it is abandoned after {limit_s:g} s (start_seconds)" if limit_s else ""
         return f"{self._name()} has been loading for {seconds:.0f} s{until}"
 
     def _without_end(self, limit_s: float, stopping: bool) -> ModelLoadError:
         spec = self._version.spec
         if stopping:
             return ModelLoadError.of(
-                spec.name, spec.source, "the broker was stopped meanwhile", "Start it again"
+                spec.name, spec.source, "the broker was stopped during the load", "Start it again"
             )
         return ModelLoadError.of(
             spec.name,
             spec.source,
-            f"its load did not end within {limit_s:g} s (start_seconds) and was given up; its thread goes on",
-            "See what it waits for (py-spy dump), or raise start_seconds; only another broker is rid of the thread",
+            f"its load did not end within {limit_s:g} s (start_seconds) and was abandoned; its thread "
+            "continues",
+            "See what it waits for (py-spy dump), or raise start_seconds; only a restart of the broker "
+            "ends the thread",
         )

@@ -1,7 +1,7 @@
-"""What the loader does for models, each job in a thread of its own, so that one without an end holds up no other model.
+"""Runs the loader's jobs, each in its own thread, so that a job that does not end never blocks other models.
 
-One at a time as long as they are quick: two loads side by side take twice the memory, and both take longer. A job that
-goes on is left to itself, and the next one begins; two for one model still come one after the other.
+Quick jobs run one at a time: two concurrent loads take twice the memory, and both take longer. A long job continues
+while the next one begins; two jobs for one model always run one after the other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CHECK_SECONDS = 0.05
 
 
 class LoadJobs:
-    """`run` is called by the loader's thread only, `turn` by the jobs."""
+    """The jobs. The loader's thread calls `run`, the jobs call `turn`."""
 
     def __init__(self, alone_s: float = ALONE_SECONDS) -> None:
         self.alone_s = alone_s
@@ -28,7 +28,8 @@ class LoadJobs:
         self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def run(self, job: Callable[[], None], stopping: Callable[[], bool]) -> None:
-        """Return when it is done, or has gone on for a while. Raises Overloaded if too many of them go on."""
+        """Run a job; return when it has ended, or has run for a while. Raises Overloaded if too many jobs are still
+        running."""
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         if len(self._threads) >= MOST:
             raise Overloaded(f"{MOST} loads and reloads are still under way; the log names their models")
@@ -40,14 +41,14 @@ class LoadJobs:
             thread.join(_CHECK_SECONDS)
 
     def turn(self, model: str) -> threading.Lock:
-        """To be held by who changes this model's versions."""
+        """The lock that a job holds while it changes this model's versions."""
         return self._turns[model]
 
     def is_busy(self, model: str) -> bool:
         return self._turns[model].locked()
 
     def join(self, seconds: float) -> bool:
-        """Whether all have ended within the time."""
+        """Whether all jobs have ended within `seconds`."""
         deadline = monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))

@@ -1,4 +1,4 @@
-"""What the loader is told to do, and what has become of it."""
+"""The orders for the loader, and their outcomes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ Done = Callable[[Mapping[str, Any] | BrokerError], None]
 
 @dataclass(frozen=True, slots=True)
 class LoadOrder:
-    """Bring these models up to date, or all if none is named; with another policy or other labels from now on."""
+    """An order to bring these models up to date, or all models; optionally with a new policy or new "
+    "labels."""
 
     done: Done
     models: tuple[str, ...] = ()
@@ -25,7 +26,7 @@ class LoadOrder:
 
 
 def order_of(message: Mapping[str, Any], done: Done) -> LoadOrder:
-    """From a peer's message: {"models": [name], "versions": policy, "labels": {label: version}}, each may be missing.
+    """The order in a peer's message: {"models": [name], "versions": policy, "labels": {label: version}}, all optional.
 
     Raises InvalidInput.
     """
@@ -45,7 +46,7 @@ def order_of(message: Mapping[str, Any], done: Done) -> LoadOrder:
 
 @dataclass(slots=True)
 class LoadOutcome:
-    """What became of one model."""
+    """The outcome of an order for one model."""
 
     loaded: list[int] = field(default_factory=list)
     unloaded: list[int] = field(default_factory=list)

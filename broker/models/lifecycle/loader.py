@@ -1,16 +1,16 @@
 """The thread that brings models up to date while the broker serves: load, warm, switch, drain, unload.
 
-    `broker reload`, a poll --order--> what is on disk, what the policy wants
-        load and warm the new ones (nobody can call them yet)
-        AVAILABLE: numbers that follow now stand for the new version  <- one step of the intake thread
-        UNLOADING the old ones: nothing new gets to them; when what they have is finished, now or later: close: END
+     `onesession reload`, a poll --order--> what is on disk, what the policy wants
+        load and warm the new ones (no worker can call them yet)
+        AVAILABLE: numbers that follow now mean the new version  <- one step of the intake thread
+        UNLOADING the old ones: they get no new requests; when theirs are finished, now or later: close: END
 
-Requests that were taken before the switch finish on their version; nothing taken later gets to the old one. A version
-that cannot be loaded leaves the old one where it is, and is tried again later (`retries.py`). An order is done when the
-new ones are served: what still runs on the old ones some seconds later is waited for between the orders. The thread has
-a job done for each order (`load_jobs.py`), and waits for it, unless it goes on and on; a load has a limit
-(`load_attempt.py`). Only the job whose turn it is for a model changes that model's versions, but for `replace`, which
-takes one out of service whose run was ended.
+Requests that were taken before the switch finish on their version; later requests never get the old one. If a version
+cannot be loaded, the old one stays in service, and the load is tried again later (`retries.py`). An order is done when
+the new versions are served: the thread waits between orders for old versions that still have requests some seconds
+later. Each order is a job (`load_jobs.py`), for which the thread waits unless it takes long; a load has a time limit
+(`load_attempt.py`). Only the job that has a model's turn changes its versions, except `replace`, which takes a version
+out of service whose run was ended.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound, 
 _log = logging.getLogger("onesession.models")
 
 _FIRST_CHECK_S, _LAST_CHECK_S = 0.002, 0.05
-_UNLOAD_S = 5.0  # for which an order waits
-_UNLOAD_FIRST_S = 30.0  # where the new one has no room before
+_UNLOAD_S = 5.0  # how long an order waits
+_UNLOAD_FIRST_S = 30.0  # if the new version needs the memory
 _LEAVING_CHECK_S = 0.5
 
 
 class TableSwitch(Protocol):
-    """The intake, as far as the loader needs it."""
+    """The part of the intake that the loader uses."""
 
     def switch(self) -> None: ...
 
@@ -65,7 +65,7 @@ class TableSwitch(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Replacement:
-    """Load a version again in place of one that was taken out of service."""
+    """An order to load a version again in place of one that was taken out of service."""
 
     served: ServedModel
     old: Version
@@ -73,9 +73,9 @@ class Replacement:
 
 
 class Loader:
-    """`order`, `replace` and `stop` may come from any thread. `tune` fills in what a spec leaves open; `announce` is
-    called when a version's state has changed, `on_begin` with a model's name when a version of it begins to be loaded
-    and "" when it is over, `on_load` with the name when it can be called."""
+    """The loader. `order`, `replace` and `stop` may be called from any thread. `tune` fills in settings that a spec
+    leaves open; `announce` is called when a version's state has changed, `on_begin` with a model's name when the load
+    of a version begins and with "" when it has ended, `on_load` with the name when the version can be called."""
 
     def __init__(
         self,
@@ -95,9 +95,9 @@ class Loader:
         self.on_begin: Callable[[str], object] = lambda _model: None
         self.on_load: Callable[[str], object] = lambda _model: None
         self._jobs = LoadJobs()
-        self._attempts: list[LoadAttempt] = []  # that may still go on
+        self._attempts: list[LoadAttempt] = []  # loads that may still be running
         self._orders: queue.SimpleQueue[LoadOrder | Replacement | None] = queue.SimpleQueue()
-        self._leaving: list[Version] = []  # unloaded as soon as nothing runs on them any more
+        self._leaving: list[Version] = []  # to be unloaded as soon as nothing runs on them
         self._leaving_lock = threading.Lock()
         self._seen: dict[str, dict[int, str]] = {}  # fingerprints at the last poll
         self._retries = LoadRetries()
@@ -111,8 +111,8 @@ class Loader:
         self._orders.put(order)
 
     def stop(self, seconds: float) -> bool:
-        """Begin nothing more. True if it has ended within `seconds`, and nothing was being loaded: a load cannot be
-        broken off, so one is left to itself."""
+        """Start no more work. True if the thread has ended within `seconds` and nothing was being loaded: a load cannot
+        be cancelled, so a running one is abandoned."""
         self._stopping = True
         self._orders.put(None)
         deadline = monotonic() + seconds
@@ -121,7 +121,7 @@ class Loader:
         return ended and all(attempt.is_over for attempt in self._attempts)
 
     def replace(self, model: LoadedModel, cause: str) -> None:
-        """Take this model, whose runs were ended, out of service at once, and load its version again."""
+        """Take this model, whose runs were ended, out of service immediately, and load its version again."""
         with self._repository.lock:
             found = [
                 (served, version)
@@ -157,7 +157,7 @@ class Loader:
 
     def _have_done(self, job: Callable[[], None], done: Done = lambda _result: None) -> None:
         for attempt in [each for each in self._attempts if each.is_over]:
-            self._attempts.remove(attempt)  # by this thread only, while others may append
+            self._attempts.remove(attempt)  # only this thread removes, other threads may append
         try:
             self._jobs.run(job, lambda: self._stopping)
         except Overloaded as error:
@@ -170,7 +170,7 @@ class Loader:
             waits.append(max(0.0, next_poll - monotonic()))
         next_retry = self._retries.next_s()
         if next_retry is not None:
-            waits.append(max(_LEAVING_CHECK_S, next_retry - monotonic()))  # one of a busy model waits
+            waits.append(max(_LEAVING_CHECK_S, next_retry - monotonic()))  # retries of a busy model wait
         return min(waits, default=None)
 
     # -- orders --------------------------------------------------------------------------------------------------
@@ -206,7 +206,8 @@ class Loader:
     def _reload_in_turn(self, served: ServedModel, order: LoadOrder) -> dict[str, Any]:
         if (order.policy or order.labels) and numbered(served.spec.source) is None:
             raise InvalidInput(
-                f"model {served.spec.name!r} from {served.spec.source!r} has no numbered versions to choose from"
+                f"model {served.spec.name!r} from {served.spec.source!r} has no numbered versions to "
+                "choose from"
             )
         with self._repository.lock:
             before = served.policy, served.wanted_labels
@@ -219,7 +220,8 @@ class Loader:
             return outcome.to_message(served)
 
     def _poll(self) -> None:
-        """Load what has come, or has changed, and stands as it did at the last poll: it may still be being copied."""
+        """Load new or changed versions that are unchanged since the last poll, because before they may still be being
+        copied."""
         for served in list(self._repository.served.values()):
             if not (self._stopping or served.adopted or self._jobs.is_busy(served.spec.name)):
                 self._have_done(partial(self._poll_one, served))
@@ -258,7 +260,7 @@ class Loader:
     def _bring_up_to_date(
         self, served: ServedModel, again: bool, due: Sequence[FailedVersion] = ()
     ) -> LoadOutcome:
-        """`again`: also what failed before, and a source that shows no change. `due`: nothing but these."""
+        """`again`: also load versions that failed before, and an unchanged source. `due`: only these."""
         outcome = LoadOutcome()
         there = loading.find(served)
         wanted = [there[number] for number in loading.wanted_of(served, list(there))]
@@ -291,8 +293,8 @@ class Loader:
     def _coming(
         self, served: ServedModel, wanted: list[Version], again: bool, due: Sequence[FailedVersion]
     ) -> list[Version] | None:
-        """What is to be loaded now, and is shown from now on; None if nothing is to be changed yet."""
-        if due:  # what has failed is shown as it was until the outcome is known
+        """The versions to load now, which are shown from now on; None if nothing must change yet."""
+        if due:  # failed versions keep their state until the outcome is known
             return list(self._retries.again(served, wanted, due)) or None
         coming = [version for version in wanted if _is_new(served, version, again)]
         if not again and self._not_settled(served, coming):
@@ -302,7 +304,7 @@ class Loader:
         return coming
 
     def _move_labels(self, served: ServedModel, outcome: LoadOutcome) -> None:
-        """Have each label stand for what it shall, if that can be called by now."""
+        """Point each label at its wanted version if that can be called now."""
         with self._repository.lock:
             there = {version.number for version in served.available}
             missing = {label: n for label, n in served.wanted_labels.items() if n not in there}
@@ -314,7 +316,7 @@ class Loader:
             served.labels = labels
             self._repository.follow()
         for label, number in missing.items():
-            outcome.note = f"label {label!r} cannot stand for version {number}, which is not served"
+            outcome.note = f"label {label!r} cannot point at version {number}, which is not served"
         if moved:
             self._table_switch.switch()
             self._announce()
@@ -348,7 +350,7 @@ class Loader:
             self._show(served, version, VersionState.END, str(error) or type(error).__name__)
             outcome.failed[number] = version.cause
             again = self._retries.failed(version, monotonic())
-            self._orders.put(None)  # the loader's thread waits for longer, perhaps
+            self._orders.put(None)  # wakes the loader's thread, which may wait for longer
             _log.error("%s; the versions served before stay in service%s", version.cause, again)
             self._announce()
             return
@@ -363,7 +365,7 @@ class Loader:
         _log.info("model %r: version %d is served", name, number)
 
     def _show(self, served: ServedModel, version: Version, state: VersionState, cause: str = "") -> None:
-        """What its load has come to."""
+        """Set the state after a load."""
         with self._repository.lock:
             version.enter(state, cause)
             if version not in served.versions:
@@ -375,13 +377,13 @@ class Loader:
         loading.warm_up(version, self._repository.new_number, verdicts=self._repository.verdicts)
 
     def _tuned(self, served: ServedModel, version: Version) -> ModelSpec:
-        """With what was measured for this version, else with what its predecessor is run with."""
+        """The spec with the settings measured for this version, or else those of its predecessor."""
         default = served.default
         before = default.model.spec if default is not None and default.model is not None else None
         return loading.taken_over(self._tune(version.spec), before)
 
     def _load_back(self, served: ServedModel, going: list[Version], outcome: LoadOutcome) -> None:
-        """What was unloaded to make room for a version that then could not be loaded."""
+        """Load versions again that were unloaded to make room for a version that could not be loaded."""
         for old in going:
             again = Version(old.number, old.spec, old.fingerprint)
             with self._repository.lock:
@@ -389,7 +391,7 @@ class Loader:
             self._load(served, again, outcome)
 
     def _unload(self, versions: list[Version], outcome: LoadOutcome, seconds: float) -> bool:
-        """Take them out of service, and close those on which nothing runs any more within so many seconds, the others
+        """Take versions out of service. Close those on which nothing runs any more within `seconds`, and the others
         later. True if all are closed."""
         if not versions:
             return True
@@ -404,7 +406,7 @@ class Loader:
             if self._await_end_of_requests(version, deadline):
                 self._close_unloaded(version)
                 outcome.unloaded.append(version.number)
-            elif not self._stopping:  # else the broker drains and closes everything
+            elif not self._stopping:  # otherwise the broker drains and closes everything
                 outcome.draining.append(version.number)
                 self._leaving.append(version)
                 _log.warning(
@@ -419,7 +421,8 @@ class Loader:
     def _stay(
         self, served: ServedModel, going: list[Version], coming: list[Version], outcome: LoadOutcome
     ) -> None:
-        """What was to be unloaded first still runs: there is no room for what comes, so put it back into service."""
+        """Put versions back into service that had to be unloaded first but still run: there is no room for the new
+        one."""
         cause = "the version before it still has requests, and must be unloaded first"
         with self._leaving_lock, self._repository.lock:
             for version in coming:
@@ -468,7 +471,7 @@ class Loader:
 
 
 def _is_new(served: ServedModel, version: Version, again: bool) -> bool:
-    """Whether it is to be loaded; `again` as for `Loader._bring_up_to_date`."""
+    """Whether the version must be loaded; `again` as for `Loader._bring_up_to_date`."""
     known = [each for each in served.versions if each.is_numbered == version.is_numbered]
     if version.is_numbered:
         known = [each for each in known if each.number == version.number]
@@ -479,7 +482,7 @@ def _is_new(served: ServedModel, version: Version, again: bool) -> bool:
 
 
 def _going(available: list[Version], wanted: list[Version], coming: list[Version]) -> list[Version]:
-    """What is wanted no more, or has its like among what comes."""
+    """The available versions that are no longer wanted, or that a coming version replaces."""
     if not wanted[0].is_numbered:
         return available if coming else []
     stay = {each.number for each in wanted} - {each.number for each in coming}
@@ -487,8 +490,8 @@ def _going(available: list[Version], wanted: list[Version], coming: list[Version
 
 
 def _missing(served: ServedModel, wanted: list[Version]) -> int:
-    """How many of the wanted versions cannot be called, whenever their loads have failed. For each of them one of the
-    old stays in service, the latest first."""
+    """How many wanted versions cannot be called because their loads failed. For each of them, one old version stays in
+    service, the latest first."""
     there = {each.number for each in served.available}
     return sum(version.number not in there for version in wanted)
 

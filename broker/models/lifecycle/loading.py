@@ -1,6 +1,6 @@
-"""From a source to a version that is ready: find the versions, load one, warm it up. Says why it cannot be.
+"""Makes versions ready: finds those of a source, loads and warms them up, and reports why it fails.
 
-Anything that takes long is done here, with no lock held.
+All slow work is done here, without holding a lock.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _log = logging.getLogger("onesession.models")
 
 
 def load_model(spec: ModelSpec) -> LoadedModel:
-    """The model behind `spec.source`. TensorFlow is imported when the first one is asked for that needs it."""
+    """The model at `spec.source`. TensorFlow is imported for the first model that needs it."""
     return _load_function(spec)(spec)
 
 
@@ -44,7 +44,7 @@ def _load_function(spec: ModelSpec) -> Callable[[ModelSpec], LoadedModel]:
     check_characters(spec)
     if lite.holds_lite(spec):
         return lite.load
-    ours = "tensorflow" not in sys.modules  # so this is a broker's own process
+    ours = "tensorflow" not in sys.modules  # then this process is the broker's own
     try:
         from broker.models.sources import session
     except ImportError as error:
@@ -56,12 +56,12 @@ def _load_function(spec: ModelSpec) -> Callable[[ModelSpec], LoadedModel]:
         ) from error
     if ours:
         freeze_gc()
-        library_pages.drop()  # before the first model: what loading and warming up use is there again when calls come
+        library_pages.drop()  # before the first model: loading and warming up bring back the pages that calls need
     return session.load
 
 
 def check_characters(spec: ModelSpec) -> None:
-    """Raises ModelLoadError for a path that is there and that TensorFlow cannot be given."""
+    """Raise ModelLoadError for an existing path that TensorFlow cannot open."""
     if not os.path.exists(spec.source):
         return
     try:
@@ -76,10 +76,10 @@ def check_characters(spec: ModelSpec) -> None:
 
 
 def load_first(served: ServedModel, why_not: str | None = None) -> None:
-    """Load the versions that the policy wants, at the broker's start: for each that cannot be, the next lower. None at
-    all if there is a reason not to.
+    """Load the wanted versions at the broker's start: if one cannot be loaded, the next lower one. With `why_not`, load
+    none.
 
-    Raises ModelLoadError, with the reason for the highest, if none can be.
+    Raises ModelLoadError, with the reason for the highest version, if none can be loaded.
     """
     there = find(served)
     wanted = wanted_of(served, list(there))
@@ -111,7 +111,7 @@ def load_first(served: ServedModel, why_not: str | None = None) -> None:
 
 
 def _set_aside(served: ServedModel, version: Version, cause: str) -> None:
-    """The version that would be called stands in END."""
+    """Show the version that would be called in state END."""
     version.enter(VersionState.END, cause)
     version.failed = version.set_aside = True
     served.versions.append(version)
@@ -131,15 +131,15 @@ def find(served: ServedModel) -> dict[int, Version]:
 
 
 def watched_path(spec: ModelSpec) -> Path:
-    """Whose change means another model. Of a function: nothing, as it may be anywhere."""
+    """The path whose change means a new model. It does not exist for a function, whose files are unknown."""
     return Path("/nonexistent") if spec.is_function else Path(spec.source).expanduser()
 
 
 def wanted_of(served: ServedModel, there: list[int], policy: Policy | None = None) -> list[int]:
-    """Those that the policy wants, and those that labels stand for."""
+    """The versions that the policy selects, and those that labels name."""
     policy = policy or served.policy
     if numbered(served.spec.source) is None:
-        return there  # a source without numbers is what it is
+        return there  # a source without numbers has no other versions
     return sorted({*policy.choose(there), *[n for n in served.wanted_labels.values() if n in there]})
 
 
@@ -149,12 +149,12 @@ def nothing_wanted(served: ServedModel, there: list[int]) -> ModelLoadError:
         spec.name,
         spec.source,
         f"none of its versions {', '.join(map(str, sorted(there)))} is one of {list(policy.numbers)}",
-        "Set versions to some that are there, or to 'latest'",
+        "Set versions to some that exist, or to 'latest'",
     )
 
 
 def load(version: Version) -> None:
-    """Make its model. Raises ModelLoadError, whatever went wrong."""
+    """Load the version's model. Raises ModelLoadError for every kind of failure."""
     spec = version.spec
     version.enter(VersionState.LOADING)
     with reading(spec):
@@ -176,7 +176,7 @@ def load(version: Version) -> None:
 def warm_up(
     version: Version, new_number: Callable[[], int], warm: bool = True, verdicts: Verdicts | None = None
 ) -> None:
-    """Run every signature for the first time, and give it a number."""
+    """Run every signature for the first time, and assign its number."""
     model = version.model
     assert model is not None
     before = resident_bytes()
@@ -191,7 +191,7 @@ def warm_up(
 
 
 def taken_over(spec: ModelSpec, before: ModelSpec | None) -> ModelSpec:
-    """`spec` with the settings that were found for the version before it, where it has none of its own."""
+    """`spec`, with settings that it leaves open taken from the version before it."""
     if before is None:
         return spec
     names = ["intra_op_threads", "max_concurrency", "caller_thread"]
@@ -204,7 +204,8 @@ def taken_over(spec: ModelSpec, before: ModelSpec | None) -> ModelSpec:
 
 
 def import_again(spec: ModelSpec) -> Callable[[], None]:
-    """Have the module of a function be imported anew by the next load. Returns what puts the old one back."""
+    """Make the next load import a function's module again. Returns a function that restores the old "
+    "module."""
     name = spec.source.partition(":")[0]
     before = sys.modules.pop(name, None)
 

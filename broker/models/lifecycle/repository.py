@@ -1,4 +1,4 @@
-"""Every model the broker serves, each signature under a small number: what a slot's model id points at."""
+"""All models that the broker serves, each signature under a small number: the model id of a slot."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _log = logging.getLogger("onesession.models")
 
 
 class Repository:
-    """The models in service. `table` says what each number stands for; numbers are given once and never again.
+    """The models in service. `table` maps each number to its entry; a number is never reused.
 
     The loader changes it, the control thread reads it, the intake takes the table: all under `lock`.
     """
@@ -42,7 +42,7 @@ class Repository:
 
     @property
     def models(self) -> Mapping[str, LoadedModel]:
-        """What calls get that name no version."""
+        """The models for calls that name no version."""
         with self.lock:
             found = {name: served.default for name, served in self.served.items()}
             return {
@@ -53,14 +53,15 @@ class Repository:
 
     @property
     def entries(self) -> list[Entry | None]:
-        """Those of all versions that can be called, after a None: in a new repository, entries[id] has this id."""
+        """The entries of all versions that can be called, after a None: in a new repository, entries[id] has this
+        id."""
         with self.lock:
             versions = [version for served in self.served.values() for version in served.available]
             found = [entry for version in versions for entry in version.entries.values()]
             return [None, *sorted(found, key=lambda entry: entry.id)]
 
     def table(self) -> list[Entry | None]:
-        """What each number stands for now. Those that follow share entries with the versions' own."""
+        """The entry of each number now. Numbers that follow share entries with the versions' own numbers."""
         with self.lock:
             table: list[Entry | None] = [None] * self._next_number
             for served in self.served.values():
@@ -74,7 +75,7 @@ class Repository:
             return number
 
     def follow(self) -> None:
-        """After versions came or went."""
+        """Update the numbers that follow, after versions were added or removed."""
         with self.lock:
             for served in self.served.values():
                 served.follow(self.new_number)
@@ -94,10 +95,10 @@ class Repository:
         self, model: str, feeds: tuple[str, ...], fetches: tuple[str, ...], worker: Hashable = None
     ) -> tuple[Entry, tuple[str, ...], bool]:
         """The entry that runs these tensors of the model's graph, which of the fetches are operations, and whether
-        another entry stands for nothing any more, for which there was no room.
+        another entry was removed to make room.
 
-        Made once for each set of feeds and fetches, and kept for each `worker` that asked for it until `release`.
-        Raises ModelNotFound, InvalidInput, Overloaded, BrokerError if a session may not run them.
+        It is created once for each set of feeds and fetches, and kept for each `worker` that asked for it until
+        `release`. Raises ModelNotFound, InvalidInput, Overloaded, BrokerError if a session may not run them.
         """
         with self.lock:
             version = self._default(model)
@@ -112,7 +113,7 @@ class Repository:
             return *made, one_went
 
     def release(self, worker: Hashable) -> None:
-        """Nothing need be kept for this worker any more."""
+        """Release everything that is kept for this worker."""
         with self.lock:
             self._ad_hoc.release(worker)
 
@@ -131,7 +132,7 @@ class Repository:
             return {name: served.describe() for name, served in self.served.items()}
 
     def close(self) -> None:
-        """Close every model. No run may be under way."""
+        """Close all models. No run may be under way."""
         for served in self.served.values():
             for version in served.versions:
                 if version.model is not None and not version.abandoned:
@@ -150,13 +151,13 @@ def load(
     set_aside: Mapping[str, str] = MappingProxyType({}),
     on_load_begin: Callable[[str], None] = lambda _model: None,
 ) -> Repository:
-    """Load and warm every model, those included that are `adopted` as they are. `warm=False` skips the first runs: all
-    signatures then count as heavy. `verdicts` knows whether rows are independent, where it was examined before.
+    """Load and warm up all models, including `adopted` ones, which are loaded already. `warm=False` skips the first
+    runs: all signatures then count as heavy. `verdicts` has earlier results about the independence of rows.
 
-    Of a model with numbered versions, those that its policy wants; one that cannot be loaded leaves its place to the
-    next lower. A model of which there is no version does not stop the others: it is told in the log, and stands in END
-    with its cause; so do those that are `set_aside`, each with the cause given. Raises ModelLoadError that tells every
-    model if none can be loaded, InvalidInput if two share a name.
+    Of a model with numbered versions, the wanted ones are loaded; if one cannot be loaded, the next lower one is. A
+    model without any version does not stop the others: the failure is logged, and the model is in state END with the
+    cause; so are models that are `set_aside`, with their given causes. Raises ModelLoadError, which lists all models,
+    if none can be loaded, and InvalidInput if two share a name.
 
     `on_load_begin` is called with the name of each model before it is loaded or warmed, and with "" at the end.
     """

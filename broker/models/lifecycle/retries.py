@@ -1,9 +1,10 @@
-"""When what could not be loaded is tried again though nothing of it has changed: what it lacked may be there by then.
+"""Decides when failed loads are tried again although the files have not changed: the missing condition may be met by
+then.
 
-    failed --1 s--> tried --2 s--> tried --4 s--> ... every five minutes, until it is loaded, changed or not wanted
+    failed --1 s--> tried --2 s--> tried --4 s--> ... every five minutes, until it is loaded, changed or unwanted
 
-Knows no clock. Not tried again are a version without files (a function of a module), one whose load had no end, and one
-for which the version that is served would have to go first (`unload_first`).
+Reads no clock. Some versions are not tried again: those without files (a function of a module), those whose load did
+not end, and those for which the served version would have to be unloaded first (`unload_first`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ LAST_SECONDS = 300.0
 
 
 class FailedVersion(NamedTuple):
-    """What is tried: a version of a model as its files are; with others it is another try."""
+    """A failed version of a model with its present files; changed files make it another one."""
 
     model: str
     number: int
@@ -33,7 +34,7 @@ class FailedVersion(NamedTuple):
 
 
 class LoadRetries:
-    """Any thread."""
+    """The failed versions that are tried again. Used by any thread."""
 
     def __init__(self, first_s: float = FIRST_SECONDS, last_s: float = LAST_SECONDS) -> None:
         self._first_s = first_s
@@ -50,7 +51,8 @@ class LoadRetries:
         return FailedVersion.of(version) in self._pauses
 
     def failed(self, version: Version, now_s: float) -> str:
-        """Its load has just failed; what the log is to say of the next try, "" if there is none."""
+        """Note that a load has just failed. Returns a text about the next try for the log; "" if there is "
+        "none."""
         tried = FailedVersion.of(version)
         if not version.fingerprint or version.abandoned:
             self.forget(tried)
@@ -61,21 +63,20 @@ class LoadRetries:
         return f"; it is tried again in {pause_s:g} s"
 
     def due(self, model: str, now_s: float) -> list[FailedVersion]:
-        """What of this model is to be tried now."""
+        """The versions of this model that must be tried now."""
         with self._lock:
             return sorted(each for each, at_s in self._due_s.items() if each.model == model and at_s <= now_s)
 
     def again(
         self, served: ServedModel, wanted: Iterable[Version], due: Iterable[FailedVersion]
     ) -> Iterator[Version]:
-        """Of the `wanted` versions that are on disk now those that are `due`; what is due and not among them is
-        forgotten."""
+        """The `wanted` versions on disk that are `due`; other due versions are dropped."""
         for tried in due:
             found = next((each for each in wanted if _is_same(each, tried)), None)
             if found is None or _must_stay(served, tried):
                 self.forget(tried)
             else:
-                found.number = tried.number  # that of an unnumbered one counts its loads
+                found.number = tried.number  # the number of an unnumbered version counts its loads
                 yield found
 
     def next_s(self) -> float | None:
@@ -84,7 +85,7 @@ class LoadRetries:
             return min(self._due_s.values(), default=None)
 
     def forget(self, tried: FailedVersion) -> None:
-        """It was loaded, or is not to be tried again."""
+        """Drop a version that was loaded, or that must not be tried again."""
         with self._lock:
             self._pauses.pop(tried, None)
             self._due_s.pop(tried, None)
@@ -97,6 +98,6 @@ def _is_same(version: Version, tried: FailedVersion) -> bool:
 
 
 def _must_stay(served: ServedModel, tried: FailedVersion) -> bool:
-    """It has been loaded meanwhile, or what is served would have to make room for a try."""
+    """Whether no try is possible: it has been loaded since, or the served version would have to make room."""
     there = served.available
     return any(each.number == tried.number for each in there) or bool(there and served.spec.unload_first)

@@ -1,10 +1,10 @@
-"""One model in service: its versions, which of them calls get that name none, and what its labels stand for.
+"""One model in service: its versions, the version for calls that name none, and the versions of its labels.
 
     number of a version's own entry ----------------------> that version, as long as it is AVAILABLE
     number that follows (no version, or a label) ---------> the latest AVAILABLE version, or the label's
 
-A number that follows goes on standing for the signature of the next version if that is the same, so that handles move
-to it without a word. If it is another, there is a new number, and the old one stands for nothing any more.
+A number that follows moves to the next version if that has the same signature, so that handles need no update. If the
+signature differs, it gets a new number, and the old number becomes invalid.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ Key = tuple[str | None, str]
 
 
 class ServedModel:
-    """Changed and read under the repository's lock."""
+    """One model in service. Changed and read under the repository's lock."""
 
     def __init__(self, spec: ModelSpec) -> None:
         self.spec = spec  # as configured
         self.policy = Policy.of(spec.versions)
         self.labels = dict(spec.labels)
-        self.wanted_labels = self.labels  # as soon as these versions are loaded
-        self.versions: list[Version] = []  # in the order in which they were begun
+        self.wanted_labels = self.labels  # applied as soon as these versions are loaded
+        self.versions: list[Version] = []  # in the order in which their loads began
         self.adopted = False
         self._following: dict[Key, tuple[int, Entry]] = {}
 
@@ -39,30 +39,30 @@ class ServedModel:
 
     @property
     def available(self) -> list[Version]:
-        """In ascending order; of two with one number, the one loaded last comes last."""
+        """The available versions, ascending; of two with the same number, the one loaded last comes last."""
         return sorted((each for each in self.versions if each.is_available), key=lambda each: each.number)
 
     @property
     def default(self) -> Version | None:
-        """What calls get that name no version: the latest."""
+        """The version for calls that name none: the latest."""
         return next(reversed(self.available), None)
 
     def why_not(self) -> str:
-        """The state and cause of what was begun last, where nothing can be called."""
+        """The state and cause of the version begun last, if no version can be called."""
         last = next(reversed(self.versions), None)
         return (
             "it has none" if last is None else f"version {last.number} is {last.state.value} ({last.cause})"
         )
 
     def labelled(self, label: str) -> Version | None:
-        """The version that the label stands for, in whatever state."""
+        """The version of the label, in any state."""
         of_number = [each for each in self.versions if each.number == self.labels[label]]
         return next((each for each in reversed(of_number) if each.is_available), None) or next(
             reversed(of_number), None
         )
 
     def follow(self, new_number: Callable[[], int]) -> None:
-        """Have the numbers that follow stand for what is there now."""
+        """Update the numbers that follow to the versions that are available now."""
         targets: dict[str | None, Version | None] = {None: self.default}
         targets.update({label: self.labelled(label) for label in self.labels})
         following: dict[Key, tuple[int, Entry]] = {}
@@ -76,7 +76,7 @@ class ServedModel:
         self._following = following
 
     def numbers(self) -> Iterator[tuple[int, Entry]]:
-        """What each number stands for."""
+        """The entry of each number."""
         for version in self.available:
             for entry in version.entries.values():
                 yield entry.id, entry
@@ -86,7 +86,7 @@ class ServedModel:
         yield from self._following.values()
 
     def forget_ended(self) -> None:
-        """Keep what is of interest of what has ended: the last few, and of each number the last."""
+        """Drop ended versions, except the last few and the last one of each number."""
         ended = [each for each in self.versions if each.state is VersionState.END]
         last = {each.number: each for each in self.versions}
         gone = [each for each in ended if last[each.number] is not each]
@@ -94,10 +94,10 @@ class ServedModel:
         gone += kept[:-_ENDED_KEPT]
         self.versions = [each for each in self.versions if each not in gone]
 
-    # -- told ----------------------------------------------------------------------------------------------------
+    # -- reported ------------------------------------------------------------------------------------------------
 
     def describe(self) -> dict[str, Any]:
-        """As plain values. The first level is what calls get that name no version."""
+        """The model as plain values. The first level describes the version for calls that name none."""
         default, spec = self.default, self.spec
         if default is not None and default.model is not None:
             spec = default.model.spec
@@ -116,7 +116,7 @@ class ServedModel:
         }
 
     def _last_of_each(self) -> list[Version]:
-        """One version for each number: the one that can be called, else the last begun."""
+        """One version for each number: the one that can be called, or else the last begun."""
         found: dict[int, Version] = {}
         for version in self.versions:
             before = found.get(version.number)
@@ -145,7 +145,7 @@ class ServedModel:
         }
 
     def _contents(self, version: Version | None, key: int | str | None) -> dict[str, Any]:
-        """`key`: whose numbers the signatures carry: a version's own if it is a number."""
+        """The signatures of a version. `key` selects their numbers: the version's own if it is an integer."""
         model = None if version is None else version.model
         if version is None or model is None:
             nothing = dict.fromkeys(("default_signature", "intra_op_threads", "onednn", "p50_us"))
@@ -167,7 +167,7 @@ class ServedModel:
 
 
 def _is_like(before: Entry, entry: Entry) -> bool:
-    """Whether both may have one number, by which a worker knows what it sends and what it must not run again."""
+    """Whether both may share a number, from which a worker knows what to send and what it must not repeat."""
     return before.signature == entry.signature and bool(before.stateful) == bool(entry.stateful)
 
 

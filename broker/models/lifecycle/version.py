@@ -1,7 +1,7 @@
-"""One version of one model on its way: START -> LOADING -> AVAILABLE -> UNLOADING -> END, each with its cause.
+"""One version of one model and its states: START -> LOADING -> AVAILABLE -> UNLOADING -> END, each with its cause.
 
-The states are TensorFlow Serving's (`core/servable_state.h`); END is also where a version stands that could not be
-loaded, with the reason.
+The states are TensorFlow Serving's (`core/servable_state.h`); a version that could not be loaded is also in END, with
+the reason.
 """
 
 from __future__ import annotations
@@ -17,42 +17,43 @@ from broker.models.spec import ModelSpec
 
 class VersionState(Enum):
     START = "START"
-    """Found, and wanted."""
+    """It was found, and is wanted."""
     LOADING = "LOADING"
-    """It is being loaded and warmed; nobody can call it yet."""
+    """It is being loaded and warmed up; it cannot be called yet."""
     AVAILABLE = "AVAILABLE"
     UNLOADING = "UNLOADING"
-    """No new request gets to it; those it has are finished."""
+    """It gets no new requests, and finishes those that it has."""
     END = "END"
-    """Unloaded, or never loaded: the cause tells."""
+    """It was unloaded, or never loaded; the cause tells which."""
 
 
 @dataclass(slots=True, eq=False)
 class Version:
-    """`spec` is the model's, with this version's own source. Changed under the repository's lock."""
+    """One version. `spec` is the model's spec with this version's own source. Changed under the "
+    "repository's lock."""
 
     number: int
     spec: ModelSpec
     fingerprint: str = ""
     is_numbered: bool = False
-    """Whether the number is that of a folder; else it counts the loads of the source."""
+    """Whether the number is the name of a folder; otherwise it counts the loads of the source."""
     state: VersionState = VersionState.START
     cause: str = ""
     since: float = field(default_factory=time)
-    """When it came into its state, in seconds since 1970."""
+    """When it entered its state, in seconds since 1970."""
     model: LoadedModel | None = None
     entries: dict[str, Entry] = field(default_factory=dict)
     ad_hoc: dict[tuple[tuple[str, ...], tuple[str, ...]], tuple[Entry, tuple[str, ...]]] = field(
         default_factory=dict
     )
     memory_bytes: int | None = None
-    """By how much the broker's process grew while it was loaded and warmed."""
+    """How much the broker's process grew while it was loaded and warmed up."""
 
     failed: bool = False
     abandoned: bool = False
-    """Its load had no end: a thread still works on it, whose model it is."""
+    """Whether its load was abandoned: a thread still works on it, and owns the model."""
     set_aside: bool = False
-    """It ended the broker's process again and again, so it is not loaded unless somebody asks for it."""
+    """Whether it ended the broker's process repeatedly, so that only a reload command loads it."""
 
     def enter(self, state: VersionState, cause: str = "") -> None:
         self.state = state

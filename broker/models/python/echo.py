@@ -1,4 +1,4 @@
-"""A model that does nothing, for benchmarks and tests: what a call through it costs is the broker's own cost.
+"""A model that does nothing, for benchmarks and tests: a call to it measures the broker's own cost.
 
 Serve it as `broker.models.python.echo:echo`.
 """
@@ -14,7 +14,7 @@ STORED_ROWS = 4096
 
 
 def _answers() -> np.ndarray:
-    """Row i, column j holds i * 10 + j, so that a test can tell the rows apart: float32 [4096, 10]."""
+    """Row i, column j holds i * 10 + j, so that a test can distinguish the rows: float32 [4096, 10]."""
     answers = aligned_empty((STORED_ROWS, 10), np.float32)
     answers[...] = np.arange(STORED_ROWS * 10, dtype=np.float32).reshape(STORED_ROWS, 10)
     answers.flags.writeable = False

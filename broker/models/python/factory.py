@@ -5,7 +5,7 @@
         return session, {"x": x}, {"y": "softmax:0"}
 
 It may return a `tf.compat.v1.Session` (with its inputs and outputs, or with those of the spec), a function with a
-signature (or with its inputs and outputs), or a Keras model. What it returns is the broker's from then on.
+signature (or with its inputs and outputs), or a Keras model. The broker owns the returned object.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ def load(spec: ModelSpec, factory: Callable[..., Any]) -> LoadedModel:
         raise _refused(
             spec,
             f"calling it raised {type(error).__name__}: {error}",
-            "It has no signature, so it was called to make the model; make that work in the broker's environment, or "
+            "It has no signature, so it was called to make the model; make that work in the broker's "
+            "environment, or "
             f"if it is the model itself: {function.HOW_TO_ATTACH}",
         ) from error
     try:
@@ -83,7 +84,7 @@ def _model_of(spec: ModelSpec, made: Any) -> LoadedModel:
 
 
 def _of_keras(spec: ModelSpec, model: Any) -> LoadedModel:
-    """Exported and opened as any other SavedModel: a session runs it faster than Keras."""
+    """Export the model and open it as a SavedModel: a session runs it faster than Keras."""
     from broker.models.sources import keras_file, session
 
     with tempfile.TemporaryDirectory(prefix="onesession-keras-") as folder:
@@ -109,7 +110,7 @@ def _check_takes_nothing(spec: ModelSpec, factory: Callable[..., Any]) -> None:
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):
-        return  # of a built-in: calling it will tell
+        return  # a built-in without a readable signature: call it
     passing = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     wanted = [p.name for p in parameters if p.default is p.empty and p.kind not in passing]
     if wanted:
@@ -132,7 +133,8 @@ def _session_class() -> type:
 
 
 def _is_keras(made: Any) -> bool:
-    """By the name of its class's module: importing Keras to ask would cost who has none."""
+    """Whether it is a Keras model, by the module name of its class: importing Keras would be slow where it is not
+    used."""
     modules = {kind.__module__.partition(".")[0] for kind in type(made).__mro__ if kind.__name__ == "Model"}
     return bool(modules & {"keras", "tf_keras"})
 

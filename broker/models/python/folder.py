@@ -1,6 +1,6 @@
 """A folder with a `model.py` as a model: one function in it has a signature (`broker.signature`).
 
-So Python models can have numbered versions: each is a module of its own, whatever the others have in theirs.
+So Python models can have numbered versions: each version is a separate module, independent of the others.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _numbers = count(1)
 
 
 class PythonFolder(FunctionModel):
-    """Its module goes with it."""
+    """A model whose module is removed together with it."""
 
     module = ""
 
@@ -41,9 +41,10 @@ def load(spec: ModelSpec) -> FunctionModel:
         program = path.read_bytes()
     module = ModuleType(f"onesession_model_{next(_numbers)}")
     module.__file__ = str(path)
-    sys.modules[module.__name__] = module  # dataclasses and pickle look there
+    sys.modules[module.__name__] = module  # dataclasses and pickle look it up there
     try:
-        # Compiled here: the import system would write byte code beside the model, and trust it by the second.
+        # Compiled here, because the import system would cache byte code beside the model and check its age only to the
+        # second.
         exec(compile(program, str(path), "exec"), module.__dict__)  # noqa: S102 - the model is a program
         found = _only_function(spec, path, module)
     except ModelLoadError:

@@ -28,7 +28,7 @@ _STATEFUL = "__broker_stateful__"
 DECLARED = "changes state, as its function declares"
 INDEPENDENT = "__broker_independent_rows__"
 UNEXAMINED = (
-    "it is a Python function, which is not run on made-up rows; if its rows are independent, say so with "
+    "it is a Python function, which is not run on made-up rows; if its rows are independent, declare it with "
     'independent_rows=True in its signature, or batching = "on"'
 )
 HOW_TO_ATTACH = (
@@ -49,22 +49,22 @@ def signature(
     stateful: bool = False,
     independent_rows: bool = False,
 ) -> Callable[[_F], _F]:
-    """Declare what a function takes and gives, so that the broker can serve it as a model.
+    """Declare the inputs and outputs of a function, so that the broker can serve it as a model.
 
-    The function is called with one array for each input, by position in the order written here, and returns
-    an array (one output), a tuple or list in the order of the outputs, or a dict by output name, each of
-    exactly the dtype declared. The arrays it gets are views of shared memory: it must not write to them nor
-    keep them past its return, but it may return them or views of them. Strings are arrays of bytes objects;
-    str may be returned as well. Where every first dimension is free, the outputs must have as many rows as the
-    inputs. The broker calls the function with zeros (empty strings) when it starts, to measure it, unless it is
-    `stateful`: then it is called for requests only, once for each, one after the other. It is called with nothing
-    else that no worker has sent. The function itself is returned unchanged.
+    The function is called with one array for each input, by position in the order written here, and returns an array
+    (one output), a tuple or list in the order of the outputs, or a dict by output name, each of exactly the dtype
+    declared. The arrays it gets are views of shared memory: it must not write to them nor keep them past its return,
+    but it may return them or views of them. Strings are arrays of bytes objects; str may be returned as well. Where
+    every first dimension is free, the outputs must have as many rows as the inputs. The broker calls the function with
+    zeros (empty strings) when it starts, to measure it, unless it is `stateful`: then it is called for requests only,
+    once for each, one after the other. Apart from these zeros, it only gets inputs that workers have sent. The function
+    itself is returned unchanged.
 
-    `independent_rows`: the answer to a row depends on nothing else, so that requests may be joined along the
-    free first dimensions, and long ones split. Nobody but its author can say so of a program; without it, and
-    without `batching = "on"` in the model's settings, the function gets each request by itself, as it came.
+    `independent_rows`: the answer to a row depends only on that row, so that requests may be joined along the free
+    first dimensions, and long ones split. Only the author of a function can know this; without it, and without
+    `batching = "on"` in the model's settings, the function gets each request by itself and in one piece.
 
-    Raises InvalidInput for a dtype or shape that cannot be.
+    Raises InvalidInput for an invalid dtype or shape.
     """
     made = Signature(name, _specs("input", inputs), _specs("output", outputs))
     if not made.outputs:
@@ -101,7 +101,7 @@ class FunctionModel:
         self.compiled: Mapping[str, str] = {}
         self.examples = examples.of_spec(spec, self.signatures)
         self.independent_rows = bool(getattr(function, INDEPENDENT, False))
-        self.unexamined = UNEXAMINED  # why the broker may not find it out
+        self.unexamined = UNEXAMINED  # why the broker may not examine its rows
         self._run: Run = _checked(spec.source, function, made)
 
     def callable(self, signature_name: str) -> Run:
@@ -111,23 +111,25 @@ class FunctionModel:
 
     def ad_hoc(self, name: str, feeds: Sequence[str], fetches: Sequence[str]) -> AdHocSignature:
         raise InvalidInput(
-            f"model {self.spec.name!r} is a Python function and has no graph whose tensors a session could run; "
+            f"model {self.spec.name!r} is a Python function and has no graph whose tensors a session could "
+            "run; "
             "call it with client.model(...).predict(...)"
         )
 
     def interrupt(self) -> bool:
-        """Nothing ends Python code of somebody else's."""
+        """Python code of other authors cannot be ended."""
         return False
 
     def close(self) -> None:
-        """Nothing to give back: the module stays imported."""
+        """Do nothing: the module stays imported."""
 
     def __repr__(self) -> str:
         return f"<FunctionModel {self.spec.name} {self.signatures[self.default_signature]}>"
 
 
 def load(spec: ModelSpec) -> LoadedModel:
-    """Import the function that `spec.source` names; without a signature it makes the model. Raises ModelLoadError."""
+    """Import the function that `spec.source` names; a function without a signature is a factory. Raises
+    ModelLoadError."""
     module_name, _, path = spec.source.partition(":")
     function = _import(spec, module_name)
     for attribute in path.split("."):
@@ -163,14 +165,15 @@ def adopt(
     outputs: Side | None,
     effects: str = "",
 ) -> FunctionModel:
-    """A callable of this process, with its signature given here or by `signature`, and what is known of its effects.
-    Raises InvalidInput."""
+    """Serve a callable of this process, with the signature given here or by `signature`, and its known effects. Raises
+    InvalidInput."""
     made: Any = getattr(function, ATTRIBUTE, None)
     if inputs is not None and outputs is not None:
         made = getattr(signature(inputs=inputs, outputs=outputs)(lambda: None), ATTRIBUTE)
     if not isinstance(made, Signature):
         raise InvalidInput(
-            f"model {spec.name!r}: {function!r} is not a callable with a signature; give inputs= and outputs=, "
+            f"model {spec.name!r}: {function!r} is not a callable with a signature; give inputs= and "
+            "outputs=, "
             f"or: {HOW_TO_ATTACH}"
         )
     if refusal := _gives_no_arrays(function):
@@ -179,7 +182,8 @@ def adopt(
 
 
 def _gives_no_arrays(function: Callable[..., Any]) -> tuple[str, str] | None:
-    """Cause and remedy, for a function whose call only makes what would compute; None for all others."""
+    """Cause and remedy for a function whose call only creates a coroutine or generator; None for all "
+    "others."""
     name = getattr(function, "__qualname__", None) or repr(function)
     for each in (function, type(function).__call__):
         if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):
@@ -249,9 +253,7 @@ def _checked(source: str, function: Callable[..., Any], made: Signature) -> Run:
     def run(*feeds: np.ndarray) -> Sequence[np.ndarray]:
         try:
             result = function(*feeds)
-        except (
-            BaseException
-        ) as error:  # sys.exit() and asyncio.CancelledError, too, end the request and no more
+        except BaseException as error:  # sys.exit() and asyncio.CancelledError also end only the request
             raise ModelFailed(f"{source} raised {type(error).__name__}: {error}") from error
         if single and type(result) is np.ndarray:
             outputs = [first_check(result)]
@@ -291,7 +293,8 @@ def _output_check(source: str, spec: TensorSpec) -> Callable[[Any], np.ndarray]:
         size = value.shape
         if not (len(size) == rank and size[1:] == tail) and not spec.accepts(size):
             raise ModelFailed(
-                f"{source} returned {spec.name!r} with shape {format_shape(size)}, but its signature says {spec}"
+                f"{source} returned {spec.name!r} with shape {format_shape(size)}, but its signature says "
+                f"{spec}"
             )
         return value  # type: ignore[no-any-return]
 
@@ -306,7 +309,7 @@ def _as_array(source: str, spec: TensorSpec, value: Any) -> np.ndarray:
 
 
 def _in_order(source: str, made: Signature, result: Any) -> Sequence[Any]:
-    """What the function returned as one value for each output, in the signature's order."""
+    """The function's result as one value for each output, in the signature's order."""
     names = [spec.name for spec in made.outputs]
     if isinstance(result, Mapping):
         if result.keys() != set(names):
@@ -322,7 +325,8 @@ def _in_order(source: str, made: Signature, result: Any) -> Sequence[Any]:
         return result
     if len(names) != 1:
         raise ModelFailed(
-            f"{source} returned one {type(result).__name__}, but its signature says {len(names)} outputs: {names}"
+            f"{source} returned one {type(result).__name__}, but its signature says {len(names)} outputs: "
+            f"{names}"
             "; return a tuple in this order or a dict by name"
         )
     return [result]

@@ -12,14 +12,16 @@ from broker.models.tf.runtime import tf
 from worker_client.wire.errors import InvalidInput
 
 Sides = dict[str, tuple[str, list[Any]]]
-"""Names, each with dtype and shape."""
+"""Names with their dtypes and shapes."""
 
 
 def keras_function(model: Any) -> tuple[Callable[..., Any], Sides, Sides, str]:
-    """A Keras model as a function of arrays, its inputs and outputs as {name: (dtype, shape)}, and its effects."""
+    """A Keras model as a function of arrays, its inputs and outputs as {name: (dtype, shape)}, and its "
+    "effects."""
     if not getattr(model, "built", False) or not getattr(model, "inputs", None):
         raise InvalidInput(
-            f"{model!r} is not a built Keras model with known inputs; call it once on data, or give it an Input layer"
+            f"{model!r} is not a built Keras model with known inputs; call it once on data, or give it an "
+            "Input layer"
         )
     inputs = {tensor.name: (str(tensor.dtype), list(tensor.shape)) for tensor in model.inputs}
     outputs = {_output_name(n): (str(t.dtype), list(t.shape)) for n, t in enumerate(model.outputs)}

@@ -1,1 +1,1 @@
-"""Whether a signature's rows are independent, so that requests may be joined and split: found by running it."""
+"""Finds by runs whether a signature's rows are independent, so that requests may be joined and split."""

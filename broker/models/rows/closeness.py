@@ -1,4 +1,5 @@
-"""Whether two answers are the same, by dtype: another number of rows takes other kernels, which round otherwise."""
+"""Decides by dtype whether two answers are equal: another number of rows may use other kernels, which round
+differently."""
 
 from __future__ import annotations
 
@@ -22,14 +23,14 @@ _LOOSE = {
     "bfloat16": 5e-2,
     "float32": 1e-4,
     "complex64": 1e-4,
-    "float64": 1e-5,  # what is float64 outside is often float32 inside
+    "float64": 1e-5,  # a float64 output is often computed in float32
     "complex128": 1e-5,
 }
 _ULPS = 8
 
 
 def same_rows(mine: np.ndarray, other: np.ndarray, *, exact: bool = False) -> np.ndarray:
-    """For each row of two arrays of one shape, whether it is the same. NaN equals NaN.
+    """For each row of two arrays of the same shape, whether it is equal. NaN equals NaN.
 
     Floats may differ by a part of the row's largest number; with `exact`, for runs of the same size, by the last bits.
     """
@@ -55,7 +56,8 @@ def same_rows(mine: np.ndarray, other: np.ndarray, *, exact: bool = False) -> np
 
 
 def difference(mine: np.ndarray, other: np.ndarray) -> float:
-    """The largest difference of two arrays of one shape; 1 for what are no numbers, infinite for NaN on one side."""
+    """The largest difference of two arrays of the same shape; 1 if they are not numbers, infinite for NaN on one
+    side."""
     if not mine.size:
         return 0.0
     if mine.dtype.hasobject or mine.dtype == bool:
@@ -68,7 +70,7 @@ def difference(mine: np.ndarray, other: np.ndarray) -> float:
 
 
 def same_shapes(mine: Sequence[np.ndarray], other: Sequence[np.ndarray], rows: int) -> bool:
-    """Whether all outputs have so many rows, of the shapes and dtypes that the rows of the others have."""
+    """Whether all outputs have `rows` rows, with the same row shapes and dtypes as the others."""
     return len(mine) == len(other) and all(
         a.ndim > 0 and b.ndim > 0 and len(a) == rows and a.shape[1:] == b.shape[1:] and a.dtype == b.dtype
         for a, b in zip(mine, other)

@@ -1,13 +1,13 @@
-"""Whether a signature's rows are independent, so that requests may be joined and split: found by running it.
+"""Finds by runs whether a signature's rows are independent, so that requests may be joined and split.
 
-    rows 0 1 2 3 alone ------> each answer is what the row must get in any company
+    rows 0 1 2 3 alone ------> the answer that the row must get in every request
     0123, 10, 220 ... ------> the same answers: no row depends on its place, or on how many there are
     0123, 0a2b, cd23 ... ---> rows that stay, at the same place in a run of the same size, get the same bits: none
                               depends on what is in the others, however little
     as many as a batch may have and more, half of them exchanged: nor on rows far away
 
-Nobody can prove it that way, and values that nobody made up may behave otherwise. So whatever raises doubts counts as
-dependent, and service goes on looking (broker/data_plane/evidence.py). Pure, but for the clock.
+This is not a proof, and other values may behave differently. So all doubtful cases count as dependent, and the broker
+continues to check while it serves (broker/data_plane/evidence.py). Pure, except for the clock.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ from worker_client.system.clock import monotonic
 from worker_client.wire.signature import Signature
 
 VERSION = 2
-"""Of the examination: what another one has found is not believed."""
+"""The version of the examination: results of other versions are not used."""
 SECONDS = 3.0
-"""What it may take for one signature, once it has been found what it accepts. With half of it, enough is known."""
+"""Seconds of trials for one signature, after its accepted inputs are known. Half of that is enough for a "
+"result."""
 TRIALS = 16
 _ROWS = 4
 _PROBED = 60
@@ -45,21 +46,22 @@ _BIG_BYTES = 16 << 20
 _MOST_ROWS = 4096
 _CHEAP_SECONDS = 0.15
 _FEWEST_RUNS = 20
-"""Rows that are run in the smallest trial that says something."""
+"""Rows of the smallest meaningful trial."""
 _ENOUGH = 3
 _FAR_TRIALS = (0, 1, 3, 5)
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """`apart` tells why requests may be neither joined nor split, "" if they may. `lasting`: it will be found again."""
+    """The result. `apart` is the reason why requests may be neither joined nor split; "" if they may. `lasting`:
+    another examination would find the same."""
 
     apart: str
     lasting: bool = True
 
 
 def structure(signature: Signature) -> str:
-    """Why its shapes alone forbid to join requests; empty if they do not."""
+    """Why the shapes alone forbid joining requests; empty if they do not."""
     if not signature.inputs:
         return "it takes no inputs"
     for kind, specs in (("input", signature.inputs), ("output", signature.outputs)):
@@ -83,7 +85,8 @@ def examine(
     seconds: float = SECONDS,
     clock: Callable[[], float] = monotonic,
 ) -> Verdict:
-    """Run made-up requests, and the examples, whole, apart, joined and split. `limit`: rows that a batch may have."""
+    """Run made-up requests, and the examples, whole, separately, joined and split. `limit`: maximum rows "
+    "of a batch."""
     reason = structure(signature)
     if reason:
         return Verdict(reason)
@@ -101,12 +104,12 @@ def examine(
         return Verdict("")
     if not trials.answered:
         return Verdict(f"it cannot be examined: no made-up request could be run ({trials.error})")
-    return Verdict("it cannot be examined: its answers are the same whatever goes in")
+    return Verdict("it cannot be examined: its answers are the same for all inputs")
 
 
 def rounding_explains(run: Run, feeds: Feeds, mine: Outputs, found: Outputs, seed: int = 0) -> bool:
     """Whether `mine`, the answer to one request, may differ from `found` because of rounding alone: then the answer to
-    a request that differs in its last bits is as far away. Raises what `run` raises."""
+    a request that differs in its last bits differs as much. Raises the exceptions of `run`."""
     if not any(feed.dtype.kind in "fcV" for feed in feeds):
         return False
     rng = np.random.default_rng(seed)
@@ -151,7 +154,7 @@ class _Trials:
         self.answered = False
         self.error = ""
         self.row_seconds = 0.0
-        self._here_seconds = 0.0  # the same with the rows of this trial, which may be longer
+        self._here_seconds = 0.0  # seconds per row of this trial, whose rows may be longer
         self._run = run
         self._signature = signature
         self._limit = limit
@@ -162,8 +165,8 @@ class _Trials:
         self._until = clock() + seconds
         self._families = [families_of(spec, signature) for spec in signature.inputs]
         self._free = any(None in (spec.shape or ())[1:] for spec in signature.inputs)
-        self._refused: set[tuple[int, int]] = set()  # an input, and a family that it cannot take
-        self._short: set[int] = set()  # lengths that it cannot take
+        self._refused: set[tuple[int, int]] = set()  # (input, family that the model does not accept)
+        self._short: set[int] = set()  # lengths that the model does not accept
 
     def make(self) -> None:
         """Raises _Dependent, _OutOfTime."""
@@ -179,10 +182,10 @@ class _Trials:
             if number in _FAR_TRIALS:
                 self._try_many(choice, small)
 
-    # -- what it accepts -----------------------------------------------------------------------------------------
+    # -- accepted inputs -----------------------------------------------------------------------------------------
 
     def _accepted(self) -> Recipe | None:
-        """The first that it can be run with, one row at a time; None if nothing is."""
+        """The first recipe that the model accepts, one row at a time; None if it accepts none."""
         for number, _ in enumerate(self._examples):
             choice = Recipe((), 1, number)
             if self._runs(choice):
@@ -213,7 +216,7 @@ class _Trials:
         return True
 
     def _measure(self, base: Recipe) -> None:
-        """What one row takes, the first run not counted; and give the trials their time."""
+        """Measure the time of one row, without the first run, and set the time of the trials."""
         pool = draw(self._signature, base, 1, self._rng, self._examples)
         for _ in range(2):
             begun = self._clock()
@@ -224,7 +227,8 @@ class _Trials:
         self._until = self._clock() + max(self._seconds, 1.2 * _FEWEST_RUNS * self.row_seconds)
 
     def _choices(self, base: Recipe) -> Iterator[Recipe]:
-        """The examples first, then each family and length that it accepts, several inputs in new company."""
+        """The examples first, then each accepted family and length, with several inputs in new "
+        "combinations."""
         for number, _ in enumerate(self._examples[:4]):
             yield Recipe((), 1, number)
         start = base
@@ -266,7 +270,7 @@ class _Trials:
         return usable[number % len(usable)] if usable else start.length
 
     def _blame(self, choice: Recipe, start: Recipe) -> Recipe:
-        """Find out what of a choice it does not accept, and leave that at what is known to work."""
+        """Find the parts of a choice that the model does not accept, and keep those at values that work."""
         families = list(start.families)
         for each, family in enumerate(choice.families):
             families[each] = family
@@ -282,7 +286,7 @@ class _Trials:
     # -- trials --------------------------------------------------------------------------------------------------
 
     def _try(self, choice: Recipe, rows: int) -> None:
-        """Everything with a few rows."""
+        """Run all comparisons with a few rows."""
         pool = draw(self._signature, choice, 2 * rows, self._rng, self._examples)
         begun = self._clock()
         alone = self._alone(pool, range(2 * rows))
@@ -303,7 +307,7 @@ class _Trials:
             self.learned += 1
 
     def _try_many(self, choice: Recipe, small: int) -> None:
-        """Rows far apart: more than a batch has, where that is cheap."""
+        """Compare distant rows, more than a batch has, if that is cheap."""
         for rows in self._many(choice):
             if rows <= small:
                 continue
@@ -313,7 +317,7 @@ class _Trials:
             )
             alone = self._alone(pool, shown)
             if len(alone) < len(shown):
-                return  # what it accepts was seen in the small; among so many one is bad
+                return  # the small trials passed; one of these many rows may be invalid
             first, second = list(range(rows)), list(range(rows, 2 * rows))
             try:
                 base = self._steady(pool, first)
@@ -327,7 +331,7 @@ class _Trials:
                 self._compare_company(pool, first, base, mixed, list(kept_here))
 
     def _many(self, choice: Recipe) -> list[int]:
-        """Numbers of rows that are worth a run: past the limit, and far past it where rows are small and quick."""
+        """The numbers of rows to run: above the limit, and far above it if rows are small and fast."""
         row = draw(self._signature, choice, 1, self._rng, self._examples)
         row_bytes = max(1, sum(feed.nbytes for feed in row))
         most = min(_BIG_BYTES // row_bytes, _MOST_ROWS)
@@ -342,7 +346,7 @@ class _Trials:
     # -- comparing -----------------------------------------------------------------------------------------------
 
     def _alone(self, pool: Feeds, numbers: Sequence[int]) -> dict[int, Outputs]:
-        """The answer to each row by itself, without those for which it raises."""
+        """The answer to each row by itself, without rows for which the model raises."""
         found: dict[int, Outputs] = {}
         for number in numbers:
             try:
@@ -357,7 +361,7 @@ class _Trials:
         return found
 
     def _compare(self, pool: Feeds, request: Sequence[int], alone: dict[int, Outputs]) -> None:
-        """A request against its rows by themselves."""
+        """Compare a request with its rows by themselves."""
         try:
             together = self._run_rows(pool, request)
         except _Failed as error:
@@ -383,7 +387,8 @@ class _Trials:
             raise _Dependent("it answers the same request differently each time")
         if not explained:
             raise _Dependent(
-                f"its answer to a row by itself differs from its answer among other rows{self._where(mine, alone)}"
+                "its answer to a row by itself differs from its answer among other "
+                f"rows{self._where(mine, alone)}"
             )
 
     def _compare_some(self, base: Outputs, alone: dict[int, Outputs]) -> None:
@@ -393,7 +398,7 @@ class _Trials:
                 raise _Dependent("the shape of its answer to a row depends on the other rows")
 
     def _compare_pieces(self, pool: Feeds, rows: int, base: Outputs) -> None:
-        """Cut at the limit, as a large request is."""
+        """Compare with pieces cut at the limit, as for a large request."""
         for start in sorted({0, (rows - 1) // self._limit * self._limit}):
             stop = min(start + self._limit, rows)
             if stop - start == rows:
@@ -412,7 +417,7 @@ class _Trials:
                     )
 
     def _steady(self, pool: Feeds, request: Sequence[int]) -> Outputs:
-        """The answer to a request, which must come again."""
+        """The answer to a request, which must be the same in a second run."""
         outputs, again = self._run_rows(pool, request), self._run_rows(pool, request)
         self._check_rows(outputs, len(request))
         self._exact = all(same_shapes([a], [b], len(request)) and same_rows(a, b, exact=True).all()
@@ -424,12 +429,12 @@ class _Trials:
     def _compare_company(
         self, pool: Feeds, first: Sequence[int], base: Outputs, mixed: Sequence[int], keep: Sequence[bool]
     ) -> None:
-        """Rows that stay, while others around them change."""
+        """Compare rows that stay in place while the other rows change."""
         try:
             outputs = self._run_rows(pool, mixed)
         except _Failed as error:
             if len(first) > 2 * _ROWS:
-                return  # among so many rows one may be bad
+                return  # one of these many rows may be invalid
             raise _Dependent(f"it takes each of {len(mixed)} rows, but not all together: {error}") from None
         self._check_rows(outputs, len(mixed))
         stays = np.asarray(keep, bool)
@@ -440,14 +445,15 @@ class _Trials:
         for spec, mine, before in zip(self._signature.outputs, outputs, base):
             good = same_rows(mine[stays], before[stays], exact=self._exact)
             if not good.all() and self._exact and same_rows(mine[stays], before[stays]).all():
-                # Next to nothing: see whether such differences come by themselves.
+                # A tiny difference: check whether rounding alone causes such differences.
                 again = self._run_rows(pool, mixed), self._run_rows(pool, first)
                 if not all(exactly_same(a, b) for a, b in zip((*again[0], *again[1]), (*outputs, *base))):
                     continue
             if not good.all():
                 far = difference(mine[stays][~good], before[stays][~good])
                 raise _Dependent(
-                    f"its answer to a row depends on the other rows (output {spec.name!r} changed by {far:.2g})"
+                    f"its answer to a row depends on the other rows (output {spec.name!r} changed by "
+                    f"{far:.2g})"
                 )
 
     def _check_rows(self, outputs: Outputs, rows: int) -> None:
@@ -469,7 +475,7 @@ class _Trials:
         return max(0.0, self._until - self._clock())
 
     def _rows_for(self, seconds: float) -> int:
-        """Of a trial, which runs about ten times as many."""
+        """The number of rows for a trial, which runs about ten times as many."""
         return min(_ROWS, self._limit) if self.row_seconds * 10 * _ROWS <= seconds and self._limit > 2 else 2
 
     def _run_rows(self, pool: Feeds, request: Sequence[int]) -> Outputs:

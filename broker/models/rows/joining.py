@@ -16,10 +16,10 @@ NOT_EXAMINED = 'tensors that a session names are not examined; with batching = "
 
 
 class Verdicts(Protocol):
-    """What has been found out before, of this model or of a copy of it."""
+    """Earlier results for this model, or for a copy of it."""
 
     def find(self, model: LoadedModel, name: str) -> str | None:
-        """Why requests of this signature are kept apart, "" if they are not; None if that is not known."""
+        """Why requests of this signature are kept apart; "" if they are not; None if unknown."""
         ...
 
     def save(self, model: LoadedModel, name: str, apart: str) -> None: ...
@@ -27,15 +27,16 @@ class Verdicts(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """`apart` tells why requests are neither joined nor split, "" if they are. `examined`: the broker has found it out,
-    and so goes on looking whether it is true."""
+    """A decision. `apart` is the reason why requests are neither joined nor split; "" if they are. `examined`: it is
+    the result of an examination, and so the broker checks it again while it serves."""
 
     apart: str
     examined: bool = False
 
 
 def decide(model: LoadedModel, name: str, run: Run, warm: bool, verdicts: Verdicts | None) -> Decision:
-    """Runs the signature, unless that may do harm or the answer is known. Without `warm` it may not be run."""
+    """Decide, by running the signature unless that may do harm or the result is known. Without `warm` it may not
+    run."""
     known = _without_a_run(model, name)
     if known is not None:
         return known
@@ -51,7 +52,8 @@ def decide(model: LoadedModel, name: str, run: Run, warm: bool, verdicts: Verdic
 
 
 def decide_ad_hoc(model: LoadedModel, effects: str, reason: str) -> Decision:
-    """Of tensors that a session names: a run has these `effects`, and `reason` tells what else forbids to join them."""
+    """Decide for tensors that a session names: a run has these `effects`, and `reason` is another cause that forbids
+    joining."""
     reason = reason or (f"it is stateful: it {effects}" if effects else "")
     if reason or model.spec.batching == OFF:
         return Decision(reason or "batching is off")
@@ -59,7 +61,7 @@ def decide_ad_hoc(model: LoadedModel, effects: str, reason: str) -> Decision:
 
 
 def _without_a_run(model: LoadedModel, name: str) -> Decision | None:
-    """What the settings and the model itself say; None if they say nothing."""
+    """The decision by the settings and by the model's own declaration; None if they leave it open."""
     spec = model.spec
     if spec.batching == OFF:
         return Decision("batching is off")
@@ -82,7 +84,7 @@ def _examined(model: LoadedModel, name: str, run: Run, verdicts: Verdicts | None
     examples = model.examples.get(name, ())
     try:
         verdict = independence.examine(run, model.signatures[name], spec.batch_limit, examples)
-    except Exception as error:  # of ours: no reason not to serve the model
+    except Exception as error:  # an error in the examination must not keep the model from being served
         _log.exception("model %r, signature %r cannot be examined", spec.name, name)
         verdict = independence.Verdict(f"its examination failed: {type(error).__name__}", lasting=False)
     if verdicts is not None and verdict.lasting:

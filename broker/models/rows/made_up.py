@@ -1,7 +1,7 @@
-"""Requests that nobody has sent: rows for every input of a signature, with values over what its dtype is used for.
+"""Makes up requests: rows for every input of a signature, with values that cover the usual range of its dtype.
 
-A model sees only some values: ids beyond its vocabulary raise, texts that are no numbers, too. So each input has a list
-of families, from which those are taken that the model accepts.
+A model accepts only some values: ids beyond its vocabulary raise, and so do texts that are not numbers. So each input
+has a list of families of values, of which the accepted ones are used.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from broker.models.examples import Feeds
 from worker_client.wire.signature import Signature, TensorSpec
 
 LENGTHS = (8, 64, 1, 16, 3, 40, 224)
-"""What free dimensions other than the rows are tried with."""
+"""Sizes to try for free dimensions other than the rows."""
 
 _SMALL_FLOATS, _SMALL_RANGES = 9, 7
-"""So many families begin with small numbers, with which no model can make an answer of many megabytes."""
+"""The number of first families with small values, from which no model can make an answer of many "
+"megabytes."""
 MOST = 1000
-"""No integer is larger. A model may take any for a size, where nothing tells so: it repeats a word that often, or makes
-a mask of that length. TensorFlow cuts a larger one to 32 bits and gives up to 48 GiB to that many strings."""
+"""The largest integer. A model may use any integer as a size without declaring it: it repeats a word that often, or
+makes a mask of that length. TensorFlow truncates a larger one to 32 bits and allocates up to 48 GiB for that many
+strings."""
 
 Shape = tuple[int, ...]
 Rng = np.random.Generator
@@ -35,7 +37,8 @@ Family = Callable[[Rng, Shape], np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """A family for each input, and the size of free inner dimensions; or an example, whose rows are then mixed."""
+    """How to make up a request: a family for each input, and the size of free inner dimensions; or an example, whose
+    rows are mixed."""
 
     families: tuple[int, ...]
     length: int
@@ -43,9 +46,9 @@ class Recipe:
 
 
 def families_of(spec: TensorSpec, signature: Signature) -> Sequence[Family]:
-    """Those for an input, the most usual first.
+    """The families for an input, the most common first.
 
-    Where a signature's outputs may be as large as its inputs say, numbers stay smaller still.
+    If the inputs of a signature may set the size of its outputs, numbers are even smaller.
     """
     found = _all_of(spec)
     if not _sizes_by_content(signature):
@@ -60,7 +63,8 @@ def _counts(spec: TensorSpec) -> bool:
 
 
 def _sizes_by_content(signature: Signature) -> bool:
-    """Whether an output's dimensions, but for the rows, or the length of its strings are known only after a run."""
+    """Whether the dimensions of an output other than the rows, or the length of its strings, are known only after a
+    run."""
     return any(
         spec.dtype.hasobject or spec.shape is None or None in spec.shape[1:] for spec in signature.outputs
     )
@@ -77,7 +81,7 @@ def _all_of(spec: TensorSpec) -> Sequence[Family]:
 
 
 def draw(signature: Signature, choice: Recipe, rows: int, rng: Rng, examples: Sequence[Feeds] = ()) -> Feeds:
-    """So many rows for each input."""
+    """Draw `rows` rows for each input."""
     if choice.example is not None:
         return _mixed_example(examples[choice.example], rows, rng)
     made = []
@@ -99,7 +103,7 @@ def aligned_as(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def _mixed_example(example: Feeds, rows: int, rng: Rng) -> Feeds:
-    """Rows of the example in any order; those that repeat are changed a little where that can be done with numbers."""
+    """Rows of the example in random order; numbers in repeated rows are changed slightly."""
     order = np.resize(rng.permutation(len(example[0])), rows)
     again = np.arange(rows) >= len(example[0])
     mixed = []
@@ -108,7 +112,7 @@ def _mixed_example(example: Feeds, rows: int, rng: Rng) -> Feeds:
         if feed.dtype.kind in "fc" and again.any():
             scales = np.where(again, rng.uniform(0.5, 1.5, rows), 1).reshape(rows, *[1] * (feed.ndim - 1))
             values = values * scales
-        elif feed.ndim > 1 and again.any():  # ids and texts: the same ones in another order
+        elif feed.ndim > 1 and again.any():  # ids and texts: the same values in another order
             for row in np.flatnonzero(again):
                 values[row] = rng.permutation(values[row].reshape(-1)).reshape(values[row].shape)
         mixed.append(aligned_as(values, feed.dtype))
@@ -125,12 +129,13 @@ def _per_row(rng: Rng, shape: Shape, least: float, most: float) -> Any:
 
 
 def _mixed(rng: Rng, shape: Shape) -> np.ndarray:
-    """Rows of very different size side by side: what one takes from another shows most in the small."""
+    """Rows of very different magnitude side by side: influence between rows is most visible in the small "
+    "ones."""
     return np.asarray(rng.normal(size=shape) * _per_row(rng, shape, -3, 3))
 
 
 def _sparse(rng: Rng, shape: Shape) -> np.ndarray:
-    """Mostly zeros, and rows that are nothing else."""
+    """Mostly zeros, with some rows of zeros only."""
     values = rng.normal(size=shape) * (rng.random(shape) < 0.3)
     values[1::4] = 0
     return values
@@ -157,7 +162,7 @@ _FLOATS: tuple[Family, ...] = (
     lambda rng, shape: rng.integers(0, 2, shape).astype(np.float64),
     lambda rng, shape: rng.normal(size=shape) * 30,
     lambda rng, shape: rng.normal(size=shape) * 1e4,
-    lambda _, shape: np.zeros(shape),  # only where nothing else is accepted
+    lambda _, shape: np.zeros(shape),  # only if nothing else is accepted
 )
 
 _RANGES = (
@@ -193,8 +198,10 @@ def _bools(share: float) -> Family:
 # --- texts ---
 
 _WORDS: list[str] = str.split(
-    "the of and to in is it you that he was for on are with as they at be this have from or one had by word but not "
-    "what all were we when your can said there use an each which she do how their if will up other about out many "
+    "the of and to in is it you that he was for on are with as they at be this have from or one had by "
+    "word but not "
+    "what all were we when your can said there use an each which she do how their if will up other about "
+    "out many "
     "good bad cat dog house car red blue new york time 2 10 1999 3.5 x y A The I'm don't e-mail a@b.org"
 )
 
@@ -232,7 +239,7 @@ def _wav(rng: Rng, samples: int) -> bytes:
 
 
 def _texts(make: Callable[[Rng, int], bytes]) -> Family:
-    """`make` is called with the number of the text, so that texts side by side differ in length."""
+    """A family of texts. `make` gets the number of the text, so that neighbouring texts differ in length."""
 
     def family(rng: Rng, shape: Shape) -> np.ndarray:
         made = np.empty(int(np.prod(shape, dtype=np.int64)), object)

@@ -1,4 +1,4 @@
-"""Which rows the requests of an examination are made of (independence.py), and how their values are moved."""
+"""Selects the rows for the requests of an examination (independence.py), and varies their values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from broker.models.rows.made_up import aligned_as
 
 
 def regrouped(first: Sequence[int], second: Sequence[int]) -> list[list[int]]:
-    """Requests of some of these rows: all, some, twice the same, the other way round."""
+    """Requests of some of these rows: all, some, duplicates, reversed."""
     whole = list(first)
     found = [whole, [whole[1], whole[0]], [whole[0], *whole[:-1]]]
     if len(whole) > 2:
@@ -21,7 +21,8 @@ def regrouped(first: Sequence[int], second: Sequence[int]) -> list[list[int]]:
 
 
 def kept_halves(rows: int) -> Iterator[list[bool]]:
-    """Which rows stay, so that of each pair one stays while the other is exchanged, in both directions."""
+    """Which rows to keep, so that for each pair of rows one is kept while the other is exchanged, in both
+    directions."""
     bits = max(1, (rows - 1).bit_length())
     for bit, value in product(range(bits), (0, 1)):
         yield [(number >> bit) & 1 == value for number in range(rows)]
@@ -33,7 +34,7 @@ def picked(pool: Feeds, request: Sequence[int]) -> Feeds:
 
 
 def shaken(feeds: Feeds, rng: np.random.Generator) -> Feeds:
-    """The same values, floats with other last bits."""
+    """The same values, with other last bits in floats."""
     made = []
     for feed in feeds:
         if feed.dtype.kind in "fcV":

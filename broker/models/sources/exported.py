@@ -1,4 +1,5 @@
-"""SavedModels: the MetaGraph with the spec's tags, its variables, its tables; TF1 and TF2 exports, TF1 Hub modules."""
+"""SavedModels: the MetaGraph with the spec's tags, its variables, its tables; TF1 and TF2 exports, TF1 "
+"Hub modules."""
 
 from __future__ import annotations
 
@@ -18,14 +19,15 @@ from broker.models.tf.runtime import SavedModelLoader, loader_impl, tf
 
 
 def fill(spec: ModelSpec, directory: Path, session: Any) -> tuple[Mapping[str, Any], Any]:
-    """Restore the SavedModel into the session; its signatures by name, and its GraphDef. Raises ModelLoadError."""
+    """Restore the SavedModel into the session, and return its signatures by name and its GraphDef. Raises
+    ModelLoadError."""
     loader, meta_graph = _read(spec, directory)
     _restore(spec, directory, loader, meta_graph, session)
     return definitions(meta_graph), meta_graph.graph_def
 
 
 def without_signatures(spec: ModelSpec, directory: Path) -> ModelLoadError:
-    """The error for a SavedModel that has none: it lists what it has."""
+    """The error for a SavedModel without signatures, which lists its functions."""
     there = functions.described(_read(spec, directory)[1])
     if not there:
         cause = "it has no signatures, and no traced functions that could become one"
@@ -37,7 +39,8 @@ def without_signatures(spec: ModelSpec, directory: Path) -> ModelLoadError:
         spec,
         f"it has no signatures; its functions are {'; '.join(there)}",
         "Export it again with the one to serve: "
-        f"tf.saved_model.save(module, path, signatures=module.{name}), where {name} has an input_signature or is "
+        f"tf.saved_model.save(module, path, signatures=module.{name}), where {name} has an input_signature "
+        "or is "
         "given as get_concrete_function(...)",
     )
 
@@ -57,7 +60,7 @@ def _read(spec: ModelSpec, directory: Path) -> tuple[Any, Any]:
         )
     wanted = [set(spec.tags)]
     if spec.tags == DEFAULT_TAGS and is_hub_module(directory):
-        wanted.append(set())  # what a TF1 Hub module for inference is called
+        wanted.append(set())  # the tags of a TF1 Hub module for inference
     for tags in wanted:
         for meta_graph in meta_graphs:
             if set(meta_graph.meta_info_def.tags) == tags:
@@ -79,7 +82,8 @@ def _check_variables(spec: ModelSpec, directory: Path, meta_graph: Any) -> None:
 
 
 def _restore(spec: ModelSpec, directory: Path, loader: Any, meta_graph: Any, session: Any) -> None:
-    """Import the graph, read the variables, fill the tables: the steps of TensorFlow's loader, named apart."""
+    """Import the graph, read the variables, fill the tables: the steps of TensorFlow's loader, with "
+    "separate errors."""
     tags = list(meta_graph.meta_info_def.tags)
     step, remedy = "", ""
     try:
@@ -89,7 +93,7 @@ def _restore(spec: ModelSpec, directory: Path, loader: Any, meta_graph: Any, ses
         loader.restore_variables(session, saver)
         step, remedy = "its initialisation failed", f"Check the files in {directory / 'assets'}"
         loader.run_init_ops(session, tags)
-        if is_hub_module(directory):  # which leaves its tables to hub.Module's caller
+        if is_hub_module(directory):  # the caller of hub.Module initialises its tables
             initialise_tables(session, loader_impl.get_asset_tensors(str(directory), meta_graph))
     except Exception as error:
         missing = _missing_op(error)
@@ -97,7 +101,8 @@ def _restore(spec: ModelSpec, directory: Path, loader: Any, meta_graph: Any, ses
             raise _refused(
                 spec,
                 f"its graph needs the op {missing!r}, which this TensorFlow ({tf.__version__}) does not have",
-                "Load the library that has it: --load-op-library PATH (the setting op_libraries), or the setting "
+                "Load the library that has it: --load-op-library PATH (the setting op_libraries), or the "
+                "setting "
                 "imports, such as imports = ['tensorflow_text']; if it is one of TensorFlow's own, "
                 + remedy_for_versions(meta_graph),
             ) from error
@@ -117,7 +122,7 @@ def remedy_for_versions(meta_graph: Any) -> str:
 
 
 def _missing_op(error: Exception) -> str | None:
-    """The op of which TensorFlow says that it is not registered."""
+    """The op that TensorFlow reports as not registered."""
     text = text_of(error)
     for before, after in (("Op type not registered '", "'"), ("No Op registered for ", " ")):
         if before in text:

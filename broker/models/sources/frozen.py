@@ -1,4 +1,5 @@
-"""Frozen graphs: a GraphDef whose variables were made constants, with names of tensors in place of signatures."""
+"""Opens frozen graphs: a GraphDef whose variables were converted to constants, with tensor names instead of
+signatures."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ _MOST = 8
 
 
 def fill(spec: ModelSpec, path: Path, session: Any) -> tuple[Mapping[str, Any], Any]:
-    """Import the graph at `path` into the session; no signatures, and its GraphDef. Raises ModelLoadError."""
+    """Import the graph at `path` into the session; returns no signatures, and its GraphDef. Raises "
+    "ModelLoadError."""
     graph_def = _read(spec, path)
     try:
         with session.graph.as_default():
@@ -36,10 +38,10 @@ def fill(spec: ModelSpec, path: Path, session: Any) -> tuple[Mapping[str, Any], 
 
 
 def names_of(spec: ModelSpec, graph: Any) -> tuple[dict[str, str], dict[str, str]]:
-    """Tensors of the inputs and of the outputs by name, for a graph whose spec leaves out one or both.
+    """The input and output tensors by name, for a graph whose spec omits one or both.
 
-    Inputs are then all placeholders, and the output is the tensor that nothing reads, if it is the only one. Raises
-    ModelLoadError with the candidates.
+    The default inputs are all placeholders; the default output is the tensor that no operation reads, if there is only
+    one. Raises ModelLoadError with the candidates.
     """
     inputs = [op.outputs[0] for op in graph.get_operations() if op.type == "Placeholder"]
     unread = [
@@ -53,7 +55,8 @@ def names_of(spec: ModelSpec, graph: Any) -> tuple[dict[str, str], dict[str, str
         raise _refused(
             spec,
             "a graph by itself does not say what its outputs are",
-            f"Name them: outputs = ['y=softmax:0']. Its placeholders are {_listed(inputs)}; tensors that nothing reads "
+            f"Name them: outputs = ['y=softmax:0']. Its placeholders are {_listed(inputs)}; tensors that "
+            "nothing reads "
             f"are {_listed(unread)}",
         )
     return {_own_name(tensor): tensor.name for tensor in inputs}, {_own_name(unread[0]): unread[0].name}

@@ -1,4 +1,4 @@
-"""What a SavedModel without signatures has in their place: the functions of its object graph, as text."""
+"""Describes the functions in the object graph of a SavedModel without signatures."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _described(name: str, function: Any) -> str:
         decoded = nested_structure_coder.decode_proto(function.canonicalized_input_signature)
         return f"{name}({', '.join(_arguments(decoded))})"
     except (TypeError, ValueError, AttributeError, nested_structure_coder.NotEncodableError):
-        return f"{name}(...)"  # of a type that only the exporting program knew
+        return f"{name}(...)"  # a type that only the exporting program knew
 
 
 def _arguments(structure: Any) -> Iterator[str]:

@@ -1,7 +1,7 @@
-"""Keras files (.keras, .h5) made into SavedModels, so that all that is there for those serves them as well.
+"""Converts Keras files (.keras, .h5) to SavedModels, which the broker then serves like any other.
 
-Keras is loaded in a process of its own: tracing a large model takes seconds of Python, during which no other thread of
-the broker would run. The result is kept in the cache under the digest of the file and of the versions.
+Keras is loaded in a separate process: tracing a large model takes seconds of Python code, during which no other thread
+of the broker would run. The result is kept in the cache under the digest of the file and of the versions.
 
     this process -- {"path", "target", "imports"} -->  the child's stdin
                  <-- {} or {"error": why} -----------  its stdout; what libraries print goes to stderr
@@ -36,7 +36,7 @@ from worker_client.system.surroundings import program, python_path
 
 FORMAT = 1
 KEPT_SECONDS = 30 * 24 * 3600.0
-"""How long an export that nobody uses is kept."""
+"""How long an unused export is kept."""
 
 _ENTRY = "from broker.models.sources.keras_file import main; sys.exit(main())"
 _LEGACY_VARIABLE = "TF_USE_LEGACY_KERAS"
@@ -47,7 +47,7 @@ _MOST_CHARACTERS = 600
 def exported(spec: ModelSpec, path: Path) -> Iterator[Path]:
     """The SavedModel of the Keras file at `path`; valid inside the block. Raises ModelLoadError."""
     _check(spec, path)
-    if spec.imports:  # whose code may change and make another model of the same file
+    if spec.imports:  # their code may change, and then the same file makes another model
         with tempfile.TemporaryDirectory(prefix="onesession-keras-") as folder:
             yield _export(spec, path, Path(folder) / "model")
         return
@@ -59,7 +59,7 @@ def exported(spec: ModelSpec, path: Path) -> Iterator[Path]:
         return
     with _temporary(kept.parent) as folder:
         made = _export(spec, path, Path(folder) / "model")
-        with contextlib.suppress(OSError):  # another broker was faster, or the folder is not ours to write to
+        with contextlib.suppress(OSError):  # another broker was faster, or the folder is not writable
             if kept.parent in made.parents:
                 made = made.rename(kept)
         yield made
@@ -72,9 +72,9 @@ def _check(spec: ModelSpec, path: Path) -> None:
 
 
 def export(model: Any, target: Path) -> None:
-    """Write a Keras model as SavedModel. Raises whatever Keras does."""
+    """Write a Keras model as a SavedModel. Raises Keras's own exceptions."""
     if not hasattr(model, "export"):
-        raise TypeError(f"{type(model).__name__} has no method export: it takes Keras 2.13 or newer")
+        raise TypeError(f"{type(model).__name__} has no method export, which needs Keras 2.13 or newer")
     silent = {"verbose": False} if "verbose" in inspect.signature(model.export).parameters else {}
     model.export(str(target), **silent)
 
@@ -89,18 +89,20 @@ def _export(spec: ModelSpec, path: Path, target: Path) -> Path:
         spec.name,
         spec.source,
         f"Keras cannot load and export {path}: {answer['error']}",
-        "If it needs classes of yours, name the modules that register them: imports = ['package.module']; a file of "
+        "If it needs classes of yours, name the modules that register them: imports = ['package.module']; "
+        "a file of "
         f"Keras 2 may need the package tf_keras and {_LEGACY_VARIABLE}=1",
     )
 
 
 def _ask_child(message: dict[str, Any]) -> dict[str, str]:
-    """`error` in Keras's words, or `cause` and `remedy`, if it could not be done; nothing if it was."""
+    """The child's answer: `error` with Keras's message, or `cause` and `remedy`, if the export failed; otherwise
+    empty."""
     environment = {
         "TF_CPP_MIN_LOG_LEVEL": "2",
         **os.environ,
         "PYTHONPATH": python_path(),
-        "CUDA_VISIBLE_DEVICES": "-1",  # the export is the same, and the memory of a GPU is for models
+        "CUDA_VISIBLE_DEVICES": "-1",  # the export is the same, and GPU memory is for models
     }
     done = subprocess.run(
         [python(), "-c", program(_ENTRY)],
@@ -108,7 +110,7 @@ def _ask_child(message: dict[str, Any]) -> dict[str, str]:
         capture_output=True,
         env=environment,
         check=False,
-        start_new_session=True,  # a Ctrl-C is for the broker, which ends this process then
+        start_new_session=True,  # a Ctrl-C reaches only the broker, which then ends this process
     )
     try:
         return json.loads(done.stdout)  # type: ignore[no-any-return]
@@ -119,7 +121,7 @@ def _ask_child(message: dict[str, Any]) -> dict[str, str]:
 
 
 def _digest(path: Path) -> str:
-    """Of the file and of what makes a SavedModel of it."""
+    """The digest of the file and of the versions that convert it."""
     versions = [FORMAT, os.environ.get(_LEGACY_VARIABLE)]
     for package in ("tensorflow", "tensorflow-cpu", "keras", "tf_keras"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -133,7 +135,7 @@ def _digest(path: Path) -> str:
 
 @contextlib.contextmanager
 def _temporary(folder: Path) -> Iterator[str]:
-    """A new folder in this one, else where temporary files are."""
+    """A new folder in this one, or else in the folder for temporary files."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _forget_old(folder)
@@ -189,7 +191,7 @@ def _made(path: Path, target: Path, imports: Sequence[str]) -> dict[str, str]:
 
 
 def _own_words(error: Exception) -> str:
-    """Without the configurations of the layers around the one that it is about, which Keras puts first."""
+    """Keras's message without the configurations of the enclosing layers, which Keras puts first."""
     text = " ".join(str(error).split())
     return text.rpartition("Exception encountered: ")[2] or text or "without a message"
 

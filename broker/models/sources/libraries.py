@@ -1,4 +1,4 @@
-"""What has to be in the process before a model can be opened: Python modules, and libraries with ops."""
+"""Loads what a model needs in the process before it is opened: Python modules, and libraries with ops."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from broker.models.tf.callables import text_of
 from broker.models.tf.runtime import tf
 
 _loaded: set[Path] = set()
-"""TensorFlow loads a library once for the process, and complains of ops that are registered twice."""
+"""Libraries that are loaded already: TensorFlow reports an error if ops are registered twice in a process."""
 
 
 def load(spec: ModelSpec) -> None:
@@ -44,6 +44,7 @@ def load(spec: ModelSpec) -> None:
                 spec.name,
                 spec.source,
                 f"its library of ops {path} cannot be loaded: {text_of(error)}",
-                f"Build it for this TensorFlow ({tf.__version__}): tf.sysconfig.get_compile_flags() has the flags",
+                f"Build it for this TensorFlow ({tf.__version__}): tf.sysconfig.get_compile_flags() has "
+                "the flags",
             ) from error
         _loaded.add(path)

@@ -1,9 +1,9 @@
-"""SavedModels and frozen graphs as models, each with a Graph and a Session of its own; and sessions that others own.
+"""SavedModels and frozen graphs as models, each with its own Graph and Session; and sessions that other code owns.
 
-What is done for speed, each point measured: feeds and fetches pass no copy; a run stays on the thread
-that calls it (`inter_op_thread_pool = -1`) unless the model's settings say otherwise; the call goes straight to the C
-layer; every session has an intra-op pool of its own. With how many threads, and on whose, is measured by
-broker/tuning and stands in the spec; where it does not, the guess in `load` does.
+Measures for speed, each of them tested: feeds and fetches are not copied; a run stays on the calling thread
+(`inter_op_thread_pool = -1`) unless the model's settings differ; the call goes directly to the C layer; every session
+has its own intra-op pool. broker/tuning measures how many threads to use, and which, and writes the result into the
+spec; without it, `load` guesses.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ ALL_CORES = 0
 """TensorFlow's own default for intra-op threads: one for each core this process may use."""
 
 LIGHT_WEIGHT_BYTES = 2_000_000
-"""Models with less on disk are first opened with one thread, others with all cores; a measurement then decides."""
+"""Models with less on disk are first opened with one thread, others with all cores; a measurement then "
+"decides."""
 PROBE_SECONDS = 0.05
 
 
@@ -68,7 +69,7 @@ class SessionModel:
         owned: bool = True,
         compiling: Mapping[str, str] | None = None,
     ) -> None:
-        """`compiling`: the graph's operations that XLA compiles, each with what tells so."""
+        """`compiling`: the graph's operations that XLA compiles, each with the evidence."""
         self.spec = spec
         self.version = version
         self.signatures: Mapping[str, Signature] = {
@@ -101,11 +102,12 @@ class SessionModel:
         return run
 
     def callable_on(self, signature_name: str, *, caller_thread: bool) -> Run:
-        """Another callable of this signature, on the caller's thread or in the pool whatever the spec says."""
+        """Another callable of this signature, on the caller's thread or in the pool, regardless of the "
+        "spec."""
         return runner_of(self._session, self._endpoints[signature_name], caller_thread)
 
     def plain_run(self, signature_name: str) -> Run:
-        """`Session.run(fetches, {feed: array})`, as an app writes it: what the callables are compared with."""
+        """`Session.run(fetches, {feed: array})`, as an app writes it, for comparison with the callables."""
         endpoint = self._endpoints[signature_name]
         session, feeds, fetches = self._session, endpoint.feeds, list(endpoint.fetches)
         return lambda *arrays: session.run(fetches, dict(zip(feeds, arrays)))
@@ -130,8 +132,8 @@ class SessionModel:
         return AdHocSignature(signature, run, operations, stateful, self._compiled(names))
 
     def interrupt(self) -> bool:
-        """A session that closes cancels its runs: TensorFlow looks at that between operations and in each round of a
-        loop, on whatever thread the run is. (A run's own time-out is not kept on the caller's thread.)"""
+        """Close the session, which cancels its runs: TensorFlow checks between operations and in each iteration of a
+        loop, on any thread. (A run's own timeout does not work on the caller's thread.)"""
         if self._owned:
             self._session.close()
         return self._owned
@@ -148,11 +150,11 @@ class SessionModel:
 
 
 def load(spec: ModelSpec) -> SessionModel:
-    """Load the model that lies at `spec.source` (see `locate`), with its variables and tables. Raises ModelLoadError.
+    """Load the model at `spec.source` (see `locate`), with its variables and tables. Raises ModelLoadError.
 
-    Unless the spec says how many intra-op threads it wants (broker/tuning fills in what it measured), the model gets
-    one if it is light and TensorFlow's default if it is heavy. This is guessed from the weights, then measured if the
-    default signature may be run uncalled; a wrong guess costs a second load.
+    Unless the spec sets the number of intra-op threads (broker/tuning fills in the measured one), the model gets one if
+    it is light and TensorFlow's default if it is heavy. This is guessed from the weights, then measured if the default
+    signature may be run uncalled; a wrong guess costs a second load.
     """
     path, version = locate(spec)
     libraries.load(spec)
@@ -176,12 +178,12 @@ def load_from(spec: ModelSpec, path: Path, version: int = 1) -> SessionModel:
         return model
     model.close()
     del model
-    gc.collect()  # a Graph is full of cycles; without this both copies of the weights would be in memory
+    gc.collect()  # a Graph has reference cycles; without this both copies of the weights would stay in memory
     return _open(spec, path, version, wanted)
 
 
 def _probe(model: SessionModel) -> Cost:
-    """What one row costs, measured on a thread of its own.
+    """Measure the cost of one row, on a separate thread.
 
     oneDNN keeps the plan it made for a shape, with its number of threads, for each calling thread. A probe with
     the wrong setting on the thread that later serves the model would slow it for good.
@@ -217,7 +219,7 @@ def _open(spec: ModelSpec, path: Path, version: int, intra_op_threads: int) -> S
         endpoints.leave_out_without_values(session, found, left_out)
         endpoints.leave_out_marked(session.graph, walk.marked(calls_python), found, left_out)
         compiling = walk.marked(compiles)
-        del walk  # and with it the GraphDef, which may have all weights
+        del walk  # also frees the GraphDef, which may hold all weights
         runs = _runs(spec, session, found, left_out)
         if not (runs or left_out):
             raise exported.without_signatures(spec, path)
@@ -245,7 +247,8 @@ def adopt(
     *,
     owned: bool = False,
 ) -> SessionModel:
-    """Tensors of a session that somebody else made, uses and will close, unless it is `owned`. Raises InvalidInput."""
+    """Serve tensors of a session that other code uses and closes, unless it is `owned`. Raises "
+    "InvalidInput."""
     if not isinstance(session, BaseSession):
         raise InvalidInput(f"model {spec.name!r}: {session!r} is not a tf.compat.v1.Session")
     if not outputs:
@@ -260,7 +263,7 @@ def adopt(
 
 
 def _has_functions(session: Any) -> bool:
-    """Whether some operation calls one; a graph without them is not copied to be looked at."""
+    """Whether an operation calls a function; a graph without functions need not be copied for inspection."""
     return any(
         value.HasField("func") or value.list.func
         for operation in session.graph.get_operations()
@@ -270,7 +273,7 @@ def _has_functions(session: Any) -> bool:
 
 
 def _examples(spec: ModelSpec, path: Path, signatures: Mapping[str, Signature]) -> Examples:
-    """What to warm up with, from the spec before the model's folder. Raises ModelLoadError."""
+    """The inputs for warm-up, from the spec or else from the model's folder. Raises ModelLoadError."""
     if spec.warmup is False:
         return {}
     shipped, problems = warmup_requests.of_folder(path, signatures)
@@ -288,12 +291,14 @@ def _nothing_to_serve(spec: ModelSpec, left_out: Mapping[str, str]) -> ModelLoad
     reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
     if any(endpoints.CALLS_PYTHON in reason for reason in left_out.values()):
         remedy = (
-            "Write what tf.py_function or tf.numpy_function does with TensorFlow's ops and export it again, or do that "
+            "Write what tf.py_function or tf.numpy_function does with TensorFlow's ops and export it "
+            "again, or do that "
             "part in the workers; a model in Python is served as module:function"
         )
     elif all(endpoints.NO_VALUE in reason for reason in left_out.values()):
         remedy = (
-            "Export a Keras model with model.export(path), and keep every variable of a tf.Module in one of its "
+            "Export a Keras model with model.export(path), and keep every variable of a tf.Module in one "
+            "of its "
             "attributes when it is saved"
         )
     else:

@@ -1,4 +1,5 @@
-"""The ConfigProto of a model's session: what the broker needs, what the spec sets, and what a user says beyond that."""
+"""Makes the ConfigProto of a model's session from the broker's needs, the spec, and the user's "
+"`session_config`."""
 
 from __future__ import annotations
 
@@ -16,13 +17,13 @@ ON = config_pb2.OptimizerOptions.ON_1
 
 
 def config_of(spec: ModelSpec, intra_op_threads: int) -> Any:
-    """What the session is opened with. Raises ModelLoadError if `spec.session_config` is not a ConfigProto."""
+    """The session's configuration. Raises ModelLoadError if `spec.session_config` is not a ConfigProto."""
     config = config_pb2.ConfigProto(
         intra_op_parallelism_threads=intra_op_threads,
         inter_op_parallelism_threads=spec.inter_op_threads or 0,
         allow_soft_placement=True,
-        # A pool of the session's own where runs go through it: oneDNN's plans hold for a thread, with their number of
-        # intra-op threads, so that a pool which sessions of different numbers share would slow one of them.
+        # A separate pool for runs in the inter-op pool: oneDNN keeps a plan for each thread, with its number of
+        # intra-op threads, so a pool that sessions with different numbers share would slow one of them.
         use_per_session_threads=spec.caller_thread is False,
     )
     config.gpu_options.allow_growth = spec.gpu_memory_growth
@@ -30,7 +31,7 @@ def config_of(spec: ModelSpec, intra_op_threads: int) -> Any:
     if spec.xla:
         config.graph_options.optimizer_options.global_jit_level = ON
     if not has_gpu():
-        config.device_count["GPU"] = 0  # else TensorFlow's GPU build complains that it finds no driver
+        config.device_count["GPU"] = 0  # otherwise TensorFlow's GPU build logs that it finds no driver
     config.MergeFrom(_given(spec))
     return config
 
@@ -47,6 +48,7 @@ def _given(spec: ModelSpec) -> Any:
             spec.name,
             spec.source,
             f"its session_config is not a ConfigProto: {error}",
-            "Write fields of TensorFlow's ConfigProto, such as {gpu_options = {per_process_gpu_memory_fraction = 0.5}}",
+            "Write fields of TensorFlow's ConfigProto, such as {gpu_options = "
+            "{per_process_gpu_memory_fraction = 0.5}}",
         ) from None
     return config

@@ -1,4 +1,5 @@
-"""Which signatures of an opened graph can be served: those that it declares, or one that names of tensors make."""
+"""Decides which signatures of an opened graph can be served: the declared ones, or one made from tensor "
+"names."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ def of_tensors(graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
 
 
 def of_spec(spec: ModelSpec, graph: Any) -> GraphSignature:
-    """The signature that `spec.inputs` and `spec.outputs` make, or the graph itself. Raises ModelLoadError."""
+    """The signature that `spec.inputs` and `spec.outputs` make, or the graph itself. Raises "
+    "ModelLoadError."""
     inputs, outputs = as_mapping(spec.inputs), as_mapping(spec.outputs)
     if not outputs:
         all_inputs, outputs = frozen.names_of(spec, graph)
@@ -52,7 +54,8 @@ def of_spec(spec: ModelSpec, graph: Any) -> GraphSignature:
         raise ModelLoadError.of(
             spec.name,
             spec.source,
-            f"its settings inputs = {list(spec.inputs)} and outputs = {list(spec.outputs)} do not fit: {error}",
+            f"its settings inputs = {list(spec.inputs)} and outputs = {list(spec.outputs)} do not fit: "
+            f"{error}",
             "Name tensors of the graph, such as inputs = ['x=input:0'] and outputs = ['y=softmax:0']",
         ) from None
 
@@ -60,7 +63,8 @@ def of_spec(spec: ModelSpec, graph: Any) -> GraphSignature:
 def of_definitions(
     session: Any, definitions: Mapping[str, Any]
 ) -> tuple[dict[str, GraphSignature], dict[str, str]]:
-    """The signatures whose tensors can cross to the workers, by name, and the reasons why others cannot."""
+    """The signatures whose tensors can be sent to workers, by name, and the reasons why others cannot be "
+    "served."""
     endpoints: dict[str, GraphSignature] = {}
     left_out: dict[str, str] = {}
     for name in sorted(definitions):
@@ -76,7 +80,7 @@ def of_definitions(
 def leave_out_without_values(
     session: Any, endpoints: dict[str, GraphSignature], left_out: dict[str, str]
 ) -> None:
-    """Move signatures that read a variable which was not restored to those left out."""
+    """Move signatures that read a variable that was not restored to `left_out`."""
     graph = session.graph
     read = {name: variables.read_by(graph, endpoint.fetches) for name, endpoint in endpoints.items()}
     empty = variables.without_value(session, list({op for found in read.values() for op in found}))
@@ -91,7 +95,7 @@ def leave_out_without_values(
 def leave_out_marked(
     graph: Any, marks: Mapping[str, str], endpoints: dict[str, GraphSignature], left_out: dict[str, str]
 ) -> None:
-    """Move signatures that run one of these operations to those left out, with its text."""
+    """Move signatures that run one of these operations to `left_out`, with the operation's text."""
     for name, endpoint in list(endpoints.items()):
         text = mark_of(graph, marks, endpoint.fetches)
         if text:
@@ -100,7 +104,8 @@ def leave_out_marked(
 
 
 def mark_of(graph: Any, marks: Mapping[str, str], tensors: Iterable[str]) -> str:
-    """The text of an operation, of those that have one in `marks`, that computing these tensors runs; else none."""
+    """The text in `marks` of the first operation that computing these tensors runs; empty if there is "
+    "none."""
     if not marks:
         return ""
     names = sorted(operation.name for operation in operations_behind(graph, tensors))

@@ -1,4 +1,4 @@
-"""Look-up tables of graphs that do not say how they are filled."""
+"""Initialises look-up tables of graphs that do not name their initialisers."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Variables that a graph reads and that have no value once everything is restored.
+"""Finds variables that a graph reads but that have no value after everything is restored.
 
 `tf.saved_model.save` of a tf.Module writes each variable of a Keras 3 model into the graph twice: `dense/kernel`, which
 the signature reads, and a copy `Variable_1`, whose initial value is `dense/kernel`. Only the copy is saved. TF2's own
-loader goes by the object graph and does not notice; TF1's loader, which makes fast sessions, leaves the one that is
-read without a value. It gets its copy's here.
+loader uses the object graph and is not affected; TF1's loader, which makes fast sessions, leaves the variable that is
+read without a value. This module assigns the copy's value to it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def read_by(graph: Any, tensors: Iterable[str]) -> list[Any]:
 
 
 def without_value(session: Any, variables: Sequence[Any]) -> set[str]:
-    """The names of those that have none, after those that have a copy got its value."""
+    """The names of variables without a value, after copies' values were assigned."""
     empty = _empty(session, variables)
     copies = {variable: copy for variable in empty if (copy := _copy_of(variable)) is not None}
     filled = set(copies.values()) - set(_empty(session, list(copies.values())))
@@ -54,7 +54,7 @@ def _has_value(variable: Any) -> Any:
 
 
 def _copy_of(variable: Any) -> Any:
-    """The variable whose initial value is this one's."""
+    """The variable whose initial value is this variable."""
     if variable.type not in _RESOURCES:
         return None
     for read in variable.outputs[0].consumers():

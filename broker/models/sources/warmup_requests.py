@@ -1,4 +1,4 @@
-"""Requests that a SavedModel ships to be warmed up with, as TensorFlow Serving reads them.
+"""Reads the warm-up requests that a SavedModel contains, in TensorFlow Serving's format.
 
 `assets.extra/tf_serving_warmup_requests` is a TFRecord file of PredictionLog messages (`models/tfs_messages.py`).
 """
@@ -21,7 +21,7 @@ from worker_client.wire.signature import Signature
 
 FILE = Path("assets.extra", "tf_serving_warmup_requests")
 MOST = 1000
-"""TensorFlow Serving refuses files with more."""
+"""Maximum number of requests; TensorFlow Serving refuses files with more."""
 
 _KINDS = ("predict_log", "predict_streamed_log", "classify_log", "regress_log")
 
@@ -29,7 +29,7 @@ _KINDS = ("predict_log", "predict_streamed_log", "classify_log", "regress_log")
 def of_folder(
     directory: Path, signatures: Mapping[str, Signature]
 ) -> tuple[dict[str, list[Feeds]], list[str]]:
-    """The examples for each signature, and what cannot be used of them, with the reason."""
+    """The examples for each signature, and the problems of those that cannot be used."""
     path = directory / FILE
     found: dict[str, list[Feeds]] = {}
     problems: list[str] = []
@@ -53,7 +53,7 @@ def of_folder(
 
 
 def _request(record: bytes, signatures: Mapping[str, Signature]) -> tuple[str, Feeds]:
-    """The signature's name and what to feed it. Raises ValueError for what is no request to it."""
+    """The signature's name and what to feed it. Raises ValueError if it is not a valid request."""
     request = _logged(record)
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE
     if name not in signatures:
@@ -70,7 +70,7 @@ def _request(record: bytes, signatures: Mapping[str, Signature]) -> tuple[str, F
 
 
 def _logged(record: bytes) -> Any:
-    """The request; of a stream, the last one."""
+    """The logged request; for a stream, the last one."""
     try:
         log = PredictionLog.FromString(record)
     except DecodeError:
@@ -90,7 +90,8 @@ def _tensors(entries: Iterable[Any]) -> dict[str, np.ndarray]:
 
 
 def _tf_examples(given: Any, signature: Signature) -> dict[str, np.ndarray]:
-    """Serialised tf.Examples for the one input of the signature. One message appended to another is merged into it."""
+    """Serialised tf.Examples for the one input of the signature. One message appended to another is "
+    "merged into it."""
     if len(signature.inputs) != 1:
         raise ValueError(
             f"signature {signature.name!r} takes {len(signature.inputs)} inputs, not tf.Examples"

@@ -1,1 +1,1 @@
-"""TensorFlow, seen from one side only: its import (`runtime`), callables, graphs, composite tensors, its messages."""
+"""The access to TensorFlow: its import (`runtime`), callables, graphs, composite tensors, error messages."""

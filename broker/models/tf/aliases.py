@@ -1,6 +1,6 @@
-"""Signatures whose names share a tensor of the graph: TensorFlow refuses to feed one twice, or to fetch what is fed.
+"""Supports signatures whose names share a tensor: TensorFlow refuses to feed a tensor twice, or to fetch a fed one.
 
-Only TF1 can write such a signature: two inputs that are one placeholder, or an output that is an input.
+Only TF1 can write such a signature: two inputs with the same placeholder, or an output that is an input.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from worker_client.wire.signature import Signature
 
 
 def aliased(bare: Run | None, signature: Signature, feeds: Sequence[str], fetches: Sequence[str]) -> Run:
-    """A Run of the whole signature, made of one of its distinct tensors.
+    """A Run of the whole signature, made from a Run of its distinct tensors.
 
-    `feeds` and `fetches` name the tensor behind each input and output. `bare` takes the distinct feeds and returns
-    the distinct fetches that are not fed, each in order of first mention; None if all that is fetched is fed.
-    The Run raises InvalidInput where inputs that are one tensor differ.
+    `feeds` and `fetches` name the tensor behind each input and output. `bare` takes the distinct feeds and returns the
+    distinct fetches that are not fed, each in order of first mention; None if all fetched tensors are fed. The Run
+    raises InvalidInput if inputs with the same tensor differ.
     """
     first = {tensor: feeds.index(tensor) for tensor in feeds}
     twins = [(index, first[tensor]) for index, tensor in enumerate(feeds) if first[tensor] != index]
@@ -38,7 +38,8 @@ def aliased(bare: Run | None, signature: Signature, feeds: Sequence[str], fetche
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Bit by bit, so that a NaN equals itself; strings by what they say."""
+    """Whether two arrays are equal bit by bit, so that a NaN equals itself; strings are compared by "
+    "content."""
     if one is other:
         return True
     if one.dtype.hasobject:

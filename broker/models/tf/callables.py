@@ -1,4 +1,4 @@
-"""Tensors of a session as a Run: TensorFlow's own callable, called straight in the C layer."""
+"""Makes a Run of a session's tensors: TensorFlow's own callable, called directly in the C layer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from broker.models.tf.runtime import config_pb2, pywrap_tf_session, tf
 from worker_client.wire.errors import ModelFailed
 
 CALLER_THREAD = -1
-"""The `inter_op_thread_pool` that means: run every op on the thread that calls."""
+"""The value of `inter_op_thread_pool` that runs every op on the calling thread."""
 POOL = 0
 """TensorFlow's default: the session's inter-op pool."""
 
@@ -24,9 +24,9 @@ POOL = 0
 def runner_of(
     session: Any, endpoint: GraphSignature, caller_thread: bool, targets: Sequence[str] = ()
 ) -> Run:
-    """The endpoint as a Run: TensorFlow's own callable where every tensor is fed or fetched just once.
+    """The endpoint as a Run: TensorFlow's own callable if every tensor is fed or fetched only once.
 
-    `targets` are operations that are run as well.
+    `targets` are operations that also run.
     """
     feeds = tuple(dict.fromkeys(endpoint.feeds))
     fetches = tuple(name for name in dict.fromkeys(endpoint.fetches) if name not in feeds)
@@ -46,7 +46,7 @@ def _bare(
     options = config_pb2.CallableOptions(feed=feeds, fetch=fetches, target=targets)
     options.run_options.inter_op_thread_pool = CALLER_THREAD if caller_thread else POOL
     made = session._make_callable_from_options(options)  # noqa: SLF001 (no public way gives these options)
-    # What `made(*arrays)` does, without its layer of Python. `made` owns the handle and must live as long.
+    # The same as `made(*arrays)`, without its layer of Python. `made` owns the handle and must live as long.
     run_callable = pywrap_tf_session.TF_SessionRunCallable
     c_session, handle = session._session, made._handle  # noqa: SLF001
 

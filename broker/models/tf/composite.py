@@ -1,9 +1,9 @@
-"""Composite tensors in signatures, ragged and sparse ones above all, through the tensors that they are made of.
+"""Represents composite tensors in signatures, mainly ragged and sparse ones, by their component tensors.
 
 Where a SavedModel's signature names a composite tensor (outputs of TensorFlow 2, both sides in TensorFlow 1), it
 becomes a tensor for each of its components, "words.flat_values" and "words.row_splits". The composite inputs of
-TensorFlow 2 are plain tensors in the file already, "words" and "words_1"; they keep these names, and only what they are
-is looked up, as their rows are not rows of a request that could be joined with others.
+TensorFlow 2 are plain tensors in the file already, "words" and "words_1"; they keep these names, and only their roles
+are looked up, because their rows are not rows of a request that could be joined with others.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ _SPARSE = ("indices", "values", "dense_shape")
 
 
 class Component(NamedTuple):
-    """One tensor of a composite one: `role` is "flat_values", `kind` "ragged". `info` is a plain TensorInfo."""
+    """One tensor of a composite one: `role` is "flat_values", `kind` "ragged". `info` is a plain "
+    "TensorInfo."""
 
     role: str
     kind: str
@@ -28,7 +29,8 @@ class Component(NamedTuple):
 
 
 def components(info: Any) -> list[Component]:
-    """What a TensorInfo that encodes no plain tensor is made of; the infos are copies with names, dtypes, shapes."""
+    """The components of a TensorInfo that is not a plain tensor; their infos are copies with names, "
+    "dtypes, shapes."""
     if info.WhichOneof("encoding") == "coo_sparse":
         return _sparse(info)
     spec = info.composite_tensor.type_spec
@@ -37,7 +39,8 @@ def components(info: Any) -> list[Component]:
 
 
 def _sparse(info: Any) -> list[Component]:
-    """The three tensors that stand for a sparse one; int64 but for the values (meta_graph.proto, CooSparse)."""
+    """The three component tensors of a sparse tensor; all are int64 except the values (meta_graph.proto, "
+    "CooSparse)."""
     made = []
     rank = None if info.tensor_shape.unknown_rank else len(info.tensor_shape.dim)
     shapes: tuple[list[int | None], ...] = ([None, rank], [None], [rank])
@@ -52,7 +55,7 @@ def _sparse(info: Any) -> list[Component]:
 
 
 def roles_of(spec: Any, count: int) -> tuple[str, list[str]]:
-    """What the `count` components of a TypeSpecProto are called, in their order, and what they are components of."""
+    """The kind of a TypeSpecProto, and the roles of its `count` components in order."""
     kind = spec.type_spec_class
     if kind == spec.SPARSE_TENSOR_SPEC and count == len(_SPARSE):
         return "sparse", list(_SPARSE)
@@ -63,7 +66,7 @@ def roles_of(spec: Any, count: int) -> tuple[str, list[str]]:
 
 
 class Definition(NamedTuple):
-    """A SignatureDef, and which of its inputs are components of what. `defaults` are TensorProtos by input."""
+    """A SignatureDef, with the roles of inputs that are components. `defaults` are TensorProtos by input."""
 
     inputs: Mapping[str, Any]
     outputs: Mapping[str, Any]
@@ -81,11 +84,11 @@ def definitions(meta_graph: Any) -> dict[str, Definition]:
 
 
 def flattened_inputs(meta_graph: Any) -> dict[str, dict[str, str]]:
-    """For each signature that TensorFlow 2 has flattened, the inputs that are components, and of what:
+    """For each signature that TensorFlow 2 has flattened, the inputs that are components, with their roles:
     {"serving_default": {"words_1": "row_splits of ragged 'words'"}}.
 
-    A signature is a placeholder for each input and a call of a wrapper, which calls the function that was exported;
-    what that took is written in the object graph (saved_object_graph.proto, canonicalized_input_signature).
+    A signature is a placeholder for each input and a call of a wrapper, which calls the function that was exported; the
+    object graph lists that function's arguments (saved_object_graph.proto, canonicalized_input_signature).
     """
     exported = meta_graph.object_graph_def.concrete_functions
     library = {function.signature.name: function for function in meta_graph.graph_def.library.function}
@@ -115,7 +118,7 @@ def _components_of_call(
     wrapper = library.get(call.attr["f"].func.name)
     if wrapper is None:
         return
-    # Which input of the signature feeds which argument of the wrapper, and under which name that is known inside.
+    # Maps inputs of the signature to arguments of the wrapper, and to their names inside it.
     by_tensor = {info.name.partition(":")[0]: name for name, info in definition.inputs.items()}
     inputs = {
         argument.name: by_tensor.get(source.partition(":")[0])
@@ -134,8 +137,8 @@ def _components_of_call(
 
 
 def _leaf_roles(structure: Any) -> list[tuple[str, str, int]]:
-    """For each tensor that a function takes, in order: its role, of which kind, and the number of the first of its
-    composite tensor's. Empty roles for plain tensors."""
+    """For each tensor that a function takes, in order: its role, its kind, and the number of the first component of its
+    composite tensor. Plain tensors have empty roles."""
     found: list[tuple[str, str, int]] = []
     for leaf in _leaves(structure):
         if leaf.WhichOneof("kind") == "type_spec_value":
@@ -148,7 +151,8 @@ def _leaf_roles(structure: Any) -> list[tuple[str, str, int]]:
 
 
 def _leaves(structure: Any) -> Iterator[Any]:
-    """The tensor specs in a StructuredValue, in the order in which TensorFlow flattens it: dicts by sorted key."""
+    """The tensor specs in a StructuredValue, in the order in which TensorFlow flattens it: dicts by "
+    "sorted key."""
     kind = structure.WhichOneof("kind")
     if kind in ("tensor_spec_value", "bounded_tensor_spec_value", "type_spec_value"):
         yield structure

@@ -1,10 +1,10 @@
-"""Where TensorFlow's arrays are not those that cross to the workers.
+"""Converts between TensorFlow's arrays and the arrays of workers where they differ.
 
-Quantised integers, qint8 to qint32, cross as the integers that they are. TensorFlow itself answers with plain integers
-(int8 for qint8), but wants to be fed arrays of a dtype of one field, which is what `tf.qint8.as_numpy_dtype` is. The
-bits are the same, so a view does.
+Quantised integers, qint8 to qint32, are sent as plain integers. TensorFlow answers with plain integers (int8 for
+qint8), but expects feeds of a dtype with one field, `tf.qint8.as_numpy_dtype`. The bits are the same, so a view is
+enough.
 
-A string without dimensions comes as a bytes object from TensorFlow; it crosses as an array like any other.
+TensorFlow returns a string without dimensions as a bytes object; it is sent as an array like any other.
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from broker.models.model import Run
 
 
 def plain_name(dtype: Any) -> str:
-    """The name of a `tf.DType`, of the integer for a quantised one: int8 for qint8, uint8 for quint8."""
+    """The name of a `tf.DType`; for a quantised one, the name of its integer: int8 for qint8, uint8 for "
+    "quint8."""
     name: str = dtype.base_dtype.name
     return name.removeprefix("q") if dtype.is_quantized else name
 
 
 def fed_quantised(run: Run, dtypes: Sequence[Any]) -> Run:
-    """`run` for arrays of plain integers where its feeds, of these `tf.DType`s, are quantised."""
+    """`run` for arrays of plain integers, where feeds of these `tf.DType`s are quantised."""
     if not any(dtype.is_quantized for dtype in dtypes):
         return run
     seen_as = [np.dtype(dtype.as_numpy_dtype) if dtype.is_quantized else None for dtype in dtypes]
@@ -36,7 +37,7 @@ def fed_quantised(run: Run, dtypes: Sequence[Any]) -> Run:
 
 
 def scalar_strings(run: Run, tensors: Sequence[Any]) -> Run:
-    """`run` with nothing but arrays in its answer, whichever of the tensors that it fetches are strings."""
+    """`run` with only arrays in its answer, also for fetched tensors that are strings."""
     if not any(tensor.dtype.name == "string" and not tensor.shape.rank for tensor in tensors):
         return run
 

@@ -1,4 +1,5 @@
-"""Which GPUs TensorFlow sees in this process, if there are any. It looks once, when it is first used."""
+"""Sets which GPUs TensorFlow sees in this process. TensorFlow looks for them only once, when it is first "
+"used."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from worker_client.wire.errors import InvalidInput
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 NONE = "none"
 _DEVICE_FILES = ("nvidia*", "dxg", "kfd")
-"""In /dev, of NVIDIA's driver, of Windows' under WSL, and of AMD's."""
+"""Devices in /dev of NVIDIA's driver, of Windows' driver under WSL, and of AMD's driver."""
 
 
 def has_gpu() -> bool:
@@ -22,9 +23,9 @@ def has_gpu() -> bool:
 
 
 def show_only(devices: str | None) -> None:
-    """Only these GPUs (`0,1`, or `none`), as far as the environment lets this process see them; None changes nothing.
+    """Show TensorFlow only these GPUs (`0,1`, or `none`), as far as the environment allows; None changes nothing.
 
-    Raises InvalidInput where it is too late.
+    Raises InvalidInput if TensorFlow is imported already.
     """
     if devices is None:
         return

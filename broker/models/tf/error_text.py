@@ -1,4 +1,4 @@
-"""TensorFlow's error messages without their stack noise: what went wrong and at which node."""
+"""Shortens TensorFlow's error messages to the cause and the node, without stack traces."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def clean(message: str) -> str:
     in_stack = False
     for line in message.splitlines():
         text = line.strip()
-        # The line after a stack entry is the source line of it, indented deeper.
+        # The line after a stack entry is its source line, indented deeper.
         if not text or _NODE.fullmatch(text) or (in_stack and line.startswith("    ")):
             continue
         in_stack = text.startswith('File "')

@@ -1,7 +1,7 @@
-"""A session in a forked child: an error at once in place of a run that never ends.
+"""Makes sessions in a forked child raise an error immediately, because their runs would never end.
 
-TensorFlow's threads do not survive fork(): a session that the parent has used, and any other of this process, waits for
-them for ever. A child that is forked while sessions are open therefore gets a `Session.run` that says so.
+TensorFlow's threads do not survive fork(): every session in the child would wait for them without end. A child that is
+forked while sessions are open therefore gets a `Session.run` that raises.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class ForkedSession(BrokerError, RuntimeError):
 
 
 def guard(session: Any, kind: type) -> None:
-    """From now on no child of this process can hang in a session of class `kind`, as long as this one lives."""
+    """While this session lives, make sessions of class `kind` raise in children of this process."""
     fork.register(session, lambda _: _forbid(kind))
 
 
@@ -27,7 +27,8 @@ def _forbid(kind: type) -> None:
 
     def refuse(*_args: Any, **_kwargs: Any) -> Any:
         raise ForkedSession(
-            f"this process was forked from pid {parent}, which holds TensorFlow sessions: TensorFlow's threads do "
+            f"this process was forked from pid {parent}, which holds TensorFlow sessions: TensorFlow's "
+            "threads do "
             "not survive fork, and the run would never end. Ask the broker instead: "
             "worker_client.connect().model(NAME).predict(x), or .session(NAME).run(...)"
         )

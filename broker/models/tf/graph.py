@@ -1,4 +1,4 @@
-"""The elements of a graph as the broker knows them: names become tensors, tensors become specs."""
+"""Converts elements of a graph to the broker's own: names to tensors, tensors to specs."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def endpoint_of(graph: Any, name: str, definition: Definition) -> GraphSignature
 def _side(
     graph: Any, side: str, infos: Mapping[str, Any], flattened: Mapping[str, str]
 ) -> tuple[tuple[str, ...], tuple[TensorSpec, ...]]:
-    """Tensor names and specs sorted by name, as the map in the file has no order of its own; composite tensors by their
+    """Tensor names and specs sorted by name, because the map in the file has no order; composite tensors as their
     components."""
     tensors: list[str] = []
     specs: list[TensorSpec] = []
@@ -79,17 +79,19 @@ def _tensor_spec(what: str, name: str, info: Any, component: str) -> TensorSpec:
 
 
 def with_default(spec: TensorSpec, value: Any) -> TensorSpec:
-    """The input with this TensorProto, or None, as its default; without one if that does not fit or is too large."""
+    """The input with this TensorProto (or None) as its default; without a default if it does not fit or is too
+    large."""
     if value is None:
         return spec
     array = tf.make_ndarray(value)
     if array.dtype != spec.dtype or not spec.accepts(array.shape):
-        _log.warning("the default of input %r is no %s, so callers must give it", spec.name, spec)
+        _log.warning("the default of input %r is not %s, so callers must pass the input", spec.name, spec)
         return spec
     default = Default.of(array)
     if default.nbytes > MAX_BYTES:
         _log.warning(
-            "the default of input %r has %d bytes; past %d it is not sent to workers, so callers must give it",
+            "the default of input %r has %d bytes; a default above %d bytes is not sent to workers, so "
+            "callers must pass the input",
             spec.name,
             default.nbytes,
             MAX_BYTES,
@@ -105,7 +107,7 @@ def _shape(shape: Any) -> Shape | None:
 
 
 def operations_behind(graph: Any, tensors: Iterable[str]) -> set[Any]:
-    """The operations that computing these tensors runs; those inside functions are not among them."""
+    """The operations that computing these tensors runs, without operations inside functions."""
     todo = [graph.get_tensor_by_name(name).op for name in tensors]
     seen = set(todo)
     while todo:

@@ -1,4 +1,4 @@
-"""A library's start-up chatter kept off stderr, and nothing else lost."""
+"""Drops a library's start-up messages from stderr, and nothing else."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHATTER = re.compile(
 
 
 HARMLESS_THREAD = "onesession-start"
-"""The name of a thread of ours that does nothing but look and log."""
+"""The name of our thread that only watches and logs."""
 XLA_FLAGS = "--tf_xla_cpu_global_jit"
 _LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 _level_is_ours = False
@@ -33,9 +33,10 @@ _level_is_ours = False
 
 @contextmanager
 def tensorflow_import() -> Iterator[None]:
-    """Around whatever may import TensorFlow for the first time: it finds the environment that we need, and is quiet.
+    """Prepare the first import of TensorFlow in the block: set the environment that the broker needs, and drop start-up
+    messages.
 
-    Only where that import is ours to make: who has TensorFlow already, or set the level, has chosen what to see.
+    Does nothing if the process has imported TensorFlow already, or has set the log level itself.
     """
     global _level_is_ours
     first = "tensorflow" not in sys.modules
@@ -45,7 +46,7 @@ def tensorflow_import() -> Iterator[None]:
     # Without this the first session of the process fixes the intra-op threads of all later ones (TensorFlow's
     # local_device.cc: one global pool). Read once, when the first session is made.
     os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
-    # Lets sessions with `xla` have the CPU's ops compiled, too; others are not concerned. Read with the first graph.
+    # Lets sessions with `xla` also compile ops of the CPU; other sessions are not affected. Read with the first graph.
     os.environ.setdefault("TF_XLA_FLAGS", XLA_FLAGS)
     with import_chatter_dropped(wanted=first and _level_is_ours):
         yield
@@ -53,17 +54,17 @@ def tensorflow_import() -> Iterator[None]:
 
 @contextmanager
 def foreign_session() -> Iterator[None]:
-    """Around whatever may make a session that is not ours to configure: it looks for a GPU, and complains of none."""
+    """Drop the message of a missing GPU while the block creates a session that we do not configure."""
     with tensorflow_import(), import_chatter_dropped(wanted=_level_is_ours and not has_gpu()):
         yield
 
 
 @contextmanager
 def import_chatter_dropped(*, wanted: bool) -> Iterator[None]:
-    """Hold back what is written to descriptor 2, and pass on all but the chatter at the end.
+    """Hold back the output to descriptor 2, and pass on everything except start-up messages at the end.
 
-    TensorFlow 2.19 to 2.21 log while their libraries are loaded, before they look at TF_CPP_MIN_LOG_LEVEL. Only where
-    this thread is the process's only one: another could fork, and leave the child with our buffer for a stderr.
+    TensorFlow 2.19 to 2.21 log while their libraries are loaded, before they look at TF_CPP_MIN_LOG_LEVEL. Used only if
+    this thread is the only one: another thread could fork, and the child's stderr would be our buffer.
     """
     if not wanted or _others_may_fork() or not hasattr(os, "memfd_create"):
         yield
@@ -82,14 +83,14 @@ def import_chatter_dropped(*, wanted: bool) -> Iterator[None]:
 
 
 def let_through() -> None:
-    """What is held back, if anything is, and all that is written from now on: this import takes too long for that. Any
+    """Pass on the output that is held back, and all further output, because this import takes too long. Called on any
     thread."""
     if (held := _held) is not None:
         held.let_through()
 
 
 class _HeldBack:
-    """From its making to `let_through`, descriptor 2 is a buffer."""
+    """Replaces descriptor 2 by a buffer until `let_through`."""
 
     def __init__(self) -> None:
         sys.stderr.flush()
@@ -99,7 +100,7 @@ class _HeldBack:
         os.dup2(self._buffer, 2)
 
     def let_through(self) -> None:
-        """Once; then it does nothing."""
+        """Restore descriptor 2. Idempotent."""
         with self._lock:
             buffer, self._buffer = self._buffer, -1
             if buffer < 0:

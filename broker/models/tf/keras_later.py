@@ -1,9 +1,8 @@
-"""Keras left out of TensorFlow's import, which takes it along though a served graph needs none of it.
+"""Leaves Keras out of TensorFlow's import, which imports it although a served graph does not need it.
 
-TensorFlow ends its import with that of Keras, so that Keras can tell it of its optimizers; and Keras imports what it
-finds of scikit-learn, SciPy and matplotlib. That is a good part of the time for which all workers wait when a broker is
-started again, and some 100 MB. Keras 3 tells TensorFlow nothing. Whoever else asks for Keras, then or later, by
-whatever name, finds it as ever.
+TensorFlow imports Keras last, so that Keras can register its optimizers; and Keras imports scikit-learn, SciPy and
+matplotlib if they are installed. That takes a large part of the time for which all workers wait during a restart, and
+some 100 MB. Keras 3 registers nothing. All other imports of Keras, then or later, under any name, work as usual.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _MACHINERY = ("importlib", "_frozen_importlib", "_frozen_importlib_external")
 
 @contextlib.contextmanager
 def left_out() -> Iterator[None]:
-    """Around the first import of TensorFlow."""
+    """Leave Keras out of the first import of TensorFlow, in the block."""
     if _TENSORFLOW in sys.modules or not _tells_nothing():
         yield
         return
@@ -36,7 +35,7 @@ def left_out() -> Iterator[None]:
 
 
 def _tells_nothing() -> bool:
-    """Keras 2, which has optimizers of its own to tell of, is imported as ever."""
+    """Whether Keras registers nothing. Keras 2, which registers its optimizers, is imported as usual."""
     if os.environ.get(_LEGACY) in ("true", "True", "1"):
         return False
     try:
@@ -46,8 +45,8 @@ def _tells_nothing() -> bool:
 
 
 class _NotForTensorFlow:
-    """A finder to which TensorFlow's own statement is an ImportError, for which TensorFlow is prepared. Others get
-    none: another thread, or code that waits for TensorFlow's import to do something at its end."""
+    """A finder that raises ImportError for TensorFlow's own import statement, which TensorFlow handles. It does not
+    affect other threads, nor code that runs at the end of TensorFlow's import."""
 
     def find_spec(
         self, name: str, _path: Sequence[str] | None = None, _target: ModuleType | None = None
@@ -57,7 +56,7 @@ class _NotForTensorFlow:
 
 
 def _importer() -> str:
-    """The module whose statement it is, on this thread."""
+    """The module that contains the current import statement of this thread."""
     frame = inspect.currentframe()
     while frame is not None and (_name(frame) == __name__ or _name(frame).partition(".")[0] in _MACHINERY):
         frame = frame.f_back

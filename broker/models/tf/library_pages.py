@@ -1,9 +1,9 @@
-"""Memory given back that only the import of large libraries has touched.
+"""Releases memory that only the import of large libraries has touched.
 
 Importing TensorFlow reads some 300 MB of its shared libraries, most of it relocations and start-up code that nothing
 reads again. Those pages are clean copies of the files: the kernel drops them when memory gets short, and reads them
-again from its page cache when they are used. `drop` does the former at once, so that the process takes up in memory
-what it uses; each page used again costs one minor fault.
+again from its page cache when they are used. `drop` releases them immediately, so that the process only occupies memory
+that it uses; each page used again costs one minor fault.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 _LEAST_BYTES = 1 << 20
-"""Of a mapping that is worth a system call."""
+"""Minimum size of a mapping that is worth a system call."""
 
 
 class Mapping(NamedTuple):
-    """A range of addresses that shows a part of a shared library."""
+    """A range of addresses that maps a part of a shared library."""
 
     start: int
     nbytes: int
 
 
 def drop() -> int:
-    """Give back the pages of this process's shared libraries; how many bytes of addresses they span.
+    """Release the pages of this process's shared libraries; returns how many bytes of addresses they span.
 
-    Any thread; others may run meanwhile. Does nothing where the kernel does not tell about its mappings.
+    Called on any thread; others may run meanwhile. Does nothing if the kernel does not list mappings.
     """
     try:
         with Path("/proc/self/smaps").open() as smaps:
@@ -45,10 +45,10 @@ def drop() -> int:
 
 
 def unchanged(smaps: Iterable[str]) -> Iterator[Mapping]:
-    """The mappings, in what /proc/PID/smaps says, that are nothing but the file of a shared library.
+    """The mappings in /proc/PID/smaps whose pages are identical to the file of a shared library.
 
-    Private, never writable now, and without one page of their own: what the dynamic linker has relocated and then
-    protected is read-only as well, but lost when it is dropped.
+    They are private, not writable, and have no modified page: pages that the dynamic linker has relocated and then
+    protected are read-only as well, but would be lost.
     """
     found: Mapping | None = None
     for line in smaps:

@@ -1,4 +1,4 @@
-"""TensorFlow, imported quietly and with threads per session. The only module that imports it."""
+"""Imports TensorFlow without start-up messages and with threads per session. Only this module imports it."""
 
 from __future__ import annotations
 
@@ -40,12 +40,13 @@ __all__ = [
 
 
 def onednn_enabled() -> bool:
-    """Whether oneDNN is on in this process, which its environment and its processor decided when it started."""
+    """Whether oneDNN is on in this process, which its environment and its processor decided when it "
+    "started."""
     try:
         from tensorflow.python.util import _pywrap_util_port
 
         return bool(_pywrap_util_port.IsMklEnabled())
-    except (ImportError, AttributeError):  # no part of TensorFlow's public face
+    except (ImportError, AttributeError):  # not part of TensorFlow's public API
         return os.environ.get("TF_ENABLE_ONEDNN_OPTS", "1") not in ("0", "false")
 
 
