@@ -1,9 +1,9 @@
-"""The files that `onesession init` writes, as texts.
+"""The texts of the files that `onesession init` writes.
 
     broker.toml           the models and their settings, which the three others refer to
-    gunicorn.conf.py      a broker that starts and ends with gunicorn ...
-    onesession.service    ... or one that systemd starts, beside the app's own unit
-    compose.yaml          ... or one in a container of its own, beside the app's
+    gunicorn.conf.py      a broker that starts and ends with gunicorn, or
+    onesession.service    a broker that systemd starts, beside the app's own unit, or
+    compose.yaml          a broker in its own container, beside the app's
 
 The broker of the last two is at ADDRESS, and the app finds it by $BROKER_ADDRESS, with which gunicorn.conf.py starts no
 other one.
@@ -57,13 +57,13 @@ def _unit(folder: Path) -> str:
 
 
 def _program() -> str:
-    """Of this environment, else the one that a shell finds."""
+    """The program of this environment, or else the one that a shell finds."""
     beside = os.fspath(Path(sys.executable).with_name("onesession"))
     return beside if os.path.exists(beside) else shutil.which("onesession") or beside
 
 
 def _user() -> str:
-    """Who runs this; but the usual one of web servers for root, who sets it up for others."""
+    """The user who runs this; for root, who sets it up for others, the usual user of web servers."""
     uid = os.geteuid()
     if uid == 0:
         return _USUAL_USER
@@ -74,7 +74,7 @@ def _user() -> str:
 
 
 def _word(text: str) -> str:
-    """One word of a command line, as systemd.service(5) and systemd.syntax(7) have it."""
+    """One word of a command line, quoted as systemd.service(5) and systemd.syntax(7) require."""
     text = _percents(text).replace("$", "$$")
     if not any(character in text for character in " \t\"'\\;"):
         return text

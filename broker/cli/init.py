@@ -45,7 +45,7 @@ def init(directory: Path, model: str | None) -> None:
 
 
 def _from_there(spec: ModelSpec, folder: Path) -> ModelSpec:
-    """In a configuration file relative paths count from its folder."""
+    """The spec with a path relative to `folder`, as in a configuration file there."""
     source = spec.source
     if spec.is_function or "://" in source or source.startswith("~") or os.path.isabs(source):
         return spec
@@ -53,7 +53,7 @@ def _from_there(spec: ModelSpec, folder: Path) -> ModelSpec:
 
 
 def _write(directory: Path, texts: dict[str, str]) -> None:
-    """All of them or none. Raises BrokerError."""
+    """Write all files or none. Raises BrokerError."""
     try:
         there = [name for name in texts if os.path.lexists(directory / name)]
         if there:
@@ -69,19 +69,21 @@ def _write(directory: Path, texts: dict[str, str]) -> None:
     except FileExistsError as error:
         what = error.filename or error
         raise BrokerError(
-            f"nothing was written to {directory}, as no file is overwritten: there is {what} already; move it away, or "
+            f"nothing was written to {directory}, because no file is overwritten: {what} exists already; "
+            "move it away, or "
             "give another directory"
         ) from None
     except OSError as error:
         raise BrokerError(
-            f"nothing was written to {directory}: {error.filename or directory}: {error.strerror}; give a directory "
+            f"nothing was written to {directory}: {error.filename or directory}: {error.strerror}; give a "
+            "directory "
             "that you may write to"
         ) from None
 
 
 @contextmanager
 def _undone_on_failure() -> Iterator[ExitStack]:
-    """What was done in the block is undone if it does not come to its end."""
+    """Undo the steps of the block if it does not complete."""
     with ExitStack() as undo:
         yield undo
         undo.pop_all()

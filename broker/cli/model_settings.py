@@ -26,7 +26,7 @@ _EXAMPLE = "write --set digits.max_batch_size=32, or --set '*.max_delay=0.002' f
 def with_settings(specs: Sequence[ModelSpec], texts: Iterable[str]) -> list[ModelSpec]:
     """The models with the settings in `texts`; a setting of one model overrides a setting of all.
 
-    Raises InvalidInput, which quotes the text and says what is wrong with it.
+    Raises InvalidInput, which quotes the text and the error.
     """
     names = [spec.name for spec in specs]
     said: dict[str, dict[str, Any]] = {name: {} for name in (ALL, *names)}

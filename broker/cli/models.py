@@ -34,7 +34,7 @@ def models(name: str | None, as_json: bool) -> None:
 
 
 def shown(models: Mapping[str, Any]) -> Tree:
-    """What a broker answers to `models`, as people read it."""
+    """A broker's answer to `models`, formatted for people."""
     tree = Tree("models")
     for model, info in models.items():
         branch = tree.add(escape(f"{model}, {_served(info)}, from {info['source']}"))

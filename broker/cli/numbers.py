@@ -8,7 +8,7 @@ import click
 
 
 class Numbers(click.ParamType):  # type: ignore[type-arg] # generic in click 8.4 only
-    """Positive ones, separated by commas; each once, in the order given."""
+    """Positive numbers, separated by commas; each is used once, in the order given."""
 
     def __init__(self, kind: type[int | float]) -> None:
         self.kind = kind

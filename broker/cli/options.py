@@ -55,7 +55,7 @@ def running_option(function: Function) -> Function:
 
 
 def settings_options(function: Function) -> Function:
-    """The options that make a Settings; the command gets it as `settings`."""
+    """The options for Settings, which the command gets as `settings`."""
 
     @functools.wraps(function)
     def called(
@@ -102,12 +102,13 @@ def _with_libraries(specs: list[ModelSpec], paths: tuple[str, ...]) -> list[Mode
 
 
 def setting_option(name: str, *spelled: str, **others: Any) -> Function:
-    """The option of a field of Settings, as the field says; `spelled` and `others` are what this command says anew."""
+    """The option of a field of Settings, by the field's metadata; `spelled` and `others` override it for this
+    command."""
     about = _FIELDS[name].metadata
     check: Any = about["check"]
     default = OF_COMMANDS.get(name, _FIELDS[name].default)
     kind: dict[str, Any] = {}
-    if about["option"]:  # a switch: what it stands for is the command's to say
+    if about["option"]:  # a switch: the command interprets it
         default = None
     elif isinstance(check, ChoiceCheck):
         kind = {"type": click.Choice(check.values)}
@@ -126,7 +127,7 @@ _FIELDS: dict[str, Field[Any]] = {
     field.name: field for field in fields(Settings) if field.metadata.get("doc")
 }
 OF_COMMANDS = {"log_level": LogLevel.INFO.value}
-"""Where a command has another default than the library, which writes nothing of its own accord."""
+"""Defaults of the commands that differ from those of the library, which does not configure logging."""
 _OF_SERVE = "idle_seconds"
 _OPTIONS: tuple[Function, ...] = (
     click.option(

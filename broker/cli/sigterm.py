@@ -1,4 +1,4 @@
-"""SIGTERM, for commands that start processes or make files and have to see to their end."""
+"""Handles SIGTERM in commands that must end their processes and remove their files."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The lines that an app needs to call one signature of a model, for Flask, FastAPI and Django.
 
-JSON goes in and comes out: an object with a list for each input, and one with a list for each output. The lists are
-handed to `predict` as they are: it makes arrays of the right dtype, and refuses what would change a value.
+Requests and answers are JSON: an object with a list for each input, and one with a list for each output. The lists are
+passed to `predict` unchanged: it makes arrays of the right dtype, and refuses conversions that would change a value.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from worker_client.wire.dtypes import STRING, name_of
 from worker_client.wire.signature import Signature, TensorSpec
 
 _NAMED_ALIKE = ("bool", "int", "uint", "float16", "float32", "float64")
-"""How the dtypes begin whose `tolist()` is made of Python's numbers; but those of fewer than eight bits."""
+"""Prefixes of dtypes whose `tolist()` gives Python numbers; dtypes of fewer than eight bits are excepted."""
 
 
 @dataclass(frozen=True, slots=True)
 class CalledSignature:
-    """What is called: `signature` of the model `name`, which is served from `source`."""
+    """The signature to call: `signature` of the model `name`, which is served from `source`."""
 
     name: str
     source: str
@@ -133,8 +133,8 @@ def _imports(signature: Signature) -> str:
 
 
 def _body(signature: Signature, predict: str, request: str = "", wrapped: bool = False) -> str:
-    """Of the view. `request` is the expression for the JSON that was sent, "" where `sent` is an argument. With
-    `wrapped` the view makes its responses itself, also for a wrong request."""
+    """The body of the view. `request` is the expression for the received JSON, "" if `sent` is an argument. With
+    `wrapped`, the view makes its own responses, also for a wrong request."""
     sent = needed(signature)
     call = [f"answer = {predict}(", *_indented(_inputs(sent)), ")"] if sent else [f"answer = {predict}({{}})"]
     answer = ["{", *_indented(_outputs(signature)), "}"]
@@ -155,7 +155,7 @@ def _inputs(specs: Iterable[TensorSpec]) -> Iterator[str]:
     yield "{"
     for spec in specs:
         value = f"sent[{literal(spec.name)}]"
-        if spec.dtype.kind == "c":  # JSON has none: texts such as "1+2j"
+        if spec.dtype.kind == "c":  # JSON has no complex numbers: texts such as "1+2j"
             value = f"np.asarray({value}, {literal(name_of(spec.dtype))})"
         yield f"    {literal(spec.name)}: {value},  # {spec}"
     yield "}"
@@ -167,9 +167,9 @@ def _outputs(signature: Signature) -> Iterator[str]:
 
 
 def _as_json(spec: TensorSpec) -> str:
-    """The expression for lists that JSON can say."""
+    """The expression for lists that JSON can represent."""
     array = f"answer[{literal(spec.name)}]"
-    if spec.dtype == STRING:  # of bytes that are UTF-8; others raise UnicodeDecodeError
+    if spec.dtype == STRING:  # UTF-8 bytes; others raise UnicodeDecodeError
         if _is_list(spec):
             return f"[text.decode() for text in {array}]"
         return f"np.vectorize(bytes.decode, otypes=[object])({array}).tolist()"

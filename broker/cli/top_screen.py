@@ -1,4 +1,5 @@
-"""The frames of `onesession top`: text made from the broker's statistics of the last minute. Sends no queries."""
+"""The frames of `onesession top`: text made from the broker's statistics of the last minute. Sends no "
+"queries."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ from broker.observe.summary import Figures, figures, label_of
 _KEPT = 60
 _LABEL_WIDTH = 18  # where there is no room for more
 _LEAST_SPARKS = 6
-_NUMBERS_WIDTH = 41  # of a model's line: all but its label and its two sparklines
-_WORKER_NUMBERS_WIDTH = 50  # of a worker's line: all but its name
+_NUMBERS_WIDTH = 41  # a model's line without its label and its two sparklines
+_WORKER_NUMBERS_WIDTH = 50  # a worker's line without its name
 _LINES_AROUND = 9  # header, titles and footer
 _LEAST_LINES = 2  # of each table
 

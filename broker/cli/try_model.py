@@ -1,4 +1,4 @@
-"""`onesession try`: a model is loaded and called once, and the lines that an app needs are printed."""
+"""`onesession try`: loads a model, calls it, and prints the lines that an app needs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from worker_client.wire.signature import Signature, format_shape
 
 _SEED = 1
 _DRAIN_SECONDS = 1.0
-"""Little: at the broker's end there is nobody to wait for, but after Ctrl-C."""
+"""Drain time of the broker: short, because requests can only be running after Ctrl-C."""
 
 
 @click.command("try")
@@ -56,9 +56,8 @@ _DRAIN_SECONDS = 1.0
 def try_model(model: str, signature: str | None, input_: Path | None, tune: bool) -> None:
     """Load a model, call it once, and print the lines for your app.
 
-    Starts a broker for SOURCE that nobody else finds, shows the model's signatures, calls one of them with made-up
-    data, and prints what an app in Flask, FastAPI or Django needs to call it. The broker ends with the command.
-    Example:
+    Starts a private broker for SOURCE, shows the model's signatures, calls one of them with made-up data, and prints
+    what an app in Flask, FastAPI or Django needs to call it. The broker ends with the command. Example:
 
         onesession try digits=models/digits
     """
@@ -74,7 +73,7 @@ def try_model(model: str, signature: str | None, input_: Path | None, tune: bool
 
 
 def _tried(spec: ModelSpec, name: str | None, file: Path | None, tune: Tune) -> ModelFailed | None:
-    """Show all that there is to see; the model's error if it has failed at the request."""
+    """Show everything; returns the model's error if the call failed."""
     options = {"tune": tune.value, "drain_seconds": _DRAIN_SECONDS, "log_level": LogLevel.ERROR.value}
     with ExitStack() as stack:
         with Console(stderr=True).status(f"loading {spec.name}"):
@@ -93,7 +92,7 @@ def _tried(spec: ModelSpec, name: str | None, file: Path | None, tune: Tune) -> 
 
 
 def _stateful(info: Mapping[str, Any], signature: Signature, name: str | None) -> str:
-    """What the signature changes; empty if it changes nothing, or if the user has named it and so wants that."""
+    """What the signature changes; empty if it changes nothing, or if the user has selected it by name."""
     if name is not None:
         return ""
     (found,) = [each["stateful"] for each in info["signatures"] if each["name"] == signature.name]
@@ -101,7 +100,7 @@ def _stateful(info: Mapping[str, Any], signature: Signature, name: str | None) -
 
 
 def _called(broker: ServedUnderTest, model: str, stateful: str, file: Path | None) -> ModelFailed | None:
-    """Call it twice, and tell what came back. The model's error if there is one."""
+    """Call it twice, and print the answer. Returns the model's error if there is one."""
     signature = broker.signature
     if stateful:
         remedy = f"to call it, name it: --signature {shlex.quote(signature.name)}"
@@ -125,7 +124,7 @@ def _called(broker: ServedUnderTest, model: str, stateful: str, file: Path | Non
 
 
 def _inputs(signature: Signature, file: Path | None) -> Named:
-    """Of one row, where requests have rows. Raises InvalidInput."""
+    """The inputs, of one row if requests have rows. Raises InvalidInput."""
     maker = made_up.made(signature, _SEED, {}) if file is None else made_up.from_file(file, signature)
     return maker(1 if made_up.has_rows(signature) else 0)[0]
 

@@ -1,4 +1,5 @@
-"""`onesession tune`: measures models now and shows the table; the broker does the same when it first loads one."""
+"""`onesession tune`: measures models now and shows the table; the broker does the same when it first "
+"loads one."""
 
 from __future__ import annotations
 
@@ -173,7 +174,9 @@ def _show(console: Console, name: str, record: TuningRecord, choice: Choice) -> 
     assert table is not None
     console.print(f"[bold]{escape(name)}[/]  {escape(record.what)}", highlight=False)
     console.print(_rich(table, choice))
-    console.print("rows per second by batch size; p50 of one request of the smallest, with nothing beside it")
+    console.print(
+        "rows per second by batch size; p50 of one request of the smallest size, without concurrent runs"
+    )
     console.print(f"= TensorFlow's defaults   [bold]>[/] {escape(str(choice))}", highlight=False)
     if record.note:
         busy = f"{record.note} meanwhile: only clear gains count, and the broker will measure again"

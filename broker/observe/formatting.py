@@ -1,4 +1,4 @@
-"""What a broker says of itself as people read it: numbers few characters wide, how workers wait, what signatures do."""
+"""Formats a broker's answers for people: short numbers, how workers wait, what signatures do."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def age(seconds: float) -> str:
 
 
 def sparkline(values: list[float], width: int) -> str:
-    """The last `width` of them as bars from 0 to the largest."""
+    """The last `width` values as bars from 0 to the largest."""
     shown = values[-width:]
     top = max(shown, default=0.0)
     if top <= 0:
@@ -62,7 +62,7 @@ def _short(value: float) -> str:
 
 
 def how_they_wait(waiting: Mapping[str, Any]) -> str:
-    """`block (others use 1.3 of 2 cores)`, of `Polling.message`."""
+    """`block (others use 1.3 of 2 cores)`, from `Polling.message`."""
     why = {
         "others": f"others use {waiting['busy_neighbours']:.1f} of {counted(waiting['cores'], 'core')}",
         "quota": f"a quota of {waiting['quota'] or 0:g} {'core' if waiting['quota'] == 1 else 'cores'}",

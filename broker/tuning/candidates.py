@@ -1,4 +1,5 @@
-"""What is worth trying for a model on this machine: pure, and little, since all of it costs time at a first start."""
+"""The settings worth trying for a model on this machine. Pure; the list is short because each costs time at a first
+start."""
 
 from __future__ import annotations
 
@@ -10,13 +11,13 @@ from broker.models.spec import OFF, ModelSpec
 from broker.tuning.setting import RunSetting
 
 FEWEST_FOR_HALF, FEWEST_FOR_QUARTER = 4, 16
-"""Processors from which on half of them, and a quarter, are tried as the threads of one run."""
+"""From this number of processors on, half of them, and a quarter, are tried as the threads of one run."""
 MOST_SIZES = 7
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """What is set by hand and so not varied; None is free."""
+    """The settings fixed by hand, which are not varied; None means free."""
 
     intra_op_threads: int | None = None
     side_by_side: int | None = None
@@ -33,16 +34,17 @@ class Fixed:
 
 @dataclass(frozen=True, slots=True)
 class Processors:
-    """`visible`: what TensorFlow makes threads for by itself. `usable`: what a container's quota leaves of them."""
+    """Numbers of processors. `visible`: TensorFlow's default number of threads. `usable`: the part that a container's
+    quota allows."""
 
     visible: int
     usable: int
 
 
 def default_setting(processors: Processors, fixed: Fixed, onednn: bool) -> RunSetting:
-    """What TensorFlow does by itself: all processors for each run, in its pool, one run at a time.
+    """TensorFlow's default: all processors for each run, in its pool, one run at a time.
 
-    `onednn`: whether this machine's TensorFlow has it on unless told otherwise.
+    `onednn`: whether this machine's TensorFlow has it on by default.
     """
     return RunSetting(
         onednn=onednn if fixed.onednn is None else fixed.onednn,
@@ -66,7 +68,7 @@ def settings(
 
 
 def thread_counts(processors: Processors, fixed: Fixed) -> list[int]:
-    """Intra-op threads worth trying: one, all there are, and what lies between on a larger machine."""
+    """Intra-op threads worth trying: one, all, and numbers between on a larger machine."""
     if fixed.intra_op_threads is not None:
         return [fixed.intra_op_threads]
     counts = {1, processors.usable, processors.visible}
@@ -78,7 +80,8 @@ def thread_counts(processors: Processors, fixed: Fixed) -> list[int]:
 
 
 def _side_by_side(processors: Processors, fixed: Fixed, threads: int) -> list[int]:
-    """One run; as many as give every processor a thread; two where one run has a thread for each already."""
+    """Concurrent runs: one; as many as give every processor a thread; two if one run already uses all "
+    "processors."""
     if fixed.side_by_side is not None:
         return [fixed.side_by_side]
     return sorted({1, max(processors.usable // threads, 2 if processors.usable > 1 else 1)})
@@ -89,7 +92,7 @@ def _both(fixed: bool | None) -> list[bool]:
 
 
 def batch_sizes(spec: ModelSpec, batchable: bool) -> tuple[int, ...]:
-    """Batch sizes worth trying: 1, then powers of two from 4 up to the limit; those allowed where a list says so.
+    """Batch sizes worth trying: 1, then powers of two from 4 up to the limit; or the allowed sizes if a list sets them.
 
     `batchable`: whether its requests will be joined.
     """

@@ -1,13 +1,13 @@
-"""What to take from a table: pure, and the one place where the rule stands.
+"""Chooses from the table of measurements. Pure; the rule is defined only here.
 
-Of one model, among the settings that are no worse than TensorFlow's default, neither in the p50 of a single request nor
-in rows per second at any batch size that both were measured at, beyond noise: the most rows per second; of those within
-a few per cent of it the lowest p50; of those within a few per cent of that the fewest threads. The default stays where
-the winner is not better than it by more than the noise. From its batch sizes the smallest with nearly all its rows per
-second.
+For one model, only settings count that are not worse than TensorFlow's default beyond noise, neither in the p50 of a
+single request nor in rows per second at any batch size measured for both. Of these, the rule takes the most rows per
+second; of those within a few percent of it, the lowest p50; of those within a few percent of that, the fewest threads.
+The default stays if the winner is not better by more than the noise. The batch size is the smallest one with nearly all
+rows per second of the setting.
 
-oneDNN is one switch for the whole process. It is turned from TensorFlow's default only if no model gets worse than
-its default by that, and then only if all together gain: the sum over the models of the seconds a row takes.
+oneDNN is one switch for the whole process. It is changed from TensorFlow's default only if no model then gets worse
+than its default, and only if the total improves: the sum over the models of the seconds per row.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from broker.tuning.setting import RunSetting, SampleTable
 NEARLY_ALL = 0.97
 TIE = 0.03
 ENOUGH_SIZES = 3
-"""Batch sizes that must have been measured before one of them is taken for the limit."""
+"""Batch sizes that must have been measured before one of them becomes the limit."""
 BUSY_NOISE = 0.25
-"""Noise that is assumed where others used the machine meanwhile: only a clear gain moves us from the default."""
+"""The noise that is assumed if other programs used the machine: only a clear gain replaces the default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to set. `batch_size` None: it was not found. `rate` (rows per second) and `p50_us` are what was measured."""
+    """The chosen setting. `batch_size` None: not found. `rate` (rows per second) and `p50_us` are the measured
+    values."""
 
     setting: RunSetting
     batch_size: int | None
@@ -46,7 +47,8 @@ class Choice:
         if self.batch_size == 1:
             batches = ", no batches"
         return (
-            f"{self.setting}{batches}: {self.rate:.0f} rows/s (TensorFlow's defaults {self.default_rate:.0f}), "
+            f"{self.setting}{batches}: {self.rate:.0f} rows/s (TensorFlow's defaults "
+            f"{self.default_rate:.0f}), "
             f"one row in {_time(self.p50_us)} ({_time(self.default_p50_us)})"
         )
 
@@ -58,15 +60,16 @@ def choose(table: SampleTable, onednn: bool, *, busy: bool = False) -> Choice | 
     noise = max(table.noise, BUSY_NOISE) if busy else table.noise
     ours = [setting for setting in table.settings if setting.onednn == onednn]
     fair = [s for s in ours if s == table.default or (no_worse(table, s, noise) and _clear(table, s, noise))]
-    fair = [s for s in fair if table.repeated(s)] or fair  # a rate seen only once may be a lucky one
+    fair = [s for s in fair if table.repeated(s)] or fair  # a rate measured only once may be an outlier
     if fair:
         return _choice(table, _best(table, fair), busy)
-    # Only with oneDNN turned from its default, by hand or for another model's sake: the least bad there is.
+    # Only if oneDNN was changed from its default, by hand or for another model: the best remaining setting.
     return _choice(table, _best(table, ours), busy) if ours else None
 
 
 def choose_onednn(tables: Sequence[SampleTable], default: bool, busy: Iterable[bool] = ()) -> bool:
-    """The value of the switch that is best for all together. `busy`: of each table, whether others disturbed it."""
+    """The value of the switch that is best for all models together. `busy`: for each table, whether other programs
+    disturbed it."""
     disturbed = list(busy) or [False] * len(tables)
     other = not default
     costs: dict[bool, float] = {default: 0.0, other: 0.0}
@@ -91,7 +94,8 @@ def choose_onednn(tables: Sequence[SampleTable], default: bool, busy: Iterable[b
 
 
 def no_worse(table: SampleTable, setting: RunSetting, noise: float) -> bool:
-    """No worse than the default beyond noise, in p50 and at every batch size that both were measured at."""
+    """Whether it is not worse than the default beyond noise, in p50 and at every batch size measured for "
+    "both."""
     p50_us, default_p50_us = table.p50_us(setting), table.p50_us(table.default)
     if p50_us is None or default_p50_us is None or p50_us > default_p50_us * (1 + noise):
         return False
@@ -108,7 +112,7 @@ def batch_size(rates: Mapping[int, float]) -> int:
 
 
 def _clear(table: SampleTable, setting: RunSetting, noise: float) -> bool:
-    """Better than the default by more than noise in one of the two."""
+    """Whether it is better than the default by more than noise, in p50 or in rows per second."""
     p50_us, default_p50_us = table.p50_us(setting) or 0.0, table.p50_us(table.default) or 0.0
     faster = table.best_rate(setting) > table.best_rate(table.default) * (1 + noise)
     return faster or p50_us < default_p50_us * (1 - noise)

@@ -1,4 +1,5 @@
-"""Writes what was chosen into a configuration file, leaving all else in it as it stands, comments included."""
+"""Writes the chosen settings into a configuration file, and leaves everything else unchanged, including "
+"comments."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ KEYS = ("source", "intra_op_threads", "max_concurrency", "caller_thread", "max_b
 
 
 def write(path: Path, specs: Iterable[ModelSpec], onednn: bool | None) -> None:
-    """Put these models' settings under [models.NAME], and `onednn` at the top; the file is made if it is not there.
+    """Put these models' settings under [models.NAME], and `onednn` at the top; the file is created if it does not
+    exist.
 
     `onednn` None leaves that key alone. Raises InvalidInput if the file is no TOML or has something else under these
     names, OSError if it cannot be read or written.
@@ -43,7 +45,8 @@ def _read(path: Path) -> tomlkit.TOMLDocument:
 
 
 def _table(path: Path, document: tomlkit.TOMLDocument, name: str) -> MutableMapping[str, Any]:
-    """[models.NAME], made where it is missing; `NAME = "source"` under [models] becomes one."""
+    """The table [models.NAME], created if it is missing; `NAME = "source"` under [models] is converted to "
+    "a table."""
     if "models" not in document:
         document["models"] = tomlkit.table(is_super_table=True)
     models = document["models"]
@@ -69,7 +72,7 @@ def _put(table: MutableMapping[str, Any], spec: ModelSpec) -> None:
 
 
 def _replace(path: Path, text: str) -> None:
-    """Whole or not at all, with the permissions that the file had."""
+    """Replace the file atomically, with its previous permissions."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with open(descriptor, "w", encoding="utf-8") as file:

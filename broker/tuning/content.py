@@ -1,6 +1,7 @@
-"""Which model it is, by what lies in its directory: the same for a copy, another for any change of graph or weights.
+"""Identifies a model by the content of its directory: a copy has the same digest, any change of graph or weights
+another.
 
-A model that is a file is read whole.
+A model that is a single file is read completely.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from pathlib import Path
 from broker.models.kinds import GRAPH_FILES
 
 _READ = (*GRAPH_FILES, "variables/variables.index")
-"""Read whole. The index holds a checksum of every tensor, so that the weights, which may be large, need not be."""
+"""The files that are read completely. The index has a checksum of every tensor, so that the large weights need not be
+read."""
 _CHUNK = 1 << 20
 
 
 def content_digest(directory: Path) -> str:
-    """Of a directory or a file: hexadecimal, independent of where it lies and of its files' times. Raises OSError."""
+    """The hexadecimal digest of a directory or a file, independent of its path and its files' times. "
+    "Raises OSError."""
     digest = hashlib.sha256()
     if directory.is_file():
         _add_content(digest, directory)

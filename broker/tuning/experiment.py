@@ -5,7 +5,7 @@ settings -> race -- open, measure -->  stand: 1 thread                    stand:
               ^                        stand: all threads                 stand: all threads
               +----- samples -----------+-----------------------------------+
 
-TensorFlow reads its oneDNN switch when it is loaded, hence the processes. They wait while another measures.
+TensorFlow reads its oneDNN switch when it is loaded, hence the processes. The other processes wait while one measures.
 """
 
 from __future__ import annotations
@@ -39,20 +39,22 @@ OPEN_SECONDS = 60.0
 OPEN_BYTES_PER_SECOND = 20e6
 """A model with more weights may take longer to open."""
 RUN_LIMIT_SECONDS = 30.0
-"""For one visit. The race makes none that it expects to take longer than the time it has left."""
+"""Time limit of one visit. The race makes no visit that it expects to take longer than the remaining time."""
 PROCESS_BYTES = 500 << 20
 WEIGHT_COPIES = 1.5
 MEMORY_SHARE = 0.7
 FEED_BYTES = 1 << 30
-"""Inputs that runs side by side may take together: on many processors a large batch of images has no room."""
-"""Of the memory that is available, what probes may use: so many bytes each, and so many times the weights a session."""
+"""Memory limit for the inputs of concurrent runs: on many processors, large batches of images would not "
+"fit."""
+"""The share of available memory that probes may use, the bytes of each probe, and the multiple of the weights per
+session."""
 
 _ENTRY = "from broker.tuning.probe import main; sys.exit(main())"
 
 
 class NotMeasurable(Exception):
-    """Why a model cannot be measured. `lasting`: it will be so the next time. `unloadable`: nor can it be loaded, and
-    whoever loads it says so."""
+    """The reason why a model cannot be measured. `lasting`: the next try would fail as well. `unloadable`: it cannot be
+    loaded either, which loading will report."""
 
     def __init__(self, reason: str, *, lasting: bool = False, unloadable: bool = False) -> None:
         super().__init__(reason)
@@ -62,7 +64,8 @@ class NotMeasurable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTable:
-    """`what`: the signature and sizes. `others`: the share of our processors that other processes used meanwhile."""
+    """`what`: the signature and sizes. `others`: the share of our processors that other processes used "
+    "meanwhile."""
 
     table: SampleTable
     what: str
@@ -76,7 +79,7 @@ class MeasuredTable:
 
 
 class ProbeFailed(Exception):
-    """The probe has died, hangs, or says that it cannot."""
+    """The probe has died, hangs, or reports a failure."""
 
     def __init__(self, reason: str, *, lasting: bool = False, unloadable: bool = False) -> None:
         super().__init__(reason)
@@ -99,7 +102,7 @@ class ProbeProcess:
             stdout=subprocess.PIPE,
             bufsize=0,
             env=environment,
-            start_new_session=True,  # a Ctrl-C is for the parent
+            start_new_session=True,  # a Ctrl-C reaches only the parent
         )
 
     @property
@@ -107,7 +110,7 @@ class ProbeProcess:
         return self._process.pid
 
     def ask(self, message: dict[str, Any]) -> None:
-        """Send a command; `answer` brings what it gave, or why the process has ended meanwhile."""
+        """Send a command; `answer` returns its result, or raises the reason why the process has ended."""
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError, ValueError):  # ended, or closed by `kill`
             self._process.stdin.write(json.dumps(message).encode() + b"\n")
@@ -143,7 +146,7 @@ class ProbeProcess:
 
     def kill(self) -> None:
         """Idempotent."""
-        with self._process as process:  # which closes the pipes and waits
+        with self._process as process:  # closes the pipes and waits
             process.kill()
 
     def _end(self) -> str:
@@ -186,7 +189,7 @@ class ProbePool:
         on_progress: Callable[[RaceProgress], None] = lambda _: None,
     ) -> MeasuredTable:
         """Raises NotMeasurable."""
-        if self.default_onednn not in self._probes:  # the model before has brought it down
+        if self.default_onednn not in self._probes:  # the previous model ended it
             self._stop()
             self._start()
         begun = monotonic()
@@ -244,7 +247,8 @@ class ProbePool:
     # -- models --------------------------------------------------------------------------------------------------
 
     def _open(self, spec: ModelSpec, directory: Path, threads: Sequence[int]) -> dict[str, Any]:
-        """Open the model with each number of threads, in all processes at the same time; what a probe says of it."""
+        """Open the model with each number of threads, in all processes at the same time. Returns a probe's description
+        of it."""
         opened: dict[str, Any] = {}
         limit = OPEN_SECONDS + weight_bytes(directory) / OPEN_BYTES_PER_SECOND
         for probe in self._probes.values():
@@ -295,7 +299,7 @@ class ProbePool:
             while True:
                 try:
                     if not probe.answer(OPEN_SECONDS):
-                        break  # the others are answers to what was asked before an error
+                        break  # otherwise it answers a command from before an error
                 except ProbeFailed:
                     if not probe.alive:
                         self._give_up(onednn)

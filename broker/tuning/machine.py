@@ -1,4 +1,4 @@
-"""What of the machine a result depends on, how much of it is ours, and how much others use meanwhile."""
+"""The properties of the machine on which a result depends, our share of it, and its use by other programs."""
 
 from __future__ import annotations
 
@@ -39,11 +39,12 @@ _SHAPING = (
 """Beginnings of the names of environment variables that change how TensorFlow runs."""
 
 BUSY_SHARE = 0.15
-"""Part of our processors that others may use while we measure before we call the machine busy."""
+"""The share of our processors that other programs may use during a measurement; above it, the machine counts as
+busy."""
 
 
 def describe() -> dict[str, Any]:
-    """All that a result measured here depends on, as plain values. Does not import TensorFlow."""
+    """All properties on which a result measured here depends, as plain values. Does not import TensorFlow."""
     ours = processors()
     return {
         "cpu": cpu_model(),
@@ -58,7 +59,7 @@ def describe() -> dict[str, Any]:
 
 
 def processors() -> Processors:
-    """Those this process may run on, and what a quota of its control group leaves of them."""
+    """The processors that this process may run on, and the part that its control group's quota allows."""
     visible = cores()
     allowed = quota()
     return Processors(visible, visible if allowed is None else max(1, min(visible, math.ceil(allowed))))
@@ -66,7 +67,7 @@ def processors() -> Processors:
 
 @cache
 def cpu_model() -> str:
-    # Hypervisors give short names to different processors: the numbers and abilities tell them apart.
+    # Hypervisors give the same short name to different processors: numbers and features distinguish them.
     wanted = ("model name", "vendor_id", "cpu family", "model", "CPU implementer", "CPU part")
     found = info()
     cpu = " ".join(found[name] for name in wanted if name in found)
@@ -91,12 +92,12 @@ def _environment() -> dict[str, str]:
         for name, value in sorted(os.environ.items())
         if name.startswith(_SHAPING)
         and name != ONEDNN_VARIABLE
-        and value != XLA_FLAGS  # which we set ourselves
+        and value != XLA_FLAGS  # set by the broker itself
     }
 
 
 class OtherProcesses:
-    """What processes other than this one and `pids` use of our processors, from now on."""
+    """Measures how much processes other than this one and `pids` use our processors, from now on."""
 
     def __init__(self, pids: Iterable[int]) -> None:
         self._pids = list(pids)
@@ -105,7 +106,7 @@ class OtherProcesses:
         self._all_before = busy_s(usable())
 
     def share(self) -> float:
-        """0 to 1; 0 where the machine does not tell."""
+        """The share, 0 to 1; 0 if the machine does not report it."""
         elapsed = monotonic() - self._begun
         others = (busy_s(usable()) - self._all_before) - (self._ours() - self._ours_before)
         return min(max(others / (elapsed * cores()), 0.0), 1.0) if elapsed > 0 else 0.0

@@ -1,8 +1,8 @@
 """Times one setting of a loaded model, in a process that does nothing else.
 
-Every session has threads of its own here, the inter-op pool included. oneDNN keeps the plan it made for a shape, with
-its number of threads, for each calling thread: a thread that has run a model with one number of intra-op threads is
-slow with another for good.
+Every session has threads of its own here, the inter-op pool included. oneDNN keeps a plan for each shape and calling
+thread, with its number of threads: a thread that has run a model with one number of intra-op threads stays slow with
+another number.
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from worker_client.system.clock import perf_counter
 from worker_client.wire.signature import Signature
 
 POOL_WARM_RUNS = 2
-"""Runs that are not counted before the first visit: in the pool each op may meet a thread that has not run it yet."""
+"""Runs before the first visit that are not counted: in the pool, each op may run on a thread that has not run it
+yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What each thread of a visit does."""
+    """The task of each thread of a visit."""
 
     caller_thread: bool
     rows: int
@@ -35,7 +36,7 @@ class Task:
 
 
 class RunnerThread:
-    """A thread that runs one session's callables with feeds of its own. Its results come in `results`."""
+    """A thread that runs one session's callables with its own feeds. It puts its results into `results`."""
 
     def __init__(
         self, runs: dict[bool, Run], signature: Signature, free: int, results: queue.SimpleQueue[Any]
@@ -65,7 +66,7 @@ class RunnerThread:
                 self._results.put(error)
 
     def _do(self, task: Task) -> tuple[list[float], float]:
-        """How long each run took, and all of them; in seconds."""
+        """The time of each run, and of all runs together, in seconds."""
         run = self._runs[task.caller_thread]
         feeds = zeros(self._signature, task.rows, self._free)
         if (task.caller_thread, task.rows) not in self._warm:
@@ -84,7 +85,8 @@ class RunnerThread:
 
 
 class MeasuredSession:
-    """One session of one model and the threads that run it. `runs`: {whether on the caller's thread: callable}."""
+    """One session of one model and the threads that run it. `runs`: {whether on the caller's thread: "
+    "callable}."""
 
     def __init__(self, runs: dict[bool, Run], signature: Signature, free: int) -> None:
         self._runs = runs
@@ -96,7 +98,7 @@ class MeasuredSession:
     def measure(
         self, *, caller_thread: bool, side_by_side: int, rows: int, seconds: float, least_runs: int
     ) -> Sample:
-        """Raises what a run raised."""
+        """Measure the session. Raises the exception of a run."""
         begun = perf_counter()
         while len(self._runners) < side_by_side:
             self._runners.append(RunnerThread(self._runs, self._signature, self._free, self._results))
@@ -106,7 +108,7 @@ class MeasuredSession:
         found = [self._results.get() for _ in range(side_by_side)]
         errors = [result for result in found if isinstance(result, Exception)]
         if errors:
-            # Those that waited for the one that failed have only this to say.
+            # Raised in threads that waited for the failed one.
             raise next((e for e in errors if not isinstance(e, threading.BrokenBarrierError)), errors[0])
         taken = [seconds for times, _ in found for seconds in times]
         rate = sum(rows * len(times) / together for times, together in found)

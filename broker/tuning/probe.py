@@ -1,14 +1,14 @@
-"""The process that loads models and times them, started afresh for each value of oneDNN.
+"""The process that loads models and times them; a new one is started for each value of oneDNN.
 
-One JSON line a command on stdin, one JSON line an answer on stdout, and at first {"onednn": whether it is on}:
+Each command is a JSON line on stdin, each answer a JSON line on stdout; the first line is {"onednn": whether it is on}:
 
     {"do": "open", "stand": 3, "spec": {...}}        -> {"batchable", "row_bytes", "run_us", "what": which signature}
     {"do": "measure", "stand": 3, "rows": 8, ...}    -> {"p50_us", "rows_per_s", "seconds"}
-    {"do": "close"}                                  -> {}              gives back all stands
-    what failed                                      -> {"error": why, "lasting": whether it will fail again,
+    {"do": "close"}                                  -> {}              releases all stands
+     a failed command                                 -> {"error": why, "lasting": whether it will fail again,
                                                          "unloadable": whether it cannot even be loaded}
 
-It ends when stdin ends, whatever it is doing: its parent has closed it, or is gone.
+It ends immediately when stdin ends: its parent has closed it, or is gone.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ Message = dict[str, Any]
 
 
 class NotRunnable(BrokerError):
-    """The model's default signature does not run on zeros, or must not."""
+    """The model's default signature does not run on zeros, or must not run."""
 
 
 class Probe:
-    """The models that are open, each in one session with one number of intra-op threads."""
+    """The open models, each in one session with one number of intra-op threads."""
 
     def __init__(self) -> None:
         self._stands: dict[int, tuple[MeasuredSession, LoadedModel]] = {}
@@ -63,7 +63,7 @@ class Probe:
         from broker.models.sources import session
 
         spec = ModelSpec(**message["spec"])
-        # In the pool by its own settings, since only then the session has a pool of its own.
+        # Opened for the pool, because only then the session has its own pool.
         model = session.load(replace(spec, caller_thread=False))
         signature, free, run_us = _measurable(model)
         places = {
@@ -80,7 +80,7 @@ class Probe:
         }
 
     def _joined(self, model: LoadedModel, signature: Signature) -> bool:
-        """Whether its requests will be joined; else there are no batches to measure."""
+        """Whether its requests will be joined; otherwise there are no batches to measure."""
         if not signature.batchable:
             return False
         name, verdicts = signature.name, RememberedVerdicts()
@@ -100,12 +100,13 @@ class Probe:
             stand.close()
             model.close()
             del stand, model
-        gc.collect()  # a graph is full of cycles, and the next model wants the memory
+        gc.collect()  # a graph has reference cycles, and the next model needs the memory
         return {}
 
 
 def _measurable(model: LoadedModel) -> tuple[Signature, int, float]:
-    """The default signature, the size to give its free dimensions, and roughly what a run takes. Raises NotRunnable."""
+    """The default signature, the size for its free dimensions, and the approximate time of a run. Raises
+    NotRunnable."""
     name = model.default_signature
     if why := why_not_uncalled(model, name):
         raise NotRunnable(f"signature {name} is run for its callers only: {why}")
@@ -117,7 +118,7 @@ def _measurable(model: LoadedModel) -> tuple[Signature, int, float]:
         taken = perf_counter() - begun
         if reason is not None:
             continue
-        if taken > SLOW_SECONDS:  # by itself, or because it was the first
+        if taken > SLOW_SECONDS:  # the run is slow, or it only was slow because it was the first
             begun = perf_counter()
             runs_with_zeros(run, signature, free)
             taken = perf_counter() - begun
@@ -158,7 +159,7 @@ def main() -> int:
 
 
 def _private_stdout() -> IO[str]:
-    """The pipe to the parent, out of reach of what libraries print: that goes to stderr."""
+    """The pipe to the parent. Output of libraries goes to stderr instead."""
     private = os.dup(1)
     os.dup2(2, 1)
     return open(private, "w", encoding="utf-8")
@@ -167,7 +168,7 @@ def _private_stdout() -> IO[str]:
 def _read(commands: queue.SimpleQueue[Message]) -> None:
     for line in sys.stdin:
         commands.put(json.loads(line))
-    os._exit(0)  # not in the middle of a run's C code, where an exception would have to wait
+    os._exit(0)  # an exception would have to wait for a run's C code
 
 
 def _write(answers: IO[str], message: Message) -> None:

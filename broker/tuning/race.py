@@ -1,13 +1,13 @@
-"""In which order settings are measured, and which drop out on the way. Pure: all it knows of the world is `measure`.
+"""Decides in which order settings are measured, and which drop out. Pure: it only calls `measure`.
 
 1. latency     every setting, one request at a time, in interleaved rounds
-2. throughput  those that may still be chosen by their latency, by themselves and side by side, at growing batch sizes;
-               who is far behind and not catching up drops out, and sizes end where they gain nothing
-3. again       the default and the front runners, at the sizes where they are best first, until each was seen ROUNDS
+2. throughput  those that may still be chosen by their latency, alone and concurrently, at growing batch sizes;
+               settings far behind that do not catch up drop out, and sizes end where they gain nothing
+3. again       the default and the front runners, first at the sizes where they are best, until each was measured ROUNDS
                times or time is up
 
-Rounds are interleaved (A B A B, not A A B B), so that a noisy minute of the machine meets all alike. The default comes
-first, so that there is something to compare with however little time there is.
+Rounds are interleaved (A B A B, not A A B B), so that a noisy minute of the machine affects all settings equally. The
+default comes first, so that a comparison is possible even with little time.
 """
 
 from __future__ import annotations
@@ -20,27 +20,30 @@ from broker.tuning.setting import NOISE_MOST, RunSetting, Sample, SampleTable
 
 ROUNDS = 3
 VISITS = 250
-"""The time of one visit is this part of the whole, unless its runs take longer."""
+"""The time of one visit as a share of the total time, unless its runs take longer."""
 LATENCY_SHARE = 0.3
 THROUGHPUT_SHARE = 0.7
-"""Of the time, when the first and the second phase end."""
+"""The shares of the time at which the first and the second phase end."""
 LEAST_RUNS = 3
 LEAST_LONG_RUNS = 2
 LONG_RUN_SECONDS = 0.05
-"""Runs that take longer are measured LEAST_LONG_RUNS times a visit."""
+"""Runs longer than this are measured LEAST_LONG_RUNS times per visit."""
 FRONT_RUNNERS = 3
 TOO_SLOW = 1 + NOISE_MOST
-"""Times the default's p50: slower ones are never chosen (choice.py)."""
+"""A multiple of the default's p50: slower settings are never chosen (choice.py)."""
 FAR_BEHIND = 0.7
-"""Of the rows per second of the leader with the same value of oneDNN, about which other models may decide."""
+"""A share of the leader's rows per second with the same value of oneDNN, because other models may decide "
+"about that."""
 CATCHING_UP = 1.1
 GAIN = 1.03
-"""A larger batch that gives less than this times the rows per second gains nothing; two such sizes end the ladder."""
+"""A larger batch with less than this multiple of the rows per second gains nothing; after two such sizes no larger one
+is tried."""
 
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Run `setting` with batches of `rows` for `seconds`, each of its runs side by side at least `least_runs` times."""
+    """A visit: run `setting` with batches of `rows` for `seconds`, each concurrent run at least "
+    "`least_runs` times."""
 
     setting: RunSetting
     rows: int
@@ -56,9 +59,10 @@ class RaceProgress:
 
 
 class Race:
-    """`measure` gives what a visit found, or None if the setting cannot be measured: it is then left out.
+    """The race. `measure` returns the sample of a visit, or None if the setting cannot be measured, which is then left
+    out.
 
-    `first_us` is what a run of the smallest size took, however roughly that is known.
+    `first_us` is the approximate time of a run of the smallest size.
     """
 
     def __init__(
@@ -73,7 +77,7 @@ class Race:
     ) -> None:
         self.table = SampleTable(default, sizes)
         self.complete = True
-        """False once something was left out for want of time."""
+        """False once a visit was left out because time was short."""
         self._settings = list(settings)
         self._seconds = seconds
         self._spent = 0.0
@@ -102,9 +106,9 @@ class Race:
                     self._visit(setting, self.table.sizes[0])
 
     def _finalists(self) -> list[RunSetting]:
-        """The default; for each number of threads its quicker place by itself, and the caller's thread side by side.
+        """The default; for each number of threads the faster place alone, and the caller's thread with concurrent runs.
 
-        Only models that are too heavy to run inline ever run side by side, so others are not tried so.
+        Only models that are too heavy to run inline ever run concurrently, so others are not tried that way.
         """
         latency = {s: p50_us for s in self._settings if (p50_us := self.table.p50_us(s)) is not None}
         if self.table.default not in latency:
@@ -133,14 +137,14 @@ class Race:
         for index, rows in enumerate(self.table.sizes):
             self._replan(len(running) * (len(self.table.sizes) - index))
             for setting in running:
-                # What is alone with the first size was seen in the first phase.
+                # Single runs of the first size were measured in the first phase.
                 if not self.table.of(setting, rows) and self._in_time(THROUGHPUT_SHARE):
                     self._visit(setting, rows)
             before, shares = shares, self._shares(running, rows)
             running = [s for s in running if self._goes_on(s, shares.get(s), before.get(s))]
 
     def _shares(self, settings: Sequence[RunSetting], rows: int) -> dict[RunSetting, float]:
-        """Rows per second at this size, as a part of the leader's with the same value of oneDNN."""
+        """Rows per second at this size, as a share of the leader's with the same value of oneDNN."""
         rates = {s: rate for s in settings if (rate := self.table.rates(s).get(rows)) is not None}
         return {
             s: rate / max(other for o, other in rates.items() if o.onednn == s.onednn)
@@ -148,7 +152,8 @@ class Race:
         }
 
     def _goes_on(self, setting: RunSetting, share: float | None, before: float | None) -> bool:
-        """Whether to try the next larger size: unless it is far behind, or its last two sizes gained nothing."""
+        """Whether to try the next larger size: unless it is far behind, or its last two sizes gained "
+        "nothing."""
         if share is None:
             return False
         behind = before is not None and share < FAR_BEHIND and share < CATCHING_UP * before
@@ -186,10 +191,11 @@ class Race:
     # -- visits --------------------------------------------------------------------------------------------------
 
     def _visit(self, setting: RunSetting, rows: int) -> None:
-        """Measure it once more, unless it is out or that would take more time than is left."""
+        """Measure the setting once more, unless it has dropped out or that would take more time than is "
+        "left."""
         run_seconds = self._run_seconds(setting, rows)
         runs = LEAST_LONG_RUNS if run_seconds > LONG_RUN_SECONDS else LEAST_RUNS
-        first = not self.table.of(setting, rows)  # which runs once more to warm up
+        first = not self.table.of(setting, rows)  # the first visit has one more run, for warm-up
         if setting in self._out:
             return
         if (runs + first) * run_seconds > self._seconds - self._spent:
@@ -208,7 +214,7 @@ class Race:
         self._on_progress(RaceProgress(self._done, planned, left))
 
     def _run_seconds(self, setting: RunSetting, rows: int) -> float:
-        """What a run may take, by the largest batch seen with this setting or one like it."""
+        """The estimated time of a run, from the largest batch measured with this setting or a similar one."""
         for known in (setting, setting.alone, self.table.default.alone):
             seen = self.table.samples.get(known)
             if seen:
@@ -217,6 +223,6 @@ class Race:
         return self._first_us / 1e6
 
     def _replan(self, visits: int) -> None:
-        """As many visits are still to come, and those of the last phase."""
+        """Update the number of remaining visits: `visits`, and those of the last phase."""
         again = (ROUNDS - 1) * (FRONT_RUNNERS + 1) * len(self.table.sizes)
         self._planned = self._done + visits + again

@@ -1,6 +1,6 @@
-"""What was measured, remembered: a JSON file for each model, machine and set of things fixed by hand.
+"""Stores measurements: a JSON file for each model, machine and set of settings fixed by hand.
 
-A record only saves time. One that cannot be read or written is told in the log, and measured again.
+A record only saves time. If one cannot be read or written, that is logged, and the model is measured again.
 """
 
 from __future__ import annotations
@@ -26,13 +26,15 @@ _log = logging.getLogger("onesession.tuning")
 
 FORMAT = 1
 PATIENCE = 3
-"""A machine that is busy whenever we measure is so by nature: after as many times its record is taken for good."""
+"""After this many measurements on a busy machine, the record is accepted, because the machine is probably always
+busy."""
 _CHECK_SECONDS = 0.1
 
 
 @dataclass(frozen=True, slots=True)
 class RecordKey:
-    """What a record stands for: `content` is the model's digest, `circumstances` all else that a result depends on."""
+    """The key of a record: `content` is the model's digest, `circumstances` everything else on which a result
+    depends."""
 
     content: str
     circumstances: dict[str, Any]
@@ -45,10 +47,11 @@ class RecordKey:
 
 @dataclass(frozen=True, slots=True)
 class TuningRecord:
-    """`table` None: it cannot be measured, `note` tells why. `busy_times`: so often in a row others disturbed it.
+    """A record. `table` None: the model cannot be measured, `note` gives the reason. `busy_times`: how often in a row
+    other programs disturbed the measurement.
 
-    `what` is the signature that was measured, with the sizes of its inputs. `seconds` is the time that was given, and
-    `complete` says that it was enough for all there is to measure.
+    `what` is the signature that was measured, with the sizes of its inputs. `seconds` is the allowed time, and
+    `complete` means that it was enough to measure everything.
     """
 
     table: SampleTable | None
@@ -64,12 +67,12 @@ class TuningRecord:
         return 0 < self.busy_times < PATIENCE
 
     def will_do(self, seconds: float) -> bool:
-        """Whether it need not be measured again, by one who would give it so many seconds."""
+        """Whether a measurement of at most `seconds` would not improve it."""
         return not self.disturbed and (self.complete or seconds <= self.seconds)
 
 
 class Records:
-    """Those in one folder, `default_folder()` unless told otherwise."""
+    """The records in one folder, by default `default_folder()`."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
@@ -90,7 +93,7 @@ class Records:
             return None
 
     def save(self, key: RecordKey, record: TuningRecord) -> bool:
-        """False if it cannot be written, which the log tells."""
+        """Save a record; False if it cannot be written, which is logged."""
         message = {
             "format": FORMAT,
             "content": key.content,
@@ -112,7 +115,7 @@ class Records:
         return True
 
     def forget(self, content: str) -> int:
-        """Drop all records of this model; how many there were."""
+        """Delete all records of this model; returns how many there were."""
         paths = list(self.folder.glob(f"{content[:24]}-*.json"))
         for path in paths:
             path.unlink(missing_ok=True)
@@ -120,9 +123,9 @@ class Records:
 
     @contextlib.contextmanager
     def measuring(self, seconds: float) -> Iterator[bool]:
-        """Hold the right to measure, one broker at a time; False if it cannot be had within `seconds`.
+        """Hold the lock for measuring, one broker at a time; yields False if it is not free within `seconds`.
 
-        Two that measure at once would disturb each other, and often measure the same.
+        Two brokers that measure at the same time would disturb each other, and often measure the same models.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -158,7 +161,7 @@ def _record(message: Any, key: RecordKey) -> TuningRecord:
 
 
 def write_whole(path: Path, text: str) -> None:
-    """Whole or not at all, whoever writes at the same time."""
+    """Write the file atomically, also with concurrent writers."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".writing-")
     try:
         with open(descriptor, "w", encoding="utf-8") as file:

@@ -1,4 +1,4 @@
-"""What can be set about a model's runs, and the table of what was measured for each setting. Pure values."""
+"""The settings of a model's runs, and the table of measurements for each setting. Pure values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 NOISE_LEAST = 0.03
 NOISE_MOST = 0.25
 NOISE_UNKNOWN = 0.10
-"""Relative; the last stands for a table in which nothing was measured twice."""
+"""Relative noise: minimum, maximum, and the value for a table in which nothing was measured twice."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class RunSetting:
-    """How runs of a model are made. `side_by_side` counts the runs that go on at the same time."""
+    """How runs of a model are executed. `side_by_side` is the number of concurrent runs."""
 
     onednn: bool
     intra_op_threads: int
@@ -25,7 +25,7 @@ class RunSetting:
 
     @property
     def alone(self) -> RunSetting:
-        """The same with one run at a time."""
+        """The same setting with one run at a time."""
         return replace(self, side_by_side=1)
 
     def __str__(self) -> str:
@@ -37,7 +37,7 @@ class RunSetting:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One visit to one setting at one batch size. `seconds` is what it took altogether."""
+    """One visit to one setting at one batch size. `seconds` is the total time."""
 
     p50_us: float
     rows_per_s: float
@@ -50,9 +50,9 @@ class Sample:
 
 @dataclass(slots=True)
 class SampleTable:
-    """Everything measured of one model. `sizes` are batch sizes; the first stands for a request that comes alone.
+    """Everything measured of one model. `sizes` are batch sizes; the first is the size of a single request.
 
-    `default` is what TensorFlow does by itself (with what was fixed by hand, which is so for every setting).
+    `default` is TensorFlow's default (with the values fixed by hand, as in every setting).
     """
 
     default: RunSetting
@@ -64,7 +64,7 @@ class SampleTable:
 
     @property
     def settings(self) -> list[RunSetting]:
-        """Those of which both p50 and rows per second are known, the default first."""
+        """The settings for which both p50 and rows per second are known, the default first."""
         known = [s for s in self.samples if self.p50_us(s) is not None and self.rates(s)]
         return sorted(known, key=lambda s: (s != self.default, s))
 
@@ -72,7 +72,7 @@ class SampleTable:
         return self.samples.get(setting, {}).get(rows, [])
 
     def p50_us(self, setting: RunSetting) -> float | None:
-        """Of one request, with nothing beside it; None if that was not measured."""
+        """The p50 of one request without concurrent runs; None if it was not measured."""
         samples = self.of(setting.alone, self.sizes[0])
         return median(sample.p50_us for sample in samples) if samples else None
 
@@ -91,7 +91,8 @@ class SampleTable:
 
     @property
     def noise(self) -> float:
-        """How far apart repeated measurements of one thing lie: the median over all that was measured repeatedly."""
+        """The relative spread of repeated measurements: the median over everything that was measured "
+        "repeatedly."""
         spreads = [_spread(samples) for by_rows in self.samples.values() for samples in by_rows.values()]
         known = [spread for spread in spreads if spread is not None]
         return min(max(median(known), NOISE_LEAST), NOISE_MOST) if known else NOISE_UNKNOWN
@@ -108,7 +109,8 @@ class SampleTable:
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> SampleTable:
-        """Raises ValueError, TypeError or KeyError for anything that `to_message` does not make."""
+        """The table of a message. Raises ValueError, TypeError or KeyError if `to_message` did not make "
+        "the message."""
         table = cls(setting_from(message["default"]), tuple(_count(size) for size in message["sizes"]))
         if not table.sizes:
             raise ValueError("no batch sizes")
@@ -120,7 +122,7 @@ class SampleTable:
 
 
 def setting_from(message: Mapping[str, Any]) -> RunSetting:
-    """Raises ValueError, TypeError or KeyError."""
+    """The setting of a message. Raises ValueError, TypeError or KeyError."""
     known = {entry.name for entry in fields(RunSetting)}
     if set(message) != known:
         raise ValueError(f"a setting must have {sorted(known)}, got {sorted(message)}")

@@ -1,6 +1,6 @@
-"""Tunes the models of one broker: looks up what is remembered, measures the rest, decides on oneDNN, fills in specs.
+"""Tunes the models of one broker: looks up records, measures the other models, decides on oneDNN, fills in specs.
 
-It must come before TensorFlow is imported, which is when that reads its oneDNN switch.
+It must run before TensorFlow is imported, because TensorFlow then reads its oneDNN switch.
 """
 
 from __future__ import annotations
@@ -37,20 +37,21 @@ LOCK_SECONDS = 120.0
 """How long to let another broker of this user measure first."""
 _TELL_SECONDS = 2.0
 _START_SECONDS = 10.0
-"""Roughly, of the processes that measure, until they have imported TensorFlow and opened the models."""
+"""The approximate time in which the probes import TensorFlow and open the models."""
 
 OnProgress = Callable[[str, RaceProgress], None]
 
 
 _set_by_us: str | None = None
-"""What we have put into $TF_ENABLE_ONEDNN_OPTS, which is then not the user's word."""
+"""The value that the broker has set for $TF_ENABLE_ONEDNN_OPTS, which then is not the user's choice."""
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """TensorFlow's oneDNN: `fixed` by hand, or None; `ours` to set, which ends when TensorFlow is imported.
+    """TensorFlow's oneDNN switch: `fixed` by hand, or None; `ours`: the broker may set it, until TensorFlow is
+    imported.
 
-    `now`: what is in force if it is no longer ours, None for TensorFlow's default.
+    `now`: the value in force if it is no longer ours, None for TensorFlow's default.
     """
 
     fixed: bool | None
@@ -59,7 +60,8 @@ class Switch:
 
     @classmethod
     def of(cls, setting: str) -> Switch:
-        """From $TF_ENABLE_ONEDNN_OPTS, which goes first, and the setting `onednn` (auto, on, off)."""
+        """The switch from $TF_ENABLE_ONEDNN_OPTS, which has priority, and the setting `onednn` (auto, on, "
+        "off)."""
         found = os.environ.get(machine.ONEDNN_VARIABLE)
         on = None if found is None else found.lower() not in ("0", "false")
         if found is not None and found != _set_by_us:
@@ -80,7 +82,7 @@ class Switch:
 
 @dataclass(frozen=True, slots=True)
 class TunedModel:
-    """A SavedModel to tune, and the keys of records that will do for it, the one of its own first."""
+    """A SavedModel to tune, and the keys of usable records, its own first."""
 
     spec: ModelSpec
     directory: Path
@@ -108,7 +110,7 @@ class TunedModel:
             **_opened_with(spec),
         }
         keys = [RecordKey(content, circumstances)]
-        if switch.fixed is None and not switch.free:  # a record of both values has that which is in force
+        if switch.fixed is None and not switch.free:  # a record of both values includes the one in force
             keys.append(RecordKey(content, {**circumstances, "other_onednn": True}))
         return cls(spec, directory, tuple(keys))
 
@@ -117,9 +119,9 @@ class TunedModel:
 
 
 def tuned(settings: Settings, records: Records | None = None) -> tuple[ModelSpec, ...]:
-    """The models of `settings`, with what they leave to the broker filled in as far as it is known.
+    """The models of `settings`, with settings that they leave to the broker filled in as far as known.
 
-    Measures what is not remembered, where `settings.tune` says so, and sets oneDNN for this process.
+    Measures models without a record if `settings.tune` allows it, and sets oneDNN for this process.
     """
     switch = Switch.of(settings.onednn)
     if switch.fixed is not None:
@@ -153,7 +155,7 @@ def measure_all(
 ) -> dict[str, TuningRecord]:
     """Measure these models for at most `seconds` each, and remember the results: {name: record}.
 
-    What another broker has measured while we waited for our turn is taken, unless `again`.
+    Records that another broker made while this one waited are used, unless `again`.
     """
     found: dict[str, TuningRecord] = {}
     if not subjects:
@@ -201,7 +203,7 @@ def decide(records: Mapping[str, TuningRecord], switch: Switch) -> dict[str, Cho
 
 
 def filled(spec: ModelSpec, choice: Choice | None) -> ModelSpec:
-    """The spec with everything set that it left to the broker; unchanged without a choice."""
+    """The spec with the choice for all settings that it leaves to the broker; unchanged without a choice."""
     if choice is None:
         return spec
     setting, size = choice.setting, choice.batch_size
@@ -222,7 +224,8 @@ def _has_tensorflow() -> bool:
 
 
 def _subject(spec: ModelSpec, switch: Switch) -> TunedModel | None:
-    """None for what has nothing to tune, and for what cannot be loaded: loading will say why."""
+    """The model to tune; None if there is nothing to tune, or if it cannot be loaded, which loading will "
+    "report."""
     if spec.is_function or _settled(spec, switch):
         return None
     try:
@@ -233,7 +236,7 @@ def _subject(spec: ModelSpec, switch: Switch) -> TunedModel | None:
 
 
 def _opened_with(spec: ModelSpec) -> dict[str, Any]:
-    """What changes the session or the signature that is measured, as far as it is set."""
+    """The settings that change the measured session or signature, as far as they are set."""
     default = ModelSpec(spec.name, spec.source)
     names = ("inputs", "outputs", "inter_op_threads", "xla", "session_config")
     changed = {name: getattr(spec, name) for name in names if getattr(spec, name) != getattr(default, name)}
@@ -296,7 +299,7 @@ def _log_choice(name: str, choice: Choice, record: TuningRecord, level: int) -> 
     if better is not None and alone != choice.setting.onednn and better.rate > choice.rate:
         _log.log(
             level,
-            "%s by itself would make %.0f rows/s with oneDNN %s, which is one switch for all models",
+            "%s alone would run %.0f rows/s with oneDNN %s, which is one switch for all models",
             name,
             better.rate,
             "on" if alone else "off",
@@ -304,7 +307,7 @@ def _log_choice(name: str, choice: Choice, record: TuningRecord, level: int) -> 
 
 
 def _progress_logger() -> OnProgress:
-    """Progress as lines of the log, one every few seconds."""
+    """A callback that logs the progress every few seconds."""
     last = monotonic()
 
     def log_progress(name: str, progress: RaceProgress) -> None:

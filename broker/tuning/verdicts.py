@@ -1,6 +1,6 @@
-"""Whether a model's rows are independent, remembered beside what was measured of it: an examination takes seconds.
+"""Records whether a model's rows are independent, beside its measurements: an examination takes seconds.
 
-Another content of the model's files, another TensorFlow, other settings or another way to examine make another key.
+The key changes with the content of the model's files, TensorFlow, the settings, and the way to examine.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SETTINGS = ("tags", "inputs", "outputs", "imports", "op_libraries", "xla", "ses
 
 
 class RememberedVerdicts:
-    """Those in one folder, that of the tuning records unless told otherwise. One that cannot be read counts as none."""
+    """The verdicts in one folder, by default that of the tuning records. An unreadable one is ignored."""
 
     def __init__(self, folder: Path | None = None) -> None:
         self.folder = folder or default_folder()
@@ -58,7 +58,7 @@ class RememberedVerdicts:
             )
 
     def _path(self, model: LoadedModel, name: str) -> Path | None:
-        """None for a model that does not lie on disk."""
+        """The path of the record; None for a model that is not on disk."""
         content = _content(model.spec)
         if content is None:
             return None

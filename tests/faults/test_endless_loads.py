@@ -216,7 +216,7 @@ def test_a_stop_does_not_wait_for_a_load(here: Path, how: str) -> None:
         error = hung.exception()
         assert (
             isinstance(error, worker_client.BrokerError)
-            or "stopped meanwhile" in hung.result()["failed"]["2"]
+            or "stopped during the load" in hung.result()["failed"]["2"]
         )
 
 

@@ -297,7 +297,7 @@ def test_a_model_that_ends_the_process_is_set_aside(model: str) -> None:
     models = functions(model, "innocent", "innocent_heavy")
     with supervise(models) as address, worker_client.connect(address, timeout=PATIENCE_S) as client:
         with Calls(address, "innocent"), Calls(address, "innocent_heavy"):
-            for said in ("perhaps the request", f"broker reload {model}", "END"):
+            for said in ("perhaps the request", f"onesession reload {model}", "END"):
                 with pytest.raises(worker_client.BrokerError, match=said):
                     call(client, model, ENDS_THE_PROCESS)
         (version,) = ask(address, "models")["models"][model]["versions"]

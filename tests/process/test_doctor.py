@@ -179,7 +179,7 @@ def test_a_broker_that_loads_is_told(place: Path) -> None:
         process.terminate()
         process.communicate(timeout=60)
     assert found.level is Severity.WARNING
-    assert f"pid {process.pid} at {place}/b.sock still loads" in found.found
+    assert f"pid {process.pid} at {place}/b.sock is still loading" in found.found
 
 
 def test_another_version_is_told(place: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_small_dev_shm_is_told(options: str, function: str) -> None:
 
 
 def test_a_doorbell_that_was_removed_is_told(broker: TestBroker) -> None:
-    """If something has removed the broker's name, as RemoveIPC does, the doctor sees why nobody can attach."""
+    """If a program has removed the broker's name, as RemoveIPC does, the doctor sees why nobody can attach."""
     assert level("doorbell", broker.address) == "ok"
     (name,) = broker.names()
     (SHM / name).unlink()
@@ -254,7 +254,7 @@ def sweep_beside_a_live_broker() -> None:
             found = finding("left-over names", broker.address)
             assert found.level is Severity.WARNING
             assert f"pid {int(left[0].split('.')[-2])}" in found.found
-            assert "broker doctor --sweep" in found.remedy
+            assert "onesession doctor --sweep" in found.remedy
             assert other.names() == left
             done = doctor("--sweep", "--name", broker.address)
             assert done.returncode == 0, done.stdout

@@ -101,7 +101,7 @@ def test_every_command_takes_the_only_one_lists_several_and_says_how_to_start_on
     for name, words in COMMANDS.items():
         status, shown, said = invoke(*words)
         if name == "doctor":  # which has more to tell
-            assert "start one: broker serve --model NAME=PATH" in " ".join(shown.split())
+            assert "start one: onesession serve --model NAME=PATH" in " ".join(shown.split())
             continue
         assert (status, said.count("\n")) == (1, 1)
         assert said.startswith(f"Error: no broker answers at {runtime}/default.sock")
@@ -114,7 +114,7 @@ def test_every_command_takes_the_only_one_lists_several_and_says_how_to_start_on
             told = f"a (pid {a.pid}: double, mixed), b (pid {b.pid}: double)"
             for words in COMMANDS.values():
                 status, _, said = invoke(*words)
-                assert said == f"Error: several brokers serve in {runtime}: {told}; say which with --name\n"
+                assert said == f"Error: several brokers serve in {runtime}: {told}; choose one with --name\n"
                 assert status == 2
 
 

@@ -138,11 +138,11 @@ def test_an_import_that_fails_in_several_lines(place: Path, monkeypatch: pytest.
     [
         (
             '[models]\nmean = "m:f"\n\n[models.mean]\nsource = "m:f"\n',
-            "says models.mean twice: as a value in line 2 and as a table in line 4; keep one of them",
+            "sets models.mean twice: as a value in line 2 and as a table in line 4; keep one of them",
         ),
         (
             "slots = 4\nslots = 8\n",
-            "says slots twice: as a value in line 1 and as a value in line 2; keep one",
+            "sets slots twice: as a value in line 1 and as a value in line 2; keep one",
         ),
         ("poll_seconds = \n", "is not valid TOML: Invalid value (at line 1"),
     ],

@@ -273,7 +273,7 @@ def test_labels_stand_for_versions(broker: TestBroker, on_disk: dict[str, Versio
     assert version_of(stable) == 2
     assert states(broker, "labelled") == {1: "END", 2: "AVAILABLE"}
     outcome = reload(broker, "labelled", labels={"canary": 9})
-    assert outcome["note"] == "label 'canary' cannot stand for version 9, which is not served"
+    assert outcome["note"] == "label 'canary' cannot point at version 9, which is not served"
     assert version_of(canary) == 2
     with pytest.raises(ModelNotFound, match="has no label 'nobody'; it has 2 and the labels canary, stable"):
         client.model("labelled", label="nobody").predict(ONE)

@@ -157,7 +157,7 @@ def test_answers_that_show_a_dependence_end_it(broker: TestBroker, client: Clien
         for future, right in zip(futures, expected):
             np.testing.assert_allclose(future.result(60), right, rtol=1e-6)
     counters = broker.status()["models"]["late"]["serving_default"]
-    assert "an answer was another among other requests than alone" in counters["apart"]
+    assert "an answer differed when joined with other requests" in counters["apart"]
     assert counters["batch_rows"].get("8", 0) <= 1
     assert not described(broker, "late")["batchable"]
 

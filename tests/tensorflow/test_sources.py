@@ -178,7 +178,7 @@ def test_a_file_that_is_no_graph(tmp_path):
 def test_a_keras_file_that_is_damaged(tmp_path, name, what):
     """Is told without starting Keras."""
     (tmp_path / name).write_bytes(b"PK\x03\x04 and no more")
-    assert f"{tmp_path / name} is damaged: it is not {what}, as a file of Keras" in refusal(tmp_path / name)
+    assert f"{tmp_path / name} is damaged: it is not {what}, as a Keras file" in refusal(tmp_path / name)
 
 
 def zip_of(path: Path, *names: str) -> Path:
@@ -204,7 +204,7 @@ def zip_of(path: Path, *names: str) -> Path:
         (
             "net.keras",
             ["a.txt"],
-            "is a zip archive with a.txt and no config.json, so no file of Keras's. Export",
+            "is a zip archive with a.txt and no config.json, so it is not a Keras file. Export",
         ),
         (
             "net.h5",

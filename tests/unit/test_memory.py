@@ -81,8 +81,8 @@ def test_a_channel_past_its_budget(memory: Memory):
     with pytest.raises(Overloaded) as caught:
         take(account, PAGE + 1)
     assert str(caught.value) == (
-        "this worker's shared memory is used up: 12,288 of 16,384 bytes, 4,097 more wanted; "
-        "send smaller requests or raise max_channel_bytes (broker serve --max-channel-bytes)"
+        "this worker's shared memory is used up: 12,288 of 16,384 bytes, 4,097 more needed; "
+        "send smaller requests or raise max_channel_bytes (onesession serve --max-channel-bytes)"
     )
     assert account.used_bytes == memory.used_bytes == 3 * PAGE
 
@@ -92,7 +92,7 @@ def test_a_broker_past_its_budget(memory: Memory):
     one, other = memory.account(), memory.account()
     take(one, 4 * PAGE)
     with pytest.raises(
-        Overloaded, match=r"the broker's .* raise max_total_bytes \(broker serve --max-total-bytes\)"
+        Overloaded, match=r"the broker's .* raise max_total_bytes \(onesession serve --max-total-bytes\)"
     ):
         take(other, 3 * PAGE)
     assert other.used_bytes == 0

@@ -16,7 +16,7 @@ def test_it_is_told_of_now_and_then() -> None:
     assert "model 'digits' has been loading for 9 s" in told
     assert "given up after 60 s (start_seconds)" in told
     assert start.news(100 + TELL_SECONDS + 1, "digits", 10) == ""
-    assert "no model yet" in start.news(100 + 2 * TELL_SECONDS, "", 0)
+    assert "not loading a model yet" in start.news(100 + 2 * TELL_SECONDS, "", 0)
 
 
 def test_it_has_an_end_at_its_limit() -> None:

@@ -167,8 +167,8 @@ def test_cores() -> None:
     told(
         cores.judge(2, None, {"b": heavy}, 8),
         "warning",
-        "b runs 2 side by side on 2 threads",
-        "broker tune b=...",
+        "b has 2 concurrent runs on 2 threads",
+        "onesession tune b=...",
     )
     told(cores.judge(8, 1.5, {"b": heavy}, 8), "warning", "1.5 for the broker", "max_concurrency=1")
     told(cores.judge(1, None, {}, 2), "warning", "take turns")
@@ -189,13 +189,13 @@ def test_a_quota() -> None:
     told(
         quota.judge(4, Quota(1.5, file), 2.5),
         "warning",
-        "in the last minute they stood still for 2.5 s",
+        "in the last minute they were throttled for 2.5 s",
         "raise it",
     )
     told(
         quota.judge(1, Quota(0.5, file)),
         "warning",
-        "all its threads stand still",
+        "all threads stand still",
         "bind broker and workers to 1 ",
     )
 
@@ -215,7 +215,7 @@ def test_container() -> None:
     told(
         container.judge(True, answers=True, visible=False, same_ipc=True),
         "warning",
-        "cannot be seen",
+        "is not visible",
         "--pid",
     )
     told(

@@ -291,7 +291,7 @@ def test_dependent_rows_are_found_out(each: Kind, seed: int) -> None:
 @pytest.mark.parametrize(
     ("run", "said"),
     [
-        (lambda x: [np.ones((len(x), 5), F)], "its answers are the same whatever goes in"),
+        (lambda x: [np.ones((len(x), 5), F)], "its answers are the same for all inputs"),
         (lambda x: {}[len(x)], "no made-up request could be run (1)"),
         (
             lambda x: [x @ W + RANDOM.random((len(x), 5), F)],

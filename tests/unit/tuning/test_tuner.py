@@ -121,7 +121,7 @@ def test_together_they_share_one_onednn(tune, caplog):
     caplog.set_level(logging.INFO, "onesession.tuning")
     assert [chosen(spec) for spec in tune("light", "heavy")] == [(1, 1, True, 8), (1, 2, True, 1)]
     assert os.environ[machine.ONEDNN_VARIABLE] == "1"
-    assert "light by itself would make 932000 rows/s with oneDNN off" in caplog.text
+    assert "light alone would run 932000 rows/s with oneDNN off" in caplog.text
 
 
 def test_the_second_start_measures_nothing(tune, probe_pool):
