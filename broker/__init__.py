@@ -29,8 +29,7 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import names when they are first used: `python -m broker` imports this module before it can react "
-    "to Ctrl-C."""
+    """Import names when they are first used: `python -m broker` imports this module before it can react to Ctrl-C."""
     if name == "adopt":
         return importlib.import_module("broker.adopt")
     if name not in _PLACES:

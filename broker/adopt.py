@@ -50,8 +50,7 @@ def function(
 
 
 def keras(name: str, model: Any, **settings: Any) -> LoadedModel:
-    """Serve a built Keras model as model `name`. Workers see later changes of its weights. Raises "
-    "InvalidInput."""
+    """Serve a built Keras model as model `name`. Workers see later changes of its weights. Raises InvalidInput."""
     from broker.models.python.keras_model import keras_function
 
     call, inputs, outputs, effects = keras_function(model)
@@ -79,8 +78,7 @@ def ours(models: Mapping[Any, Any]) -> tuple[dict[Any, Any], list[LoadedModel]]:
 
 
 def _maker(source: Any) -> Callable[[str, dict[str, Any]], LoadedModel] | None:
-    """The function that adopts this object; None for a source to be loaded, or for a value that is not a "
-    "model."""
+    """The function that adopts this object; None for a source to be loaded, or for a value that is not a model."""
     kinds = {kind.__name__ for kind in type(source).__mro__ if kind.__module__.partition(".")[0] in _MAKERS}
     if "BaseSession" in kinds:
         return lambda name, settings: _session_of(name, source, settings)

@@ -1,5 +1,4 @@
-"""The commands `onesession` and `broker`, which are one program: the code that runs before any extra is "
-"imported."""
+"""The commands `onesession` and `broker`, which are one program: the code that runs before any extra is imported."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The frames of `onesession top`: text made from the broker's statistics of the last minute. Sends no "
-"queries."""
+"""The frames of `onesession top`: text made from the broker's statistics of the last minute. Sends no queries."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""`onesession tune`: measures models now and shows the table; the broker does the same when it first "
-"loads one."""
+"""`onesession tune`: measures models now and shows the table; the broker does the same when it first loads one."""
 
 from __future__ import annotations
 

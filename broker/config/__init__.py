@@ -1,2 +1,1 @@
-"""How a broker is started: settings, logs, the configuration file; `tfs` converts TensorFlow Serving's "
-"files to one."""
+"""How a broker is started: settings, logs, the configuration file; `tfs` converts TensorFlow Serving's files to one."""

@@ -177,8 +177,7 @@ class _Reader:
         needed: dict[str, Any],
         arguments: tuple[Any, ...],
     ) -> bool:
-        """Whether each value is valid by itself, or together with the valid ones: some limits are other "
-        "settings."""
+        """Whether each value is valid by itself, or together with the valid ones: some limits are other settings."""
         fitting = {
             key: value for key, value in values.items() if not _wrong(kind, {**needed, key: value}, arguments)
         }

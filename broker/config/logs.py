@@ -95,8 +95,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class WriterHandler(logging.Handler):
-    """Passes records to a LogWriter, so that a thread that logs does not wait for the reader "
-    "(`log_writer.py`)."""
+    """Passes records to a LogWriter, so that a thread that logs does not wait for the reader (`log_writer.py`)."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()

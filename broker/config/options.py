@@ -1,5 +1,4 @@
-"""The keywords of `Broker(...)` and `gunicorn.serve(...)` for type checkers: Settings, in the forms that "
-"it accepts."""
+"""The keywords of `Broker(...)` and `gunicorn.serve(...)` for type checkers: Settings, in the forms that it accepts."""
 
 from __future__ import annotations
 

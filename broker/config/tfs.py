@@ -179,8 +179,7 @@ def _messages(message: Message, key: str, where: str) -> list[Message]:
 
 
 def _wrapped(message: Message, key: str, kind: type, where: str) -> Any:
-    """The value of a field that may be in a wrapper, `max_batch_size { value: 128 }`; the kind's zero "
-    "without one."""
+    """The value of a field that may be in a wrapper, `max_batch_size { value: 128 }`; the kind's zero without one."""
     value = _one(message, key)
     if isinstance(value, dict):
         value = _one(value, "value")

@@ -26,8 +26,7 @@ def places_of(text: str) -> dict[Path, int]:
 
 
 def repeated(text: str) -> tuple[Path, str, str] | None:
-    """The first key or table that is defined twice, and both places: `as a value in line 2`, `as a table "
-    "in line 4`."""
+    """The first key or table that is defined twice, and both places: `as a value in line 2`, `as a table in line 4`."""
     found: dict[Path, str] = {}
     for path, number, kind in _keys(text):
         if kind == _OF_SEVERAL:

@@ -50,8 +50,7 @@ class InheritedFds(NamedTuple):
 
 
 class AddressLock:
-    """The exclusive hold on an address. The kernel releases the locks when the process dies, however it "
-    "dies."""
+    """The exclusive hold on an address. The kernel releases the locks when the process dies, however it dies."""
 
     def __init__(self, path: Path, inherited: InheritedFds | None = None) -> None:
         """Take the address, or take it over from our parent as `inherited`. From now on workers can connect.
@@ -88,8 +87,7 @@ class AddressLock:
         return InheritedFds(self._lock, self._names, self.listener.fileno())
 
     def note(self, pid: int | None, loading: bool) -> None:
-        """Write the pid that serves, or that will serve, into the locks' files; None while there is no "
-        "such process."""
+        """Write the pid that serves, or that will serve, into the locks' files; None while there is no such process."""
         locks.write_note((self._lock, self._names), pid, loading)
 
     def note_failure(self, why: str) -> None:
@@ -265,8 +263,7 @@ def _take(path: Path) -> InheritedFds:
 
 
 def _mode_of_own(directory: Path) -> int | None:
-    """The directory's mode; None if it belongs to another user, because we could not create it again as "
-    "it was."""
+    """The directory's mode; None if it belongs to another user, because we could not create it again as it was."""
     try:
         found = directory.stat()
     except OSError:

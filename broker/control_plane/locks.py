@@ -51,8 +51,7 @@ def of_socket(path: Path) -> Path:
 
 
 def of_names(path: Path) -> Path:
-    """The lock beside the names of the broker at `path`; a sweep of the names (`memory.sweep`) leaves it "
-    "out."""
+    """The lock beside the names of the broker at `path`; a sweep of the names (`memory.sweep`) leaves it out."""
     return _SHM / f"{name_prefix(path).strip('/.').replace('.', '-')}.lock"
 
 
@@ -89,8 +88,7 @@ def holder(path: Path) -> int | None:
 
 
 def take_names(path: Path) -> int:
-    """Take the lock beside the names; if another user has the file, return a descriptor that takes notes "
-    "only."""
+    """Take the lock beside the names; if another user has the file, return a descriptor that takes notes only."""
     lock = of_names(path)
     try:
         if not _is_anothers(lock):

@@ -25,8 +25,7 @@ _LEVELS = {
 LATE_COMPLETION = "late_completion"
 """A second completion of one use of a slot. It was refused."""
 FOREIGN_ANSWER = "foreign_answer"
-"""A worker found a completion that was not the answer to its request. It closed its channel and repeated "
-"the call."""
+"""A worker found a completion that was not the answer to its request. It closed its channel and repeated the call."""
 FAULTS = (LATE_COMPLETION, FOREIGN_ANSWER)
 
 

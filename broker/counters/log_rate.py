@@ -15,8 +15,7 @@ class RateLimit:
         self._kinds: dict[Hashable, tuple[float, int]] = {}  # time of the last line, lines left out since
 
     def left_out(self, kind: Hashable, now_s: float) -> int | None:
-        """None if the line must be left out; otherwise the number of lines of this kind left out before "
-        "it."""
+        """None if the line must be left out; otherwise the number of lines of this kind left out before it."""
         last, count = self._kinds.get(kind, (None, 0))
         if last is not None and now_s - last < self._interval_s:
             self._kinds[kind] = last, count + 1

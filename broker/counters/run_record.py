@@ -46,8 +46,7 @@ _SIZE: Final = _LOADED_START + NAME_BYTES
 
 @dataclass(frozen=True, slots=True)
 class RunUnderWay:
-    """A run that was under way when the record was read. `limit_s` is its model's max_run_seconds, 0 for "
-    "none."""
+    """A run that was under way when the record was read. `limit_s` is its model's max_run_seconds, 0 for none."""
 
     line: int
     model: str
@@ -80,8 +79,7 @@ class RunLine:
         self.of = of
 
     def was_answered(self) -> bool:
-        """Whether another thread answered the request of the run that has just ended, because it took too "
-        "long."""
+        """Whether another thread answered the request of the run that has just ended, because it took too long."""
         with self.lock:
             answered, self.answered, self.given_up = self.answered, False, 0
             return answered
@@ -115,8 +113,7 @@ class RunRecord:
         return -1 if self._segment is None else self._segment.fd
 
     def close_fd(self) -> None:
-        """Close the descriptor once the process has inherited it; the memory lives until the last "
-        "reference is gone."""
+        """Close the descriptor once the process has inherited it; the memory lives until the last reference is gone."""
         if self._segment is not None:
             self._segment.close_fd()
 
@@ -171,8 +168,7 @@ class RunRecord:
         return found
 
     def loading(self, now_ns: int) -> tuple[str, float]:
-        """The model that is being loaded, or was when the process ended, and for how many seconds; "" for "
-        "none."""
+        """The model that is being loaded, or was when the process ended, and for how many seconds; "" for none."""
         since = self._words[_LOADING_NS]
         return (self._text(_LOADED_START), max(0, now_ns - since) / 1e9) if since else ("", 0.0)
 

@@ -16,8 +16,7 @@ from broker.counters.histogram import new_counts
 _MAX_SIZES = 4096  # distinct sizes that are counted: for a model that does not batch, workers choose them
 
 Stamps = list[int]
-"""[submitted, taken, completed] of one request; completed is 0 before the answer, and if the answer is an "
-"error."""
+"""[submitted, taken, completed] of one request; completed is 0 before the answer, and if the answer is an error."""
 
 STAGES = ("queue", "wait", "run", "copy", "total")
 

@@ -38,8 +38,7 @@ PushOutput = Callable[[dict[str, Any], Segment], None]
 
 
 class Violation(BrokerError):
-    """A worker wrote something that no client writes. Its channel is closed; other workers are not "
-    "affected."""
+    """A worker wrote something that no client writes. Its channel is closed; other workers are not affected."""
 
 
 class WorkerLeft(BrokerError):
@@ -47,8 +46,7 @@ class WorkerLeft(BrokerError):
 
 
 class Channel:
-    """One worker's channel. The control thread creates and grows it; the intake thread serves and "
-    "disposes of it."""
+    """One worker's channel. The control thread creates and grows it; the intake thread serves and disposes of it."""
 
     def __init__(
         self,
@@ -102,8 +100,7 @@ class Channel:
     # -- intake thread -------------------------------------------------------------------------------------------
 
     def take(self, served_signatures: Sequence[ServedSignature | None], now_ns: int) -> Slot | None:
-        """The next submitted request, read and checked; None if there is none. Raises Violation, "
-        "WorkerLeft."""
+        """The next submitted request, read and checked; None if there is none. Raises Violation, WorkerLeft."""
         left = RING_ENTRIES  # bounds the refused requests that a worker can have handled in one turn
         while left and (index := self.ring.take()) != EMPTY:
             left -= 1
@@ -162,8 +159,7 @@ class Channel:
         return segment
 
     def shrink(self, index: Any) -> int:
-        """Give a slot that the worker has claimed its first regions again. Returns the number of its "
-        "output region."""
+        """Give a slot that the worker has claimed its first regions again. Returns the number of its output region."""
         slot = self._slot(index)
         if slot.busy:
             raise InvalidInput(f"slot {index} cannot get other regions while it is in use")
@@ -184,8 +180,7 @@ class Channel:
             ) from None
 
     def unlink_names(self, names: Iterable[str] | None = None) -> None:
-        """Unlink the names of these semaphores, because the worker has opened them, or will not open any "
-        "more."""
+        """Unlink the names of these semaphores, because the worker has opened them, or will not open any more."""
         for name in list(self._named if names is None else names):
             opened = self._named.pop(name, None)
             if opened is not None:

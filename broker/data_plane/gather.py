@@ -38,8 +38,7 @@ class Gatherer:
         self._buffers: dict[Hashable, list[np.ndarray]] = {}
 
     def join(self, prepared_requests: Sequence[Gatherable], size: int) -> list[np.ndarray]:
-        """One feed of `size` rows for each input; rows that the requests do not fill are copies of the "
-        "first row."""
+        """One feed of `size` rows for each input; rows that the requests do not fill are copies of the first row."""
         first = prepared_requests[0]
         if first.ragged:
             return _padded(prepared_requests, size)

@@ -134,8 +134,7 @@ class Intake:
         self.call(self._switch)
 
     def switch(self) -> None:
-        """Serve the repository's current table. After the return, no request starts on an entry that is "
-        "not in it."""
+        """Serve the repository's current table. After the return, no request starts on an entry that is not in it."""
         self._have_done(self._switch)
 
     def switch_soon(self) -> None:
@@ -190,8 +189,7 @@ class Intake:
         self.call(lambda: self._add(channel))
 
     def remove(self, channel: Channel) -> None:
-        """Remove the channel of a worker that is gone, and dispose of it when none of its requests runs "
-        "any more."""
+        """Remove the channel of a worker that is gone, and dispose of it when none of its requests runs any more."""
         channel.closed = True
         self.call(lambda: self._remove(channel))
 
@@ -311,8 +309,7 @@ class Intake:
         return pool
 
     def _answer_doorbell(self, posts: int) -> None:
-        """Consume the posts that came with the requests, off the critical path, so that the count stays "
-        "small."""
+        """Consume the posts that came with the requests, off the critical path, so that the count stays small."""
         doorbell = self._doorbell
         try:
             for _ in range(posts):
@@ -342,8 +339,7 @@ class Intake:
         self._budget.observe(waited_ns)
 
     def _give_way(self) -> None:
-        """Yield to processes that share this processor: they also yield, and would otherwise wait for a "
-        "time slice."""
+        """Yield to processes that share this processor: they also yield, and would otherwise wait for a time slice."""
         start = monotonic_ns()
         give_way()
         now = monotonic_ns()

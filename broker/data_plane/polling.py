@@ -38,8 +38,7 @@ class Polling:
         self._quota.sample(monotonic_ns() / 1e9)
 
     def judge(self, callers: Sequence[int], workers: Sequence[int], busy: bool, now: int) -> bool:
-        """Decide again; whether the decision has changed. `callers` are the processes of `workers` that "
-        "make calls."""
+        """Decide again; whether the decision has changed. `callers` are the processes of `workers` that make calls."""
         if now > self._neighbours.due_ns:
             self._neighbours.sample(now, thread_time_ns(), callers, workers)
         before, self._leave = self._leave, self._judged(len(callers), busy, now)

@@ -1,5 +1,4 @@
-"""Prepared requests: the checked request table of a slot, ready to run again whenever the same table "
-"comes."""
+"""Prepared requests: the checked request table of a slot, ready to run again whenever the same table comes."""
 
 from __future__ import annotations
 
@@ -58,8 +57,7 @@ def _row_shapes(feeds: Sequence[Any], ragged: Ragged) -> list[tuple[int | None, 
 
 
 def check_against(signature: Signature, placements: tuple[Placement, ...]) -> None:
-    """Check the tensors against the signature. The worker's own check may be missing, or of an older "
-    "model."""
+    """Check the tensors against the signature. The worker's own check may be missing, or of an older model."""
     specs = signature.inputs
     if len(placements) != len(specs):
         raise InvalidInput(f"{signature.name!r} takes {len(specs)} inputs, got {len(placements)}")
@@ -76,7 +74,6 @@ def check_against(signature: Signature, placements: tuple[Placement, ...]) -> No
 
 
 def _free_elements(spec: TensorSpec, shape: tuple[int, ...]) -> int:
-    """The number of elements along the dimensions that the worker chose; an empty dimension counts as one "
-    "element."""
+    """The number of elements along the dimensions that the worker chose; an empty dimension counts as one element."""
     wanted = spec.shape or (None,) * len(shape)
     return prod(max(size, 1) for size, want in zip(shape, wanted) if want is None)

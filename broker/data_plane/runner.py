@@ -249,8 +249,7 @@ class Runner:
         self.line.describe(served, served.model, served.limit_ns)
 
     def _begin(self, batch: Sequence[Runnable], served: ServedSignature) -> int:
-        """Write into the run record, which outlives this process, that these requests run now. Returns "
-        "the time."""
+        """Write into the run record, which outlives this process, that these requests run now. Returns the time."""
         line = self.line
         if line.of is not served:
             self._turn_to(served)
@@ -298,8 +297,7 @@ def _stand(
     outputs: Sequence[np.ndarray],
     run_ns: int,
 ) -> bool:
-    """Whether each request may get its rows of these outputs: a sample of runs is compared with single "
-    "requests."""
+    """Whether each request may get its rows of these outputs: a sample of runs is compared with single requests."""
     prepared_requests = [request.prepared for request in batch]
     served = prepared_requests[0].served
     if not _all_have(size, outputs):
@@ -321,8 +319,7 @@ def _stand(
 
 
 def _give_up(request: Runnable, use: int, error: Exception) -> None:
-    """Answer a request whose batch failed, unless it was answered before: then its slot may hold another "
-    "request."""
+    """Answer a request whose batch failed, unless it was answered before: then its slot may hold another request."""
     if request.use == use:
         try:
             request.fail(

@@ -81,8 +81,7 @@ class RunnerPool:
             return self._queue.waiting(limits)
 
     def write_off(self, runner: Runner) -> bool:
-        """Continue without this runner, whose run does not end. False if no other thread is left to do "
-        "the work."""
+        """Continue without this runner, whose run does not end. False if no other thread is left to do the work."""
         with self._changed:
             if runner not in self._written_off:
                 self._written_off.add(runner)

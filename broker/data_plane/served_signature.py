@@ -158,8 +158,7 @@ class ServedSignature:
             self._weigh(held_ns, now_ns, waits, averaged=False)
 
     def _weigh(self, held_ns: int, now_ns: int, waits: ProcessorWait, averaged: bool = True) -> None:
-        """Decide whether it is light or heavy after this run; `averaged`: the moving average includes the "
-        "run."""
+        """Decide whether it is light or heavy after this run; `averaged`: the moving average includes the run."""
         lost_ns = min(held_ns, waits.lost_ns(now_ns)) if held_ns > SHORT_NS else 0
         with self._lock:
             if averaged:
@@ -180,8 +179,7 @@ class ServedSignature:
             counters.answered((stamps,), started_ns)
 
     def keep_apart(self, reason: str) -> None:
-        """Run every request by itself and in one piece from now on, because joined or split answers were "
-        "wrong."""
+        """Run every request by itself and in one piece from now on, because joined or split answers were wrong."""
         with self._lock:
             if not self.divisible:
                 return

@@ -165,8 +165,7 @@ class Slot(request.QueuedRequest):
         return bool(self.words[CANCELLED] == self.use)
 
     def forget_requests(self, served_signatures: Sequence[ServedSignature | None]) -> None:
-        """Drop prepared requests whose number now means another signature. Called on the intake thread "
-        "only."""
+        """Drop prepared requests whose number now means another signature. Called on the intake thread only."""
         known: tuple[dict[Key, Any], ...] = self.input.prepared_requests, self.input.string_requests
         for prepared_requests in known:
             for key, prepared in list(prepared_requests.items()):
@@ -322,8 +321,7 @@ class Slot(request.QueuedRequest):
         return found
 
     def _grow_output(self, nbytes: int) -> None:
-        """Take a larger output region and send it to the worker, which uses it when the completion names "
-        "it."""
+        """Take a larger output region and send it to the worker, which uses it when the completion names it."""
         number = self.output.number + 1
         self.output = OutputRegion(number, self.channel.new_output(self, nbytes, number))
 

@@ -193,8 +193,7 @@ class SplitRequest:
         finished_ns: int,
         batch_rows: int,
     ) -> Slot | None:
-        """Copy a part's outputs to their place. Returns the slot if its request must run in one piece "
-        "after all."""
+        """Copy a part's outputs to their place. Returns the slot if its request must run in one piece after all."""
         with self._lock:
             if self.returned(part):
                 self._refuse_late(part)

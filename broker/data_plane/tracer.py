@@ -83,8 +83,7 @@ class Tracer:
     # -- threads that run models ---------------------------------------------------------------------------------
 
     def whose(self, batch: Sequence[Runnable]) -> tuple[TracedRequest, ...]:
-        """The requests of a batch. Call it before they are answered: afterwards their slots may be used "
-        "again."""
+        """The requests of a batch. Call it before they are answered: afterwards their slots may be used again."""
         slots = [request.slot for request in batch]
         return tuple(
             [TracedRequest(s.channel.pid, s.channel.number, s.index, s.use, s.stamps) for s in slots]

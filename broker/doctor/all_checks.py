@@ -1,5 +1,4 @@
-"""All checks in the order of the output: the address first, because the others use the broker that "
-"answers there."""
+"""All checks in the order of the output: the address first, because the others use the broker that answers there."""
 
 from __future__ import annotations
 

@@ -18,8 +18,7 @@ STANDARD = (0, 1, 2)
 
 
 def open_missing() -> None:
-    """Open /dev/null for each standard descriptor that is closed, for this process and those that it "
-    "starts."""
+    """Open /dev/null for each standard descriptor that is closed, for this process and those that it starts."""
     for fd in STANDARD:
         if not _is_open(fd):
             os.open(os.devnull, os.O_RDWR)  # gets the lowest free number: this one

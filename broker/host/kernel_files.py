@@ -1,5 +1,4 @@
-"""Reads the small text files of /proc and of control groups; a missing or unreadable file is a normal "
-"result."""
+"""Reads the small text files of /proc and of control groups; a missing or unreadable file is a normal result."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Reads /proc for processes, our own or others; the result is empty if one has ended or may not be "
-"inspected."""
+"""Reads /proc for processes, our own or others; the result is empty if one has ended or may not be inspected."""
 
 from __future__ import annotations
 
@@ -20,8 +19,7 @@ def exists(pid: int) -> bool:
 
 
 def is_ending(pid: int) -> bool:
-    """Whether it is ending or has ended. A process closes its files slightly before its children get "
-    "another parent."""
+    """Whether it is ending or has ended. A process closes its files slightly before its children get another parent."""
     fields = (read(pid, "stat") or "").rpartition(")")[2].split()
     return not fields or bool(int(fields[6]) & _PF_EXITING)
 

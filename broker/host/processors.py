@@ -1,5 +1,4 @@
-"""The processors: which ones this process may run on, how much of their time a control group allows, "
-"their model."""
+"""The processors: which ones this process may run on, how much of their time a control group allows, their model."""
 
 from __future__ import annotations
 
@@ -45,8 +44,7 @@ def tightest_of(some: Iterable[Group]) -> Quota | None:
 
 
 def quota(pid: int | None = None, root: Path = ROOT) -> float | None:
-    """Processors' worth of time that a process (default: this one) and the rest of its group may use "
-    "together."""
+    """Processors' worth of time that a process (default: this one) and the rest of its group may use together."""
     found = tightest_quota(pid, root)
     return None if found is None else found.processors
 

@@ -20,8 +20,7 @@ SLICE_NS = 100_000
 """The shortest possible slice; the usual one is 0.7 ms on one processor, 1.4 on two, 2.8 on eight."""
 
 _NUMBERS = {"x86_64": (314, 315), "aarch64": (274, 275)}
-"""The numbers of the system calls sched_setattr and sched_getattr, for which older C libraries have no "
-"functions."""
+"""The numbers of the system calls sched_setattr and sched_getattr, for which older C libraries have no functions."""
 _ATTR = struct.Struct("=IIQiIQQQII")
 """struct sched_attr: size, policy, flags, nice, priority, runtime, deadline, period, util_min, util_max."""
 _syscall = getattr(ctypes.CDLL(None), "syscall", None)

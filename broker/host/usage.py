@@ -70,8 +70,7 @@ def resident_bytes() -> int:
 
 
 def pss_bytes(pid: int, root: Path = ROOT) -> int:
-    """PSS of one process. Raises ProcessLookupError if it has ended, PermissionError if it may not be "
-    "inspected."""
+    """PSS of one process. Raises ProcessLookupError if it has ended, PermissionError if it may not be inspected."""
     folder = root / "proc" / str(pid)
     try:
         try:

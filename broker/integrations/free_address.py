@@ -62,6 +62,5 @@ def _claim(path: Path) -> Descriptor | None:
 
 
 def _is_served(path: Path) -> bool:
-    """Whether any broker has the address, also one in another container, or one that has not created its "
-    "socket yet."""
+    """Whether any broker has the address, also one in another container, or one that has not created its socket yet."""
     return locks.holder(path) is not None or listens(path)

@@ -43,8 +43,7 @@ if TYPE_CHECKING:
 Hook = Callable[..., Any]
 _XDG = "XDG_RUNTIME_DIR"
 _RESPITE_SECONDS = 30.0
-"""Pause after so many failures that another start is unlikely to help; the app may have pages that need "
-"no model."""
+"""Pause after so many failures that another start is unlikely to help; the app may have pages that need no model."""
 
 _OF_COMMANDS = {"log_level": "info"}
 """As with `onesession run`: the server's log shows that models are loaded, tuned and served."""
@@ -142,8 +141,7 @@ class ArbitersBroker:
         self._check_after(arbiter)
 
     def on_reload(self, arbiter: Any) -> None:
-        """The broker keeps running with its models loaded. Logs a warning if the file now has other "
-        "settings."""
+        """The broker keeps running with its models loaded. Logs a warning if the file now has other settings."""
         server.set_timeout(arbiter.cfg.timeout)
         changed = self.wanted_name != self._name or self._settings(arbiter) != self._served
         if self._supervisor is not None and changed:

@@ -8,8 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 ALIGNMENT = 64
-"""bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES. TensorFlow copies an array that starts anywhere else when it "
-"is fed."""
+"""bytes; TensorFlow's EIGEN_MAX_ALIGN_BYTES. TensorFlow copies an array that starts anywhere else when it is fed."""
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: npt.DTypeLike) -> np.ndarray:

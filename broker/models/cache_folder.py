@@ -1,5 +1,4 @@
-"""The folder in which a user's brokers cache results that save time at the next start. All of it may be "
-"deleted."""
+"""The folder in which a user's brokers cache results that save time at the next start. All of it may be deleted."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""The errors of loading a model. The broker starts without a model that cannot be loaded, unless it has "
-"no other."""
+"""The errors of loading a model. The broker starts without a model that cannot be loaded, unless it has no other."""
 
 from __future__ import annotations
 
@@ -8,8 +7,7 @@ from collections.abc import Sequence
 from worker_client.wire.errors import BrokerError
 
 RAISED_BY_CODE = (Exception, SystemExit)
-"""The exceptions that a model's own code may raise during its load: sys.exit() ends the load, not the "
-"broker."""
+"""The exceptions that a model's own code may raise during its load: sys.exit() ends the load, not the broker."""
 
 
 class ModelLoadError(BrokerError):

@@ -111,8 +111,7 @@ class LoadedModel(Protocol):
 
 
 def why_not_uncalled(model: LoadedModel, signature_name: str) -> str:
-    """Why this signature runs for its callers only; "" if it may also run for warm-up, measurement and "
-    "examination."""
+    """Why this signature runs for its callers only; "" if it may also run for warm-up, measurement and examination."""
     if model.effects[signature_name]:
         return f"a run {model.effects[signature_name]}"
     return "warmup is false" if model.spec.warmup is False else ""

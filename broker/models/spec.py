@@ -244,8 +244,7 @@ def check_distinct(specs: Iterable[ModelSpec]) -> None:
 
 
 def check_one_gpu_policy(specs: Iterable[ModelSpec]) -> None:
-    """Raises InvalidInput if models disagree about GPU memory, for which TensorFlow has one policy per "
-    "process."""
+    """Raises InvalidInput if models disagree about GPU memory, for which TensorFlow has one policy per process."""
     first: ModelSpec | None = None
     for spec in specs:
         if spec.is_function:

@@ -65,8 +65,7 @@ class Policy:
 
 
 def numbered(source: str) -> dict[int, Path] | None:
-    """The versions in a folder of versions; None if `source` is not one. An empty folder gives an empty "
-    "dict."""
+    """The versions in a folder of versions; None if `source` is not one. An empty folder gives an empty dict."""
     path = Path(source).expanduser()
     try:
         if not path.is_dir() or kind_of(path) is not None or files_in(path) or (path / "model.py").is_file():

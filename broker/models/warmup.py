@@ -25,16 +25,14 @@ LONGEST_LIGHT_US = 5000
 
 MEASURE_SECONDS = 0.3
 BATCH_SECONDS = 0.5
-"""Maximum time of the largest batch at warm-up, estimated from one row: a heavier model gets a smaller "
-"batch."""
+"""Maximum time of the largest batch at warm-up, estimated from one row: a heavier model gets a smaller batch."""
 QUICK_SECONDS = 0.01
 """A shorter batch is run repeatedly for this time, because the time of a single run is not reliable."""
 MIN_RUNS = 3
 MAX_RUNS = 200
 
 FREE_SIZES = (64, 1)
-"""The sizes of free dimensions other than the rows when speeds are compared: some length, or else the "
-"smallest."""
+"""The sizes of free dimensions other than the rows when speeds are compared: some length, or else the smallest."""
 
 LARGER_FREE_SIZES = (16, 64, 256)
 """Further sizes to try for free inner dimensions while the runs are light, because requests have any size."""

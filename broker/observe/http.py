@@ -5,10 +5,9 @@ It takes its address before the models are loaded, so that an address in use is 
 the end of loading until the broker has stopped; before, connections are refused. Each connection has a thread. The
 number of connections is limited: a new one ends the oldest, so that slow clients cannot exclude others.
 
-A website that is open in a browser can have its own name resolve to a loopback address, and so read what is served there
-(DNS rebinding). Therefore, at a loopback address, the page answers only requests whose Host is a number or localhost.
-Metrics and health answer all requests: their clients are configured by name, and are not browsers.
-"""
+A website that is open in a browser can have its own name resolve to a loopback address, and so read what is served
+there (DNS rebinding). Therefore, at a loopback address, the page answers only requests whose Host is a number or
+localhost. Metrics and health answer all requests: their clients are configured by name, and are not browsers. """
 
 from __future__ import annotations
 
@@ -297,8 +296,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _bound_at(path: str) -> socket.socket:
-    """Bind a Unix socket. The broker's address is locked, so an existing socket was left by a killed "
-    "broker."""
+    """Bind a Unix socket. The broker's address is locked, so an existing socket was left by a killed broker."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
         if stat.S_ISSOCK(os.lstat(path).st_mode) and not _answers(path):

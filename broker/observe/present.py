@@ -15,8 +15,7 @@ Message = dict[str, Any]
 def with_present_state(
     models: Mapping[str, Message], served_signatures: Sequence[ServedSignature | None]
 ) -> dict[str, Message]:
-    """Write `light` and `why` into new `models`: for each signature, and for each part that has a default "
-    "signature."""
+    """Write `light` and `why` into new `models`: for each signature, and for each part that has a default signature."""
     for info in models.values():
         for described in _parts(info):
             described.setdefault("why", "")

@@ -134,8 +134,7 @@ METRICS: dict[str, tuple[type[Family], str, tuple[str, ...]]] = {
 
 
 def registry(message: Callable[[], dict[str, Any]], version: str) -> CollectorRegistry:
-    """A registry with the broker's metrics, and those of its process (`process_*`). `message`: "
-    "`Statistics.message`."""
+    """A registry with the broker's metrics, and those of its process (`process_*`). `message`: `Statistics.message`."""
     made = CollectorRegistry(auto_describe=False)
     made.register(_BrokerCollector(message, version))
     ProcessCollector(registry=made)

@@ -124,8 +124,7 @@ def _in_ring(channel: Channel) -> int:
 
 
 def _slots(channels: Iterable[Channel], running: int) -> dict[str, int]:
-    """The number of slots in each state, as the broker sees it: other slots are free, or in use by their "
-    "worker."""
+    """The number of slots in each state, as the broker sees it: other slots are free, or in use by their worker."""
     every = [slot for channel in channels for slot in channel.slots]
     busy, held = sum(slot.busy for slot in every), sum(slot.busy and slot.held for slot in every)
     in_ring = sum(_in_ring(channel) for channel in channels)

@@ -1,5 +1,4 @@
-"""The content of `onesession status` as plain values: workers, models, queues. Called on the control "
-"thread only."""
+"""The content of `onesession status` as plain values: workers, models, queues. Called on the control thread only."""
 
 from __future__ import annotations
 
@@ -19,8 +18,7 @@ from worker_client.wire.control import Message
 
 
 class Status:
-    """The status of one server, from its parts. `idle` describes its end without workers: see "
-    "`Presence.message`."""
+    """The status of one server, from its parts. `idle` describes its end without workers: see `Presence.message`."""
 
     def __init__(
         self,

@@ -1,5 +1,4 @@
-"""Everything that one server reports about itself: its HTTP endpoint, and the answers of the control "
-"plane."""
+"""Everything that one server reports about itself: its HTTP endpoint, and the answers of the control plane."""
 
 from __future__ import annotations
 

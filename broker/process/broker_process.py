@@ -88,8 +88,7 @@ class BrokerProcess:
             raise
 
     def launch(self) -> None:
-        """Start the process, and return while it still loads. Raises BrokerError if no process can be "
-        "started."""
+        """Start the process, and return while it still loads. Raises BrokerError if no process can be started."""
         self._report = b""
         try:
             self._spawn()
@@ -131,8 +130,7 @@ class BrokerProcess:
 
     @property
     def stop_seconds(self) -> float:
-        """The time that an orderly stop may take; short while it loads, because it has accepted no "
-        "request."""
+        """The time that an orderly stop may take; short while it loads, because it has accepted no request."""
         if "ready_ns" in self.report():
             return self._stop_seconds
         return (2 if self.supervised else 1) * _LOADING_GRACE_SECONDS
@@ -238,15 +236,13 @@ def _new_record() -> RunRecord:
 
 
 class StartupPipe:
-    """The child's side: what BrokerProcess passed to the process that it started. The main thread creates "
-    "it, once."""
+    """The child's side: what BrokerProcess passed to the process that it started. The main thread creates it, once."""
 
     def __init__(self) -> None:
         signals.heed_children()
         self._report, record, *fds = map(int, sys.argv[1:])
         self.fds = (fds[0], fds[1], fds[2]) if fds else None
-        """The address, if our parent owns it; then the parent also watches this process through the "
-        "record."""
+        """The address, if our parent owns it; then the parent also watches this process through the record."""
         self.record = RunRecord.attach(record) if record >= 0 else RunRecord()
         self.parent = sys.stdin.fileno()
         stdin = sys.stdin.buffer

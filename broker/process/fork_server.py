@@ -45,8 +45,7 @@ class ForkServer:
         self._pipe.send(index)
 
     def next_exit(self) -> tuple[int, int]:
-        """Wait for a worker's end: (index, exit status; -N for signal N). Raises EOFError if the fork "
-        "server died."""
+        """Wait for a worker's end: (index, exit status; -N for signal N). Raises EOFError if the fork server died."""
         index, status = self._pipe.recv()
         return index, status
 

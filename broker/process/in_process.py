@@ -28,8 +28,7 @@ class InProcess:
         return self._pid if self._server is not None and self._pid == os.getpid() else None
 
     def start(self, seconds: float = 0.0) -> None:
-        """Return when workers can attach. No model is loaded, so `seconds` is not needed. Raises "
-        "BrokerError."""
+        """Return when workers can attach. No model is loaded, so `seconds` is not needed. Raises BrokerError."""
         descriptors.open_missing()  # what TensorFlow writes to descriptor 2 must not go into a segment
         server = Server(self.settings, self._failed, self._adopted)
         server.start()

@@ -45,8 +45,7 @@ def reported_loads(
 
 @contextlib.contextmanager
 def ended_in_any_case(limit_s: float) -> Iterator[None]:
-    """Limit the time of the block even if C code holds the interpreter's lock and our parent is gone; 0: "
-    "no limit."""
+    """Limit the time of the block even if C code holds the interpreter's lock and our parent is gone; 0: no limit."""
     if not limit_s:
         yield
         return

@@ -1,5 +1,4 @@
-"""The broker as a process: its main thread, which waits for a stop. `broker_process.py` is the parent's "
-"side."""
+"""The broker as a process: its main thread, which waits for a stop. `broker_process.py` is the parent's side."""
 
 from __future__ import annotations
 
@@ -102,8 +101,7 @@ def serve(
 def _seen_to(
     record: RunRecord, settings: Settings, address_lock: AddressLock, watched: bool
 ) -> Iterator[None]:
-    """Limit the time of the start in the block: by our parent, if it watches, and by a timer as the last "
-    "resort."""
+    """Limit the time of the start in the block: by our parent, if it watches, and by a timer as the last resort."""
 
     def give_up(why: str) -> None:
         address_lock.note_failure(why)
@@ -145,8 +143,7 @@ class _Stopper:
         self._wakeup, self._write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
 
     def begin_loading(self, parent: int | None) -> None:
-        """From now on a stop raises Stopped, also one that came before; so does the end of the pipe "
-        "`parent`."""
+        """From now on a stop raises Stopped, also one that came before; so does the end of the pipe `parent`."""
         self.loading = True
         if self.stopping:
             raise Stopped

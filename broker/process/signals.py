@@ -51,8 +51,7 @@ _begun_again = False
 
 
 def settle() -> None:
-    """Change inherited settings as described above. Called first in each of our programs, on the main "
-    "thread only."""
+    """Change inherited settings as described above. Called first in each of our programs, on the main thread only."""
     global _given, _begun_again
     text = os.environ.pop(_VARIABLE, None)
     if text is not None:
@@ -65,8 +64,7 @@ def settle() -> None:
 
 
 def heed_children() -> bool:
-    """Stop ignoring SIGCHLD, so that the exit statuses of children are kept. Returns whether it was "
-    "ignored before."""
+    """Stop ignoring SIGCHLD, so that the exit statuses of children are kept. Returns whether it was ignored before."""
     ignored = _is_ignored(signal.SIGCHLD)
     if ignored:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -100,8 +98,7 @@ def begin_again_blocked(signals: Iterable[signal.Signals]) -> None:
 
 
 class Signals:
-    """Takes the blocked signals. `given` are the inherited settings, for a command that is started in the "
-    "block."""
+    """Takes the blocked signals. `given` are the inherited settings, for a command that is started in the block."""
 
     def __init__(self, waited: Mask, given: InheritedSignals) -> None:
         self._waited = waited

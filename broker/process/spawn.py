@@ -116,8 +116,7 @@ def _outputs() -> list[tuple[int, int, str, int, int]]:
 
 
 def _closing(keep: Iterable[int]) -> list[tuple[int, int]]:
-    """Close actions for descriptors that would be inherited otherwise, such as a server's listening "
-    "sockets."""
+    """Close actions for descriptors that would be inherited otherwise, such as a server's listening sockets."""
     kept = {0, 1, 2, *keep}
     # The limit may have been higher before. glibc refuses descriptors beyond it, by the same call as here, so the
     # result agrees even where getrlimit is refused.

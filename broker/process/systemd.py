@@ -32,8 +32,7 @@ class Service:
 
     @classmethod
     def from_environment(cls) -> Service:
-        """Read its variables, and remove them from the environment: they are not for the processes that "
-        "we start."""
+        """Read its variables, and remove them from the environment: they are not for the processes that we start."""
         address = os.environ.pop("NOTIFY_SOCKET", None) or None
         microseconds = os.environ.pop("WATCHDOG_USEC", "")
         pid = os.environ.pop("WATCHDOG_PID", "") or str(os.getpid())
@@ -55,8 +54,7 @@ class Service:
             self.tick()
 
     def tick(self) -> None:
-        """Notify systemd that the process is alive, unless a thread has made no progress since the last "
-        "tick."""
+        """Notify systemd that the process is alive, unless a thread has made no progress since the last tick."""
         if self._progress is None or self.interval is None:
             return
         stuck = [*self._progress.stuck(), *self._stuck_elsewhere(self.interval)]

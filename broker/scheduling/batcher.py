@@ -4,10 +4,10 @@ The contract. Requests join a batch if they are of one group (same signature, sa
 a request larger than the limit runs by itself. `next_batch` returns a batch of the requests that wait now: no request
 waits for more requests unless its group has a `Delay`.
 
-Workers take turns (`turns.py`). The batch belongs to the worker whose turn it is: it contains its first waiting request,
-and the remaining room is shared among the other workers of that group, one request each in turn. So a worker waits for
-one batch of each other waiting worker, however long their queues are; within one group and with no more workers than
-rows in a batch, it waits for none. A worker's requests of one group and priority keep their order.
+Workers take turns (`turns.py`). The batch belongs to the worker whose turn it is: it contains its first waiting
+request, and the remaining room is shared among the other workers of that group, one request each in turn. So a worker
+waits for one batch of each other waiting worker, however long their queues are; within one group and with no more
+workers than rows in a batch, it waits for none. A worker's requests of one group and priority keep their order.
 
 Bulk requests fill the room that interactive requests leave. They get a batch of their own when no interactive request
 waits, and at the latest after BULK_EVERY - 1 other batches.
@@ -93,8 +93,7 @@ class Batcher(Generic[T]):
         return []
 
     def remove(self, wanted: Callable[[T], bool]) -> list[T]:
-        """Take out all wanted requests, each worker's in order. `wanted` must agree for all requests of a "
-        "group."""
+        """Take out all wanted requests, each worker's in order. `wanted` must agree for all requests of a group."""
         removed: list[T] = []
         for level, turns in enumerate(self._turns):
             for worker, groups in turns.items():

@@ -1,5 +1,4 @@
-"""How long a batch waits for more requests, and the cost of a run by its rows: pure code, the clock is "
-"passed in."""
+"""How long a batch waits for more requests, and the cost of a run by its rows: pure code, the clock is passed in."""
 
 from __future__ import annotations
 

@@ -15,8 +15,7 @@ _SECONDS = 60.0
 
 
 class Probation:
-    """The models on probation. Used by any thread. Requests of other models only pay for a check of "
-    "`active`."""
+    """The models on probation. Used by any thread. Requests of other models only pay for a check of `active`."""
 
     def __init__(self, models: Iterable[str] = ()) -> None:
         self._models = set(models)

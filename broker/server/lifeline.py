@@ -64,8 +64,7 @@ class Lifeline:
 
 
 def _hold(report: int, starter: str) -> None:
-    """Hold the write end of a pipe as the thread's only descriptor beside `report`, which sends the read "
-    "end."""
+    """Hold the write end of a pipe as the thread's only descriptor beside `report`, which sends the read end."""
     # A signal delivered to this thread would be written to a descriptor that it does not have, and wake no thread.
     signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     if _thread() == starter or ctypes.CDLL(None).unshare(_CLONE_FILES):

@@ -1,5 +1,4 @@
-"""Assembles one broker: address, models, memory, intake thread, control thread; starts and stops them in "
-"order."""
+"""Assembles one broker: address, models, memory, intake thread, control thread; starts and stops them in order."""
 
 from __future__ import annotations
 
@@ -205,8 +204,7 @@ class Server:
 
     @property
     def threads(self) -> dict[str, Callable[[Callable[[], None]], None]]:
-        """The threads on which everything depends, each as a function that has it run an action between "
-        "two rounds."""
+        """The threads on which everything depends, each as a function that has it run an action between two rounds."""
         return {"intake": self.intake.call, "control": self.control.call}
 
     def after_fork_in_child(self) -> None:

@@ -204,8 +204,7 @@ class _Owing:
         self._asked_ns = 0
 
     def since(self, now_ns: int) -> int:
-        """When it was asked for an answer that it has not given; 0 if it has answered, and then it is "
-        "asked again."""
+        """When it was asked for an answer that it has not given; 0 if it has answered, and then it is asked again."""
         if self._asked_ns:
             return self._asked_ns
         self._asked_ns = now_ns

@@ -24,8 +24,7 @@ _BUFFER_BYTES = 1024  # the maximum of Python's getsockopt: 256 groups
 
 
 class Access:
-    """The users (`uids`) and groups (`gids`) that are admitted in addition to the broker's own user and "
-    "root."""
+    """The users (`uids`) and groups (`gids`) that are admitted in addition to the broker's own user and root."""
 
     def __init__(
         self, uids: tuple[int, ...] = (), gids: tuple[int, ...] = (), sessions: bool = False

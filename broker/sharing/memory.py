@@ -1,5 +1,4 @@
-"""Shared memory that the broker hands out: names, budgets, and the sweep of names that a killed broker "
-"left."""
+"""Shared memory that the broker hands out: names, budgets, and the sweep of names that a killed broker left."""
 
 from __future__ import annotations
 
@@ -34,8 +33,7 @@ class Memory:
         self._lock = threading.Lock()
 
     def account(self, process: Hashable = None) -> Account:
-        """An account for one channel of that process, whose channels share one budget; None: for a "
-        "channel alone."""
+        """An account for one channel of that process, whose channels share one budget; None: for a channel alone."""
         return Account(self, object() if process is None else process)
 
     def new_name(self) -> str:
@@ -84,8 +82,7 @@ class Memory:
 
 
 class Account:
-    """The segments of one channel, counted against `max_channel_bytes` together with the process's other "
-    "channels."""
+    """The segments of one channel, counted against `max_channel_bytes` together with the process's other channels."""
 
     def __init__(self, memory: Memory, process: Hashable) -> None:
         self._memory = memory
@@ -104,8 +101,7 @@ class Account:
             return self.new_segment(nbytes, replaced)
 
     def new_segment(self, nbytes: int, replaced: int = 0) -> Segment:
-        """A new segment. Raises Overloaded past either budget, or if the memory limit leaves no room for "
-        "it."""
+        """A new segment. Raises Overloaded past either budget, or if the memory limit leaves no room for it."""
         self._memory.take(self, nbytes, replaced)
         try:
             _check_room(nbytes)
@@ -140,8 +136,7 @@ def _check_budget(whose: str, used: int, wanted: int, most: int, setting: str) -
 
 
 def _check_room(nbytes: int) -> None:
-    """Raise Overloaded before the memory limit: beyond it the kernel would not refuse memory, but kill a "
-    "process."""
+    """Raise Overloaded before the memory limit: beyond it the kernel would not refuse memory, but kill a process."""
     left = left_bytes()
     if left is not None and nbytes + _SPARE_BYTES > left:
         raise Overloaded(

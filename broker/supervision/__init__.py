@@ -1,2 +1,1 @@
-"""The parent that starts the broker again whenever it ends, and decides what ended it. Imports no "
-"TensorFlow."""
+"""The parent that starts the broker again whenever it ends, and decides what ended it. Imports no TensorFlow."""

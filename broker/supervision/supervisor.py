@@ -158,8 +158,7 @@ class Supervisor:
             self._restart(self._describe_end(), (monotonic_ns() - ready_ns) / 1e9)
 
     def _describe_end(self) -> str:
-        """How a broker process that served has ended, and what it ran. Also notes which models are "
-        "suspects."""
+        """How a broker process that served has ended, and what it ran. Also notes which models are suspects."""
         broker_process = self._process
         text = f"the broker's process (pid {broker_process.pid}) {broker_process.describe_end()}"
         if self._why_killed:
@@ -177,8 +176,7 @@ class Supervisor:
         return self._process.status == -signal.SIGKILL and memory_limit.kills() > self._memory_kills
 
     def _killed_by_others(self) -> bool:
-        """Whether another program killed it: a model causes SIGKILL only by using too much memory, or "
-        "time."""
+        """Whether another program killed it: a model causes SIGKILL only by using too much memory, or time."""
         return self._process.status == -signal.SIGKILL and not self._why_killed and not self._lacked_memory()
 
     def _note_suspects(self) -> None:

@@ -24,8 +24,7 @@ class Suspicion:
         return f"<Suspicion of {', '.join(sorted(self._counts())) or 'nobody'}>"
 
     def died(self, now_s: float, models: Iterable[str]) -> str | None:
-        """Note that a process ended while these models ran. Returns the model to set aside, if it is "
-        "known by now."""
+        """Note that a process ended while these models ran. Returns the model to set aside, if it is known by now."""
         self._forget(now_s)
         ran = frozenset(models)
         self._deaths.append((now_s, ran))

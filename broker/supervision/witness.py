@@ -46,8 +46,7 @@ class Witness:
             raise
 
     def saw(self, number: int) -> bool:
-        """Whether this signal, which was just taken, was sent to our process group. Call it once for each "
-        "signal."""
+        """Whether this signal, which was just taken, was sent to our process group. Call it once for each signal."""
         for poll in range(_CHECKS):
             if poll:
                 sleep(_CHECK_SECONDS)
@@ -77,8 +76,7 @@ def _fork_witness(fd: int) -> None:
 
 
 def _witness(fd: int) -> None:
-    """The body of the witness: it keeps only its socket, and runs no code of the program that it was "
-    "forked from."""
+    """The body of the witness: it keeps only its socket, and runs no code of the program that it was forked from."""
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         os.dup2(fd, 0)

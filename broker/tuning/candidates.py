@@ -80,8 +80,7 @@ def thread_counts(processors: Processors, fixed: Fixed) -> list[int]:
 
 
 def _side_by_side(processors: Processors, fixed: Fixed, threads: int) -> list[int]:
-    """Concurrent runs: one; as many as give every processor a thread; two if one run already uses all "
-    "processors."""
+    """Concurrent runs: one; as many as give every processor a thread; two if one run already uses all processors."""
     if fixed.side_by_side is not None:
         return [fixed.side_by_side]
     return sorted({1, max(processors.usable // threads, 2 if processors.usable > 1 else 1)})

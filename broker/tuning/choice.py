@@ -94,8 +94,7 @@ def choose_onednn(tables: Sequence[SampleTable], default: bool, busy: Iterable[b
 
 
 def no_worse(table: SampleTable, setting: RunSetting, noise: float) -> bool:
-    """Whether it is not worse than the default beyond noise, in p50 and at every batch size measured for "
-    "both."""
+    """Whether it is not worse than the default beyond noise, in p50 and at every batch size measured for both."""
     p50_us, default_p50_us = table.p50_us(setting), table.p50_us(table.default)
     if p50_us is None or default_p50_us is None or p50_us > default_p50_us * (1 + noise):
         return False

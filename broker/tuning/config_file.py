@@ -1,5 +1,4 @@
-"""Writes the chosen settings into a configuration file, and leaves everything else unchanged, including "
-"comments."""
+"""Writes the chosen settings into a configuration file, and leaves everything else unchanged, including comments."""
 
 from __future__ import annotations
 
@@ -45,8 +44,7 @@ def _read(path: Path) -> tomlkit.TOMLDocument:
 
 
 def _table(path: Path, document: tomlkit.TOMLDocument, name: str) -> MutableMapping[str, Any]:
-    """The table [models.NAME], created if it is missing; `NAME = "source"` under [models] is converted to "
-    "a table."""
+    """The table [models.NAME], created if it is missing; `NAME = "source"` under [models] is converted to a table."""
     if "models" not in document:
         document["models"] = tomlkit.table(is_super_table=True)
     models = document["models"]

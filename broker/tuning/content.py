@@ -18,8 +18,7 @@ _CHUNK = 1 << 20
 
 
 def content_digest(directory: Path) -> str:
-    """The hexadecimal digest of a directory or a file, independent of its path and its files' times. "
-    "Raises OSError."""
+    """The hexadecimal digest of a directory or a file, independent of its path and its files' times. Raises OSError."""
     digest = hashlib.sha256()
     if directory.is_file():
         _add_content(digest, directory)

@@ -44,8 +44,7 @@ PROCESS_BYTES = 500 << 20
 WEIGHT_COPIES = 1.5
 MEMORY_SHARE = 0.7
 FEED_BYTES = 1 << 30
-"""Memory limit for the inputs of concurrent runs: on many processors, large batches of images would not "
-"fit."""
+"""Memory limit for the inputs of concurrent runs: on many processors, large batches of images would not fit."""
 """The share of available memory that probes may use, the bytes of each probe, and the multiple of the weights per
 session."""
 
@@ -64,8 +63,7 @@ class NotMeasurable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MeasuredTable:
-    """`what`: the signature and sizes. `others`: the share of our processors that other processes used "
-    "meanwhile."""
+    """`what`: the signature and sizes. `others`: the share of our processors that other processes used meanwhile."""
 
     table: SampleTable
     what: str

@@ -85,8 +85,7 @@ class RunnerThread:
 
 
 class MeasuredSession:
-    """One session of one model and the threads that run it. `runs`: {whether on the caller's thread: "
-    "callable}."""
+    """One session of one model and the threads that run it. `runs`: {whether on the caller's thread: callable}."""
 
     def __init__(self, runs: dict[bool, Run], signature: Signature, free: int) -> None:
         self._runs = runs

@@ -32,8 +32,7 @@ FRONT_RUNNERS = 3
 TOO_SLOW = 1 + NOISE_MOST
 """A multiple of the default's p50: slower settings are never chosen (choice.py)."""
 FAR_BEHIND = 0.7
-"""A share of the leader's rows per second with the same value of oneDNN, because other models may decide "
-"about that."""
+"""A share of the leader's rows per second with the same value of oneDNN, because other models may decide about that."""
 CATCHING_UP = 1.1
 GAIN = 1.03
 """A larger batch with less than this multiple of the rows per second gains nothing; after two such sizes no larger one
@@ -42,8 +41,7 @@ is tried."""
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """A visit: run `setting` with batches of `rows` for `seconds`, each concurrent run at least "
-    "`least_runs` times."""
+    """A visit: run `setting` with batches of `rows` for `seconds`, each concurrent run at least `least_runs` times."""
 
     setting: RunSetting
     rows: int
@@ -152,8 +150,7 @@ class Race:
         }
 
     def _goes_on(self, setting: RunSetting, share: float | None, before: float | None) -> bool:
-        """Whether to try the next larger size: unless it is far behind, or its last two sizes gained "
-        "nothing."""
+        """Whether to try the next larger size: unless it is far behind, or its last two sizes gained nothing."""
         if share is None:
             return False
         behind = before is not None and share < FAR_BEHIND and share < CATCHING_UP * before
@@ -191,8 +188,7 @@ class Race:
     # -- visits --------------------------------------------------------------------------------------------------
 
     def _visit(self, setting: RunSetting, rows: int) -> None:
-        """Measure the setting once more, unless it has dropped out or that would take more time than is "
-        "left."""
+        """Measure the setting once more, unless it has dropped out or that would take more time than is left."""
         run_seconds = self._run_seconds(setting, rows)
         runs = LEAST_LONG_RUNS if run_seconds > LONG_RUN_SECONDS else LEAST_RUNS
         first = not self.table.of(setting, rows)  # the first visit has one more run, for warm-up

@@ -91,8 +91,7 @@ class SampleTable:
 
     @property
     def noise(self) -> float:
-        """The relative spread of repeated measurements: the median over everything that was measured "
-        "repeatedly."""
+        """The relative spread of repeated measurements: the median over everything that was measured repeatedly."""
         spreads = [_spread(samples) for by_rows in self.samples.values() for samples in by_rows.values()]
         known = [spread for spread in spreads if spread is not None]
         return min(max(median(known), NOISE_LEAST), NOISE_MOST) if known else NOISE_UNKNOWN
@@ -109,8 +108,7 @@ class SampleTable:
 
     @classmethod
     def from_message(cls, message: Mapping[str, Any]) -> SampleTable:
-        """The table of a message. Raises ValueError, TypeError or KeyError if `to_message` did not make "
-        "the message."""
+        """The table of a message. Raises ValueError, TypeError or KeyError if `to_message` did not make the message."""
         table = cls(setting_from(message["default"]), tuple(_count(size) for size in message["sizes"]))
         if not table.sizes:
             raise ValueError("no batch sizes")

@@ -60,8 +60,7 @@ class Switch:
 
     @classmethod
     def of(cls, setting: str) -> Switch:
-        """The switch from $TF_ENABLE_ONEDNN_OPTS, which has priority, and the setting `onednn` (auto, on, "
-        "off)."""
+        """The switch from $TF_ENABLE_ONEDNN_OPTS, which has priority, and the setting `onednn` (auto, on, off)."""
         found = os.environ.get(machine.ONEDNN_VARIABLE)
         on = None if found is None else found.lower() not in ("0", "false")
         if found is not None and found != _set_by_us:
@@ -224,8 +223,7 @@ def _has_tensorflow() -> bool:
 
 
 def _subject(spec: ModelSpec, switch: Switch) -> TunedModel | None:
-    """The model to tune; None if there is nothing to tune, or if it cannot be loaded, which loading will "
-    "report."""
+    """The model to tune; None if there is nothing to tune, or if it cannot be loaded, which loading will report."""
     if spec.is_function or _settled(spec, switch):
         return None
     try:

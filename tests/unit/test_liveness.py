@@ -124,7 +124,9 @@ def test_a_process_that_gives_no_sign_of_life_is_ended() -> None:
     """Even with nothing under way, after a time that an import may take."""
     parents, _ours = mapped_twice()
     assert why_replace(parents, START + int((SILENT_SECONDS - 1) * SECOND)) == ""
-    assert "has not shown that it is alive" in why_replace(parents, START + int((SILENT_SECONDS + 1) * SECOND))
+    assert "has not shown that it is alive" in why_replace(
+        parents, START + int((SILENT_SECONDS + 1) * SECOND)
+    )
 
 
 @pytest.mark.parametrize("thread", ["intake", "control"])

@@ -1,5 +1,4 @@
-"""Checks RemoveIPC: systemd's logind removes a user's names in /dev/shm at logout, also those of a "
-"running service."""
+"""Checks RemoveIPC: systemd's logind removes a user's names in /dev/shm at logout, also those of a running service."""
 
 from __future__ import annotations
 
@@ -17,8 +16,7 @@ _LAST_SYSTEM_UID = 999  # logind leaves the IPC of system users alone
 
 
 def remove_ipc(texts: Iterable[str]) -> bool:
-    """The value of RemoveIPC in logind.conf and its drop-ins, of which the last one counts; the default "
-    "is yes."""
+    """The value of RemoveIPC in logind.conf and its drop-ins, of which the last one counts; the default is yes."""
     value = "yes"
     for text in texts:
         for line in text.splitlines():

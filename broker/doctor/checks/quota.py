@@ -1,5 +1,4 @@
-"""Compares the CPU time that a control group allows with the processors that the broker's threads may run "
-"on."""
+"""Compares the CPU time that a control group allows with the processors that the broker's threads may run on."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Checks shared memory: /dev/shm, which holds the semaphores and must be the broker's, and the memory for "
-"segments."""
+"""Checks shared memory: /dev/shm, which holds the semaphores and must be the broker's, and the memory for segments."""
 
 from __future__ import annotations
 
@@ -54,8 +53,7 @@ def memory(left: int | None, budget: int, used: int) -> Finding:
 
 
 def inodes(total: int, free: int) -> Finding:
-    """Judge the free inodes: each semaphore is a file. `total` 0 means that the file system does not "
-    "count them."""
+    """Judge the free inodes: each semaphore is a file. `total` 0 means that the file system does not count them."""
     check = "semaphores"
     if total and free < 1000:
         return warning(

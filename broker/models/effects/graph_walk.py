@@ -87,8 +87,7 @@ _MUST_COMPILE = "_XlaMustCompile"
 
 
 def calls_python(found: FoundNode) -> str:
-    """tf.py_function, tf.numpy_function: the graph only has a number for a function of the process that "
-    "created it."""
+    """tf.py_function, tf.numpy_function: the graph only has a number for a function of the process that created it."""
     return f"it calls Python, which is not saved with a graph ({found})" if found.node.op in _PYTHON else ""
 
 

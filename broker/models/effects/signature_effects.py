@@ -18,8 +18,7 @@ from broker.models.tf.graph import GraphSignature
 from broker.models.tf.runtime import c_api_util, function_pb2, op_def_registry, pywrap_tf_session, tf
 
 Targets = tuple[str, ...]
-"""For each argument of a function, the name of the variable, table or queue that it refers to; "" for "
-"others."""
+"""For each argument of a function, the name of the variable, table or queue that it refers to; "" for others."""
 
 _PASSED_ON = ("Identity", "RefIdentity", "Enter", "RefEnter", "Switch", "RefSwitch")
 _MOST = 3
@@ -45,8 +44,7 @@ def effects_of(graph: Any, endpoint: GraphSignature, targets: Sequence[str] = ()
 def session_effects_of(
     graph: Any, endpoint: GraphSignature, targets: Sequence[str] = ()
 ) -> tuple[Effect, ...]:
-    """As `effects_of`, and also the files that the run reads, because a session may feed the name of any "
-    "file."""
+    """As `effects_of`, and also the files that the run reads, because a session may feed the name of any file."""
     return EffectFinder(graph, kind_in_session).find(endpoint.feeds, [*endpoint.fetches, *targets])
 
 

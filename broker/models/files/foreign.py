@@ -1,5 +1,4 @@
-"""Recognises files that the broker cannot serve directly, and says how they can be served. Does not use "
-"TensorFlow."""
+"""Recognises files that the broker cannot serve directly, and says how they can be served. Does not use TensorFlow."""
 
 from __future__ import annotations
 
@@ -95,8 +94,7 @@ def folder_at(path: Path) -> ForeignFile:
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint in a folder, without a suffix (`folder/model.ckpt-1000`): of several, the last "
-    "written."""
+    """The checkpoint in a folder, without a suffix (`folder/model.ckpt-1000`): of several, the last written."""
     found = [path for path in folder.glob("*.index") if path.is_file() and _data_of(path.with_suffix(""))]
     return max(found, key=lambda path: path.stat().st_mtime_ns).with_suffix("") if found else None
 

@@ -28,8 +28,7 @@ def is_handle(source: str) -> bool:
 
 
 def places_of(handle: str) -> list[Path]:
-    """The possible paths of this module, whether it exists or not: in the cache of tensorflow_hub, or of "
-    "kagglehub."""
+    """The possible paths of this module, whether it exists or not: in the cache of tensorflow_hub, or of kagglehub."""
     digest = hashlib.sha1(handle.encode(), usedforsecurity=False).hexdigest()
     places = [_folder(HUB_VARIABLE, Path(tempfile.gettempdir(), "tfhub_modules")) / digest]
     if kaggle := _KAGGLE.fullmatch(handle):

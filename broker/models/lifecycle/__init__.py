@@ -1,2 +1,1 @@
-"""Versions of models from load to unload: which are in service, and the thread that brings them up to "
-"date."""
+"""Versions of models from load to unload: which are in service, and the thread that brings them up to date."""

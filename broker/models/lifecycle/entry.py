@@ -40,8 +40,7 @@ class Entry:
     session: bool = False
     """Whether a session asked for it: it is not a signature of the model."""
     stays_heavy: str = ""
-    """Why it compiles code while it serves, so that it never runs on the intake thread; empty if it does "
-    "not."""
+    """Why it compiles code while it serves, so that it never runs on the intake thread; empty if it does not."""
     remember: Callable[[str], None] | None = None
     """Records, for the next start, why requests must be kept apart."""
 
@@ -51,8 +50,7 @@ class Entry:
         return not self.apart
 
     def keep_apart(self, reason: str) -> None:
-        """Stop joining and splitting its requests: its answers have shown that its rows depend on each "
-        "other."""
+        """Stop joining and splitting its requests: its answers have shown that its rows depend on each other."""
         self.apart = reason
         if self.remember is not None:
             self.remember(reason)

@@ -16,8 +16,7 @@ Done = Callable[[Mapping[str, Any] | BrokerError], None]
 
 @dataclass(frozen=True, slots=True)
 class LoadOrder:
-    """An order to bring these models up to date, or all models; optionally with a new policy or new "
-    "labels."""
+    """An order to bring these models up to date, or all models; optionally with a new policy or new labels."""
 
     done: Done
     models: tuple[str, ...] = ()

@@ -204,8 +204,7 @@ def taken_over(spec: ModelSpec, before: ModelSpec | None) -> ModelSpec:
 
 
 def import_again(spec: ModelSpec) -> Callable[[], None]:
-    """Make the next load import a function's module again. Returns a function that restores the old "
-    "module."""
+    """Make the next load import a function's module again. Returns a function that restores the old module."""
     name = spec.source.partition(":")[0]
     before = sys.modules.pop(name, None)
 

@@ -51,8 +51,7 @@ class LoadRetries:
         return FailedVersion.of(version) in self._pauses
 
     def failed(self, version: Version, now_s: float) -> str:
-        """Note that a load has just failed. Returns a text about the next try for the log; "" if there is "
-        "none."""
+        """Note that a load has just failed. Returns a text about the next try for the log; "" if there is none."""
         tried = FailedVersion.of(version)
         if not version.fingerprint or version.abandoned:
             self.forget(tried)

@@ -11,8 +11,7 @@ TELL_SECONDS = 10.0
 """How often a long start is logged."""
 LEAST_LIMIT_AGAIN_SECONDS = 60.0
 TIMES_LONGEST = 10
-"""A start after the first may take this many times the longest start so far, because all workers wait for "
-"it."""
+"""A start after the first may take this many times the longest start so far, because all workers wait for it."""
 
 
 class Start:

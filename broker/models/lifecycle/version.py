@@ -29,8 +29,7 @@ class VersionState(Enum):
 
 @dataclass(slots=True, eq=False)
 class Version:
-    """One version. `spec` is the model's spec with this version's own source. Changed under the "
-    "repository's lock."""
+    """One version. `spec` is the model's spec with this version's own source. Changed under the repository's lock."""
 
     number: int
     spec: ModelSpec

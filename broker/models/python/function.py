@@ -182,8 +182,7 @@ def adopt(
 
 
 def _gives_no_arrays(function: Callable[..., Any]) -> tuple[str, str] | None:
-    """Cause and remedy for a function whose call only creates a coroutine or generator; None for all "
-    "others."""
+    """Cause and remedy for a function whose call only creates a coroutine or generator; None for all others."""
     name = getattr(function, "__qualname__", None) or repr(function)
     for each in (function, type(function).__call__):
         if inspect.iscoroutinefunction(each) or inspect.isasyncgenfunction(each):

@@ -16,8 +16,7 @@ Sides = dict[str, tuple[str, list[Any]]]
 
 
 def keras_function(model: Any) -> tuple[Callable[..., Any], Sides, Sides, str]:
-    """A Keras model as a function of arrays, its inputs and outputs as {name: (dtype, shape)}, and its "
-    "effects."""
+    """A Keras model as a function of arrays, its inputs and outputs as {name: (dtype, shape)}, and its effects."""
     if not getattr(model, "built", False) or not getattr(model, "inputs", None):
         raise InvalidInput(
             f"{model!r} is not a built Keras model with known inputs; call it once on data, or give it an "

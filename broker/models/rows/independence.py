@@ -37,8 +37,7 @@ from worker_client.wire.signature import Signature
 VERSION = 2
 """The version of the examination: results of other versions are not used."""
 SECONDS = 3.0
-"""Seconds of trials for one signature, after its accepted inputs are known. Half of that is enough for a "
-"result."""
+"""Seconds of trials for one signature, after its accepted inputs are known. Half of that is enough for a result."""
 TRIALS = 16
 _ROWS = 4
 _PROBED = 60
@@ -85,8 +84,7 @@ def examine(
     seconds: float = SECONDS,
     clock: Callable[[], float] = monotonic,
 ) -> Verdict:
-    """Run made-up requests, and the examples, whole, separately, joined and split. `limit`: maximum rows "
-    "of a batch."""
+    """Run made-up requests, and the examples, whole, separately, joined and split. `limit`: maximum rows of a batch."""
     reason = structure(signature)
     if reason:
         return Verdict(reason)
@@ -227,8 +225,7 @@ class _Trials:
         self._until = self._clock() + max(self._seconds, 1.2 * _FEWEST_RUNS * self.row_seconds)
 
     def _choices(self, base: Recipe) -> Iterator[Recipe]:
-        """The examples first, then each accepted family and length, with several inputs in new "
-        "combinations."""
+        """The examples first, then each accepted family and length, with several inputs in new combinations."""
         for number, _ in enumerate(self._examples[:4]):
             yield Recipe((), 1, number)
         start = base

@@ -23,8 +23,7 @@ LENGTHS = (8, 64, 1, 16, 3, 40, 224)
 """Sizes to try for free dimensions other than the rows."""
 
 _SMALL_FLOATS, _SMALL_RANGES = 9, 7
-"""The number of first families with small values, from which no model can make an answer of many "
-"megabytes."""
+"""The number of first families with small values, from which no model can make an answer of many megabytes."""
 MOST = 1000
 """The largest integer. A model may use any integer as a size without declaring it: it repeats a word that often, or
 makes a mask of that length. TensorFlow truncates a larger one to 32 bits and allocates up to 48 GiB for that many
@@ -129,8 +128,7 @@ def _per_row(rng: Rng, shape: Shape, least: float, most: float) -> Any:
 
 
 def _mixed(rng: Rng, shape: Shape) -> np.ndarray:
-    """Rows of very different magnitude side by side: influence between rows is most visible in the small "
-    "ones."""
+    """Rows of very different magnitude side by side: influence between rows is most visible in the small ones."""
     return np.asarray(rng.normal(size=shape) * _per_row(rng, shape, -3, 3))
 
 

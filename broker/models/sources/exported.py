@@ -1,5 +1,4 @@
-"""SavedModels: the MetaGraph with the spec's tags, its variables, its tables; TF1 and TF2 exports, TF1 "
-"Hub modules."""
+"""SavedModels: the MetaGraph with the spec's tags, its variables, its tables; TF1 and TF2 exports, TF1 Hub modules."""
 
 from __future__ import annotations
 
@@ -82,8 +81,7 @@ def _check_variables(spec: ModelSpec, directory: Path, meta_graph: Any) -> None:
 
 
 def _restore(spec: ModelSpec, directory: Path, loader: Any, meta_graph: Any, session: Any) -> None:
-    """Import the graph, read the variables, fill the tables: the steps of TensorFlow's loader, with "
-    "separate errors."""
+    """Import the graph, read the variables, fill the tables: the steps of TensorFlow's loader, with separate errors."""
     tags = list(meta_graph.meta_info_def.tags)
     step, remedy = "", ""
     try:

@@ -21,8 +21,7 @@ _MOST = 8
 
 
 def fill(spec: ModelSpec, path: Path, session: Any) -> tuple[Mapping[str, Any], Any]:
-    """Import the graph at `path` into the session; returns no signatures, and its GraphDef. Raises "
-    "ModelLoadError."""
+    """Import the graph at `path` into the session; returns no signatures, and its GraphDef. Raises ModelLoadError."""
     graph_def = _read(spec, path)
     try:
         with session.graph.as_default():

@@ -49,8 +49,7 @@ ALL_CORES = 0
 """TensorFlow's own default for intra-op threads: one for each core this process may use."""
 
 LIGHT_WEIGHT_BYTES = 2_000_000
-"""Models with less on disk are first opened with one thread, others with all cores; a measurement then "
-"decides."""
+"""Models with less on disk are first opened with one thread, others with all cores; a measurement then decides."""
 PROBE_SECONDS = 0.05
 
 
@@ -102,8 +101,7 @@ class SessionModel:
         return run
 
     def callable_on(self, signature_name: str, *, caller_thread: bool) -> Run:
-        """Another callable of this signature, on the caller's thread or in the pool, regardless of the "
-        "spec."""
+        """Another callable of this signature, on the caller's thread or in the pool, regardless of the spec."""
         return runner_of(self._session, self._endpoints[signature_name], caller_thread)
 
     def plain_run(self, signature_name: str) -> Run:
@@ -247,8 +245,7 @@ def adopt(
     *,
     owned: bool = False,
 ) -> SessionModel:
-    """Serve tensors of a session that other code uses and closes, unless it is `owned`. Raises "
-    "InvalidInput."""
+    """Serve tensors of a session that other code uses and closes, unless it is `owned`. Raises InvalidInput."""
     if not isinstance(session, BaseSession):
         raise InvalidInput(f"model {spec.name!r}: {session!r} is not a tf.compat.v1.Session")
     if not outputs:

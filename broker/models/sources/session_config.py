@@ -1,5 +1,4 @@
-"""Makes the ConfigProto of a model's session from the broker's needs, the spec, and the user's "
-"`session_config`."""
+"""Makes the ConfigProto of a model's session from the broker's needs, the spec, and the user's `session_config`."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Decides which signatures of an opened graph can be served: the declared ones, or one made from tensor "
-"names."""
+"""Decides which signatures of an opened graph can be served: the declared ones, or one made from tensor names."""
 
 from __future__ import annotations
 
@@ -42,8 +41,7 @@ def of_tensors(graph: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
 
 
 def of_spec(spec: ModelSpec, graph: Any) -> GraphSignature:
-    """The signature that `spec.inputs` and `spec.outputs` make, or the graph itself. Raises "
-    "ModelLoadError."""
+    """The signature that `spec.inputs` and `spec.outputs` make, or the graph itself. Raises ModelLoadError."""
     inputs, outputs = as_mapping(spec.inputs), as_mapping(spec.outputs)
     if not outputs:
         all_inputs, outputs = frozen.names_of(spec, graph)
@@ -63,8 +61,7 @@ def of_spec(spec: ModelSpec, graph: Any) -> GraphSignature:
 def of_definitions(
     session: Any, definitions: Mapping[str, Any]
 ) -> tuple[dict[str, GraphSignature], dict[str, str]]:
-    """The signatures whose tensors can be sent to workers, by name, and the reasons why others cannot be "
-    "served."""
+    """The signatures whose tensors can be sent to workers, by name, and the reasons why others cannot be served."""
     endpoints: dict[str, GraphSignature] = {}
     left_out: dict[str, str] = {}
     for name in sorted(definitions):
@@ -104,8 +101,7 @@ def leave_out_marked(
 
 
 def mark_of(graph: Any, marks: Mapping[str, str], tensors: Iterable[str]) -> str:
-    """The text in `marks` of the first operation that computing these tensors runs; empty if there is "
-    "none."""
+    """The text in `marks` of the first operation that computing these tensors runs; empty if there is none."""
     if not marks:
         return ""
     names = sorted(operation.name for operation in operations_behind(graph, tensors))

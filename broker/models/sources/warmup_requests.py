@@ -90,8 +90,7 @@ def _tensors(entries: Iterable[Any]) -> dict[str, np.ndarray]:
 
 
 def _tf_examples(given: Any, signature: Signature) -> dict[str, np.ndarray]:
-    """Serialised tf.Examples for the one input of the signature. One message appended to another is "
-    "merged into it."""
+    """Serialised tf.Examples for the one input of the signature. One message appended to another is merged into it."""
     if len(signature.inputs) != 1:
         raise ValueError(
             f"signature {signature.name!r} takes {len(signature.inputs)} inputs, not tf.Examples"

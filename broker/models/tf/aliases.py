@@ -38,8 +38,7 @@ def aliased(bare: Run | None, signature: Signature, feeds: Sequence[str], fetche
 
 
 def _same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether two arrays are equal bit by bit, so that a NaN equals itself; strings are compared by "
-    "content."""
+    """Whether two arrays are equal bit by bit, so that a NaN equals itself; strings are compared by content."""
     if one is other:
         return True
     if one.dtype.hasobject:

@@ -17,8 +17,7 @@ _SPARSE = ("indices", "values", "dense_shape")
 
 
 class Component(NamedTuple):
-    """One tensor of a composite one: `role` is "flat_values", `kind` "ragged". `info` is a plain "
-    "TensorInfo."""
+    """One tensor of a composite one: `role` is "flat_values", `kind` "ragged". `info` is a plain TensorInfo."""
 
     role: str
     kind: str
@@ -29,8 +28,7 @@ class Component(NamedTuple):
 
 
 def components(info: Any) -> list[Component]:
-    """The components of a TensorInfo that is not a plain tensor; their infos are copies with names, "
-    "dtypes, shapes."""
+    """The components of a TensorInfo that is not a plain tensor; their infos are copies with names, dtypes, shapes."""
     if info.WhichOneof("encoding") == "coo_sparse":
         return _sparse(info)
     spec = info.composite_tensor.type_spec
@@ -39,8 +37,7 @@ def components(info: Any) -> list[Component]:
 
 
 def _sparse(info: Any) -> list[Component]:
-    """The three component tensors of a sparse tensor; all are int64 except the values (meta_graph.proto, "
-    "CooSparse)."""
+    """The three component tensors of a sparse tensor; all are int64 except the values (meta_graph.proto, CooSparse)."""
     made = []
     rank = None if info.tensor_shape.unknown_rank else len(info.tensor_shape.dim)
     shapes: tuple[list[int | None], ...] = ([None, rank], [None], [rank])
@@ -151,8 +148,7 @@ def _leaf_roles(structure: Any) -> list[tuple[str, str, int]]:
 
 
 def _leaves(structure: Any) -> Iterator[Any]:
-    """The tensor specs in a StructuredValue, in the order in which TensorFlow flattens it: dicts by "
-    "sorted key."""
+    """The tensor specs in a StructuredValue, in the order in which TensorFlow flattens it: dicts by sorted key."""
     kind = structure.WhichOneof("kind")
     if kind in ("tensor_spec_value", "bounded_tensor_spec_value", "type_spec_value"):
         yield structure

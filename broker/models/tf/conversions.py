@@ -18,8 +18,7 @@ from broker.models.model import Run
 
 
 def plain_name(dtype: Any) -> str:
-    """The name of a `tf.DType`; for a quantised one, the name of its integer: int8 for qint8, uint8 for "
-    "quint8."""
+    """The name of a `tf.DType`; for a quantised one, the name of its integer: int8 for qint8, uint8 for quint8."""
     name: str = dtype.base_dtype.name
     return name.removeprefix("q") if dtype.is_quantized else name
 

@@ -1,5 +1,4 @@
-"""Sets which GPUs TensorFlow sees in this process. TensorFlow looks for them only once, when it is first "
-"used."""
+"""Sets which GPUs TensorFlow sees in this process. TensorFlow looks for them only once, when it is first used."""
 
 from __future__ import annotations
 

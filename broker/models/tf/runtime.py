@@ -40,8 +40,7 @@ __all__ = [
 
 
 def onednn_enabled() -> bool:
-    """Whether oneDNN is on in this process, which its environment and its processor decided when it "
-    "started."""
+    """Whether oneDNN is on in this process, which its environment and its processor decided when it started."""
     try:
         from tensorflow.python.util import _pywrap_util_port
 
