@@ -7,7 +7,7 @@ number of connections is limited: a new one ends the oldest, so that slow client
 
 A website that is open in a browser can have its own name resolve to a loopback address, and so read what is served
 there (DNS rebinding). Therefore, at a loopback address, the page answers only requests whose Host is a number or
-localhost. Metrics and health answer all requests: their clients are configured by name, and are not browsers. """
+localhost. Metrics and health answer all requests: their clients are configured by name, and are not browsers."""
 
 from __future__ import annotations
 
