@@ -30,7 +30,7 @@ from broker.models.model import (
     no_such_signature,
     why_not_uncalled,
 )
-from broker.models.sources import exported, frozen, keras_file, libraries, warmup_requests
+from broker.models.sources import frozen, keras_file, libraries, saved_model, warmup_requests
 from broker.models.sources import signatures as endpoints
 from broker.models.sources.session_config import config_of
 from broker.models.spec import ModelSpec
@@ -206,7 +206,7 @@ def _open(spec: ModelSpec, path: Path, version: int, intra_op_threads: int) -> S
     forked.guard(session, BaseSession)
     try:
         frozen_graph = path.is_file()
-        definitions, graph_def = (frozen if frozen_graph else exported).fill(spec, path, session)
+        definitions, graph_def = (frozen if frozen_graph else saved_model).fill(spec, path, session)
         walk = GraphWalk(graph_def)
         del graph_def
         left_out: dict[str, str] = {}
@@ -220,7 +220,7 @@ def _open(spec: ModelSpec, path: Path, version: int, intra_op_threads: int) -> S
         del walk  # also frees the GraphDef, which may hold all weights
         runs = _runs(spec, session, found, left_out)
         if not (runs or left_out):
-            raise exported.without_signatures(spec, path)
+            raise saved_model.without_signatures(spec, path)
         if not runs:
             raise _nothing_to_serve(spec, left_out)
         signatures = {name: endpoint.signature for name, (endpoint, _) in runs.items()}
