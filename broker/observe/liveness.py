@@ -1,7 +1,7 @@
 """Decides from outside, by the run record, whether a broker's process makes progress. Knows no process and reads no
 clock.
 
-The process watches its own runs (`server/watch.py`). Its parent is the last resort: while code holds the interpreter's
+The process watches its own runs (`server/watchdog.py`). Its parent is the last resort: while code holds the interpreter's
 lock, no thread of the process runs, so the process cannot notice.
 """
 

@@ -25,7 +25,7 @@ from broker.models.tf import devices
 from broker.observe.telemetry import Observation
 from broker.server.lifeline import Lifeline
 from broker.server.presence import Presence
-from broker.server.watch import Watch
+from broker.server.watchdog import Watchdog
 from broker.sharing.access import Access
 from broker.sharing.memory import Memory, path_of
 from broker.tuning.tuner import tuned
@@ -76,7 +76,7 @@ class Server:
             self._load_models(adopted)
             self._put_together(access, on_idle)
             end = None if on_hung is None else partial(on_hung, self)
-            self.watch = Watch(self.intake, record, self.threads, self.loader.replace, end)
+            self.watch = Watchdog(self.intake, record, self.threads, self.loader.replace, end)
         except BaseException as error:
             if isinstance(error, Exception):
                 self.address_lock.note_failure(str(error) or type(error).__name__)

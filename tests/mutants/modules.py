@@ -53,7 +53,7 @@ MODULES: dict[str, str] = {
     "tests/process/test_predict.py tests/faults/test_flood.py",
     "worker_client/system/fork.py": "tests/process/test_fork.py tests/process/test_fork_unnoticed.py",
     # -- life and death
-    "broker/server/watch.py": "tests/faults/test_watchdog.py",
+    "broker/server/watchdog.py": "tests/faults/test_watchdog.py",
     "broker/observe/liveness.py": "tests/unit/test_liveness.py tests/faults/test_watchdog.py",
     "broker/supervision/suspicion.py": "tests/unit/test_suspicion.py tests/faults/test_watchdog.py",
     "broker/supervision/restart_policy.py": "tests/unit/test_restarts.py",

@@ -19,7 +19,7 @@ from broker.observe.liveness import (
     stuck,
     why_replace,
 )
-from broker.server.watch import Watch
+from broker.server.watchdog import Watchdog
 
 SECOND = 1_000_000_000
 START = 1000 * SECOND
@@ -104,7 +104,7 @@ def test_the_first_sign_of_life_comes_before_the_first_run() -> None:
     """Else a run that takes the lock at once would leave a process that has never given any, and so counts as well."""
     record = RunRecord()
     intake: Any = SimpleNamespace(served_signatures=[], runners=list)
-    watch = Watch(intake, record, {}, lambda model, cause: None, None)
+    watch = Watchdog(intake, record, {}, lambda model, cause: None, None)
     watch.start()
     try:
         assert record.seconds_since_beat(monotonic_ns() + 10 * SECOND) > 9

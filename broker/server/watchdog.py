@@ -43,8 +43,8 @@ _CANCEL_NS = 1_000_000_000
 Call = Callable[[Callable[[], None]], None]
 
 
-class Watch:
-    """The watch of one broker. `on_hung` ends the process if that is the broker's own, and need not return. `reload`
+class Watchdog:
+    """The watchdog of one broker. `on_hung` ends the process if that is the broker's own, and need not return. `reload`
     loads a model again that was ended. `threads`: each as a function that has it run an action between two rounds."""
 
     def __init__(
