@@ -22,6 +22,8 @@ from broker.tuning.records import default_folder, write_whole
 
 _log = logging.getLogger("onesession.tuning")
 
+MARK = "-rows-"
+"""In the names of their files, which lie among those of the tuning records and have no format of their own."""
 _SETTINGS = ("tags", "inputs", "outputs", "imports", "op_libraries", "xla", "session_config")
 
 
@@ -63,7 +65,7 @@ class RememberedVerdicts:
         if content is None:
             return None
         rest = json.dumps(_circumstances(model, name), sort_keys=True, default=str)
-        return self.folder / f"{content[:24]}-rows-{hashlib.sha256(rest.encode()).hexdigest()[:16]}.json"
+        return self.folder / f"{content[:24]}{MARK}{hashlib.sha256(rest.encode()).hexdigest()[:16]}.json"
 
 
 def _content(spec: ModelSpec) -> str | None:

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 import worker_client
 from broker.cli import main
 from broker.control_plane.query import ask
+from broker.doctor.checks import versions
 from broker.models.lifecycle.entry import ad_hoc_entry, entry_of
 from broker.models.rows import independence
 from broker.models.sources import session
@@ -196,4 +197,9 @@ def test_no_batches_are_measured_for_what_is_kept_apart(
         opened = probe.answer({"do": "open", "stand": 1, "spec": asdict(spec)})
         assert opened["batchable"] is batchable
         probe.answer({"do": "close"})
-    assert len(list((tmp_path / "onesession" / "tuning").glob("*-rows-*.json"))) == 2
+    folder = tmp_path / "onesession" / "tuning"
+    assert len(list(folder.glob("*-rows-*.json"))) == 2
+    found = versions.records(folder)  # what `onesession doctor` makes of them
+    assert (found.level.value, found.found) == ("ok", f"2 in {folder}")
+    next(folder.glob("*-rows-*.json")).write_text("{}")
+    assert versions.records(folder).level.value == "warning"

@@ -13,7 +13,9 @@ from broker.doctor.finding import Finding, ok, problem, warning
 from broker.doctor.target import Target
 from broker.tuning import machine
 from broker.tuning.records import FORMAT, default_folder
+from broker.tuning.verdicts import MARK
 
+_NAMED = 3
 _NEEDED = {"numpy": (1, 26), "posix_ipc": (1, 2), "msgpack": (1, 1, 0)}
 
 
@@ -52,7 +54,7 @@ def records(folder: Path) -> Finding:
     """Judge whether tuning can remember its measurements."""
     check = "tuning records"
     files = list(folder.glob("*.json")) if folder.is_dir() else []
-    broken = [path.name for path in files if not _readable(path)]
+    broken = sorted(path.name for path in files if not _readable(path))
     above = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     if not os.access(above, os.W_OK | os.X_OK):
         return warning(
@@ -64,7 +66,8 @@ def records(folder: Path) -> Finding:
     if broken:
         return warning(
             check,
-            f"unreadable in {folder}: {', '.join(sorted(broken))}",
+            f"{len(broken)} of {len(files)} in {folder} unreadable: {', '.join(broken[:_NAMED])}"
+            f"{', ...' if len(broken) > _NAMED else ''}",
             "remove these files; their models are measured again",
         )
     return ok(check, f"{len(files)} in {folder}")
@@ -76,7 +79,8 @@ def check_records(_target: Target) -> Finding:
 
 def _readable(path: Path) -> bool:
     try:
-        return bool(json.loads(path.read_text(encoding="utf-8"))["format"] == FORMAT)
+        message = json.loads(path.read_text(encoding="utf-8"))
+        return isinstance(message["apart"], str) if MARK in path.name else bool(message["format"] == FORMAT)
     except (OSError, ValueError, TypeError, KeyError):
         return False
 
