@@ -1,9 +1,8 @@
 """Decides from outside, by the run record, whether a broker's process makes progress. Knows no process and reads no
 clock.
 
-The process watches its own runs (`server/watchdog.py`). Its parent is the last resort: while code holds the interpreter's
-lock, no thread of the process runs, so the process cannot notice.
-"""
+The process watches its own runs (`server/watchdog.py`). Its parent is the last resort: while code holds the
+interpreter's lock, no thread of the process runs, so the process cannot notice. """
 
 from __future__ import annotations
 
