@@ -2,7 +2,8 @@
 clock.
 
 The process watches its own runs (`server/watchdog.py`). Its parent is the last resort: while code holds the
-interpreter's lock, no thread of the process runs, so the process cannot notice. """
+interpreter's lock, no thread of the process runs, so the process cannot notice.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models of tests/process/test_bench.py."""
+"""Models of tests/process/commands/test_bench.py."""
 
 from __future__ import annotations
 

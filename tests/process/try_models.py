@@ -1,4 +1,4 @@
-"""Models of tests/process/test_try.py."""
+"""Models of tests/process/commands/test_try.py."""
 
 from __future__ import annotations
 

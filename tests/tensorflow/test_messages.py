@@ -15,7 +15,7 @@ from broker.models.files import damage, no_space
 from broker.models.spec import ModelSpec
 from tests import brokers
 from tests.commands import ROOT, commands
-from tests.process.test_limits import CAN_MOUNT
+from tests.process.broker.test_limits import CAN_MOUNT
 
 
 @pytest.fixture

@@ -16,4 +16,5 @@ __all__ = ["USUAL", "WAYS", "Setup", "Way"]
 WAYS = {way.name: way for way in (*waiting.WAYS, *futures.WAYS, *loops.WAYS, *processes.WAYS)}
 USUAL = {name: way for name, way in WAYS.items() if name != "forked_in_c"}
 """A fork in C while other threads wait for the interpreter's lock may leave a child that hangs inside CPython, before
-any code of ours runs there: that way is to be asked for by name. tests/process/test_fork_unnoticed.py goes it alone."""
+any code of ours runs there: that way is to be asked for by name. tests/process/workers/test_fork_unnoticed.py goes it
+alone."""
