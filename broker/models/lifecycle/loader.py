@@ -15,17 +15,14 @@ out of service whose run was ended.
 
 from __future__ import annotations
 
-import gc
 import logging
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
-from broker.host.interpreter import low_switch_interval
 from broker.models.errors import ModelLoadError
 from broker.models.lifecycle import loading
 from broker.models.lifecycle.load_attempt import LoadAttempt
@@ -34,33 +31,20 @@ from broker.models.lifecycle.load_orders import Done, LoadOrder, LoadOutcome
 from broker.models.lifecycle.repository import Repository
 from broker.models.lifecycle.retries import FailedVersion, LoadRetries
 from broker.models.lifecycle.served_model import ServedModel
+from broker.models.lifecycle.unloader import TableSwitch, Unloader, close
 from broker.models.lifecycle.version import Version, VersionState
 from broker.models.model import LoadedModel
 from broker.models.spec import ModelSpec
 from broker.models.version_policy import numbered
-from worker_client.ipc.backoff import Backoff
 from worker_client.system import threads
 from worker_client.system.clock import monotonic
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound, Overloaded
 
 _log = logging.getLogger("onesession.models")
 
-_FIRST_CHECK_S, _LAST_CHECK_S = 0.002, 0.05
 _UNLOAD_S = 5.0  # how long an order waits
 _UNLOAD_FIRST_S = 30.0  # if the new version needs the memory
 _LEAVING_CHECK_S = 0.5
-
-
-class TableSwitch(Protocol):
-    """The part of the intake that the loader uses."""
-
-    def switch(self) -> None: ...
-
-    def switch_soon(self) -> None: ...
-
-    def release_model(self, model: LoadedModel) -> bool: ...
-
-    def expect_more_requests(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +81,10 @@ class Loader:
         self._jobs = LoadJobs()
         self._attempts: list[LoadAttempt] = []  # loads that may still be running
         self._orders: queue.SimpleQueue[LoadOrder | Replacement | None] = queue.SimpleQueue()
-        self._leaving: list[Version] = []  # to be unloaded as soon as nothing runs on them
-        self._leaving_lock = threading.Lock()
         self._seen: dict[str, dict[int, str]] = {}  # fingerprints at the last poll
         self._retries = LoadRetries()
         self._stopping = False
+        self._unloader = Unloader(repository, table_switch, announce, lambda: self._stopping)
         self._thread = threading.Thread(target=self._run, name="onesession-loader", daemon=True)
 
     def start(self) -> None:
@@ -144,7 +127,7 @@ class Loader:
             try:
                 order = self._orders.get(timeout=self._seconds_to_wait(next_poll))
             except queue.Empty:
-                self._unload_leaving()
+                self._unloader.end_leaving()
                 if self._poll_seconds and monotonic() >= next_poll:
                     self._poll()
                     next_poll = monotonic() + self._poll_seconds
@@ -165,7 +148,7 @@ class Loader:
             done(error)
 
     def _seconds_to_wait(self, next_poll: float) -> float | None:
-        waits = [_LEAVING_CHECK_S] if self._leaving else []
+        waits = [_LEAVING_CHECK_S] if self._unloader.leaving else []
         if self._poll_seconds:
             waits.append(max(0.0, next_poll - monotonic()))
         next_retry = self._retries.next_s()
@@ -246,8 +229,8 @@ class Loader:
     def _load_again_in_turn(self, replacement: Replacement) -> None:
         served, old = replacement.served, replacement.old
         try:
-            if old.model is not None and not self._end(old):
-                self._leaving.append(old)
+            if old.model is not None and not self._unloader.end(old):
+                self._unloader.leaving.append(old)
             self._load(served, replacement.again, LoadOutcome())
             with self._repository.lock:
                 served.forget_ended()
@@ -272,8 +255,8 @@ class Loader:
             return outcome
         going = _going(served.available, wanted, coming)
         first = served.spec.unload_first and bool(coming)
-        if first and not self._unload(going, outcome, _UNLOAD_FIRST_S):
-            self._stay(served, going, coming, outcome)
+        if first and not self._unloader.unload(going, outcome, _UNLOAD_FIRST_S):
+            self._unloader.put_back(going, coming, outcome)
             return outcome
         for version in coming:
             if not self._stopping:
@@ -283,7 +266,7 @@ class Loader:
             self._load_back(served, going, outcome)
         elif not first:
             going = [old for old in going if old.number not in served.labels.values()]
-            self._unload(going[: max(0, len(going) - _missing(served, wanted))], outcome, _UNLOAD_S)
+            self._unloader.unload(going[: max(0, len(going) - _missing(served, wanted))], outcome, _UNLOAD_S)
         if coming or going:
             with self._repository.lock:
                 served.forget_ended()
@@ -336,7 +319,7 @@ class Loader:
         try:
             version.spec = self._tuned(served, version)
             self.on_begin(name)
-            attempt = LoadAttempt(version, partial(self._fill, version), _close)
+            attempt = LoadAttempt(version, partial(self._fill, version), close)
             self._attempts.append(attempt)
             attempt.run(self._load_seconds, lambda: self._stopping)
         except Exception as error:
@@ -345,7 +328,7 @@ class Loader:
             if put_back is not None:
                 put_back()
             if not version.abandoned:
-                _close(version)
+                close(version)
             version.failed = True
             self._show(served, version, VersionState.END, str(error) or type(error).__name__)
             outcome.failed[number] = version.cause
@@ -390,85 +373,6 @@ class Loader:
                 served.versions.append(again)
             self._load(served, again, outcome)
 
-    def _unload(self, versions: list[Version], outcome: LoadOutcome, seconds: float) -> bool:
-        """Take versions out of service. Close those on which nothing runs any more within `seconds`, and the others
-        later. True if all are closed."""
-        if not versions:
-            return True
-        with self._repository.lock:
-            for version in versions:
-                version.enter(VersionState.UNLOADING)
-            self._repository.follow()
-        self._table_switch.switch()
-        self._announce()
-        deadline = monotonic() + seconds
-        for version in versions:
-            if self._await_end_of_requests(version, deadline):
-                self._close_unloaded(version)
-                outcome.unloaded.append(version.number)
-            elif not self._stopping:  # otherwise the broker drains and closes everything
-                outcome.draining.append(version.number)
-                self._leaving.append(version)
-                _log.warning(
-                    "model %r: version %d still has requests; it is unloaded when they are finished",
-                    version.spec.name,
-                    version.number,
-                )
-        with low_switch_interval():
-            gc.collect()  # a Graph is full of cycles
-        return not outcome.draining
-
-    def _stay(
-        self, served: ServedModel, going: list[Version], coming: list[Version], outcome: LoadOutcome
-    ) -> None:
-        """Put versions back into service that had to be unloaded first but still run: there is no room for the new
-        one."""
-        cause = "the version before it still has requests, and must be unloaded first"
-        with self._leaving_lock, self._repository.lock:
-            for version in coming:
-                version.enter(VersionState.END, cause)
-                version.failed = True
-                outcome.failed[version.number] = f"version {version.number} was not loaded: {cause}"
-            for version in [old for old in going if old in self._leaving]:
-                self._leaving.remove(version)
-                version.enter(VersionState.AVAILABLE)
-            self._repository.follow()
-        outcome.draining.clear()
-        self._table_switch.switch()
-        self._announce()
-
-    def _unload_leaving(self) -> None:
-        for version in list(self._leaving):
-            with self._leaving_lock:
-                ended = version in self._leaving and self._end(version)
-                if ended:
-                    self._leaving.remove(version)
-            if ended:
-                self._announce()
-
-    def _end(self, version: Version) -> bool:
-        """Close a version that is out of service, if nothing runs on it any more."""
-        if version.model is None or not self._table_switch.release_model(version.model):
-            return False
-        self._close_unloaded(version)
-        return True
-
-    def _close_unloaded(self, version: Version) -> None:
-        with self._repository.lock:
-            _close(version)
-            version.enter(VersionState.END, version.cause or "unloaded")
-        _log.info("model %r: version %d is unloaded", version.spec.name, version.number)
-
-    def _await_end_of_requests(self, version: Version, deadline: float) -> bool:
-        assert version.model is not None
-        pause = Backoff(_FIRST_CHECK_S, _LAST_CHECK_S)
-        waited = threading.Event()
-        while not self._table_switch.release_model(version.model):
-            if self._stopping or monotonic() >= deadline:
-                return False
-            waited.wait(pause.next_s())
-        return not self._stopping
-
 
 def _is_new(served: ServedModel, version: Version, again: bool) -> bool:
     """Whether the version must be loaded; `again` as for `Loader._bring_up_to_date`."""
@@ -494,11 +398,3 @@ def _missing(served: ServedModel, wanted: list[Version]) -> int:
     service, the latest first."""
     there = {each.number for each in served.available}
     return sum(version.number not in there for version in wanted)
-
-
-def _close(version: Version) -> None:
-    model, version.model = version.model, None
-    version.entries, version.ad_hoc = {}, {}
-    if model is not None:
-        with suppress(Exception):
-            model.close()
