@@ -76,7 +76,7 @@ def test_inodes() -> None:
     """Few names left is a warning; where they are not counted there is nothing to run out of."""
     told(shared_memory.inodes(1_000_000, 900_000), "ok", "900,000")
     told(shared_memory.inodes(1000, 10), "warning", "10 more", "nr_inodes")
-    told(shared_memory.inodes(0, 0), "ok", "does not count")
+    told(shared_memory.inodes(0, 0), "ok", "does not limit")
 
 
 @pytest.mark.parametrize(

@@ -311,7 +311,7 @@ def test_progress_is_told_in_the_log(caplog, monkeypatch):
     caplog.set_level(logging.INFO, "onesession.tuning")
     now = [0.0]
     monkeypatch.setattr(tuner, "monotonic", lambda: now[0])
-    tell = tuner._told()
+    tell = tuner._progress_logger()
     for done in range(1, 11):
         now[0] += 0.5
         tell("digits", RaceProgress(done, 18, 9.6 - done))
