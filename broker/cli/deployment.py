@@ -221,7 +221,7 @@ services:
     depends_on:
       broker:
         condition: service_healthy
-        restart: true  # a broker that was made anew has another /dev/shm
+        restart: true  # a new broker container has another /dev/shm
     restart: unless-stopped
 
 volumes:

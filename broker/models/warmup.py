@@ -76,7 +76,7 @@ def measure(
     `sizes` are run, so that the first real one finds memory, kernels and compiled code ready. Without `sizes` it is one
     of `max_rows`, or of as many as BATCH_SECONDS allow. Where zeros stand for an example, free dimensions are tried
     with larger sizes, too, the first one as well where requests run `apart`; without `larger` they are not, which is
-    for models that are compiled for each. A run that raises is no fault here, since zeros may be illegal
+    for models that are compiled for each. A run that raises is not an error here, because zeros may be invalid input
     for the model: a signature that cannot be measured counts as heavy.
     """
     good, failed = _run_all(run, examples)

@@ -1,4 +1,4 @@
-"""Whose turn it is: pure decisions about workers, of one priority.
+"""Decides which worker's turn it is, among workers of one priority. Pure.
 
     a worker that had nothing waiting --> new --turn--> old --turn--> the end of old ...
                                           first         | nothing waits when its turn comes: it leaves
@@ -33,7 +33,7 @@ class Turns(Generic[G]):
         return self._waiting > 0
 
     def __iter__(self) -> Iterator[tuple[Hashable, OrderedDict[Hashable, G]]]:
-        """Who waits, the next in turn first. To be left before anything changes."""
+        """The waiting workers with their groups, the next in turn first. Stop iterating before anything changes."""
         yield from self._new.items()
         self._let_go()
         for worker, groups in self._old.items():
@@ -68,7 +68,7 @@ class Turns(Generic[G]):
                 groups.move_to_end(key)
 
     def items(self) -> list[tuple[Hashable, list[tuple[Hashable, G]]]]:
-        """A copy of who waits where, in turn."""
+        """A copy of the waiting workers with their groups, in turn."""
         return [(worker, list(groups.items())) for worker, groups in [*self._new.items(), *self._old.items()]]
 
     def _groups_of(self, worker: Hashable) -> OrderedDict[Hashable, G] | None:

@@ -22,7 +22,7 @@ def write(path: Path, specs: Iterable[ModelSpec], onednn: bool | None) -> None:
     """Put these models' settings under [models.NAME], and `onednn` at the top; the file is created if it does not
     exist.
 
-    `onednn` None leaves that key alone. Raises InvalidInput if the file is no TOML or has something else under these
+    `onednn` None leaves that key alone. Raises InvalidInput if the file is not TOML or has something else under these
     names, OSError if it cannot be read or written.
     """
     path = Path(os.path.realpath(path))

@@ -1,7 +1,7 @@
 """LiteRT (TensorFlow Lite) files as models: each signature of the file, or its graph where it names none.
 
 The answers are those that an interpreter in the worker would give: quantised values go in and out as the file has them.
-An interpreter runs one request at a time and sets its sizes anew for each. So signatures without state take one from a
+An interpreter runs one request at a time and sets its sizes again for each. So signatures without state take one from a
 pool, which grows to the number of runs side by side; all that touches variables has one in common, behind a lock. The
 file is read into memory once for all of them: a file that is overwritten in place changes no answer.
 """
