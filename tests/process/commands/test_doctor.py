@@ -125,7 +125,7 @@ def test_no_broker_is_a_warning(place: Path) -> None:
     """Before the broker is started the machine can be examined without a failure."""
     found = finding("broker", place / "b.sock")
     assert found.level is Severity.WARNING
-    assert "broker serve" in found.remedy
+    assert "onesession serve" in found.remedy
 
 
 def test_a_directory_for_all_is_told(place: Path) -> None:
