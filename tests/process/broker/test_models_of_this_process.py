@@ -73,7 +73,8 @@ def test_a_broker_that_nobody_keeps_warns(address: str, model: Any) -> None:
         engine = Broker({"m": model}, address).start()._process
 
     with pytest.warns(
-        ResourceWarning, match=f"nobody keeps the broker at {address}, which is started: use `with"
+        ResourceWarning,
+        match=f"the broker at {address} is running, but no reference to it is left: use `with",
     ):
         start()
     assert engine is not None

@@ -337,7 +337,7 @@ def test_a_broker_in_python_may_be_left_dead(place: Path) -> None:
         client.model("double").predict(ROW)
         assert broker.pid is not None
         os.kill(broker.pid, signal.SIGKILL)
-        wait_until(lambda: broker._process is not None and broker._engine.has_ended(), "its end")
+        wait_until(lambda: broker._process is not None and broker._process.has_ended(), "its end")
         with pytest.raises(BrokerUnavailable):
             client.model("double").predict(ROW)
 

@@ -145,7 +145,7 @@ def test_an_answer_to_something_else_is_asked_for_again(
             model = client.model("light_sum")
             x = np.ones((1, 4), np.float32)
             model.predict(x)
-            channel = model.bound().channel  # type: ignore[union-attr]
+            channel = model.binding().channel  # type: ignore[union-attr]
             tampering.append(1)
             if how == "predict":
                 answer = model.predict(x)

@@ -131,7 +131,7 @@ def sweep_from_another_container() -> None:
             check=False,
         )
         assert "no dead broker has left" in done.stdout, done
-        assert "cannot be seen from here" in " ".join(done.stdout.split()), done
+        assert "is not visible from here" in " ".join(done.stdout.split()), done
         assert broker.names() == names
         call = (
             "import sys, numpy, worker_client\n"

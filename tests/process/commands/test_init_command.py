@@ -252,7 +252,7 @@ def test_no_file_is_overwritten(folder: Path, there: list[str]) -> None:
     done = init()
     assert done.exit_code == 1
     (line,) = done.output.splitlines()
-    assert f"there is {', '.join(there)} already" in line
+    assert f"{', '.join(there)} exists already" in line
     assert sorted(os.listdir(folder)) == there
     assert {(folder / name).read_text() for name in there} == {"mine"}
 

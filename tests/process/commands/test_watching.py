@@ -202,7 +202,7 @@ def test_top_shows_the_broker_and_ends(
     broker: TestBroker, client: Client, loaded: dict[str, Any], terminal: Terminal, key: bytes, status: int
 ):
     """On a screen of its own; the terminal is as it was afterwards."""
-    terminal.read_until(f"broker {broker.pid}.*double.*picky.*{os.getpid()} python.*q quits")
+    terminal.read_until(f"broker {broker.pid}.*double.*picky.*{os.getpid()} .*q quits")
     terminal.press(key)
     assert terminal.end() == status
     assert "Traceback" not in terminal.text

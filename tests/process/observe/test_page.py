@@ -94,7 +94,7 @@ def test_it_shows_what_the_broker_does(broker: TestBroker, client: Client) -> No
     wait_until(lambda: any(each["requests"] for each in status(broker)["signatures"]), "figures")
     told = status(broker)
     (worker,) = told["workers"]
-    assert worker["title"].startswith("python")
+    assert worker["title"]
     (double,) = [each for each in told["signatures"] if each["model"] == "double"]
     assert {"requests_per_second", "us", "light", "why"} <= double.keys()
     assert told["models"]["double"]["versions"][0]["state"] == "AVAILABLE"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import numpy as np
@@ -42,7 +43,7 @@ def test_it_refreshes_itself(broker: TestBroker, client: Client, browser: Chromi
     client.model("double").predict(np.ones((1, 4), np.float32))
     browser.wait_for("document.querySelector('h1 small').textContent !== ''")
     browser.wait_for(
-        "[...document.querySelectorAll('td')].some((each) => each.textContent.startsWith('python'))"
+        f"[...document.querySelectorAll('td')].some((each) => each.textContent == {os.getpid()})"
     )
     browser.evaluate("window.kept = document.querySelector('h1 small').textContent; 1")
     browser.wait_for("window.kept && document.querySelector('h1 small').textContent !== window.kept")

@@ -49,7 +49,7 @@ def test_typed_options_are_the_settings() -> None:
         (CLIENT.model("m"), {"predict", "submit", "map", "request", "inputs"}, {"bind", "_bound", "options"}),
         (aio.connect("/nowhere/b.sock"), {"model", "models", "close"}, {"calls_of", "ready", "_client"}),
         (aio.connect("/nowhere/b.sock").model("m"), {"predict", "submit", "signature"}, {"_model"}),
-        (Broker(), {"start", "stop", "address", "run_workers"}, {"_engine"}),
+        (Broker(), {"start", "stop", "address", "run_workers"}, {"_process"}),
         (worker_client, {"connect", "Client", "aio", "BrokerError"}, {"sys", "importlib", "timeouts"}),
     ],
     ids=["client", "model", "aio client", "aio model", "broker", "module"],
