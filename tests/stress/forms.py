@@ -79,7 +79,7 @@ class Caller:
             form(self)
         except BrokerError as error:
             ends = brokers.since(brokers_over), closings.since(closings_over), cleanings.since(cleanings_over)
-            self.count(verdict(error, *ends))
+            self.count(verdict(error, *ends, cleaned=cleanings_over > 0))
         else:
             self.count("answered")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,6 +22,7 @@ SPAN_SECONDS = 10.0
 _APART_SECONDS = 2.0  # of the answers that are kept
 _FRESH_SECONDS = 0.5
 _PATIENCE_SECONDS = 3.0
+_PAUSE_SECONDS = 0.01
 _MOST_TITLES = 200
 
 
@@ -54,8 +56,13 @@ class View:
         return {**told, "page": {"shape": page.shape, "cells": page.cells}}
 
     def _now(self) -> tuple[Page, Message]:
-        if not self._lock.acquire(timeout=_PATIENCE_SECONDS):
-            raise TooBusy
+        limit = monotonic() + _PATIENCE_SECONDS
+        while not self._lock.acquire(
+            blocking=False
+        ):  # without a timeout, which may be counted on the realtime clock
+            if monotonic() > limit:
+                raise TooBusy
+            time.sleep(_PAUSE_SECONDS)
         try:
             if self._made is None or monotonic() - self._made[0] >= _FRESH_SECONDS:
                 self._made = (monotonic(), *self._make())
