@@ -90,8 +90,8 @@ def check(address: Path, words: tuple[str, ...], seconds: float) -> None:
         said = reader.close()
     assert "Traceback" not in said, (seconds, said)
     assert "Exception ignored" not in said, (seconds, said)
-    # A command that asks may have been over, but for its end, when the signal came: then its own status counts. A serving
-    # broker stops in order, with status 0. To a shell, death by SIGINT is status 130 as well.
+    # A command that asks may have been over, but for its end, when the signal came: then its own status counts.
+    # A serving broker stops in order, with status 0. To a shell, death by SIGINT is status 130 as well.
     was_over = words[0] in OF_READERS and words[0] != "top" and status == 0
     in_order = words[0] == "serve" and status == 0 and "stopping" in said
     assert status in (INTERRUPTED, -signal.SIGINT) or not was_there or was_over or in_order, (
