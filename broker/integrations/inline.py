@@ -7,6 +7,7 @@ reload, and nothing here needs Linux.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,8 +102,8 @@ def _from(directory: str, source: str) -> str:
 
 
 def _import_tensorflow_for(specs: Sequence[ModelSpec]) -> None:
-    """Before the loaders do, which would take the process for a broker's and freeze the app's objects. Without it they
-    say what is missing."""
+    """Import TensorFlow before the loaders do. Where they import it themselves, they take the process for a broker's and
+    freeze the app's objects. If it is missing, the loaders say so."""
     if any(not (spec.is_function or folder.holds_python(spec.source)) for spec in specs):
         with contextlib.suppress(ImportError):
-            pass
+            importlib.import_module("broker.models.tf.runtime")

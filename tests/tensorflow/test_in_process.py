@@ -16,7 +16,7 @@ from tests.brokers import serving
 
 ROOT = Path(__file__).parents[2]
 CALLS = """
-import os, sys, numpy as np, worker_client
+import gc, os, sys, numpy as np, worker_client
 from worker_client import BrokerUnavailable
 
 client = worker_client.connect()
@@ -25,6 +25,7 @@ x = np.random.default_rng(7).random((5, model.inputs[0].shape[1]))
 y = model.predict({model.inputs[0].name: x})
 np.save(sys.argv[1], next(iter(y.values())))
 if client.address.startswith("inline:"):
+    assert gc.get_freeze_count() == 0, "the app's objects were taken for a broker's"
     if os.fork() == 0:
         try:
             model.predict(x, timeout=30)
