@@ -102,8 +102,8 @@ def _from(directory: str, source: str) -> str:
 
 
 def _import_tensorflow_for(specs: Sequence[ModelSpec]) -> None:
-    """Import TensorFlow before the loaders do. Where they import it themselves, they take the process for a broker's and
-    freeze the app's objects. If it is missing, the loaders say so."""
+    """Import TensorFlow before the loaders do. Where they import it themselves, they take the process for a broker's
+    and freeze the app's objects. If it is missing, the loaders say so."""
     if any(not (spec.is_function or folder.holds_python(spec.source)) for spec in specs):
         with contextlib.suppress(ImportError):
             importlib.import_module("broker.models.tf.runtime")
