@@ -20,6 +20,10 @@ KINDS = (
     "counter",
     "random",
     "lstm",
+    "table",
+    "masked",
+    "branch",
+    "sliced",
     "flex",
     "custom",
 )
@@ -144,6 +148,44 @@ def _random(tf: Any) -> Any:
 def _lstm(tf: Any) -> Any:
     net = tf.keras.Sequential([tf.keras.Input(batch_shape=(1, 5, 3), name="x"), tf.keras.layers.LSTM(4)])
     return tf.lite.TFLiteConverter.from_keras_model(net).convert()
+
+
+def _table(tf: Any) -> Any:
+    x = tf.TensorSpec([None, None], tf.float32, name="x")
+    return _of_functions(
+        tf,
+        tf.Module(),
+        serving_default=(lambda x: {"best": tf.reduce_max(x, 1), "spread": tf.math.reduce_std(x)}, [x]),
+    )
+
+
+def _masked(tf: Any) -> Any:
+    """What it computes of the values above 0, of which there may be none."""
+    x = tf.TensorSpec([None], tf.float32, name="x")
+    return _of_functions(
+        tf,
+        tf.Module(),
+        serving_default=(lambda x: {"y": tf.reduce_max(tf.boolean_mask(x, x > 0.0)) * 2.0}, [x]),
+    )
+
+
+def _branch(tf: Any) -> Any:
+    """The same in a subgraph."""
+    x = tf.TensorSpec([None], tf.float32, name="x")
+
+    def branch(x: Any) -> Any:
+        largest = lambda: tf.reduce_max(tf.boolean_mask(x, x > 0.0))  # noqa: E731
+        return {"y": tf.cond(x[0] < 9.0, largest, lambda: tf.reduce_min(x)) * 2.0}
+
+    return _of_functions(tf, tf.Module(), serving_default=(branch, [x]))
+
+
+def _sliced(tf: Any) -> Any:
+    """The same of the first `n` values."""
+    x, n = tf.TensorSpec([None], tf.float32, name="x"), tf.TensorSpec([], tf.int32, name="n")
+    return _of_functions(
+        tf, tf.Module(), serving_default=(lambda x, n: {"y": tf.reduce_max(x[:n]) * 2.0}, [x, n])
+    )
 
 
 def _flex(tf: Any) -> Any:

@@ -23,7 +23,7 @@ from broker.models.spec import ModelSpec
 from tests.brokers import TestBroker, serving
 from tests.lite_files import KINDS
 from tests.side_by_side import made_once
-from worker_client import Client, InvalidInput, ModelNotFound
+from worker_client import Client, InvalidInput, ModelFailed, ModelNotFound
 
 REFUSED = ("flex", "custom")
 RNG = np.random.default_rng(4)
@@ -121,6 +121,39 @@ def test_rows_are_joined_only_where_they_are_independent(broker: TestBroker) -> 
     assert "depend" in told["dependent"] or "differs" in told["dependent"]
     assert "not free" in told["fixed"]
     assert "draws random numbers" in told["random"]
+
+
+EMPTY: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("table", {"x": ROWS}, {"x": ROWS[:1, :0]}),
+    ("table", {"x": ROWS}, {"x": ROWS[:0]}),
+    ("masked", {"x": np.float32([1, 5])}, {"x": np.float32([-1, -5])}),
+    ("branch", {"x": np.float32([1, 5])}, {"x": np.float32([-1, -5])}),
+    ("sliced", {"x": np.float32([1, 5]), "n": np.int32(2)}, {"x": np.float32([1, 5]), "n": np.int32(0)}),
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "others", "empty"), EMPTY, ids=lambda value: value if type(value) is str else ""
+)
+def test_nobody_gets_what_an_earlier_run_has_left(
+    broker: TestBroker, client: Client, kind: str, others: dict[str, Any], empty: dict[str, Any]
+) -> None:
+    """LiteRT skips what is to be computed of nothing, and its output is then what an earlier run left in memory."""
+    model = client.model(kind)
+    with worker_client.connect(broker.address) as other:
+        answer = other.model(kind).predict(dict(others))
+        for _ in range(2):
+            with pytest.raises(ModelFailed, match="its answer is undefined: .* has no elements"):
+                model.predict(dict(empty))
+        again = other.model(kind).predict(dict(others))
+    for name, value in answer.items():
+        np.testing.assert_array_equal(again[name], value)
+
+
+def test_no_rows_have_no_answer_to_be_wrong(client: Client) -> None:
+    """Where nothing comes out, nothing can be anybody else's."""
+    assert client.model("float").predict(ROWS[:0]).shape == (0, 3)
+    assert client.model("text").predict(TEXTS[:0]).shape == (0, 1)
 
 
 def test_many_callers_at_once(client: Client, files: Mapping[str, Path]) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +40,8 @@ _CONVERT = (
 )
 _AGAIN = "Copy or convert the model again"
 
-Call = Callable[..., Sequence[Any]]
-"""An interpreter's signature, as a function of its inputs by position."""
+Call = Callable[..., Sequence[Any] | None]
+"""An interpreter's signature, as a function of its inputs by position. None: the answer is undefined (`_defined`)."""
 _Opened = Mapping[str, tuple[Signature, Call]]
 
 
@@ -156,6 +156,11 @@ def _run_of(pool: _Shared | _Pool, signature: Signature) -> Run:
                 found = opened[name][1](*feeds)
         except _ERRORS as error:
             raise ModelFailed(f"{type(error).__name__}: {_one_line(error)}") from error
+        if found is None:
+            raise ModelFailed(
+                "its answer is undefined: an input, or a tensor on the way, has no elements, and LiteRT skips what is "
+                "computed from it; send rows with elements, of which the model keeps some"
+            )
         return [_checked(spec, value) for spec, value in zip(signature.outputs, found, strict=True)]
 
     return run
@@ -211,7 +216,7 @@ def _open(spec: ModelSpec, path: Path, version: int, content: bytes, lite: lite_
     threads = spec.intra_op_threads or 1  # as an interpreter has it of whom nothing else is said
 
     def open_one() -> _Opened:
-        return _signatures(lite.open(content, threads), left_out)
+        return _signatures(lite.open(content, threads), file, left_out)
 
     try:
         return LiteModel(spec, version, file, open_one, left_out)
@@ -221,7 +226,7 @@ def _open(spec: ModelSpec, path: Path, version: int, content: bytes, lite: lite_
         raise _refused(spec, str(error), _CONVERT) from error
 
 
-def _signatures(interpreter: Any, left_out: dict[str, str]) -> _Opened:
+def _signatures(interpreter: Any, file: LiteFile, left_out: dict[str, str]) -> _Opened:
     """What it can run. Raises InvalidInput if that is nothing, and what the interpreter does where it lacks an op."""
     interpreter.allocate_tensors()
     names = sorted(interpreter.get_signature_list())
@@ -231,13 +236,36 @@ def _signatures(interpreter: Any, left_out: dict[str, str]) -> _Opened:
     opened = {}
     for name, (inputs, outputs, call) in ways.items():
         try:
-            opened[name] = Signature(name, _specs(inputs), _specs(outputs)), call
+            perhaps_empty = file.perhaps_empty(file.signatures.get(name, 0))
+            made = Signature(name, _specs(inputs), _specs(outputs))
+            opened[name] = made, _defined(call, interpreter, perhaps_empty)
         except (InvalidInput, ValueError, TypeError) as error:
             left_out[name] = str(error)
     if not opened:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise InvalidInput(f"none of its signatures can be served ({reasons})")
     return opened
+
+
+def _defined(call: Call, interpreter: Any, perhaps_empty: Mapping[int, Collection[int]]) -> Call:
+    """The call, which returns None if its outputs may be what an earlier run left in memory, and so another caller's:
+    the interpreter's kernels skip inputs without elements, but the outputs of these may have some."""
+
+    def defined(*feeds: np.ndarray) -> Sequence[Any] | None:
+        found = call(*feeds)
+        assert found is not None
+        if not any(np.size(output) for output in found):
+            return found
+        if not all(feed.size for feed in feeds) or any(
+            0 in details["shape"]
+            for subgraph, computed in perhaps_empty.items()
+            for details in interpreter.get_tensor_details(subgraph)
+            if details["index"] in computed
+        ):
+            return None
+        return found
+
+    return defined
 
 
 Details = Mapping[str, Mapping[str, Any]]

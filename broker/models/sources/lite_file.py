@@ -4,7 +4,7 @@ computing. The interpreter reads where a damaged file points to, and would end t
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 _CALLS = ("IF", "WHILE", "CALL", "STABLEHLO_WHILE", "STABLEHLO_COMPOSITE", "STABLEHLO_REDUCE")
@@ -14,6 +14,19 @@ _DRAWS = ("RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL")
 _SHARED = ("VAR_HANDLE", "READ_VARIABLE", "ASSIGN_VARIABLE")
 _FLEX = "custom Flex"
 """The beginning of what TensorFlow runs for the interpreter (SELECT_TF_OPS), in builds of it for apps."""
+_SIZED_BY_VALUES = ("WHERE", "UNIQUE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", "RANGE", "FILL")
+"""Operations whose outputs have as many elements as the values of their inputs say, and so perhaps none."""
+_SIZED_BY_INPUTS = (
+    "RESHAPE",
+    "SLICE",
+    "STRIDED_SLICE",
+    "TILE",
+    "BROADCAST_TO",
+    "SPLIT_V",
+    "ONE_HOT",
+    "BATCH_TO_SPACE_ND",
+)
+"""The same, where an input behind the first, which has the sizes, is computed."""
 _PURE_CUSTOM = (
     "TFLite_Detection_PostProcess",
     "Convolution2DTransposeBias",
@@ -40,6 +53,10 @@ class LiteFile:
             raise ValueError("it has no graph")
         self._operations = [list(self._operations_of(graph, model.BuffersLength())) for graph in graphs]
         self._keeps = [any(tensor.IsVariable() for tensor in _tensors(graph)) for graph in graphs]
+        self._computed = [_computed(graph) for graph in graphs]
+        self._sized_by_values = [
+            self._is_sized_by_values(*each) for each in zip(graphs, self._operations, self._computed)
+        ]
         self.signatures = {
             _text(signature.SignatureKey()): signature.SubgraphIndex()
             for signature in map(model.SignatureDefs, range(model.SignatureDefsLength()))
@@ -61,6 +78,22 @@ class LiteFile:
     def shares_state(self, subgraph: int) -> bool:
         """Whether its answer depends on what another signature writes."""
         return any(name in _SHARED for number in self._reached(subgraph) for name in self._operations[number])
+
+    def perhaps_empty(self, subgraph: int) -> Mapping[int, Collection[int]]:
+        """The tensors that a run of this subgraph computes, by subgraph, if the values of its inputs may leave some of
+        them without elements; otherwise nothing."""
+        reached = self._reached(subgraph)
+        return (
+            {n: self._computed[n] for n in reached} if any(self._sized_by_values[n] for n in reached) else {}
+        )
+
+    def _is_sized_by_values(self, graph: Any, names: Sequence[str], computed: Collection[int]) -> bool:
+        for number, name in enumerate(names):
+            operator = graph.Operators(number)
+            sizes = [operator.Inputs(n) for n in range(1, operator.InputsLength())]
+            if name in _SIZED_BY_VALUES or (name in _SIZED_BY_INPUTS and any(n in computed for n in sizes)):
+                return True
+        return False
 
     def _reached(self, subgraph: int) -> Sequence[int]:
         calls = any(name in _CALLS for name in self._operations[subgraph])
@@ -97,6 +130,12 @@ def _check_buffers(model: Any, size: int) -> None:
             buffer.DataAsNumpy()  # raises if it ends behind the file's end
         if buffer.Offset() > 1 and buffer.Offset() + buffer.Size() > size:
             raise ValueError("a buffer ends behind the end of the file")
+
+
+def _computed(graph: Any) -> Collection[int]:
+    """The tensors that operations write; all others are inputs or constants."""
+    operators = [graph.Operators(number) for number in range(graph.OperatorsLength())]
+    return {each.Outputs(number) for each in operators for number in range(each.OutputsLength())}
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
