@@ -57,8 +57,7 @@ class LineBar:
 
     def _write(self, end: str = "") -> None:
         self._written_s = monotonic()
-        sys.stderr.write(f"\r{self}{end}")
-        sys.stderr.flush()
+        _say(f"\r{self}{end}")
 
     def __str__(self) -> str:
         of = "" if self._total is None else f"/{self._total}"
@@ -73,7 +72,7 @@ class SummaryBar(LineBar):
 
     def _write(self, end: str = "") -> None:
         if end:
-            sys.stderr.write(f"{self}{end}")
+            _say(f"{self}{end}")
 
 
 class RichBar:
@@ -93,6 +92,8 @@ class RichBar:
 
 def bar(what: str, total: int | None) -> Bar:
     """The best that there is here. `total` is None where nobody knows."""
+    if sys.stderr is None:  # descriptor 2 was closed when Python started
+        return NoBar()
     if (tqdm := _module("tqdm.auto")) is not None:
         made: Bar = tqdm.tqdm(total=total, desc=what, unit=_UNIT, dynamic_ncols=True)
         return made
@@ -151,8 +152,15 @@ async def over_async(answers: AsyncIterator[T], make: Callable[[], Bar]) -> Asyn
             await answers.aclose()
 
 
+def _say(text: str) -> None:
+    """On standard error, if there is one that takes it: no call fails because its progress cannot be shown."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        sys.stderr.write(text)
+        sys.stderr.flush()
+
+
 def _is_terminal() -> bool:
-    return sys.stderr is not None and sys.stderr.isatty()
+    return sys.stderr is not None and not sys.stderr.closed and sys.stderr.isatty()
 
 
 def _module(name: str) -> Any:

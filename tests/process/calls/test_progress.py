@@ -168,3 +168,17 @@ def test_a_failure_ends_the_summary(client: Client, no_tqdm: None, capfd: pytest
     with pytest.raises(ModelFailed):
         client.model("picky").predict(ROWS + np.float32(13) - ROWS, batch_size=4, verbose=2)
     assert re.fullmatch(r"picky: 0/3 batches, \d+\.\d s\n", capfd.readouterr().err)
+
+
+@pytest.mark.parametrize("stderr", ["2>&-", "2>/dev/full"], ids=["closed", "full"])
+@pytest.mark.parametrize("absent", [PLAIN, ()], ids=["plain", "as installed"])
+def test_a_call_outlives_its_progress(broker: TestBroker, stderr: str, absent: tuple[str, ...]) -> None:
+    """Standard error may be closed, or take nothing: the answers come all the same."""
+    call = (
+        "for verbose in (1, 2, 'auto'): assert len(model.predict(rows, batch_size=4, verbose=verbose)) == 10\n"
+        "assert len(list(model.map([rows, rows], progress=True))) == 2"
+    )
+    program = PROGRAM.format(absent=absent, address=broker.address, model="double", call=call)
+    command = ["sh", "-c", f'exec "$0" -c "$1" {stderr}', sys.executable, program]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, timeout=60)
+    assert (done.stdout, done.returncode) == (b"answered\n", 0)
