@@ -374,7 +374,7 @@ class Intake:
         callers = [channel.pid for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS]
         busy = 2 * self._idle_ns < now - self._counted_ns
         self._counted_ns, self._idle_ns = now, 0
-        self._have_short_turns(not busy or self._expects_more)
+        self._shorten_slice(not busy or self._expects_more)
         if busy and now > self._waits.due_ns:
             self._waits.mark(now)
         if self.polling.judge(callers, [channel.pid for channel in self.channels], busy, now):
@@ -385,9 +385,9 @@ class Intake:
 
     def _expect_more_requests(self) -> None:
         self._expects_more = True
-        self._have_short_turns(True)
+        self._shorten_slice(True)
 
-    def _have_short_turns(self, short: bool) -> None:
+    def _shorten_slice(self, short: bool) -> None:
         if not self._slices or short == bool(self._usual_slice_ns):
             return
         before = ask_for(SLICE_NS if short else self._usual_slice_ns)

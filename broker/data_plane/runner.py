@@ -148,7 +148,7 @@ class Runner:
             self._failed(served, started)
             return
         finished = monotonic_ns()
-        split_request = request.complete(use, outputs, started, finished, prepared.rows)
+        again = request.complete(use, outputs, started, finished, prepared.rows)
         # From here on the slot belongs to its worker: counting no longer delays the request.
         if served.divisible and prepared.group is not None and not _all_have(prepared.rows, outputs):
             served.keep_apart(
@@ -163,8 +163,8 @@ class Runner:
             counters.output_bytes += output.nbytes
         if whose is not None:
             self._tracer.ran(served, (started, started, finished, monotonic_ns()), prepared.rows, 0, whose)
-        if split_request is not None:
-            self._finish(split_request)
+        if again is not None:
+            self._finish(again)
 
     def _run_several(self, batch: Sequence[Runnable], uses: Sequence[int]) -> None:
         now = monotonic_ns()
@@ -261,10 +261,10 @@ class Runner:
             self.mark_beside()
         return started
 
-    def _finish(self, split_request: Slot | None) -> None:
+    def _finish(self, again: Slot | None) -> None:
         """Run a request in one piece after all, because its model turned out not to run in parts."""
-        if split_request is not None:
-            self._run_direct(split_request, split_request.use, monotonic_ns())
+        if again is not None:
+            self._run_direct(again, again.use, monotonic_ns())
 
 
 def _count_bytes(

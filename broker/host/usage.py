@@ -65,8 +65,8 @@ def idle_s(processors: Collection[int], root: Path = ROOT) -> float | None:
 
 def resident_bytes() -> int:
     """Memory that this process has in use; 0 where the system does not tell, as models may run elsewhere in tests."""
-    told = lines(ROOT / "proc/self/statm")
-    return int(told[0].split()[1]) * mmap.PAGESIZE if told else 0
+    fields = lines(ROOT / "proc/self/statm")
+    return int(fields[0].split()[1]) * mmap.PAGESIZE if fields else 0
 
 
 def pss_bytes(pid: int, root: Path = ROOT) -> int:

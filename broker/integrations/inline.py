@@ -69,8 +69,8 @@ class InlineEngine:
 
     def ad_hoc(self, model: str, feeds: Sequence[str], fetches: Sequence[str]) -> dict[str, Any]:
         entry, operations, _ = self._repository.ad_hoc(model, tuple(feeds), tuple(fetches))
-        told = {"id": entry.id, "stateful": entry.stateful, "operations": operations}
-        return {**entry.signature.to_message(), **told, "max_run_seconds": entry.max_run_seconds}
+        fields = {"id": entry.id, "stateful": entry.stateful, "operations": operations}
+        return {**entry.signature.to_message(), **fields, "max_run_seconds": entry.max_run_seconds}
 
 
 def from_texts(texts: Sequence[str], directory: str) -> InlineEngine:

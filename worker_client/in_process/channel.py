@@ -260,7 +260,7 @@ class InProcessChannel:
         return self.event
 
     def join(self, listener: Listener) -> bool:
-        """Have an event loop told of its answers. It never has to listen itself: the thread of the models tells it."""
+        """Notify an event loop of its answers. The loop does not listen: the thread that runs the model notifies it."""
         self.listeners.join(listener)
         return False
 

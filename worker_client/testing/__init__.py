@@ -58,7 +58,7 @@ def fake(models: Mapping[str, Any], *, timeout: float | None = None, retries: in
     errors or functions answers one call after the other, and the last answers all that follow. `delay` is in seconds,
     `version` a number, `signature` a name. Raises InvalidInput.
     """
-    engine = FakeEngine(models)  # a mistake is told now
+    engine = FakeEngine(models)  # a mistake is reported now
     source = _of_engine(engine)
     return FakeClient(_connection(source, _of_engine, engine), *_options(timeout, retries))
 

@@ -50,8 +50,8 @@ class FakeModel:
 
     def message(self, number: int) -> dict[str, Any]:
         """As a broker reports it."""
-        told = {**self.signature.to_message(), "id": number, "stateful": "", "max_run_seconds": 0.0}
-        found = {"version": self.version, "default_signature": self.signature.name, "signatures": [told]}
+        fields = {**self.signature.to_message(), "id": number, "stateful": "", "max_run_seconds": 0.0}
+        found = {"version": self.version, "default_signature": self.signature.name, "signatures": [fields]}
         return {
             **found,
             "versions": [{**found, "state": AVAILABLE, "cause": ""}],

@@ -71,8 +71,8 @@ class LiteFile:
             if self._keeps[number]:
                 return "keeps state between runs (a variable tensor)"
             for name in self._operations[number]:
-                if told := _effect(name):
-                    return told
+                if effect := _effect(name):
+                    return effect
         return ""
 
     def shares_state(self, subgraph: int) -> bool:

@@ -55,22 +55,22 @@ class Page:
     cells: list[str]
 
 
-def rendered(told: Message, found: list[Figures], now: dict[str, Any]) -> Page:
-    """`told` is what the page says, `found` the figures of each signature, `now` the answer that they are of."""
+def rendered(report: Message, found: list[Figures], now: dict[str, Any]) -> Page:
+    """`report` is what the page says, `found` the figures of each signature, `now` the answer that they are of."""
     cells = Cells()
     body = together(
-        _header(told, cells),
+        _header(report, cells),
         element("p", id="note", role="status"),
-        cells.cell(_alarms(told), "p", class_="alarm"),
-        _tiles(told, found, cells),
+        cells.cell(_alarms(report), "p", class_="alarm"),
+        _tiles(report, found, cells),
         _load(shown(found, now), cells),
-        _workers(told, cells),
+        _workers(report, cells),
         element("h2", "Models"),
-        *ModelsPart(found, told["name"], cells).cards(told["models"]),
-        _elsewhere(told),
+        *ModelsPart(found, report["name"], cells).cards(report["models"]),
+        _elsewhere(report),
     )
     shape = hashlib.sha256(body.encode()).hexdigest()[:16]
-    return Page(_document(told["name"], cells.filled(body), shape), shape, cells.texts)
+    return Page(_document(report["name"], cells.filled(body), shape), shape, cells.texts)
 
 
 def _document(name: str, body: Html, shape: str) -> str:
@@ -87,15 +87,17 @@ def _document(name: str, body: Html, shape: str) -> str:
     return f"<!DOCTYPE html>\n{page}\n"
 
 
-def _header(told: Message, cells: Cells) -> Html:
-    restarts = f", {counted(told['restarts'], 'restart')}" if told["restarts"] else ""
-    age = cells.cell(f"pid {told['pid']}, up {wording.age(told['uptime_seconds'])}{restarts}", "small")
+def _header(report: Message, cells: Cells) -> Html:
+    restarts = f", {counted(report['restarts'], 'restart')}" if report["restarts"] else ""
+    age = cells.cell(f"pid {report['pid']}, up {wording.age(report['uptime_seconds'])}{restarts}", "small")
     links = [
         element("a", path, href=path.lstrip("/"))
         for path in ("/metrics", "/livez", "/readyz", "/status.json")
     ]
     return element(
-        "header", element("h1", f"onesession broker {told['name']} ", age), element("nav", *links, *_manual())
+        "header",
+        element("h1", f"onesession broker {report['name']} ", age),
+        element("nav", *links, *_manual()),
     )
 
 
@@ -111,30 +113,30 @@ def _manual() -> Iterator[Html]:
             yield element("a", "documentation", href=address, rel="noreferrer")
 
 
-def _alarms(told: Message) -> str:
+def _alarms(report: Message) -> str:
     """What is wrong, if anything."""
-    faults = [f"{name.replace('_', ' ')}: {times:,}" for name, times in told["faults"].items() if times]
-    refused = [f"refused without a model: {times:,} {kind}" for kind, times in told["refused"].items()]
-    return "; ".join([*(run["text"] for run in told["long_runs"]), *faults, *refused])
+    faults = [f"{name.replace('_', ' ')}: {times:,}" for name, times in report["faults"].items() if times]
+    refused = [f"refused without a model: {times:,} {kind}" for kind, times in report["refused"].items()]
+    return "; ".join([*(run["text"] for run in report["long_runs"]), *faults, *refused])
 
 
-def _tiles(told: Message, found: Sequence[Figures], cells: Cells) -> Html:
-    memory, process, waiting = told["shared_memory"], told["process"], told["waiting"]
-    slots = ", ".join(f"{count} {state}" for state, count in told["slots"].items() if count) or "none"
-    rows = sum(queue["rows"] for queue in told["queues"].values())
+def _tiles(report: Message, found: Sequence[Figures], cells: Cells) -> Html:
+    memory, process, waiting = report["shared_memory"], report["process"], report["waiting"]
+    slots = ", ".join(f"{count} {state}" for state, count in report["slots"].items() if count) or "none"
+    rows = sum(queue["rows"] for queue in report["queues"].values())
     way, _, why = wording.how_they_wait(waiting).partition(" (")
     facts = (
         ("requests/s", wording.number(sum(each.per_second for each in found)), ""),
-        ("workers", str(len(told["workers"])), ""),
+        ("workers", str(len(report["workers"])), ""),
         ("failed", wording.number(sum(each.failed for each in found)), ""),
         ("rows that wait", wording.number(rows), ""),
-        ("memory", wording.size(process["resident_bytes"]), f"{told['cpu_share']:.0%} of a CPU"),
+        ("memory", wording.size(process["resident_bytes"]), f"{report['cpu_share']:.0%} of a CPU"),
         ("shared memory", wording.size(memory["bytes"]), f"of {wording.size(memory['limit'])}"),
-        ("slots", str(sum(told["slots"].values())), slots),
+        ("slots", str(sum(report["slots"].values())), slots),
         ("waiting workers", way, why.rstrip(")")),
     )
     span = cells.cell(
-        f"Rates and times (p50 / p99) are of the last {wording.age(told['seconds'])}.", "p", class_="dim"
+        f"Rates and times (p50 / p99) are of the last {wording.age(report['seconds'])}.", "p", class_="dim"
     )
     return together(
         element("dl", *(_tile(cells, *fact) for fact in facts), class_="tiles"),
@@ -173,12 +175,12 @@ def _load(figures: list[Figures], cells: Cells) -> Html:
     )
 
 
-def _workers(told: Message, cells: Cells) -> Html:
+def _workers(report: Message, cells: Cells) -> Html:
     columns = (
         *(("pid", ""), ("process", "text"), ("req/s", ""), ("in flight", "")),
         *(("slots", "wide"), ("shared", "wide"), ("requests", "wide")),
     )
-    workers = told["workers"]
+    workers = report["workers"]
     rows = [
         (
             *(str(worker["pid"]), worker.get("title", "")),
@@ -208,21 +210,21 @@ def _more(number: int, noun: str, command: str) -> Iterator[Html]:
         )
 
 
-def _elsewhere(told: Message) -> Html:
+def _elsewhere(report: Message) -> Html:
     """Lines for a shell."""
     lines: list[str] = []
-    for address in told["metrics"]:
+    for address in report["metrics"]:
         path = address.removeprefix("unix:")
         at = f"--unix-socket {path} http://localhost" if address.startswith("unix:") else address
         lines += [f"curl -s {at}/{page}" for page in ("metrics", "readyz", "status.json")]
-    named = "" if told["name"] == "default" else f" --name {told['name']}"
+    named = "" if report["name"] == "default" else f" --name {report['name']}"
     lines += [f"onesession {command}{named}" for command in ("top", "stats", "models", "doctor")]
     return together(
         element("h2", "In a shell"),
         element("pre", element("code", "\n".join(lines))),
         element(
             "footer",
-            f"onesession {told['version']}. Times are the median and the 99th percentile, accurate to 25 %, ",
+            f"onesession {report['version']}. Times are the median and the 99th percentile, accurate to 25 %, ",
             "from a request's submission until its answer is in shared memory.",
         ),
     )

@@ -18,7 +18,7 @@ from worker_client.wire.address import runtime_directory
 Message = dict[str, Any]
 
 SPAN_SECONDS = 10.0
-"""Over how long rates and latencies are told, if somebody has asked so long ago."""
+"""The period of rates and latencies, if there was a request that long ago."""
 _APART_SECONDS = 2.0  # of the answers that are kept
 _FRESH_SECONDS = 0.5
 _PATIENCE_SECONDS = 3.0
@@ -52,8 +52,8 @@ class View:
 
     def message(self) -> Message:
         """As `onesession stats --json` has it, with the models, and the workers' titles and rates. Raises TooBusy."""
-        page, told = self._now()
-        return {**told, "page": {"shape": page.shape, "cells": page.cells}}
+        page, report = self._now()
+        return {**report, "page": {"shape": page.shape, "cells": page.cells}}
 
     def _now(self) -> tuple[Page, Message]:
         limit = monotonic() + _PATIENCE_SECONDS
@@ -74,7 +74,7 @@ class View:
         now = self._statistics()
         before = self._before(now)
         found = figures(now, before)
-        told = {
+        report = {
             **document(now, found),
             "name": name_of(now["address"]),
             "version": self._version,
@@ -89,7 +89,7 @@ class View:
                 for kind, n in each["errors"].items()
             },
         }
-        return rendered(told, found, now), told
+        return rendered(report, found, now), report
 
     def _before(self, now: Message) -> Message | None:
         """The answer of `SPAN_SECONDS` ago, or the last before that."""
@@ -139,7 +139,7 @@ def _without_places(models: Mapping[str, Message]) -> dict[str, Message]:
         name: {
             **_without(info, *_PLACES, "signatures"),
             "versions": [_without(version, *_PLACES) for version in info["versions"]],
-            "labels": {label: told["version"] for label, told in info["labels"].items()},
+            "labels": {label: labelled["version"] for label, labelled in info["labels"].items()},
         }
         for name, info in models.items()
     }

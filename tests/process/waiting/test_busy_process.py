@@ -44,7 +44,7 @@ def call_on(number: int, address: str) -> None:
         model.predict(ROW)
 
 
-def test_the_intake_wants_short_turns_unless_a_crowd_keeps_it_busy() -> None:
+def test_the_intake_has_a_short_time_slice_unless_many_workers_keep_it_busy() -> None:
     """The intake has a short time slice while its workers pause, and not while workers keep it busy."""
     with serving("double") as broker, worker_client.connect(broker.address) as client:
         for _ in range(2):
@@ -57,7 +57,7 @@ def test_the_intake_wants_short_turns_unless_a_crowd_keeps_it_busy() -> None:
 
 
 @pytest.mark.parametrize("what", ["heavy", "load"])
-def test_the_intake_wants_short_turns_once_it_has_company(what: str) -> None:
+def test_the_intake_has_a_short_time_slice_once_others_compute_beside_it(what: str) -> None:
     """The intake has a short time slice beside a heavy model's thread or a load, busy or not; these threads have
     none."""
     with serving("picky_heavy", "double") as broker, worker_client.connect(broker.address) as client:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.host import time_slice as short_turns
+from broker.host import time_slice
 from broker.host.time_slice import SLICE_NS, ask_for
 
 
@@ -52,5 +52,5 @@ def test_they_are_the_callers_alone(one_thread) -> None:
 
 def test_where_there_are_none_nothing_happens(one_thread, monkeypatch: pytest.MonkeyPatch) -> None:
     """On a machine whose system calls have other numbers."""
-    monkeypatch.setattr(short_turns.platform, "machine", lambda: "pdp11")
+    monkeypatch.setattr(time_slice.platform, "machine", lambda: "pdp11")
     assert not one_thread(partial(ask_for, SLICE_NS))
