@@ -37,9 +37,12 @@ class AwaitedStart:
         if self._fd < 0:
             self._open()
             return ""
-        text = self._text()  # read before the check of the holder: a holder writes its note first
+        text = self._text()
         current = locks.is_current(self._fd, self._lock)
         if current and (text == self._before or is_held(self._lock)):
+            return ""
+        text = self._text()  # again: the holder may have written its last note before it was found to have let go
+        if current and is_held(self._lock):  # by the next one, whose note that is
             return ""
         if not current:
             self._reopen()
