@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from benchmarks.harness import run
-from benchmarks.harness.options import common, count
+from benchmarks.harness.options import common, count, only
 from benchmarks.harness.rounds import RoundPlan
 from benchmarks.latency.bench import LatencyBench
 from benchmarks.latency.echo import T2
@@ -20,12 +20,7 @@ TARGETS = run.named((T1, T2, T4, T6, T9))
 
 
 @click.command()
-@click.option(
-    "--only",
-    multiple=True,
-    type=click.Choice(list(TARGETS), case_sensitive=False),
-    help="Measure this target only. May be given several times.",
-)
+@only(TARGETS, "target")
 @count("--rounds", 9, "Number of windows per arm.")
 @count("--calls", 2000, "Number of calls per window.")
 @click.option(

@@ -9,7 +9,7 @@ import click
 
 from benchmarks.harness import run
 from benchmarks.harness.interleaved import Pace
-from benchmarks.harness.options import common, count, seconds
+from benchmarks.harness.options import common, count, only, seconds
 from benchmarks.harness.rounds import RoundPlan
 from benchmarks.losses.cases import ALONE, HUGE, MANY, LossesBench
 
@@ -19,12 +19,7 @@ QUICK = {"rounds": 1, "calls": 40, "windows": 1, "seconds": 0.1, "workers": 2}
 
 
 @click.command()
-@click.option(
-    "--only",
-    multiple=True,
-    type=click.Choice(list(CASES), case_sensitive=False),
-    help="Measure this case only. May be given several times.",
-)
+@only(CASES, "case")
 @count("--rounds", 9, "Number of windows per arm in L1 and L2.")
 @count("--calls", 1000, "Number of calls per window in L1 and L2.")
 @count("--windows", 6, "Number of windows per arm in L3 at most.")

@@ -14,7 +14,7 @@ import click
 
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import run
-from benchmarks.harness.options import common, count
+from benchmarks.harness.options import common, count, only
 from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import Workbench
 from benchmarks.machine import ROOT
@@ -88,12 +88,7 @@ TARGETS = run.named((T12, T13))
 
 
 @click.command()
-@click.option(
-    "--only",
-    multiple=True,
-    type=click.Choice(list(TARGETS), case_sensitive=False),
-    help="Measure this target only. May be given several times.",
-)
+@only(TARGETS, "target")
 @count("--kills", 1000, "Number of kills in T12.")
 @count("--headers", 1_000_000, "Number of hostile headers in T13.")
 @common("survival")

@@ -57,6 +57,16 @@ def count(name: str, default: int, help: str, least: int = 1) -> Callable[[F], F
     return click.option(name, default=default, show_default=True, type=click.IntRange(least), help=help)
 
 
+def only(choices: Iterable[str], what: str) -> Callable[[F], F]:
+    """`--only`, to measure some of the targets or cases."""
+    return click.option(
+        "--only",
+        multiple=True,
+        type=click.Choice(list(choices), case_sensitive=False),
+        help=f"Measure this {what} only. May be given several times.",
+    )
+
+
 def windows(default: int) -> Callable[[F], F]:
     return count("--windows", default, "Number of windows per arm at most.")
 
