@@ -34,10 +34,13 @@ from broker.models.rows.trial_rows import kept_halves, picked, regrouped, shaken
 from worker_client.system.clock import monotonic
 from worker_client.wire.signature import Signature
 
-VERSION = 2
+VERSION = 3
 """The version of the examination: results of other versions are not used."""
 SECONDS = 3.0
-"""Seconds of trials for one signature, after its accepted inputs are known. Half of that is enough for a result."""
+"""Seconds of trials for one signature, after its accepted inputs are known. Half of that is enough for a result, but
+only once every family of values had its trial: on a busy machine, that takes longer."""
+_PATIENCE = 4
+"""How many times `SECONDS` the trials may take when the machine is busy or the model slow."""
 TRIALS = 16
 _ROWS = 4
 _PROBED = 60
@@ -47,7 +50,10 @@ _CHEAP_SECONDS = 0.15
 _FEWEST_RUNS = 20
 """Rows of the smallest meaningful trial."""
 _ENOUGH = 3
+"""Trials in which different rows had different answers: with fewer, nothing is known."""
 _FAR_TRIALS = (0, 1, 3, 5)
+_EXAMPLES = 4
+"""The most examples that have a trial of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,10 +100,11 @@ def examine(
     except _Dependent as found:
         return Verdict(str(found))
     except _OutOfTime:
-        if not trials.learned:
+        if trials.learned < _ENOUGH:
             return Verdict(
                 f"it is too slow to be examined: one row takes {trials.row_seconds:.2g} s", lasting=False
             )
+        return Verdict("", lasting=trials.slow)
     if trials.learned:
         return Verdict("")
     if not trials.answered:
@@ -152,6 +159,8 @@ class _Trials:
         self.answered = False
         self.error = ""
         self.row_seconds = 0.0
+        self.slow = False
+        """The trials need more time than they may take, however idle the machine."""
         self._here_seconds = 0.0  # seconds per row of this trial, whose rows may be longer
         self._run = run
         self._signature = signature
@@ -160,7 +169,8 @@ class _Trials:
         self._rng = np.random.default_rng(seed)
         self._clock = clock
         self._seconds = seconds
-        self._until = clock() + seconds
+        self._until = clock() + seconds  # when no trial should begin any more
+        self._end = self._until  # when no run may begin any more
         self._families = [families_of(spec, signature) for spec in signature.inputs]
         self._free = any(None in (spec.shape or ())[1:] for spec in signature.inputs)
         self._refused: set[tuple[int, int]] = set()  # (input, family that the model does not accept)
@@ -172,13 +182,18 @@ class _Trials:
         if base is None:
             return
         self._measure(base)
+        needed = self._needed()
         for number, choice in enumerate(self._choices(base)):
-            if self.learned >= _ENOUGH and self._left() < self._seconds / 2:
+            if number >= needed and self.learned >= _ENOUGH and self._left() < self._seconds / 2:
                 return
             small = self._rows_for(self._left() / 2)
             self._try(choice, small)
             if number in _FAR_TRIALS:
-                self._try_many(choice, small)
+                self._try_many(choice, small, self._left() if number else self._seconds)
+
+    def _needed(self) -> int:
+        """The number of trials until every example and every family of every input had one: no clock cuts these."""
+        return min(len(self._examples), _EXAMPLES) + max(map(len, self._families))
 
     # -- accepted inputs -----------------------------------------------------------------------------------------
 
@@ -216,17 +231,22 @@ class _Trials:
     def _measure(self, base: Recipe) -> None:
         """Measure the time of one row, without the first run, and set the time of the trials."""
         pool = draw(self._signature, base, 1, self._rng, self._examples)
-        for _ in range(2):
+        measured = []
+        for _ in range(3):
             begun = self._clock()
             self._run_quietly(pool, [0])
-            self.row_seconds = self._clock() - begun
+            measured.append(self._clock() - begun)
+        self.row_seconds = min(measured[1:])
         if _FEWEST_RUNS * self.row_seconds > 1.5 * self._seconds:
             raise _OutOfTime
-        self._until = self._clock() + max(self._seconds, 1.2 * _FEWEST_RUNS * self.row_seconds)
+        now = self._clock()
+        self._until = now + max(self._seconds, 1.2 * _FEWEST_RUNS * self.row_seconds)
+        self._end = now + _PATIENCE * self._seconds
+        self.slow = _FEWEST_RUNS * self._needed() * self.row_seconds > _PATIENCE * self._seconds
 
     def _choices(self, base: Recipe) -> Iterator[Recipe]:
         """The examples first, then each accepted family and length, with several inputs in new combinations."""
-        for number, _ in enumerate(self._examples[:4]):
+        for number, _ in enumerate(self._examples[:_EXAMPLES]):
             yield Recipe((), 1, number)
         start = base
         if base.example is not None:
@@ -303,9 +323,9 @@ class _Trials:
         if not all(same_outputs(alone[kept[0]], alone[number]) for number in kept):
             self.learned += 1
 
-    def _try_many(self, choice: Recipe, small: int) -> None:
-        """Compare distant rows, more than a batch has, if that is cheap."""
-        for rows in self._many(choice):
+    def _try_many(self, choice: Recipe, small: int, seconds: float) -> None:
+        """Compare distant rows, more than a batch has, if that is cheap: `seconds` are left."""
+        for rows in self._many(choice, seconds):
             if rows <= small:
                 continue
             pool = draw(self._signature, choice, 2 * rows, self._rng, self._examples)
@@ -327,13 +347,13 @@ class _Trials:
                 mixed = [one if stays else other for one, other, stays in zip(first, second, kept_here)]
                 self._compare_company(pool, first, base, mixed, list(kept_here))
 
-    def _many(self, choice: Recipe) -> list[int]:
+    def _many(self, choice: Recipe, seconds: float) -> list[int]:
         """The numbers of rows to run: above the limit, and far above it if rows are small and fast."""
         row = draw(self._signature, choice, 1, self._rng, self._examples)
         row_bytes = max(1, sum(feed.nbytes for feed in row))
         most = min(_BIG_BYTES // row_bytes, _MOST_ROWS)
         text = any(spec.dtype.hasobject for spec in self._signature.inputs)
-        afforded = int(self._left() * 0.3 / max(7 * self._here_seconds, 1e-9))
+        afforded = int(seconds * 0.3 / max(7 * self._here_seconds, 1e-9))
         past = min(self._limit + 3, most, afforded)
         far = min(
             16 * self._limit, most, 256 if text else most, int(_CHEAP_SECONDS / max(self._here_seconds, 1e-9))
@@ -476,7 +496,7 @@ class _Trials:
         return min(_ROWS, self._limit) if self.row_seconds * 10 * _ROWS <= seconds and self._limit > 2 else 2
 
     def _run_rows(self, pool: Feeds, request: Sequence[int]) -> Outputs:
-        if self._clock() >= self._until:
+        if self._clock() >= self._end:
             raise _OutOfTime
         begun = self._clock()
         try:

@@ -228,6 +228,11 @@ def another_way_beside_large_numbers(x):
     return [x * (1 + (x.max() > 500))]
 
 
+@kind(DEPENDENT, ROWS, (F, [None, 8]))
+def only_beside_numbers_beyond_ten_thousand(x):
+    return [x * (1 + (x.max() > 1e4))]
+
+
 @kind(DEPENDENT, {"x": ("bool", [None, 3])}, ("bool", [None]))
 def three_of_all(x):
     return [x.any(1) & (x.sum() > 3)]
@@ -328,6 +333,56 @@ def test_what_takes_too_long_is_left_to_be_examined_again() -> None:
     found = verdict((dense, ROWS, {"y": (F, [None, 5])}), clock=lambda: float(next(seconds)))
     assert "too slow to be examined" in found.apart
     assert not found.lasting
+
+
+class BusyClock:
+    """The clock of a machine that becomes busy after some runs of a model: each look then takes seconds longer."""
+
+    def __init__(self, runs: int, look_s: float) -> None:
+        self._runs = runs
+        self._look_s = look_s
+        self._now = 0.0
+
+    def model(self, each: Kind) -> Kind:
+        function, inputs, outputs = each
+
+        def run(*feeds: np.ndarray) -> Any:
+            self._runs -= 1
+            return function(*feeds)
+
+        return run, inputs, outputs
+
+    def __call__(self) -> float:
+        self._now += 1e-4 if self._runs > 0 else self._look_s
+        return self._now
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_busy_machine_skips_no_family(seed: int) -> None:
+    """The last family of values has its trial even if the time was over after the first few."""
+    clock = BusyClock(runs=100, look_s=0.01)
+    each = clock.model((only_beside_numbers_beyond_ten_thousand, ROWS, {"y": (F, [None, 8])}))
+    assert verdict(each, seed=seed, clock=clock).apart
+
+
+@pytest.mark.parametrize(("runs", "said"), [(10, "too slow to be examined"), (150, "")])
+def test_what_a_busy_machine_has_cut_short_is_not_remembered(runs: int, said: str) -> None:
+    clock = BusyClock(runs, look_s=0.2)
+    found = verdict(clock.model((dense, ROWS, {"y": (F, [None, 5])})), clock=clock)
+    assert said in found.apart
+    assert bool(said) is bool(found.apart)
+    assert not found.lasting
+
+
+def test_a_slow_model_is_examined_once() -> None:
+    """Its runs take a tenth of a second on an idle machine, too: so many trials must be enough."""
+    now = [0.0]
+
+    def slow(x: np.ndarray) -> list[np.ndarray]:
+        now[0] += 0.1
+        return dense(x)
+
+    assert verdict((slow, ROWS, {"y": (F, [None, 5])}), clock=lambda: now[0]) == Verdict("")
 
 
 def test_examples_stand_in_for_what_cannot_be_made_up() -> None:
