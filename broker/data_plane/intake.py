@@ -47,9 +47,7 @@ _log = logging.getLogger("onesession.intake")
 
 _ACTIVE_NS = 10_000_000  # a worker that submitted this recently counts as running
 _RECOUNT_NS = 2_000_000
-_HOLD_SLICE_NS = (
-    50_000  # scan the rings this often while a light model's batch is held, some hundred microseconds
-)
+_HOLD_SLICE_NS = 50_000  # scan the rings this often while a light model's batch is held
 _CHECK_S = 0.1  # how often a thread that waits for the intake checks whether it is being stopped
 _END_OF_RUNNERS_S = 0.5  # after their last run: an idle thread ends immediately
 
@@ -82,9 +80,8 @@ class Intake:
         self._runner = Runner(self.tracer, self._record.new_line(), True, self._concurrent_runs)
         self._waits = self._runner.waits
         self._queue: Queue[Runnable] = Queue(split)
-        self._pools: dict[
-            tuple[LoadedModel, bool], RunnerPool
-        ] = {}  # a model's stateful signatures have a pool of their own
+        # A model's stateful signatures have a pool of their own.
+        self._pools: dict[tuple[LoadedModel, bool], RunnerPool] = {}
         self._calls: deque[Callable[[], None]] = deque()
         self._retired: list[Channel] = []
         self._stopping = False
@@ -96,7 +93,7 @@ class Intake:
         self._poll_until_ns = 0
         self._recount_ns = self._scanned_ns = 0
         self._slices = True  # whether the system lets this thread set its time slice, as far as known
-        self._expects_more = False
+        self._contended = False  # other threads of this process compute, or will
         self._usual_slice_ns = 0  # saved while this thread has a shorter one
 
     # -- any thread ----------------------------------------------------------------------------------------------
@@ -141,10 +138,10 @@ class Intake:
         """As `switch`, but returns without waiting for the intake thread."""
         self.call(self._switch)
 
-    def expect_more_requests(self) -> None:
-        """Give the intake thread short time slices, because other threads of this process are about to compute: from
-        now on it must wake soon rather than run long."""
-        self.call(self._expect_more_requests)
+    def expect_contention(self) -> None:
+        """Other threads of this process are about to compute. From now on the intake thread has short time slices, so
+        that it soon gets a processor when a request comes."""
+        self.call(self._expect_contention)
 
     def release_model(self, model: LoadedModel) -> bool:
         """Whether nothing runs or waits any more for this model, which is no longer in the table; its runners then
@@ -294,7 +291,7 @@ class Intake:
         key = served.entry.model, served.stateful
         pool = self._pools.get(key)
         if pool is None:
-            self._expect_more_requests()
+            self._expect_contention()
             # One thread runs stateful requests: never two at a time, and each worker's in order.
             concurrency = 1 if served.stateful else served.entry.max_concurrency
             pool = self._pools[key] = RunnerPool(
@@ -374,7 +371,7 @@ class Intake:
         callers = [channel.pid for channel in self.channels if channel.last_taken_ns > now - _ACTIVE_NS]
         busy = 2 * self._idle_ns < now - self._counted_ns
         self._counted_ns, self._idle_ns = now, 0
-        self._shorten_slice(not busy or self._expects_more)
+        self._shorten_slice(not busy or self._contended)
         if busy and now > self._waits.due_ns:
             self._waits.mark(now)
         if self.polling.judge(callers, [channel.pid for channel in self.channels], busy, now):
@@ -383,8 +380,8 @@ class Intake:
 
     # -- calls ---------------------------------------------------------------------------------------------------
 
-    def _expect_more_requests(self) -> None:
-        self._expects_more = True
+    def _expect_contention(self) -> None:
+        self._contended = True
         self._shorten_slice(True)
 
     def _shorten_slice(self, short: bool) -> None:

@@ -315,7 +315,7 @@ class Loader:
         put_back = loading.import_again(served.spec) if served.spec.is_function else None
         version.enter(VersionState.LOADING)
         self._announce()
-        self._table_switch.expect_more_requests()
+        self._table_switch.expect_contention()
         try:
             version.spec = self._tuned(served, version)
             self.on_begin(name)

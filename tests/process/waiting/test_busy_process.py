@@ -18,6 +18,8 @@ from tests.workers import workers
 
 ROW = np.ones((1, 4), np.float32)
 
+pytestmark = pytest.mark.alone  # beside other tests a light model takes as long as a heavy one
+
 
 def in_a_hurry(broker: TestBroker) -> int:
     """How many of the broker's threads have a short time slice."""

@@ -19,6 +19,7 @@ import pytest
 from tests import leaks
 
 leaks.GRACE_S = {grace_s}
+leaks.Snapshot.shared = {beside_others}
 SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 kept = []
 """
@@ -30,8 +31,8 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[3]))
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # which would take most of the time
 
-    def run(source: str, grace_s: float = 0.1) -> pytest.RunResult:
-        pytester.makepyfile(PROLOGUE.format(grace_s=grace_s) + source)
+    def run(source: str, grace_s: float = 0.1, beside_others: bool = True) -> pytest.RunResult:
+        pytester.makepyfile(PROLOGUE.format(grace_s=grace_s, beside_others=beside_others) + source)
         return pytester.runpytest_subprocess(
             "-p", "tests.conftest", "-p", "pytest_timeout", "-o", "timeout=60"
         )
@@ -63,6 +64,7 @@ def test_clean(tmp_path):
     run(source).assert_outcomes(passed=1)
 
 
+@pytest.mark.alone  # the names of tests beside it would be its own
 @pytest.mark.parametrize("prefix", leaks.NAME_PREFIXES)
 def test_a_shared_memory_name_is_named_and_unlinked(run, prefix):
     """A name left in /dev/shm fails its test, and is gone afterwards."""
@@ -70,7 +72,7 @@ def test_a_shared_memory_name_is_named_and_unlinked(run, prefix):
 def test_leaky():
     pathlib.Path(f"/dev/shm/{prefix}-test-{{os.getpid()}}").touch()
 """
-    line = only_leak(run(source))
+    line = only_leak(run(source, beside_others=False))
     assert re.fullmatch(rf"shared-memory name /dev/shm/{re.escape(prefix)}-test-\d+", line)
     assert not Path(line.split()[-1]).exists()
 
@@ -89,6 +91,7 @@ name.unlink()
 """
 
 
+@pytest.mark.alone
 def test_a_name_that_another_run_has_mapped_is_no_leak(run, tmp_path):
     """Two test runs on one machine take nothing from each other."""
     name, go, there = Path(f"/dev/shm/onesession-other-{os.getpid()}"), tmp_path / "go", tmp_path / "there"
@@ -100,7 +103,7 @@ def test_beside_another_run():
 """
     command = [sys.executable, "-c", OTHER_RUN, name, go, there]
     with subprocess.Popen(command, stdin=subprocess.PIPE) as other:
-        run(source).assert_outcomes(passed=1)
+        run(source, beside_others=False).assert_outcomes(passed=1)
         assert name.exists()
         other.communicate()
 

@@ -8,6 +8,8 @@ import pytest
 
 from tests import leaks
 
+pytestmark = pytest.mark.alone  # the names that tests beside these leave would be theirs
+
 PROLOGUE = """
 import pathlib, subprocess, sys, time
 import pytest
