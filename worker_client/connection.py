@@ -322,9 +322,8 @@ class Connection:
         return BrokerUnavailable(f"the client was closed while the call waited for the broker at {self.path}")
 
     def _enter(self) -> None:
-        """Take the connection over if this process was forked from the one that used it."""
-        if self._process is not fork.here():
-            self.after_fork_in_child()
+        """Begin afresh if this process was forked from the one that used the connection."""
+        fork.here()  # once, by one thread: another may attach already, and would lose what it attaches to
 
     def after_fork_in_child(self) -> None:
         """Drop the channel, which belongs to the parent: the child must not keep the parent's socket open."""

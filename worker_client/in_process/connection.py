@@ -41,7 +41,6 @@ class InProcessConnection:
         self._token = token or f"{os.getpid()}.{next(_numbers)}"
         self._channel: InProcessChannel | None = None
         self._lock = Mutex()
-        self._process = fork.here()
         _of_copies[self._token] = self
         fork.register(self, InProcessConnection.after_fork_in_child)
 
@@ -68,8 +67,7 @@ class InProcessConnection:
         channel = self._channel
         if channel is not None and channel.open:
             return channel
-        if self._process is not fork.here():
-            self.after_fork_in_child()
+        fork.here()  # begins afresh in a child
         if closings not in (None, self.closings):
             raise BrokerUnavailable(
                 f"the client was closed while the call was under way (broker at {self.path})"
@@ -125,7 +123,6 @@ class InProcessConnection:
 
     def after_fork_in_child(self) -> None:
         """Threads, locks and calls are the parent's."""
-        self._process = fork.here()
         self._lock = Mutex()
         self._channel = None
 

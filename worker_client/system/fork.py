@@ -103,13 +103,15 @@ _wipes = _kernel_wipes()
 class Process:
     """One process. Objects made in it refer to it; in a child `word[0]` reads 0."""
 
-    __slots__ = ("_entered", "_entering", "_heirs", "word")
+    __slots__ = ("_begun", "_entering", "_heirs", "entered", "word")
 
     def __init__(self) -> None:
         self.word = new_word()
         self._heirs: dict[str, Process] = {}
         self._entering = _thread.RLock()  # not threading's, which gevent may have replaced
-        self._entered = False
+        self._begun = False
+        self.entered = False
+        """Whether everything of the parent's has been released."""
 
     def heir(self) -> Process:
         """The child's own Process, the same for all its threads. It is made without a lock, because a child must not
@@ -122,11 +124,15 @@ class Process:
         return bool(self._heirs)
 
     def enter(self) -> None:
-        """Release what belongs to the parent. The first thread does so, and the others wait for it."""
+        """Release what belongs to the parent. The first thread does so, and the others wait for it: what they made
+        meanwhile would be released as well."""
         with self._entering:
-            if not self._entered:
-                self._entered = True
-                _release()
+            if not self._begun:
+                self._begun = True
+                try:
+                    _release()
+                finally:
+                    self.entered = True
 
 
 _owners: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
@@ -162,7 +168,8 @@ def _enter() -> Process:
     while not process.word[0]:
         process = process.heir()
     process.enter()
-    _process = process
+    if process.entered:  # not so within the release, whose functions ask for this process as well
+        _process = process
     return process
 
 

@@ -9,6 +9,7 @@ import gc
 import itertools
 import os
 import signal
+import sys
 import threading
 from concurrent.futures import wait
 from pathlib import Path
@@ -23,6 +24,8 @@ from tests.forks import c_child, in_c_child
 from tests.process.workers.test_fork import ask
 from tests.workers import Talk, in_child, worker
 from worker_client import BrokerUnavailable, Client, Model, aio
+from worker_client.connection import Connection
+from worker_client.ipc.waiting import WaitMode
 from worker_client.system import fork
 
 MODELS = ("double", "tell", "gated")
@@ -355,6 +358,68 @@ def test_one_owner_that_fails_keeps_none_from_letting_go() -> None:
     assert in_c_child(calls) == [1, 1, 1, 0]
     assert in_c_child(lambda: (calls(), in_c_child(calls))[1]) == [2, 2, 2, 0]
     assert calls() == [0, 0, 0, 0]
+
+
+def test_the_threads_of_a_child_wait_until_its_parents_things_are_released() -> None:
+    """uWSGI starts the threads of a worker after a fork that Python is not told of: none begins before another has
+    released what it would begin with."""
+
+    class Owner:
+        process = fork.here()
+
+        def after_fork_in_child(self) -> None:
+            Owner.process = fork.here()
+            inside.set()
+            early.append(passed.wait(0.5))
+
+    def pass_by() -> None:
+        inside.wait()
+        fork.here()
+        passed.set()
+
+    def child() -> tuple[list[bool], bool]:
+        other = threading.Thread(target=pass_by)
+        other.start()
+        process = fork.here()
+        other.join()
+        return early, process is fork.here() is Owner.process
+
+    inside, passed, early = threading.Event(), threading.Event(), list[bool]()
+    owner = Owner()
+    fork.register(owner, Owner.after_fork_in_child)
+    assert in_c_child(child) == ([False], True)
+
+
+def test_the_threads_of_a_child_attach_once(used: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one has attached to, no other takes for its parent's."""
+    releases: list[None] = []
+    release = Connection.after_fork_in_child
+
+    def counted(connection: Connection) -> None:
+        releases.append(None)
+        release(connection)
+
+    monkeypatch.setattr(Connection, "after_fork_in_child", counted)
+    connection, model = Connection(Path(used.address), WaitMode.BLOCK), used.model("double")
+    model.predict(ROW)
+
+    def call() -> None:
+        together.wait()
+        connection.channel()
+        answers.append(model.predict(ROW, timeout=PATIENCE_S / 2))
+
+    def child() -> tuple[int, int]:
+        threads = [threading.Thread(target=call) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        sys.setswitchinterval(1e-6)
+        for thread in threads:
+            thread.join()
+        return len(answers), len(releases)
+
+    together, answers = threading.Barrier(8), list[np.ndarray]()
+    for _ in range(20):
+        assert in_c_child(child) == (8, 1)
 
 
 def test_what_a_child_makes_before_it_notices_is_its_own() -> None:
