@@ -9,6 +9,7 @@ STRESS_ARGS ?=
 FUZZ_ARGS ?=
 MUTANTS_ARGS ?=
 DOCS_ARGS ?=
+PACKAGE_ARGS ?=
 LOCK_ARGS ?=
 
 UV_VERSION := 0.13.8
@@ -18,6 +19,7 @@ PYTHON_VERSION := $(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_
 # PYTHON gets another environment.
 STAMP := $(VENV)/.installed-$(PYTHON_VERSION)
 DOCS_STAMP := $(VENV)/.docs-$(PYTHON_VERSION)
+PACKAGE_STAMP := $(VENV)/.package-$(PYTHON_VERSION)
 MUTANTS_STAMP := $(VENV)/.mutants-$(PYTHON_VERSION)
 ENGINES_STAMP := $(VENV)-engines/.installed-$(PYTHON_VERSION)
 
@@ -33,7 +35,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-engines stress fuzz mutants lint types format bench bench-report docs lock clean
+.PHONY: help venv demo test test-engines stress fuzz mutants lint types format bench bench-report docs package lock clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -88,6 +90,14 @@ docs: $(DOCS_STAMP) ## the pages as a site in site/, warnings as errors; DOCS_AR
 	@$(RUN) sphinx --fail-on-warning --keep-going --quiet --conf-dir docs/site $(DOCS_ARGS) docs site
 	@echo "docs: site/index.html"
 
+# pyroma also asks for an e-mail address of the authors and for the project's URL, which are not known yet.
+package: $(PACKAGE_STAMP) ## wheel and sdist in dist/, checked and tried in a fresh environment; PACKAGE_ARGS="--python python3.10 python3.13"
+	@rm -rf dist
+	@echo "build: sdist, and the wheel from it"; $(RUN) build --no-isolation --outdir dist . >/dev/null
+	@$(VENV)/bin/twine --no-color check --strict dist/*
+	@$(RUN) pyroma --min 10 --quiet --skip-tests AuthorEmail,Url . >/dev/null && echo "pyroma: 10/10"
+	@$(RUN) tests.package $(PACKAGE_ARGS)
+
 lock: ## write the files of constraints and locked/ anew, keeping pins that still fit; LOCK_ARGS=--upgrade moves all of them
 	@echo "[1/3] a passing environment with uv $(UV_VERSION)"; \
 	lock=$$(mktemp -d); trap 'rm -rf "$$lock"' EXIT; \
@@ -102,12 +112,13 @@ lock: ## write the files of constraints and locked/ anew, keeping pins that stil
 	    sed -E -f .ci/markers.sed "$$lock/$$1" > "$$1"; \
 	    echo "$$1: $$(grep -c == "$$1") pins"; \
 	}; \
-	pins constraints.txt --extra tensorflow --extra tensorflow-cpu --extra dev --extra mutants --extra docs; \
-	pins constraints-engines.txt --extra tensorflow-cpu --extra engines; \
+	pins constraints.txt --extra tensorflow --extra tensorflow-cpu --group dev --group mutants --group docs --group package; \
+	pins constraints-engines.txt --extra tensorflow-cpu --group engines; \
 	echo "[3/3] the hashes of what make installs"; mkdir -p locked; \
 	hashes() { resolve --constraint constraints.txt --no-annotate --generate-hashes --output-file "$$lock/$$1" "$${@:2}"; \
 	    sed -E -f .ci/markers.sed "$$lock/$$1" > "locked/$$1"; }; \
-	hashes venv.txt --extra tensorflow-cpu --extra dev; hashes docs.txt --extra docs; \
+	hashes venv.txt --extra tensorflow-cpu --group dev; \
+	for group in docs mutants package; do hashes $$group.txt --group $$group; done; \
 	echo "locked/: $$(cat locked/*.txt | grep -c -- --hash=) hashes"
 
 clean: ## remove the environment and every cache
@@ -135,15 +146,20 @@ $(DOCS_STAMP): $(STAMP) locked/docs.txt
 	@$(VENV)/bin/python -m pip install --require-hashes --requirement locked/docs.txt
 	@touch $@
 
-$(MUTANTS_STAMP): $(STAMP)
+$(PACKAGE_STAMP): $(STAMP) locked/package.txt
+	@echo "build, twine and pyroma"
+	@$(VENV)/bin/python -m pip install --quiet --require-hashes --requirement locked/package.txt
+	@touch $@
+
+$(MUTANTS_STAMP): $(STAMP) locked/mutants.txt
 	@echo "cosmic-ray, which makes the mutants"
-	@$(VENV)/bin/python -m pip install --constraint constraints.txt --no-build-isolation --editable '.[mutants]'
+	@$(VENV)/bin/python -m pip install --require-hashes --requirement locked/mutants.txt
 	@touch $@
 
 # Its own pins: what the engines bear with would hold back numpy and protobuf for all that is tested without them.
 $(ENGINES_STAMP): pyproject.toml constraints-engines.txt
 	@echo "PySpark, Ray, Dask, Beam and TensorFlow in $(VENV)-engines, about 4 GB unpacked"
 	@$(PYTHON) -m venv --clear $(VENV)-engines
-	@$(VENV)-engines/bin/python -m pip install --quiet --constraint constraints-engines.txt hatchling editables
-	@$(VENV)-engines/bin/python -m pip install --quiet --constraint constraints-engines.txt --no-build-isolation --editable '.[tensorflow-cpu,engines]'
+	@$(VENV)-engines/bin/python -m pip install --quiet --requirement constraints-engines.txt
+	@$(VENV)-engines/bin/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@

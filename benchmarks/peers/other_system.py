@@ -59,5 +59,5 @@ class OtherSystem:
 
     def missing(self) -> str | None:
         """Which module this environment lacks for it, if any."""
-        why = (modules.missing(module, "'onesession[dev]'") for module in self.imports)
+        why = (modules.missing(module, "--group dev") for module in self.imports)
         return next(filter(None, why), None)
