@@ -1,0 +1,1 @@
+"""`make package`: what would be published, tried as a user gets it."""
