@@ -1,3 +1,3 @@
 """The release of onesession: broker and workers need the same one."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
