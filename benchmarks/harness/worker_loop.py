@@ -24,6 +24,7 @@ from benchmarks.harness.timed import Answers, ArmWorker, Flow, Timed
 from benchmarks.workloads import Checker
 from broker.bench.load.arrivals import MOST_CALLS
 from broker.bench.load.forks import messages
+from broker.bench.load.loops import WindowRecord
 from broker.bench.load.samples import CallSamples
 from worker_client.wire.errors import BrokerError
 
@@ -53,30 +54,15 @@ def _serve(connection: Connection, worker: ArmWorker) -> None:
 
 
 def count(answers: Answers, checker: Checker, start_ns: int, end_ns: int) -> CallSamples:
-    """Count the answers that come between `start_ns` and `end_ns`; all are checked. Raises WrongAnswer.
-
-    The time that goes with them is from the last answer before them to the last of them, which neither counts a
-    call in part nor favours slow calls.
-    """
-    samples = CallSamples()
-    taken = samples.taken_ns
-    check, add = checker.check, taken.append
-    checked, first, last = checker.checked, start_ns, start_ns
+    """Count the answers that come between `start_ns` and `end_ns`; all are checked. Raises WrongAnswer."""
+    record, checked = WindowRecord(start_ns, end_ns), checker.checked
     for index, began_ns, ended_ns, answer in answers:
-        check(index, answer)
-        if ended_ns >= end_ns:
+        checker.check(index, answer)
+        if ended_ns >= end_ns or record.samples.answered == MOST_CALLS:
             break
-        if ended_ns > start_ns:
-            add(ended_ns - began_ns)
-            last = ended_ns
-            if len(taken) == MOST_CALLS:
-                break
-        else:
-            first = ended_ns
-    samples.per_s = len(taken) * 1e9 / (last - first) if taken else 0.0
-    samples.answered = len(taken)
-    samples.checked = checker.checked - checked
-    return samples
+        record.answered(began_ns, ended_ns)
+    record.samples.checked = checker.checked - checked
+    return record.done()
 
 
 def _one_by_one(timed: Timed, worker: ArmWorker) -> Flow:

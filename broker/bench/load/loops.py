@@ -35,7 +35,7 @@ class Caller:
 class WindowRecord:
     """Records the answers between `start_ns` and `end_ns`. `answers` keeps the last answer to each input."""
 
-    def __init__(self, start_ns: int, end_ns: int, inputs: int) -> None:
+    def __init__(self, start_ns: int, end_ns: int, inputs: int = 0) -> None:
         self.start_ns = start_ns
         self.end_ns = end_ns
         self.samples = CallSamples()
