@@ -40,7 +40,7 @@ _RELOADERS = {"WERKZEUG_RUN_MAIN": "Flask's", "RUN_MAIN": "Django's"}
 _STARTED_TWICE = (
     "{whose} reloader imports the app in two processes: start the broker only if {variable!r} is in "
     "os.environ, or run "
-    "the server under `broker run`"
+    "the server under `onesession run`"
 )
 
 

@@ -25,7 +25,7 @@ for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, sig
 print("ready", file=sys.stderr, flush=True)
 time.sleep(60)
 """
-"""A program for `broker run`: says when it is ready, and ends with status 40 at a signal that it names."""
+"""A program for `onesession run`: says when it is ready, and ends with status 40 at a signal that it names."""
 
 
 class Command:

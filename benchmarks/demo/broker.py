@@ -15,7 +15,7 @@ _STATUS_SECONDS = 30
 
 
 class BrokerCommand:
-    """`broker run --model digits=MODEL --name NAME`."""
+    """`onesession run --model digits=MODEL --name NAME`."""
 
     def __init__(self, name: str, model: Path) -> None:
         self.name = name
@@ -25,11 +25,11 @@ class BrokerCommand:
         ]
 
     def status(self) -> Message:
-        """The output of `broker status --json`. Raises DemoError."""
+        """The output of `onesession status --json`. Raises DemoError."""
         return self._ask("status")
 
     def models(self) -> Message:
-        """The output of `broker models --json`. Raises DemoError."""
+        """The output of `onesession models --json`. Raises DemoError."""
         return self._ask("models")
 
     def _ask(self, what: str) -> Message:

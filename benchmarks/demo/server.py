@@ -1,4 +1,4 @@
-"""gunicorn with one of the demo's apps, under `broker run` or alone: started, warmed up, measured, stopped.
+"""gunicorn with one of the demo's apps, under `onesession run` or alone: started, warmed up, measured, stopped.
 
 programs/hooks.py reports its events as datagrams, so nothing here waits for a fixed time: `listening` with the port
 that the kernel chose, and `answered` from each worker with the time from its fork to its first answer.
@@ -59,7 +59,9 @@ class DemoServer:
             command = [*broker.run_command, *command]
         environment = {"DEMO_INBOX": os.fspath(path), "DEMO_MODEL": os.fspath(directory / "digits")}
         try:
-            self.program = Program("broker run" if broker else "gunicorn", command, directory, environment)
+            self.program = Program(
+                "onesession run" if broker else "gunicorn", command, directory, environment
+            )
         except BaseException:
             self._inbox.close()
             raise

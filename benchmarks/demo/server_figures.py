@@ -14,7 +14,7 @@ from benchmarks.demo.server import DemoServer, WorkerStart
 from benchmarks.memory import ProcessMemory
 
 BROKER = "broker (TensorFlow)"
-PARENT = "broker run, its parent"
+PARENT = "onesession run, its parent"
 ARBITER = "gunicorn arbiter"
 WORKER = "gunicorn worker"
 
@@ -30,7 +30,7 @@ class Counters:
 
     @classmethod
     def of(cls, status: Message) -> Counters:
-        """From the output of `broker status --json`, in which the numbers of rows are strings."""
+        """From the output of `onesession status --json`, in which the numbers of rows are strings."""
         found = status["models"]["digits"]["serving_default"]
         batches = Counter({int(rows): runs for rows, runs in found["batch_rows"].items()})
         return cls(status["pid"], found["requests"], batches)

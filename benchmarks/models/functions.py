@@ -39,6 +39,12 @@ def strided(x: np.ndarray) -> np.ndarray:
     return workloads.strided(x)
 
 
+def cannot_load() -> None:
+    """A factory that fails. Its message says when: on the monotonic clock, in nanoseconds."""
+    time.sleep(0.2)
+    raise RuntimeError(f"no weights at {time.monotonic_ns()} ns")
+
+
 @signature(inputs={"x": ("float32", [None])}, outputs={"y": ("float32", [None])})
 def one_in_twenty(x: np.ndarray) -> np.ndarray:
     """Requests whose first value is not 0 take 100 ms."""

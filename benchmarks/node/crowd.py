@@ -7,8 +7,10 @@ parent --go--> process: shared(...), predict --right or the error--> parent: who
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import random
+import re
 import signal
 import time
 from dataclasses import dataclass, field
@@ -20,12 +22,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks import workloads
-from broker.bench.load.forks import ForkedProcess, wait_or_kill
+from broker.bench.load.forks import ForkedProcess, forked_processes, wait_or_kill
 from broker.control_plane.query import ask
 from worker_client import Client, node
 
 PATIENCE_S = 120.0
 MODEL = "head"
+BROKEN_MODEL = "cannot_load"
+_FAILED = re.compile(r"no weights at (\d+) ns")
 
 
 @dataclass(frozen=True)
@@ -133,6 +137,31 @@ def _call(wanted: WantedBroker, number: int, pipe: Connection) -> None:
     pipe.recv()
 
 
+def refusals(wanted: WantedBroker, processes: int) -> list[tuple[str, float]]:
+    """Start so many at once, for models of which one cannot be loaded: what each is told, and how many seconds after
+    the load failed (infinite if it is told anything else)."""
+    with forked_processes([partial(_be_refused, wanted)] * processes) as callers:
+        for caller in callers:
+            caller.connection.send("go")
+        told = [caller.receive(PATIENCE_S + 10) for caller in callers]
+    return [(text, _seconds_since_failure(text, at_ns)) for text, at_ns in told]
+
+
+def _be_refused(wanted: WantedBroker, pipe: Connection) -> None:
+    pipe.recv()
+    try:
+        wanted.client().model(BROKEN_MODEL).predict(np.ones((1, 128), np.float32))
+        text = "a broker serves a model that cannot be loaded"
+    except Exception as error:
+        text = f"{type(error).__name__}: {error}"
+    pipe.send((text, time.monotonic_ns()))
+
+
+def _seconds_since_failure(text: str, at_ns: int) -> float:
+    failed = _FAILED.search(text)
+    return (at_ns - int(failed[1])) / 1e9 if failed else math.inf
+
+
 def race(wanted: WantedBroker, processes: int, seconds: float, seed: int) -> tuple[int, list[str]]:
     """Processes that come and go about as fast as the broker ends; how many calls were right, and every error."""
     limit = time.monotonic() + seconds
@@ -148,7 +177,8 @@ def race(wanted: WantedBroker, processes: int, seconds: float, seed: int) -> tup
             try:
                 text = pipe.recv()
             except EOFError:
-                os.waitpid(pipes.pop(pipe), 0)
+                _, status = os.waitpid(pipes.pop(pipe), 0)
+                errors += [f"a process of the race ended with status {status}"] if status else []
                 pipe.close()
                 continue
             calls += text == ""
@@ -160,7 +190,8 @@ def _race(wanted: WantedBroker, number: int, seed: int, limit: float, pipe: Conn
     rng = random.Random(f"{seed} {number}")
     while time.monotonic() < limit:
         pipe.send(_visit(wanted, rng))
-        time.sleep(wanted.idle_seconds * 2 * rng.random())
+        # All have just been served: the first of them comes back at about the moment at which the broker ends.
+        time.sleep(wanted.idle_seconds * rng.uniform(0.95, 1.5))
 
 
 def _visit(wanted: WantedBroker, rng: random.Random) -> str:

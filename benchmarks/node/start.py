@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 
@@ -25,9 +26,9 @@ class NodeStartBench(Workbench):
     race_seconds: float
     seed: int
 
-    def wanted(self, idle_seconds: float) -> crowd.WantedBroker:
-        models = {crowd.MODEL: f"benchmarks.models.functions:{crowd.MODEL}"}
-        return crowd.WantedBroker(models, idle_seconds, str(self.directory / f"broker-{idle_seconds:g}.log"))
+    def wanted(self, idle_seconds: float, model: str = crowd.MODEL) -> crowd.WantedBroker:
+        log = self.directory / f"{model}-{idle_seconds:g}.log"
+        return crowd.WantedBroker({model: f"benchmarks.models.functions:{model}"}, idle_seconds, str(log))
 
 
 def _measure(bench: NodeStartBench) -> TargetResult:
@@ -37,10 +38,13 @@ def _measure(bench: NodeStartBench) -> TargetResult:
     for number in range(bench.rounds):
         bench.progress(number, bench.rounds, f"{bench.processes} processes at once")
         rounds.append(crowd.play(wanted, bench.processes, rng, kill=True))
+    bench.progress(0, 1, f"{bench.processes} processes at once, for a model that cannot be loaded")
+    told = crowd.refusals(bench.wanted(IDLE_SECONDS, crowd.BROKEN_MODEL), bench.processes)
     bench.progress(0, 1, f"start and end race, {bench.race_seconds:g} s")
     race = bench.wanted(RACE_IDLE_SECONDS)
     calls, errors = crowd.race(race, bench.racers, bench.race_seconds, bench.seed)
     wrong = [error for each in rounds for error in each.errors] + errors
+    wrong += [text for text, seconds in told if math.isinf(seconds)]
     missing = sum(each.callers - each.killed - each.right for each in rounds)
     figures = [
         _figure("calls that were not right", missing, 0),
@@ -49,14 +53,20 @@ def _measure(bench: NodeStartBench) -> TargetResult:
         _figure(
             "rounds that left something 2 s after idle_seconds", sum(bool(each.left) for each in rounds), 0
         ),
+        _figure(
+            "a model that cannot be loaded: the last caller has its message after",
+            max(seconds for _, seconds in told),
+            1,
+            "s",
+        ),
         _figure("errors in the start and end race", len(errors), 0),
     ]
-    notes = [f"start and end race: {calls:,} calls, {race.starts():,} starts", *wrong[:10]]
+    notes = [f"start and end race: {calls:,} calls, {race.starts():,} brokers", *wrong[:10]]
     return TargetResult(T22.name, T22.title, "ms", {}, figures, notes)
 
 
-def _figure(label: str, value: float, most: float) -> Figure:
-    return Figure(label, Spread.exact(value), "", most)
+def _figure(label: str, value: float, most: float, unit: str = "") -> Figure:
+    return Figure(label, Spread.exact(value), unit, most)
 
 
 T22 = MeasuredTarget("T22", "one broker a node, started by whoever comes first", _measure)

@@ -1,4 +1,4 @@
-"""`broker bench`: measures a model on this machine, called by real workers, beside the same model in each worker.
+"""`onesession bench`: measures a model on this machine, called by real workers, beside the same model in each worker.
 
                     +- master - workers that call the broker ---- shared memory ---- broker (the only session)
     sweep.py -------+

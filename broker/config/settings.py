@@ -73,7 +73,7 @@ class Settings:
     the GPUs that TensorFlow may see, such as "0,1", or is "none".
 
     `poll_seconds` is the time between two checks for new versions of the models on disk; with 0, the default, only
-    `broker reload` loads new versions. A new version is loaded once it has not changed between two checks.
+    `onesession reload` loads new versions. A new version is loaded once it has not changed between two checks.
 
     `start_seconds` limits the time of a start until all models are loaded, and the time to load one version while the
     broker serves; 0 sets no limit. When a process that ended is replaced, workers wait: that start may take ten times

@@ -242,7 +242,7 @@ def _take(path: Path) -> InheritedFds:
     check_directory(path.parent)
     if path.exists() and not path.is_socket():
         raise BrokerError(
-            f"{path} exists and is not a socket; move it away, or give the broker another --name"
+            f"{path} exists and is not a socket; move it away, or give the broker another name (--name)"
         )
     taken: list[Path] = []
     fds: list[int] = []
@@ -291,7 +291,7 @@ def _unlink(path: Path) -> None:
     except OSError as error:
         raise BrokerError(
             f"{path}, which a dead broker left, cannot be removed ({error.strerror}): "
-            "remove it as the user it belongs to, or give the broker another --name"
+            "remove it as the user it belongs to, or give the broker another name (--name)"
         ) from None
 
 

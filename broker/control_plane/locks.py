@@ -139,7 +139,7 @@ def _already_running(path: Path, note: LockRecord | None) -> AlreadyRunning:
     whose = f"pid {note.pid}" if note is not None and note.pid is not None else "just being started"
     removed = "" if of_socket(path).exists() else ", though its socket has been removed"
     return AlreadyRunning(
-        f"a broker ({whose}) already serves {path}{removed}; stop it, or give this one another --name"
+        f"a broker ({whose}) already serves {path}{removed}; stop it, or give this one another name (--name)"
     )
 
 
@@ -155,7 +155,7 @@ def _cannot_be_opened(path: Path, error: OSError) -> BrokerError:
         return BrokerError(why)
     return BrokerError(
         f"the lock {path} cannot be opened by uid {os.geteuid()} ({error.strerror}): it belongs to another "
-        "user, or its file system is read-only or full; give the broker another --name"
+        "user, or its file system is read-only or full; give the broker another name (--name)"
     )
 
 

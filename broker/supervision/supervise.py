@@ -50,7 +50,7 @@ _FROM_TERMINAL = 128  # si_code SI_KERNEL: the terminal has also sent it to the 
 _ENDING_SECONDS = 30.0
 
 
-# -- broker serve --supervise, Broker(...) -------------------------------------------------------------------------
+# -- onesession serve --supervise, Broker(...) -------------------------------------------------------------------------
 
 
 def serve(
@@ -141,7 +141,7 @@ def main() -> int:
         return 1
 
 
-# -- broker run ----------------------------------------------------------------------------------------------------
+# -- onesession run ----------------------------------------------------------------------------------------------------
 
 
 def run(settings: Settings, command: Sequence[str]) -> int:

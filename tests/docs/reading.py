@@ -30,7 +30,7 @@ DOCTOR_FOUND_SOMETHING = 1
 
 _SERVING, _BOOTING = "serving ", "Booting worker"
 _ran: set[str] = set()
-"""Servers that `broker run` has started: once each, on the first page; tests/servers run them with every option."""
+"""Servers that `onesession run` has started: once each, on the first page; tests/servers run them with every option."""
 
 
 class Reading:

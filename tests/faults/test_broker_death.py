@@ -244,7 +244,7 @@ def test_calls_of_every_kind_know_a_dead_broker(broker: TestBroker, client: Clie
         client.models,
     ]
     for call in calls:
-        with pytest.raises(BrokerUnavailable, match="broker serve"):
+        with pytest.raises(BrokerUnavailable, match="onesession serve"):
             call()
 
 

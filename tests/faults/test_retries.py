@@ -94,7 +94,7 @@ def test_calls_wait_for_a_broker_they_had(path: Path, client: Client, threads: T
 @pytest.mark.parametrize("way", WAYS)
 def test_a_first_call_where_no_broker_is_fails_at_once(client: Client, path: Path, way: str) -> None:
     """A first call does not wait for a broker that was never there; the error names address and remedy."""
-    with pytest.raises(BrokerUnavailable, match="Start one with `broker serve") as caught:
+    with pytest.raises(BrokerUnavailable, match="Start one with `onesession serve") as caught:
         WAYS[way](client)
     assert str(path) in str(caught.value)
     assert "was not back" not in str(caught.value), "it did not wait"
@@ -107,7 +107,7 @@ def test_a_broker_that_does_not_come_back_is_told_at_the_deadline(path: Path, wa
         meet_and_lose(path, client)
         client.timeout = 0.2
         with pytest.raises(
-            BrokerUnavailable, match=r"did not come back within.*Start one with `broker serve"
+            BrokerUnavailable, match=r"did not come back within.*Start one with `onesession serve"
         ) as caught:
             WAYS[way](client)
         assert str(path) in str(caught.value)
@@ -118,7 +118,7 @@ def test_retries_0_tells_at_once(path: Path, way: str) -> None:
     """With `retries=0` a call neither waits nor is run again."""
     with worker_client.connect(path, timeout=PATIENCE_S, retries=0) as client:
         meet_and_lose(path, client)
-        with pytest.raises(BrokerUnavailable, match="broker serve") as caught:
+        with pytest.raises(BrokerUnavailable, match="onesession serve") as caught:
             WAYS[way](client)
         assert "was not back" not in str(caught.value)
 

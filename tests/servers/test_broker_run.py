@@ -1,4 +1,4 @@
-"""gunicorn under `broker run`: the broker is the server's parent."""
+"""gunicorn under `onesession run`: the broker is the server's parent."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.servers.running import OTHER_SERVERS, Server, Traffic, is_broker, pla
 
 @contextlib.contextmanager
 def under_broker_run(*options: str) -> Iterator[tuple[Server, int]]:
-    """The server, which is `broker run`, and the arbiter's process id."""
+    """The server, which is `onesession run`, and the arbiter's process id."""
     run = [
         "python",
         "-m",

@@ -1,4 +1,4 @@
-"""`broker bench` on a SavedModel, beside the ways in which an app can call it by itself."""
+"""`onesession bench` on a SavedModel, beside the ways in which an app can call it by itself."""
 
 from __future__ import annotations
 

@@ -116,7 +116,7 @@ def test_a_large_default_must_be_given(client: Client) -> None:
 
 
 def test_the_signature_shows_it(broker: TestBroker, client: Client, tmp_path: Path) -> None:
-    """In Python, in `broker models`, and as JSON."""
+    """In Python, in `onesession models`, and as JSON."""
     told = "serving_default(temperature: float32[] = 2.0, x: float32[?, 2]) -> (y: float32[?, 2])"
     assert str(client.model("m").signature) == told
     assert "prefix: string[] = 'né:'" in str(client.model("m", signature="joined").signature)

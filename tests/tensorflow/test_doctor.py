@@ -1,4 +1,4 @@
-"""`broker doctor` on workers that have imported the real TensorFlow."""
+"""`onesession doctor` on workers that have imported the real TensorFlow."""
 
 from __future__ import annotations
 

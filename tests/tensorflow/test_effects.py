@@ -302,7 +302,7 @@ def test_in_a_broker(paths: dict[str, Path]) -> None:
 
 
 def test_what_is_told(loaded: Callable[..., Repository]) -> None:
-    """`broker models` and the workers learn what a run does."""
+    """`onesession models` and the workers learn what a run does."""
     found = loaded("counter")
     (told,) = found.describe()["m"]["signatures"]
     assert told["stateful"] == "writes variable 'n'"

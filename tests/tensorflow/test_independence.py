@@ -136,7 +136,7 @@ def test_so_do_those_that_a_session_is_asked_for(load: Load, client: Client) -> 
 
 
 def test_the_decision_is_shown_with_its_reason(broker: TestBroker) -> None:
-    """To programs, in the counters, and in the table of `broker models`."""
+    """To programs, in the counters, and in the table of `onesession models`."""
     score, probability = (described(broker, "ranking", name) for name in ("score", "serving_default"))
     assert (score["batchable"], score["apart"]) == (True, "")
     assert not probability["batchable"]

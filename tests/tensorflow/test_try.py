@@ -1,4 +1,4 @@
-"""`broker try` with SavedModels: every signature is shown, and none is called that changes something."""
+"""`onesession try` with SavedModels: every signature is shown, and none is called that changes something."""
 
 from __future__ import annotations
 

@@ -335,7 +335,7 @@ def test_tune_says_what_cannot_be_measured(cache: Path, saved_models: dict[str, 
 def measuring(
     cache: Path, mlp_path: Path, tmp_path: Path
 ) -> Iterator[tuple[subprocess.Popen[str], list[psutil.Process]]]:
-    """`broker serve`, which has begun to measure, and its probes."""
+    """`onesession serve`, which has begun to measure, and its probes."""
     command = ["serve", "--tune", "--tune-seconds", "300", "--model", f"mlp={mlp_path}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "broker", *command, "--name", str(tmp_path / "b.sock")],

@@ -2,7 +2,7 @@
 
     node-DIGEST.sock            the socket, as for any broker, with its .sock.lock
     node-DIGEST.start           locked with flock(2) while a process starts the broker, or while it ends; see below
-    node-DIGEST.toml            its models and settings: the file for `broker serve --config`
+    node-DIGEST.toml            its models and settings: the file for `onesession serve --config`
     node-DIGEST.log             its stderr, unless another log file is set
 
 The process that starts a broker passes the lock on to the broker's own process, by inheritance, and the broker releases

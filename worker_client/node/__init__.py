@@ -10,7 +10,7 @@ y = client.model("digits").predict(x)
                            | no broker                                                      |
                            v                                                                |
                         start lock  held by another process: wait                       |
-                           | ours: check again, start `broker serve`, which inherits the lock
+                           | ours: check again, start `onesession serve`, which inherits the lock
 
 The address is computed from the models and settings (`wanted.py`), so the same line leads to the same broker in every
 process of a node, and other models or settings lead to another broker. A process that finds no broker starts it

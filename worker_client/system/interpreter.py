@@ -33,7 +33,7 @@ def python() -> str:
             return path
     raise BrokerError(
         f"no Python {_version()} to start the broker's process with: this program is {own or 'unknown'}, and none of "
-        f"{', '.join(tried)} is one. Start the broker beside it: broker run --model NAME=PATH -- COMMAND"
+        f"{', '.join(tried)} is one. Start the broker beside it: onesession run --model NAME=PATH -- COMMAND"
     )
 
 

@@ -135,8 +135,8 @@ def name_prefix(path: Path) -> str:
 def unavailable(path: Path, why: str) -> BrokerUnavailable:
     """The error for a broker that does not answer: which one, why, and how to start one."""
     return BrokerUnavailable(
-        f"no broker answers at {path} ({why}). Start one with `broker serve --model NAME=PATH`, run your server "
-        f"under `broker run --model NAME=PATH -- COMMAND`, or point {VARIABLE} at the right one"
+        f"no broker answers at {path} ({why}). Start one with `onesession serve --model NAME=PATH`, run your server "
+        f"under `onesession run --model NAME=PATH -- COMMAND`, or point {VARIABLE} at the right one"
     )
 
 

@@ -22,7 +22,7 @@ message in whose bytes it arrived; a message with "fds": n takes the next n desc
 | shrink  | worker | I cannot map the new region of my slot: give it its first regions again |
 | event   | worker | give me an event for which my event loop can wait                    |
 | reload  | anyone of the broker's user | bring models up to date; answered when that is done |
-| status  | anyone | give me the data that `broker status` prints                         |
+| status  | anyone | give me the data that `onesession status` prints                         |
 | output  | broker | the slot has a new output region; its descriptor comes with this     |
 """
 

@@ -58,5 +58,7 @@ def limit_again(limit_s: float, longest_s: float) -> float:
 
 def _state(model: str, seconds: float) -> str:
     return (
-        f"model {model!r} has been loading for {seconds:.0f} s" if model else "it is not loading a model yet"
+        f"model {model!r} has been loading for {seconds:.0f} s"
+        if model
+        else "it is not loading a model yet, but importing TensorFlow or tuning"
     )

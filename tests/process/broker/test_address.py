@@ -93,7 +93,7 @@ def test_no_socket(place: Path) -> None:
     broker."""
     said = said_by_worker(place / "b.sock")
     assert "there is no such socket" in said
-    assert "broker serve" in said
+    assert "onesession serve" in said
 
 
 def test_a_stale_socket(place: Path) -> None:

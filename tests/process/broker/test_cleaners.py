@@ -159,7 +159,7 @@ def test_status_and_doctor_tell_the_truth(place: Path) -> None:
 
 
 def test_a_killed_brokers_lock_in_shm_is_swept(place: Path) -> None:
-    """It hinders no broker, and `broker doctor --sweep` removes it where none starts again."""
+    """It hinders no broker, and `onesession doctor --sweep` removes it where none starts again."""
     path = place / "b.sock"
     with serving("double", path=path) as broker:
         broker.kill()

@@ -1,5 +1,5 @@
-"""`broker run`, `broker serve --supervise` and `Broker(...)`: which parent restarts a dead broker, and when it gives
-up."""
+"""`onesession run`, `onesession serve --supervise` and `Broker(...)`: which parent restarts a dead broker,
+and when it gives up."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ while not stop.exists():
 
 
 def test_run_starts_its_broker_again(start: Start, place: Path) -> None:
-    """The command of `broker run` calls on while its broker is killed and told to stop; it notices nothing."""
+    """The command of `onesession run` calls on while its broker is killed and told to stop; it notices nothing."""
     command = run(start, CALLER, str(place / "stop"))
     command.wait_for("ready")
     for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV):
@@ -206,7 +206,7 @@ def serve(start: Start, model: str = "fickle:double") -> Command:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_serve_restarts_until_it_is_told_to_stop(start: Start, place: Path, number: int) -> None:
-    """`broker serve --supervise` survives the deaths of its broker process; a signal ends it in order."""
+    """`onesession serve --supervise` survives the deaths of its broker process; a signal ends it in order."""
     command = serve(start)
     command.wait_for("serving double")
     for _ in range(2):

@@ -1,4 +1,4 @@
-"""What `broker serve` tells systemd, whose end of the socket is this test."""
+"""What `onesession serve` tells systemd, whose end of the socket is this test."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SLOW_US, QUICK_US = 3_600_000_000, 400_000
 
 
 class Unit:
-    """One `broker serve` of gated models as systemd starts it."""
+    """One `onesession serve` of gated models as systemd starts it."""
 
     def __init__(self, place: Path, watchdog_us: int, abstract: bool, supervise: bool) -> None:
         self.place = place

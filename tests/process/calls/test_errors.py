@@ -82,7 +82,7 @@ def test_no_broker_is_told_with_the_way_to_start_one() -> None:
         client = worker_client.connect(place / "b.sock")
         model = client.model("double")
         for call in (lambda: model.predict(ROW), lambda: model.submit(ROW), client.models):
-            with pytest.raises(BrokerUnavailable, match="broker serve --model") as caught:
+            with pytest.raises(BrokerUnavailable, match="onesession serve --model") as caught:
                 call()
             assert str(place / "b.sock") in str(caught.value)
 

@@ -19,7 +19,7 @@ MODULE = "tests.process.uneven_models"
 
 
 def state(broker: TestBroker, model: str) -> tuple[bool, str]:
-    """As `broker stats` and `broker models` have it, which must agree."""
+    """As `onesession stats` and `onesession models` have it, which must agree."""
     (counted,) = [
         each for each in ask(broker.address, "stats")["stats"]["signatures"] if each["model"] == model
     ]

@@ -77,7 +77,7 @@ def test_a_run_that_fails_is_not_run_again(client: Client) -> None:
 
 
 def test_it_is_told(broker: TestBroker) -> None:
-    """`broker models`, `broker stats` and the counters show that a signature is stateful."""
+    """`onesession models`, `onesession stats` and the counters show that a signature is stateful."""
 
     def said(*arguments: str) -> str:
         command = [sys.executable, "-m", "broker", *arguments, "--name", broker.address]

@@ -1,4 +1,4 @@
-"""`broker bench` as users start it: a broker of its own or one that runs, real workers, answers that are checked."""
+"""`onesession bench` as users start it: a broker of its own or one that runs, real workers, checked answers."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ def call(place: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_serve_ends_in_order_at_a_signal(start: Any, place: Path, number: int) -> None:
-    """`broker serve` says when it serves, and at a signal ends with status 0 and leaves nothing."""
+    """`onesession serve` says when it serves, and at a signal ends with status 0 and leaves nothing."""
     command = start("serve", "--model", DOUBLE)
     command.wait_for("serving double")
     call(place)
@@ -81,14 +81,14 @@ def test_serve_drains_at_the_first_signal_and_gives_up_at_the_second(start: Any,
 def test_serve_says_what_is_wrong(
     start: Any, place: Path, words: tuple[str, ...], status: int, said: str
 ) -> None:
-    """What `broker serve` cannot do it says in a line that names it, without a traceback, and leaves nothing."""
+    """What `onesession serve` cannot do it says in a line that names it, without a traceback, and leaves nothing."""
     found, _out, err = start("serve", *words).end()
     assert (found, said in err, "Traceback" in err) == (status, True, False), err
     assert os.listdir(place) == []
 
 
 def test_serve_refuses_a_live_address(start: Any, place: Path) -> None:
-    """A second `broker serve` at one address names the pid of the first."""
+    """A second `onesession serve` at one address names the pid of the first."""
     with serving("double", path=place / "b.sock") as broker:
         status, _out, err = start("serve", "--model", DOUBLE).end()
         assert status == 1
@@ -106,7 +106,7 @@ def run_python(start: Any, program: str, *arguments: str) -> Command:
 
 @pytest.mark.parametrize("status", [0, 1, 7, 255])
 def test_run_returns_the_commands_status(start: Any, place: Path, status: int) -> None:
-    """`broker run` ends with its command, with the command's status, and its broker with it."""
+    """`onesession run` ends with its command, with the command's status, and its broker with it."""
     command = run_python(start, "import sys; sys.exit(int(sys.argv[1]))", str(status))
     assert command.end()[0] == status
     assert os.listdir(place) == []
@@ -129,7 +129,7 @@ def test_run_gives_its_command_the_broker(start: Any, place: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV])
 def test_run_tells_which_signal_killed_its_command(start: Any, number: int) -> None:
-    """A command that dies of signal N makes `broker run` end with 128 + N, as a shell does."""
+    """A command that dies of signal N makes `onesession run` end with 128 + N, as a shell does."""
     command = run_python(
         start,
         "import os, resource, sys; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))\n"
@@ -153,7 +153,7 @@ def test_run_passes_signals_on(start: Any, place: Path, number: int) -> None:
 
 
 def test_run_that_is_killed_takes_its_broker_with_it(start: Any, place: Path) -> None:
-    """SIGKILL of `broker run` ends the broker's process in order, even while the command lives on."""
+    """SIGKILL of `onesession run` ends the broker's process in order, even while the command lives on."""
     command = run_python(start, WAITER)
     command.wait_for("ready")
     engine = psutil.Process(brokers.ask(str(place / "b.sock"), "status")["status"]["pid"])
@@ -227,7 +227,7 @@ def test_no_broker_is_said(start: Any, place: Path, word: str) -> None:
     status, out, err = start(word).end()
     assert (status, out) == (1, "")
     assert str(place / "b.sock") in err
-    assert "broker serve" in err
+    assert "onesession serve" in err
     assert "Traceback" not in err
 
 

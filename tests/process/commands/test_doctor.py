@@ -1,4 +1,4 @@
-"""What `broker doctor` finds on a machine on which that is really so, and that it changes nothing unasked."""
+"""What `onesession doctor` finds on a machine on which that is really so, and that it changes nothing unasked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `broker doctor` finds in the processes: descriptors, TensorFlow where it should not be, threads."""
+"""What `onesession doctor` finds in the processes: descriptors, TensorFlow where it should not be, threads."""
 
 from __future__ import annotations
 

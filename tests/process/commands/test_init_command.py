@@ -1,4 +1,4 @@
-"""`broker init`: what it writes is right for the programs that read it, and nothing is overwritten."""
+"""`onesession init`: what it writes is right for the programs that read it, and nothing is overwritten."""
 
 from __future__ import annotations
 

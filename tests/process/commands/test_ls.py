@@ -105,7 +105,7 @@ def test_every_command_takes_the_only_one_lists_several_and_says_how_to_start_on
             continue
         assert (status, said.count("\n")) == (1, 1)
         assert said.startswith(f"Error: no broker answers at {runtime}/default.sock")
-        assert "Start one with `broker serve --model NAME=PATH`" in said
+        assert "Start one with `onesession serve --model NAME=PATH`" in said
     with serving("double", path=runtime / "b.sock") as b:
         for words in COMMANDS.values():
             assert "Error: " not in invoke(*words)[2]

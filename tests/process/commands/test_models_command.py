@@ -1,4 +1,4 @@
-"""What `broker models` says of each signature: light or heavy, joined or kept apart, and why."""
+"""What `onesession models` says of each signature: light or heavy, joined or kept apart, and why."""
 
 from __future__ import annotations
 

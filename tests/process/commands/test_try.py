@@ -1,4 +1,4 @@
-"""`broker try` as users start it; and the lines that it prints, run by Flask, FastAPI and Django."""
+"""`onesession try` as users start it; and the lines that it prints, run by Flask, FastAPI and Django."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`broker stats`, `top`, `trace` and `status --wait-ready`, asked about a real broker under known load."""
+"""`onesession stats`, `top`, `trace` and `status --wait-ready`, asked about a real broker under known load."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_trace_of_nothing(broker: TestBroker, tmp_path: Path):
 
 
 class Terminal:
-    """`broker top` at a terminal of its own, 80 columns wide."""
+    """`onesession top` at a terminal of its own, 80 columns wide."""
 
     def __init__(self, address: str) -> None:
         self.master, self.slave = pty.openpty()

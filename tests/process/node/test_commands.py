@@ -1,4 +1,4 @@
-"""`broker node`, and what `broker status` and `broker doctor` say of the brokers that a node has."""
+"""`onesession node`, and what `onesession status` and `onesession doctor` say of the brokers that a node has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`broker run` as pid 1 of a container: it is the parent of every orphan."""
+"""`onesession run` as pid 1 of a container: it is the parent of every orphan."""
 
 from __future__ import annotations
 

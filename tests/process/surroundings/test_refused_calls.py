@@ -73,7 +73,7 @@ print("served")
 
 
 def run(*calls: str, error: int = errno.EPERM) -> subprocess.CompletedProcess[str]:
-    """A worker under `broker run`, all of it with these calls refused."""
+    """A worker under `onesession run`, all of it with these calls refused."""
     with place() as here:
         command = [BIN / "broker", "run", "--model", "double=tests.process.models:double", "--"]
         return subprocess.run(

@@ -102,7 +102,7 @@ TARGETS = "import os, sys; open(sys.argv[1], 'w').write(' '.join(os.readlink(f'/
 
 
 def test_a_command_has_standard_descriptors(start: Start, place: Path) -> None:
-    """COMMAND of a `broker run` that had none has /dev/null, and not a file that somebody opens later."""
+    """COMMAND of a `onesession run` that had none has /dev/null, and not a file that somebody opens later."""
     command = start(
         *("run", *MODEL, "--", sys.executable, "-c", TARGETS, str(place / "told")),
         preexec_fn=closing("0 1 2"),
@@ -246,7 +246,7 @@ sys.exit(3)
 
 
 def test_run_gives_its_command_the_signals_that_it_was_given(start: Start) -> None:
-    """What was ignored or blocked is so for COMMAND; `broker run` sees its end all the same, and its status."""
+    """What was ignored or blocked is so for COMMAND; `onesession run` sees its end all the same, and its status."""
 
     def given() -> None:
         ignoring(signal.SIGCHLD, signal.SIGHUP)()
@@ -263,7 +263,7 @@ def test_run_gives_its_command_the_signals_that_it_was_given(start: Start) -> No
 
 
 def test_a_broker_is_restarted_where_children_are_ignored(start: Start, place: Path) -> None:
-    """SIGCHLD ignored by whoever started `broker serve --supervise` does not hide the broker's death from it."""
+    """SIGCHLD ignored by whoever started `onesession serve --supervise` does not hide the broker's death from it."""
     command = start("serve", "--supervise", *MODEL, preexec_fn=ignoring(signal.SIGCHLD))
     command.wait_for("serving double")
     pid = engine_of(place)
@@ -305,7 +305,8 @@ print(*got)
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_group_reaches_the_command_once(start: Start, number: signal.Signals) -> None:
-    """As supervisord's stopasgroup and `kill %1` send it; one to `broker run` alone is passed on, before and after."""
+    """As supervisord's stopasgroup and `kill %1` send it; one to `onesession run` alone is
+    passed on, before and after."""
     command = start("run", *MODEL, "--", sys.executable, "-c", COUNTER)
     command.wait_for("ready")
     pid = command.process.pid

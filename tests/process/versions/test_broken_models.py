@@ -49,7 +49,7 @@ def test_a_model_that_ends_the_process_does_not(broker):
 
 
 def test_it_is_told_by_broker_models(broker):
-    """`broker models` shows the broken model with its state and the cause."""
+    """`onesession models` shows the broken model with its state and the cause."""
     done = subprocess.run(
         [sys.executable, "-m", "broker", "models", "--name", broker.address],
         capture_output=True,

@@ -423,7 +423,7 @@ def test_what_cannot_be_reloaded_is_told(broker: TestBroker) -> None:
 
 
 def test_commands(broker: TestBroker, on_disk: dict[str, Versions]) -> None:
-    """`broker reload` tells what it did, and fails where a version did; `broker models` shows the tree."""
+    """`onesession reload` tells what it did, and fails where a version did; `onesession models` shows the tree."""
     on_disk["moving"].add(100)
     on_disk["moving"].add(101, before="raise RuntimeError('cut off')")
 

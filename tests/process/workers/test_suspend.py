@@ -73,7 +73,7 @@ sys.exit(40)
 
 
 def broker_run(address: str, *arguments: str) -> subprocess.Popen[str]:
-    """`broker run` with the command above; returns when that is ready."""
+    """`onesession run` with the command above; returns when that is ready."""
     words = [
         "run",
         "--name",
@@ -94,7 +94,7 @@ def broker_run(address: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_broker_run_loses_no_signal_in_a_burst() -> None:
-    """Signals that come faster than `broker run` passes them on neither kill it nor get lost with their kind."""
+    """Signals that come faster than `onesession run` passes them on neither kill it nor get lost with their kind."""
     signals = [signal.SIGUSR1, signal.SIGUSR2, signal.SIGHUP]
     for _ in range(3):
         with folder() as place, broker_run(f"{place}/b.sock", "all") as process:
@@ -105,7 +105,7 @@ def test_broker_run_loses_no_signal_in_a_burst() -> None:
 
 
 def test_broker_run_sees_its_command_end_while_suspended() -> None:
-    """A command that ends while `broker run` is suspended ends it when it goes on."""
+    """A command that ends while `onesession run` is suspended ends it when it goes on."""
     for _ in range(3):
         with folder() as place, broker_run(f"{place}/b.sock", "any") as process:
             (child,) = [

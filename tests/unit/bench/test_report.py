@@ -104,7 +104,13 @@ def test_a_rate_that_was_reached_is_not_told_off() -> None:
 
 def test_the_page_has_the_seed_the_machine_and_every_table() -> None:
     page = markdown.page(outcome(), "broker bench digits", ["latency.png"])
-    for text in ("`broker bench digits`", "| seed | 42 |", "a \\| b", "2.00 x", "![latency](latency.png)"):
+    for text in (
+        "`onesession bench digits`",
+        "| seed | 42 |",
+        "a \\| b",
+        "2.00 x",
+        "![latency](latency.png)",
+    ):
         assert text in page
     for line in page.splitlines():
         if line.startswith("| 2 |"):

@@ -1,4 +1,4 @@
-"""What `broker top` draws from two answers to `stats`."""
+"""What `onesession top` draws from two answers to `stats`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the options of `broker serve` and `broker run` mean in Python."""
+"""What the options of `onesession serve` and `onesession run` mean in Python."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def test_a_broker_that_went_away_is_waited_for_until_the_deadline(failure: Failu
     told = waiting.meet(failure)
     assert type(told) is BrokerUnavailable
     assert str(PATH) in str(told)
-    assert "broker serve" in str(told)
+    assert "onesession serve" in str(told)
     assert "did not come back within the call's timeout" in str(told)
     assert waiting.now_ns == pytest.approx(2 * SECOND, abs=5)
     assert 40 < waiting.tries < 60

@@ -144,14 +144,14 @@ def test_lines_of_keys() -> None:
 
 
 def test_commands(path: Path) -> None:
-    """`broker config check` says that it is right, or fails; `show` prints every setting."""
+    """`onesession config check` says that it is right, or fails; `show` prints every setting."""
     path.write_text('[models]\na = "/a"\n')
     run = CliRunner().invoke
     assert "is right: a" in run(main, ["config", "check", str(path)]).output
     shown = run(main, ["config", "show", str(path)]).output
     assert 'source = "/a"' in shown
     assert 'versions = "latest" # default' in shown
-    assert 'log_level = "info" # default' in shown  # as `broker serve` has it
+    assert 'log_level = "info" # default' in shown  # as `onesession serve` has it
     path.write_text("slot = 1\n")
     for command, status in (("check", 1), ("show", 2)):  # what `check` looks for is no mistake in its use
         result = run(main, ["config", command, str(path)])

@@ -144,7 +144,7 @@ def shown_of(folder: Path, *specs: ModelSpec) -> str:
 
 @pytest.mark.parametrize("values", [{}, OF_SETTINGS], ids=["defaults", "others"])
 def test_what_is_shown_says_the_same(values: dict[str, Any], tmp_path: Path) -> None:
-    """`broker config show` is a file that means what the first one meant, with every setting in it."""
+    """`onesession config show` is a file that means what the first one meant, with every setting in it."""
     (path := tmp_path / "a.toml").write_text("")
     spec = ModelSpec("m", **{**OF_MODELS, "allowed_batch_sizes": (4, 16)}) if values else ModelSpec("m", "/s")
     given = replace(read(path), name="here", settings=dict(values), models=(spec,))
@@ -158,7 +158,7 @@ def test_what_is_shown_says_the_same(values: dict[str, Any], tmp_path: Path) -> 
 
 
 def test_what_tune_writes_can_be_read(tmp_path: Path) -> None:
-    """`broker tune --write` makes a file of this format, `onednn` included."""
+    """`onesession tune --write` makes a file of this format, `onednn` included."""
     assert set(config_file.KEYS) <= set(MODEL_KEYS)
     spec = ModelSpec("m", "/s", intra_op_threads=2, max_concurrency=3, caller_thread=False, max_batch_size=16)
     config_file.write(path := tmp_path / "broker.toml", [spec], onednn=True)

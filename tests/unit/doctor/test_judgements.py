@@ -1,4 +1,4 @@
-"""The verdicts of the checks of `broker doctor`, on figures that this machine does not have."""
+"""The verdicts of the checks of `onesession doctor`, on figures that this machine does not have."""
 
 from __future__ import annotations
 

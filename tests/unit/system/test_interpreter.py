@@ -49,6 +49,6 @@ def test_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(sys, prefix, "/nowhere")
     monkeypatch.setattr(sysconfig, "get_config_var", lambda _: None)
     with pytest.raises(
-        BrokerError, match=r"this program is /opt/app/python, and none of .*broker run --model"
+        BrokerError, match=r"this program is /opt/app/python, and none of .*onesession run --model"
     ):
         python()

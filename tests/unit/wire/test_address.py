@@ -173,8 +173,8 @@ def test_unavailable_says_how_to_start_one():
     assert isinstance(error, BrokerUnavailable)
     for part in (
         "no broker answers at /run/a.sock (Connection refused)",
-        "`broker serve --model NAME=PATH`",
-        "`broker run --model NAME=PATH -- COMMAND`",
+        "`onesession serve --model NAME=PATH`",
+        "`onesession run --model NAME=PATH -- COMMAND`",
         "BROKER_ADDRESS",
     ):
         assert part in str(error)
