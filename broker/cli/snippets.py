@@ -1,7 +1,8 @@
 """The lines that an app needs to call one signature of a model, for Flask, FastAPI and Django.
 
-Requests and answers are JSON: an object with a list for each input, and one with a list for each output. The lists are
-passed to `predict` unchanged: it makes arrays of the right dtype, and refuses conversions that would change a value.
+Requests and answers are JSON: an object with a list for each input, and one with a list for each output. The object is
+passed to `predict` unchanged: it makes arrays of the right dtype, and refuses inputs that are missing or unknown and
+conversions that would change a value.
 """
 
 from __future__ import annotations
@@ -136,29 +137,36 @@ def _body(signature: Signature, predict: str, request: str = "", wrapped: bool =
     """The body of the view. `request` is the expression for the received JSON, "" if `sent` is an argument. With
     `wrapped`, the view makes its own responses, also for a wrong request."""
     sent = needed(signature)
-    call = [f"answer = {predict}(", *_indented(_inputs(sent)), ")"] if sent else [f"answer = {predict}({{}})"]
+    lines = [*(f"# {literal(spec.name)}: {spec}" for spec in sent), *optional(signature)]
+    call = [f"answer = {predict}({_inputs(sent)})"]
     answer = ["{", *_indented(_outputs(signature)), "}"]
+    if request and sent:
+        call.insert(0, f"sent = {request}")
     if wrapped:
-        call = ["try:", *_indented(call), "except worker_client.InvalidInput as error:"]
+        call = [
+            "try:",
+            *_indented(call),
+            "except ValueError as error:  # not JSON, or not what the model takes",
+        ]
         call.append('    return JsonResponse({"error": str(error)}, status=400)')
         answer = ["JsonResponse(", *_indented(answer), ")"]
-    lines = [*optional(signature), *([f"sent = {request}"] if request and sent else []), *call]
-    lines += [f"return {answer[0]}", *answer[1:]]
-    return "\n".join(_indented(lines))
+    return "\n".join(_indented([*lines, *call, f"return {answer[0]}", *answer[1:]]))
 
 
 def _indented(lines: Iterable[str]) -> list[str]:
     return [f"    {line}" for line in lines]
 
 
-def _inputs(specs: Iterable[TensorSpec]) -> Iterator[str]:
-    yield "{"
-    for spec in specs:
-        value = f"sent[{literal(spec.name)}]"
-        if spec.dtype.kind == "c":  # JSON has no complex numbers: texts such as "1+2j"
-            value = f"np.asarray({value}, {literal(name_of(spec.dtype))})"
-        yield f"    {literal(spec.name)}: {value},  # {spec}"
-    yield "}"
+def _inputs(specs: list[TensorSpec]) -> str:
+    """The argument of `predict`. JSON has no complex numbers: they are sent as texts such as "1+2j"."""
+    if not specs:
+        return "{}"
+    converted = [
+        f"{literal(spec.name)}: np.asarray(sent[{literal(spec.name)}], {literal(name_of(spec.dtype))})"
+        for spec in specs
+        if spec.dtype.kind == "c"
+    ]
+    return f"{{**sent, {', '.join(converted)}}}" if converted else "sent"
 
 
 def _outputs(signature: Signature) -> Iterator[str]:

@@ -43,7 +43,7 @@ def _crowded(name: str, info: dict[str, Any], usable: float) -> str:
     runs = 1 if info.get("light") else info.get("max_concurrency") or 1
     if threads * runs <= max(1.0, usable):
         return ""
-    return f"{name} has {runs} concurrent runs on {threads} threads each"
+    return f"{name} has {counted(runs, 'concurrent run')} on {counted(threads, 'thread')} each"
 
 
 def check(target: Target) -> Finding:

@@ -27,6 +27,8 @@ from tests.servers.running import running
 
 MODELS = "tests.process.try_models"
 WRONG = 400
+INVALID = 422  # FastAPI's own, for what is no object
+NOTHING_IT_TAKES = (b"{}", b"[{}]", b"{", b"1", b'{"other": [1]}')
 CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "total": ({"x": [[1, 2, 3.5], [0, 0, 1]]}, {"y": [6.5, 1]}, {"x": [[1, 2]]}),
     "pair": (
@@ -226,6 +228,8 @@ def test_flask(pasted: Any, model: str) -> None:
     assert client.post("/predict", json=sent).json == answer
     refused = client.post("/predict", json=wrong)
     assert (refused.status_code, f"model '{model}'" in refused.json["error"]) == (WRONG, True)
+    for other in NOTHING_IT_TAKES:
+        assert client.post("/predict", data=other, content_type="application/json").status_code == WRONG
 
 
 def test_flask_without_inputs(pasted: Any) -> None:
@@ -250,6 +254,8 @@ def test_django(pasted: Any, model: str) -> None:
     assert json.loads(post(sent).content) == answer
     refused = post(wrong)
     assert (refused.status_code, f"model '{model}'" in json.loads(refused.content)["error"]) == (WRONG, True)
+    for other in NOTHING_IT_TAKES:
+        assert post(other).status_code == WRONG
 
 
 @pytest.mark.parametrize("model", CASES)
@@ -264,13 +270,16 @@ def test_fastapi(broker: TestBroker, model: str) -> None:
             assert posted(f"{server.url}/predict", sent) == (200, answer)
             status, refused = posted(f"{server.url}/predict", wrong)
             assert (status, f"model '{model}'" in refused["error"]) == (WRONG, True)
+            for other in NOTHING_IT_TAKES:
+                assert posted(f"{server.url}/predict", other)[0] in (WRONG, INVALID)
             server.process.terminate()
             server.wait_for_end()
             assert "Traceback" not in server.log()
 
 
 def posted(url: str, sent: Any) -> tuple[int, Any]:
-    request = urllib.request.Request(url, json.dumps(sent).encode(), {"Content-Type": "application/json"})
+    data = sent if isinstance(sent, bytes) else json.dumps(sent).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
         with urllib.request.urlopen(request, timeout=brokers.PATIENCE_S) as response:
             return response.status, json.load(response)
