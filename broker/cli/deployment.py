@@ -11,6 +11,7 @@ other one.
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shutil
@@ -31,11 +32,13 @@ ADDRESS = "/run/onesession/service.sock"
 """Not a name that gunicorn.serve gives a broker: gunicorn.conf.py, read again for a reload, finds that one's address in
 the environment, and has to tell it from this one."""
 _USUAL_USER = "www-data"
+_FOLDER = "/srv/app"
+"""Where the containers have the folder of these files."""
 
 
 def files(folder: Path, spec: ModelSpec | None) -> dict[str, str]:
     """Text by file name. `folder` is absolute; the model's path, if it is relative, counts from there."""
-    return {CONFIG: _config(spec), GUNICORN: _GUNICORN, UNIT: _unit(folder), COMPOSE: _COMPOSE}
+    return {CONFIG: _config(spec), GUNICORN: _GUNICORN, UNIT: _unit(folder), COMPOSE: _compose(spec)}
 
 
 def _config(spec: ModelSpec | None) -> str:
@@ -54,6 +57,23 @@ def _unit(folder: Path) -> str:
         config=_word(os.fspath(folder / CONFIG)),
         address=ADDRESS,
     )
+
+
+def _compose(spec: ModelSpec | None) -> str:
+    return _COMPOSE.replace("$MODEL", "" if spec is None or spec.is_function else _mount(spec.source))
+
+
+def _mount(source: str) -> str:
+    """The line that mounts a model outside the folder where the broker looks for it; "" if the folder has it."""
+    if "://" in source or not (os.path.isabs(source) or source.startswith("..")):
+        return ""
+    target = os.path.normpath(os.path.join(_FOLDER, source))
+    return f"\n      - {{type: bind, source: {_yaml(source)}, target: {_yaml(target)}, read_only: true}}"
+
+
+def _yaml(text: str) -> str:
+    """A string in Docker Compose's file, where `$$` stands for a dollar sign."""
+    return json.dumps(text.replace("$", "$$"), ensure_ascii=False)
 
 
 def _program() -> str:
@@ -181,7 +201,7 @@ services:
     image: my-broker  # yours: Python with onesession[tensorflow], or [broker] where no model needs TensorFlow
     # --supervise starts the broker again in this container: another one would have another /dev/shm.
     command: [onesession, serve, --supervise, --config, {CONFIG}, --name, {ADDRESS}]
-    working_dir: /srv/app
+    working_dir: {_FOLDER}
     user: "1000:1000"
     init: true
     ipc: shareable
@@ -191,7 +211,7 @@ services:
     environment:
       XDG_CACHE_HOME: /var/cache/onesession
     volumes:
-      - .:/srv/app:ro  # {CONFIG} and the models; others need a line of their own
+      - .:{_FOLDER}:ro  # {CONFIG} and the models; others need a line of their own$MODEL
       - run:/run/onesession
       - cache:/var/cache/onesession  # in the image this folder belongs to the user, as then does the volume
     healthcheck:
@@ -206,7 +226,7 @@ services:
   app:
     image: my-app  # yours: the app's needs and onesession, without extras
     command: [gunicorn, --bind, "0.0.0.0:8000", --workers, "4", "app:app"]
-    working_dir: /srv/app
+    working_dir: {_FOLDER}
     user: "1000:1000"
     ipc: service:broker
     mem_limit: 1g
@@ -215,7 +235,7 @@ services:
     environment:
       BROKER_ADDRESS: {ADDRESS}
     volumes:
-      - .:/srv/app:ro
+      - .:{_FOLDER}:ro
       - run:/run/onesession
     ports: ["127.0.0.1:8000:8000"]
     depends_on:

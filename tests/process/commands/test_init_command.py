@@ -231,6 +231,26 @@ def test_the_containers_share_socket_memory_and_user(folder: Path) -> None:
     assert used == set(written["volumes"])
 
 
+@pytest.mark.parametrize(
+    ("source", "written", "mounted"),
+    [
+        ("digits", None, None),
+        ("{}/$igits", "{}/$$igits", "{}/$$igits"),
+        ("../a: b/digits", "../a: b/digits", "/srv/a: b/digits"),
+    ],
+)
+def test_the_container_sees_the_model(
+    folder: Path, source: str, written: str | None, mounted: str | None
+) -> None:
+    """Also one that is not in the folder, at the path at which the configuration names it."""
+    source, written, mounted = (each and each.format(folder.parent) for each in (source, written, mounted))
+    assert init("--model", f"m={source}").exit_code == 0
+    broker = yaml.safe_load((folder / "compose.yaml").read_text())["services"]["broker"]
+    mounts = [each for each in broker["volumes"] if isinstance(each, dict)]
+    one = {"type": "bind", "source": written, "target": mounted, "read_only": True}
+    assert mounts == ([one] if written else [])
+
+
 def test_the_commands_of_the_containers_are_ours(folder: Path) -> None:
     """With options that there are, and the address that the app has."""
     assert init("--model", "m=mine:total").exit_code == 0
