@@ -68,6 +68,7 @@ def broker() -> Iterator[TestBroker]:
         name: {"source": directory_of(name), "intra_op_threads": 1, "max_batch_size": BATCH_LIMIT}
         for name in MODELS
     }
+    models["joined"] = {**models["pitch"], "batching": "on"}
     with serving(models=models) as made:
         yield made
 
@@ -103,15 +104,30 @@ def test_a_sound_bit_by_bit(broker, in_process, rng):
 
 @pytest.mark.parametrize("in_process", ["pitch"], indirect=True)
 def test_sounds_in_batches(broker, in_process, rng):
-    """Several rows, of which the broker runs four at a time, are those of a session that runs them so, bit by bit."""
+    """Several rows, of which the broker runs four at a time as it was told to, are those of a session that runs them
+    so, bit by bit."""
     x = sounds(rng, 6)
     with worker_client.connect(broker.address) as client:
-        answer = client.model("pitch").predict(x, timeout=60)
+        answer = client.model("joined").predict(x, timeout=60)
     batches = [in_process(x[:BATCH_LIMIT]), in_process(x[BATCH_LIMIT:])]
     alone = [in_process(row[None]) for row in x]
     for name in answer:
         np.testing.assert_array_equal(answer[name], np.concatenate([batch[name] for batch in batches]))
         np.testing.assert_allclose(answer[name], np.concatenate([one[name] for one in alone]), **SINGLE_RUNS)
+
+
+@pytest.mark.parametrize("in_process", ["pitch"], indirect=True)
+def test_silence_is_kept_apart(broker, in_process, rng):
+    """The network scales each sound to its loudest and softest moment, which turns the rounding of a silent one into
+    other answers in another batch. No request is joined or split, unless it is asked for."""
+    x = sounds(rng, 6)
+    x[2] = 0
+    with worker_client.connect(broker.address) as client:
+        model = client.model("pitch")
+        for part in (x, x[2:3]):
+            answer, want = model.predict(part, timeout=60), in_process(part)
+            for name in want:
+                np.testing.assert_array_equal(answer[name], want[name])
 
 
 @pytest.mark.parametrize("in_process", ["language"], indirect=True)

@@ -54,7 +54,7 @@ def test_a_model_that_is_dropped_gives_its_threads_back(load, mlp_path):
     model.close()
     del model
     gc.collect()
-    assert os_threads() == before
+    assert os_threads() <= before  # those of earlier tests may have ended meanwhile
 
 
 @pytest.mark.parametrize(

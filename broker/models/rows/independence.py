@@ -241,7 +241,7 @@ class _Trials:
             raise _OutOfTime
         now = self._clock()
         self._until = now + max(self._seconds, 1.2 * _FEWEST_RUNS * self.row_seconds)
-        self._end = now + _PATIENCE * self._seconds
+        self._end = now + max(_PATIENCE * self._seconds, 2 * _ENOUGH * _FEWEST_RUNS * self.row_seconds)
         self.slow = _FEWEST_RUNS * self._needed() * self.row_seconds > _PATIENCE * self._seconds
 
     def _choices(self, base: Recipe) -> Iterator[Recipe]:
