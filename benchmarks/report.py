@@ -99,7 +99,7 @@ def _verdict(reached: bool | None) -> str:
 def to_json(result: TargetResult) -> dict[str, Any]:
     return {
         "title": result.title,
-        "arms": {series.name: arm_report.to_json(series) for series in result.series.values()},
+        "arms": {key: arm_report.to_json(series) for key, series in result.series.items()},
         "figures": [_figure(figure) for figure in result.figures],
         "notes": result.notes,
         "skipped": result.skipped,
