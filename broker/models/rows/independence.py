@@ -41,7 +41,7 @@ SECONDS = 3.0
 only once every family of values had its trial: on a busy machine, that takes longer."""
 _PATIENCE = 4
 """How many times `SECONDS` the trials may take when the machine is busy or the model slow."""
-TRIALS = 16
+TRIALS = 18
 _ROWS = 4
 _PROBED = 60
 _BIG_BYTES = 16 << 20
@@ -248,7 +248,7 @@ class _Trials:
         """The examples first, then each accepted family and length, with several inputs in new combinations."""
         for number, _ in enumerate(self._examples[:_EXAMPLES]):
             yield Recipe((), 1, number)
-        start = base
+        start, most = base, max(map(len, self._families))
         if base.example is not None:
             found = self._made_up_beside()
             if found is None:
@@ -257,7 +257,7 @@ class _Trials:
         yield start
         for number in range(1, TRIALS):
             families = tuple(
-                self._family(each, (known + number) if number < 12 else int(self._rng.integers(99)), start)
+                self._family(each, (known + number) if number < most else int(self._rng.integers(99)), start)
                 for each, known in enumerate(start.families)
             )
             choice = Recipe(families, self._length(number, start))

@@ -22,7 +22,7 @@ from worker_client.wire.signature import Signature, TensorSpec
 LENGTHS = (8, 64, 1, 16, 3, 40, 224)
 """Sizes to try for free dimensions other than the rows."""
 
-_SMALL_FLOATS, _SMALL_RANGES = 9, 7
+_SMALL_FLOATS, _SMALL_RANGES = 10, 7
 """The number of first families with small values, from which no model can make an answer of many megabytes."""
 MOST = 1000
 """The largest integer. A model may use any integer as a size without declaring it: it repeats a word that often, or
@@ -148,6 +148,17 @@ def _one_hot(rng: Rng, shape: Shape) -> np.ndarray:
     return values.reshape(shape)
 
 
+def _with(special: float) -> Family:
+    """Some rows have one number of this kind: a model may look for those in the whole request."""
+
+    def family(rng: Rng, shape: Shape) -> np.ndarray:
+        values = rng.normal(size=shape)
+        values.reshape(shape[0], -1)[1::4, :1] = special
+        return values
+
+    return family
+
+
 _FLOATS: tuple[Family, ...] = (
     lambda rng, shape: rng.normal(size=shape),
     _mixed,
@@ -157,9 +168,11 @@ _FLOATS: tuple[Family, ...] = (
     lambda rng, shape: rng.normal(size=shape) * 0.01,
     _one_hot,
     lambda rng, shape: 1 + 0.05 * rng.normal(size=shape),
+    _with(np.nan),
     lambda rng, shape: rng.integers(0, 2, shape).astype(np.float64),
     lambda rng, shape: rng.normal(size=shape) * 30,
     lambda rng, shape: rng.normal(size=shape) * 1e4,
+    _with(np.inf),
     lambda _, shape: np.zeros(shape),  # only if nothing else is accepted
 )
 

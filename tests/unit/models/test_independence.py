@@ -233,6 +233,16 @@ def only_beside_numbers_beyond_ten_thousand(x):
     return [x * (1 + (x.max() > 1e4))]
 
 
+@kind(DEPENDENT, ROWS, (F, [None, 8]))
+def nothing_beside_what_is_not_a_number(x):
+    return [x * 2 if not np.isnan(x).any() else x * 0]
+
+
+@kind(DEPENDENT, ROWS, (F, [None, 8]))
+def half_beside_an_infinity(x):
+    return [x / (1 + np.isinf(x).any())]
+
+
 @kind(DEPENDENT, {"x": ("bool", [None, 3])}, ("bool", [None]))
 def three_of_all(x):
     return [x.any(1) & (x.sum() > 3)]
