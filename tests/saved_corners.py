@@ -60,7 +60,7 @@ def export_compiled(path: str) -> None:
 
     @tf.function
     def outer(x):
-        return tf.cond(tf.reduce_sum(x) > 1e9, lambda: x, lambda: inner(x))
+        return tf.cond(tf.size(x) > 1 << 30, lambda: x, lambda: inner(x))
 
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
     def compiled(x):

@@ -134,5 +134,5 @@ def test_more_threads_than_cores_are_told(place: Path) -> None:
     with serving(models=models, path=place / "b.sock") as broker:
         found = finding("cores", broker.address)
     assert found.level is Severity.WARNING
-    assert "gated has 1000 concurrent runs" in found.found
+    assert "gated has 1,000 concurrent runs" in found.found
     assert "onesession tune" in found.remedy

@@ -103,7 +103,7 @@ def test_a_rate_that_was_reached_is_not_told_off() -> None:
 
 
 def test_the_page_has_the_seed_the_machine_and_every_table() -> None:
-    page = markdown.page(outcome(), "broker bench digits", ["latency.png"])
+    page = markdown.page(outcome(), "onesession bench digits", ["latency.png"])
     for text in (
         "`onesession bench digits`",
         "| seed | 42 |",
