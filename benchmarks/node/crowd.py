@@ -190,8 +190,13 @@ def _race(wanted: WantedBroker, number: int, seed: int, limit: float, pipe: Conn
     rng = random.Random(f"{seed} {number}")
     while time.monotonic() < limit:
         pipe.send(_visit(wanted, rng))
-        # All have just been served: the first of them comes back at about the moment at which the broker ends.
-        time.sleep(wanted.idle_seconds * rng.uniform(0.95, 1.5))
+        time.sleep(_until_next_visit(time.monotonic(), wanted.idle_seconds, rng))
+
+
+def _until_next_visit(now: float, idle_seconds: float, rng: random.Random) -> float:
+    """All come at about the same moments, of which the next is that at which the broker ends after the last."""
+    period = 1.5 * idle_seconds
+    return period - now % period + idle_seconds * rng.uniform(-0.25, 0.25) + 0.25 * idle_seconds
 
 
 def _visit(wanted: WantedBroker, rng: random.Random) -> str:
