@@ -268,6 +268,7 @@ def test_runs_go_side_by_side() -> None:
         assert broker.gate.entries(3) == 0
         broker.gate.open(2)
         broker.gate.wait_for(3)
+        futures[1].result(60)  # its run is over, but its client's thread may not have seen it yet
         assert [future.done() for future in futures] == [False, True, False]
         broker.gate.open()
         for future in futures:

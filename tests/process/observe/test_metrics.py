@@ -300,7 +300,7 @@ def test_a_broker_that_stops_is_not_ready():
             wait_until(lambda: get_at(address, "/readyz") == (503, "it is being stopped\n"), "not ready")
             broker.gate.open(1)
             stopped.result(60)
-        assert future.done()
+        assert future.result(60)
 
 
 def test_restarts_and_reconnects_are_counted():
