@@ -41,9 +41,7 @@ class AwaitedStart:
         current = locks.is_current(self._fd, self._lock)
         if current and (text == self._before or is_held(self._lock)):
             return ""
-        text = (
-            self._text()
-        )  # again: the holder may have written its last note before it was found to have let go
+        text = self._text()  # again: the holder may have written its last note just before it let go
         if current and is_held(self._lock):  # by the next one, whose note that is
             return ""
         if not current:

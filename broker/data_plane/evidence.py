@@ -15,7 +15,7 @@ import numpy as np
 from broker.data_plane.strings import array_of
 from broker.models.lifecycle.entry import Entry
 from broker.models.rows.closeness import same_rows, same_shapes
-from broker.models.rows.independence import rounding_explains
+from broker.models.rows.rounding import rounding_explains
 
 FIRST_RUNS = 64
 SECONDS = 300

@@ -24,13 +24,13 @@ from broker.models.rows.closeness import (
     Outputs,
     difference,
     exactly_same,
-    same,
     same_outputs,
     same_rows,
     same_shapes,
 )
 from broker.models.rows.made_up import LENGTHS, Recipe, draw, families_of
-from broker.models.rows.trial_rows import kept_halves, picked, regrouped, shaken
+from broker.models.rows.rounding import rounding_explains
+from broker.models.rows.trial_rows import kept_halves, picked, regrouped
 from worker_client.system.clock import monotonic
 from worker_client.wire.signature import Signature
 
@@ -50,7 +50,7 @@ _CHEAP_SECONDS = 0.15
 _FEWEST_RUNS = 20
 """Rows of the smallest meaningful trial."""
 _ENOUGH = 3
-"""Trials in which different rows had different answers: with fewer, nothing is known."""
+"""Trials in which different rows had different answers; if time runs out before there are so many, nothing is known."""
 _FAR_TRIALS = (0, 1, 3, 5)
 _EXAMPLES = 4
 """The most examples that have a trial of their own."""
@@ -110,25 +110,6 @@ def examine(
     if not trials.answered:
         return Verdict(f"it cannot be examined: no made-up request could be run ({trials.error})")
     return Verdict("it cannot be examined: its answers are the same for all inputs")
-
-
-def rounding_explains(run: Run, feeds: Feeds, mine: Outputs, found: Outputs, seed: int = 0) -> bool:
-    """Whether `mine`, the answer to one request, may differ from `found` because of rounding alone: then the answer to
-    a request that differs in its last bits differs as much. Raises the exceptions of `run`."""
-    if not any(feed.dtype.kind in "fcV" for feed in feeds):
-        return False
-    rng = np.random.default_rng(seed)
-    moved = [0.0] * len(mine)
-    for _ in range(3):
-        for number, (output, before) in enumerate(zip(run(*shaken(feeds, rng)), mine)):
-            if output.shape != before.shape:
-                return False
-            moved[number] = max(moved[number], difference(output, before))
-    return all(
-        difference(one, other) <= 10 * far
-        for one, other, far in zip(mine, found, moved)
-        if not same(one, other)
-    )
 
 
 class _Dependent(Exception):
@@ -319,7 +300,7 @@ class _Trials:
         base = self._steady(pool, first)
         for kept_here in kept_halves(rows):
             mixed = [one if keep else other for one, other, keep in zip(first, second, kept_here)]
-            self._compare_company(pool, first, base, mixed, kept_here)
+            self._compare_exchanged(pool, first, base, mixed, kept_here)
         if not all(same_outputs(alone[kept[0]], alone[number]) for number in kept):
             self.learned += 1
 
@@ -345,7 +326,7 @@ class _Trials:
             keep = self._rng.random(rows) < 0.5
             for kept_here in (keep, ~keep):
                 mixed = [one if stays else other for one, other, stays in zip(first, second, kept_here)]
-                self._compare_company(pool, first, base, mixed, list(kept_here))
+                self._compare_exchanged(pool, first, base, mixed, list(kept_here))
 
     def _many(self, choice: Recipe, seconds: float) -> list[int]:
         """The numbers of rows to run: above the limit, and far above it if rows are small and fast."""
@@ -443,7 +424,7 @@ class _Trials:
             raise _Dependent("it answers the same request differently each time")
         return outputs
 
-    def _compare_company(
+    def _compare_exchanged(
         self, pool: Feeds, first: Sequence[int], base: Outputs, mixed: Sequence[int], keep: Sequence[bool]
     ) -> None:
         """Compare rows that stay in place while the other rows change."""

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from broker.models.python.function import ATTRIBUTE, Side, signature
-from broker.models.rows.independence import Verdict, examine, rounding_explains
+from broker.models.rows.independence import Verdict, examine
+from broker.models.rows.rounding import rounding_explains
 from worker_client.wire.signature import Signature
 
 F = "float32"
