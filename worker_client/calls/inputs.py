@@ -171,7 +171,7 @@ def _converted(value: Any, wanted: np.dtype) -> np.ndarray:
         return np.asarray(value, dtype=wanted)
     whole = array.dtype.kind in "biu" and wanted.kind in "biu"
     if not whole and array.dtype.kind != "O" and not casts(array.dtype, wanted):
-        raise TypeError(f"it holds {array.dtype.name}")
+        raise TypeError(f"it holds {'strings' if array.dtype.kind in 'SU' else array.dtype.name}")
     with np.errstate(over="raise"):
         made = array.astype(wanted)
     if wanted.kind in "biu" and not np.array_equal(made, array):

@@ -313,6 +313,12 @@ def test_what_is_no_array(one: InputValidator, value: Any):
     assert given in message or "input 'x' expects shape [?, 3], got []" in message
 
 
+@pytest.mark.parametrize("wanted", ["bool", "float32", "int64"])
+def test_strings_in_place_of_numbers_are_called_strings(wanted: str):
+    """numpy names them by their size in bits."""
+    assert "cannot be converted: it holds strings" in refused(validator(x=(wanted, (None,))), ["yes"])
+
+
 @pytest.mark.parametrize("value", [[300], [-1], [2**70]])
 def test_a_number_that_does_not_fit_its_type(value: list[int]):
     """A Python number outside the range of an integer input is refused rather than wrapped."""
