@@ -164,10 +164,9 @@ class Connection:
         self._enter()
         with self._changed:
             self.closings += 1
-            link, self._link = self._link, None
-            channel, self._channel = self._channel, None
+            link, channel = self._link, self._channel
             self._changed.notify_all()
-        self._release(link, channel)
+        self._let_go(link, channel)
         if channel is not None:
             channel.futures.join()
         for thread in self.reruns.close(self._closed()):
@@ -210,8 +209,8 @@ class Connection:
             return channel
         except NoGreenlet:
             with self._changed:
-                while self._attaching is not None and self._changed.wait(seconds_left(deadline_ns)):
-                    pass
+                while self._attaching is not None and monotonic_ns() < deadline_ns:
+                    self._changed.wait(seconds_left(deadline_ns))
                 if self._channel is not None and self._channel.open:
                     return self._channel
             raise BrokerUnavailable(
@@ -242,8 +241,8 @@ class Connection:
             return self._attach(deadline_ns, closings)
         finally:
             if self._attaching is turn:
+                self._attaching = None  # before any call, because a signal handler may raise in each
                 with self._changed:
-                    self._attaching = None
                     self._changed.notify_all()
 
     def _await_turn(self, deadline_ns: int) -> None:
@@ -252,9 +251,9 @@ class Connection:
                 raise BrokerError(
                     "a signal handler cannot call a broker that the call it interrupted attaches to"
                 )
-            left = seconds_left(deadline_ns)
-            if not self._changed.wait(left) and monotonic_ns() >= deadline_ns:
+            if monotonic_ns() >= deadline_ns:
                 raise NoReply(f"another thread still waits for the broker at {self.path}")
+            self._changed.wait(seconds_left(deadline_ns))
 
     def _attach(self, deadline_ns: int, closings: int) -> Channel:
         self._drop()
@@ -312,11 +311,19 @@ class Connection:
     def _drop(self) -> None:
         """Release what is left of an earlier channel."""
         with self._changed:
-            link, self._link = self._link, None
-            channel, self._channel = self._channel, None
+            link, channel = self._link, self._channel
             if link is not None and self._met_a_broker and not self._missing_since_ns:
                 self._missing_since_ns = link.ended_ns
+        self._let_go(link, channel)
+
+    def _let_go(self, link: ControlLink | None, channel: Channel | None) -> None:
+        """Forgotten once they are closed, not before: a signal handler may raise meanwhile."""
         self._release(link, channel)
+        with self._changed:
+            if self._link is link:
+                self._link = None
+            if self._channel is channel:
+                self._channel = None
 
     def _closed(self) -> BrokerUnavailable:
         return BrokerUnavailable(f"the client was closed while the call waited for the broker at {self.path}")

@@ -108,6 +108,11 @@ class Request(WritableInputs):
             if slot is not None:
                 self._binding.channel.release(slot)
 
+    def __del__(self) -> None:
+        """Give back what `__enter__` has taken if a signal handler raised before the block."""
+        if (self._slot or self._first) is not None and self._binding.channel.ours:
+            self.__exit__(None, None, None)
+
     def run(self, timeout: float | None = None) -> Result:
         """Run the model on the inputs written so far; `timeout` in seconds. May be called again in the same block."""
         self._check_process()

@@ -10,8 +10,10 @@ from tests.stress.crew import Crew, crew
 
 KILLS = {"plain": 10, "gunicorn": 5, "hung": 3}
 WORKERS = 3
+LIMIT_S = 400  # longer than the campaign's own patience, which ends with the tracebacks of what hangs
 
 
+@pytest.mark.timeout(LIMIT_S)
 @pytest.mark.parametrize("kind", list(KILLS))
 def test_random_kills_cost_no_answer(kind: str, seed: int) -> None:
     """Workers and their broker are killed, suspended and restarted at random under load: every answer is right for its

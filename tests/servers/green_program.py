@@ -223,7 +223,7 @@ def native_threads_of_all_kinds(client: Client, gate: Gate) -> None:
                 held.result(FAR_MORE_S)
 
         waits = green.spawn(wait)
-        until(lambda: held._waiters)
+        until(lambda: held._condition._waiters)
         assert green.in_native_thread(held.cancel)()
         with green.timeout(FAR_MORE_S / 2):
             green.wait_all([waits])

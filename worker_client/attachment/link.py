@@ -121,11 +121,6 @@ class ControlLink:
         self._close_lock = Mutex()
         fork.register(self, ControlLink.after_fork_in_child)
         self._thread = threading.Thread(target=self._watch, name="onesession-watcher", daemon=True)
-        try:
-            threads.start(self._thread)
-        except Overloaded:
-            self._close_descriptors()
-            raise
 
     @classmethod
     def connect(cls, path: Path, timeout: float | None) -> ControlLink:
@@ -147,7 +142,7 @@ class ControlLink:
                 raise BrokerError(
                     f"{path} is served by uid {uid}, which is neither yours nor root's and is not trusted"
                 )
-            return cls(path, own)
+            link = cls(path, own)
         except OSError as error:
             own.close()
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -159,6 +154,19 @@ class ControlLink:
             raise _refused(path, error) from None
         except BaseException:
             own.close()
+            raise
+        link._start()
+        return link
+
+    def _start(self) -> None:
+        try:
+            threads.start(self._thread)
+        except Overloaded:
+            self._close_all()
+            raise
+        except BaseException:  # a signal handler's: the thread may have started, and then closes everything
+            self.closed = True
+            self._wake()
             raise
 
     def gone(self, ran: bool = False) -> BrokerUnavailable:
@@ -255,6 +263,8 @@ class ControlLink:
             return
         if not self.closed:
             self._ours = "the client was closed while the call was under way"
+        if self.channel is not None:
+            self.channel.retire()  # calls that begin now attach again
         self.closed = True
         if not self._wake():
             self._ask_to_hang_up()

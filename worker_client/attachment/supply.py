@@ -150,21 +150,26 @@ class SlotSupply(Attachment):
                 self._slow.notify()
 
     def _claim_slowly(self, deadline_ns: int) -> Slot:
+        while True:
+            self._await_free(deadline_ns)
+            try:
+                slot = self._free[-1]  # as in `claim`
+                del self._free[-1]
+                return slot
+            except IndexError:
+                pass  # another thread was faster
+
+    def _await_free(self, deadline_ns: int) -> None:
         with self._slow:
             self._claimers += 1
         try:
-            while True:
+            while not self._free:
                 if not self.open:
                     raise self.gone()
                 if self._abandoned:
                     self._reap()
-                try:
-                    slot = self._free[-1]
-                    del self._free[-1]
-                    return slot
-                except IndexError:
-                    if not self._more_slots(deadline_ns):
-                        self._wait_for_release(deadline_ns)
+                if not self._free and not self._more_slots(deadline_ns):
+                    self._wait_for_release(deadline_ns)
         finally:
             with self._slow:
                 self._claimers -= 1
@@ -186,7 +191,7 @@ class SlotSupply(Attachment):
             settled = not self._grower and not self._no_more_slots and len(self.slots) < self.max_slots
             if not self._free and self.open and not settled:
                 # Abandoned slots come back without a notification, so check them from time to time.
-                self._slow.wait(min(left, 0.05) if self._abandoned else min(left, threading.TIMEOUT_MAX))
+                self._slow.wait(min(left, 0.05) if self._abandoned else left)
 
     # -- more, and larger ones -----------------------------------------------------------------------------------------
 

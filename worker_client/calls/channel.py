@@ -9,7 +9,6 @@ the thread that holds `_push_lock`. The whole channel belongs to the process tha
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from time import sleep
 
@@ -263,7 +262,7 @@ class Channel(SlotSupply):
                     raise self._gone_with(slot)  # the answer had arrived
                 if left <= 0:
                     raise self.deadline_exceeded(slot)
-                self._slow.wait(min(left, threading.TIMEOUT_MAX))
+                self._slow.wait(left)
             if isinstance(found[1], BrokerError):
                 slot.set_aside()
                 raise type(found[1])(f"{found[1]}; the model has run, but its answer is lost")

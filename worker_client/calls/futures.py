@@ -8,8 +8,6 @@ the broker goes away -> unanswered calls go to `PendingCall.on_lost`, with the i
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import threading
 import weakref
 from collections.abc import Callable
@@ -26,7 +24,7 @@ from worker_client.calls.timings import Timings
 from worker_client.system import fork, limits, threads
 from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.threads import Mutex
+from worker_client.system.condition import Condition
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 
@@ -52,23 +50,21 @@ class CallFuture(Future[Any]):
         self._call: PendingCall | None = call
         self._right_to_end = [True]  # popped by the thread that ends the future, so that only one thread does
 
-    @property
-    def _condition(self) -> threading.Condition:
+    @property  # type: ignore[override]
+    def _condition(self) -> Condition:
         """The condition that every method of a future, and `concurrent.futures.wait`, acquires first."""
         if not self._process.word[0]:
             self._leave_parent()
         return self._own_condition
 
     @_condition.setter
-    def _condition(self, condition: threading.Condition) -> None:
-        """Keep the constructor's condition, or replace it by one with a real lock if gevent or eventlet patched its
-        lock."""
-        real = isinstance(condition._lock, Mutex)  # type: ignore[attr-defined]  # noqa: SLF001
-        self._own_condition = condition if real else threading.Condition(Mutex())
+    def _condition(self, _: threading.Condition) -> None:
+        """In place of the constructor's condition, one that a signal handler cannot leave locked."""
+        self._own_condition = Condition()
 
     def _leave_parent(self) -> None:
         """End the future in a child, without the parent's locks and callbacks."""
-        self._own_condition = threading.Condition(Mutex())
+        self._own_condition = Condition()
         self._process = fork.here()
         self._waiters: list[Any] = []
         self._done_callbacks: list[Any] = []
@@ -103,19 +99,15 @@ class CallFuture(Future[Any]):
         return self._exception
 
     def _await(self, timeout: float | None) -> None:
-        """Wait for the end, or until `timeout` has passed. An exception that a signal handler raises meanwhile
-        propagates and leaves no lock held. `Condition` cannot guarantee that: its `__enter__` and `wait` are Python
-        code that a handler may interrupt."""
-        condition, end = self._condition, _End()
-        with condition._lock:  # type: ignore[attr-defined]  # noqa: SLF001
-            if self._state in _ENDED:
-                return
-            self._waiters.append(end)
-        try:
-            end.wait(timeout)
-        finally:
-            with condition._lock:  # type: ignore[attr-defined]  # noqa: SLF001
-                self._waiters.remove(end)
+        """Wait for the end, or until `timeout` has passed."""
+        deadline_ns = None if timeout is None else monotonic_ns() + int(timeout * 1e9)
+        condition = self._condition
+        with condition:
+            while self._state not in _ENDED:
+                left = None if deadline_ns is None else (deadline_ns - monotonic_ns()) / 1e9
+                if left is not None and left <= 0:
+                    return
+                condition.wait(left)
 
     def add_done_callback(self, fn: Callable[[Future[Any]], Any]) -> None:
         if (call := self._call) is not None:
@@ -138,32 +130,6 @@ class CallFuture(Future[Any]):
         except IndexError:
             return False
         return self.set_running_or_notify_cancel()
-
-
-class _End:
-    """Waits for the end of a future, with the methods that `concurrent.futures` calls on a future's waiters."""
-
-    def __init__(self) -> None:
-        # Any thread may release a patched lock, unlike a patched queue; neither wakes a native thread.
-        self._heard = monkey.simple_queue() if monkey.in_native_thread() else None
-        self._running = threading.Lock()
-        self._running.acquire()
-
-    def wait(self, timeout: float | None) -> None:
-        seconds = None if timeout is None else min(max(0.0, timeout), threading.TIMEOUT_MAX)
-        if self._heard is None:
-            self._running.acquire(timeout=-1 if seconds is None else seconds)
-        else:
-            with contextlib.suppress(queue.Empty):
-                self._heard.get(timeout=seconds)
-
-    def add_result(self, _: Future[Any]) -> None:
-        if self._heard is None:
-            self._running.release()
-        else:
-            self._heard.put(None)
-
-    add_exception = add_cancelled = add_result
 
 
 class PendingCall:

@@ -45,7 +45,6 @@ from worker_client.wire.layout import (
 )
 
 MAX_SLOTS = 64  # a broker's max_slots, unless it is set
-_CHECK_SECONDS = 1.0  # no notification is relied upon for longer
 _JOIN_SECONDS = 1.0
 
 Requests: TypeAlias = "queue.SimpleQueue[Slot | None]"
@@ -188,7 +187,7 @@ class InProcessChannel:
         left = (deadline_ns - monotonic_ns()) / 1e9
         if left <= 0:
             raise late()
-        self._changed.wait(min(left, _CHECK_SECONDS))
+        self._changed.wait(left)
 
     # -- the threads that run models -------------------------------------------------------------------------------
 
@@ -248,7 +247,7 @@ class InProcessChannel:
     def await_bell(self) -> None:
         with self._changed:
             while not self._rung and self.open:
-                self._changed.wait(_CHECK_SECONDS)
+                self._changed.wait()
             self._rung = False
 
     def ring(self) -> None:
@@ -290,7 +289,7 @@ class InProcessChannel:
                 self._wake_ns = min(self._wake_ns, earliest)
                 left = (self._wake_ns - monotonic_ns()) / 1e9
                 if self.alive[0] and left > 0:
-                    self._changed.wait(min(left, _CHECK_SECONDS))
+                    self._changed.wait(left)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -110,6 +110,7 @@ class OwnSocket:
     __slots__ = ("__weakref__", "_identity", "sock")
 
     def __init__(self, sock: socket.socket) -> None:
+        self.sock, self._identity = sock, None
         if 0 <= sock.fileno() < _FIRST:
             sock = socket.socket(fileno=above_standard(sock.detach()))
         self.sock = sock

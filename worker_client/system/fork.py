@@ -127,29 +127,34 @@ class Process:
         """Release what belongs to the parent. The first thread does so, and the others wait for it: what they made
         meanwhile would be released as well."""
         with self._entering:
-            if not self._begun:
-                self._begun = True
-                try:
-                    _release()
-                finally:
-                    self.entered = True
+            if self._begun:
+                return
+            self._begun = True
+            try:
+                failed = _release()
+            except BaseException:  # a signal handler's: the next thread begins again
+                self._begun = False
+                raise
+            self.entered = True
+            if failed is not None:
+                raise failed
 
 
 _owners: dict[int, tuple[weakref.ref[Any], Callable[[Any], object]]] = {}
 _process = Process()
 
 
-def _release() -> None:
+def _release() -> Exception | None:
+    """What the first owner that failed has raised; the others are released all the same."""
     failed: Exception | None = None
     for reference, after_fork_in_child in list(_owners.values()):
         owner = reference()
         if owner is not None:
             try:
                 after_fork_in_child(owner)
-            except Exception as error:  # the other owners are released all the same
+            except Exception as error:
                 failed = failed or error
-    if failed is not None:
-        raise failed
+    return failed
 
 
 def here() -> Process:

@@ -22,7 +22,10 @@ def start(thread: threading.Thread) -> None:
     _check_memory(thread.name)
     try:
         thread.start()
-    except RuntimeError as error:  # pthread_create(3) returned EAGAIN
+    except RuntimeError as error:
+        if error.__context__ is not None:  # a signal handler raised while the caller waited for the thread
+            raise error.__context__ from None
+        # pthread_create(3) returned EAGAIN
         raise limits.no_thread(thread.name, error) from None
 
 
