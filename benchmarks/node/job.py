@@ -50,6 +50,7 @@ def run(engine: str, arguments: tuple[str, ...], place: Path) -> JobOutcome:
         "TMPDIR": str(place),
         _VARIABLE: str(place),
         "PYTHONPATH": str(ROOT),
+        "PYSPARK_PYTHON": sys.executable,
     }
     with (place / "out").open("wb") as out, (place / "err").open("wb") as err:
         process = subprocess.Popen(

@@ -85,7 +85,8 @@ class Settings:
     call the models' signatures; with `allow_sessions` they may also run any tensors of the graphs (`client.session`).
 
     A broker in a process of its own ends after `idle_seconds` without workers; with 0, the default, it never does. The
-    setting does not apply to a supervised broker.
+    setting does not apply to a supervised broker. A broker that ends is one that a node shares (docs/node.md): unless
+    set, its models' `max_batch_size` is 256, and their `max_concurrency` 2 if it was not measured.
 
     Metrics and health are served over HTTP on `metrics_port` (0: any free port) of `metrics_host`, and on
     `metrics_socket`, the path of a Unix socket (docs/monitoring.md). `log_level` (debug, info, warning or error) and

@@ -124,6 +124,21 @@ def test_together_they_share_one_onednn(tune, caplog):
     assert "light alone would run 932000 rows/s with oneDNN off" in caplog.text
 
 
+def test_a_nodes_broker_runs_large_batches_whole_and_two_at_a_time(tune):
+    """Unless something else is set or, of threads and runs, measured. A function may not stand two calls at a time."""
+    of_node = {"idle_seconds": 60.0, "tune": "remembered"}
+    assert chosen(tune("heavy", **of_node)[0]) == (None, 2, None, 256)
+    assert chosen(tune("heavy", idle_seconds=60.0, tune="off")[0]) == (None, 2, None, 256)
+    by_hand = {"max_batch_size": 32, "max_concurrency": 1}
+    assert chosen(tune("heavy", by_hand=by_hand, **of_node)[0]) == (None, 1, None, 32)
+    sizes = {"allowed_batch_sizes": (8, 16)}
+    assert tune("heavy", by_hand=sizes, **of_node)[0].batch_limit == 16
+    (function,) = tuned(Settings(models=(ModelSpec("f", "models:f"),), **of_node))
+    assert chosen(function) == (None, None, None, 256)
+    tune("light")
+    assert chosen(tune("light", **of_node)[0]) == (1, 1, True, 256)
+
+
 def test_the_second_start_measures_nothing(tune, probe_pool):
     """What was measured is remembered, oneDNN included."""
     first = tune("heavy")
