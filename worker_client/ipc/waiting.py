@@ -23,6 +23,9 @@ from worker_client.system.processor import give_way
 
 WORTH_POLLING_NS = 250_000
 """Waits longer than this block at once: a wake-up of 40 us is then a small part of them."""
+_TRIED_NS = 3 * WORTH_POLLING_NS
+"""If blocking takes up to this long, polling is tried all the same: on a virtual machine most of it may be the wake-up
+of a processor that the host has taken away."""
 
 _MARGIN_NS = 20_000
 _ALWAYS_NS = 1_000_000_000
@@ -185,7 +188,7 @@ class PollOrBlock:
         self._left = 1
 
     def _begin_trial(self) -> None:
-        if not self._polling and self._mean_ns > WORTH_POLLING_NS:
+        if not self._polling and self._mean_ns > _TRIED_NS:
             self._settle(self._mean_ns)
             return
         self._trial = True
@@ -196,7 +199,8 @@ class PollOrBlock:
     def _end_trial(self) -> None:
         self._trial = False
         mean = self._total_ns // _COUNTED_CALLS
-        if mean < self._mean_ns - (self._mean_ns >> 4):
+        worth = not self._polling or self._latency_ns(mean) <= WORTH_POLLING_NS
+        if worth and mean < self._mean_ns - (self._mean_ns >> 4):
             self._interval = _FIRST_INTERVAL
             self._settle(mean)
         else:

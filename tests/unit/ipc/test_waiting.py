@@ -147,11 +147,28 @@ def test_never_polls_past_what_it_learnt(observed: list[int]):
 
 
 def test_slow_calls_block_for_good():
-    """Where a call takes longer than is worth polling either way, no call of a settled worker polls."""
+    """Where a call takes so long that no wake-up can be most of it, no call of a settled worker polls."""
     choice = PollOrBlock()
-    here = world(4 * WORTH_POLLING_NS, 2 * WORTH_POLLING_NS)
+    here = world(4 * WORTH_POLLING_NS, 4 * WORTH_POLLING_NS)
     live(choice, here)
     assert not any(live(choice, here, 20_000))
+
+
+@given(st.integers(10 * US, WORTH_POLLING_NS * 3 // 4), st.integers(WORTH_POLLING_NS, 2 * WORTH_POLLING_NS))
+def test_slow_wake_ups_do_not_keep_it_from_polling(polled: int, blocked: int):
+    """Once it blocks, because a poll lost its processor, a wake-up on a virtual machine may take longer than a call is
+    worth polling for: polling is tried again, and kept."""
+    choice = PollOrBlock()
+    here = world(polled, blocked)
+    live(choice, here, 1000)
+    choice.lost(SECOND // 100, SECOND)
+    choice.observe(blocked, SECOND)
+    for _ in range(100):
+        choice.observe(blocked, SECOND)
+    assert not choice.poll_ns
+    choice.observe(blocked, 60 * SECOND)
+    live(choice, here, 10_000)
+    assert share(live(choice, here)) > 0.95
 
 
 @given(st.integers(2, 20), st.integers(2, 20), st.booleans())
