@@ -8,6 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from broker.process.broker_process import BrokerProcess
 from broker.process.fork_server import ForkServer
 from broker.process.in_process import InProcess
 from broker.server.server import Server
+from worker_client.ipc import own_broker
 from worker_client.system.face import face
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput
@@ -83,6 +85,7 @@ class Broker:
         )
         self._process: BrokerProcess | InProcess | None = None
         self._starter = 0
+        own_broker.announce(Path(self.address), self)
 
     @classmethod
     def from_config(
@@ -168,6 +171,7 @@ class Broker:
         because nothing else can stop the process."""
         if self._process is not None:
             raise BrokerError(f"this broker is already running, as pid {self.pid}")
+        own_broker.start(Path(self.address))
         broker_process: BrokerProcess | InProcess
         if self._adopted:
             broker_process = InProcess(self.settings, self._adopted)

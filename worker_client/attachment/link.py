@@ -36,6 +36,7 @@ from typing import Protocol
 
 from worker_client.attachment.model_cache import ModelCache
 from worker_client.attachment.retry_policy import BrokerLost, NoReply, NotListening
+from worker_client.ipc import own_broker
 from worker_client.ipc.event import Event
 from worker_client.system import fork, limits, threads
 from worker_client.system import patched as monkey
@@ -471,12 +472,13 @@ def _no_answer(path: Path, op: str, timeout: float | None) -> NoReply:
 
 
 def _refused(path: Path, error: OSError) -> BrokerUnavailable:
-    unreached = unreachable(path, error)
-    return (
-        NotListening(str(unreached))
-        if isinstance(error, (ConnectionRefusedError, FileNotFoundError))
-        else unreached
-    )
+    if not isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
+        return unreachable(path, error)
+    if own_broker.is_not_started(path):
+        return NotListening(
+            f"the Broker of this program at {path} is not started: call its start(), or use it in a `with` block"
+        )
+    return NotListening(str(unreachable(path, error)))
 
 
 def _no_socket(path: Path, error: OSError) -> BrokerError:

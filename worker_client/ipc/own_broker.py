@@ -12,17 +12,34 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from worker_client.wire.errors import BrokerError
 
 _paths: set[tuple[int, str]] = set()  # (pid, path) of the brokers that serve in this process
 _threads: dict[tuple[int, int], str] = {}
 _alone: set[int] = set()  # processes that only run a broker
+_not_started: WeakValueDictionary[str, object] = WeakValueDictionary()  # brokers by path
 
 
 def be_alone() -> None:
     """Declare that this process only runs a broker from now on."""
     _alone.add(os.getpid())
+
+
+def announce(path: Path, broker: object) -> None:
+    """Declare that this program has a broker for this address, which it has not started yet."""
+    _not_started[os.path.realpath(path)] = broker
+
+
+def start(path: Path) -> None:
+    """Declare that the broker for this address is started."""
+    _not_started.pop(os.path.realpath(path), None)
+
+
+def is_not_started(path: Path) -> bool:
+    """Whether this program has a broker for this address, but has not started it."""
+    return bool(_not_started) and os.path.realpath(path) in _not_started
 
 
 def serve(path: Path) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import worker_client
+from broker import Broker
 from broker.config.settings import Settings
 from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec
@@ -18,7 +19,7 @@ from broker.server.server import Server
 from tests.brokers import TestBroker, folder, serving
 from tests.process import calling_models
 from tests.process.calling_models import ADDRESS, LINK, WAYS
-from worker_client import Client, ModelFailed
+from worker_client import BrokerUnavailable, Client, ModelFailed
 
 ONE = np.ones(1, np.float32)
 TOLD = "a model cannot call the broker that runs it"
@@ -81,3 +82,25 @@ def test_an_application_may_call_the_broker_in_its_process(
                 client.model("with_a_client_made_at_import").predict(ONE)
     finally:
         server.stop()
+
+
+def test_a_broker_that_was_not_started_is_told() -> None:
+    """Who makes one and forgets to start it has no other broker to look for; once it is started, or gone, nothing more
+    is said about it."""
+    models = {"double": "tests.process.models:double"}
+    not_started = "the Broker of this program at .* is not started: call its start"
+    with folder() as place:
+        made = Broker(models=models, name=os.fspath(place / "b.sock"))
+        with worker_client.connect(made.address, timeout=5) as client:
+            with pytest.raises(BrokerUnavailable, match=not_started):
+                client.models()
+            with made:
+                assert client.model("double").predict(np.ones((1, 4), np.float32)).sum() == 8
+        another = Broker(models=models, name=os.fspath(place / "other.sock"))
+        address = another.address
+        del another
+        with (
+            worker_client.connect(address, timeout=5) as client,
+            pytest.raises(BrokerUnavailable, match="no broker answers at"),
+        ):
+            client.models()
