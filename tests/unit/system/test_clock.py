@@ -27,8 +27,8 @@ def calls(path: Path) -> Iterator[tuple[str, ast.Call]]:
 def test_nobody_waits_on_a_semaphore_with_a_time_limit(path: Path) -> None:
     """`acquire` is called without a time-out, which POSIX counts on the realtime clock, or with 0, which waits not.
 
-    The time-out of `CallFuture.result` is the one exception: it is a lock's of the interpreter, as in every future of
-    the standard library; the call's own deadline does not hang on it.
+    The one exception is the time-out of a waiting thread: it is a lock's of the interpreter, as in every condition of
+    the standard library, and who waits looks again after a second.
     """
     for name, call in calls(path):
         if name == "acquire":
@@ -36,7 +36,7 @@ def test_nobody_waits_on_a_semaphore_with_a_time_limit(path: Path) -> None:
             allowed = arguments in ([], ["0"], ["blocking=False"]) or "semaphore.acquire(" in ast.unparse(
                 call
             )
-            allowed |= path.name == "futures.py" and ast.unparse(call.func) == "self._running.acquire"
+            allowed |= path.name == "condition.py" and ast.unparse(call.func) == "self._asleep.acquire"
             assert allowed, f"{path}:{call.lineno}"
         assert name not in ("sem_timedwait", "sem_clockwait"), f"{path}:{call.lineno}"
 
