@@ -26,7 +26,7 @@ class Interrupted(Exception):
     """What the handler raises."""
 
 
-class Interruption:
+class Interrupter:
     """Raises at the `place`-th place where a handler may run, counted from 1."""
 
     def __init__(self, place: int) -> None:
@@ -48,7 +48,7 @@ class Interruption:
             self._last.clear()
 
     def _enter(self, frame: FrameType, _event: str, _: Any) -> Callable[[FrameType, str, Any], Any] | None:
-        if frame.f_code is Interruption.run.__code__ or frame.f_globals.get("__name__") == __name__:
+        if frame.f_code is Interrupter.run.__code__ or frame.f_globals.get("__name__") == __name__:
             return None
         frame.f_trace_lines, frame.f_trace_opcodes = False, True
         self._visit(frame, "begins")

@@ -69,17 +69,16 @@ class Request(WritableInputs):
         timeout: float,
         attempts: Attempts,
     ) -> None:
-        super().__init__()
+        self._slot: Slot | None = None
+        # the slot that the inputs were written into, if strings have since needed a larger one
+        self._first: Slot | None = None
+        self._moved = False  # the inputs are in an earlier broker's slot, or in `_first`
         self._binding = binding
         self._bind = bind
         self._layout = layout
         self._timeout = timeout
         self._attempts = attempts
-        self._slot: Slot | None = None
-        self._moved = False  # the inputs are in an earlier broker's slot, or in `_first`
-        self._first: Slot | None = (
-            None  # slot the inputs were written into, if strings have since needed a larger one
-        )
+        super().__init__()
 
     def __enter__(self) -> Request:
         self._check_process()
@@ -110,7 +109,7 @@ class Request(WritableInputs):
 
     def __del__(self) -> None:
         """Give back what `__enter__` has taken if a signal handler raised before the block."""
-        if (self._slot or self._first) is not None and self._binding.channel.ours:
+        if (self._slot is not None or self._first is not None) and self._binding.channel.ours:
             self.__exit__(None, None, None)
 
     def run(self, timeout: float | None = None) -> Result:

@@ -33,7 +33,7 @@ from worker_client.system.clock import monotonic
 
 _log = logging.getLogger("onesession.tuning")
 
-LARGE_BATCH_ROWS = 256
+_LARGE_BATCH_ROWS = 256
 LOCK_SECONDS = 120.0
 """How long to let another broker of this user measure first."""
 _TELL_SECONDS = 2.0
@@ -126,9 +126,8 @@ def tuned(settings: Settings, records: Records | None = None) -> tuple[ModelSpec
     switch = Switch.of(settings.onednn)
     if switch.fixed is not None:
         switch.set(switch.fixed)
-    defaults = for_large_batches if settings.idle_seconds else _unchanged
     if settings.tune == Tune.OFF.value or not _has_tensorflow():
-        return tuple(defaults(spec, spec) for spec in settings.models)
+        return _finished(settings, {})
     subjects = [subject for spec in settings.models if (subject := _subject(spec, switch)) is not None]
     records = records or Records()
     found = {subject.spec.name: subject.find(records) for subject in subjects}
@@ -142,23 +141,24 @@ def tuned(settings: Settings, records: Records | None = None) -> tuple[ModelSpec
     choices = decide(known, switch)
     for name, choice in choices.items():
         _log_choice(name, choice, known[name], logging.INFO if name in measured else logging.DEBUG)
-    return tuple(defaults(spec, filled(spec, choices.get(spec.name))) for spec in settings.models)
+    return _finished(settings, choices)
 
 
-def for_large_batches(spec: ModelSpec, made: ModelSpec) -> ModelSpec:
-    """`made` from `spec`, with the defaults for the callers of a node's broker. Each sends large batches, as engines
-    make them: a batch runs whole, as in a process that has the model itself, and two at a time, so that the processors
-    are busy while one begins or ends."""
+def _finished(settings: Settings, choices: Mapping[str, Choice]) -> tuple[ModelSpec, ...]:
+    made = tuple(filled(spec, choices.get(spec.name)) for spec in settings.models)
+    return tuple(map(_for_large_batches, settings.models, made)) if settings.idle_seconds else made
+
+
+def _for_large_batches(spec: ModelSpec, made: ModelSpec) -> ModelSpec:
+    """`made` from `spec`, with the defaults of a node's broker. Its callers send the large batches of engines. A batch
+    runs whole, as it would in its caller's process, and two run at a time, so that no processor is idle while one of
+    them begins or ends."""
     rows = spec.max_batch_size or spec.allowed_batch_sizes
     return replace(
         made,
-        max_batch_size=made.max_batch_size if rows else LARGE_BATCH_ROWS,
+        max_batch_size=made.max_batch_size if rows else _LARGE_BATCH_ROWS,
         max_concurrency=made.max_concurrency or (None if spec.is_function else 2),
     )
-
-
-def _unchanged(_: ModelSpec, made: ModelSpec) -> ModelSpec:
-    return made
 
 
 def measure_all(

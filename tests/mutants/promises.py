@@ -142,9 +142,9 @@ PROMISES = [
     ),
     Promise(
         "the deadline of attaching",
-        "worker_client/attachment/link.py",
-        "            sock.settimeout(timeout)\n",
-        "            sock.settimeout(3000.0)\n",
+        "worker_client/attachment/connecting.py",
+        "        sock.settimeout(timeout)\n",
+        "        sock.settimeout(3000.0)\n",
         "tests/process/waiting/test_deadlines_suspended.py::test_calls_end_though_the_backlog_is_full",
     ),
     # -- access, and nobody takes everything
@@ -247,9 +247,9 @@ PROMISES = [
     ),
     Promise(
         "a worker's check of who its broker is",
-        "worker_client/attachment/link.py",
-        "            if uid not in (os.geteuid(), 0):\n",
-        "            if False:\n",
+        "worker_client/attachment/connecting.py",
+        "        if uid not in (os.geteuid(), 0):\n",
+        "        if False:\n",
         "tests/process/broker/test_access.py::test_a_worker_does_not_trust_a_strangers_broker",
     ),
 ]

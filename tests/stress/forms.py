@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.interrupts import Interrupted
 from tests.stress.board import Board, Ends
 from tests.stress.verdicts import HURRIED, verdict
 from worker_client import BrokerError, Client, ModelFailed
@@ -27,10 +28,6 @@ BAD_VALUE = 13.0
 CHILD_SECONDS = 100
 
 Form = Callable[["Caller"], None]
-
-
-class Interrupted(Exception):
-    """What the signal handler of `interrupted` raises."""
 
 
 class Caller:

@@ -22,11 +22,8 @@ so a stream of calls with the same timeout wakes it once per timeout, and an idl
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import os
 import queue
-import socket
 import threading
 import time
 from itertools import count
@@ -34,26 +31,23 @@ from pathlib import Path
 from posix import read, write  # not os's, in place of which eventlet puts some that wait
 from typing import Protocol
 
+from worker_client.attachment.connecting import BACKLOG_PAUSE, CLOSED, connected, failure, no_answer
 from worker_client.attachment.model_cache import ModelCache
-from worker_client.attachment.retry_policy import BrokerLost, NoReply, NotListening
-from worker_client.ipc import own_broker
+from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.ipc.event import Event
-from worker_client.system import fork, limits, threads
+from worker_client.system import fork, threads
 from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.descriptor import Descriptor, OwnSocket, close_left, left_to_callers, new_pipe
 from worker_client.system.refusal import is_refusal, refused
 from worker_client.system.threads import Mutex
 from worker_client.wire import control
-from worker_client.wire.address import unreachable
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.layout import NO_DEADLINE
 
 _log = logging.getLogger("onesession.client")
 
-_CLOSED = "this program closed a descriptor"
 _MANY_WAKES = 512
-_BACKLOG_PAUSE = 0.005  # seconds, while the broker cannot take another connection or message
 
 
 Received = list[Descriptor]
@@ -125,34 +119,13 @@ class ControlLink:
 
     @classmethod
     def connect(cls, path: Path, timeout: float | None) -> ControlLink:
-        """Connect to the broker at `path`. Raises NotListening if no process listens, NoReply if the connection is not
-        accepted in time, BrokerError if the process that listens must not be trusted."""
-        close_left()
+        """Connect to the broker at `path`. Raises the errors of `connecting.connected`."""
+        own = connected(path, timeout)
         try:
-            own = OwnSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
-        except OSError as error:
-            raise _no_socket(path, error) from None
-        fork.register(own, OwnSocket.close)  # the process may fork before there is a link
-        sock = own.sock
-        try:
-            sock.settimeout(timeout)
-            _connect(sock, path)
-            sock.settimeout(None)
-            _pid, uid = control.peer_of(sock)
-            if uid not in (os.geteuid(), 0):
-                raise BrokerError(
-                    f"{path} is served by uid {uid}, which is neither yours nor root's and is not trusted"
-                )
             link = cls(path, own)
         except OSError as error:
             own.close()
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise _no_socket(path, error) from None
-            if error.errno in (errno.EBADF, errno.ENOTSOCK):
-                raise BrokerLost(f"{_CLOSED} on its way to the broker at {path}") from None
-            if isinstance(error, (TimeoutError, BlockingIOError)):
-                raise _no_answer(path, "connect", timeout) from None
-            raise _refused(path, error) from None
+            raise failure(path, error, timeout) from None
         except BaseException:
             own.close()
             raise
@@ -195,7 +168,7 @@ class ControlLink:
             left = None if timeout is None else max(0.0, (deadline_ns - monotonic_ns()) / 1e9)
             reply = answer.get(timeout=left)
         except queue.Empty:
-            raise _no_answer(self.path, message["op"], timeout) from None
+            raise no_answer(self.path, message["op"], timeout) from None
         finally:
             self._waiting.pop(number, None)
         if reply is None:
@@ -223,8 +196,8 @@ class ControlLink:
                 if sent == len(data):
                     return
                 if monotonic_ns() >= deadline_ns:
-                    raise _no_answer(self.path, message["op"], 0)
-                time.sleep(_BACKLOG_PAUSE)
+                    raise no_answer(self.path, message["op"], 0)
+                time.sleep(BACKLOG_PAUSE)
         except OSError:  # the watcher would see it soon, but a greenlet that tries again would not let it run
             self._note_end()
             raise self.gone() from None
@@ -345,7 +318,7 @@ class ControlLink:
         self._lost = True
         if self.closed:
             return
-        self._broken = f"{_CLOSED} of it"
+        self._broken = f"{CLOSED} of it"
         self.closed = True
         if self.channel is not None:
             self.channel.retire()
@@ -465,41 +438,6 @@ def _new_wakeup() -> tuple[Descriptor, Descriptor]:
         if is_refusal(error):
             raise refused("pipe2", "a worker's connection to its broker", error) from None
         raise
-
-
-def _no_answer(path: Path, op: str, timeout: float | None) -> NoReply:
-    return NoReply(f"the broker at {path} did not answer {op!r} within {timeout or 0:.3g} s")
-
-
-def _refused(path: Path, error: OSError) -> BrokerUnavailable:
-    if not isinstance(error, (ConnectionRefusedError, FileNotFoundError)):
-        return unreachable(path, error)
-    if own_broker.is_not_started(path):
-        return NotListening(
-            f"the Broker of this program at {path} is not started: call its start(), or use it in a `with` block"
-        )
-    return NotListening(str(unreachable(path, error)))
-
-
-def _no_socket(path: Path, error: OSError) -> BrokerError:
-    what = f"a connection to the broker at {path}"
-    return limits.overloaded_by(error, 0, what) or BrokerUnavailable(
-        f"{what} cannot be made: {error.strerror}"
-    )
-
-
-def _connect(sock: socket.socket, path: Path) -> None:
-    """Connect within the socket's timeout. A full backlog refuses at once, if more workers connect at a time than
-    fit."""
-    limit = monotonic_ns() + int((sock.gettimeout() or 0) * 1e9)
-    while True:
-        try:
-            sock.connect(os.fspath(path))
-            return
-        except BlockingIOError:
-            if monotonic_ns() >= limit:
-                raise
-            time.sleep(_BACKLOG_PAUSE)
 
 
 def seconds_left(deadline_ns: int) -> float | None:

@@ -101,7 +101,8 @@ class Descriptor:
         _close(fd, self._identity)
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(AttributeError):  # a signal handler raised before it was made
+            self.close()
 
 
 class OwnSocket:
@@ -131,7 +132,8 @@ class OwnSocket:
                 self.sock.close()
 
     def __del__(self) -> None:
-        self.close()
+        with contextlib.suppress(AttributeError):  # a signal handler raised before it was made
+            self.close()
 
 
 def identity_of(fd: int) -> Identity | None:

@@ -13,14 +13,11 @@ from tests.differential.kinds.kind import Kind
 from tests.differential.ways import futures, waiting
 from tests.differential.ways.way import MAIN, Do, Way, light
 from tests.forks import fork_in_c
+from tests.interrupts import Interrupted
 from worker_client import BrokerError
 
 CHILD_SECONDS = 100
 _REFUSED = "a signal handler cannot"
-
-
-class Interrupted(Exception):
-    """What the handler of `interrupted` raises."""
 
 
 def interrupted(caller: Caller, kind: Kind, draw: Draw) -> None:

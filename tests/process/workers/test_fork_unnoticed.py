@@ -360,6 +360,32 @@ def test_one_owner_that_fails_keeps_none_from_letting_go() -> None:
     assert calls() == [0, 0, 0, 0]
 
 
+def test_a_release_that_a_signal_handler_breaks_off_begins_again() -> None:
+    """With the next question which process this is: no owner is left out."""
+
+    class Owner:
+        def __init__(self, interrupted: bool = False) -> None:
+            self.called, self.interrupted = 0, interrupted
+            fork.register(self, Owner.after_fork_in_child)
+
+        def after_fork_in_child(self) -> None:
+            self.called += 1
+            if self.interrupted and self.called == 1:
+                raise KeyboardInterrupt
+
+    owners = [Owner(), Owner(interrupted=True), Owner()]
+
+    def calls() -> list[int]:
+        with contextlib.suppress(KeyboardInterrupt):
+            fork.here()
+        fork.here()
+        return [owner.called for owner in owners]
+
+    assert in_c_child(calls) == [2, 2, 1]
+    for owner in owners:
+        fork.unregister(owner)
+
+
 def test_the_threads_of_a_child_wait_until_its_parents_things_are_released() -> None:
     """uWSGI starts the threads of a worker after a fork that Python is not told of: none begins before another has
     released what it would begin with."""

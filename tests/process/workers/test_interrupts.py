@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tests.brokers import TestBroker, serving
-from tests.interrupts import Interruption
+from tests.interrupts import Interrupter
 from tests.workers import in_child
 from worker_client import Client, connect
 
@@ -142,19 +142,19 @@ def _interrupted(broker: TestBroker, code: Callable[[Client], Code], place: int,
     with connect(broker.address, timeout=TIMEOUT_S) as client:
         double(client)
         while True:
-            made, interruption = code(client), Interruption(place)
-            interruption.run(made)
-            if not interruption.where:
+            made, interrupter = code(client), Interrupter(place)
+            interrupter.run(made)
+            if not interrupter.where:
                 return 0
             place += step
-            if takes_a_slot_away(interruption):
+            if takes_a_slot_away(interrupter):
                 return place
-            assert not _others_find_missing(client), f"interrupted at {interruption.where}"
+            assert not _others_find_missing(client), f"interrupted at {interrupter.where}"
 
 
-def takes_a_slot_away(interruption: Interruption) -> bool:
+def takes_a_slot_away(interrupter: Interrupter) -> bool:
     """A function that is to hand a slot on was interrupted before its first instruction."""
-    return interruption.where.endswith(("supply.py: release begins", "futures.py: submit begins"))
+    return interrupter.where.endswith(("supply.py: release begins", "futures.py: submit begins"))
 
 
 def _others_find_missing(client: Client) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 
-from tests.interrupts import Interruption
+from tests.interrupts import Interrupter
 from worker_client.system.condition import Condition
 
 LONG_S = 30.0
@@ -69,15 +69,15 @@ def test_an_interrupted_wait_leaves_the_lock_free_and_loses_no_notification() ->
     """At each place of it. The others are woken by a notification that comes then, at once or within a second."""
     place = 1
     while True:
-        queue, interruption = Queue(), Interruption(place)
+        queue, interrupter = Queue(), Interrupter(place)
         other = threading.Thread(target=queue.take)
         other.start()
-        interruption.run(lambda: _wait_a_moment(queue))  # noqa: B023 - it is over before the next queue
-        assert not queue.condition._is_owned(), interruption.where  # type: ignore[attr-defined]
+        interrupter.run(lambda: _wait_a_moment(queue))  # noqa: B023 - it is over before the next queue
+        assert not queue.condition._is_owned(), interrupter.where  # type: ignore[attr-defined]
         queue.put(place)
         other.join(LONG_S)
-        assert queue.taken == [place], interruption.where
-        if not interruption.where:
+        assert queue.taken == [place], interrupter.where
+        if not interrupter.where:
             break
         place += 1
     assert place > 10
