@@ -37,8 +37,10 @@ class Interrupter:
 
     def run(self, code: Callable[[], object]) -> None:
         """Run the code; what it raises is let through, unless that is the handler's."""
-        before = sys.gettrace()
-        sys.settrace(self._enter)
+        before, enter = sys.gettrace(), self._enter
+        # Kept by name: CPython 3.11 calls a freed trace function if the garbage collector runs something traced between
+        # its look at the function and its call, and this function raises there and so is unset.
+        sys.settrace(enter)
         try:
             code()
         except Interrupted:

@@ -53,7 +53,10 @@ class Worker:
     def hear(self, patience_s: float = _PATIENCE_S) -> Any:
         """The next thing that it says; raises WorkerFailed if it has failed instead."""
         assert self._pipe.poll(patience_s), f"worker {self.pid} says nothing"
-        kind, value = self._pipe.recv()
+        try:
+            kind, value = self._pipe.recv()
+        except EOFError:
+            raise WorkerFailed(f"worker {self.pid} ended with {self.wait()} and said nothing") from None
         if kind == "error":
             raise WorkerFailed(value)
         return value
