@@ -3,8 +3,8 @@ or not.
 
 A poller takes processor time from other threads that need it, and pays for that twice: it is interrupted for a time
 slice, and the scheduler, which has seen it compute, no longer prefers it when it wakes. So polling only pays off where
-nothing else computes. The others' time is the processors' time that was not idle, minus the time of threads that may be
-polling.
+nothing else computes. The others' time is the processors' time that was used, minus the time of threads that may be
+polling. What the host of a virtual machine takes away is nobody's who could use the poller's processor.
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from broker.host.kernel_files import ROOT
-from broker.host.usage import cpu_ns_or_0, idle_s
+from broker.host.usage import cpu_ns_or_0, unused_s
 
 CHECK_NS = 100_000_000
 """/proc/stat counts in steps of 10 ms."""
+_STALE_NS = 3 * CHECK_NS
+"""Without calls there are no samples. What computed in a longer pause says nothing about now."""
 _MANY, _FEW = 0.5, 0.25
 
 Seen = tuple[int, float, dict[int, int]]
-"""The time; idle seconds so far; CPU time of processes so far, with our own thread as process 0."""
+"""The time; unused seconds so far; CPU time of processes so far, with our own thread as process 0."""
 
 
 class Neighbours:
@@ -48,22 +50,24 @@ class Neighbours:
         a filter of system calls hides their clocks.
         """
         self.due_ns = now_ns + CHECK_NS
-        idle = idle_s(self._processors, self._root)
+        unused = unused_s(self._processors, self._root)
         used = {pid: cpu_ns_or_0(pid) if pid > 0 else 0 for pid in {*callers, *pids}}
         before, self._before = self._before, None
-        if idle is None or not all(used[pid] for pid in callers):
+        if unused is None or not all(used[pid] for pid in callers):
             self.cores, self.crowded = 0.0, False
             return
         used[0] = own_ns
-        self._before = now_ns, idle, used
-        if before is not None and now_ns > before[0]:
+        self._before = now_ns, unused, used
+        if before is None or now_ns > before[0] + _STALE_NS:
+            self.cores, self.crowded = 0.0, False
+        elif now_ns > before[0]:
             self._judge(before, callers)
 
     def _judge(self, before: Seen, callers: Collection[int]) -> None:
         assert self._before is not None
-        now_ns, idle, used = self._before
+        now_ns, unused, used = self._before
         ours_ns = sum(max(0, used[pid] - before[2].get(pid, used[pid])) for pid in {0, *callers})
         elapsed_s = (now_ns - before[0]) / 1e9
-        others_s = len(self._processors) * elapsed_s - (idle - before[1]) - ours_ns / 1e9
+        others_s = len(self._processors) * elapsed_s - (unused - before[1]) - ours_ns / 1e9
         self.cores += (max(0.0, others_s / elapsed_s) - self.cores) / 2
         self.crowded = self.cores >= (_FEW if self.crowded else _MANY)

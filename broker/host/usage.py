@@ -53,14 +53,16 @@ def busy_s(processors: Collection[int] | None = None, root: Path = ROOT) -> floa
     return ticks / _TICKS
 
 
-def idle_s(processors: Collection[int], root: Path = ROOT) -> float | None:
-    """Seconds that these processors were idle, waiting for disks included, in steps of 10 ms. None if the machine does
-    not report each processor."""
+def unused_s(processors: Collection[int], root: Path = ROOT) -> float | None:
+    """Seconds that nothing of this machine ran on these processors, in steps of 10 ms: they were idle, waiting for
+    disks included, or the host of a virtual machine had taken them. None if the machine does not report each one."""
     wanted = {f"cpu{number}" for number in processors}
     found = [line.split() for line in lines(root / "proc/stat") if line.partition(" ")[0] in wanted]
     if len(found) != len(wanted) or not all(len(words) > 5 and words[4].isdigit() for words in found):
         return None
-    return sum(int(words[4]) + int(words[5]) for words in found) / _TICKS
+    return (
+        sum(int(word) for words in found for word in (*words[4:6], *words[8:9])) / _TICKS
+    )  # steal is the ninth
 
 
 def resident_bytes() -> int:

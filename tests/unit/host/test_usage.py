@@ -46,6 +46,16 @@ def test_busy_time(tmp_path: Path) -> None:
     assert usage.busy_s(usable()) > 0
 
 
+def test_unused_time(tmp_path: Path) -> None:
+    """Idle, waiting for disks, or taken by the host; kernels before 2.6.11 do not count the last."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/stat").write_text(STAT)
+    for processors, ticks in (({0}, 4050), ({1}, 5060), ({0, 1}, 9110)):
+        assert usage.unused_s(processors, tmp_path) == pytest.approx(ticks / os.sysconf("SC_CLK_TCK"))
+    (tmp_path / "proc/stat").write_text("cpu0 1 2 3 4 5 6\n")
+    assert usage.unused_s({0}, tmp_path) == pytest.approx(9 / os.sysconf("SC_CLK_TCK"))
+
+
 @pytest.mark.parametrize("file", ["smaps_rollup", "smaps"])
 def test_pss(tmp_path: Path, file: str) -> None:
     """Of all mappings; kernels and sandboxes without the sum have the parts."""
