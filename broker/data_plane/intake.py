@@ -85,7 +85,7 @@ class Intake:
         self._calls: deque[Callable[[], None]] = deque()
         self._retired: list[Channel] = []
         self._stopping = False
-        self._budget = PollBudget(mode)
+        self._budget = PollBudget(mode, self._waits)
         self.polling = Polling(self._budget)
         self._counted_ns = self._idle_ns = 0  # when workers were counted, and the idle time since
         self._worker_polls = False  # the worker of the latest request polls

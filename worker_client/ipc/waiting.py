@@ -20,6 +20,7 @@ from enum import Enum
 
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.processor import give_way
+from worker_client.system.processor_wait import ProcessorWait
 
 WORTH_POLLING_NS = 250_000
 """Waits longer than this block at once: a wake-up of 40 us is then a small part of them."""
@@ -28,6 +29,9 @@ _TRIED_NS = 3 * WORTH_POLLING_NS
 of a processor that the host has taken away."""
 
 _MARGIN_NS = 20_000
+_PATIENCE_NS = 200_000
+"""How long to poll beyond the expected time: as long as the wake-up takes that blocking would need, from 40 us to 200
+us on virtual machines. Giving up earlier costs more than it saves."""
 _ALWAYS_NS = 1_000_000_000
 _CHECKS = 16  # checks between two readings of the clock
 
@@ -44,6 +48,10 @@ _SHARED_GAIN = 2  # a shift: if oversubscribed, the latency of polling counts a 
 LOST_NS = 500_000
 """A poller reads its clock every few microseconds, and pollers that yield to each other within some hundred. If the
 clock jumps by more, the poller has lost its processor to another process: time slices begin at 0.7 ms."""
+_HOST_NS = 10_000_000
+"""A busy host takes a virtual machine's processor for less. If it takes it for longer, it limits the machine's time,
+and polling would use that up."""
+_MARK_NS = 20_000_000
 _PAUSE_SHIFT = 3  # a poller that lost its processor blocks for 8 times as long
 _MOST_SHIFT = 12
 _LONGEST_PAUSE_NS = 5_000_000_000
@@ -58,14 +66,16 @@ class WaitMode(str, Enum):
 
 
 class Losses:
-    """How long not to poll after polls that lost their processor.
+    """How long not to poll after polls that lost their processor to other threads of this machine.
 
     The pause is 8 times what was lost, and doubles if the next loss comes before polling went well for as long.
     """
 
-    __slots__ = ("_shift", "_trusted_ns", "until_ns")
+    __slots__ = ("_shift", "_trusted_ns", "until_ns", "waits")
 
-    def __init__(self) -> None:
+    def __init__(self, waits: ProcessorWait | None = None) -> None:
+        """`waits`: of the thread that polls; it is marked now and then."""
+        self.waits = waits or ProcessorWait(_MARK_NS)
         self.until_ns = 0
         self._trusted_ns = 0
         self._shift = _PAUSE_SHIFT
@@ -74,6 +84,8 @@ class Losses:
         return f"<Losses, no polling until {self.until_ns}>"
 
     def add(self, lost_ns: int, now_ns: int) -> None:
+        if lost_ns < _HOST_NS and not self.waits.explains(lost_ns, now_ns):
+            return
         self._shift = min(self._shift + 1, _MOST_SHIFT) if now_ns < self._trusted_ns else _PAUSE_SHIFT
         pause_ns = min(lost_ns << self._shift, _LONGEST_PAUSE_NS)
         self.until_ns = now_ns + pause_ns
@@ -153,11 +165,11 @@ class PollOrBlock:
             return
         if self._polling:
             latency_ns >>= self._gain
+            if now_ns > self._losses.waits.due_ns:
+                self._losses.waits.mark(now_ns)
         sample = latency_ns if latency_ns < self._clip_ns else self._clip_ns  # noqa: FURB136 - min() is a call
         if self._trial:
-            self._total_ns += sample
-            if not self._left or self._total_ns > _COUNTED_CALLS * self._mean_ns:  # it can no longer win
-                self._end_trial()
+            self._count(sample)
         else:
             self._mean_ns += (sample - self._mean_ns) >> 4
             if self._mean_ns > self._alarm_ns:
@@ -167,6 +179,11 @@ class PollOrBlock:
                 self._begin_trial()
             elif not self._left:
                 self._begin_trial()
+
+    def _count(self, sample: int) -> None:
+        self._total_ns += sample
+        if not self._left or self._total_ns > _COUNTED_CALLS * self._mean_ns:  # it can no longer win
+            self._end_trial()
 
     def lost(self, lost_ns: int, now_ns: int) -> None:
         """Note that a poll ended `lost_ns` late, because its processor was taken from it. `observe` must follow."""
@@ -224,6 +241,8 @@ class PollOrBlock:
 
     def _switch(self) -> None:
         self._polling = not self._polling
+        if self._polling:
+            self._losses.waits.mark(self._last_ns)
         self._settling = _SETTLING_CALLS
         self._set_poll_ns()
 
@@ -232,7 +251,7 @@ class PollOrBlock:
         if not self._adaptive:
             self.poll_ns = _ALWAYS_NS if self._polling else 0
         else:
-            self.poll_ns = 2 * self._latency_ns(self._mean_ns) + _MARGIN_NS if self._polling else 0
+            self.poll_ns = 2 * self._latency_ns(self._mean_ns) + _PATIENCE_NS if self._polling else 0
 
     def _latency_ns(self, mean_ns: int) -> int:
         """The latency that the weighted mean `mean_ns` of polling stands for."""
@@ -244,9 +263,10 @@ class PollBudget:
 
     __slots__ = ("_expected_ns", "losses", "mode")
 
-    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
+    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE, waits: ProcessorWait | None = None) -> None:
+        """`waits`: of the thread that polls."""
         self.mode = mode
-        self.losses = Losses()
+        self.losses = Losses(waits)
         self._expected_ns = _MARGIN_NS
 
     def budget_ns(self, wanted: bool) -> int:
@@ -255,7 +275,7 @@ class PollBudget:
             return _ALWAYS_NS if self.mode is WaitMode.POLL else 0
         if not wanted or self._expected_ns > WORTH_POLLING_NS:
             return 0
-        return 2 * self._expected_ns + _MARGIN_NS
+        return 2 * self._expected_ns + _PATIENCE_NS
 
     def lost(self, lost_ns: int, now_ns: int) -> None:
         """Note that the broker was off its processor `lost_ns` longer than expected while it polled or yielded."""

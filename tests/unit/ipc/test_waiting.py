@@ -22,10 +22,31 @@ from worker_client.ipc.waiting import (
     poll_giving_way,
     poll_word,
 )
+from worker_client.system.processor_wait import ProcessorWait
 
 US = 1000
 SECOND = 1_000_000_000
 CALLS = 2000  # enough to settle
+
+
+class Waits(ProcessorWait):
+    """Where what is lost is always lost to other threads, or to the host of a virtual machine."""
+
+    __slots__ = ("others",)
+
+    def __init__(self, others: bool) -> None:
+        super().__init__()
+        self.others = others
+
+    def mark(self, now_ns: int) -> None: ...
+
+    def explains(self, lost_ns: int, now_ns: int) -> bool:
+        return self.others
+
+
+def losses_to(others: bool = True) -> Losses:
+    return Losses(Waits(others))
+
 
 World = Callable[[bool], int]
 Poll = Callable[[memoryview, int, int, int], int]
@@ -136,14 +157,15 @@ def test_a_pause_brings_the_next_trial_nearer() -> None:
 
 @given(st.lists(st.integers(0, 2000 * US), max_size=400))
 def test_never_polls_past_what_it_learnt(observed: list[int]):
-    """Whatever it observes, it polls for at most about twice the slowest call so far: a poll in vain stays cheap."""
+    """Whatever it observes, it polls for at most about twice the slowest call so far, and the time of a wake-up: a poll
+    in vain stays cheap."""
     choice = PollOrBlock()
     slowest = 20 * US
     for latency in observed:
         choice.observe(latency, 0)
         slowest = max(slowest, latency)
-        assert 0 <= choice.poll_ns <= 2 * slowest + 20 * US
-        assert choice.poll_ns <= 2 * 4 * WORTH_POLLING_NS + 20 * US
+        assert 0 <= choice.poll_ns <= 2 * slowest + 200 * US
+        assert choice.poll_ns <= 2 * 4 * WORTH_POLLING_NS + 200 * US
 
 
 def test_slow_calls_block_for_good():
@@ -246,7 +268,7 @@ def polled_between(choice: PollOrBlock, here: World, start_ns: int, end_ns: int)
 @given(st.integers(LOST_NS, 20_000 * US), st.booleans())
 def test_who_loses_its_processor_blocks_for_a_while(lost_ns: int, oversubscribed: bool):
     """For 8 times what it lost, however fast polling was; then polling is tried again, and kept."""
-    choice = PollOrBlock(oversubscribed=oversubscribed)
+    choice = PollOrBlock(oversubscribed=oversubscribed, losses=losses_to())
     here = world(10 * US, 50 * US)
     live(choice, here)
     now = 20 * SECOND
@@ -261,7 +283,7 @@ def test_who_loses_its_processor_blocks_for_a_while(lost_ns: int, oversubscribed
 
 def test_losses_in_a_row_double_the_pause():
     """Up to five seconds; once polling has gone well for as long as the pause was, it begins with the first again."""
-    losses, now, pauses = Losses(), 10 * SECOND, []
+    losses, now, pauses = losses_to(), 10 * SECOND, []
     for _ in range(12):
         losses.add(3_000 * US, now)
         pauses.append(losses.until_ns - now)
@@ -274,7 +296,7 @@ def test_losses_in_a_row_double_the_pause():
 
 def test_polling_that_loses_its_processor_again_and_again_is_rare():
     """Polling is the faster way on average, but one poll in a hundred loses 3 ms: few calls are late all the same."""
-    choice = PollOrBlock()
+    choice = PollOrBlock(losses=losses_to())
     now, late, calls = 10 * SECOND, 0, 0
     while now < 30 * SECOND:
         calls += 1
@@ -289,9 +311,29 @@ def test_polling_that_loses_its_processor_again_and_again_is_rare():
     assert late < calls / 1000
 
 
+@given(st.integers(LOST_NS, 9_000 * US), st.booleans())
+def test_what_the_host_takes_is_no_reason_to_block(lost_ns: int, oversubscribed: bool):
+    """Nobody here needed the processor, and a thread that blocks loses it as often."""
+    choice = PollOrBlock(oversubscribed=oversubscribed, losses=losses_to(others=False))
+    here = world(10 * US, 50 * US)
+    live(choice, here)
+    choice.lost(lost_ns, 20 * SECOND)
+    choice.observe(lost_ns, 20 * SECOND)
+    polls, blocks = polled_between(choice, here, 20 * SECOND, 21 * SECOND)
+    assert polls > 20 * blocks
+
+
+@pytest.mark.parametrize("lost_ns", [10_000 * US, SECOND])
+def test_a_host_that_limits_the_machine(lost_ns: int):
+    """It takes the processor for so long that the machine's time is up, and polling uses it up."""
+    losses = losses_to(others=False)
+    losses.add(lost_ns, SECOND)
+    assert losses.until_ns > SECOND + lost_ns
+
+
 def test_losses_are_shared():
     """Who waits on the same processors learns from them as well."""
-    losses = Losses()
+    losses = losses_to()
     alone, oversubscribed = PollOrBlock(losses=losses), PollOrBlock(oversubscribed=True, losses=losses)
     for choice in (alone, oversubscribed):
         live(choice, world(10 * US, 50 * US))
@@ -322,9 +364,9 @@ def waited(budget: PollBudget, wait_ns: int, times: int = 100) -> PollBudget:
 
 @given(st.integers(0, 200 * US))
 def test_the_broker_polls_as_long_as_requests_take_to_come(wait_ns: int):
-    """The budget outlasts the usual wait for the next request, by not much more than its double."""
+    """The budget outlasts the usual wait for the next request, by not much more than its double and a wake-up."""
     polls_for = waited(PollBudget(), wait_ns).budget_ns(wanted=True)
-    assert wait_ns < polls_for <= 2 * wait_ns + 25 * US
+    assert wait_ns + 150 * US < polls_for <= 2 * wait_ns + 205 * US
 
 
 def test_the_broker_blocks_unless_polling_is_wanted():
@@ -348,7 +390,7 @@ def test_one_long_pause_is_soon_forgotten():
 
 def test_the_brokers_losses():
     """What is usual among those who give way to each other is none."""
-    budget = PollBudget()
+    budget = PollBudget(waits=Waits(others=True))
     budget.lost(LOST_NS, SECOND)
     assert budget.losses.until_ns == 0
     budget.lost(2 * LOST_NS, SECOND)
