@@ -17,6 +17,7 @@ from typing import Any
 
 _fork = multiprocessing.get_context("fork")
 _PATIENCE_S = 60.0
+_END_S = 5.0  # between the close of its pipe and its end
 
 
 class WorkerFailed(AssertionError):
@@ -51,12 +52,13 @@ class Worker:
         self._pipe.send(message)
 
     def hear(self, patience_s: float = _PATIENCE_S) -> Any:
-        """The next thing that it says; raises WorkerFailed if it has failed instead."""
+        """The next thing that it says; raises WorkerFailed if it has failed instead, EOFError if it has ended."""
         assert self._pipe.poll(patience_s), f"worker {self.pid} says nothing"
         try:
             kind, value = self._pipe.recv()
         except EOFError:
-            raise WorkerFailed(f"worker {self.pid} ended with {self.wait()} and said nothing") from None
+            self._process.join(_END_S)
+            raise EOFError(f"worker {self.pid} said nothing; its end: {self._process.exitcode}") from None
         if kind == "error":
             raise WorkerFailed(value)
         return value

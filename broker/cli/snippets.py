@@ -1,8 +1,8 @@
 """The lines that an app needs to call one signature of a model, for Flask, FastAPI and Django.
 
 Requests and answers are JSON: an object with a list for each input, and one with a list for each output. The object is
-passed to `predict` unchanged: it makes arrays of the right dtype, and refuses inputs that are missing or unknown and
-conversions that would change a value.
+passed to `predict` unchanged: it makes arrays of the right dtype (texts such as "1+2j" may be complex), and refuses
+inputs that are missing or unknown and conversions that would change a value.
 """
 
 from __future__ import annotations
@@ -127,9 +127,7 @@ def _selected(subject: CalledSignature) -> str:
 
 
 def _imports(signature: Signature) -> str:
-    numpy = any(spec.dtype.kind == "c" for spec in needed(signature)) or any(
-        spec.dtype == STRING and not _is_list(spec) for spec in signature.outputs
-    )
+    numpy = any(spec.dtype == STRING and not _is_list(spec) for spec in signature.outputs)
     return "import numpy as np\n" if numpy else ""
 
 
@@ -138,7 +136,7 @@ def _body(signature: Signature, predict: str, request: str = "", wrapped: bool =
     `wrapped`, the view makes its own responses, also for a wrong request."""
     sent = needed(signature)
     lines = [*(f"# {literal(spec.name)}: {spec}" for spec in sent), *optional(signature)]
-    call = [f"answer = {predict}({_inputs(sent)})"]
+    call = [f"answer = {predict}({'sent' if sent else '{}'})"]
     answer = ["{", *_indented(_outputs(signature)), "}"]
     if request and sent:
         call.insert(0, f"sent = {request}")
@@ -155,18 +153,6 @@ def _body(signature: Signature, predict: str, request: str = "", wrapped: bool =
 
 def _indented(lines: Iterable[str]) -> list[str]:
     return [f"    {line}" for line in lines]
-
-
-def _inputs(specs: list[TensorSpec]) -> str:
-    """The argument of `predict`. JSON has no complex numbers: they are sent as texts such as "1+2j"."""
-    if not specs:
-        return "{}"
-    converted = [
-        f"{literal(spec.name)}: np.asarray(sent[{literal(spec.name)}], {literal(name_of(spec.dtype))})"
-        for spec in specs
-        if spec.dtype.kind == "c"
-    ]
-    return f"{{**sent, {', '.join(converted)}}}" if converted else "sent"
 
 
 def _outputs(signature: Signature) -> Iterator[str]:

@@ -34,6 +34,11 @@ def shout(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return loud, loud[:, None], np.array([len(each) for each in text], np.int32)
 
 
+@signature(inputs={"z": ("complex64", [None])}, outputs={"w": ("complex64", [None])}, independent_rows=True)
+def turned(z: np.ndarray) -> np.ndarray:
+    return z * np.complex64(1j)
+
+
 @signature(inputs={"x": ("float32", [2, 3])}, outputs={"y": ("float32", [2])})
 def fixed(x: np.ndarray) -> np.ndarray:
     return x.sum(1)

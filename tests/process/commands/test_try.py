@@ -41,6 +41,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
         {"loud": ["ONE", "ZWÖLF"], "table": [["ONE"], ["ZWÖLF"]], "length": [3, 6]},
         {"text": [1]},
     ),
+    "turned": ({"z": ["1+2j", 3]}, {"w": ["(-2+1j)", "3j"]}, {"z": ["one"]}),
     "fixed": ({"x": [[1, 2, 3], [4, 5, 6]]}, {"y": [6, 15]}, {"x": [[1, 2, 3]]}),
 }
 """Models by name: what is sent, what comes back, and what is refused."""

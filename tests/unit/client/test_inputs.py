@@ -206,6 +206,8 @@ class Column:
         ([1e5], "float16"),
         ([1j], "float32"),
         (["1.5"], "float32"),
+        (["1+"], "complex64"),
+        (["1e300"], "complex64"),
         (Column(0.5), "int64"),
         (Column(1e300), "float32"),
         (Column(2), "bool"),
@@ -233,6 +235,13 @@ def test_a_list_whose_values_are_kept(value: list[Any], wanted: str):
     ((array,), _) = validator(x=(wanted, (None,))).prepare(value)
     assert array.dtype == wanted
     assert array.tolist() == value
+
+
+def test_complex_numbers_as_texts():
+    """As they come out of JSON, which has no other way to write them."""
+    ((array,), _) = validator(x=("complex64", (None, 2))).prepare([["1+2j", "(3-1j)"], [4, "5j"]])
+    assert array.dtype == np.complex64
+    assert array.tolist() == [[1 + 2j, 3 - 1j], [4, 5j]]
 
 
 def test_a_strict_handle_casts_nothing():
