@@ -163,7 +163,9 @@ class ServedSignature:
         with self._lock:
             if averaged:
                 self.expected_ns = max(0, self.expected_ns - (lost_ns >> _MEAN_BITS))
-            self._lightness.ran(held_ns - lost_ns, self.expected_ns, now_ns)
+            self._lightness.ran(
+                held_ns - lost_ns, self.expected_ns, now_ns, self._runs() if self.light else 0
+            )
             changed = self.light is not self._lightness.light
             self.light, self._watch_ns = self._lightness.light, self._lightness.watch_ns
         if changed:
@@ -171,6 +173,9 @@ class ServedSignature:
             _log.info(
                 "%s is %s now: %s (%.1f ms)", self.signature_key, what, self.why, (held_ns - lost_ns) / 1e6
             )
+
+    def _runs(self) -> int:
+        return sum(sum(counters.sizes.copy().values()) for counters in self.all_counters.values())
 
     def answered_whole(self, stamps: Stamps, started_ns: int) -> None:
         """Count a request that ran in parts; each part has been counted as a run."""

@@ -3,17 +3,22 @@
     unknown ----------------\
      measured and not short --+--> heavy --SHORT_RUNS short runs, no long one, pause is over-----> light
     ended inline by a long run    ^                                                                |
-                                  +----------one long run, or slow ones on average------------------+
+                                  +---one run far too long, two long ones, or slow ones on average--+
 
 A long run on the intake thread delays every model and every worker, while a light model that counts as heavy only loses
-the time in which one thread wakes another. So a single run makes a signature heavy, and many runs make it light; a
+the time in which one thread wakes another. So one or two runs make a signature heavy, and many runs make it light; a
 signature with occasional long runs (one image in a hundred, say) is tried again after increasing pauses.
+
+It takes two because the host of a virtual machine takes its processors away now and then, for some milliseconds, which
+nothing tells from a run that waits.
 """
 
 from __future__ import annotations
 
 LONG_NS = 5_000_000
-"""One run that holds the intake thread longer than this makes the signature heavy."""
+"""Two runs that hold the intake thread longer than this, within SHORT_RUNS, make the signature heavy."""
+FAR_TOO_LONG_NS = 25_000_000
+"""So does one that is longer than this."""
 SHORT_NS = 1_000_000
 """Limit for the average run of a light signature, and for each of the runs that make it light."""
 LIGHT_MEAN_NS = 250_000
@@ -40,12 +45,22 @@ class Lightness:
     thread-safe.
     """
 
-    __slots__ = ("_always_heavy", "_pause_ns", "_score", "_since_ns", "_until_ns", "light", "why")
+    __slots__ = (
+        "_always_heavy",
+        "_last_long",
+        "_pause_ns",
+        "_score",
+        "_since_ns",
+        "_until_ns",
+        "light",
+        "why",
+    )
 
     def __init__(self, light: bool, why: str, always_heavy: str = "") -> None:
         self.light = light and not always_heavy
         self.why = always_heavy or why
         self._always_heavy = bool(always_heavy)
+        self._last_long = -SHORT_RUNS  # the number of the last long run
         self._score = 0  # short runs since the last long one, minus the weight of other runs
         self._pause_ns = 0  # length of the last pause
         self._since_ns = 0  # when it became light
@@ -59,11 +74,11 @@ class Lightness:
         """Only runs that took longer than this can change the decision."""
         return SHORT_NS if self.light else -1
 
-    def ran(self, run_ns: int, mean_ns: int, now_ns: int) -> None:
-        """Take one more run into account, which ended now; `mean_ns` is the moving average of recent runs, this one
-        included."""
+    def ran(self, run_ns: int, mean_ns: int, now_ns: int, number: int) -> None:
+        """Take one more run into account, which ended now: the `number`-th. `mean_ns` is the moving average of recent
+        runs, this one included."""
         if self.light:
-            if run_ns > LONG_NS:
+            if run_ns > LONG_NS and self._is_too_long(run_ns, number):
                 self._turn_heavy(LONG, now_ns)
             elif mean_ns > SHORT_NS:
                 self._turn_heavy(SLOW, now_ns)
@@ -71,6 +86,10 @@ class Lightness:
             self._count(run_ns)
             if self._score >= SHORT_RUNS and mean_ns <= LIGHT_MEAN_NS and now_ns >= self._until_ns:
                 self.light, self.why, self._since_ns = True, SHORT, now_ns
+
+    def _is_too_long(self, run_ns: int, number: int) -> bool:
+        last, self._last_long = self._last_long, number
+        return run_ns > FAR_TOO_LONG_NS or number - last < SHORT_RUNS
 
     def _count(self, run_ns: int) -> None:
         if run_ns > LONG_NS:

@@ -85,6 +85,7 @@ def test_answers_that_take_long_to_copy_count_as_well(broker: TestBroker, client
     assert state(broker, "copied") == (True, "measured")
     answer = copied.predict({"x": np.float32(1)})
     assert (answer["thread"], answer["zeros"].shape) == (INLINE, (1, COPIED))
+    copied.predict({"x": np.float32(1)})
     assert_turns_heavy(broker, "copied")
     assert copied.predict({"x": np.float32(0)})["thread"] == APART
 

@@ -1,4 +1,5 @@
-"""Light or heavy, on a clock of the test's own: one long run makes a signature heavy, only many short ones light."""
+"""Light or heavy, on a clock of the test's own: one or two long runs make a signature heavy, only many short ones
+light."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ import random
 import pytest
 
 from broker.scheduling.lightness import (
+    FAR_TOO_LONG_NS,
     FIRST_PAUSE_NS,
     LAST_PAUSE_NS,
     LONG,
@@ -33,6 +35,7 @@ class Signature:
         self.decision = Lightness(light, why, always_heavy)
         self.now_ns = 1000 * S
         self.mean_ns = 100 * US if light else SHORT_NS
+        self.number = 0
         self.inline: list[int] = []  # what the intake thread was held for, run by run
 
     @property
@@ -42,10 +45,11 @@ class Signature:
     def run(self, run_ns: int) -> None:
         if self.light:
             self.inline.append(run_ns)
+        self.number += 1
         self.now_ns += BETWEEN_NS + run_ns
         self.mean_ns += (run_ns - self.mean_ns) >> 5
         if run_ns > self.decision.watch_ns:
-            self.decision.ran(run_ns, self.mean_ns, self.now_ns)
+            self.decision.ran(run_ns, self.mean_ns, self.now_ns, self.number)
 
     def runs(self, run_ns: int, times: int) -> None:
         for _ in range(times):
@@ -70,12 +74,34 @@ def test_unknown_is_heavy_until_enough_runs_were_short() -> None:
     assert (found.light, found.decision.why) == (True, SHORT)
 
 
-def test_one_long_run_inline_makes_it_heavy_at_once() -> None:
+def test_one_run_far_too_long_makes_it_heavy_at_once() -> None:
     """However short ten thousand runs before it were."""
     found = Signature(True)
     found.runs(50 * US, 10_000)
+    found.run(FAR_TOO_LONG_NS + 1)
+    assert (found.light, found.decision.why) == (False, LONG)
+
+
+@pytest.mark.parametrize("between", [0, 30, SHORT_RUNS - 2])
+def test_two_long_runs_make_it_heavy(between: int) -> None:
+    """Whatever the machine does, a host does not take its processor twice in so few runs."""
+    found = Signature(True)
+    found.runs(50 * US, 10_000)
+    found.run(LONG_NS + 1)
+    found.runs(50 * US, between)
+    assert (found.light, found.decision.why) == (True, MEASURED)
     found.run(LONG_NS + 1)
     assert (found.light, found.decision.why) == (False, LONG)
+
+
+@pytest.mark.parametrize("stolen_ms", [6, 11, 24])
+def test_a_host_that_takes_processors_away_leaves_it_light(stolen_ms: int) -> None:
+    """For some milliseconds in every thousand runs."""
+    found = Signature(True)
+    for _ in range(20):
+        found.runs(50 * US, 1000)
+        found.run(stolen_ms * MS)
+    assert (found.light, found.decision.why) == (True, MEASURED)
 
 
 def test_what_is_just_short_enough_stays_light() -> None:

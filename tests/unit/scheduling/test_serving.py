@@ -11,7 +11,7 @@ from broker.data_plane.served_signature import ModelQueueLimits, ServedSignature
 from broker.models.lifecycle.entry import entry_of
 from broker.models.python.function import ATTRIBUTE, FunctionModel, signature
 from broker.models.spec import ModelSpec
-from broker.scheduling.lightness import FIRST_PAUSE_NS, LONG_NS, SHORT_RUNS
+from broker.scheduling.lightness import FAR_TOO_LONG_NS, FIRST_PAUSE_NS, LONG_NS, SHORT_RUNS
 from worker_client.system.processor_wait import ProcessorWait
 
 US = 1000
@@ -69,13 +69,26 @@ def test_what_is_measured_begins_as_it_was() -> None:
 def test_one_long_run_makes_it_heavy() -> None:
     found = Served()
     found.ran(20 * US, times=1000)
-    found.ran(LONG_NS + 1)
+    found.ran(FAR_TOO_LONG_NS + 1)
     assert found.state == (False, "long run")
     found.ran(20 * US, times=2 * SHORT_RUNS)
     assert found.state == (False, "long run")
     found.now_ns += FIRST_PAUSE_NS
     found.ran(20 * US)
     assert found.state == (True, "short runs")
+
+
+def test_two_long_runs_make_it_heavy_unless_many_came_between() -> None:
+    """The counters say how many."""
+    found = Served()
+    counters = found.served.new_counters(1)
+    found.ran(LONG_NS + 1)
+    counters.sizes[1] = 2 * SHORT_RUNS
+    found.ran(LONG_NS + 1)
+    assert found.state == (True, "measured")
+    counters.sizes[2] = SHORT_RUNS - 1
+    found.ran(LONG_NS + 1)
+    assert found.state == (False, "long run")
 
 
 def test_runs_that_fail_count_as_well() -> None:
@@ -88,7 +101,7 @@ def test_runs_that_fail_count_as_well() -> None:
 def test_what_belongs_to_a_run_counts() -> None:
     """Copying an answer of hundreds of megabytes, say; the time that runs take is told without it."""
     found = Served()
-    found.ran(20 * US, held_ns=LONG_NS + 1)
+    found.ran(20 * US, held_ns=FAR_TOO_LONG_NS + 1)
     assert found.state == (False, "long run")
     assert found.served.expected_ns < 1000 * US
 
@@ -99,7 +112,7 @@ def test_time_without_a_processor_is_not_the_models() -> None:
     found.waits.lost = 2 * LONG_NS
     found.ran(2 * LONG_NS + 20 * US, times=1000)
     assert found.state == (True, "measured")
-    found.ran(4 * LONG_NS)
+    found.ran(2 * LONG_NS + FAR_TOO_LONG_NS + 1)
     assert found.state == (False, "long run")
 
 
