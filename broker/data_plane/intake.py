@@ -85,7 +85,7 @@ class Intake:
         self._calls: deque[Callable[[], None]] = deque()
         self._retired: list[Channel] = []
         self._stopping = False
-        self._budget = PollBudget(mode, self._waits)
+        self._budget = PollBudget(mode)
         self.polling = Polling(self._budget)
         self._counted_ns = self._idle_ns = 0  # when workers were counted, and the idle time since
         self._worker_polls = False  # the worker of the latest request polls
@@ -322,6 +322,7 @@ class Intake:
         start = monotonic_ns()
         if start > self._waits.due_ns:
             self._waits.mark(start)
+            self._budget.losses.interruptions.mark(start)
         if self._may_poll:
             self._may_poll = False
             self._poll_until_ns = start + self._poll_budget_ns()

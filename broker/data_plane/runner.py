@@ -25,8 +25,8 @@ from broker.data_plane.slot import Slot
 from broker.data_plane.split import Runnable, other_rows
 from broker.data_plane.tracer import Tracer
 from broker.host.float_mode import flush_denormals
+from broker.host.processor_wait import ProcessorWait
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.processor_wait import ProcessorWait
 from worker_client.wire.errors import (
     BrokerError,
     ConnectionClosed,

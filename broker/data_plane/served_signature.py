@@ -16,11 +16,11 @@ from broker.counters.failures import Failures, SignatureKey
 from broker.counters.thread_counters import Stamps, ThreadCounters
 from broker.data_plane import strings
 from broker.data_plane.evidence import Evidence
+from broker.host.processor_wait import ProcessorWait
 from broker.models.lifecycle.entry import Entry
 from broker.models.spec import AUTO, ModelSpec
 from broker.scheduling.delay import AutoDelay, DelayPolicy, FixedDelay, RunCost
 from broker.scheduling.lightness import MEASURED, SHORT_NS, UNMEASURED, Lightness
-from worker_client.system.processor_wait import ProcessorWait
 from worker_client.wire.errors import ModelFailed
 
 _log = logging.getLogger("onesession.serving")

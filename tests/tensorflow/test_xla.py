@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from broker.data_plane.served_signature import served_signatures_of
+from broker.host.processor_wait import ProcessorWait
 from broker.models.lifecycle import repository
 from broker.models.spec import ModelSpec
-from worker_client.system.processor_wait import ProcessorWait
 
 
 @pytest.fixture

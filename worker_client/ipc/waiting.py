@@ -19,8 +19,8 @@ from __future__ import annotations
 from enum import Enum
 
 from worker_client.system.clock import monotonic_ns
+from worker_client.system.interruptions import Interruptions
 from worker_client.system.processor import give_way
-from worker_client.system.processor_wait import ProcessorWait
 
 WORTH_POLLING_NS = 250_000
 """Waits longer than this block at once: a wake-up of 40 us is then a small part of them."""
@@ -51,7 +51,6 @@ clock jumps by more, the poller has lost its processor to another process: time 
 _HOST_NS = 10_000_000
 """A busy host takes a virtual machine's processor for less. If it takes it for longer, it limits the machine's time,
 and polling would use that up."""
-_MARK_NS = 20_000_000
 _PAUSE_SHIFT = 3  # a poller that lost its processor blocks for 8 times as long
 _MOST_SHIFT = 12
 _LONGEST_PAUSE_NS = 5_000_000_000
@@ -71,11 +70,11 @@ class Losses:
     The pause is 8 times what was lost, and doubles if the next loss comes before polling went well for as long.
     """
 
-    __slots__ = ("_shift", "_trusted_ns", "until_ns", "waits")
+    __slots__ = ("_shift", "_trusted_ns", "interruptions", "until_ns")
 
-    def __init__(self, waits: ProcessorWait | None = None) -> None:
-        """`waits`: of the thread that polls; it is marked now and then."""
-        self.waits = waits or ProcessorWait(_MARK_NS)
+    def __init__(self) -> None:
+        self.interruptions = Interruptions()
+        """Of the thread that polls, which marks them now and then."""
         self.until_ns = 0
         self._trusted_ns = 0
         self._shift = _PAUSE_SHIFT
@@ -84,7 +83,7 @@ class Losses:
         return f"<Losses, no polling until {self.until_ns}>"
 
     def add(self, lost_ns: int, now_ns: int) -> None:
-        if lost_ns < _HOST_NS and not self.waits.explains(lost_ns, now_ns):
+        if lost_ns < _HOST_NS and not self.interruptions.happened(now_ns):
             return
         self._shift = min(self._shift + 1, _MOST_SHIFT) if now_ns < self._trusted_ns else _PAUSE_SHIFT
         pause_ns = min(lost_ns << self._shift, _LONGEST_PAUSE_NS)
@@ -165,8 +164,8 @@ class PollOrBlock:
             return
         if self._polling:
             latency_ns >>= self._gain
-            if now_ns > self._losses.waits.due_ns:
-                self._losses.waits.mark(now_ns)
+            if now_ns > self._losses.interruptions.due_ns:
+                self._losses.interruptions.mark(now_ns)
         sample = latency_ns if latency_ns < self._clip_ns else self._clip_ns  # noqa: FURB136 - min() is a call
         if self._trial:
             self._count(sample)
@@ -242,7 +241,7 @@ class PollOrBlock:
     def _switch(self) -> None:
         self._polling = not self._polling
         if self._polling:
-            self._losses.waits.mark(self._last_ns)
+            self._losses.interruptions.mark(self._last_ns)
         self._settling = _SETTLING_CALLS
         self._set_poll_ns()
 
@@ -263,10 +262,9 @@ class PollBudget:
 
     __slots__ = ("_expected_ns", "losses", "mode")
 
-    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE, waits: ProcessorWait | None = None) -> None:
-        """`waits`: of the thread that polls."""
+    def __init__(self, mode: WaitMode = WaitMode.ADAPTIVE) -> None:
         self.mode = mode
-        self.losses = Losses(waits)
+        self.losses = Losses()
         self._expected_ns = _MARGIN_NS
 
     def budget_ns(self, wanted: bool) -> int:

@@ -22,15 +22,15 @@ from worker_client.ipc.waiting import (
     poll_giving_way,
     poll_word,
 )
-from worker_client.system.processor_wait import ProcessorWait
+from worker_client.system.interruptions import Interruptions
 
 US = 1000
 SECOND = 1_000_000_000
 CALLS = 2000  # enough to settle
 
 
-class Waits(ProcessorWait):
-    """Where what is lost is always lost to other threads, or to the host of a virtual machine."""
+class Always(Interruptions):
+    """What is lost is always lost to other threads, or to the host of a virtual machine."""
 
     __slots__ = ("others",)
 
@@ -38,14 +38,14 @@ class Waits(ProcessorWait):
         super().__init__()
         self.others = others
 
-    def mark(self, now_ns: int) -> None: ...
-
-    def explains(self, lost_ns: int, now_ns: int) -> bool:
+    def happened(self, now_ns: int) -> bool:
         return self.others
 
 
 def losses_to(others: bool = True) -> Losses:
-    return Losses(Waits(others))
+    losses = Losses()
+    losses.interruptions = Always(others)
+    return losses
 
 
 World = Callable[[bool], int]
@@ -390,7 +390,8 @@ def test_one_long_pause_is_soon_forgotten():
 
 def test_the_brokers_losses():
     """What is usual among those who give way to each other is none."""
-    budget = PollBudget(waits=Waits(others=True))
+    budget = PollBudget()
+    budget.losses = losses_to()
     budget.lost(LOST_NS, SECOND)
     assert budget.losses.until_ns == 0
     budget.lost(2 * LOST_NS, SECOND)

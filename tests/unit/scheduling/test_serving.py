@@ -8,11 +8,11 @@ import pytest
 
 from broker.counters.failures import Failures
 from broker.data_plane.served_signature import ModelQueueLimits, ServedSignature
+from broker.host.processor_wait import ProcessorWait
 from broker.models.lifecycle.entry import entry_of
 from broker.models.python.function import ATTRIBUTE, FunctionModel, signature
 from broker.models.spec import ModelSpec
 from broker.scheduling.lightness import FAR_TOO_LONG_NS, FIRST_PAUSE_NS, LONG_NS, SHORT_RUNS
-from worker_client.system.processor_wait import ProcessorWait
 
 US = 1000
 ROWS = {"inputs": {"x": ("float32", [None])}, "outputs": {"y": ("float32", [None])}}
