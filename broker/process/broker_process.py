@@ -2,7 +2,7 @@
 
 parent                                   child: a broker process, or the supervisor of one
 settings ---- stdin ------------------>   read; afterwards its end means: the parent is gone, stop
-report  <---- READY pipe -------------   {"pid", "ready_ns"} once workers are answered, or {"error", "can_pass"}
+report  <---- READY pipe -------------   {"pid", "ready_ns"} before workers are answered, or {"error", "can_pass"}
 run record <-- shared memory ---------   of a broker process: what it loads, what each thread runs (`run_record`)
 locks, listening socket - inherited ->  if the parent owns the address (`address_lock.py`)
 SIGTERM ----------------------------->   drain and stop; a second one: stop immediately

@@ -84,8 +84,7 @@ def serve(
         except Stopped:
             return 0
         write_apart()
-        server.start()
-        on_ready()
+        server.start(on_ready)
         _start_log.info("serving %s at %s", ", ".join(server.repository.models), settings.address)
         service.ready(server.threads)
         stopper.wait(service.interval, service.tick)

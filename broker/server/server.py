@@ -42,7 +42,7 @@ _END_OF_CONTROL_SECONDS = 5.0  # it never runs a model
 
 
 class Server:
-    """The broker in this process. `start` returns when workers can attach; `stop` drains and cleans up.
+    """The broker in this process. `start` returns when workers are answered; `stop` drains and cleans up.
 
     `on_failure` is called, from the failing thread, if the intake or control thread ends with an exception. `adopted`
     are models that this process has already; `address_lock` is the address, if it is taken already. Workers can connect
@@ -147,19 +147,31 @@ class Server:
         parts = self.intake, self.memory, self.repository, self.control.sessions, self.threads
         self.observation.watch(path, *parts, presence.message)
 
-    def start(self) -> None:
+    def start(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve. `on_ready` is called before any worker is answered, because a call may stop this thread: a model that
+        holds the interpreter's lock, and that only whoever knows that we serve will end."""
         self.address_lock.note(os.getpid(), loading=False)  # before workers are answered
         self.lifeline = Lifeline()
         self.observation.start()  # before a status can name its address
-        for name, body in (("intake", self.intake.run), ("control", self.control.run)):
-            thread = threading.Thread(
-                target=self._guard, args=(body,), name=f"onesession-{name}", daemon=True
-            )
-            threads.start(thread)
-            self._threads.append(thread)
-        self.loader.start()
-        self.watch.start()
-        fork.register(self, Server.after_fork_in_child)
+        may_answer = threading.Event()
+
+        def answer() -> None:
+            may_answer.wait()
+            self.control.run()
+
+        try:
+            for name, body in (("intake", self.intake.run), ("control", answer)):
+                thread = threading.Thread(
+                    target=self._guard, args=(body,), name=f"onesession-{name}", daemon=True
+                )
+                threads.start(thread)
+                self._threads.append(thread)
+            self.loader.start()
+            self.watch.start()
+            fork.register(self, Server.after_fork_in_child)
+            on_ready()
+        finally:
+            may_answer.set()
 
     def stop(self) -> bool:
         """Finish the accepted requests (at most `drain_seconds`), notify the workers, leave nothing behind. False if a

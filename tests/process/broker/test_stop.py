@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from urllib.request import urlopen
 
 import numpy as np
@@ -45,29 +46,33 @@ def test_requests_in_the_rings_at_a_stop_are_answered(models: tuple[str, ...]) -
             stopping.join()
 
 
-def test_who_has_been_answered_is_not_told_that_the_models_are_being_loaded() -> None:
-    """However long the rest of a start takes; and the metrics' address that it is told answers."""
+def test_nobody_is_answered_before_it_is_told_that_the_broker_serves() -> None:
+    """The first call may hold the interpreter's lock for good, and only who knows that the broker serves ends the
+    process for that. Who is answered is not told any more that models are being loaded."""
     with folder() as place:
         path = os.fspath(place / "b.sock")
         models = tuple(ModelSpec.coerce_all(sources("double")))
         server = Server(Settings(models=models, address=path, tune="off", metrics_port=0))
-        rest = server.watch.start
+        answered = threading.Event()
+        told: list[bool] = []
 
         def call_and_ask() -> None:
             with worker_client.connect(path) as client:
                 client.model("double").predict(np.ones((1, 4), np.float32))
-                status = ask(path, "status")["status"]
-                assert status["pid"] == os.getpid()
-                with urlopen(f"{status['metrics'][0]}/readyz", timeout=60) as answer:
-                    assert answer.status == 200
-            rest()
+                answered.set()
+            status = ask(path, "status")["status"]
+            assert status["pid"] == os.getpid()
+            with urlopen(f"{status['metrics'][0]}/readyz", timeout=60) as answer:
+                assert answer.status == 200
 
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(server.watch, "start", call_and_ask)
+        with ThreadPoolExecutor(1) as pool:
+            calls = pool.submit(call_and_ask)
             try:
-                server.start()
+                server.start(lambda: told.append(answered.wait(0.5)))
+                calls.result(60)
             finally:
                 server.stop()
+        assert told == [False]
 
 
 def test_runs_that_are_under_way_at_a_stop_are_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
