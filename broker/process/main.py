@@ -84,9 +84,13 @@ def serve(
         except Stopped:
             return 0
         write_apart()
-        server.start(on_ready)
-        _start_log.info("serving %s at %s", ", ".join(server.repository.models), settings.address)
-        service.ready(server.threads)
+
+        def tell() -> None:
+            on_ready()
+            _start_log.info("serving %s at %s", ", ".join(server.repository.models), settings.address)
+            service.ready(server.threads)
+
+        server.start(tell)
         stopper.wait(service.interval, service.tick)
         if not server.retired:
             log_stop(started_by)
