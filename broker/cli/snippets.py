@@ -1,7 +1,7 @@
 """The lines that an app needs to call one signature of a model, for Flask, FastAPI and Django.
 
 Requests and answers are JSON: an object with a list for each input, and one with a list for each output. The object is
-passed to `predict` unchanged: it makes arrays of the right dtype (texts such as "1+2j" may be complex), and refuses
+passed to `predict` unchanged: it makes arrays of the right dtype (a complex one of texts: "1+2j"), and refuses
 inputs that are missing or unknown and conversions that would change a value.
 """
 
@@ -135,7 +135,7 @@ def _body(signature: Signature, predict: str, request: str = "", wrapped: bool =
     """The body of the view. `request` is the expression for the received JSON, "" if `sent` is an argument. With
     `wrapped`, the view makes its own responses, also for a wrong request."""
     sent = needed(signature)
-    lines = [*(f"# {literal(spec.name)}: {spec}" for spec in sent), *optional(signature)]
+    lines = [*map(_comment, sent), *optional(signature)]
     call = [f"answer = {predict}({'sent' if sent else '{}'})"]
     answer = ["{", *_indented(_outputs(signature)), "}"]
     if request and sent:
@@ -149,6 +149,11 @@ def _body(signature: Signature, predict: str, request: str = "", wrapped: bool =
         call.append('    return JsonResponse({"error": str(error)}, status=400)')
         answer = ["JsonResponse(", *_indented(answer), ")"]
     return "\n".join(_indented([*lines, *call, f"return {answer[0]}", *answer[1:]]))
+
+
+def _comment(spec: TensorSpec) -> str:
+    texts = ', as texts: "1+2j"' if spec.dtype.kind == "c" else ""
+    return f"# {literal(spec.name)}: {spec}{texts}"
 
 
 def _indented(lines: Iterable[str]) -> list[str]:

@@ -4,7 +4,7 @@ or not.
 A poller takes processor time from other threads that need it, and pays for that twice: it is interrupted for a time
 slice, and the scheduler, which has seen it compute, no longer prefers it when it wakes. So polling only pays off where
 nothing else computes. The others' time is the processors' time that was used, minus the time of threads that may be
-polling. What the host of a virtual machine takes away is nobody's who could use the poller's processor.
+polling. Time that the host of a virtual machine takes away does not count: nobody here could have used it.
 """
 
 from __future__ import annotations

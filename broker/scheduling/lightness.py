@@ -9,8 +9,8 @@ A long run on the intake thread delays every model and every worker, while a lig
 the time in which one thread wakes another. So one or two runs make a signature heavy, and many runs make it light; a
 signature with occasional long runs (one image in a hundred, say) is tried again after increasing pauses.
 
-It takes two because the host of a virtual machine takes its processors away now and then, for some milliseconds, which
-nothing tells from a run that waits.
+It takes two because the host of a virtual machine takes its processors away now and then, for some milliseconds. No
+counter of the machine distinguishes that from a run that waits.
 """
 
 from __future__ import annotations

@@ -6,7 +6,9 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from worker_client.attachment.retry_policy import BrokerLost, NoReply, NotListening
 from worker_client.ipc import own_broker
@@ -21,9 +23,13 @@ BACKLOG_PAUSE = 0.005  # seconds, while the broker cannot take another connectio
 CLOSED = "this program closed a descriptor"
 
 
-def connected(path: Path, timeout: float | None) -> OwnSocket:
-    """A socket that is connected to the broker at `path`. Raises NotListening if no process listens, NoReply if the
-    connection is not accepted in time, BrokerError if the process that listens must not be trusted."""
+T = TypeVar("T")
+
+
+def connected(path: Path, timeout: float | None, make: Callable[[OwnSocket], T]) -> T:
+    """What `make` makes of a socket that is connected to the broker at `path`. Raises NotListening if no process
+    listens, NoReply if the connection is not accepted in time, BrokerError if the process that listens must not be
+    trusted."""
     close_left()
     try:
         own = OwnSocket(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
@@ -40,16 +46,16 @@ def connected(path: Path, timeout: float | None) -> OwnSocket:
             raise BrokerError(
                 f"{path} is served by uid {uid}, which is neither yours nor root's and is not trusted"
             )
+        return make(own)
     except OSError as error:
         own.close()
-        raise failure(path, error, timeout) from None
+        raise _failure(path, error, timeout) from None
     except BaseException:
         own.close()
         raise
-    return own
 
 
-def failure(path: Path, error: OSError, timeout: float | None) -> BrokerError:
+def _failure(path: Path, error: OSError, timeout: float | None) -> BrokerError:
     """The error for a connection that could not be made within `timeout` seconds."""
     if error.errno in (errno.EMFILE, errno.ENFILE):
         return _no_socket(path, error)

@@ -31,7 +31,7 @@ from pathlib import Path
 from posix import read, write  # not os's, in place of which eventlet puts some that wait
 from typing import Protocol
 
-from worker_client.attachment.connecting import BACKLOG_PAUSE, CLOSED, connected, failure, no_answer
+from worker_client.attachment.connecting import BACKLOG_PAUSE, CLOSED, connected, no_answer
 from worker_client.attachment.model_cache import ModelCache
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.ipc.event import Event
@@ -120,19 +120,12 @@ class ControlLink:
     @classmethod
     def connect(cls, path: Path, timeout: float | None) -> ControlLink:
         """Connect to the broker at `path`. Raises the errors of `connecting.connected`."""
-        own = connected(path, timeout)
-        try:
-            link = cls(path, own)
-        except OSError as error:
-            own.close()
-            raise failure(path, error, timeout) from None
-        except BaseException:
-            own.close()
-            raise
-        link._start()
+        link = connected(path, timeout, lambda own: cls(path, own))
+        link.start()
         return link
 
-    def _start(self) -> None:
+    def start(self) -> None:
+        """Start the watcher, which closes everything at its end."""
         try:
             threads.start(self._thread)
         except Overloaded:

@@ -170,8 +170,10 @@ def _converted(value: Any, wanted: np.dtype) -> np.ndarray:
     if array.dtype == wanted or not array.size or wanted.kind not in _NUMBERS:
         return np.asarray(value, dtype=wanted)
     whole = array.dtype.kind in "biu" and wanted.kind in "biu"
-    read = array.dtype.kind == "U" and wanted.kind == "c"  # JSON has no complex numbers: they come as "1+2j"
-    if not whole and not read and array.dtype.kind != "O" and not casts(array.dtype, wanted):
+    parsed = (
+        array.dtype.kind == "U" and wanted.kind == "c"
+    )  # JSON has no complex numbers: they come as "1+2j"
+    if not whole and not parsed and array.dtype.kind != "O" and not casts(array.dtype, wanted):
         raise TypeError(f"it holds {'strings' if array.dtype.kind in 'SU' else array.dtype.name}")
     with np.errstate(over="raise"):
         made = array.astype(wanted)

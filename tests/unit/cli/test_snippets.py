@@ -63,6 +63,11 @@ def test_inputs_with_defaults_are_left_out() -> None:
     assert text.count('# may be sent as well: "rate", float32[] = 0.5') == 3
 
 
+def test_complex_inputs_are_sent_as_texts() -> None:
+    text = lines(Signature("s", (spec("z", "complex64"),), (spec("y"),)))
+    assert text.count('# "z": complex64[?], as texts: "1+2j"\n') == 3
+
+
 def test_the_start_is_quoted_for_a_shell() -> None:
     subject = CalledSignature("m", "my models/m", Signature("s", (), (spec("y"),)), True)
     assert "# onesession run --model 'm=my models/m' -- gunicorn --workers 4 app:app\n" in snippets(subject)
