@@ -61,6 +61,11 @@ class Request(WritableInputs):
     request takes a second one.
     """
 
+    # Of the class, because __del__ runs even if a signal handler raised before __init__.
+    _slot: Slot | None = None
+    # the slot that the inputs were written into, if strings have since needed a larger one
+    _first: Slot | None = None
+
     def __init__(
         self,
         binding: Binding,
@@ -69,9 +74,6 @@ class Request(WritableInputs):
         timeout: float,
         attempts: Attempts,
     ) -> None:
-        self._slot: Slot | None = None
-        # the slot that the inputs were written into, if strings have since needed a larger one
-        self._first: Slot | None = None
         self._moved = False  # the inputs are in an earlier broker's slot, or in `_first`
         self._binding = binding
         self._bind = bind

@@ -11,6 +11,7 @@ thread held it runs no Python at all.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -81,9 +82,10 @@ class WaitableSemaphore(Semaphore):
         return True
 
     def __del__(self) -> None:
-        handle, self._handle = self._handle, None
-        if handle is not None:
-            _sem_close(handle)
+        with contextlib.suppress(AttributeError):  # a signal handler raised before it was made
+            handle, self._handle = self._handle, None
+            if handle is not None:
+                _sem_close(handle)
         super().__del__()
 
 
