@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from tests.process.models import GATE_VARIABLE
 
 ROOT = Path(__file__).parents[1]
@@ -67,6 +69,19 @@ class Command:
         if self.process.poll() is None:
             self.process.kill()
         self.process.communicate(timeout=PATIENCE_S)
+
+
+def command_of(run: int) -> psutil.Process:
+    """The running command of this `onesession run`, whose children are that, the broker in a session of its own and,
+    for a moment, a copy of `run` that starts the witness of signals."""
+    own = psutil.Process(run).cmdline()
+    found = []
+    for child in psutil.Process(run).children():
+        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+            if os.getsid(child.pid) == os.getsid(run) and child.cmdline() not in (own, []):
+                found.append(child)
+    (command,) = found
+    return command
 
 
 @contextlib.contextmanager

@@ -6,12 +6,12 @@ import contextlib
 import signal
 from collections.abc import Iterator
 
-import psutil
 import pytest
 
 from tests.brokers import wait_until
+from tests.commands import command_of
 from tests.servers.gunicorns import APP, workers_of
-from tests.servers.running import OTHER_SERVERS, Server, Traffic, is_broker, place, running
+from tests.servers.running import OTHER_SERVERS, Server, Traffic, place, running
 
 
 @contextlib.contextmanager
@@ -33,9 +33,7 @@ def under_broker_run(*options: str) -> Iterator[tuple[Server, int]]:
         here.write("app.py", APP)
         with running(here, [*run, *command, "app:app"]) as server:
             server.ask(1)
-            children = psutil.Process(server.pid).children()
-            (arbiter,) = [child.pid for child in children if not is_broker(child)]
-            yield server, arbiter
+            yield server, command_of(server.pid).pid
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import pytest
 import worker_client
 from tests import brokers
 from tests.brokers import Gate, TestBroker, serving, wait_until
-from tests.commands import PATIENCE_S, WAITER, Command
+from tests.commands import PATIENCE_S, WAITER, Command, command_of
 from tests.process.models import SOURCES
 
 DOUBLE = f"double={SOURCES['double']}"
@@ -157,7 +157,7 @@ def test_run_that_is_killed_takes_its_broker_with_it(start: Any, place: Path) ->
     command = run_python(start, WAITER)
     command.wait_for("ready")
     engine = psutil.Process(brokers.ask(str(place / "b.sock"), "status")["status"]["pid"])
-    (child,) = [p for p in psutil.Process(command.process.pid).children() if p != engine]
+    child = command_of(command.process.pid)
     command.signal(signal.SIGKILL)
     command.process.wait(PATIENCE_S)
     try:

@@ -14,6 +14,7 @@ import pytest
 
 import worker_client
 from tests.brokers import TestBroker, folder, serving, wait_until
+from tests.commands import command_of
 from tests.process.models import SOURCES
 from tests.workers import Talk, worker
 from worker_client import Client, DeadlineExceeded
@@ -108,12 +109,7 @@ def test_broker_run_sees_its_command_end_while_suspended() -> None:
     """A command that ends while `onesession run` is suspended ends it when it goes on."""
     for _ in range(3):
         with folder() as place, broker_run(f"{place}/b.sock", "any") as process:
-            # The witness of signals begins as a copy of its parent, whose command line names the command as well.
-            (child,) = [
-                child
-                for child in psutil.Process(process.pid).children()
-                if child.cmdline()[1:3] == ["-c", COMMAND]
-            ]
+            child = command_of(process.pid)
             process.send_signal(signal.SIGSTOP)
             child.send_signal(signal.SIGUSR1)
             wait_until(lambda child=child: child.status() == psutil.STATUS_ZOMBIE, "the command's end")
