@@ -57,7 +57,7 @@ def _removed(path: Path) -> BrokerUnavailable | None:
         return None
     return BrokerUnavailable(
         f"the broker at {path} is alive (pid {pid}), but its socket was removed, so no worker can attach; "
-        f"the broker creates it again within {CHECK_SECONDS:g} s"
+        f"the broker creates it again in about {CHECK_SECONDS:g} s"
     )
 
 

@@ -36,6 +36,7 @@ _log = logging.getLogger("onesession.control")
 
 _MAX_OUTBOX = 256  # messages a peer may leave unread
 _MAX_REFUSED = 16
+_SLACK = 0.1
 _UNANSWERED = ("foreign", "opened")  # all others need an id: the peer must be there and read the replies
 
 Reply = tuple[Message, Segment | DuplicatedFd | None]
@@ -103,17 +104,23 @@ class Peer:
 
 
 class _Regular:
-    """An action that runs about every `seconds`."""
+    """An action that runs about every `seconds`: when the thread is awake at about that time, and at `latest` in any
+    case, so that the regular actions and the watchdog's question wake an idle thread once, not each for itself."""
 
     def __init__(self, seconds: float, action: Callable[[], None]) -> None:
         self._seconds = seconds
         self._action = action
-        self.next_time = monotonic() + seconds
+        self._wait()
 
     def do_if_due(self) -> None:
-        if monotonic() >= self.next_time:
-            self.next_time = monotonic() + self._seconds
+        if monotonic() >= self._earliest:
+            self._wait()
             self._action()
+
+    def _wait(self) -> None:
+        now = monotonic()
+        self._earliest = now + (1 - _SLACK) * self._seconds
+        self.latest = now + (1 + _SLACK) * self._seconds
 
 
 class ControlServer:
@@ -243,7 +250,7 @@ class ControlServer:
     def _patience(self) -> float | None:
         if self._backlog:
             return 0
-        times = [*list(self._silent.values())[:1], *(regular.next_time for regular in self._regular)]
+        times = [*list(self._silent.values())[:1], *(regular.latest for regular in self._regular)]
         return max(0.0, min(times) - monotonic()) if times else None
 
     def _accept(self, listener: socket.socket) -> None:

@@ -66,7 +66,8 @@ def _quotas(some: Iterable[Group]) -> Iterator[Quota]:
 def _limit(group: Group, file: Path) -> tuple[int | None, int | None]:
     """Microseconds of CPU time in each period; "max", or -1 in version 1, is no limit."""
     if group.version == 1:
-        return number(file), number(group.folder / "cpu.cfs_period_us")
+        time_us = number(file)
+        return time_us, number(group.folder / "cpu.cfs_period_us") if (time_us or 0) > 0 else None
     words = " ".join(lines(file)).split()
     if len(words) != 2 or not all(word.isdigit() for word in words):
         return None, None

@@ -1,6 +1,6 @@
 """The thread that ends runs that exceed their limit, and shows the broker's parent that the process is alive.
 
-     every second:   beat; ask intake and control thread for an answer; check what each runner runs
+     every second:   beat; check what each runner runs; every few seconds ask intake and control thread for an answer
      long, for its model                  -> logged once; shown by stats, top and doctor
     past the model's max_run_seconds     -> its calls get ModelFailed, and the run is ended:
         a graph                          -> its session is closed, which cancels the run, and the model loaded again
@@ -36,6 +36,9 @@ _log = logging.getLogger("onesession.watch")
 
 _SHORTEST_CHECK_S = 0.05
 _CHECKS_A_LIMIT = 8
+_ROUND_NS = 5_000_000_000
+"""Between two questions to a thread that answers. They wake an idle broker, and nobody acts on a silence of less than
+half a minute."""
 _OVERSLEPT_NS = 5_000_000_000
 _CANCEL_NS = 1_000_000_000
 """The time that a graph's run has to end once it is cancelled: it checks between two operations."""
@@ -102,7 +105,7 @@ class Watchdog:
     def _check_runs(self, now: int) -> None:
         self._record.beat(now)
         if now >= self._next_round_ns:
-            self._next_round_ns = now + int(0.9 * BEAT_SECONDS * 1e9)
+            self._next_round_ns = now + _ROUND_NS
             for name, owing in self._owing.items():
                 self._record.no_answer(name, owing.since(now))
             self._intake.probation.update(now)

@@ -93,7 +93,7 @@ def _silent(check: str, path: Path, error: str) -> Finding:
         return problem(
             check,
             f"pid {holder} serves {path}, but its socket has been removed: no worker can attach",
-            f"the broker creates it again within {CHECK_SECONDS:g} s; exclude {path.parent} from cleaners "
+            f"the broker creates it again in about {CHECK_SECONDS:g} s; exclude {path.parent} from cleaners "
             "of temporary "
             "files",
         )
