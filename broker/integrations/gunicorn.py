@@ -55,17 +55,17 @@ def serve(
     namespace: MutableMapping[str, Any] | None = None,
     models: Mapping[str, Any] | None = None,
     *,
-    name: str = DEFAULT,
+    name: str | None = None,
     config: str | os.PathLike[str] | None = None,
     **options: Unpack[StartOptions],
 ) -> None:
     """Serve `models`, or those of the configuration file `config`. `namespace` is gunicorn.conf.py's `globals()`.
 
     `models` and `options` are those of `broker.Broker`. `config` is a file as for `onesession serve --config`;
-    `options` override its settings, and its `name` is ignored.
+    `options` and `name` override what it says.
 
-    The broker has the address of `name`, as with `onesession serve --name`; or NAME-2, NAME-3 and so on if another
-    app's broker has that name, or the old arbiter's during an upgrade.
+    The broker has the address of `name` ("default" if neither this nor the file gives one), as with `onesession serve
+    --name`; or NAME-2, NAME-3 and so on if another app's broker has that name, or the old arbiter's during an upgrade.
 
     Hooks that gunicorn.conf.py defines before this call are called as well. If gunicorn's `user` drops the workers'
     privileges, that user may attach. The broker starts before the first worker, not when the file is read: a preloaded
@@ -80,7 +80,8 @@ def serve(
             f"{namespace!r}; write "
             'gunicorn.serve(globals(), models={"digits": "models/digits"})'
         )
-    settings = _wanted(models, config, options)
+    settings, file_name = _wanted(models, config, options)
+    name = name or file_name or DEFAULT
     if _broker is None or not _broker.started:  # otherwise gunicorn reads the file again, for a reload
         if _broker is not None:
             _broker.address.release()
@@ -95,9 +96,10 @@ def serve(
 
 def _wanted(
     models: Mapping[str, Any] | None, config: str | os.PathLike[str] | None, options: Mapping[str, Any]
-) -> Settings:
+) -> tuple[Settings, str | None]:
+    """And the broker's name, if the file gives one."""
     if models is not None and config is None:
-        return Settings.of(ModelSpec.coerce_all(models), {**_OF_COMMANDS, **options})
+        return Settings.of(ModelSpec.coerce_all(models), {**_OF_COMMANDS, **options}), None
     if models is not None or config is None:
         raise InvalidInput('gunicorn.serve takes either models={...} or config="broker.toml"')
     from broker.config.file import (
@@ -105,7 +107,7 @@ def _wanted(
     )  # here: each import costs every worker memory
 
     file = read(config)
-    return Settings.of(file.models, {**_OF_COMMANDS, **file.settings, **options})
+    return Settings.of(file.models, {**_OF_COMMANDS, **file.settings, **options}), file.name
 
 
 class ArbitersBroker:
@@ -228,9 +230,9 @@ def _place(name: str) -> tuple[Path, str]:
     """
     base = os.environ.get(_XDG)
     if os.geteuid() != 0 or not base or _others_may_enter(base):
-        return socket_path(name or DEFAULT), ""
+        return socket_path(name), ""
     with _without(_XDG):
-        return socket_path(name or DEFAULT), _XDG
+        return socket_path(name), _XDG
 
 
 @contextlib.contextmanager

@@ -83,11 +83,11 @@ def pre_fork(server, worker):
 
 
 def test_the_brokers_own_file_serves_as_well() -> None:
-    """The broker's own file serves with its settings, except its name; gunicorn's file overrides it."""
+    """The broker's own file serves with its settings and its name; gunicorn's file overrides it."""
     conf = """
 import pathlib
 pathlib.Path("broker.toml").write_text(
-    'name = "not-this"\\nslots = 3\\nmax_slots = 5\\n[models]\\ntell = "tests.process.models:tell"\\n'
+    'name = "shop"\\nslots = 3\\nmax_slots = 5\\n[models]\\ntell = "tests.process.models:tell"\\n'
 )
 from broker.integrations import gunicorn
 gunicorn.serve(globals(), config="broker.toml", max_slots=7)
@@ -97,7 +97,7 @@ gunicorn.serve(globals(), config="broker.toml", max_slots=7)
         (path,) = server.place.sockets()
         (worker, *_) = ask(path, "status")["status"]["workers"]
         assert worker["slots"] == 3
-        assert "not-this" not in path.name
+        assert path.name == "shop.sock"
 
 
 def test_it_is_found_by_its_name() -> None:
