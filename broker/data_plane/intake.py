@@ -41,13 +41,14 @@ from worker_client.ipc.semaphore import Busy, Semaphore
 from worker_client.ipc.waiting import PollBudget, WaitMode
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.processor import give_way
-from worker_client.wire.layout import POLL_FREELY, POLL_GIVING_WAY, TAIL_WORD
+from worker_client.wire.layout import POLL_GIVING_WAY, TAIL_WORD
 
 _log = logging.getLogger("onesession.intake")
 
 _ACTIVE_NS = 10_000_000  # a worker that submitted this recently counts as running
 _RECOUNT_NS = 2_000_000
 _HOLD_SLICE_NS = 50_000  # scan the rings this often while a light model's batch is held
+_CHECKS = 8  # of all rings, between two readings of the clock
 _CHECK_S = 0.1  # how often a thread that waits for the intake checks whether it is being stopped
 _END_OF_RUNNERS_S = 0.5  # after their last run: an idle thread ends immediately
 
@@ -344,16 +345,19 @@ class Intake:
         self._budget.lost(now - start, now)
 
     def _poll_budget_ns(self) -> int:
-        wanted = self._worker_polls and self.polling.how == POLL_FREELY and not self._busy_runners()
+        wanted = self._worker_polls and self.polling.intake_may and not self._busy_runners()
         return self._budget.budget_ns(wanted)
 
     def _poll(self) -> bool:
+        giving_way = self.polling.how == POLL_GIVING_WAY
         while monotonic_ns() < self._poll_until_ns:
-            for _ in range(8):
+            for _ in range(1 if giving_way else _CHECKS):
                 if self._anything_waits():
                     return True
             if self._calls:
                 return True
+            if giving_way:
+                give_way()
         return False
 
     def _anything_waits(self) -> bool:

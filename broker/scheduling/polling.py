@@ -1,7 +1,7 @@
 """Decides whether workers may poll for their answers, and the intake for requests, by who else could use the cores.
 
-A poller uses a spare core, or it takes time from another thread. So each poller needs a spare core, and the worker
-still measures whether polling is faster (`worker_client/ipc/waiting.py`).
+A poller uses a spare core, or it takes time from another thread. So each poller needs a spare core, or must yield the
+one that it has, and the worker still measures whether polling is faster (`worker_client/ipc/waiting.py`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class Reason(str, Enum):
     QUIET = "quiet"
     """There are spare cores."""
     CROWD = "crowd"
-    """More workers call than there are cores, and keep the broker busy."""
+    """The workers keep the broker busy, and there is not a core for each of them and one for the broker."""
     PAUSES = "pauses"
     """More workers call than there are cores, but not constantly."""
     OTHERS = "others"
@@ -30,10 +30,12 @@ class Reason(str, Enum):
 
 
 class Leave(NamedTuple):
-    """A decision. `how` is a POLL_ word of `wire/layout.py`."""
+    """A decision. `how` is a POLL_ word of `wire/layout.py`, for the workers. `intake`: whether the intake may poll in
+    the same way."""
 
     how: int
     reason: Reason
+    intake: bool = False
 
 
 def leave(active: int, cores: int, *, busy: bool, others: float = 0.0, quota: float | None = None) -> Leave:
@@ -43,7 +45,9 @@ def leave(active: int, cores: int, *, busy: bool, others: float = 0.0, quota: fl
         return Leave(POLL_NOT, Reason.QUOTA)
     if others:
         spare = active + 1 <= cores - others
-        return Leave(POLL_FREELY, Reason.QUIET) if spare else Leave(POLL_NOT, Reason.OTHERS)
-    if active <= cores:
-        return Leave(POLL_FREELY, Reason.QUIET)
+        return Leave(POLL_FREELY, Reason.QUIET, True) if spare else Leave(POLL_NOT, Reason.OTHERS)
+    if active < cores or (active == cores and not busy):
+        return Leave(POLL_FREELY, Reason.QUIET, True)
+    if active == cores:
+        return Leave(POLL_GIVING_WAY, Reason.CROWD, True)
     return Leave(POLL_GIVING_WAY, Reason.CROWD) if busy else Leave(POLL_NOT, Reason.PAUSES)

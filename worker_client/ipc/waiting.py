@@ -6,12 +6,12 @@ from running. No formula tells which is the case. Only the worker sees the whole
 keeps the better one (`PollOrBlock`), and reports its choice to the broker with each request. The broker then decides
 whether to poll for the next request (`PollBudget`).
 
-While the broker counts more active workers than cores, the machine is oversubscribed, and no worker polls unless the
-workers keep the broker busy. Then a worker may poll and yield the processor between two checks (`poll_giving_way`): the
-others run meanwhile, and the broker saves the system call that wakes the worker, the most expensive part of an answer.
-Everyone benefits, but a worker that yields benefits least, because a worker that blocks among them is served first. So
-a worker goes on polling unless blocking is four times as fast for itself, for example because another program does not
-release the processor that the worker yielded to it.
+While the workers keep the broker busy, and there is no core for each of them and one for the broker, the machine is
+oversubscribed: a worker may poll and yield the processor between two checks (`poll_giving_way`). The others run
+meanwhile, and the broker saves the system call that wakes the worker, the most expensive part of an answer. If they do
+not keep it busy, and are more than the cores, none polls. Everyone benefits, but a worker that yields benefits least,
+because a worker that blocks among them is served first. So a worker goes on polling unless blocking is four times as
+fast for itself, for example because another program does not release the processor that the worker yielded to it.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from worker_client.system.interruptions import Interruptions
 from worker_client.system.processor import give_way
 
 WORTH_POLLING_NS = 250_000
-"""Waits longer than this block at once: a wake-up of 40 us is then a small part of them."""
-_TRIED_NS = 3 * WORTH_POLLING_NS
-"""If blocking takes up to this long, polling is tried all the same: on a virtual machine most of it may be the wake-up
-of a processor that the host has taken away."""
+"""Waits longer than this block at once: a wake-up of 40 us is then a small part of them. If oversubscribed four times
+as much: the others run meanwhile, and an answer takes longer the more of them there are."""
+_TRIED = 3
+"""If blocking takes up to this many times as long, polling is tried all the same: on a virtual machine most of it may
+be the wake-up of a processor that the host has taken away."""
 
 _MARGIN_NS = 20_000
 _PATIENCE_NS = 200_000
@@ -43,7 +44,8 @@ _LAST_INTERVAL = 8192
 _PAUSE_NS = 100_000_000  # after a pause this long the load of the machine may have changed
 _PAUSE_INTERVAL = 128
 _CLIP_NS = 4 * WORTH_POLLING_NS
-_SHARED_GAIN = 2  # a shift: if oversubscribed, the latency of polling counts a quarter
+_SHARED_GAIN = 2
+"""A shift: if oversubscribed, the latency of polling counts a quarter, and limits are four times as long."""
 
 LOST_NS = 500_000
 """A poller reads its clock every few microseconds, and pollers that yield to each other within some hundred. If the
@@ -51,6 +53,9 @@ clock jumps by more, the poller has lost its processor to another process: time 
 _HOST_NS = 10_000_000
 """A busy host takes a virtual machine's processor for less. If it takes it for longer, it limits the machine's time,
 and polling would use that up."""
+_SOON_NS = 20_000_000
+"""Pollers lose their processors some times a second to threads that run for a moment only, but to a program that
+computes all the time once in a time slice."""
 _PAUSE_SHIFT = 3  # a poller that lost its processor blocks for 8 times as long
 _MOST_SHIFT = 12
 _LONGEST_PAUSE_NS = 5_000_000_000
@@ -65,26 +70,30 @@ class WaitMode(str, Enum):
 
 
 class Losses:
-    """How long not to poll after polls that lost their processor to other threads of this machine.
+    """How long not to poll after polls that lost their processor: for long, or twice in short time to other threads.
 
     The pause is 8 times what was lost, and doubles if the next loss comes before polling went well for as long.
     """
 
-    __slots__ = ("_shift", "_trusted_ns", "interruptions", "until_ns")
+    __slots__ = ("_latest_ns", "_shift", "_trusted_ns", "interruptions", "until_ns")
 
     def __init__(self) -> None:
         self.interruptions = Interruptions()
         """Of the thread that polls, which marks them now and then."""
         self.until_ns = 0
-        self._trusted_ns = 0
+        self._latest_ns = self._trusted_ns = 0
         self._shift = _PAUSE_SHIFT
 
     def __repr__(self) -> str:
         return f"<Losses, no polling until {self.until_ns}>"
 
     def add(self, lost_ns: int, now_ns: int) -> None:
-        if lost_ns < _HOST_NS and not self.interruptions.happened(now_ns):
-            return
+        if lost_ns < _HOST_NS:
+            if not self.interruptions.happened(now_ns):
+                return
+            before, self._latest_ns = self._latest_ns, now_ns
+            if now_ns - before > _SOON_NS and now_ns >= self._trusted_ns:
+                return
         self._shift = min(self._shift + 1, _MOST_SHIFT) if now_ns < self._trusted_ns else _PAUSE_SHIFT
         pause_ns = min(lost_ns << self._shift, _LONGEST_PAUSE_NS)
         self.until_ns = now_ns + pause_ns
@@ -114,6 +123,7 @@ class PollOrBlock:
         "_settling",
         "_total_ns",
         "_trial",
+        "_worth_ns",
         "oversubscribed",
         "poll_ns",
     )
@@ -125,6 +135,7 @@ class PollOrBlock:
         self.oversubscribed = oversubscribed  # a worker that polls must yield
         self._losses = losses or Losses()
         self._gain = _SHARED_GAIN if oversubscribed else 0
+        self._worth_ns = WORTH_POLLING_NS << self._gain
         self._adaptive = mode is WaitMode.ADAPTIVE
         self._polling = mode is not WaitMode.BLOCK
         self._mean_ns = _MARGIN_NS
@@ -185,8 +196,9 @@ class PollOrBlock:
             self._end_trial()
 
     def lost(self, lost_ns: int, now_ns: int) -> None:
-        """Note that a poll ended `lost_ns` late, because its processor was taken from it. `observe` must follow."""
-        if self._adaptive:
+        """Note that a poll ended `lost_ns` late. Its processor was taken from it, unless those it yields to may take as
+        long. `observe` must follow."""
+        if self._adaptive and lost_ns > LOST_NS << self._gain:
             self._losses.add(lost_ns, now_ns)
 
     def _block(self, latency_ns: int) -> None:
@@ -204,7 +216,7 @@ class PollOrBlock:
         self._left = 1
 
     def _begin_trial(self) -> None:
-        if not self._polling and self._mean_ns > _TRIED_NS:
+        if not self._polling and self._mean_ns > _TRIED * self._worth_ns:
             self._settle(self._mean_ns)
             return
         self._trial = True
@@ -215,7 +227,7 @@ class PollOrBlock:
     def _end_trial(self) -> None:
         self._trial = False
         mean = self._total_ns // _COUNTED_CALLS
-        worth = not self._polling or self._latency_ns(mean) <= WORTH_POLLING_NS
+        worth = not self._polling or self._latency_ns(mean) <= self._worth_ns
         if worth and mean < self._mean_ns - (self._mean_ns >> 4):
             self._interval = _FIRST_INTERVAL
             self._settle(mean)
@@ -225,7 +237,7 @@ class PollOrBlock:
             self._settle(self._mean_ns)
 
     def _settle(self, mean_ns: int) -> None:
-        if self._polling and self._latency_ns(mean_ns) > WORTH_POLLING_NS:
+        if self._polling and self._latency_ns(mean_ns) > self._worth_ns:
             self._polling = False
             mean_ns = self._latency_ns(mean_ns)
             self._interval = _FIRST_INTERVAL
@@ -235,7 +247,8 @@ class PollOrBlock:
 
     def _expect(self, mean_ns: int) -> None:
         self._mean_ns = mean_ns
-        self._alarm_ns = 2 * mean_ns + _MARGIN_NS
+        most_ns = WORTH_POLLING_NS if self._polling else 2 * mean_ns
+        self._alarm_ns = min(2 * mean_ns, most_ns) + _MARGIN_NS
         self._clip_ns = min(4 * mean_ns + 2 * _MARGIN_NS, _CLIP_NS)  # a single outlier decides nothing
 
     def _switch(self) -> None:
