@@ -12,12 +12,14 @@ slots.
 
 from __future__ import annotations
 
-import asyncio
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from worker_client.attachment.expiry import Sleeper, expire
 from worker_client.system.threads import Mutex
 from worker_client.wire.layout import NO_DEADLINE
+
+if TYPE_CHECKING:
+    import asyncio  # loads much that a worker without async code never needs
 
 CHECK_NS = 50_000_000
 

@@ -88,6 +88,11 @@ def test_there_are_modules_to_check():
     assert modules("broker")
 
 
+def test_a_worker_pays_for_no_event_loop():
+    """Each worker has its own copy of what it imports; asyncio alone, with ssl and subprocess, takes 3 MB."""
+    assert not {"asyncio", "ssl", "subprocess"} & loaded_by("worker_client")
+
+
 @pytest.mark.parametrize("path", modules("worker_client"), ids=str)
 def test_a_worker_module_imports_base_dependencies_only(path):
     """A worker needs the standard library, numpy, posix_ipc, msgpack; a few modules serve what is asked for by name."""
