@@ -35,7 +35,7 @@ class ForkServer:
     def __init__(self, address: str, target: Callable[..., object], args: tuple[Any, ...]) -> None:
         self._pipe, theirs = _fork.Pipe()
         self._process = _fork.Process(
-            target=_main, args=(theirs, self._pipe, address, target, args), name="onesession-nursery"
+            target=_main, args=(theirs, self._pipe, address, target, args), name="onesession-fork-server"
         )
         self._process.start()
         theirs.close()

@@ -14,6 +14,8 @@ from broker.counters.counted import counted
 
 SCALING = "scaling"
 """Has a page of its own."""
+BEFORE = "before"
+"""The folder of the results that the newest ones have replaced."""
 _THREADS = {"one": "1 thread", "default": "TensorFlow's threads"}
 PICTURES = Path(__file__).parents[1] / "pictures" / "benchmarks"
 """What docs/site/plots.py draws."""
@@ -75,12 +77,14 @@ def chosen(folder: Path) -> str:
 
 
 def targets(folder: Path) -> str:
-    """All of the targets in one table, and how many are reached."""
-    found = newest(folder)
-    lines = table.rows(found, NAMES)
+    """All of the targets in one table, beside what was published before, and how many are reached."""
+    lines = table.rows(newest(folder), NAMES)
+    before = {
+        (line.target, line.figure): line.measured for line in table.rows(newest(folder / BEFORE), NAMES)
+    }
     rows = [
-        "| | figure | measured | lowest to highest | target | | commit |",
-        "|---|---|---:|---:|---:|---|---|",
+        "| | figure | measured | lowest to highest | before | target | | commit |",
+        "|---|---|---:|---:|---:|---:|---|---|",
     ]
     last = ""
     for line in lines:
@@ -92,6 +96,7 @@ def targets(folder: Path) -> str:
             _cell(line.figure),
             line.measured or "not measured",
             line.span,
+            before.get((line.target, line.figure), ""),
             bound.replace(">=", "≥").replace("<=", "≤") if line.measured else "",
             {None: "", True: "reached", False: "**not reached**"}[reached],
             f"`{line.commit}`" if line.commit else "",
