@@ -104,10 +104,11 @@ class Watchdog:
 
     def _check_runs(self, now: int) -> None:
         self._record.beat(now)
-        if now >= self._next_round_ns:
+        asks = now >= self._next_round_ns
+        for name, owing in self._owing.items():  # each time: our parent must not act on what has been answered since
+            self._record.no_answer(name, owing.since(now, asks))
+        if asks:
             self._next_round_ns = now + _ROUND_NS
-            for name, owing in self._owing.items():
-                self._record.no_answer(name, owing.since(now))
             self._intake.probation.update(now)
         runners = self._intake.runners()
         self._seen = {runner: seen for runner, seen in self._seen.items() if (runner, seen.pool) in runners}
@@ -206,12 +207,14 @@ class _Owing:
         self._call = call
         self._asked_ns = 0
 
-    def since(self, now_ns: int) -> int:
-        """When it was asked for an answer that it has not given; 0 if it has answered, and then it is asked again."""
+    def since(self, now_ns: int, asks: bool) -> int:
+        """When it was asked for an answer that it has not given; 0 if it has answered, and then it may be asked
+        again."""
         if self._asked_ns:
             return self._asked_ns
-        self._asked_ns = now_ns
-        self._call(self._answer)
+        if asks:
+            self._asked_ns = now_ns
+            self._call(self._answer)
         return 0
 
     def _answer(self) -> None:
