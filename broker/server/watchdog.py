@@ -105,7 +105,10 @@ class Watchdog:
     def _check_runs(self, now: int) -> None:
         self._record.beat(now)
         asks = now >= self._next_round_ns
-        for name, owing in self._owing.items():  # each time: our parent must not act on what has been answered since
+        for (
+            name,
+            owing,
+        ) in self._owing.items():  # each time: our parent must not act on what has been answered since
             self._record.no_answer(name, owing.since(now, asks))
         if asks:
             self._next_round_ns = now + _ROUND_NS

@@ -17,7 +17,7 @@ def test_an_answer_is_seen_at_the_next_check() -> None:
     """Not only when the thread is asked again: meanwhile the parent would end a process that has recovered."""
     asked: list[Callable[[], None]] = []
     record = RunRecord()
-    intake = cast(Any, SimpleNamespace(probation=Probation(()), runners=lambda: [], served_signatures=[]))
+    intake = cast(Any, SimpleNamespace(probation=Probation(()), runners=list, served_signatures=[]))
     watchdog = Watchdog(intake, record, {"control": asked.append}, lambda model, why: None, None)
     start = 100 * SECOND
     for second in range(29):
