@@ -16,17 +16,17 @@ from broker import adopt
 from broker.config.settings import START_SECONDS, Settings
 from broker.control_plane.locks import note_at
 from broker.counters.run_record import RunRecord
-from broker.host import descriptors
 from broker.models.model import LoadedModel
 from broker.models.setting_field import FLAG, IntegerCheck, listed, only
 from broker.models.spec import ModelSpec
+from broker.own_process import descriptors
 from broker.process import load_watch
 from broker.process.broker_process import BrokerProcess
 from broker.process.fork_server import ForkServer
 from broker.process.in_process import InProcess
 from broker.server.server import Server
+from worker_client.interpreter.face import face
 from worker_client.ipc import own_broker
-from worker_client.system.face import face
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput
 

@@ -12,11 +12,11 @@ from worker_client import timeouts
 from worker_client.attachment.metadata import ModelInfo
 from worker_client.in_process import address as inline
 from worker_client.in_process.connection import connection_to
+from worker_client.interpreter.face import face
 from worker_client.ipc.waiting import WaitMode
 from worker_client.model import INTERACTIVE_PRIORITY, Model, Priority
 from worker_client.session import Session
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.face import face
 from worker_client.system.linux import check_linux
 from worker_client.wire.address import first_served, places
 from worker_client.wire.errors import InvalidInput

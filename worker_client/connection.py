@@ -28,12 +28,13 @@ from worker_client.calls.futures import PendingCall
 from worker_client.calls.retries import RetryThread
 from worker_client.green import channel as green
 from worker_client.green.hubs import NoGreenlet, run_in_greenlet
+from worker_client.interpreter import fork
+from worker_client.interpreter import patched as monkey
+from worker_client.interpreter.condition import Condition
 from worker_client.ipc import own_broker
 from worker_client.ipc.waiting import WaitMode
-from worker_client.system import fork, limits
-from worker_client.system import patched as monkey
+from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.condition import Condition
 from worker_client.wire.address import first_served
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE, PROTOCOL

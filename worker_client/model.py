@@ -19,10 +19,10 @@ from worker_client.calls.keras import IN_FLIGHT, Parts, check_call
 from worker_client.calls.progress import counted, of_verbose, over
 from worker_client.calls.string_inputs import validator_of
 from worker_client.calls.timings import Timings
+from worker_client.interpreter.face import face
 from worker_client.request import Request
 from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.face import face
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelFailed, ModelNotFound
 from worker_client.wire.layout import BULK, NO_DEADLINE
 from worker_client.wire.signature import Signature, TensorSpec, label_of

@@ -17,7 +17,8 @@ from worker_client.attachment.slot import Slot
 from worker_client.binding import Binding
 from worker_client.calls.string_inputs import has_views, in_place, write
 from worker_client.calls.timings import Timings
-from worker_client.system import fork, limits
+from worker_client.interpreter import fork
+from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from benchmarks.arms.awaiting import LOOPS
-from benchmarks.arms.session import ONE_THREAD
+from benchmarks.arms.one_worker.session import ONE_THREAD
+from benchmarks.arms.several_workers.awaiting import LOOPS
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import run
 from benchmarks.harness.arm import Arm
@@ -68,7 +68,9 @@ def _sync(bench: AioBench) -> Arm:
     }
     label = f"{bench.workers} sync workers"
     facts = {"workers": bench.workers}
-    return Arm("sync", label, "benchmarks.arms.brokered:brokered", "mlp", options, facts=facts)
+    return Arm(
+        "sync", label, "benchmarks.arms.several_workers.brokered:brokered", "mlp", options, facts=facts
+    )
 
 
 def _awaiting(bench: AioBench, loop: str) -> Arm:
@@ -80,7 +82,9 @@ def _awaiting(bench: AioBench, loop: str) -> Arm:
         "loop": loop,
     }
     label = f"{bench.tasks:,} awaits in one process, {loop}"
-    return Arm(loop, label, "benchmarks.arms.awaiting:awaiting", "mlp", options, facts={"workers": 1})
+    return Arm(
+        loop, label, "benchmarks.arms.several_workers.awaiting:awaiting", "mlp", options, facts={"workers": 1}
+    )
 
 
 AIO = MeasuredTarget("aio", "mlp, one row, closed loop; an event loop beside sync workers", measure)

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from benchmarks.arms.neighbours import PAUSE_S
-from benchmarks.arms.reloading import two_versions
+from benchmarks.arms.two_models.neighbours import PAUSE_S
+from benchmarks.arms.two_models.reloading import two_versions
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness import run
 from benchmarks.harness.arm import Arm
@@ -44,7 +44,14 @@ def measure(bench: ThroughputBench) -> TargetResult:
 
 
 def _arm(name: str, options: dict[str, Any]) -> Arm:
-    return Arm(name, LABELS[name], f"benchmarks.arms.reloading:{name}", "mlp", options, facts={"workers": 1})
+    return Arm(
+        name,
+        LABELS[name],
+        f"benchmarks.arms.two_models.reloading:{name}",
+        "mlp",
+        options,
+        facts={"workers": 1},
+    )
 
 
 def _figures(series: Mapping[str, RateSeries]) -> list[Figure]:

@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from benchmarks.harness.arm import Arm, ArmProcess
-from benchmarks.harness.cpu import descendants, wait_until_quiet
+from benchmarks.harness.host.cpu import descendants, wait_until_quiet
+from benchmarks.harness.host.surroundings import QUIET, Surroundings, group_for, throttled_s
 from benchmarks.harness.rounds import Progress, starting
-from benchmarks.harness.surroundings import QUIET, Surroundings, group_for, throttled_s
 from benchmarks.rates import RateSeries, RateWindow, by_rate
 from broker.bench.turns import in_turn
 from broker.host.cgroup import Group

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TypeVar
 
 from benchmarks.harness.arm import Arm, ArmProcess
-from benchmarks.harness.cpu import descendants, wait_until_quiet
+from benchmarks.harness.host.cpu import descendants, wait_until_quiet
 from benchmarks.sampling import LatencyWindow, Series
 from broker.bench.turns import in_turn
 

@@ -18,7 +18,7 @@ from rich.console import Console
 from benchmarks import machine, report
 from benchmarks.figures import TargetResult
 from benchmarks.harness.arm import ArmFailed
-from benchmarks.harness.cpu import NotQuiet
+from benchmarks.harness.host.cpu import NotQuiet
 from benchmarks.harness.rounds import Progress
 
 MakeBench = Callable[[Path, Progress], Any]

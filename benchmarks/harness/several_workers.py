@@ -17,7 +17,7 @@ from time import monotonic_ns
 from typing import Any
 
 from benchmarks import workloads
-from benchmarks.harness.cpu import descendants
+from benchmarks.harness.host.cpu import descendants
 from benchmarks.harness.one_worker import main, resolve
 from benchmarks.harness.timed import ArmWorkers
 from benchmarks.harness.worker_loop import serve as serve_worker

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from benchmarks.harness.cpu import descendants, wait_until_quiet
+from benchmarks.harness.host.cpu import descendants, wait_until_quiet
 from benchmarks.harness.timed import ArmWorker, ArmWorkers, Flow
 from benchmarks.http import load
 from benchmarks.http.contenders import KINDS

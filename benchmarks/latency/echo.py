@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from benchmarks.figures import Figure, TargetResult
-from benchmarks.harness import affinity
 from benchmarks.harness.arm import Arm
+from benchmarks.harness.host import affinity
 from benchmarks.harness.rounds import run_rounds
 from benchmarks.harness.run import MeasuredTarget
 from benchmarks.harness.workbench import MODES
@@ -20,8 +20,8 @@ def arms(addresses: Mapping[str, str]) -> list[Arm]:
     return [
         *[_predict(f"broker_{mode}", MODES[mode], addresses[mode], mode) for mode in MODES],
         *[_ping_pong(f"ping_pong_{mode}", MODES[mode], poll=mode == "poll") for mode in ("poll", "block")],
-        Arm("pipe", "Pipe + pickle", "benchmarks.arms.pipe:pipe", "echo"),
-        Arm("unix_socket", "raw Unix socket", "benchmarks.arms.unix_socket:unix_socket", "echo"),
+        Arm("pipe", "Pipe + pickle", "benchmarks.arms.one_worker.pipe:pipe", "echo"),
+        Arm("unix_socket", "raw Unix socket", "benchmarks.arms.one_worker.unix_socket:unix_socket", "echo"),
     ]
 
 
@@ -35,11 +35,15 @@ def arms_on_two_cores(address: str) -> list[Arm]:
 
 def _predict(name: str, how: str, address: str, mode: str, **more: bool) -> Arm:
     options = {"address": address, "model": "echo", "wait": mode, **more}
-    return Arm(name, f"broker: predict(x), {how}", "benchmarks.arms.broker_call:predict", "echo", options)
+    return Arm(
+        name, f"broker: predict(x), {how}", "benchmarks.arms.one_worker.broker_call:predict", "echo", options
+    )
 
 
 def _ping_pong(name: str, how: str, **options: bool) -> Arm:
-    return Arm(name, f"semaphore ping-pong, {how}", "benchmarks.arms.ping_pong:ping_pong", "echo", options)
+    return Arm(
+        name, f"semaphore ping-pong, {how}", "benchmarks.arms.one_worker.ping_pong:ping_pong", "echo", options
+    )
 
 
 def measure(bench: LatencyBench) -> TargetResult:

@@ -20,14 +20,14 @@ def arms(path: str, address: str) -> list[Arm]:
         Arm(
             "broker",
             "forked worker: predict(x) through the broker",
-            "benchmarks.arms.first_answer:through_broker",
+            "benchmarks.arms.one_worker.first_answer:through_broker",
             "first_row",
             {"address": address, "model": "mlp"},
         ),
         Arm(
             "own_session",
             "forked worker: import tensorflow, load, run",
-            "benchmarks.arms.first_answer:own_session",
+            "benchmarks.arms.one_worker.first_answer:own_session",
             "first_row",
             {"path": path},
             calls=1 / FORKS,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
-from benchmarks.harness.cpu import context_switches, wait_until_quiet
+from benchmarks.harness.host.cpu import context_switches, wait_until_quiet
 from benchmarks.harness.rounds import running
 from benchmarks.harness.run import MeasuredTarget
 from benchmarks.latency.bench import LatencyBench
@@ -43,7 +43,7 @@ def _worker(number: int, address: str) -> Arm:
     return Arm(
         f"worker_{number}",
         f"worker {number}",
-        "benchmarks.arms.broker_call:predict",
+        "benchmarks.arms.one_worker.broker_call:predict",
         "mlp",
         {"address": address, "model": "mlp"},
     )

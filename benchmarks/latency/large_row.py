@@ -21,8 +21,8 @@ MODELS = {
 
 def arms(address: str) -> list[Arm]:
     image = {"address": address, "model": "echo_image"}
-    in_place = "benchmarks.arms.broker_call:in_place"
-    predict = "benchmarks.arms.broker_call:predict"
+    in_place = "benchmarks.arms.one_worker.broker_call:in_place"
+    predict = "benchmarks.arms.one_worker.broker_call:predict"
     return [
         Arm(
             "small_row",
@@ -43,10 +43,10 @@ def arms(address: str) -> list[Arm]:
         Arm(
             "memory_copy",
             "one copy of x to shared memory",
-            "benchmarks.arms.memory_copy:memory_copy",
+            "benchmarks.arms.one_worker.memory_copy:memory_copy",
             "image_copy",
         ),
-        Arm("pipe", "Pipe + pickle", "benchmarks.arms.pipe:pipe", "image"),
+        Arm("pipe", "Pipe + pickle", "benchmarks.arms.one_worker.pipe:pipe", "image"),
     ]
 
 

@@ -29,7 +29,7 @@ def arms(path: str, addresses: Mapping[str, str]) -> list[Arm]:
             Arm(
                 f"broker_{mode}",
                 f"broker: predict(x), {MODES[mode]}",
-                "benchmarks.arms.broker_call:predict",
+                "benchmarks.arms.one_worker.broker_call:predict",
                 "mlp",
                 {"address": address, "model": "mlp", "wait": mode},
             )

@@ -9,7 +9,7 @@ import numpy as np
 
 import worker_client
 from benchmarks import workloads
-from benchmarks.arms.session import bare
+from benchmarks.arms.one_worker.session import bare
 from benchmarks.harness.timed import Timed
 from benchmarks.losses.huge_model import sample
 from benchmarks.workloads import Workload

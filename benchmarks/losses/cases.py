@@ -19,7 +19,7 @@ from benchmarks.throughput.contenders import ModelPlace
 from benchmarks.throughput.contenders import arm as contender
 
 HEAD = "benchmarks.models.functions:head"
-PREDICT = "benchmarks.arms.broker_call:predict"
+PREDICT = "benchmarks.arms.one_worker.broker_call:predict"
 HUGE_BYTES = 1 << 29
 """Shared memory that a worker may have, for answers of 64 MiB."""
 HUGE_SHARE = 0.01  # of the calls: each takes tens of milliseconds
@@ -41,7 +41,7 @@ def alone(bench: LossesBench) -> TargetResult:
                 Arm(
                     "callable",
                     "in process: bare callable",
-                    "benchmarks.arms.session:bare_callable",
+                    "benchmarks.arms.one_worker.session:bare_callable",
                     "mlp",
                     {"path": bench.mlp},
                 ),
@@ -119,7 +119,7 @@ def _many(bench: LossesBench) -> Iterator[Arm]:
     yield Arm(
         "function",
         "in process: a Python function",
-        "benchmarks.arms.each:each",
+        "benchmarks.arms.several_workers.each:each",
         "head",
         each,
         facts={"workers": workers},
@@ -133,7 +133,7 @@ def _many(bench: LossesBench) -> Iterator[Arm]:
     yield Arm(
         "broker-head",
         "broker, that function",
-        "benchmarks.arms.brokered:brokered",
+        "benchmarks.arms.several_workers.brokered:brokered",
         "head",
         brokered,
         facts={"workers": workers},

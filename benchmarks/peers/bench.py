@@ -54,7 +54,15 @@ class OtherSystemBench(Workbench):
         models = {self.model: {"source": self.setting.model or _HEAD}}
         tune = "remembered" if self.setting.model and not self.quick else "off"
         options = {"directory": str(self.directory), "models": models, "model": self.model, "tune": tune}
-        return _arm(BROKER, "broker", "benchmarks.arms.brokered:brokered", self.model, workers, OWN, options)
+        return _arm(
+            BROKER,
+            "broker",
+            "benchmarks.arms.several_workers.brokered:brokered",
+            self.model,
+            workers,
+            OWN,
+            options,
+        )
 
     def arms(self, way: Way, workers: int, python: str) -> Iterator[Arm]:
         for threads in self.threads:

@@ -28,14 +28,16 @@ def _in_each(factory: str, label: str, workloads: tuple[str, ...] = _WITH_MODEL)
             "options": {"path": setting.model, "threads": threads},
         }
 
-    return Way(factory.rpartition(":")[2], label, "benchmarks.arms.each:each", options, workloads)
+    return Way(
+        factory.rpartition(":")[2], label, "benchmarks.arms.several_workers.each:each", options, workloads
+    )
 
 
 def _in_threads(factory: str, label: str) -> Way:
     def options(setting: SystemSetting, threads: int) -> dict[str, Any]:
         return {"path": setting.model, "threads": threads}
 
-    return Way(factory, label, f"benchmarks.arms.in_threads:{factory}", options, _WITH_MODEL)
+    return Way(factory, label, f"benchmarks.arms.several_workers.in_threads:{factory}", options, _WITH_MODEL)
 
 
 _ANY = (*_WITH_MODEL, "head")

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.arms.answering import answering
+from benchmarks.arms.one_worker.answering import answering
 
 _PORTS = 3
 HOST = "127.0.0.1"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.arms.session import DEFAULT_THREADS, ONE_THREAD
+from benchmarks.arms.one_worker.session import DEFAULT_THREADS, ONE_THREAD
 from benchmarks.harness import modules
 from benchmarks.harness.arm import Arm
 from broker.host.processors import cores
@@ -68,7 +68,10 @@ def _with_model(place: ModelPlace, threads: int) -> dict[str, Any]:
 
 def _in_each(factory: str) -> Callable[[ModelPlace, int], dict[str, Any]]:
     def options(place: ModelPlace, threads: int) -> dict[str, Any]:
-        return {"factory": f"benchmarks.arms.session:{factory}", "options": _with_model(place, threads)}
+        return {
+            "factory": f"benchmarks.arms.one_worker.session:{factory}",
+            "options": _with_model(place, threads),
+        }
 
     return options
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
+from benchmarks.harness.host.surroundings import QUIET, Surroundings
 from benchmarks.harness.interleaved import run_interleaved_in
 from benchmarks.harness.run import MeasuredTarget
-from benchmarks.harness.surroundings import QUIET, Surroundings
 from benchmarks.harness.workbench import MODES
 from benchmarks.rates import RateSeries, by_p99, by_throttled, ratio
 from benchmarks.throughput.bench import ThroughputBench
@@ -65,7 +65,7 @@ def arms(place: ModelPlace, workers: int, work_us: int, modes: Sequence[str] = t
 def working(arm: Arm, work_s: float, pause_s: float = 0.0) -> Arm:
     """The same with workers that pause and compute between their calls."""
     options = {"factory": arm.factory, "options": arm.options, "pause_s": pause_s, "work_s": work_s}
-    return replace(arm, factory="benchmarks.arms.paced:paced", options=options)
+    return replace(arm, factory="benchmarks.arms.several_workers.paced:paced", options=options)
 
 
 def _waiting(place: ModelPlace, workers: int, mode: str) -> Arm:

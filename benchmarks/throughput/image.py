@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from benchmarks.arms.session import DEFAULT_THREADS, ONE_THREAD
+from benchmarks.arms.one_worker.session import DEFAULT_THREADS, ONE_THREAD
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import run_interleaved
@@ -61,18 +61,25 @@ def _broker(bench: ThroughputBench, name: str, label: str, fixed: dict[str, int]
         **more,
     }
     facts = {"workers": bench.headline, "fixed": fixed}
-    return Arm(name, label, "benchmarks.arms.brokered:brokered", "mobilenet", options, facts=facts)
+    return Arm(
+        name, label, "benchmarks.arms.several_workers.brokered:brokered", "mobilenet", options, facts=facts
+    )
 
 
 def _sessions(bench: ThroughputBench, name: str, label: str, threads: int) -> Arm:
     of_each = {"path": bench.mobilenet, "threads": threads}
     options = {
         "workers": bench.headline,
-        "factory": "benchmarks.arms.session:session_run",
+        "factory": "benchmarks.arms.one_worker.session:session_run",
         "options": of_each,
     }
     return Arm(
-        name, label, "benchmarks.arms.each:each", "mobilenet", options, facts={"workers": bench.headline}
+        name,
+        label,
+        "benchmarks.arms.several_workers.each:each",
+        "mobilenet",
+        options,
+        facts={"workers": bench.headline},
     )
 
 

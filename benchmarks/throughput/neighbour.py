@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.arms.brokered import settings
-from benchmarks.arms.neighbours import PAUSE_S
+from benchmarks.arms.several_workers.brokered import settings
+from benchmarks.arms.two_models.neighbours import PAUSE_S
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import run_interleaved
@@ -50,7 +50,9 @@ class HeavySettings:
 def arms(light: str, heavy: str, directory: str, how: HeavySettings) -> list[Arm]:
     def arm(name: str, label: str, **options: Any) -> Arm:
         options = {"directory": directory, "light": light, **options}
-        return Arm(name, label, f"benchmarks.arms.neighbours:{name}", "mlp", options, facts={"workers": 1})
+        return Arm(
+            name, label, f"benchmarks.arms.two_models.neighbours:{name}", "mlp", options, facts={"workers": 1}
+        )
 
     return [
         arm("alone", "mlp, the machine idle"),
@@ -73,7 +75,7 @@ def uneven_arms(light: str, directory: str) -> list[Arm]:
         Arm(
             kind,
             f"mlp, beside {label}",
-            "benchmarks.arms.uneven:beside_uneven",
+            "benchmarks.arms.two_models.uneven:beside_uneven",
             "mlp",
             {"directory": directory, "light": light, "kind": kind, "source": sources[kind]},
             facts={"workers": 1},

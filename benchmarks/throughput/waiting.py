@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.arms.session import ONE_THREAD
+from benchmarks.arms.one_worker.session import ONE_THREAD
 from benchmarks.figures import Figure, TargetResult
 from benchmarks.harness.arm import Arm
 from benchmarks.harness.interleaved import run_interleaved
@@ -43,7 +43,12 @@ def _arm(bench: ThroughputBench, model: str, source: dict[str, Any], workers: in
     facts = {"workers": workers, "model": model, "wait": mode}
     label = f"{model}, {MODES[mode]}"
     return Arm(
-        _name(model, mode, workers), label, "benchmarks.arms.brokered:brokered", model, options, facts=facts
+        _name(model, mode, workers),
+        label,
+        "benchmarks.arms.several_workers.brokered:brokered",
+        model,
+        options,
+        facts=facts,
     )
 
 

@@ -41,7 +41,7 @@ from broker.config.model_argument import spec_of
 from broker.config.settings import Tune
 from broker.counters.counted import counted
 from broker.models.files.reading import reading
-from worker_client.system.surroundings import import_from_here
+from worker_client.interpreter.surroundings import import_from_here
 from worker_client.wire.address import first_served, places
 from worker_client.wire.errors import InvalidInput
 

@@ -21,7 +21,7 @@ from broker.config.settings import Settings, Tune
 from broker.control_plane.local_brokers import address_of
 from broker.models.setting_field import ChoiceCheck, IntegerCheck
 from broker.models.spec import ModelSpec
-from worker_client.system.surroundings import import_from_here
+from worker_client.interpreter.surroundings import import_from_here
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput
 

@@ -27,8 +27,8 @@ from broker.config.settings import Tune
 from broker.control_plane.query import ask
 from broker.models.spec import ModelSpec
 from broker.observe.formatting import duration
+from worker_client.interpreter.surroundings import import_from_here
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.surroundings import import_from_here
 from worker_client.wire.dtypes import name_of
 from worker_client.wire.errors import InvalidInput, ModelFailed
 from worker_client.wire.signature import Signature, format_shape

@@ -16,7 +16,7 @@ import select
 import threading
 from queue import SimpleQueue
 
-from worker_client.system import fork
+from worker_client.interpreter import fork
 
 MOST_LINES = 1000
 _PIECE = select.PIPE_BUF  # bytes that a pipe takes without blocking if poll(2) reports it as writable

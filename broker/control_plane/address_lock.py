@@ -24,8 +24,8 @@ from typing import NamedTuple
 from broker.control_plane import locks
 from broker.host import system_calls
 from broker.sharing.memory import sweep
+from worker_client.interpreter import fork
 from worker_client.ipc.directory import check_directory
-from worker_client.system import fork
 from worker_client.system.clock import monotonic
 from worker_client.system.descriptor import above_standard
 from worker_client.wire.address import name_prefix, runtime_directory

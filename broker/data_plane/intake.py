@@ -19,10 +19,10 @@ from collections.abc import Callable, Iterable
 from time import sleep
 from typing import TypeVar
 
+from broker.counters.concurrent_runs import ConcurrentRuns
 from broker.counters.failures import Failures
 from broker.counters.run_record import RunRecord
 from broker.data_plane.channel import Channel, Violation, WorkerLeft
-from broker.data_plane.concurrent_runs import ConcurrentRuns
 from broker.data_plane.polling import Polling
 from broker.data_plane.runner import Runner
 from broker.data_plane.runner_pool import RunnerPool
@@ -30,10 +30,10 @@ from broker.data_plane.served_signature import ServedSignature, served_signature
 from broker.data_plane.slot import Slot
 from broker.data_plane.split import Runnable, split
 from broker.data_plane.tracer import Tracer
-from broker.host.time_slice import SLICE_NS, ask_for
 from broker.models.lifecycle.entry import Entry
 from broker.models.lifecycle.repository import Repository
 from broker.models.model import LoadedModel
+from broker.own_process.time_slice import SLICE_NS, ask_for
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Queue
 from worker_client.ipc import own_broker, semaphore

@@ -15,17 +15,17 @@ from itertools import count
 
 import numpy as np
 
+from broker.counters.concurrent_runs import ConcurrentRuns
 from broker.counters.counted import counted
 from broker.counters.run_record import STARTED_NS, RunLine, RunRecord
 from broker.counters.thread_counters import ThreadCounters
-from broker.data_plane.concurrent_runs import ConcurrentRuns
 from broker.data_plane.gather import Gatherer, cut, padding_pays
 from broker.data_plane.served_signature import ServedSignature
 from broker.data_plane.slot import Slot
 from broker.data_plane.split import Runnable, other_rows
 from broker.data_plane.tracer import Tracer
-from broker.host.float_mode import flush_denormals
 from broker.host.processor_wait import ProcessorWait
+from broker.own_process.float_mode import flush_denormals
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import (
     BrokerError,

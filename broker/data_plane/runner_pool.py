@@ -11,16 +11,16 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
+from broker.counters.concurrent_runs import ConcurrentRuns
 from broker.counters.run_record import RunRecord
-from broker.data_plane.concurrent_runs import ConcurrentRuns
 from broker.data_plane.runner import Runner
 from broker.data_plane.split import Runnable, split
 from broker.data_plane.tracer import Tracer
 from broker.scheduling.probation import Probation
 from broker.scheduling.queue import Queue
 from broker.scheduling.request import Delay, QueueLimits
+from worker_client.interpreter import threads
 from worker_client.ipc import own_broker
-from worker_client.system import threads
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import Overloaded
 

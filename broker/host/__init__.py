@@ -1,1 +1,1 @@
-"""The machine and this process: processors, memory, descriptors, time slices, settings of the interpreter."""
+"""The machine and its processes, as /proc and control groups describe them: processors, memory, quotas, use."""

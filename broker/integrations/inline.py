@@ -16,11 +16,11 @@ from typing import Any, NamedTuple
 from broker.adopt import ours
 from broker.config.model_argument import spec_of
 from broker.data_plane import strings
-from broker.host.float_mode import flush_denormals
 from broker.models.lifecycle.repository import Repository, load
 from broker.models.model import LoadedModel, Run
 from broker.models.python import folder
 from broker.models.spec import ModelSpec
+from broker.own_process.float_mode import flush_denormals
 from worker_client.wire.errors import BrokerError, ModelFailed, StaleSignature
 from worker_client.wire.signature import Signature
 

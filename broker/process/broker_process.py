@@ -24,12 +24,13 @@ from broker.config.settings import Settings
 from broker.control_plane import locks
 from broker.control_plane.address_lock import AddressLock
 from broker.counters.run_record import RunRecord
-from broker.host import descriptors, processes
+from broker.host import processes
+from broker.own_process import descriptors
 from broker.process import signals
 from broker.process.spawn import SpawnedProcess
-from worker_client.system import fork
+from worker_client.interpreter import fork
+from worker_client.interpreter.surroundings import program, python_path
 from worker_client.system.clock import monotonic, monotonic_ns
-from worker_client.system.surroundings import program, python_path
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput, Overloaded
 

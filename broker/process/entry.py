@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 
-from broker.host import descriptors
+from broker.own_process import descriptors
 from broker.process import signals
 
 

@@ -7,8 +7,8 @@ import os
 from collections.abc import Sequence
 
 from broker.config.settings import Settings
-from broker.host import descriptors
 from broker.models.model import LoadedModel
+from broker.own_process import descriptors
 from broker.server.server import Server
 
 _log = logging.getLogger("onesession.broker")

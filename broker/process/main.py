@@ -15,8 +15,8 @@ from broker.config.logs import log_to_stderr, write_apart
 from broker.config.settings import Settings
 from broker.control_plane.address_lock import AddressLock, InheritedFds
 from broker.counters.run_record import RunRecord
-from broker.host.descriptor_limit import raise_descriptors
 from broker.host.processes import is_ending
+from broker.own_process.descriptor_limit import raise_descriptors
 from broker.process import load_watch
 from broker.process.broker_process import STOP_SIGNALS, StartupPipe
 from broker.process.signals import heeded

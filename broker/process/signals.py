@@ -26,7 +26,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from worker_client.system.interpreter import python
+from worker_client.interpreter.executable import python
 
 Mask = set[int | signal.Signals]
 

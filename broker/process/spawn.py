@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from time import sleep
 
-from broker.host import descriptors
+from broker.own_process import descriptors
+from worker_client.interpreter.executable import python
 from worker_client.system.clock import monotonic
-from worker_client.system.interpreter import python
 
 _FIRST_CHECK_SECONDS = 0.0005
 _LAST_CHECK_SECONDS = 0.05

@@ -15,7 +15,7 @@ import signal
 import socket
 import threading
 
-from worker_client.system import threads
+from worker_client.interpreter import threads
 
 _CLONE_FILES = 0x400
 

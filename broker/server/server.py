@@ -30,9 +30,9 @@ from broker.sharing.access import Access
 from broker.sharing.memory import Memory, path_of
 from broker.tuning.tuner import tuned
 from broker.tuning.verdicts import RememberedVerdicts
+from worker_client.interpreter import fork, threads
 from worker_client.ipc import own_broker
 from worker_client.ipc.waiting import WaitMode
-from worker_client.system import fork, threads
 from worker_client.system.clock import monotonic, monotonic_ns
 from worker_client.wire.address import socket_path
 

@@ -24,7 +24,7 @@ from broker.data_plane.runner_pool import RunnerPool
 from broker.data_plane.served_signature import ServedSignature
 from broker.observe.liveness import BEAT_SECONDS
 from broker.observe.long_runs import LongRun, is_long
-from worker_client.system import threads
+from worker_client.interpreter import threads
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import ModelFailed
 

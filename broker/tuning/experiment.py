@@ -28,9 +28,9 @@ from broker.tuning import candidates, machine
 from broker.tuning.candidates import Fixed
 from broker.tuning.race import Race, RaceProgress, Visit
 from broker.tuning.setting import Sample, SampleTable
+from worker_client.interpreter.executable import python
+from worker_client.interpreter.surroundings import program, python_path
 from worker_client.system.clock import monotonic
-from worker_client.system.interpreter import python
-from worker_client.system.surroundings import program, python_path
 
 _log = logging.getLogger("onesession.tuning")
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from broker.counters.concurrent_runs import ConcurrentRuns
 from broker.counters.run_record import STARTED_NS as LINE_STARTED_NS
-from broker.data_plane.concurrent_runs import ConcurrentRuns
 from broker.data_plane.runner import Runner
 from broker.data_plane.tracer import Tracer
 from tests.contract.recording import SERVINGS, Desk

@@ -19,8 +19,8 @@ from worker_client.calls import channel as channels
 from worker_client.calls import futures
 from worker_client.calls.channel import Channel
 from worker_client.calls.futures import CallFuture, FutureDispatcher, PendingCall
+from worker_client.interpreter import fork
 from worker_client.ipc.waiting import PollOrBlock
-from worker_client.system import fork
 from worker_client.wire.errors import DeadlineExceeded
 from worker_client.wire.layout import DONE, NO_DEADLINE, NOTIFY_BELL, NOTIFY_SLOT, POLL_FREELY
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.contract.protocol.caller import Caller
 from tests.contract.protocol.explorer import Fault, Found, explore
 from tests.contract.protocol.fields import Config
 from tests.contract.protocol.model import Model
 from tests.contract.protocol.mutations import MUTATIONS, Mutation
-from tests.contract.protocol.threads import Thread
+from tests.contract.protocol.threads.caller import Caller
+from tests.contract.protocol.threads.program import Thread
 from tests.contract.recording import Desk, Log
 from worker_client.wire.layout import DONE, ENTRIES_WORD, HEAD_WORD, NOTIFY_BELL, SEQUENCE, TAIL_WORD
 

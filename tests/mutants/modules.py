@@ -7,8 +7,8 @@ from __future__ import annotations
 
 _ANSWERS = "tests/contract/test_answers.py tests/contract/test_posts.py tests/contract/test_states.py"
 _CALLS = "tests/process/calls/test_predict.py tests/process/calls/test_errors.py tests/process/calls/test_strings.py"
-_HOSTILE = "tests/faults/test_fuzz_headers.py tests/faults/test_hostile_worker.py"
-_DEATHS = "tests/process/broker/test_supervise.py tests/faults/test_restart.py"
+_HOSTILE = "tests/faults/hostile/test_fuzz_headers.py tests/faults/hostile/test_hostile_worker.py"
+_DEATHS = "tests/process/broker/test_supervise.py tests/faults/deaths/test_restart.py"
 _WIRE = "tests/unit/wire/test_layout.py tests/unit/wire/test_tensors.py tests/unit/wire/test_signature.py"
 
 MODULES: dict[str, str] = {
@@ -22,8 +22,8 @@ MODULES: dict[str, str] = {
     "tests/process/workers/test_growth.py tests/process/broker/test_limits.py",
     "broker/data_plane/intake.py": f"tests/unit/data_plane/test_one_batch.py {_CALLS} "
     "tests/process/broker/test_stop.py "
-    f"tests/process/calls/test_batching.py {_HOSTILE} tests/faults/test_flood.py tests/process/waiting/test_idle.py "
-    "tests/process/workers/test_gone_workers.py",
+    f"tests/process/calls/test_batching.py {_HOSTILE} tests/faults/hostile/test_flood.py "
+    "tests/process/waiting/test_idle.py tests/process/workers/test_gone_workers.py",
     "broker/data_plane/runner.py": f"{_ANSWERS} {_CALLS} "
     "tests/unit/scheduling tests/process/calls/test_batching.py "
     "tests/process/calls/test_stateful.py",
@@ -38,7 +38,7 @@ MODULES: dict[str, str] = {
     "tests/process/waiting/test_timeouts.py",
     "worker_client/attachment/region.py": f"{_ANSWERS} {_CALLS} tests/process/calls/test_answers.py",
     "worker_client/attachment/attachment.py": f"{_CALLS} tests/process/calls/test_stateful.py "
-    "tests/faults/test_broker_death.py",
+    "tests/faults/deaths/test_broker_death.py",
     "worker_client/attachment/supply.py": f"{_ANSWERS} {_CALLS} tests/process/workers/test_growth.py "
     "tests/process/waiting/test_deadlines.py",
     "worker_client/calls/channel.py": f"{_ANSWERS} {_CALLS} tests/process/workers/test_growth.py "
@@ -51,33 +51,33 @@ MODULES: dict[str, str] = {
     "worker_client/wire/signature.py": f"{_WIRE} tests/unit/client/test_inputs.py {_CALLS}",
     "worker_client/ipc/semaphore.py": "tests/contract/test_semaphore.py tests/process/calls/test_predict.py "
     "tests/process/broker/test_limits.py tests/process/waiting/test_deadlines.py",
-    "worker_client/ipc/segment.py": "tests/unit/ipc/test_segment.py tests/faults/test_truncation.py "
+    "worker_client/ipc/segment.py": "tests/unit/ipc/test_segment.py tests/faults/hostile/test_truncation.py "
     "tests/unit/control_plane/test_memory.py tests/process/broker/test_limits.py",
-    "worker_client/wire/control.py": "tests/faults/test_fuzz_control.py tests/unit/wire/test_control.py "
-    "tests/process/calls/test_predict.py tests/faults/test_flood.py",
-    "worker_client/system/fork.py": "tests/process/workers/test_fork.py "
+    "worker_client/wire/control.py": "tests/faults/hostile/test_fuzz_control.py tests/unit/wire/test_control.py "
+    "tests/process/calls/test_predict.py tests/faults/hostile/test_flood.py",
+    "worker_client/interpreter/fork.py": "tests/process/workers/test_fork.py "
     "tests/process/workers/test_fork_unnoticed.py",
     # -- life and death
-    "broker/server/watchdog.py": "tests/faults/test_watchdog.py",
-    "broker/observe/liveness.py": "tests/unit/process/test_liveness.py tests/faults/test_watchdog.py",
-    "broker/supervision/suspicion.py": "tests/unit/process/test_suspicion.py tests/faults/test_watchdog.py",
+    "broker/server/watchdog.py": "tests/faults/endless/test_watchdog.py",
+    "broker/observe/liveness.py": "tests/unit/process/test_liveness.py tests/faults/endless/test_watchdog.py",
+    "broker/supervision/suspicion.py": "tests/unit/process/test_suspicion.py tests/faults/endless/test_watchdog.py",
     "broker/supervision/restart_policy.py": "tests/unit/process/test_restart_policy.py",
-    "broker/supervision/supervisor.py": f"{_DEATHS} tests/faults/test_watchdog.py",
+    "broker/supervision/supervisor.py": f"{_DEATHS} tests/faults/endless/test_watchdog.py",
     "broker/supervision/supervise.py": f"{_DEATHS} "
     "tests/process/surroundings/test_starters.py tests/process/surroundings/test_pid_one.py",
-    "broker/server/lifeline.py": "tests/faults/test_lifeline.py",
+    "broker/server/lifeline.py": "tests/faults/deaths/test_lifeline.py",
     "broker/process/systemd.py": "tests/unit/process/test_systemd.py tests/process/broker/test_systemd.py",
     "broker/observe/health.py": "tests/unit/observe tests/process/observe/test_metrics.py",
     "worker_client/attachment/retry_policy.py": "tests/unit/client/test_retry_policy.py "
-    "tests/faults/test_retries.py "
-    "tests/faults/test_restart.py",
+    "tests/faults/deaths/test_retries.py "
+    "tests/faults/deaths/test_restart.py",
     # -- access, and nobody takes everything
     "broker/sharing/access.py": "tests/process/broker/test_access.py",
-    "broker/control_plane/peers.py": "tests/faults/test_greed.py tests/unit/wire/test_control.py "
+    "broker/control_plane/peers.py": "tests/faults/hostile/test_greed.py tests/unit/wire/test_control.py "
     "tests/process/broker/test_access.py",
-    "broker/control_plane/server.py": "tests/unit/wire/test_control.py tests/faults/test_fuzz_control.py "
-    "tests/faults/test_flood.py "
-    "tests/faults/test_greed.py tests/process/broker/test_cleaners.py",
+    "broker/control_plane/server.py": "tests/unit/wire/test_control.py tests/faults/hostile/test_fuzz_control.py "
+    "tests/faults/hostile/test_flood.py "
+    "tests/faults/hostile/test_greed.py tests/process/broker/test_cleaners.py",
     "broker/control_plane/address_lock.py": "tests/process/broker/test_address.py "
     "tests/process/broker/test_access.py "
     "tests/process/broker/test_cleaners.py",
@@ -86,6 +86,6 @@ MODULES: dict[str, str] = {
     "tests/process/broker/test_cleaners.py tests/process/broker/test_access.py",
     "broker/host/memory.py": "tests/unit/host/test_memory.py",
     "broker/host/cgroup.py": "tests/unit/host/test_cgroup.py tests/unit/host/test_memory.py",
-    "broker/models/lifecycle/ad_hoc.py": "tests/unit/models/test_ad_hoc.py",
-    "broker/models/effects/session_rules.py": "tests/tensorflow/test_session_rules.py",
+    "broker/models/lifecycle/ad_hoc.py": "tests/unit/models/lifecycle/test_ad_hoc.py",
+    "broker/models/effects/session_rules.py": "tests/tensorflow/sessions/test_session_rules.py",
 }

@@ -30,7 +30,7 @@ PROMISES = [
         "broker/server/lifeline.py",
         "        if fds:\n",
         "        if False:\n",
-        "tests/faults/test_lifeline.py::test_closing_ends_it",
+        "tests/faults/deaths/test_lifeline.py::test_closing_ends_it",
     ),
     Promise(
         "the limit on reruns of a request that kills the broker",
@@ -38,14 +38,14 @@ PROMISES = [
         "        return Attempts(self.retries, self.left - 1)\n",
         "        return self\n",
         "tests/unit/client/test_retry_policy.py::test_runs_after_a_brokers_death_are_limited "
-        "tests/faults/test_restart.py::test_a_request_that_kills_the_broker_fails_after_one_more_run",
+        "tests/faults/deaths/test_restart.py::test_a_request_that_kills_the_broker_fails_after_one_more_run",
     ),
     Promise(
         "the sweep of a dead broker's names",
         "broker/control_plane/address_lock.py",
         "        sweep(self.prefix)\n        self.note(os.getpid(), loading=True)\n",
         "        self.note(os.getpid(), loading=True)\n",
-        "tests/faults/test_broker_death.py::test_the_next_start_sweeps_what_a_kill_left",
+        "tests/faults/deaths/test_broker_death.py::test_the_next_start_sweeps_what_a_kill_left",
     ),
     Promise(
         "time for running requests at a polite stop",
@@ -102,7 +102,7 @@ PROMISES = [
         "worker_client/ipc/segment.py",
         "            fcntl.fcntl(fd, fcntl.F_ADD_SEALS, _SEALS)\n",
         "",
-        "tests/faults/test_truncation.py",
+        "tests/faults/hostile/test_truncation.py",
     ),
     Promise(
         "a check that the caller still waits before a request runs",
@@ -131,7 +131,7 @@ PROMISES = [
         "broker/data_plane/channel.py",
         "(slot := self.slots[index]).use:",
         "((slot := self.slots[index]).use and False):",
-        "tests/faults/test_hostile_worker.py::test_another_slot_twice_in_flight_closes_the_channel",
+        "tests/faults/hostile/test_hostile_worker.py::test_another_slot_twice_in_flight_closes_the_channel",
     ),
     Promise(
         "the deadline of control requests",
@@ -157,15 +157,15 @@ PROMISES = [
         "                self._handle(session, *item)\n"
         "                self._flush(session)\n                item = session.decoder.next_message()\n"
         "            if item is not None:\n                pass\n",
-        "tests/faults/test_flood.py",
+        "tests/faults/hostile/test_flood.py",
     ),
     Promise(
         "the limit on unread messages",
         "broker/control_plane/server.py",
         "_MAX_OUTBOX = 256",
         "_MAX_OUTBOX = 10**9",
-        "tests/faults/test_hostile_worker.py::test_a_peer_that_never_reads_is_cut_off "
-        "tests/faults/test_flood.py",
+        "tests/faults/hostile/test_hostile_worker.py::test_a_peer_that_never_reads_is_cut_off "
+        "tests/faults/hostile/test_flood.py",
     ),
     Promise(
         "the check of who attaches",
@@ -222,21 +222,21 @@ PROMISES = [
         "broker/models/lifecycle/ad_hoc.py",
         "MOST = 1000",
         "MOST = 10**9",
-        "tests/unit/models/test_ad_hoc.py::test_the_limits_are_those_of_the_docs",
+        "tests/unit/models/lifecycle/test_ad_hoc.py::test_the_limits_are_those_of_the_docs",
     ),
     Promise(
         "a worker's share of the callables that sessions ask for",
         "broker/models/lifecycle/ad_hoc.py",
         "SHARE = 250",
         "SHARE = 10**9",
-        "tests/unit/models/test_ad_hoc.py::test_the_limits_are_those_of_the_docs",
+        "tests/unit/models/lifecycle/test_ad_hoc.py::test_the_limits_are_those_of_the_docs",
     ),
     Promise(
         "eviction of callables that sessions asked for",
         "broker/models/lifecycle/repository.py",
         "            one_went = self._ad_hoc.make_room(versions, worker)\n",
         "            one_went = False\n",
-        "tests/tensorflow/test_session_rules.py::test_callables_are_limited_and_make_room",
+        "tests/tensorflow/sessions/test_session_rules.py::test_callables_are_limited_and_make_room",
     ),
     Promise(
         "the check of who owns the socket's directory",

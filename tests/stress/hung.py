@@ -16,16 +16,16 @@ import numpy as np
 
 import worker_client
 from broker.control_plane.query import ask
-from tests import saved_models
 from tests.brokers import serving, wait_until
-from tests.faults.looping import HELD, NO_END
+from tests.faults.endless.looping import HELD, NO_END
+from tests.models import saved_models
 from tests.stress.chaos import Deed
 from tests.stress.crew import PATIENCE_S, Crew
 from tests.stress.forms import MODELS
 from tests.stress.verdicts import Fault
 
 LIMIT_S = 1.0
-_MODULE = "tests.faults.looping"
+_MODULE = "tests.faults.endless.looping"
 _HUNG = {"a light run": ("light", NO_END), "a heavy run": ("heavy", NO_END), "the lock": ("light", HELD)}
 _GRAPH = "loop"
 

@@ -11,7 +11,7 @@ import pytest
 from broker.models.sources import session
 from broker.models.sources.session import SessionModel
 from broker.models.spec import ModelSpec
-from tests.saved_models import KINDS, export
+from tests.models.saved_models import KINDS, export
 from tests.side_by_side import made_once
 
 TAGS = {"aliases": ("serve", "special")}
@@ -19,7 +19,7 @@ TAGS = {"aliases": ("serve", "special")}
 
 @pytest.fixture(scope="session")
 def saved_models(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """{kind: directory} for every kind of tests/saved_models.py. Read-only: copy what you want to break."""
+    """{kind: directory} for every kind of tests/models/saved_models.py. Read-only: copy what you want to break."""
 
     def paths(root: Path) -> dict[str, Path]:
         return {kind: root / kind for kind in KINDS if kind != "rows"}  # which has many, for one test

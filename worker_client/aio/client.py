@@ -25,11 +25,11 @@ from worker_client.binding import Binding
 from worker_client.calls.keras import IN_FLIGHT, Parts
 from worker_client.calls.progress import bar, of_verbose, over_async, total_of
 from worker_client.calls.timings import Timings
+from worker_client.interpreter import patched as monkey
+from worker_client.interpreter.face import face
 from worker_client.ipc.waiting import WaitMode
 from worker_client.model import INTERACTIVE_PRIORITY, Model, Priority, left_s
-from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic, monotonic_ns
-from worker_client.system.face import face
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, InvalidInput
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature

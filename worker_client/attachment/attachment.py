@@ -15,14 +15,14 @@ from worker_client.attachment.listeners import Listener, Listeners
 from worker_client.attachment.model_cache import ModelCache
 from worker_client.attachment.retry_policy import BrokerLost, ForeignAnswer, NoReply
 from worker_client.attachment.slot import Slot
+from worker_client.interpreter import fork
+from worker_client.interpreter.threads import Mutex
 from worker_client.ipc import semaphore
 from worker_client.ipc.event import Event
 from worker_client.ipc.ring import RingProducer
 from worker_client.ipc.segment import Segment
-from worker_client.system import fork
 from worker_client.system.descriptor import Descriptor
 from worker_client.system.limits import check_room, no_descriptor
-from worker_client.system.threads import Mutex
 from worker_client.wire import control
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import BULK

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from worker_client.attachment.retry_policy import BrokerLost, NoReply, NotListening
+from worker_client.interpreter import fork
 from worker_client.ipc import own_broker
-from worker_client.system import fork, limits
+from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.descriptor import OwnSocket, close_left
 from worker_client.wire import control

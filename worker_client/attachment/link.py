@@ -34,13 +34,13 @@ from typing import Protocol
 from worker_client.attachment.connecting import BACKLOG_PAUSE, CLOSED, connected, no_answer
 from worker_client.attachment.model_cache import ModelCache
 from worker_client.attachment.retry_policy import BrokerLost
+from worker_client.interpreter import fork, threads
+from worker_client.interpreter import patched as monkey
+from worker_client.interpreter.threads import Mutex
 from worker_client.ipc.event import Event
-from worker_client.system import fork, threads
-from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.descriptor import Descriptor, OwnSocket, close_left, left_to_callers, new_pipe
 from worker_client.system.refusal import is_refusal, refused
-from worker_client.system.threads import Mutex
 from worker_client.wire import control
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 from worker_client.wire.layout import NO_DEADLINE

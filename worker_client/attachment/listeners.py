@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from worker_client.attachment.expiry import Sleeper, expire
-from worker_client.system.threads import Mutex
+from worker_client.interpreter.threads import Mutex
 from worker_client.wire.layout import NO_DEADLINE
 
 if TYPE_CHECKING:

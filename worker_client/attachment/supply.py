@@ -17,10 +17,10 @@ from worker_client.attachment.attachment import Attachment
 from worker_client.attachment.link import ControlLink, Received
 from worker_client.attachment.retry_policy import NoReply
 from worker_client.attachment.slot import Slot
+from worker_client.interpreter.condition import Condition
 from worker_client.ipc import semaphore
 from worker_client.ipc.segment import Segment
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.condition import Condition
 from worker_client.system.descriptor import Descriptor
 from worker_client.wire import control
 from worker_client.wire.errors import BrokerError, DeadlineExceeded, InvalidInput, Overloaded

@@ -21,10 +21,11 @@ import numpy as np
 from worker_client.attachment.retry_policy import Attempts, BrokerLost, ModelReplaced
 from worker_client.attachment.slot import Slot
 from worker_client.calls.timings import Timings
-from worker_client.system import fork, limits, threads
-from worker_client.system import patched as monkey
+from worker_client.interpreter import fork, threads
+from worker_client.interpreter import patched as monkey
+from worker_client.interpreter.condition import Condition
+from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.condition import Condition
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from typing import Any
 
-from worker_client.system import fork
-from worker_client.system import patched as monkey
+from worker_client.interpreter import fork
+from worker_client.interpreter import patched as monkey
 from worker_client.wire.errors import InvalidInput
 
 Submit = Callable[[Any], "Future[Any]"]

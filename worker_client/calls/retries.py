@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from worker_client.attachment.retry_policy import BrokerLost
-from worker_client.system import threads
+from worker_client.interpreter import threads
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, Overloaded
 
 if TYPE_CHECKING:

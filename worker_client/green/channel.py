@@ -18,9 +18,9 @@ from worker_client.attachment.slot import Slot
 from worker_client.calls.channel import Channel
 from worker_client.calls.futures import FutureDispatcher
 from worker_client.green.hubs import EventletHub, GeventHub, Hub, NoGreenlet, Waiter, run_in_greenlet
+from worker_client.interpreter import patched as monkey
 from worker_client.ipc import semaphore
 from worker_client.ipc.waiting import WaitMode
-from worker_client.system import patched as monkey
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.descriptor import Descriptor
 from worker_client.wire import control

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from worker_client.attachment.link import seconds_left
-from worker_client.system import patched as monkey
+from worker_client.interpreter import patched as monkey
 from worker_client.wire.errors import DeadlineExceeded
 
 _READ = 1  # libev's

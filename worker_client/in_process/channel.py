@@ -23,10 +23,10 @@ from worker_client.calls.futures import FutureDispatcher
 from worker_client.calls.late import how_late
 from worker_client.in_process.answers import answer, memory, refuse
 from worker_client.in_process.engine import Engine
-from worker_client.system import fork, threads
-from worker_client.system import patched as monkey
+from worker_client.interpreter import fork, threads
+from worker_client.interpreter import patched as monkey
+from worker_client.interpreter.condition import Condition
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.condition import Condition
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded, Overloaded
 from worker_client.wire.layout import (
     BULK,

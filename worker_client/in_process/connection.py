@@ -17,9 +17,9 @@ from worker_client.attachment.model_cache import Models
 from worker_client.in_process import inline
 from worker_client.in_process.channel import InProcessChannel
 from worker_client.in_process.engine import Engine, Source
-from worker_client.system import fork
+from worker_client.interpreter import fork
+from worker_client.interpreter.threads import Mutex
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.threads import Mutex
 from worker_client.wire.errors import BrokerError, BrokerUnavailable, DeadlineExceeded
 from worker_client.wire.layout import NO_DEADLINE
 from worker_client.wire.signature import Signature

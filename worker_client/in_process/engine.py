@@ -8,9 +8,9 @@ import weakref
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Protocol
 
-from worker_client.system import fork
+from worker_client.interpreter import fork
+from worker_client.interpreter.threads import Mutex
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.threads import Mutex
 from worker_client.wire.address import INLINE
 from worker_client.wire.errors import BrokerUnavailable
 

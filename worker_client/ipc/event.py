@@ -14,8 +14,8 @@ import threading
 from collections.abc import Callable
 from posix import read, write  # not os's, in place of which eventlet puts some that wait
 
+from worker_client.interpreter.threads import Mutex
 from worker_client.system.descriptor import Descriptor
-from worker_client.system.threads import Mutex
 
 _SET = b"\1"
 _MANY = 512  # how many sets one read clears

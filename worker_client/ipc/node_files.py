@@ -25,7 +25,7 @@ import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from worker_client.system import fork
+from worker_client.interpreter import fork
 from worker_client.system.held import is_held, open_lock
 from worker_client.wire.address import runtime_directory
 from worker_client.wire.errors import BrokerError

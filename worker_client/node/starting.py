@@ -12,6 +12,8 @@ import os
 import signal
 from pathlib import Path
 
+from worker_client.interpreter.executable import python
+from worker_client.interpreter.surroundings import program, python_path
 from worker_client.ipc.directory import check_directory
 from worker_client.ipc.node_files import (
     LOCK_FD,
@@ -24,8 +26,6 @@ from worker_client.ipc.node_files import (
 )
 from worker_client.node.wanted import Wanted
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.interpreter import python
-from worker_client.system.surroundings import program, python_path
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 
 FAILED_SECONDS = 30.0

@@ -1,4 +1,4 @@
-"""Access to the kernel and the interpreter, and their limits: clock, forks, descriptors, threads.
+"""Access to the kernel, and its limits: clock, descriptors, locked files, shared pages, processors.
 
 The broker uses this package as well.
 """

@@ -13,7 +13,7 @@ from benchmarks.http.apps.web import make
 
 class Mlp(DirtyApp):
     def init(self):
-        from benchmarks.arms.session import runner
+        from benchmarks.arms.one_worker.session import runner
 
         self.run = runner(os.environ["HTTP_MODEL"])
 

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 
-from benchmarks.arms.session import runner
+from benchmarks.arms.one_worker.session import runner
 from benchmarks.http.apps.web import make
 
 

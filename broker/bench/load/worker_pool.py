@@ -13,8 +13,8 @@ from broker.bench.load.samples import Window
 from broker.bench.load.worker import Inputs, WindowOrder
 from broker.bench.plan import Load
 from broker.host import usage as processes
+from worker_client.interpreter.surroundings import program, python_path
 from worker_client.system.clock import monotonic_ns
-from worker_client.system.surroundings import program, python_path
 from worker_client.wire.errors import BrokerError
 
 START_SECONDS = 180.0

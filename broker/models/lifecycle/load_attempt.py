@@ -11,12 +11,12 @@ import logging
 import threading
 from collections.abc import Callable
 
-from broker.host.interpreter import low_switch_interval
 from broker.models.errors import ModelLoadError
 from broker.models.lifecycle.start import TELL_SECONDS
 from broker.models.lifecycle.version import Version
+from broker.own_process.interpreter import low_switch_interval
+from worker_client.interpreter import threads
 from worker_client.ipc import own_broker
-from worker_client.system import threads
 from worker_client.system.clock import monotonic
 
 _log = logging.getLogger("onesession.models")

@@ -10,7 +10,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable
 
-from worker_client.system import threads
+from worker_client.interpreter import threads
 from worker_client.system.clock import monotonic
 from worker_client.wire.errors import Overloaded
 

@@ -36,7 +36,7 @@ from broker.models.lifecycle.version import Version, VersionState
 from broker.models.model import LoadedModel
 from broker.models.spec import ModelSpec
 from broker.models.version_policy import numbered
-from worker_client.system import threads
+from worker_client.interpreter import threads
 from worker_client.system.clock import monotonic
 from worker_client.wire.errors import BrokerError, InvalidInput, ModelNotFound, Overloaded
 

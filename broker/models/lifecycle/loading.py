@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from broker.host.interpreter import freeze_gc
 from broker.host.usage import resident_bytes
 from broker.models.errors import ModelLoadError
 from broker.models.files.reading import reading, unreadable
@@ -27,6 +26,7 @@ from broker.models.sources import lite
 from broker.models.spec import ModelSpec
 from broker.models.tf import library_pages
 from broker.models.version_policy import Policy, fingerprint, numbered
+from broker.own_process.interpreter import freeze_gc
 
 _log = logging.getLogger("onesession.models")
 

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Protocol
 
-from broker.host.interpreter import low_switch_interval
 from broker.models.lifecycle.load_orders import LoadOutcome
 from broker.models.lifecycle.repository import Repository
 from broker.models.lifecycle.version import Version, VersionState
 from broker.models.model import LoadedModel
+from broker.own_process.interpreter import low_switch_interval
 from worker_client.ipc.backoff import Backoff
 from worker_client.system.clock import monotonic
 

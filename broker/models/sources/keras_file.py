@@ -31,8 +31,8 @@ from broker.models.errors import ModelLoadError
 from broker.models.files import keras_check, no_space
 from broker.models.kinds import is_hdf5
 from broker.models.spec import ModelSpec
-from worker_client.system.interpreter import python
-from worker_client.system.surroundings import program, python_path
+from worker_client.interpreter.executable import python
+from worker_client.interpreter.surroundings import program, python_path
 
 FORMAT = 1
 KEPT_SECONDS = 30 * 24 * 3600.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from worker_client.system import fork
+from worker_client.interpreter import fork
 from worker_client.wire.errors import BrokerError
 
 

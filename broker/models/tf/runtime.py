@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from broker.host.interpreter import low_switch_interval
 from broker.models.tf import keras_later
 from broker.models.tf.import_logs import tensorflow_import
+from broker.own_process.interpreter import low_switch_interval
 
 with tensorflow_import():
     with keras_later.left_out(), low_switch_interval():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.contract.protocol.threads import Outcome, Thread, step
+from tests.contract.protocol.threads.program import Outcome, Thread, step
 
 
 class Fate(Thread):

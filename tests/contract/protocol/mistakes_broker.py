@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.contract.protocol.intake import Intake
-from tests.contract.protocol.pool import Control, Runner
-from tests.contract.protocol.threads import Outcome, step
+from tests.contract.protocol.threads.intake import Intake
+from tests.contract.protocol.threads.pool import Control, Runner
+from tests.contract.protocol.threads.program import Outcome, step
 
 # -- intake --------------------------------------------------------------------------------------------------------
 

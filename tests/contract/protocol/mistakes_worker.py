@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.contract.protocol.caller import Caller
-from tests.contract.protocol.dispatcher import Dispatcher
-from tests.contract.protocol.threads import Outcome, step
-from tests.contract.protocol.watcher import Watcher
+from tests.contract.protocol.threads.caller import Caller
+from tests.contract.protocol.threads.dispatcher import Dispatcher
+from tests.contract.protocol.threads.program import Outcome, step
+from tests.contract.protocol.threads.watcher import Watcher
 from worker_client.wire.states import Step
 
 # -- submitting ----------------------------------------------------------------------------------------------------

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from tests.contract.protocol.caller import Caller
-from tests.contract.protocol.dispatcher import Dispatcher
 from tests.contract.protocol.fate import Fate
 from tests.contract.protocol.fields import NUMBER_OF, STATES, Broken, Config, Fields
-from tests.contract.protocol.intake import Intake
-from tests.contract.protocol.pool import Control, Runner
-from tests.contract.protocol.threads import END, Body, Thread
-from tests.contract.protocol.watcher import Clock, Watcher
+from tests.contract.protocol.threads.caller import Caller
+from tests.contract.protocol.threads.dispatcher import Dispatcher
+from tests.contract.protocol.threads.intake import Intake
+from tests.contract.protocol.threads.pool import Control, Runner
+from tests.contract.protocol.threads.program import END, Body, Thread
+from tests.contract.protocol.threads.watcher import Clock, Watcher
 from worker_client.wire.states import State
 
 _FREE = NUMBER_OF[State.FREE]

@@ -12,7 +12,7 @@ from tests.contract.protocol import mistakes_broker as broker
 from tests.contract.protocol import mistakes_worker as worker
 from tests.contract.protocol.fields import Config
 from tests.contract.protocol.model import Model
-from tests.contract.protocol.threads import Thread
+from tests.contract.protocol.threads.program import Thread
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from click.testing import CliRunner
 from benchmarks import machine, sampling
 from benchmarks.__main__ import main
 from benchmarks.figures import Figure
-from benchmarks.harness import affinity
 from benchmarks.harness.arm import Arm, ArmFailed
+from benchmarks.harness.host import affinity
 from benchmarks.harness.rounds import RoundPlan, run_rounds
 from benchmarks.latency import echo
 from benchmarks.sampling import LatencyWindow, Series, Spread

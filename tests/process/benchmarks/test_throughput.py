@@ -148,7 +148,9 @@ def test_company_and_rhythm_run_when_asked_for(tmp_path: Path) -> None:
 def test_a_wrong_answer_of_one_worker_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Once all have started well: no figures, exit status 1, the arm named."""
     options = {"workers": 2, "factory": WRONG, "options": {"after": ROWS + 5}}
-    stale = Arm("stale", "gives another input's answer", "benchmarks.arms.each:each", "mlp", options)
+    stale = Arm(
+        "stale", "gives another input's answer", "benchmarks.arms.several_workers.each:each", "mlp", options
+    )
     monkeypatch.setattr(small, "arms", lambda *_: [stale])
     path = tmp_path / "throughput.json"
     status, output = run("--quick", "--target", "T3", "--json", str(path))

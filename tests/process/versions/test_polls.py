@@ -10,7 +10,7 @@ import pytest
 import worker_client
 from tests import brokers
 from tests.brokers import serving, wait_until
-from tests.versions_on_disk import Versions, reload, states, version_of
+from tests.models.versions_on_disk import Versions, reload, states, version_of
 
 
 @pytest.fixture(scope="module")

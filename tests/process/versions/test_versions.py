@@ -18,7 +18,7 @@ from broker.cli import main
 from broker.control_plane.query import ask
 from tests import brokers
 from tests.brokers import TestBroker, serving, wait_until
-from tests.versions_on_disk import ONE, Versions, reload, states, version_of
+from tests.models.versions_on_disk import ONE, Versions, reload, states, version_of
 from tests.workers import Talk, worker
 from worker_client import Client, InvalidInput, ModelNotFound, aio
 

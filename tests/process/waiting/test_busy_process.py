@@ -12,7 +12,7 @@ import pytest
 import worker_client
 from broker.control_plane.query import ask
 from broker.host.processors import cores
-from broker.host.time_slice import SLICE_NS, ask_for
+from broker.own_process.time_slice import SLICE_NS, ask_for
 from tests.brokers import TestBroker, serving, wait_until
 from tests.workers import workers
 

@@ -25,8 +25,8 @@ from tests.process.workers.test_fork import ask
 from tests.workers import Talk, in_child, worker
 from worker_client import BrokerUnavailable, Client, Model, aio
 from worker_client.connection import Connection
+from worker_client.interpreter import fork
 from worker_client.ipc.waiting import WaitMode
-from worker_client.system import fork
 
 MODELS = ("double", "tell", "gated")
 ROW = np.ones((1, 4), np.float32)

@@ -9,8 +9,8 @@ import pytest
 
 from tests import brokers
 from tests.brokers import TestBroker, serving, wait_until
+from tests.models.versions_on_disk import Versions
 from tests.process.versions.test_versions import reload, version_of
-from tests.versions_on_disk import Versions
 from worker_client import Client, connect
 from worker_client.attachment.metadata import VersionInfo
 

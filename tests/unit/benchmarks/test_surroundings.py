@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import psutil
 import pytest
 
-from benchmarks.harness.surroundings import QUIET, Surroundings, group_for, throttled_s
+from benchmarks.harness.host.surroundings import QUIET, Surroundings, group_for, throttled_s
 from broker.bench.load.forks import forked
 from broker.host.usage import cpu_ns
 from tests.brokers import wait_until

@@ -28,7 +28,7 @@ def test_each_row_names_a_test() -> None:
 
 def test_each_test_of_faults_has_its_row() -> None:
     """Each test of tests/faults has its row on the page."""
-    there = {f"tests/faults/{path.name}" for path in (ROOT / "tests" / "faults").glob("test_*.py")}
+    there = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests" / "faults").rglob("test_*.py")}
     assert there - NAMED == set()
 
 

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from broker.host import descriptors
+from broker.own_process import descriptors
 from worker_client.system.descriptor import (
     OwnSocket,
     above_standard,

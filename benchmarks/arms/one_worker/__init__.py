@@ -1,0 +1,1 @@
+"""The ways to get an answer, measured in one worker: its latency."""

@@ -1,0 +1,1 @@
+"""The ways for several workers to get answers: throughput."""

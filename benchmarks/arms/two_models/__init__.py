@@ -1,0 +1,1 @@
+"""A light model's worker beside another model that computes or loads."""

@@ -1,0 +1,1 @@
+"""What the broker changes about its own process and threads: descriptors, floats, interpreter, time slices."""

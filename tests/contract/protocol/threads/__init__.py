@@ -1,0 +1,1 @@
+"""The threads of worker and broker as programs of the model, one file a thread."""
