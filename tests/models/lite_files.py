@@ -1,4 +1,4 @@
-"""LiteRT files as the converter makes them, written by their own process: `python -m tests.models.lite_files FOLDER`."""
+"""LiteRT files as the converter makes them, written by: `python -m tests.models.lite_files FOLDER`."""
 
 from __future__ import annotations
 
