@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import signal
 import sys
@@ -10,6 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 
 _OF_EXTRAS = {"click", "rich", "prometheus_client", "tomli", "tomlkit"}
+_OUTPUT_REFUSED = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 _INTERRUPTED = 128 + signal.SIGINT
 
 
@@ -21,6 +23,11 @@ def main() -> None:
         program()
     except KeyboardInterrupt:  # just before or after the program itself
         sys.exit(_INTERRUPTED)
+    except OSError as error:
+        if error.filename is not None or error.errno not in _OUTPUT_REFUSED:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for what is still buffered
+        sys.exit(f"Error: the output cannot be written: {error.strerror}")
 
 
 @contextlib.contextmanager

@@ -54,9 +54,7 @@ def served(model: ModelUnderTest) -> Iterator[ServedUnderTest]:
         yield _asked(model, model.address)
         return
     assert model.spec is not None
-    folder = tempfile.mkdtemp(
-        prefix="onesession-bench-", dir="/tmp"
-    )  # short enough for a socket, as $TMPDIR may not be
+    folder = _folder()
     path = Path(folder, _SOCKET)
     try:
         with Broker([model.spec], name=os.fspath(path), supervise=False, **model.options) as broker:
@@ -66,6 +64,15 @@ def served(model: ModelUnderTest) -> Iterator[ServedUnderTest]:
         sweep(name_prefix(path))
         locks.of_names(path).unlink(missing_ok=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder() -> str:
+    """A new folder whose path is short enough for a socket, as $TMPDIR may not be."""
+    prefix = "onesession-bench-"
+    try:
+        return tempfile.mkdtemp(prefix=prefix, dir="/tmp")
+    except OSError:  # a read-only file system: what any broker needs is there
+        return tempfile.mkdtemp(prefix=prefix, dir="/dev/shm")
 
 
 def _asked(model: ModelUnderTest, address: str) -> ServedUnderTest:

@@ -89,7 +89,7 @@ def read(path: str | os.PathLike[str]) -> Configuration:
 
 def _text(path: str | os.PathLike[str]) -> str:
     try:
-        return Path(path).read_text(encoding="utf-8")
+        return Path(path).read_text(encoding="utf-8-sig")  # Windows' editors write a byte order mark
     except OSError as error:
         raise ConfigError(f"{os.fspath(path)} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError as error:

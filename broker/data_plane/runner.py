@@ -332,13 +332,16 @@ def _give_up(request: Runnable, use: int, error: Exception) -> None:
 def _dropped(request: Runnable) -> BrokerError:
     if request.channel.closed:  # the worker reads this only if it is still there
         return ConnectionClosed("dropped before it ran: the connection to the broker was closed")
+    served = request.prepared.served
     if request.held:
-        limits = request.prepared.served.limits
+        limits = served.limits
         return Overloaded(
             f"the queue of model {limits.model!r} was full until the call's deadline; send less at a time, "
             f"or raise max_queue_rows ({limits.max_rows}) or max_queue_bytes ({limits.max_bytes})"
         )
-    return DeadlineExceeded("dropped before it ran: its deadline had passed")
+    return DeadlineExceeded(
+        f"model {served.model!r} version {served.entry.version}: the call's timeout had passed before it could begin"
+    )
 
 
 def _as_broker_error(error: Exception, served: ServedSignature) -> BrokerError:

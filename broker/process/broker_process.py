@@ -11,6 +11,7 @@ SIGTERM ----------------------------->   drain and stop; a second one: stop imme
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -31,6 +32,7 @@ from broker.process.spawn import SpawnedProcess
 from worker_client.interpreter import fork
 from worker_client.interpreter.surroundings import program, python_path
 from worker_client.system.clock import monotonic, monotonic_ns
+from worker_client.system.limits import no_descriptor
 from worker_client.wire.address import socket_path
 from worker_client.wire.errors import BrokerError, InvalidInput, Overloaded
 
@@ -94,6 +96,8 @@ class BrokerProcess:
         try:
             self._spawn()
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                raise no_descriptor("the broker's process cannot be started", error.errno) from None
             raise BrokerError(f"the broker's process cannot be started: {error}") from None
         self._send_settings()
 

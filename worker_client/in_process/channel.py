@@ -211,7 +211,9 @@ class InProcessChannel:
     def _answer(self, slot: Slot) -> None:
         words, number = slot.words, slot.signature_id & ~BULK
         if words[CANCELLED] == slot.sequence or monotonic_ns() >= words[DEADLINE_NS]:
-            refuse(slot, "", DeadlineExceeded("dropped before it ran: nobody waits for it any more"))
+            label, _ = self.run_limits.get(number, ("", 0.0))
+            late = f"{label}{label and ': '}the call's timeout had passed before it could begin"
+            refuse(slot, "", DeadlineExceeded(late))
             return
         with self._turn(number):
             answer(slot, self.run_limits.get(number, ("", 0.0))[0], lambda feeds: self._outputs(slot, feeds))

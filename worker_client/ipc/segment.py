@@ -116,7 +116,11 @@ def _refused(error: OSError, nbytes: int) -> Exception:
         return Overloaded(
             f"no descriptor is left for another segment of shared memory ({error.strerror}); raise `ulimit -n`"
         )
-    if error.errno in (errno.ENOSPC, errno.ENOMEM, errno.EFBIG):
+    if error.errno == errno.EFBIG:
+        return Overloaded(
+            f"a segment of {nbytes:,} bytes is larger than this process may make files; raise RLIMIT_FSIZE (ulimit -f)"
+        )
+    if error.errno in (errno.ENOSPC, errno.ENOMEM):
         return Overloaded(
             f"the machine has no memory for another segment of {nbytes:,} bytes ({error.strerror}); give it more, "
             "or lower max_total_bytes"

@@ -30,6 +30,7 @@ INLINE = "inline:"
 _FOLDER = "onesession"
 _SYSTEM = Path("/run", _FOLDER)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:(?://)?(/.*)")
 _LONGEST_PATH = 107  # sun_path holds 108 bytes, the last of them a zero
 
 
@@ -102,6 +103,12 @@ def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
             f"{text!r} stands for models in the process of an app that calls them, where no broker is; give the name "
             "or socket path of a broker"
         )
+    if url := _URL.fullmatch(text):
+        raise InvalidInput(
+            f"{text!r} is a URL; a broker's address is its name or the path of its socket: {url[1]!r}?"
+        )
+    if "\0" in text:
+        raise InvalidInput(f"{text!r} is not a broker address: it has a null byte")
     if "/" in text:
         path = _absolute(text)
     elif _NAME.fullmatch(text):
@@ -119,7 +126,7 @@ def socket_path(address: str | os.PathLike[str] | None = None) -> Path:
 
 def _absolute(text: str) -> Path:
     try:
-        return Path(text).absolute()
+        return Path(os.path.expanduser(text)).absolute()
     except FileNotFoundError:
         raise InvalidInput(
             f"{text!r} is a relative path, and this process's working directory has been removed: give the whole path"

@@ -11,6 +11,7 @@ from broker.models.files.reading import unreadable
 from broker.models.kinds import GRAPH_FILES, files_in, kind_of
 from broker.models.spec import ModelSpec
 
+_FILE = "file://"
 _REMOTE = re.compile(r"(\w[\w+.\-]*)://")
 """The start of gs://bucket/model and similar paths, which TensorFlow could read but the broker does not."""
 
@@ -63,6 +64,10 @@ def _path(spec: ModelSpec) -> Path:
     try:
         path.stat()
     except FileNotFoundError:
+        if spec.source.startswith(_FILE):
+            raise _refused(
+                spec, "a model's source is a path, not a URL", f"Write {spec.source.removeprefix(_FILE)}"
+            ) from None
         if remote := _REMOTE.match(spec.source):
             raise _refused(
                 spec,

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import inspect
 import sys
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from broker.models.errors import RAISED_BY_CODE, ModelLoadError
 from broker.models.files import no_space
+from broker.models.files.temporary import temporary_folder
 from broker.models.model import LoadedModel
 from broker.models.python import function
 from broker.models.spec import ModelSpec
@@ -87,8 +86,8 @@ def _of_keras(spec: ModelSpec, model: Any) -> LoadedModel:
     """Export the model and open it as a SavedModel: a session runs it faster than Keras."""
     from broker.models.sources import keras_file, session
 
-    with tempfile.TemporaryDirectory(prefix="onesession-keras-") as folder:
-        target = Path(folder) / "model"
+    with temporary_folder(spec) as folder:
+        target = folder / "model"
         try:
             with foreign_session():
                 keras_file.export(model, target)

@@ -20,7 +20,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -29,6 +28,7 @@ from typing import Any
 from broker.models.cache_folder import cache_folder
 from broker.models.errors import ModelLoadError
 from broker.models.files import keras_check, no_space
+from broker.models.files.temporary import temporary_folder
 from broker.models.kinds import is_hdf5
 from broker.models.spec import ModelSpec
 from worker_client.interpreter.executable import python
@@ -48,8 +48,8 @@ def exported(spec: ModelSpec, path: Path) -> Iterator[Path]:
     """The SavedModel of the Keras file at `path`; valid inside the block. Raises ModelLoadError."""
     _check(spec, path)
     if spec.imports:  # their code may change, and then the same file makes another model
-        with tempfile.TemporaryDirectory(prefix="onesession-keras-") as folder:
-            yield _export(spec, path, Path(folder) / "model")
+        with temporary_folder(spec) as folder:
+            yield _export(spec, path, folder / "model")
         return
     kept = cache_folder("keras") / _digest(path)
     if kept.is_dir():
@@ -57,8 +57,11 @@ def exported(spec: ModelSpec, path: Path) -> Iterator[Path]:
             os.utime(kept)
         yield kept
         return
-    with _temporary(kept.parent) as folder:
-        made = _export(spec, path, Path(folder) / "model")
+    with contextlib.suppress(OSError):
+        kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _forget_old(kept.parent)
+    with temporary_folder(spec, kept.parent) as folder:
+        made = _export(spec, path, folder / "model")
         with contextlib.suppress(OSError):  # another broker was faster, or the folder is not writable
             if kept.parent in made.parents:
                 made = made.rename(kept)
@@ -103,6 +106,7 @@ def _ask_child(message: dict[str, Any]) -> dict[str, str]:
         **os.environ,
         "PYTHONPATH": python_path(),
         "CUDA_VISIBLE_DEVICES": "-1",  # the export is the same, and GPU memory is for models
+        "TMPDIR": os.path.dirname(message["target"]),  # removed afterwards, and known to be writable
     }
     done = subprocess.run(
         [python(), "-c", program(_ENTRY)],
@@ -131,19 +135,6 @@ def _digest(path: Path) -> str:
         while chunk := file.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()[:32]
-
-
-@contextlib.contextmanager
-def _temporary(folder: Path) -> Iterator[str]:
-    """A new folder in this one, or else in the folder for temporary files."""
-    try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _forget_old(folder)
-        made = tempfile.TemporaryDirectory(dir=folder, prefix="new-")
-    except OSError:
-        made = tempfile.TemporaryDirectory(prefix="onesession-keras-")
-    with made as name:
-        yield name
 
 
 def _forget_old(folder: Path) -> None:

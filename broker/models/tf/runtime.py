@@ -8,9 +8,10 @@ from typing import Any
 from broker.models.tf import keras_later
 from broker.models.tf.import_logs import tensorflow_import
 from broker.own_process.interpreter import low_switch_interval
+from broker.own_process.temporary_files import folder_not_needed
 
 with tensorflow_import():
-    with keras_later.left_out(), low_switch_interval():
+    with keras_later.left_out(), low_switch_interval(), folder_not_needed():
         import tensorflow as tf
     from tensorflow.core.framework import function_pb2, tensor_pb2
     from tensorflow.core.protobuf import config_pb2

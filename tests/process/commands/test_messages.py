@@ -6,6 +6,7 @@ import asyncio
 import os
 import pickle
 import re
+import resource
 import shutil
 import signal
 import subprocess
@@ -34,6 +35,7 @@ from tests.workers import in_child
 from worker_client import aio
 from worker_client.attachment.retry_policy import BrokerLost
 from worker_client.calls.late import how_late
+from worker_client.ipc.segment import Segment
 from worker_client.wire.address import socket_path
 from worker_client.wire.layout import JOINED, STARTED_NS, SUBMITTED_NS, TAKEN_NS
 
@@ -120,6 +122,55 @@ def test_no_shared_memory_to_write_to(place: Path, mount: str, said: str) -> Non
     assert last.startswith(f"Error: {said}")
     assert "tmpfs" in last  # the remedy
     assert "Traceback" not in done.stderr
+
+
+def refused(script: str, *words: str) -> str:
+    """The only line that the command writes to stderr after the shell's `script`."""
+    command = (sys.executable, "-m", "broker", *words)
+    done = subprocess.run(
+        ["sh", "-c", f"{script}", "sh", *command],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("words", [("--version",), ("doctor",), ("config", "show", "/dev/null")])
+def test_output_that_cannot_be_written(words: tuple[str, ...]) -> None:
+    told = "Error: the output cannot be written: No space left on device"
+    assert refused('exec "$@" > /dev/full', *words) == told
+
+
+def test_too_few_descriptors_for_a_start(place: Path) -> None:
+    few = 'ulimit -n 11; exec "$@" 3<&- </dev/null'
+    line = refused(few, "run", "--model", DOUBLE, "--name", os.fspath(place / "b"), "--", "true")
+    assert line.startswith("Error: the broker's process cannot be started: ")
+    assert "(ulimit -n)" in line
+
+
+def test_files_may_not_be_as_large_as_a_segment() -> None:
+    """RLIMIT_FSIZE holds for shared memory, too."""
+
+    def child() -> str:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+        with pytest.raises(worker_client.Overloaded) as caught:
+            Segment.create("test", 1 << 20)
+        return str(caught.value)
+
+    assert "raise RLIMIT_FSIZE (ulimit -f)" in in_child(child)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_file_of_windows_editors(place: Path, encoding: str) -> None:
+    """They begin it with a byte order mark."""
+    file = place / "broker.toml"
+    file.write_text('[models]\nm = "there"\n', encoding=encoding)
+    assert invoke("config", "check", os.fspath(file)) == (0, f"{file} is right: m\n")
 
 
 def test_an_import_that_fails_in_several_lines(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,6 +322,16 @@ def test_a_missed_deadline_names_the_model(running: TestBroker) -> None:
         "model 'gated' version 1, signature 'serving_default': no answer within the call's timeout; waited "
     )
     assert str(caught.value).startswith(named)
+
+
+@pytest.mark.parametrize("timeout", [0, -1])
+def test_a_call_without_time_names_the_model(running: TestBroker, timeout: float) -> None:
+    """An app that passes on what is left of its own deadline may have nothing left."""
+    with worker_client.connect(running.address) as client:
+        model = client.model("double")
+        model.predict(ROW)
+        with pytest.raises(worker_client.DeadlineExceeded, match="model 'double' version 1.*timeout"):
+            model.predict(ROW, timeout=timeout)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
+from broker.models.errors import ModelLoadError
 from broker.models.files import damage, no_space
+from broker.models.files.locate import locate
 from broker.models.spec import ModelSpec
 from tests import brokers
 from tests.commands import ROOT, commands
@@ -98,3 +100,52 @@ def test_no_space_is_left_for_temporary_files(tmp_path: Path) -> None:
     assert told.cause == f"no space is left in {tmp_path}, into which Keras exports it"
     assert "TMPDIR" in told.remedy
     assert no_space.problem_with(RuntimeError("Lambda"), tmp_path) is None
+
+
+READ_ONLY = """
+for folder in /tmp /var/tmp; do mount --bind $folder $folder && mount -o remount,bind,ro $folder || exit; done
+mount -o remount,bind,ro / && exec "$@"
+"""
+LOAD = """
+import sys
+from broker.models.errors import ModelLoadError
+from broker.models.lifecycle.loading import load
+from broker.models.lifecycle.version import Version
+from broker.models.spec import ModelSpec
+for source in sys.argv[1:]:
+    try:
+        load(version := Version(1, ModelSpec("m", source)))
+        print("loaded", *version.model.signatures)
+    except ModelLoadError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(not CAN_MOUNT, reason="needs a mount namespace of its own")
+def test_no_folder_for_temporary_files(tmp_path: Path, mlp_path: Path) -> None:
+    """In a container with a read-only file system SavedModels are served as ever; what Keras must export is refused."""
+    make = "import keras, sys; keras.Sequential([keras.Input((4,)), keras.layers.Dense(4)]).save(sys.argv[1])"
+    model = tmp_path / "m.keras"
+    subprocess.run([sys.executable, "-c", make, model], capture_output=True, check=True)
+    done = subprocess.run(
+        [
+            *("unshare", "-m", "sh", "-c", READ_ONLY),
+            *("sh", sys.executable, "-c", LOAD, mlp_path, model),
+        ],
+        env={**os.environ, "PYTHONPATH": os.fspath(ROOT), "TMPDIR": "/nowhere", "XDG_CACHE_HOME": "/nowhere"},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    served, refused = done.stdout.splitlines()
+    assert served == "loaded serving_default"
+    assert refused.startswith(
+        f"model 'm' from '{model}' cannot be loaded: Keras needs a folder to export it into: "
+    )
+    assert refused.endswith("to a folder that can be written (docker run --tmpfs /tmp)")
+
+
+def test_a_url_of_a_file_is_told_to_be_written_as_a_path(mlp_path: Path) -> None:
+    with pytest.raises(ModelLoadError, match=rf"is a path, not a URL. Write {mlp_path}$"):
+        locate(ModelSpec("m", mlp_path.as_uri()))

@@ -23,7 +23,7 @@ OPTIONAL = {
     "system/patched.py": {"gevent"},
     "otel.py": {"opentelemetry"},
 }
-SHARED = ("ipc", "system", "wire")
+SHARED = ("ipc", "interpreter", "system", "wire")
 """The folders of the client that the broker stands on as well, the uppermost first."""
 WORKER_MAY_IMPORT = {
     "worker_client",

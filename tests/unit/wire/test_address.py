@@ -85,6 +85,29 @@ def test_bad_names(name: str):
         socket_path(name)
 
 
+@pytest.mark.parametrize(
+    "url", ["unix:/run/b.sock", "unix:///run/b.sock", "http://localhost:8000/", "file:/b.sock"]
+)
+def test_a_url_is_not_taken_for_a_path(url: str):
+    """gunicorn, nginx and Docker write `unix:PATH`; as a relative path it would name a socket that never exists."""
+    with pytest.raises(
+        BrokerError, match=r"is a URL; a broker's address is its name or the path of its socket: '/"
+    ):
+        socket_path(url)
+
+
+def test_a_null_byte():
+    with pytest.raises(BrokerError, match="has a null byte"):
+        socket_path("/run/a\0b")
+
+
+def test_the_users_home(monkeypatch: pytest.MonkeyPatch):
+    """A file has no shell that expands it."""
+    monkeypatch.setenv("HOME", "/home/u")
+    assert socket_path("~/b.sock") == Path("/home/u/b.sock")
+    assert socket_path("~nobody-of-that-name/b.sock") == Path("~nobody-of-that-name/b.sock").absolute()
+
+
 def test_the_longest_path():
     """A path that the kernel takes is taken, one byte more is refused, measured as the file system stores it."""
     assert socket_path("/" + "x" * 106)
