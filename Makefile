@@ -10,6 +10,8 @@ FUZZ_ARGS ?=
 MUTANTS_ARGS ?=
 DOCS_ARGS ?=
 PACKAGE_ARGS ?=
+# Where a release lives, for the links on its page: make package URL=https://host/project
+URL ?=
 LOCK_ARGS ?=
 
 UV_VERSION := 0.13.8
@@ -32,6 +34,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_REQUIREMENT
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+comma := ,
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -93,10 +96,11 @@ docs: $(DOCS_STAMP) ## the pages as a site in site/, warnings as errors; DOCS_AR
 # pyroma also asks for an e-mail address of the authors and for the project's URL, which are not known yet.
 package: $(PACKAGE_STAMP) ## wheel and sdist in dist/, checked and tried in a fresh environment; PACKAGE_ARGS="--python python3.10 python3.13"
 	@rm -rf dist
-	@echo "build: sdist, and the wheel from it"; $(RUN) build --no-isolation --outdir dist . >/dev/null
+	@echo "build: sdist, and the wheel from it"; ONESESSION_URL=$(URL) $(RUN) build --no-isolation --outdir dist . >/dev/null
 	@$(VENV)/bin/twine --no-color check --strict dist/*
-	@$(RUN) pyroma --min 10 --quiet --skip-tests AuthorEmail,Url . >/dev/null && echo "pyroma: 10/10"
-	@$(RUN) tests.package $(PACKAGE_ARGS)
+	@ONESESSION_URL=$(URL) $(RUN) pyroma --min 10 --quiet --skip-tests AuthorEmail$(if $(URL),,$(comma)Url) . >/dev/null \
+	    && echo "pyroma: 10/10"
+	@$(RUN) tests.package $(if $(URL),--url $(URL)) $(PACKAGE_ARGS)
 
 lock: ## write the files of constraints and locked/ anew, keeping pins that still fit; LOCK_ARGS=--upgrade moves all of them
 	@echo "[1/3] a passing environment with uv $(UV_VERSION)"; \

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import email
+import re
 import subprocess
 import tarfile
 import zipfile
@@ -34,6 +36,26 @@ def check(wheel: Path, sdist: Path) -> None:
     # hatchling adds .gitignore, which tells whoever builds from the file what to leave out.
     wanted = {name for name in known if name not in (".editorconfig", ".gitattributes")}
     _same(sdist, in_sdist(sdist), wanted | {"PKG-INFO"})
+
+
+def check_page(wheel: Path, url: str) -> None:
+    """Each link of the page leads to a file of this version, or to another site."""
+    with zipfile.ZipFile(wheel) as file:
+        (name,) = [name for name in file.namelist() if name.endswith(".dist-info/METADATA")]
+        metadata = email.message_from_bytes(file.read(name))
+    page = str(metadata.get_payload())
+    links = [link for link in re.findall(r"\]\(([^)]*)\)", page) if not link.startswith("#")]
+    here = [link for link in links if link.startswith(f"{url}/")]
+    missing = [
+        link
+        for link in here
+        if not (ROOT / link.removeprefix(f"{url}/").split("/", 2)[2].partition("#")[0]).is_file()
+    ]
+    relative = [link for link in links if not link.startswith(("https://", "http://"))]
+    if relative or missing or not here or f"Homepage, {url}" not in (metadata.get_all("Project-URL") or ()):
+        raise SystemExit(
+            f"{wheel.name}: links of the page: relative {relative[:9]}, to no file {missing[:9]}"
+        )
 
 
 def _same(path: Path, found: set[str], wanted: set[str]) -> None:
