@@ -11,7 +11,7 @@ MUTANTS_ARGS ?=
 DOCS_ARGS ?=
 PACKAGE_ARGS ?=
 # Where a release lives, for the links on its page: make package URL=https://host/project
-URL ?=
+URL :=
 LOCK_ARGS ?=
 
 UV_VERSION := 0.13.8
