@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,16 +24,44 @@ from worker_client.calls.timings import Timings
 from worker_client.interpreter import fork, threads
 from worker_client.interpreter import patched as monkey
 from worker_client.interpreter.condition import Condition
+from worker_client.ipc.semaphore import Semaphore
 from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
 
-if TYPE_CHECKING:
-    from worker_client.calls.channel import Channel
-
 _CANCELLED = (CANCELLED, CANCELLED_AND_NOTIFIED)
 _ENDED = (FINISHED, *_CANCELLED)
+
+
+class FutureChannel(Protocol):
+    """What a channel offers to the thread that completes futures. `Channel` says what each method does."""
+
+    bell: Semaphore
+
+    @property
+    def open(self) -> bool: ...
+
+    @property
+    def ours(self) -> bool: ...
+
+    def submit(self, slot: Slot, signature_id: int, deadline_ns: int, notify: int) -> None: ...
+
+    def watch(self, slot: Slot, deadline_ns: int) -> bool: ...
+
+    def await_bell(self) -> None: ...
+
+    def take_answer(self, slot: Slot) -> bool: ...
+
+    def has_region(self, slot: Slot) -> bool: ...
+
+    def await_region(self, slot: Slot, deadline_ns: int) -> None: ...
+
+    def release(self, slot: Slot) -> None: ...
+
+    def deadline_exceeded(self, slot: Slot) -> BrokerError: ...
+
+    def gone(self, slot: Slot | None = None) -> BrokerError: ...
 
 
 class CallFuture(Future[Any]):
@@ -227,7 +255,7 @@ class PendingCall:
 class FutureDispatcher:
     """The thread behind `submit`; it starts with the first future and ends with the channel."""
 
-    def __init__(self, channel: Channel) -> None:
+    def __init__(self, channel: FutureChannel) -> None:
         self._channel = channel
         self._calls: dict[Slot, PendingCall] = {}
         self._without_region: set[Slot] = set()  # answered, but the region of the answer has not arrived yet
