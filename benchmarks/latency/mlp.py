@@ -17,7 +17,7 @@ TITLE = "predict(x) on mlp, one row, one worker"
 
 def arms(path: str, addresses: Mapping[str, str]) -> list[Arm]:
     def arm(name: str, label: str, factory: str) -> Arm:
-        return Arm(name, label, f"benchmarks.arms.{factory}", "mlp", {"path": path})
+        return Arm(name, label, f"benchmarks.arms.one_worker.{factory}", "mlp", {"path": path})
 
     return [
         arm("session_run", "in process: Session.run(out, {in: x})", "session:session_run"),

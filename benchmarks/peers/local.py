@@ -18,13 +18,13 @@ def _kind(name: str, label: str, workloads: tuple[str, ...] = _WITH_MODEL, **mor
         own = kind.options(ModelPlace(setting.model, setting.directory), threads)
         return {**own, **more}
 
-    return Way(name, label, f"benchmarks.arms.{kind.factory}", options, workloads)
+    return Way(name, label, f"benchmarks.arms.several_workers.{kind.factory}", options, workloads)
 
 
 def _in_each(factory: str, label: str, workloads: tuple[str, ...] = _WITH_MODEL) -> Way:
     def options(setting: SystemSetting, threads: int) -> dict[str, Any]:
         return {
-            "factory": f"benchmarks.arms.{factory}",
+            "factory": f"benchmarks.arms.one_worker.{factory}",
             "options": {"path": setting.model, "threads": threads},
         }
 

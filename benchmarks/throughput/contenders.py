@@ -46,7 +46,7 @@ def arm(kind: str, threads: str, workers: int, place: ModelPlace) -> Arm:
     return Arm(
         name(kind, threads, workers),
         chosen.label,
-        f"benchmarks.arms.{chosen.factory}",
+        f"benchmarks.arms.several_workers.{chosen.factory}",
         "mlp",
         options,
         facts={"arm": kind, "workers": workers, "threads": threads},

@@ -15,6 +15,19 @@ from pathlib import Path
 from benchmarks.models import exporting
 from tests.arrays import FIXED_SIZE
 from tests.models import model_files, saved_corners, stateful_models
+from tests.models.saved_rows import (  # noqa: F401  (among KINDS)
+    export_late_rows,
+    export_ranking,
+    export_rows,
+)
+from tests.models.saved_types import (  # noqa: F401  (among KINDS)
+    export_classic_composite,
+    export_composite,
+    export_narrow,
+    export_only_variants,
+    export_text,
+    export_variants,
+)
 
 ROOT = Path(__file__).parents[2]
 
