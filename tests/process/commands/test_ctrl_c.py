@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from broker.process.broker_process import FIRST
 from tests import brokers
 from tests.commands import PATIENCE_S, ROOT
 from tests.process.models import SOURCES
@@ -81,3 +82,27 @@ def test_the_face_is_there_when_it_is_used() -> None:
         "assert not hasattr(broker, 'nothing')"
     )
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=PATIENCE_S, check=True)
+
+
+def _ctrl_c_is_pending() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("ignored", [False, True])
+def test_a_ctrl_c_before_the_broker_has_its_own_session_is_its_parents(ignored: bool) -> None:
+    """It comes between fork and setsid, and stays pending until the program takes signals."""
+    first = FIRST.format(mask=[])
+    program = first + "print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    command = [sys.executable, "-c", program]
+    if ignored:
+        command = ["sh", "-c", 'trap "" INT; exec "$@"', "sh", *command]
+    done = subprocess.run(
+        command,
+        preexec_fn=_ctrl_c_is_pending,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+        check=False,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == (f"{ignored}\n", "", 0)
