@@ -45,7 +45,7 @@ class SlotSupply(Attachment):
         self.max_slots: int = reply["max_slots"]
         self.slots: list[Slot] = []
         self._free: deque[Slot] = deque()
-        self._abandoned: list[Slot] = []
+        self._abandoned: deque[Slot] = deque()
         self._grower = 0  # the thread that asks for more slots
         self._slow = Condition()  # wakes threads that wait for a slot or for an output region
         self._claimers = 0
@@ -59,12 +59,11 @@ class SlotSupply(Attachment):
         """A slot whose input region holds `nbytes`. Raises Overloaded or BrokerUnavailable."""
         if self._abandoned:
             self._reap()
-        free = self._free
         try:
-            # Not pop(): CPython runs signal handlers only after calls, so here no handler can run in between and lose
-            # the slot.
-            slot = free[-1]
-            del free[-1]
+            # One instruction takes the slot, and the next one stores it. After a call of pop() a signal handler could
+            # run, and lose it; between `free[-1]` and `del free[-1]` another thread, if a debugger traces.
+            for slot in iter(self._free.pop, None):  # noqa: B007
+                break
         except IndexError:
             slot = self._claim_slowly(deadline_ns)
         try:
@@ -84,8 +83,8 @@ class SlotSupply(Attachment):
         free = self._free
         for _ in range(len(free)):
             try:
-                slot = free[-1]  # as in `claim`
-                del free[-1]
+                for slot in iter(free.pop, None):  # noqa: B007 - as in `claim`
+                    break
             except IndexError:
                 return None
             try:
@@ -153,9 +152,8 @@ class SlotSupply(Attachment):
         while True:
             self._await_free(deadline_ns)
             try:
-                slot = self._free[-1]  # as in `claim`
-                del self._free[-1]
-                return slot
+                for slot in iter(self._free.pop, None):  # as in `claim`
+                    return slot
             except IndexError:
                 pass  # another thread was faster
 
@@ -317,8 +315,9 @@ class SlotSupply(Attachment):
             self._ring.ring_again()
         for _ in range(len(self._abandoned)):
             try:
-                slot = self._abandoned[0]  # removed while it is checked, so that only one thread checks it
-                del self._abandoned[0]
+                # As in `claim`. Removed while it is checked, so that only one thread checks it.
+                for slot in iter(self._abandoned.popleft, None):  # noqa: B007
+                    break
             except IndexError:
                 return
             try:

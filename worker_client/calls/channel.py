@@ -312,7 +312,7 @@ class Channel(SlotSupply):
         self.event = None  # it is closed once the loop no longer listens to it
         self.slots = []
         self._free = deque()
-        self._abandoned = []
+        self._abandoned = deque()
         self._output_regions = {}
         self._left_block = None
         self._segments = []
