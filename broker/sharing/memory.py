@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Hashable
 from pathlib import Path
 
-from broker.host.memory import left_bytes
+from broker.host.memory_left import left_bytes
 from worker_client.ipc import semaphore
 from worker_client.ipc.segment import Segment
 from worker_client.ipc.semaphore import Semaphore

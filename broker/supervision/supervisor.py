@@ -14,7 +14,7 @@ from dataclasses import replace
 from broker.config.settings import Settings, Tune
 from broker.control_plane.address_lock import AddressLock
 from broker.counters.run_record import RunUnderWay
-from broker.host import memory as memory_limit
+from broker.host import memory_left as memory_limit
 from broker.models.lifecycle.start import Start, limit_again
 from broker.observe import liveness
 from broker.process.broker_process import BrokerProcess

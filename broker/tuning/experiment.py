@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from broker.host.memory import left_bytes
+from broker.host.memory_left import left_bytes
 from broker.models.files.locate import weight_bytes
 from broker.models.spec import ModelSpec
 from broker.tuning import candidates, machine

@@ -33,7 +33,7 @@ MODULES: dict[str, str] = {
     "broker/data_plane/split.py": f"{_ANSWERS} tests/unit/scheduling "
     f"{_CALLS} tests/process/calls/test_batching.py "
     "tests/process/calls/test_batch_policy.py",
-    "broker/sharing/memory.py": "tests/unit/control_plane/test_memory.py tests/process/broker/test_limits.py",
+    "broker/sharing/memory.py": "tests/unit/sharing/test_memory.py tests/process/broker/test_limits.py",
     "worker_client/attachment/slot.py": f"{_ANSWERS} {_CALLS} tests/process/calls/test_answers.py "
     "tests/process/waiting/test_timeouts.py",
     "worker_client/attachment/region.py": f"{_ANSWERS} {_CALLS} tests/process/calls/test_answers.py",
@@ -52,7 +52,7 @@ MODULES: dict[str, str] = {
     "worker_client/ipc/semaphore.py": "tests/contract/test_semaphore.py tests/process/calls/test_predict.py "
     "tests/process/broker/test_limits.py tests/process/waiting/test_deadlines.py",
     "worker_client/ipc/segment.py": "tests/unit/ipc/test_segment.py tests/faults/hostile/test_truncation.py "
-    "tests/unit/control_plane/test_memory.py tests/process/broker/test_limits.py",
+    "tests/unit/sharing/test_memory.py tests/process/broker/test_limits.py",
     "worker_client/wire/control.py": "tests/faults/hostile/test_fuzz_control.py tests/unit/wire/test_control.py "
     "tests/process/calls/test_predict.py tests/faults/hostile/test_flood.py",
     "worker_client/interpreter/fork.py": "tests/process/workers/test_fork.py "
@@ -60,8 +60,8 @@ MODULES: dict[str, str] = {
     # -- life and death
     "broker/server/watchdog.py": "tests/faults/endless/test_watchdog.py",
     "broker/observe/liveness.py": "tests/unit/process/test_liveness.py tests/faults/endless/test_watchdog.py",
-    "broker/supervision/suspicion.py": "tests/unit/process/test_suspicion.py tests/faults/endless/test_watchdog.py",
-    "broker/supervision/restart_policy.py": "tests/unit/process/test_restart_policy.py",
+    "broker/supervision/suspicion.py": "tests/unit/supervision/test_suspicion.py tests/faults/endless/test_watchdog.py",
+    "broker/supervision/restart_policy.py": "tests/unit/supervision/test_restart_policy.py",
     "broker/supervision/supervisor.py": f"{_DEATHS} tests/faults/endless/test_watchdog.py",
     "broker/supervision/supervise.py": f"{_DEATHS} "
     "tests/process/surroundings/test_starters.py tests/process/surroundings/test_pid_one.py",
@@ -84,8 +84,8 @@ MODULES: dict[str, str] = {
     "broker/control_plane/locks.py": "tests/unit/control_plane/test_locks.py "
     "tests/process/broker/test_address.py "
     "tests/process/broker/test_cleaners.py tests/process/broker/test_access.py",
-    "broker/host/memory.py": "tests/unit/host/test_memory.py",
-    "broker/host/cgroup.py": "tests/unit/host/test_cgroup.py tests/unit/host/test_memory.py",
+    "broker/host/memory_left.py": "tests/unit/host/test_memory_left.py",
+    "broker/host/cgroup.py": "tests/unit/host/test_cgroup.py tests/unit/host/test_memory_left.py",
     "broker/models/lifecycle/ad_hoc.py": "tests/unit/models/lifecycle/test_ad_hoc.py",
     "broker/models/effects/session_rules.py": "tests/tensorflow/sessions/test_session_rules.py",
 }

@@ -80,7 +80,7 @@ PROMISES = [
         "broker/supervision/restart_policy.py",
         "        pause = self._backoff.next_s()\n",
         "        pause = 0.0\n",
-        "tests/unit/process/test_restart_policy.py",
+        "tests/unit/supervision/test_restart_policy.py",
     ),
     Promise(
         "the kill of a hung broker at a second signal to its supervisor",
@@ -200,14 +200,14 @@ PROMISES = [
         "broker/sharing/memory.py",
         '            _check_budget("this worker\'s", used, nbytes, self.max_channel_bytes, "max_channel_bytes")\n',
         "",
-        "tests/unit/control_plane/test_memory.py::test_a_channel_past_its_budget",
+        "tests/unit/sharing/test_memory.py::test_a_channel_past_its_budget",
     ),
     Promise(
         "the check for free memory before a segment is created",
         "broker/sharing/memory.py",
         "            _check_room(nbytes)\n",
         "",
-        "tests/unit/control_plane/test_memory.py::test_no_segment_takes_the_last_free_memory "
+        "tests/unit/sharing/test_memory.py::test_no_segment_takes_the_last_free_memory "
         "tests/process/broker/test_limits.py::test_a_segment_that_the_machine_has_no_memory_for_is_refused",
     ),
     Promise(

@@ -7,7 +7,7 @@ import os
 from broker.config.settings import Settings
 from broker.doctor.finding import Finding, ok, problem, warning
 from broker.doctor.target import SHM, Target, mib
-from broker.host.memory import left_bytes
+from broker.host.memory_left import left_bytes
 from broker.host.processes import PROC
 from worker_client.wire.address import name_prefix
 

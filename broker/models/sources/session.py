@@ -31,7 +31,7 @@ from broker.models.model import (
     why_not_uncalled,
 )
 from broker.models.sources import frozen, keras_file, libraries, saved_model, warmup_requests
-from broker.models.sources import signatures as endpoints
+from broker.models.sources import servable_signatures as endpoints
 from broker.models.sources.session_config import config_of
 from broker.models.spec import ModelSpec
 from broker.models.tf import fork_guard as forked

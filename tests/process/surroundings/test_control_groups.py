@@ -28,7 +28,7 @@ LIMIT, FILE = 256 * MIB, 96 * MIB
 
 INSIDE = """\
 import json, os, sys
-from broker.host.memory import left_bytes
+from broker.host.memory_left import left_bytes
 from broker.host.processors import quota
 before = left_bytes()
 with open(sys.argv[1], "wb") as file:

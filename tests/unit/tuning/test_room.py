@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker.host.memory import left_bytes
+from broker.host.memory_left import left_bytes
 from broker.tuning import experiment
 from broker.tuning.experiment import NotMeasurable, ProbePool
 from tests.unit.host.trees import MIB, V1_DOCKER, V2_HOST, Tree, v1_groups

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.host.memory import kills, left_bytes
+from broker.host.memory_left import kills, left_bytes
 from tests.unit.host.trees import HYBRID_HOST, MIB, NO_LIMIT, V1_DOCKER, V1_HOST, V2_HOST, Tree, v1_groups
 
 
