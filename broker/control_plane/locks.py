@@ -138,9 +138,13 @@ def is_current(fd: int, lock: Path) -> bool:
 def _already_running(path: Path, note: LockRecord | None) -> AlreadyRunning:
     whose = f"pid {note.pid}" if note is not None and note.pid is not None else "just being started"
     removed = "" if of_socket(path).exists() else ", though its socket has been removed"
-    return AlreadyRunning(
-        f"a broker ({whose}) already serves {path}{removed}; stop it, or give this one another name (--name)"
-    )
+    remedy = "stop it, or give this one another name (--name)"
+    if note is not None and note.pid == os.getpid():
+        remedy = (
+            "stop it first, a Broker of this program: call its stop() (a notebook that has lost it needs another "
+            "kernel), or give this one another name=..."
+        )
+    return AlreadyRunning(f"a broker ({whose}) already serves {path}{removed}; {remedy}")
 
 
 def _open(path: Path) -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import signal
 import stat
 import sys
 import time
@@ -133,6 +134,7 @@ class ArbitersBroker:
             return
         server.set_timeout(arbiter.cfg.timeout)
         settings = self._settings(arbiter)
+        _log_with(arbiter)
         try:
             with _without(self._hidden):
                 self._supervisor = _ready(settings)
@@ -140,6 +142,8 @@ class ArbitersBroker:
         except BrokerError as error:
             arbiter.log.critical("The broker cannot start: %s", error)
             sys.exit(1)
+        except KeyboardInterrupt:  # gunicorn has no handler for it before its workers start
+            sys.exit(128 + signal.SIGINT)
         self._check_after(arbiter)
 
     def on_reload(self, arbiter: Any) -> None:
@@ -171,7 +175,6 @@ class ArbitersBroker:
         There is no hook for that. Both methods have these names in all versions of gunicorn. It reaps every child that
         has ended, in old versions inside its signal handler, so only the exit status is taken there.
         """
-        _log_with(arbiter)
         manage_workers, reap_workers = arbiter.manage_workers, arbiter.reap_workers
 
         def poll_and_manage_workers() -> None:

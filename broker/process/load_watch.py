@@ -65,7 +65,7 @@ def _watch(
         loading = record.loading(monotonic_ns())
         if news := start.news(monotonic(), *loading):
             let_through()
-            _log.warning("%s", news)
+            _log.log(start.level(*loading), "%s", news)
         if on_late is not None and (why := start.why_end(monotonic(), *loading)):
             let_through()
             _log.critical("%s", why)

@@ -133,7 +133,7 @@ class Supervisor:
         else:
             loading = record.loading(monotonic_ns())
             if news := self._start.news(now, *loading):
-                _log.warning("%s", news)
+                _log.log(self._start.level(*loading), "%s", news)
             self._why_killed = self._start.why_end(now, *loading)
         if self._why_killed:
             _log.critical("the broker's process (pid %d) is ended: %s", self._process.pid, self._why_killed)

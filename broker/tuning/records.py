@@ -23,6 +23,7 @@ from broker.tuning.setting import SampleTable
 from worker_client.system.clock import monotonic
 
 _log = logging.getLogger("onesession.tuning")
+_unwritable: set[tuple[str, Path]] = set()
 
 FORMAT = 1
 PATIENCE = 3
@@ -110,7 +111,7 @@ class Records:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(self.folder / key.file_name, json.dumps(message, indent=1))
         except OSError as error:
-            _log.warning("the measurements cannot be saved in %s: %s", self.folder, error.strerror)
+            report_unwritable("the measurements", self.folder, error)
             return False
         return True
 
@@ -158,6 +159,13 @@ def _record(message: Any, key: RecordKey) -> TuningRecord:
         busy_times=int(message["busy_times"]),
         measured_at=str(message["measured_at"]),
     )
+
+
+def report_unwritable(what: str, folder: Path, error: OSError) -> None:
+    """Warn once of a folder that keeps nothing, however much there is to keep."""
+    if (what, folder) not in _unwritable:
+        _unwritable.add((what, folder))
+        _log.warning("%s cannot be saved in %s: %s", what, folder, error.strerror)
 
 
 def write_whole(path: Path, text: str) -> None:

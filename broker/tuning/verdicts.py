@@ -18,7 +18,7 @@ from broker.models.rows import independence
 from broker.models.spec import ModelSpec
 from broker.tuning import machine
 from broker.tuning.content import content_digest
-from broker.tuning.records import default_folder, write_whole
+from broker.tuning.records import default_folder, report_unwritable, write_whole
 
 _log = logging.getLogger("onesession.tuning")
 
@@ -55,9 +55,7 @@ class RememberedVerdicts:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(path, json.dumps(message, indent=1))
         except OSError as error:
-            _log.warning(
-                "the result of the examination cannot be saved in %s: %s", self.folder, error.strerror
-            )
+            report_unwritable("the results of examinations", self.folder, error)
 
     def _path(self, model: LoadedModel, name: str) -> Path | None:
         """The path of the record; None for a model that is not on disk."""

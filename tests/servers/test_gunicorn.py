@@ -297,6 +297,15 @@ def test_a_broker_that_cannot_start_ends_gunicorn() -> None:
         assert "Booting worker" not in server.log()
 
 
+def test_a_ctrl_c_while_the_broker_starts() -> None:
+    """gunicorn itself has no handler yet: it would print a traceback."""
+    with gunicorn(conf=CONF.replace("models:tell", "slow_to_load:none"), gated=True) as server:
+        wait_until((server.place.path / "loading").exists, "the model to be loading")
+        os.kill(server.pid, signal.SIGINT)
+        assert server.wait_for_end() == 128 + signal.SIGINT
+        assert "Traceback" not in server.log()
+
+
 HOOKS = ("on_starting", "when_ready", "on_reload", "on_exit")
 OF_WORKERS = ("pre_fork", "post_fork", "worker_exit", "child_exit")
 SAY = r"import os; os.write(1, b'called {name}\n')"  # in one write: other processes write to the same log

@@ -7,6 +7,8 @@ The parent uses it, with the loaded model from the run record; without a watchin
 
 from __future__ import annotations
 
+import logging
+
 TELL_SECONDS = 10.0
 """How often a long start is logged."""
 LEAST_LIMIT_AGAIN_SECONDS = 60.0
@@ -37,6 +39,12 @@ class Start:
         self._tell_s = now_s + TELL_SECONDS
         return f"not ready after {now_s - self.began_s:.0f} s: {_state(model, seconds)}{self._until()}"
 
+    @staticmethod
+    def level(model: str, seconds: float) -> int:
+        """The level of that line: only a model that loads for long is worth a warning, not that the start imports and
+        measures, too."""
+        return logging.WARNING if model and seconds > TELL_SECONDS / 2 else logging.INFO
+
     def why_end(self, now_s: float, model: str, seconds: float) -> str:
         """Why the start must be ended; empty if it may continue."""
         if not self.limit_s or now_s - self.began_s < self.limit_s:
@@ -60,5 +68,5 @@ def _state(model: str, seconds: float) -> str:
     return (
         f"model {model!r} has been loading for {seconds:.0f} s"
         if model
-        else "it is not loading a model yet, but importing TensorFlow or tuning"
+        else "it is importing libraries or tuning"
     )

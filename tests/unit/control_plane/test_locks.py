@@ -41,6 +41,13 @@ def test_the_error_names_the_holder(path: Path, held: int, note: str, whose: str
         locks.take(locks.of_socket(path), path)
 
 
+def test_the_error_says_that_the_holder_is_this_program(path: Path, held: int) -> None:
+    """As where a notebook's cell runs again, whose last Broker nobody holds any more."""
+    os.pwrite(held, f"{os.getpid()}\n".encode(), 0)
+    with pytest.raises(AlreadyRunning, match=r"a Broker of this program: call its stop\(\).*name=\.\.\."):
+        locks.take(locks.of_socket(path), path)
+
+
 def test_the_error_says_that_the_socket_was_removed(path: Path) -> None:
     """Its holder still has the other lock, and will make the socket again."""
     names = path.with_name("names.lock")

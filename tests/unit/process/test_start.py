@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from broker.counters.run_record import RunRecord
 from broker.models.lifecycle.start import LEAST_LIMIT_AGAIN_SECONDS, TELL_SECONDS, Start, limit_again
 
@@ -16,7 +18,13 @@ def test_it_is_told_of_now_and_then() -> None:
     assert "model 'digits' has been loading for 9 s" in told
     assert "given up after 60 s (start_seconds)" in told
     assert start.news(100 + TELL_SECONDS + 1, "digits", 10) == ""
-    assert "not loading a model yet" in start.news(100 + 2 * TELL_SECONDS, "", 0)
+    assert "importing libraries or tuning" in start.news(100 + 2 * TELL_SECONDS, "", 0)
+
+
+def test_only_a_model_that_loads_for_long_is_worth_a_warning() -> None:
+    """A first start measures for twenty seconds and says so; nothing is wrong then."""
+    assert Start.level("", 0) == Start.level("digits", 0) == logging.INFO
+    assert Start.level("digits", TELL_SECONDS) == logging.WARNING
 
 
 def test_it_has_an_end_at_its_limit() -> None:
