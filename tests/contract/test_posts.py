@@ -48,7 +48,7 @@ class Worker:
             "event": None,
             "bell": desk.bell,
             "_free": deque([self.slot]),
-            "_abandoned": [],
+            "_abandoned": deque(),
             "_claimers": 0,
             "_words": desk.ring_words,
             "_ring": desk.producer,

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures._base import CANCELLED, CANCELLED_AND_NOTIFIED, FINISHED
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,11 +24,13 @@ from worker_client.calls.timings import Timings
 from worker_client.interpreter import fork, threads
 from worker_client.interpreter import patched as monkey
 from worker_client.interpreter.condition import Condition
-from worker_client.ipc.semaphore import Semaphore
 from worker_client.system import limits
 from worker_client.system.clock import monotonic_ns
 from worker_client.wire.errors import BrokerError, BrokerUnavailable
 from worker_client.wire.layout import NO_DEADLINE, NOTIFY_BELL
+
+if TYPE_CHECKING:
+    from worker_client.ipc.semaphore import Semaphore  # other systems than Linux do not have it
 
 _CANCELLED = (CANCELLED, CANCELLED_AND_NOTIFIED)
 _ENDED = (FINISHED, *_CANCELLED)
