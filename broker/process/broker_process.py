@@ -40,7 +40,7 @@ _LENGTH = struct.Struct("<I")
 _ANY_BYTES = "surrogateescape"  # file names need not be UTF-8
 # Set the mask first, so that every thread that an import starts has it. A Ctrl-C that came before this process had its
 # own session is pending here, and is the parent's: to ignore it for a moment discards it.
-FIRST = (
+BEGINNING = (
     "import signal; _ = signal.signal(signal.SIGINT, signal.SIG_IGN); signal.signal(signal.SIGINT, _); "
     "signal.pthread_sigmask(signal.SIG_SETMASK, {mask}); "
 )
@@ -67,7 +67,7 @@ class BrokerProcess:
         self.supervised = supervised
         mask = [int(number) for number in (*STOP_SIGNALS, signal.SIGIO, signal.SIGCHLD)]
         module, mask = ("broker.supervision.supervise", mask) if supervised else ("broker.process.main", [])
-        self._entry = FIRST.format(mask=mask) + program(_ENTRY.format(module=module))
+        self._entry = BEGINNING.format(mask=mask) + program(_ENTRY.format(module=module))
         self._stop_seconds = settings.drain_seconds + (2 if supervised else 1) * _GRACE_SECONDS
         self._address_lock = address_lock
         self.record = RunRecord()

@@ -10,23 +10,25 @@ from pathlib import Path
 from broker.models.errors import ModelLoadError
 from broker.models.spec import ModelSpec
 
-PREFIX = "onesession-keras-"
+_PREFIX = "onesession-keras-"
 
 
 @contextlib.contextmanager
 def temporary_folder(spec: ModelSpec, preferred: Path | None = None) -> Iterator[Path]:
     """A new folder in `preferred`, or else in the folder for temporary files; removed after the block. Raises
     ModelLoadError if there is none."""
-    try:
-        made = tempfile.TemporaryDirectory(prefix=PREFIX, dir=preferred)
-    except OSError as error:
-        if preferred is None:
-            raise _refused(spec, error) from None
-        with temporary_folder(spec) as folder:
-            yield folder
-        return
-    with made as name:
+    with _made(spec, preferred) as name:
         yield Path(name)
+
+
+def _made(spec: ModelSpec, preferred: Path | None) -> tempfile.TemporaryDirectory[str]:
+    if preferred is not None:
+        with contextlib.suppress(OSError):
+            return tempfile.TemporaryDirectory(prefix=_PREFIX, dir=preferred)
+    try:
+        return tempfile.TemporaryDirectory(prefix=_PREFIX)
+    except OSError as error:
+        raise _refused(spec, error) from None
 
 
 def _refused(spec: ModelSpec, error: OSError) -> ModelLoadError:

@@ -34,22 +34,10 @@ SOON_S = 20.0
 
 
 @pytest.fixture
-def broker() -> Iterator[TestBroker]:
-    with serving(*MODELS) as running:
-        yield running
-
-
-@pytest.fixture
 def client(broker: TestBroker) -> Iterator[Client]:
     """A client whose calls fail at a broker's death, and are not run again."""
     with worker_client.connect(broker.address, retries=0) as client:
         yield client
-
-
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(16) as pool:
-        yield pool
 
 
 def gated(number: int, x: float = 1.0) -> dict[str, np.ndarray]:

@@ -6,17 +6,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-import worker_client
 from broker import Broker
 from tests import brokers
-from tests.brokers import TestBroker, serving, wait_until
+from tests.brokers import TestBroker, wait_until
 from tests.process.models import sources
 from tests.workers import Talk, worker
 from worker_client import BrokerError, Client
@@ -25,18 +23,6 @@ MODELS = ("double", "gated", "gated_inline", "gated_produce")
 ROOT = Path(__file__).parents[3]
 SOON_S = 20.0
 """Generous, and well before any call's own time-out of 60 s."""
-
-
-@pytest.fixture
-def broker() -> Iterator[TestBroker]:
-    with serving(*MODELS) as running:
-        yield running
-
-
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
 
 
 def check(client: Client, value: float) -> None:

@@ -16,34 +16,17 @@ import numpy as np
 import pytest
 
 import worker_client
-from tests.brokers import TestBroker, mappings_of, serving, wait_until
+from tests.brokers import TestBroker, mappings_of, wait_until
 from tests.process.models import BAD_VALUE
 from tests.workers import Talk, worker, workers
 from worker_client import BrokerUnavailable, Client, Model, aio
 
 MODELS = ("double", "tell", "gated", "gated_produce", "deadly", "picky_heavy")
+OPTIONS = {"supervise": True}
 ROW = np.ones((1, 4), np.float32)
 WORKERS = 3
 KILLS = 3
 WINDOW = 6
-
-
-@pytest.fixture
-def broker() -> Iterator[TestBroker]:
-    with serving(*MODELS, supervise=True) as running:
-        yield running
-
-
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
-
-
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(16) as pool:
-        yield pool
 
 
 def gated(number: int, x: float = 1.0) -> dict[str, np.ndarray]:

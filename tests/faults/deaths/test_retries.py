@@ -41,12 +41,6 @@ def client(path: Path) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def threads() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(16) as pool:
-        yield pool
-
-
 def gated(number: int, x: float = 1.0) -> dict[str, np.ndarray]:
     return {"number": np.array([number], np.int64), "x": np.array([x], np.float32)}
 

@@ -29,12 +29,6 @@ def broker() -> Iterator[TestBroker]:
 
 
 @pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
-
-
-@pytest.fixture
 def before(broker: TestBroker, client: Client) -> int:
     """Shared memory in use while `client` alone is attached."""
     check(client, 1.0)

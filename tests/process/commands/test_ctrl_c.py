@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from broker.process.broker_process import FIRST
+from broker.process.broker_process import BEGINNING
 from tests import brokers
 from tests.commands import PATIENCE_S, ROOT
 from tests.process.models import SOURCES
@@ -92,7 +92,7 @@ def _ctrl_c_is_pending() -> None:
 @pytest.mark.parametrize("ignored", [False, True])
 def test_a_ctrl_c_before_the_broker_has_its_own_session_is_its_parents(ignored: bool) -> None:
     """It comes between fork and setsid, and stays pending until the program takes signals."""
-    first = FIRST.format(mask=[])
+    first = BEGINNING.format(mask=[])
     program = first + "print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
     command = [sys.executable, "-c", program]
     if ignored:
