@@ -41,7 +41,7 @@ from worker_client.ipc.semaphore import Busy, Semaphore
 from worker_client.ipc.waiting import PollBudget, WaitMode
 from worker_client.system.clock import monotonic_ns
 from worker_client.system.processor import give_way
-from worker_client.wire.layout import POLL_GIVING_WAY, TAIL_WORD
+from worker_client.wire.layout import POLL_GIVING_WAY, POLL_NOT, TAIL_WORD
 
 _log = logging.getLogger("onesession.intake")
 
@@ -345,7 +345,7 @@ class Intake:
         self._budget.lost(now - start, now)
 
     def _poll_budget_ns(self) -> int:
-        wanted = self._worker_polls and self.polling.intake_may and not self._busy_runners()
+        wanted = self._worker_polls and self.polling.how != POLL_NOT and not self._busy_runners()
         return self._budget.budget_ns(wanted)
 
     def _poll(self) -> bool:

@@ -26,18 +26,13 @@ class Polling:
         self._budget = budget
         self._neighbours = Neighbours(processors)
         self._quota = QuotaWatch()
-        self._leave = Leave(POLL_FREELY, Reason.QUIET, True)
+        self._leave = Leave(POLL_FREELY, Reason.QUIET)
         self.sample_quota()
 
     @property
     def how(self) -> int:
-        """The decision as a POLL_ word of `wire/layout.py`."""
+        """The decision as a POLL_ word of `wire/layout.py`, for workers and intake."""
         return self._leave.how
-
-    @property
-    def intake_may(self) -> bool:
-        """Whether the intake may poll, and not only yield after each batch."""
-        return self._leave.intake
 
     def sample_quota(self) -> None:
         self._quota.sample(monotonic_ns() / 1e9)

@@ -30,12 +30,10 @@ class Reason(str, Enum):
 
 
 class Leave(NamedTuple):
-    """A decision. `how` is a POLL_ word of `wire/layout.py`, for the workers. `intake`: whether the intake may poll in
-    the same way."""
+    """A decision, for workers and intake alike. `how` is a POLL_ word of `wire/layout.py`."""
 
     how: int
     reason: Reason
-    intake: bool = False
 
 
 def leave(active: int, cores: int, *, busy: bool, others: float = 0.0, quota: float | None = None) -> Leave:
@@ -45,9 +43,7 @@ def leave(active: int, cores: int, *, busy: bool, others: float = 0.0, quota: fl
         return Leave(POLL_NOT, Reason.QUOTA)
     if others:
         spare = active + 1 <= cores - others
-        return Leave(POLL_FREELY, Reason.QUIET, True) if spare else Leave(POLL_NOT, Reason.OTHERS)
+        return Leave(POLL_FREELY, Reason.QUIET) if spare else Leave(POLL_NOT, Reason.OTHERS)
     if active < cores or (active == cores and not busy):
-        return Leave(POLL_FREELY, Reason.QUIET, True)
-    if active == cores:
-        return Leave(POLL_GIVING_WAY, Reason.CROWD, True)
+        return Leave(POLL_FREELY, Reason.QUIET)
     return Leave(POLL_GIVING_WAY, Reason.CROWD) if busy else Leave(POLL_NOT, Reason.PAUSES)
