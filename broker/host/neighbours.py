@@ -15,10 +15,11 @@ from pathlib import Path
 from broker.host.kernel_files import ROOT
 from broker.host.usage import cpu_ns_or_0, unused_s
 
-CHECK_NS = 100_000_000
+CHECK_NS = 50_000_000
 """/proc/stat counts in steps of 10 ms."""
-_STALE_NS = 3 * CHECK_NS
-"""Without calls there are no samples. What computed in a longer pause says nothing about now."""
+_STALE_NS = 6 * CHECK_NS
+"""Without calls there are no samples. After a longer pause what held before it holds until the first sample, which then
+counts alone: what computed during the pause says nothing about now."""
 _MANY, _FEW = 0.5, 0.25
 
 Seen = tuple[int, float, dict[int, int]]
@@ -29,12 +30,13 @@ class Neighbours:
     """The number of `cores` that others kept busy recently. `crowded`: true from half a core on, until it falls below a
     quarter. One thread samples."""
 
-    __slots__ = ("_before", "_processors", "_root", "cores", "crowded", "due_ns")
+    __slots__ = ("_before", "_first", "_processors", "_root", "cores", "crowded", "due_ns")
 
     def __init__(self, processors: Collection[int], root: Path = ROOT) -> None:
         self._processors = processors
         self._root = root
         self._before: Seen | None = None
+        self._first = True  # the next sample is the first after a pause
         self.cores = 0.0
         self.crowded = False
         self.due_ns = 0
@@ -59,15 +61,17 @@ class Neighbours:
         used[0] = own_ns
         self._before = now_ns, unused, used
         if before is None or now_ns > before[0] + _STALE_NS:
-            self.cores, self.crowded = 0.0, False
+            self._first = True
         elif now_ns > before[0]:
             self._judge(before, callers)
 
     def _judge(self, before: Seen, callers: Collection[int]) -> None:
         assert self._before is not None
         now_ns, unused, used = self._before
+        first, self._first = self._first, False
         ours_ns = sum(max(0, used[pid] - before[2].get(pid, used[pid])) for pid in {0, *callers})
         elapsed_s = (now_ns - before[0]) / 1e9
         others_s = len(self._processors) * elapsed_s - (unused - before[1]) - ours_ns / 1e9
-        self.cores += (max(0.0, others_s / elapsed_s) - self.cores) / 2
+        found = max(0.0, others_s / elapsed_s)
+        self.cores = found if first else (self.cores + found) / 2
         self.crowded = self.cores >= (_FEW if self.crowded else _MANY)

@@ -22,7 +22,7 @@ class Machine:
         self.now_ns = self.own_ns = self.idle_ticks = 0
         self.neighbours = Neighbours({0, 1}, root)
 
-    def goes_on(self, idle: float, own: float = 0.0, ns: int = CHECK_NS) -> None:
+    def goes_on(self, idle: float, own: float = 0.0, ns: int = 2 * CHECK_NS) -> None:
         """Time goes by in which so many processors were idle, and our thread ran on so many."""
         self.now_ns += ns
         self.own_ns += int(own * ns)
@@ -54,15 +54,17 @@ def test_what_is_neither_idle_nor_ours(tmp_path: Path) -> None:
 
 
 def test_a_pause_without_calls(tmp_path: Path) -> None:
-    """There were no samples in it, and what computed then may have ended long ago: calls that follow are not slowed by
-    it, and find out anew."""
+    """There were no samples in it, and what computed then says nothing about the calls that follow. They begin as the
+    last ones ended, and the first sample alone decides."""
     machine = Machine(tmp_path)
     for _ in range(4):
         machine.goes_on(idle=1)
     assert machine.neighbours.crowded
-    machine.goes_on(idle=0, ns=SECOND)
-    assert (machine.neighbours.cores, machine.neighbours.crowded) == (0.0, False)
+    machine.goes_on(idle=2, ns=SECOND)
+    assert machine.neighbours.crowded
     machine.goes_on(idle=2)
+    assert not machine.neighbours.crowded
+    machine.goes_on(idle=0, ns=SECOND)
     assert not machine.neighbours.crowded
     machine.goes_on(idle=1)
     assert machine.neighbours.crowded
