@@ -8,12 +8,15 @@ from functools import partial
 from typing import Any
 
 from benchmarks.harness.arm import Arm, ArmProcess
-from benchmarks.harness.host.cpu import descendants, wait_until_quiet
+from benchmarks.harness.host.cpu import LOOK_S, descendants, wait_until_quiet
 from benchmarks.harness.host.surroundings import QUIET, Surroundings, group_for, throttled_s
 from benchmarks.harness.rounds import Progress, starting
 from benchmarks.rates import RateSeries, RateWindow, by_rate
 from broker.bench.turns import in_turn
 from broker.host.cgroup import Group
+
+_STOPPED_S = 0.3
+"""Under a quota a process that still polls may be stopped for most of a period of 0.1 s, and looks quiet then."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def run_interleaved_in(
                 for arm in arms
             }
             with each.imposed(everybody, group):
-                _run_rounds(processes, series, pace, progress, together, partial(_measure, everybody, group))
+                _run_rounds(
+                    processes, series, pace, progress, together, partial(_measure, everybody, group, each)
+                )
     return found
 
 
@@ -105,9 +110,14 @@ def _going_on(
 
 
 def _measure(
-    everybody: Iterable[int], group: Group | None, process: WorkersProcess, pace: Pace, series: RateSeries
+    everybody: Iterable[int],
+    group: Group | None,
+    surroundings: Surroundings,
+    process: WorkersProcess,
+    pace: Pace,
+    series: RateSeries,
 ) -> None:
-    wait_until_quiet(everybody)
+    wait_until_quiet(everybody, look_s=LOOK_S if surroundings.quota is None else _STOPPED_S)
     before = throttled_s(group)
     window, checked = process.rate(pace)
     series.windows.append(replace(window, throttled_s=throttled_s(group) - before))

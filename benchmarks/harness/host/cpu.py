@@ -15,8 +15,8 @@ import psutil
 
 from broker.host.usage import cpu_ns_or_0
 
-_LOOK_S = 0.01
-_QUIET_NS = 300_000  # CPU time that all of them together may use within a look: housekeeping, not polling
+LOOK_S = 0.01
+_QUIET = 0.03  # cores that all of them together may use: housekeeping, not polling
 
 
 class NotQuiet(Exception):
@@ -38,16 +38,17 @@ def descendants() -> list[int]:
     return [process.pid for process in psutil.Process(os.getpid()).children(recursive=True)]
 
 
-def wait_until_quiet(pids: Iterable[int], timeout_s: float = 20.0) -> None:
-    """Return when these processes use no CPU. Raises NotQuiet."""
+def wait_until_quiet(pids: Iterable[int], timeout_s: float = 20.0, look_s: float = LOOK_S) -> None:
+    """Return when these processes have used no CPU for so long; under a quota, longer than they may be stopped for.
+    Raises NotQuiet."""
     pids = list(pids)
     limit = time.monotonic() + timeout_s
     before = {pid: cpu_ns_or_0(pid) for pid in pids}
     while True:
-        time.sleep(_LOOK_S)
+        time.sleep(look_s)
         now = {pid: cpu_ns_or_0(pid) for pid in pids}
         used = {pid: now[pid] - before[pid] for pid in pids}
-        if sum(used.values()) < _QUIET_NS:
+        if sum(used.values()) < _QUIET * look_s * 1e9:
             return
         if time.monotonic() > limit:
             busy = ", ".join(f"{pid} ({' '.join(_command(pid))})" for pid, ns in used.items() if ns > 0)
