@@ -1,4 +1,4 @@
-"""Fixtures of every test: the leak check, one random seed for the run, a marker by folder, a limit for hangs."""
+"""Fixtures of every test: the leak check, a seed for the run, a marker by folder, a limit for hangs, a client."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ import hypothesis
 import numpy as np
 import pytest
 
+import worker_client
 from broker.config.settings import TUNE_VARIABLE
 from tests import leaks, side_by_side
+from tests.brokers import TestBroker
+from worker_client import Client
 
 SEED_VARIABLE = "ONESESSION_SEED"
 HANG_GRACE_S = 30
@@ -130,3 +133,10 @@ def seed(request: pytest.FixtureRequest) -> int:
 def rng(seed: int, request: pytest.FixtureRequest) -> np.random.Generator:
     """A generator for this test only: the same for one seed, whatever tests run before it."""
     return np.random.default_rng([seed, zlib.crc32(request.node.nodeid.encode())])
+
+
+@pytest.fixture
+def client(broker: TestBroker) -> Iterator[Client]:
+    """A client of the folder's, or the module's, `broker`."""
+    with worker_client.connect(broker.address) as client:
+        yield client

@@ -9,11 +9,9 @@ from typing import Any
 
 import pytest
 
-import worker_client
 from tests import brokers
 from tests.brokers import TestBroker, serving
 from tests.commands import commands
-from worker_client import Client
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +19,6 @@ def broker(request: pytest.FixtureRequest) -> Iterator[TestBroker]:
     """A broker with the test module's MODELS and OPTIONS, for all its tests."""
     with serving(*request.module.MODELS, **getattr(request.module, "OPTIONS", {})) as running:
         yield running
-
-
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
 
 
 @pytest.fixture

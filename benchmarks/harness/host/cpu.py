@@ -39,8 +39,8 @@ def descendants() -> list[int]:
 
 
 def wait_until_quiet(pids: Iterable[int], timeout_s: float = 20.0, look_s: float = LOOK_S) -> None:
-    """Return when these processes have used no CPU for so long; under a quota, longer than they may be stopped for.
-    Raises NotQuiet."""
+    """Return when these processes have used no CPU for `look_s`. Under a quota, that must be longer than the kernel may
+    keep them stopped. Raises NotQuiet."""
     pids = list(pids)
     limit = time.monotonic() + timeout_s
     before = {pid: cpu_ns_or_0(pid) for pid in pids}

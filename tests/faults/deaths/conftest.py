@@ -7,9 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-import worker_client
 from tests.brokers import TestBroker, serving
-from worker_client import Client
 
 
 @pytest.fixture
@@ -17,12 +15,6 @@ def broker(request: pytest.FixtureRequest) -> Iterator[TestBroker]:
     """A broker with the test module's MODELS and OPTIONS, for one test: it may die."""
     with serving(*request.module.MODELS, **getattr(request.module, "OPTIONS", {})) as running:
         yield running
-
-
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
 
 
 @pytest.fixture

@@ -65,12 +65,6 @@ def broker(on_disk: dict[str, Versions]) -> Iterator[TestBroker]:
         yield running
 
 
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
-
-
 # -- the next version takes over -----------------------------------------------------------------------------------
 
 

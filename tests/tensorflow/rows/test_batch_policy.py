@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import worker_client
 from benchmarks.models.mlp import mlp_answer
 from tests.brokers import TestBroker, serving
 from worker_client import Client
@@ -33,12 +32,6 @@ def broker(saved_models: Mapping[str, Path]) -> Iterator[TestBroker]:
     models["together"] = {**models["shapes"], "max_delay": 5.0}
     with serving(models=models) as running:
         yield running
-
-
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
 
 
 def test_a_signature_that_cannot_be_split_runs_whole(broker: TestBroker, client: Client) -> None:

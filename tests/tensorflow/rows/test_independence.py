@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-import worker_client
 from broker.cli import main
 from broker.control_plane.query import ask
 from broker.doctor.checks import versions
@@ -103,12 +102,6 @@ def broker(
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         with serving(models=models) as running:
             yield running
-
-
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
 
 
 def described(broker: TestBroker, model: str, signature: str = "serving_default") -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import worker_client
 from tests.brokers import TestBroker, serving
 from tests.commands import commands
 from worker_client import Client, InvalidInput, aio
@@ -24,12 +23,6 @@ TEXTS = np.array([b"a", b"bc"], object)
 def broker(saved_models: Mapping[str, Path]) -> Iterator[TestBroker]:
     with serving(models={"m": saved_models["defaults"]}) as running:
         yield running
-
-
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
 
 
 def test_a_scalar_is_filled_in(client: Client) -> None:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import worker_client
 from broker.own_process.float_mode import flush_denormals
 from tests.brokers import TestBroker, serving
 from worker_client import Client
@@ -26,12 +25,6 @@ def broker(saved_models: Mapping[str, Path]) -> Iterator[TestBroker]:
     models = {name: {"source": saved_models["denormals"], **s} for name, s in SETTINGS.items()}
     with serving("double", models=models) as running:
         yield running
-
-
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
 
 
 @pytest.mark.parametrize("model", SETTINGS)

@@ -10,7 +10,6 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-import worker_client
 from broker.models.sources.session import SessionModel
 from broker.models.tf.runtime import tf
 from tests.brokers import TestBroker, serving
@@ -27,12 +26,6 @@ def broker(saved_models: Mapping[str, Path]) -> Iterator[TestBroker]:
     padded = {"source": str(saved_models["composite"]), "allowed_batch_sizes": [4, 8]}
     with serving(models={**models, "padded": padded}) as running:
         yield running
-
-
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
 
 
 @pytest.fixture(scope="module")

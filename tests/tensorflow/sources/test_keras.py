@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import worker_client
 from tests.brokers import TestBroker, serving
 from worker_client import Client, InvalidInput
 
@@ -49,12 +48,6 @@ def broker(models: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> 
         model.export(paths[name], verbose=False)
     with serving(models=paths) as broker:
         yield broker
-
-
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
 
 
 @pytest.mark.parametrize(

@@ -49,12 +49,6 @@ def broker(files: Mapping[str, Path]) -> Iterator[TestBroker]:
         yield broker
 
 
-@pytest.fixture
-def client(broker: TestBroker) -> Iterator[Client]:
-    with worker_client.connect(broker.address) as client:
-        yield client
-
-
 class Own:
     """The interpreter that a worker would have."""
 
